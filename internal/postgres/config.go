@@ -1,0 +1,211 @@
+package postgres
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Defaults of a Config's fields.
+const (
+	DefaultPort           = 5432
+	DefaultDatabase       = "postgres"
+	DefaultMaxConnections = 8
+	DefaultConnectTimeout = 10 * time.Second
+)
+
+// SSLModes are the values of Config.SSLMode, with libpq's meanings.
+var SSLModes = []string{"disable", "prefer", "require", "verify-ca", "verify-full"}
+
+// A Config says how to reach a server and how to log in. Zero values stand for
+// the defaults above; Host and Username have none.
+type Config struct {
+	Host            string // a name, an address, or the directory of a Unix socket
+	Port            int
+	Database        string // where to connect when no other database is asked for
+	Username        string
+	Password        string
+	PasswordCommand []string // prints the password; run for each connection
+	SSLMode         string   // default verify-full, but prefer on loopback
+	SSLRootCert     string   // this and the next two: PEM text, or the path of a file that holds it
+	SSLCert         string
+	SSLKey          string
+	MaxConnections  int
+	ConnectTimeout  time.Duration
+}
+
+func (c Config) withDefaults() Config {
+	if c.Port == 0 {
+		c.Port = DefaultPort
+	}
+	if c.Database == "" {
+		c.Database = DefaultDatabase
+	}
+	if c.MaxConnections == 0 {
+		c.MaxConnections = DefaultMaxConnections
+	}
+	if c.ConnectTimeout == 0 {
+		c.ConnectTimeout = DefaultConnectTimeout
+	}
+	if c.SSLMode == "" {
+		c.SSLMode = "verify-full"
+		if isLoopback(c.Host) {
+			c.SSLMode = "prefer"
+		}
+	}
+	return c
+}
+
+func isLoopback(host string) bool {
+	if host == "localhost" || strings.HasPrefix(host, "/") {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// address is where the server listens, for people.
+func (c Config) address() string {
+	if strings.HasPrefix(c.Host, "/") {
+		return c.Host
+	}
+	return net.JoinHostPort(c.Host, strconv.Itoa(c.Port))
+}
+
+// connConfig translates c for pgx. The parser is given every setting that it
+// would otherwise look for in the environment, and what it returns is then
+// overwritten with ours.
+func (c Config) connConfig(database string) (*pgx.ConnConfig, error) {
+	if c.Host == "" {
+		return nil, errors.New("host is empty")
+	}
+	config, err := pgx.ParseConfig("host=unset.invalid port=1 user=unset dbname=unset password=unset " +
+		"sslmode=disable connect_timeout=0 target_session_attrs=any")
+	if err != nil {
+		return nil, err
+	}
+	config.Host = c.Host
+	config.Port = uint16(c.Port) //nolint:gosec // validated to be a port where it is configured
+	config.Database = database
+	config.User = c.Username
+	config.Password = c.Password
+	config.ConnectTimeout = c.ConnectTimeout
+	config.DialFunc = (&net.Dialer{Timeout: c.ConnectTimeout, KeepAlive: 30 * time.Second}).DialContext
+	config.RuntimeParams = map[string]string{
+		"application_name": "terraform-provider-stitch",
+		"client_encoding":  "UTF8",
+	}
+	config.TLSConfig, config.Fallbacks, err = c.tls()
+	return config, err
+}
+
+// tls returns the TLS settings of the first attempt and, for "prefer", the
+// plain second attempt.
+func (c Config) tls() (*tls.Config, []*pgconn.FallbackConfig, error) {
+	if c.SSLMode == "disable" || strings.HasPrefix(c.Host, "/") {
+		return nil, nil, nil
+	}
+	config := &tls.Config{ServerName: c.Host, MinVersion: tls.VersionTLS12}
+	if err := c.addCertificates(config); err != nil {
+		return nil, nil, err
+	}
+	switch c.SSLMode {
+	case "verify-full":
+		return config, nil, nil
+	case "verify-ca":
+		return withoutHostname(config), nil, nil
+	case "prefer", "require":
+		// Like libpq: with an authority at hand, require verifies against it.
+		if config.RootCAs != nil && c.SSLMode == "require" {
+			return withoutHostname(config), nil, nil
+		}
+		config.InsecureSkipVerify = true //nolint:gosec // what these two modes mean; the default is verify-full
+		if c.SSLMode == "require" {
+			return config, nil, nil
+		}
+		return config, []*pgconn.FallbackConfig{{Host: c.Host, Port: uint16(c.Port)}}, nil //nolint:gosec // a port
+	}
+	return nil, nil, fmt.Errorf("sslmode %q is not one of %s", c.SSLMode, strings.Join(SSLModes, ", "))
+}
+
+func (c Config) addCertificates(config *tls.Config) error {
+	if c.SSLRootCert != "" {
+		text, err := pemOrFile(c.SSLRootCert)
+		if err != nil {
+			return fmt.Errorf("read sslrootcert: %w", err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(text) {
+			return errors.New("read sslrootcert: it holds no certificate")
+		}
+	}
+	if c.SSLCert == "" && c.SSLKey == "" {
+		return nil
+	}
+	cert, err := pemOrFile(c.SSLCert)
+	if err != nil {
+		return fmt.Errorf("read sslcert: %w", err)
+	}
+	key, err := pemOrFile(c.SSLKey)
+	if err != nil {
+		return fmt.Errorf("read sslkey: %w", err)
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return fmt.Errorf("read sslcert and sslkey: %w", err)
+	}
+	config.Certificates = []tls.Certificate{pair}
+	return nil
+}
+
+func pemOrFile(value string) ([]byte, error) {
+	if strings.Contains(value, "-----BEGIN ") {
+		return []byte(value), nil
+	}
+	return os.ReadFile(value)
+}
+
+// withoutHostname makes config verify the server's chain, but not its name.
+func withoutHostname(config *tls.Config) *tls.Config {
+	config.InsecureSkipVerify = true //nolint:gosec // replaced by VerifyConnection
+	config.VerifyConnection = func(state tls.ConnectionState) error {
+		options := x509.VerifyOptions{Roots: config.RootCAs, Intermediates: x509.NewCertPool()}
+		for _, cert := range state.PeerCertificates[1:] {
+			options.Intermediates.AddCert(cert)
+		}
+		_, err := state.PeerCertificates[0].Verify(options)
+		return err
+	}
+	return config
+}
+
+// password returns what to log in with. The output of a password command is
+// never part of an error; what it writes to its standard error is.
+func (c Config) password(ctx context.Context) (string, error) {
+	if len(c.PasswordCommand) == 0 {
+		return c.Password, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.ConnectTimeout+20*time.Second)
+	defer cancel()
+	//nolint:gosec // running the user's command is what the attribute is for
+	output, err := exec.CommandContext(ctx, c.PasswordCommand[0], c.PasswordCommand[1:]...).Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			err = fmt.Errorf("%w: %s", err, strings.TrimSpace(string(exit.Stderr)))
+		}
+		return "", fmt.Errorf("run password_command %q: %w", c.PasswordCommand[0], err)
+	}
+	return strings.TrimRight(string(output), "\r\n"), nil
+}

@@ -1,0 +1,115 @@
+package postgres
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// ErrNotFound is returned when the object asked for does not exist.
+var ErrNotFound = errors.New("not found")
+
+// A ConnectError says that a server could not be reached or refused the login.
+// It holds no secret.
+type ConnectError struct {
+	Server   string // the entry in the provider block
+	Address  string
+	Database string
+	Username string
+	Err      error
+}
+
+func (e *ConnectError) Error() string {
+	return fmt.Sprintf("connect to server %q (%s, database %q, username %q): %v",
+		e.Server, e.Address, e.Database, e.Username, e.Err)
+}
+
+func (e *ConnectError) Unwrap() error { return e.Err }
+
+// IsUnreachable reports whether err means that nothing could be asked of the
+// server, as opposed to an answer from it.
+func IsUnreachable(err error) bool {
+	var connect *ConnectError
+	return errors.As(err, &connect)
+}
+
+// Code returns the SQLSTATE of the server's error in err, or "".
+func Code(err error) string {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return pg.Code
+	}
+	return ""
+}
+
+// Explain renders err for a person: with the detail, hint and context that
+// pgconn.PgError leaves out of its Error method, and with advice where the
+// server's own words do not say what to do.
+func Explain(err error) string {
+	lines := []string{err.Error()}
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		for _, part := range []struct{ label, text string }{
+			{"Detail", pg.Detail}, {"Hint", pg.Hint}, {"Where", pg.Where},
+		} {
+			if part.text != "" {
+				lines = append(lines, part.label+": "+part.text)
+			}
+		}
+	}
+	if advice := advise(err); advice != "" {
+		lines = append(lines, "", advice)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// advise says what to do about errors whose text does not.
+func advise(err error) string {
+	var connect *ConnectError
+	if errors.As(err, &connect) {
+		return adviseConnect(connect)
+	}
+	switch Code(err) {
+	case "42501":
+		return "The login of this server entry lacks that right. Use an entry whose username owns the object or is a member of its owner, or have someone who is grant it."
+	case "55P03":
+		return "Another session holds a lock that conflicts. Apply again when it has finished."
+	case "42710":
+		return "If it is meant to be managed here, bring it in with terraform import."
+	}
+	return ""
+}
+
+func adviseConnect(e *ConnectError) string {
+	switch Code(e.Err) {
+	case "28P01", "28000":
+		return fmt.Sprintf("Check username and password of servers.%s, and that pg_hba.conf of the server lets this login in from here.", e.Server)
+	case "3D000":
+		return fmt.Sprintf("The server answers, but has no database %q. Check the name, or create it first.", e.Database)
+	case "42501":
+		return fmt.Sprintf("The login %q may not connect to database %q: grant it CONNECT.", e.Username, e.Database)
+	case "53300":
+		return fmt.Sprintf("The server has no free connection. Lower max_connections of servers.%s or raise the server's.", e.Server)
+	case "":
+		text := e.Err.Error()
+		switch {
+		case strings.Contains(text, "server refused TLS connection"):
+			return fmt.Sprintf("The server does not offer TLS. If that is acceptable on this network, set sslmode = \"disable\" in servers.%s.", e.Server)
+		case strings.Contains(text, "x509:"), strings.Contains(text, "tls:"):
+			return fmt.Sprintf("The server's certificate was not accepted. Set sslrootcert in servers.%s to the authority that signed it, and host to the name it was issued for.", e.Server)
+		}
+		return fmt.Sprintf("Check host and port of servers.%s, that the server is running, and that a firewall lets this machine reach it.", e.Server)
+	}
+	return ""
+}
+
+// connectCause strips the prefix in which pgconn repeats what ConnectError says.
+func connectCause(err error) error {
+	var connect *pgconn.ConnectError
+	if errors.As(err, &connect) && connect.Unwrap() != nil {
+		return connect.Unwrap()
+	}
+	return err
+}

@@ -1,0 +1,97 @@
+package provider
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// clients is what the provider gives to its resources.
+type clients struct {
+	servers *postgres.Servers
+	names   []string            // of all servers, sorted
+	unknown map[string][]string // by server: its attributes that are not known yet
+}
+
+// configured is embedded by every resource and gives it the provider's clients.
+type configured struct{ *clients }
+
+func (c *configured) Configure(_ context.Context, req resource.ConfigureRequest, _ *resource.ConfigureResponse) {
+	c.clients, _ = req.ProviderData.(*clients) // nil until the provider itself is configured
+}
+
+// An unknownError says that a server can not be reached yet because parts of
+// its entry come from resources that are still to be created.
+type unknownError struct {
+	server     string
+	attributes []string
+}
+
+func (e *unknownError) Error() string {
+	names := make([]string, len(e.attributes))
+	for i, attribute := range e.attributes {
+		names[i] = "servers." + e.server + "." + attribute
+	}
+	if len(names) == 0 {
+		names = []string{"servers"}
+	}
+	return strings.Join(names, ", ") + " in the provider block is not known yet: it depends on something that is still to be created. " +
+		"Create that first (terraform apply -target=...), or give the provider a value that is known when it plans."
+}
+
+// server returns the server that an entry of the provider block names.
+func (c *clients) server(name string) (*postgres.Server, error) {
+	if c == nil || c.servers == nil {
+		return nil, &unknownError{}
+	}
+	if attributes := c.unknown[name]; len(attributes) > 0 {
+		return nil, &unknownError{server: name, attributes: attributes}
+	}
+	if s, ok := c.servers.Server(name); ok {
+		return s, nil
+	}
+	known := "it has none"
+	if len(c.names) > 0 {
+		known = "it has " + strings.Join(c.names, ", ")
+	}
+	return nil, fmt.Errorf("servers of the provider block has no entry %q: %s", name, known)
+}
+
+// serverToRead is server for Read and plans: one failed dial of the server is
+// shared by all resources.
+func (c *clients) serverToRead(name string) (*postgres.Server, error) {
+	s, err := c.server(name)
+	if err != nil {
+		return nil, err
+	}
+	return s.Planning(), nil
+}
+
+func newClients(configs map[string]postgres.Config, unknown map[string][]string) *clients {
+	names := slices.Sorted(maps.Keys(configs))
+	for name := range unknown {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return &clients{servers: postgres.NewServers(configs), names: names, unknown: unknown}
+}
+
+// serverAttribute is the attribute "server" of every resource that lives on one.
+func serverAttribute() schema.StringAttribute {
+	return schema.StringAttribute{
+		MarkdownDescription: "Key of the entry in the provider's `servers` that is used to manage this. Changing it creates a new one.",
+		Required:            true,
+		PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
+	}
+}

@@ -1,0 +1,16 @@
+// Package provider is Terraform's side of the product, and all of it: schemas,
+// decoding, one call of the domain, encoding. No SQL and no decision about a
+// server is made here.
+//
+// It guarantees:
+//
+//   - Configure opens no connection, and a value that is not known yet never
+//     turns into a default (provider.go, clients.go).
+//   - Each resource is one file: model, schema, and the four operations in the
+//     order Create, Read, Update, Delete.
+//   - An error becomes a diagnostic in one place, with the server's detail and
+//     hint (diagnose.go).
+//   - Import ids are the natural key, each part percent-encoded (importid.go).
+//   - Passwords are write-only: they are read from the configuration and reach
+//     neither plan nor state.
+package provider

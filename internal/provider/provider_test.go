@@ -1,0 +1,41 @@
+package provider
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/terraform-plugin-framework/providerserver"
+	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
+)
+
+// factories serve a new provider for each command that a test runs.
+func factories() map[string]func() (tfprotov6.ProviderServer, error) {
+	return map[string]func() (tfprotov6.ProviderServer, error){
+		"stitch": func() (tfprotov6.ProviderServer, error) {
+			return providerserver.NewProtocol6WithError(New("test"))()
+		},
+	}
+}
+
+// providerBlock is the configuration of the provider with the given entries of servers.
+func providerBlock(entries map[string]string) string {
+	var b strings.Builder
+	b.WriteString("provider \"stitch\" {\n  servers = {\n")
+	for _, name := range slices.Sorted(maps.Keys(entries)) {
+		fmt.Fprintf(&b, "    %s = %s\n", name, entries[name])
+	}
+	b.WriteString("  }\n}\n")
+	return b.String()
+}
+
+// login is an entry of servers that logs in to s as username.
+func login(s *sandbox.Server, username, password string) string {
+	return fmt.Sprintf("{ host = %q, port = %d, username = %q, password = %q }", s.Host, s.Port, username, password)
+}
+
+// administrator is an entry of servers that logs in to s as the superuser.
+func administrator(s *sandbox.Server) string { return login(s, s.Username, s.Password) }

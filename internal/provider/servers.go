@@ -1,0 +1,188 @@
+package provider
+
+import (
+	"context"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/listvalidator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
+	"github.com/hashicorp/terraform-plugin-framework/attr"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/provider/schema"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// serverModel is an entry of servers.
+type serverModel struct {
+	Host            types.String `tfsdk:"host"`
+	Port            types.Int64  `tfsdk:"port"`
+	Database        types.String `tfsdk:"database"`
+	Username        types.String `tfsdk:"username"`
+	Password        types.String `tfsdk:"password"`
+	PasswordCommand types.List   `tfsdk:"password_command"`
+	SSLMode         types.String `tfsdk:"sslmode"`
+	SSLRootCert     types.String `tfsdk:"sslrootcert"`
+	SSLCert         types.String `tfsdk:"sslcert"`
+	SSLKey          types.String `tfsdk:"sslkey"`
+	SSHHost         types.String `tfsdk:"ssh_host"`
+	MaxConnections  types.Int64  `tfsdk:"max_connections"`
+	ConnectTimeout  types.Int64  `tfsdk:"connect_timeout"`
+}
+
+// toConfig returns the names of the attributes that are not known yet, or the configuration.
+func (m serverModel) toConfig() (config postgres.Config, unknown []string) {
+	for _, a := range []struct {
+		name  string
+		value attr.Value
+	}{
+		{"host", m.Host}, {"port", m.Port}, {"database", m.Database}, {"username", m.Username},
+		{"password", m.Password}, {"password_command", m.PasswordCommand}, {"sslmode", m.SSLMode},
+		{"sslrootcert", m.SSLRootCert}, {"sslcert", m.SSLCert}, {"sslkey", m.SSLKey},
+		{"max_connections", m.MaxConnections}, {"connect_timeout", m.ConnectTimeout},
+	} {
+		if a.value.IsUnknown() {
+			unknown = append(unknown, a.name)
+		}
+	}
+	if len(unknown) > 0 {
+		return postgres.Config{}, unknown
+	}
+	config = postgres.Config{
+		Host:           m.Host.ValueString(),
+		Port:           int(m.Port.ValueInt64()),
+		Database:       m.Database.ValueString(),
+		Username:       m.Username.ValueString(),
+		Password:       m.Password.ValueString(),
+		SSLMode:        m.SSLMode.ValueString(),
+		SSLRootCert:    m.SSLRootCert.ValueString(),
+		SSLCert:        m.SSLCert.ValueString(),
+		SSLKey:         m.SSLKey.ValueString(),
+		MaxConnections: int(m.MaxConnections.ValueInt64()),
+		ConnectTimeout: time.Duration(m.ConnectTimeout.ValueInt64()) * time.Second,
+	}
+	for _, element := range m.PasswordCommand.Elements() {
+		word, ok := element.(types.String)
+		if !ok || word.IsUnknown() {
+			return postgres.Config{}, []string{"password_command"}
+		}
+		config.PasswordCommand = append(config.PasswordCommand, word.ValueString())
+	}
+	return config, nil
+}
+
+func serversAttribute() schema.MapNestedAttribute {
+	return schema.MapNestedAttribute{
+		MarkdownDescription: "The PostgreSQL servers that resources refer to by key, one entry for each login. " +
+			"A server is connected to only when a resource needs it.",
+		Optional: true,
+		NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
+			"host": schema.StringAttribute{
+				MarkdownDescription: "Host name or address, or the directory of a Unix socket. There is no default, and the environment (`PGHOST` and its like) is not looked at.",
+				Required:            true,
+				Validators:          []validator.String{stringvalidator.LengthAtLeast(1)},
+			},
+			"port": schema.Int64Attribute{
+				MarkdownDescription: "Port; `5432` by default.",
+				Optional:            true,
+				Validators:          []validator.Int64{int64validator.Between(1, 65535)},
+			},
+			"database": schema.StringAttribute{
+				MarkdownDescription: "Database to connect to for what belongs to the whole server; `postgres` by default.",
+				Optional:            true,
+				Validators:          []validator.String{stringvalidator.LengthAtLeast(1)},
+			},
+			"username": schema.StringAttribute{
+				MarkdownDescription: "Database user to log in as.",
+				Required:            true,
+				Validators:          []validator.String{stringvalidator.LengthAtLeast(1)},
+			},
+			"password": schema.StringAttribute{
+				MarkdownDescription: "Password of that user. It may come from an ephemeral variable or resource.",
+				Optional:            true,
+				Sensitive:           true,
+				Validators:          []validator.String{stringvalidator.ConflictsWith(path.MatchRelative().AtParent().AtName("password_command"))},
+			},
+			"password_command": schema.ListAttribute{
+				MarkdownDescription: "Program and arguments that print the password, run for each new connection: for tokens that expire, " +
+					"such as `[\"aws\", \"rds\", \"generate-db-auth-token\", ...]`. No shell is involved, and the output is not logged.",
+				Optional:    true,
+				ElementType: types.StringType,
+				Validators:  []validator.List{listvalidator.SizeAtLeast(1)},
+			},
+			"sslmode": schema.StringAttribute{
+				MarkdownDescription: "`disable`, `prefer`, `require`, `verify-ca` or `verify-full`, as libpq understands them. `verify-full` by default; `prefer` if the host is a loopback address.",
+				Optional:            true,
+				Validators:          []validator.String{stringvalidator.OneOf(postgres.SSLModes...)},
+			},
+			"sslrootcert": schema.StringAttribute{
+				MarkdownDescription: "Certificate of the authority that signed the server's, as PEM text or the path of a file; the system's authorities by default.",
+				Optional:            true,
+			},
+			"sslcert": schema.StringAttribute{
+				MarkdownDescription: "Client certificate, as PEM text or the path of a file.",
+				Optional:            true,
+				Validators:          []validator.String{stringvalidator.AlsoRequires(path.MatchRelative().AtParent().AtName("sslkey"))},
+			},
+			"sslkey": schema.StringAttribute{
+				MarkdownDescription: "Key of the client certificate, as PEM text or the path of a file.",
+				Optional:            true,
+				Sensitive:           true,
+				Validators:          []validator.String{stringvalidator.AlsoRequires(path.MatchRelative().AtParent().AtName("sslcert"))},
+			},
+			"ssh_host": schema.StringAttribute{
+				MarkdownDescription: "Reserved for reaching the server through an SSH host. This release refuses it.",
+				Optional:            true,
+				Validators:          []validator.String{notYetSSH{}},
+			},
+			"max_connections": schema.Int64Attribute{
+				MarkdownDescription: "How many connections this entry may have open at once, for all resources together; `8` by default. `1` works.",
+				Optional:            true,
+				Validators:          []validator.Int64{int64validator.Between(1, 1000)},
+			},
+			"connect_timeout": schema.Int64Attribute{
+				MarkdownDescription: "Seconds to wait for a connection; `10` by default.",
+				Optional:            true,
+				Validators:          []validator.Int64{int64validator.Between(1, 3600)},
+			},
+		}},
+	}
+}
+
+func sshHostsAttribute() schema.DynamicAttribute {
+	return schema.DynamicAttribute{
+		MarkdownDescription: "Reserved for the SSH hosts that servers are reached through. This release refuses it.",
+		Optional:            true,
+		Validators:          []validator.Dynamic{notYetSSH{}},
+	}
+}
+
+// notYetSSH refuses the attributes that reach servers through SSH, so that
+// nobody takes a direct connection for a tunnel.
+type notYetSSH struct{}
+
+func (notYetSSH) Description(context.Context) string { return "is not supported by this release" }
+
+func (v notYetSSH) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
+
+func (notYetSSH) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	if !req.ConfigValue.IsNull() {
+		resp.Diagnostics.Append(noSSH(req.Path))
+	}
+}
+
+func (notYetSSH) ValidateDynamic(_ context.Context, req validator.DynamicRequest, resp *validator.DynamicResponse) {
+	if !req.ConfigValue.IsNull() {
+		resp.Diagnostics.Append(noSSH(req.Path))
+	}
+}
+
+func noSSH(at path.Path) diag.Diagnostic {
+	return diag.NewAttributeErrorDiagnostic(at, "SSH hosts are not supported yet",
+		"This release connects to servers directly only. Remove "+at.String()+
+			"; until a release supports it, open a tunnel outside Terraform (ssh -L) and point host and port at it.")
+}
