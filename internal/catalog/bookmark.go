@@ -1,0 +1,76 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// A Bookmark says how far a loaded table has been replicated.
+type Bookmark struct {
+	Replication    int64
+	TableName      string // in the destination
+	SourceTable    string // as the definition writes it
+	Method         string
+	ReplicationKey string   // "" unless the method is INCREMENTAL
+	Bookmark       *string  // greatest key loaded, as the source writes it; nil if there is none
+	Columns        []string // of the loaded table that come from the source, now or earlier
+	TableVersion   int64
+	Run            string
+}
+
+// BookmarkOf returns the bookmark of a loaded table, or ErrNotFound if the
+// table has never been loaded.
+func BookmarkOf(ctx context.Context, tx pgx.Tx, replication int64, tableName string) (Bookmark, error) {
+	b := Bookmark{Replication: replication, TableName: tableName}
+	err := tx.QueryRow(ctx, `
+		SELECT source_table, method, replication_key, bookmark, columns, table_version, run::text
+		FROM _stitch.bookmark
+		WHERE replication = $1 AND table_name = $2`, replication, tableName).
+		Scan(&b.SourceTable, &b.Method, &b.ReplicationKey, &b.Bookmark, &b.Columns, &b.TableVersion, &b.Run)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return Bookmark{}, fmt.Errorf("read the bookmark of %q: %w", tableName, err)
+	}
+	return b, nil
+}
+
+// SetBookmark writes a bookmark. Call it in the transaction that loads the rows.
+func SetBookmark(ctx context.Context, tx pgx.Tx, b Bookmark) error {
+	_, err := tx.Exec(ctx, `
+		INSERT INTO _stitch.bookmark
+			(replication, table_name, source_table, method, replication_key, bookmark, columns, table_version, run)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+		ON CONFLICT (replication, table_name) DO UPDATE SET
+			source_table = excluded.source_table,
+			method = excluded.method,
+			replication_key = excluded.replication_key,
+			bookmark = excluded.bookmark,
+			columns = excluded.columns,
+			table_version = excluded.table_version,
+			run = excluded.run,
+			updated_at = now()`,
+		b.Replication, b.TableName, b.SourceTable, b.Method, b.ReplicationKey, b.Bookmark, b.Columns, b.TableVersion, b.Run)
+	if err != nil {
+		return fmt.Errorf("set the bookmark of %q: %w", b.TableName, err)
+	}
+	return nil
+}
+
+// LoadedTables returns the names of the tables that the replication has loaded.
+func LoadedTables(ctx context.Context, tx pgx.Tx, replication int64) ([]string, error) {
+	rows, _ := tx.Query(ctx, `
+		SELECT table_name
+		FROM _stitch.bookmark
+		WHERE replication = $1
+		ORDER BY table_name`, replication)
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("list the loaded tables: %w", err)
+	}
+	return names, nil
+}

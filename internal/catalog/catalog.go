@@ -1,0 +1,163 @@
+// Package catalog is the engine's memory: the schema _stitch in a destination
+// database, which holds definitions, bookmarks, runs and loading reports.
+//
+// It guarantees:
+//
+//   - The schema and all in it belong to one database user, the one that runs
+//     replications. Another login acts as that user, or is refused (Open).
+//   - The schema is created and upgraded in one transaction, under a lock; one
+//     that a newer provider made is refused (Install, migrations/).
+//   - Functions take the caller's transaction, so that what they write commits
+//     together with the rows that it is about.
+//   - No secret is written: a definition names servers, and holds no login.
+package catalog
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Schema is where the catalog lives.
+const Schema = "_stitch"
+
+// lockClass is the first key of the advisory locks that the catalog takes; the
+// second is 0 for its own upgrade, or the id of a replication.
+const lockClass = 0x57_17_c4
+
+// ErrNone is returned when the database has no catalog.
+var ErrNone = errors.New("the database has no catalog (schema _stitch)")
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+const ownerSQL = `
+	SELECT r.rolname, current_user, pg_catalog.pg_has_role(r.oid, 'MEMBER'), r.rolname = current_user
+	FROM pg_catalog.pg_namespace AS n
+	JOIN pg_catalog.pg_roles AS r ON r.oid = n.nspowner
+	WHERE n.nspname = $1`
+
+// Open prepares a transaction for the other functions of this package: it acts
+// as the catalog's owner. It returns ErrNone if there is no catalog.
+func Open(ctx context.Context, tx pgx.Tx) error { return open(ctx, tx, "SET LOCAL ROLE ") }
+
+// OpenSession is Open for all transactions of a session, which must not go back
+// to a pool afterwards.
+func OpenSession(ctx context.Context, conn *pgx.Conn) error { return open(ctx, conn, "SET ROLE ") }
+
+// Install creates the catalog or upgrades it, and opens it for the transaction.
+func Install(ctx context.Context, tx pgx.Tx) error {
+	// Two transactions that both found no catalog would both create it.
+	if _, err := tx.Exec(ctx, "SELECT pg_catalog.pg_advisory_xact_lock($1, 0)", lockClass); err != nil {
+		return fmt.Errorf("lock the catalog: %w", err)
+	}
+	if err := Open(ctx, tx); err != nil && !errors.Is(err, ErrNone) {
+		return err
+	}
+	if err := migrate(ctx, tx); err != nil {
+		return fmt.Errorf("install the catalog: %w", err)
+	}
+	return nil
+}
+
+// querier is a connection or a transaction.
+type querier interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+func open(ctx context.Context, q querier, setRole string) error {
+	var owner, login string
+	var member, same bool
+	err := q.QueryRow(ctx, ownerSQL, Schema).Scan(&owner, &login, &member, &same)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return ErrNone
+	}
+	if err != nil {
+		return fmt.Errorf("open the catalog: %w", err)
+	}
+	if !same && !member {
+		return fmt.Errorf("open the catalog: schema %s belongs to %q, and the login %q is not a member of that role: "+
+			"use a server entry that logs in as %q, or GRANT %s TO %s", Schema, owner, login, owner,
+			pgx.Identifier{owner}.Sanitize(), pgx.Identifier{login}.Sanitize())
+	}
+	if !same {
+		if _, err := q.Exec(ctx, setRole+pgx.Identifier{owner}.Sanitize()); err != nil {
+			return fmt.Errorf("act as %q, the owner of the catalog: %w", owner, err)
+		}
+	}
+	return checkVersion(ctx, q)
+}
+
+func checkVersion(ctx context.Context, q querier) error {
+	var have int
+	if err := q.QueryRow(ctx, "SELECT version FROM _stitch.version").Scan(&have); err != nil {
+		return fmt.Errorf("read the version of the catalog: %w", err)
+	}
+	files, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil {
+		return err
+	}
+	if have > len(files) {
+		return fmt.Errorf("the catalog has version %d and this provider knows up to %d: "+
+			"a newer release of the provider has been used here, use that one or a later one", have, len(files))
+	}
+	return nil
+}
+
+// migrate runs the migrations that are still to come. They are numbered from 1
+// without gaps, so the number of those that ran is the version.
+func migrate(ctx context.Context, tx pgx.Tx) error {
+	var have int
+	err := tx.QueryRow(ctx, "SELECT count(*) FROM pg_catalog.pg_namespace WHERE nspname = $1", Schema).Scan(&have)
+	if err != nil {
+		return err
+	}
+	if have == 0 {
+		if _, err := tx.Exec(ctx, `
+			CREATE SCHEMA _stitch;
+			COMMENT ON SCHEMA _stitch IS 'Definitions, bookmarks and reports of Stitch replications. Written by terraform-provider-stitch.';
+			CREATE TABLE _stitch.version (version int NOT NULL);
+			INSERT INTO _stitch.version VALUES (0)`); err != nil {
+			return err
+		}
+	}
+	if err := tx.QueryRow(ctx, "SELECT version FROM _stitch.version FOR UPDATE").Scan(&have); err != nil {
+		return err
+	}
+	files, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil {
+		return err
+	}
+	for _, file := range files[min(have, len(files)):] {
+		sql, err := migrations.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, string(sql)); err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+	}
+	_, err = tx.Exec(ctx, "UPDATE _stitch.version SET version = $1 WHERE version < $1", len(files))
+	return err
+}
+
+// DropIfEmpty drops the catalog when no replication is left in it.
+func DropIfEmpty(ctx context.Context, tx pgx.Tx) error {
+	var left bool
+	if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM _stitch.replication)").Scan(&left); err != nil {
+		return fmt.Errorf("look for other replications: %w", err)
+	}
+	if left {
+		return nil
+	}
+	if _, err := tx.Exec(ctx, "DROP SCHEMA _stitch CASCADE"); err != nil {
+		return fmt.Errorf("drop the catalog: %w", err)
+	}
+	return nil
+}

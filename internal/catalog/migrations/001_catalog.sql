@@ -1,0 +1,54 @@
+CREATE TABLE _stitch.replication (
+	id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	schema_name    text NOT NULL UNIQUE,
+	definition     jsonb NOT NULL,
+	schema_created boolean NOT NULL DEFAULT false,
+	created_at     timestamptz NOT NULL DEFAULT now(),
+	updated_at     timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE _stitch.replication IS 'One row for each replication into this database.';
+COMMENT ON COLUMN _stitch.replication.schema_created IS 'Whether a run created the schema.';
+
+CREATE TABLE _stitch.run (
+	id           uuid PRIMARY KEY,
+	replication  bigint NOT NULL REFERENCES _stitch.replication ON DELETE CASCADE,
+	status       text NOT NULL CHECK (status IN ('running', 'succeeded', 'failed', 'interrupted')),
+	started_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+	completed_at timestamptz
+);
+CREATE INDEX ON _stitch.run (replication, started_at);
+COMMENT ON TABLE _stitch.run IS 'One row for each sync run.';
+
+CREATE TABLE _stitch.report (
+	run             uuid NOT NULL REFERENCES _stitch.run ON DELETE CASCADE,
+	source_table    text NOT NULL,
+	table_name      text NOT NULL,
+	status          text NOT NULL CHECK (status IN ('succeeded', 'failed', 'interrupted')),
+	method          text NOT NULL,
+	rows_extracted  bigint NOT NULL,
+	rows_loaded     bigint NOT NULL,
+	bytes           bigint NOT NULL,
+	replication_key text NOT NULL,
+	bookmark        text NOT NULL,
+	duration_ms     bigint NOT NULL,
+	error           text NOT NULL,
+	PRIMARY KEY (run, source_table)
+);
+COMMENT ON TABLE _stitch.report IS 'What a sync run did, table by table.';
+
+CREATE TABLE _stitch.bookmark (
+	replication     bigint NOT NULL REFERENCES _stitch.replication ON DELETE CASCADE,
+	table_name      text NOT NULL,
+	source_table    text NOT NULL,
+	method          text NOT NULL,
+	replication_key text NOT NULL,
+	bookmark        text,
+	columns         text[] NOT NULL,
+	table_version   bigint NOT NULL,
+	run             uuid NOT NULL,
+	updated_at      timestamptz NOT NULL DEFAULT now(),
+	PRIMARY KEY (replication, table_name)
+);
+COMMENT ON TABLE _stitch.bookmark IS 'How far each loaded table has been replicated.';
+COMMENT ON COLUMN _stitch.bookmark.bookmark IS 'Greatest replication key that was loaded, as the source writes it; null if there is none.';
+COMMENT ON COLUMN _stitch.bookmark.columns IS 'Columns of the loaded table that come from the source, now or earlier.';

@@ -1,0 +1,89 @@
+package catalog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// ErrNotFound is returned when what was asked for is not in the catalog.
+var ErrNotFound = errors.New("not found in the catalog")
+
+// ErrExists is returned when a schema name is taken by another replication.
+var ErrExists = errors.New("another replication of this database has that schema name")
+
+// A Replication is a definition and what is known about its schema.
+type Replication struct {
+	ID            int64
+	SchemaName    string
+	Definition    json.RawMessage
+	SchemaCreated bool // by a run
+}
+
+// InsertReplication records a new replication and returns its id.
+func InsertReplication(ctx context.Context, tx pgx.Tx, r Replication) (int64, error) {
+	var id int64
+	err := tx.QueryRow(ctx, `
+		INSERT INTO _stitch.replication (schema_name, definition)
+		VALUES ($1, $2)
+		ON CONFLICT (schema_name) DO NOTHING
+		RETURNING id`, r.SchemaName, r.Definition).Scan(&id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = ErrExists
+	}
+	if err != nil {
+		return 0, fmt.Errorf("record replication %q: %w", r.SchemaName, err)
+	}
+	return id, nil
+}
+
+// ReplicationOf returns the replication into the schema schemaName, or ErrNotFound.
+func ReplicationOf(ctx context.Context, tx pgx.Tx, schemaName string) (Replication, error) {
+	r := Replication{SchemaName: schemaName}
+	err := tx.QueryRow(ctx, `
+		SELECT id, definition, schema_created
+		FROM _stitch.replication
+		WHERE schema_name = $1`, schemaName).Scan(&r.ID, &r.Definition, &r.SchemaCreated)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return Replication{}, fmt.Errorf("read replication %q: %w", schemaName, err)
+	}
+	return r, nil
+}
+
+// UpdateDefinition replaces the definition of a replication.
+func UpdateDefinition(ctx context.Context, tx pgx.Tx, schemaName string, definition json.RawMessage) error {
+	tag, err := tx.Exec(ctx, `
+		UPDATE _stitch.replication
+		SET definition = $2, updated_at = now()
+		WHERE schema_name = $1`, schemaName, definition)
+	if err == nil && tag.RowsAffected() == 0 {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return fmt.Errorf("change replication %q: %w", schemaName, err)
+	}
+	return nil
+}
+
+// MarkSchemaCreated records that a run created the replication's schema.
+func MarkSchemaCreated(ctx context.Context, tx pgx.Tx, replication int64) error {
+	_, err := tx.Exec(ctx, "UPDATE _stitch.replication SET schema_created = true WHERE id = $1", replication)
+	if err != nil {
+		return fmt.Errorf("record that the schema was created: %w", err)
+	}
+	return nil
+}
+
+// DeleteReplication forgets a replication, with its bookmarks, runs and reports.
+func DeleteReplication(ctx context.Context, tx pgx.Tx, replication int64) error {
+	if _, err := tx.Exec(ctx, "DELETE FROM _stitch.replication WHERE id = $1", replication); err != nil {
+		return fmt.Errorf("forget the replication: %w", err)
+	}
+	return nil
+}

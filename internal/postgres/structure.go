@@ -1,0 +1,202 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// A Table is what a structure sync finds of a table, view, materialized view or
+// foreign table.
+type Table struct {
+	Name    TableName
+	OID     uint32
+	Kind    RelationKind
+	Owner   string
+	Columns []Column // in the table's order
+	Key     []string // the columns of the primary key, in its order
+}
+
+// Column returns the column called name.
+func (t Table) Column(name string) (Column, bool) {
+	for _, c := range t.Columns {
+		if c.Name == name {
+			return c, true
+		}
+	}
+	return Column{}, false
+}
+
+// A RelationKind is a relkind of pg_class.
+type RelationKind string
+
+// The kinds of relation that hold rows.
+const (
+	OrdinaryTable    RelationKind = "r"
+	PartitionedTable RelationKind = "p"
+	View             RelationKind = "v"
+	MaterializedView RelationKind = "m"
+	ForeignTable     RelationKind = "f"
+)
+
+// HasKeys reports whether relations of this kind can have a primary key.
+func (k RelationKind) HasKeys() bool { return k == OrdinaryTable || k == PartitionedTable }
+
+// A Column is a column of a Table.
+type Column struct {
+	Number  int16 // attnum, which a rename does not change
+	Name    string
+	SQL     string // its type as format_type writes it, qualified unless it is built in
+	Type    Type
+	NotNull bool
+	// Missing is what rows hold that are older than the column, as the text of
+	// a one-element array; nil if they hold null. PostgreSQL 11 and newer.
+	Missing *string
+}
+
+// Tables reads the structure of the tables in names that exist in the database.
+func (s *Server) Tables(ctx context.Context, database string, names []TableName) (map[TableName]Table, error) {
+	var tables map[TableName]Table
+	err := s.inTx(ctx, database, func(tx pgx.Tx) (err error) {
+		tables, err = ReadTables(ctx, tx, names)
+		return err
+	})
+	return tables, err
+}
+
+const columnsSQL = `
+	SELECT n.nspname, c.relname, c.oid, c.relkind::text, pg_catalog.pg_get_userbyid(c.relowner),
+		a.attnum, a.attname, a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull,
+		coalesce(pg_catalog.array_position(k.conkey, a.attnum), 0)
+	FROM unnest($1::text[], $2::text[]) AS wanted (nspname, relname)
+	JOIN pg_catalog.pg_namespace AS n ON n.nspname = wanted.nspname
+	JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = wanted.relname
+	LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+	LEFT JOIN pg_catalog.pg_constraint AS k ON k.conrelid = c.oid AND k.contype = 'p'
+	WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
+	ORDER BY n.nspname, c.relname, a.attnum`
+
+const missingSQL = `
+	SELECT attrelid, attnum, attmissingval::text
+	FROM pg_catalog.pg_attribute
+	WHERE attrelid = ANY ($1::pg_catalog.oid[]) AND atthasmissing AND NOT attisdropped
+	ORDER BY attrelid, attnum`
+
+// columnRow is a row of columnsSQL. The columns are null for a table without any.
+type columnRow struct {
+	table  Table
+	column struct {
+		number  *int16
+		name    *string
+		typeOID *uint32
+		sql     *string
+		notNull *bool
+	}
+	keyPosition int
+}
+
+// ReadTables is Tables within the caller's transaction, and so in its snapshot.
+func ReadTables(ctx context.Context, tx pgx.Tx, names []TableName) (map[TableName]Table, error) {
+	// Types are to be written qualified, whatever the login's search_path is.
+	if _, err := tx.Exec(ctx, "SELECT pg_catalog.set_config('search_path', '', true)"); err != nil {
+		return nil, fmt.Errorf("read structure: %w", err)
+	}
+	tables, err := readTables(ctx, tx, names)
+	if err != nil {
+		return nil, fmt.Errorf("read structure: %w", err)
+	}
+	if _, err := tx.Exec(ctx, "SET LOCAL search_path TO DEFAULT"); err != nil {
+		return nil, fmt.Errorf("read structure: %w", err)
+	}
+	return tables, nil
+}
+
+func readTables(ctx context.Context, tx pgx.Tx, names []TableName) (map[TableName]Table, error) {
+	schemas, relations := make([]string, len(names)), make([]string, len(names))
+	for i, name := range names {
+		schemas[i], relations[i] = name.Schema, name.Name
+	}
+	rows, _ := tx.Query(ctx, columnsSQL, schemas, relations)
+	found, err := pgx.CollectRows(rows, scanColumn)
+	if err != nil {
+		return nil, err
+	}
+	var typeOIDs, tableOIDs []uint32
+	for _, row := range found {
+		if row.column.typeOID != nil {
+			typeOIDs = append(typeOIDs, *row.column.typeOID)
+		}
+		tableOIDs = append(tableOIDs, row.table.OID)
+	}
+	types, err := readTypes(ctx, tx, typeOIDs)
+	if err != nil {
+		return nil, err
+	}
+	missing, err := readMissing(ctx, tx, tableOIDs)
+	if err != nil {
+		return nil, err
+	}
+	return assemble(found, types, missing), nil
+}
+
+func scanColumn(row pgx.CollectableRow) (c columnRow, err error) {
+	t := &c.table
+	err = row.Scan(&t.Name.Schema, &t.Name.Name, &t.OID, &t.Kind, &t.Owner,
+		&c.column.number, &c.column.name, &c.column.typeOID, &c.column.sql, &c.column.notNull, &c.keyPosition)
+	return c, err
+}
+
+// An attribute identifies a column within a database.
+type attribute struct {
+	table  uint32
+	number int16
+}
+
+// readMissing returns what old rows hold in columns that were added with a default.
+func readMissing(ctx context.Context, tx pgx.Tx, tables []uint32) (map[attribute]string, error) {
+	missing := map[attribute]string{}
+	if version(tx.Conn()) < 11 {
+		return missing, nil
+	}
+	rows, _ := tx.Query(ctx, missingSQL, tables)
+	var at attribute
+	var text string
+	_, err := pgx.ForEachRow(rows, []any{&at.table, &at.number, &text}, func() error {
+		missing[at] = text
+		return nil
+	})
+	return missing, err
+}
+
+// assemble makes tables of rows that are sorted by table and column.
+func assemble(rows []columnRow, types map[uint32]Type, missing map[attribute]string) map[TableName]Table {
+	tables := map[TableName]Table{}
+	keys := map[TableName]map[int]string{}
+	for _, row := range rows {
+		name := row.table.Name
+		table, ok := tables[name]
+		if !ok {
+			table = row.table
+			keys[name] = map[int]string{}
+		}
+		if c := row.column; c.number != nil {
+			column := Column{Number: *c.number, Name: *c.name, SQL: *c.sql, Type: types[*c.typeOID], NotNull: *c.notNull}
+			if text, ok := missing[attribute{table.OID, *c.number}]; ok {
+				column.Missing = &text
+			}
+			table.Columns = append(table.Columns, column)
+			if row.keyPosition > 0 {
+				keys[name][row.keyPosition] = *c.name
+			}
+		}
+		tables[name] = table
+	}
+	for name, table := range tables {
+		for i := 1; i <= len(keys[name]); i++ {
+			table.Key = append(table.Key, keys[name][i])
+		}
+		tables[name] = table
+	}
+	return tables
+}

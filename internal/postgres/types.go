@@ -1,0 +1,123 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// A Type is a row of pg_type, followed to the types that it is made of.
+type Type struct {
+	Schema    string
+	Name      string
+	SQL       string // as format_type writes it without a modifier
+	Kind      string // typtype: b, c, d, e, m, p or r
+	Extension string // the extension that it belongs to, or ""
+	Sendable  bool   // whether it has a binary form
+	Element   *Type  // of an array
+	Base      *Type  // of a domain
+	BaseSQL   string // of a domain: its base type with the modifier
+}
+
+// BuiltIn reports whether the type is one of PostgreSQL's own.
+func (t Type) BuiltIn() bool { return t.Schema == "pg_catalog" }
+
+// typesSQL follows domains to their base and arrays to their elements.
+const typesSQL = `
+	WITH RECURSIVE needed (oid) AS (
+		SELECT pg_catalog.unnest($1::pg_catalog.oid[])
+		UNION
+		SELECT part.oid
+		FROM needed
+		JOIN pg_catalog.pg_type AS t ON t.oid = needed.oid
+		CROSS JOIN LATERAL (VALUES
+			(CASE WHEN t.typtype = 'd' THEN t.typbasetype END),
+			(CASE WHEN t.typcategory = 'A' AND t.typtype = 'b' THEN t.typelem END)
+		) AS part (oid)
+		WHERE part.oid <> 0
+	)
+	SELECT t.oid, n.nspname, t.typname, pg_catalog.format_type(t.oid, NULL), t.typtype::text,
+		coalesce(e.extname, ''), t.typsend::pg_catalog.oid <> 0,
+		CASE WHEN t.typcategory = 'A' AND t.typtype = 'b' THEN t.typelem ELSE 0 END,
+		CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE 0 END,
+		CASE WHEN t.typtype = 'd' THEN pg_catalog.format_type(t.typbasetype, t.typtypmod) ELSE '' END
+	FROM needed
+	JOIN pg_catalog.pg_type AS t ON t.oid = needed.oid
+	JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace
+	LEFT JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
+		AND d.objid = t.oid AND d.deptype = 'e'
+	LEFT JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
+	ORDER BY t.oid`
+
+// readTypes returns the types with the given oids and what they are made of.
+func readTypes(ctx context.Context, tx pgx.Tx, oids []uint32) (map[uint32]Type, error) {
+	type row struct {
+		Type
+		oid, element, base uint32
+	}
+	rows, _ := tx.Query(ctx, typesSQL, oids)
+	found, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (t row, err error) {
+		err = r.Scan(&t.oid, &t.Schema, &t.Name, &t.SQL, &t.Kind, &t.Extension, &t.Sendable, &t.element, &t.base, &t.BaseSQL)
+		return t, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	byOID := map[uint32]*Type{}
+	for i := range found {
+		byOID[found[i].oid] = &found[i].Type
+	}
+	types := map[uint32]Type{}
+	for _, t := range found {
+		byOID[t.oid].Element, byOID[t.oid].Base = byOID[t.element], byOID[t.base]
+	}
+	for oid, t := range byOID {
+		types[oid] = *t
+	}
+	return types, nil
+}
+
+// A TypeSet knows the types of a database that columns can be given.
+type TypeSet map[string]string
+
+const typeSetSQL = `
+	SELECT coalesce(e.extname, ''), t.typname, pg_catalog.format_type(t.oid, NULL)
+	FROM pg_catalog.pg_type AS t
+	LEFT JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
+		AND d.objid = t.oid AND d.deptype = 'e'
+	LEFT JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
+	WHERE t.typtype IN ('b', 'r', 'm')
+		AND (e.oid IS NOT NULL OR t.typnamespace = 'pg_catalog'::pg_catalog.regnamespace)
+	ORDER BY 1, 2`
+
+// ReadTypeSet reads the built-in types and those of extensions.
+func ReadTypeSet(ctx context.Context, tx pgx.Tx) (TypeSet, error) {
+	if _, err := tx.Exec(ctx, "SELECT pg_catalog.set_config('search_path', '', true)"); err != nil {
+		return nil, fmt.Errorf("read types: %w", err)
+	}
+	types := TypeSet{}
+	rows, _ := tx.Query(ctx, typeSetSQL)
+	var extension, name, sql string
+	_, err := pgx.ForEachRow(rows, []any{&extension, &name, &sql}, func() error {
+		types[extension+":"+name] = sql
+		return nil
+	})
+	if err == nil {
+		_, err = tx.Exec(ctx, "SET LOCAL search_path TO DEFAULT")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read types: %w", err)
+	}
+	return types, nil
+}
+
+// Find returns how the set's database writes the type t of another database,
+// if it has it: a built-in type of that name, or one of the same extension.
+func (set TypeSet) Find(t Type) (sql string, ok bool) {
+	if t.Extension == "" && t.Schema != "pg_catalog" {
+		return "", false
+	}
+	sql, ok = set[t.Extension+":"+t.Name]
+	return sql, ok
+}

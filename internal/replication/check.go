@@ -1,0 +1,218 @@
+package replication
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// A Problem is something wrong with a definition.
+type Problem struct {
+	Table     string // key in Definition.Tables
+	Attribute string // of the Selection, as users write it; "" for the table itself
+	Message   string
+}
+
+func (p Problem) Error() string { return fmt.Sprintf("table %s: %s", p.Table, p.Message) }
+
+// reservedPrefix starts the names of the engine's own columns and tables.
+const reservedPrefix = "_sdc"
+
+// keyTypes are the built-in types that a replication key may have.
+var keyTypes = []string{
+	"int2", "int4", "int8", "numeric", "timestamp", "timestamptz", "date", "text", "varchar", "uuid",
+}
+
+// Check returns what is wrong with the definition in itself.
+func (d Definition) Check() []Problem {
+	var problems []Problem
+	for _, key := range d.keys() {
+		problems = append(problems, d.checkTable(key)...)
+	}
+	return append(problems, d.collisions()...)
+}
+
+func (d Definition) checkTable(key string) []Problem {
+	var problems []Problem
+	report := func(attribute, format string, args ...any) {
+		problems = append(problems, Problem{key, attribute, fmt.Sprintf(format, args...)})
+	}
+	name, err := d.TableNameOf(key)
+	if err != nil {
+		report("", "%s", err)
+		return problems
+	}
+	selection := d.Tables[key]
+	if err := postgres.CheckName(name); err != nil {
+		report("table_name", "%s: set table_name to a shorter name for the destination", err)
+	}
+	if strings.HasPrefix(strings.ToLower(name), reservedPrefix) {
+		report("table_name", "the name %q starts with %s, which is reserved: set table_name to another name for the destination", name, reservedPrefix)
+	}
+	switch {
+	case selection.Method == LogBased:
+		report("replication_method", "LOG_BASED is not supported yet: use INCREMENTAL with a replication_key, or FULL_TABLE")
+	case selection.Method != FullTable && selection.Method != Incremental:
+		report("replication_method", "%q is not a replication method: use INCREMENTAL or FULL_TABLE", selection.Method)
+	case selection.Method == Incremental && selection.ReplicationKey == "":
+		report("replication_key", "INCREMENTAL needs a replication_key: the column that says which rows are new, such as updated_at")
+	case selection.Method == FullTable && selection.ReplicationKey != "":
+		report("replication_key", "FULL_TABLE replicates all rows each time and uses no replication_key: remove it, or use INCREMENTAL")
+	}
+	if selection.Columns != nil && selection.ExcludeColumns != nil {
+		report("exclude_columns", "give either columns or exclude_columns, not both")
+	}
+	return problems
+}
+
+// collisions finds tables that would have the same name in the destination.
+func (d Definition) collisions() []Problem {
+	first := map[string]string{}
+	var problems []Problem
+	for _, key := range d.keys() {
+		name, err := d.TableNameOf(key)
+		if err != nil {
+			continue
+		}
+		other, taken := first[name]
+		if !taken {
+			first[name] = key
+			continue
+		}
+		problems = append(problems, Problem{key, "table_name", fmt.Sprintf(
+			"%s and %s would both be loaded into the table %q: set table_name of one of them, or include_schema_in_table_names = true",
+			other, key, name)})
+	}
+	return problems
+}
+
+// CheckSource returns what is wrong with the definition given the tables that
+// the source has.
+func (d Definition) CheckSource(tables map[postgres.TableName]postgres.Table) []Problem {
+	var problems []Problem
+	for _, key := range d.keys() {
+		name, err := postgres.ParseTableName(key)
+		if err != nil {
+			continue // Check says so
+		}
+		table, ok := tables[name]
+		if !ok {
+			problems = append(problems, Problem{key, "", fmt.Sprintf(
+				"database %q of server %q has no table or view %s", d.Source.Database, d.Source.Server, name)})
+			continue
+		}
+		problems = append(problems, d.Tables[key].check(key, table)...)
+	}
+	return problems
+}
+
+// check returns what is wrong with the selection for this table.
+func (s Selection) check(key string, table postgres.Table) []Problem {
+	var problems []Problem
+	report := func(attribute, format string, args ...any) {
+		problems = append(problems, Problem{key, attribute, fmt.Sprintf(format, args...)})
+	}
+	for _, list := range []struct {
+		attribute string
+		columns   []string
+	}{{"columns", s.Columns}, {"exclude_columns", s.ExcludeColumns}, {"view_key_properties", s.ViewKeyProperties}} {
+		for _, name := range list.columns {
+			if _, ok := table.Column(name); !ok {
+				report(list.attribute, "%s", noColumn(table, name))
+			}
+		}
+	}
+	if table.Kind.HasKeys() && s.ViewKeyProperties != nil {
+		report("view_key_properties", "%s is a table: view_key_properties names the key of a view, a table's key is its primary key", table.Name)
+	}
+	for _, name := range s.ExcludeColumns {
+		if slices.Contains(s.keyColumns(table), name) || name == s.ReplicationKey {
+			report("exclude_columns", "column %q is part of the key and is always replicated", name)
+		}
+	}
+	if s.ReplicationKey != "" {
+		if message := checkReplicationKey(table, s.ReplicationKey); message != "" {
+			report("replication_key", "%s", message)
+		}
+	}
+	for _, column := range s.selected(table) {
+		if strings.HasPrefix(strings.ToLower(column.Name), reservedPrefix) {
+			report("exclude_columns", "column %q starts with %s, which is reserved: exclude it", column.Name, reservedPrefix)
+		}
+	}
+	if len(s.selected(table)) == 0 {
+		report("columns", "no column of %s is selected", table.Name)
+	}
+	return problems
+}
+
+func checkReplicationKey(table postgres.Table, name string) string {
+	column, ok := table.Column(name)
+	if !ok {
+		return noColumn(table, name)
+	}
+	base := column.Type
+	for base.Base != nil {
+		base = *base.Base
+	}
+	if !base.BuiltIn() || !slices.Contains(keyTypes, base.Name) {
+		return fmt.Sprintf("column %q of %s is of type %s, which can not order rows: use a column of type %s",
+			name, table.Name, column.SQL, strings.Join(keyTypes, ", "))
+	}
+	return ""
+}
+
+// noColumn says that the table lacks a column, and which it has.
+func noColumn(table postgres.Table, name string) string {
+	const shown = 20
+	var names []string
+	for _, c := range table.Columns {
+		names = append(names, c.Name)
+	}
+	more := ""
+	if len(names) > shown {
+		more = fmt.Sprintf(" and %d more", len(names)-shown)
+		names = names[:shown]
+	}
+	return fmt.Sprintf("%s has no column %q; it has %s%s", table.Name, name, strings.Join(names, ", "), more)
+}
+
+// keyColumns returns the columns that identify a row: the primary key, or what
+// the definition says of a view.
+func (s Selection) keyColumns(table postgres.Table) []string {
+	if table.Kind.HasKeys() {
+		return table.Key
+	}
+	return s.ViewKeyProperties
+}
+
+// selected returns the columns to replicate, in the table's order. Those of the
+// key are always among them.
+func (s Selection) selected(table postgres.Table) []postgres.Column {
+	always := map[string]bool{s.ReplicationKey: true}
+	for _, name := range s.keyColumns(table) {
+		always[name] = true
+	}
+	var columns []postgres.Column
+	for _, c := range table.Columns {
+		wanted := s.Columns == nil || slices.Contains(s.Columns, c.Name)
+		if always[c.Name] || wanted && !slices.Contains(s.ExcludeColumns, c.Name) {
+			columns = append(columns, c)
+		}
+	}
+	return columns
+}
+
+// sourceTables returns the names of the tables at the source that can be parsed.
+func (d Definition) sourceTables() []postgres.TableName {
+	var names []postgres.TableName
+	for _, key := range slices.Sorted(maps.Keys(d.Tables)) {
+		if name, err := postgres.ParseTableName(key); err == nil {
+			names = append(names, name)
+		}
+	}
+	return names
+}

@@ -1,0 +1,127 @@
+package replication
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// The replication methods that can be chosen.
+const (
+	FullTable   = "FULL_TABLE"
+	Incremental = "INCREMENTAL"
+	LogBased    = "LOG_BASED" // named by Stitch, refused here
+)
+
+// A Definition says what is replicated, from where to where.
+type Definition struct {
+	Name                      string               `json:"name"`
+	SchemaName                string               `json:"schema_name"`
+	Source                    Endpoint             `json:"source"`
+	Destination               Endpoint             `json:"destination"`
+	IncludeSchemaInTableNames bool                 `json:"include_schema_in_table_names"`
+	Tables                    map[string]Selection `json:"tables"` // by schema.table, as postgres.ParseTableName reads it
+}
+
+// An Endpoint is a database of a server of the provider block.
+type Endpoint struct {
+	Server   string `json:"server"`
+	Database string `json:"database"`
+}
+
+// A Selection says how one table is replicated. A nil list is one that was not
+// given, as opposed to an empty one.
+type Selection struct {
+	Method            string   `json:"replication_method"`
+	ReplicationKey    string   `json:"replication_key,omitempty"`
+	Columns           []string `json:"columns"`         // nil: all
+	ExcludeColumns    []string `json:"exclude_columns"` // nil: none
+	TableName         string   `json:"table_name,omitempty"`
+	ViewKeyProperties []string `json:"view_key_properties"`
+}
+
+// Revision is a hash of all that changes rows at the destination.
+func (d Definition) Revision() string {
+	d.Name = ""
+	tables := map[string]Selection{}
+	for key, selection := range d.Tables {
+		tables[canonical(key)] = selection
+	}
+	d.Tables = tables
+	text, err := json.Marshal(d) // map keys are sorted
+	if err != nil {
+		panic(err) // strings, lists and maps of them can not fail
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
+
+// canonical is the one way to write a table's name that means the same.
+func canonical(key string) string {
+	name, err := postgres.ParseTableName(key)
+	if err != nil {
+		return key
+	}
+	return name.String()
+}
+
+// TableNameOf returns the name that the table with the given key has in the destination.
+func (d Definition) TableNameOf(key string) (string, error) {
+	source, err := postgres.ParseTableName(key)
+	if err != nil {
+		return "", err
+	}
+	switch selection := d.Tables[key]; {
+	case selection.TableName != "":
+		return selection.TableName, nil
+	case d.IncludeSchemaInTableNames:
+		return source.Schema + "__" + source.Name, nil
+	}
+	return source.Name, nil
+}
+
+// keys returns the keys of the tables, sorted.
+func (d Definition) keys() []string { return slices.Sorted(maps.Keys(d.Tables)) }
+
+// maxSchemaNameBytes is Stitch's limit, exclusive.
+const maxSchemaNameBytes = 50
+
+var dropped = regexp.MustCompile(`[^a-z0-9_$]`)
+
+// SchemaNameOf derives the name of the destination schema from the display name
+// of a replication, as Stitch does: "Shop PostgreSQL" becomes shop_postgresql.
+func SchemaNameOf(displayName string) (string, error) {
+	name := strings.NewReplacer(" ", "_", "\t", "_", "-", "_").Replace(strings.ToLower(displayName))
+	name = dropped.ReplaceAllString(name, "")
+	if name != "" && name[0] >= '0' && name[0] <= '9' {
+		name = "_" + name
+	}
+	if err := CheckSchemaName(name); err != nil {
+		return "", fmt.Errorf("the name %q gives no usable schema name: %w; choose another name or set schema_name", displayName, err)
+	}
+	return name, nil
+}
+
+var schemaName = regexp.MustCompile(`^[a-z_][a-z0-9_$]*$`)
+
+// CheckSchemaName refuses what may not be the schema of a replication.
+func CheckSchemaName(name string) error {
+	switch {
+	case name == "":
+		return fmt.Errorf("nothing is left of it")
+	case !schemaName.MatchString(name):
+		return fmt.Errorf("%q may hold lower-case letters, digits, _ and $, and starts with a letter or _", name)
+	case len(name) >= maxSchemaNameBytes:
+		return fmt.Errorf("%q has %d characters, fewer than %d are allowed", name, len(name), maxSchemaNameBytes)
+	case strings.HasPrefix(name, "pg_"), name == "_stitch", name == "public", name == "information_schema":
+		return fmt.Errorf("%q is reserved", name)
+	}
+	return nil
+}

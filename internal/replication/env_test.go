@@ -1,0 +1,134 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
+)
+
+// env is a source and a destination, and a definition between them. The login
+// of both is one with no more rights than the documented grants give.
+type env struct {
+	source, destination                 *sandbox.Server
+	sourceDatabase, destinationDatabase string
+	reader, writer                      string // the roles
+	servers                             *postgres.Servers
+	definition                          Definition
+	adopt                               bool
+}
+
+// newEnv prepares two empty databases and grants a role what a user of the
+// product would have granted.
+func newEnv(t *testing.T, source, destination *sandbox.Server) *env {
+	t.Helper()
+	e := &env{source: source, destination: destination, sourceDatabase: source.Database(t), destinationDatabase: destination.Database(t)}
+	e.reader, e.writer = source.Role(t), destination.Role(t)
+	source.Exec(t, e.sourceDatabase, `
+		GRANT USAGE ON SCHEMA public TO `+e.reader+`;
+		ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO `+e.reader)
+	destination.Exec(t, e.destinationDatabase, `GRANT CREATE, CONNECT, TEMPORARY ON DATABASE `+e.destinationDatabase+` TO `+e.writer)
+	e.servers = e.again(t)
+	e.definition = Definition{
+		Name: "Shop", SchemaName: "shop",
+		Source:      Endpoint{Server: "source", Database: e.sourceDatabase},
+		Destination: Endpoint{Server: "destination", Database: e.destinationDatabase},
+		Tables:      map[string]Selection{},
+	}
+	return e
+}
+
+// again returns servers like those of another process.
+func (e *env) again(t *testing.T) *postgres.Servers {
+	servers := postgres.NewServers(map[string]postgres.Config{
+		"source":      {Host: e.source.Host, Port: e.source.Port, Username: e.reader, Password: e.source.Password, MaxConnections: 1},
+		"destination": {Host: e.destination.Host, Port: e.destination.Port, Username: e.writer, Password: e.destination.Password, MaxConnections: 1},
+	})
+	t.Cleanup(servers.Close)
+	return servers
+}
+
+func (e *env) endpoint() postgres.Endpoint {
+	server, _ := e.servers.Server("destination")
+	return postgres.Endpoint{Server: server, Database: e.destinationDatabase}
+}
+
+func (e *env) runner() Runner {
+	return Runner{Server: func(name string) (*postgres.Server, error) {
+		server, ok := e.servers.Server(name)
+		if !ok {
+			return nil, errors.New("no server " + name)
+		}
+		return server, nil
+	}}
+}
+
+func (e *env) create(t *testing.T) {
+	t.Helper()
+	if err := Create(t.Context(), e.endpoint(), e.definition, e.adopt); err != nil {
+		t.Fatal(postgres.Explain(err))
+	}
+}
+
+func (e *env) run(t *testing.T) Run {
+	t.Helper()
+	run, err := e.tryRun(t.Context())
+	if err != nil {
+		t.Fatal(postgres.Explain(err))
+	}
+	return run
+}
+
+func (e *env) tryRun(ctx context.Context) (Run, error) {
+	return e.runner().Run(ctx, e.endpoint(), e.definition.SchemaName)
+}
+
+func (e *env) atSource(t *testing.T, sql string) {
+	t.Helper()
+	e.source.Exec(t, e.sourceDatabase, sql)
+}
+
+func (e *env) atDestination(t *testing.T, sql string) {
+	t.Helper()
+	e.destination.Exec(t, e.destinationDatabase, sql)
+}
+
+// wantSame fails unless the table holds the same rows on both sides, compared
+// by EXCEPT ALL both ways over the text of all columns of the source.
+func (e *env) wantSame(t *testing.T, table string, columns ...string) {
+	t.Helper()
+	if len(columns) == 0 {
+		columns = e.source.Query(t, e.sourceDatabase, `
+			SELECT attname FROM pg_catalog.pg_attribute
+			WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum`, "public."+table)
+	}
+	differences, err := sandbox.Differences(t.Context(),
+		sandbox.Rows{Server: e.source, Database: e.sourceDatabase, Table: "public." + table, Columns: columns},
+		sandbox.Rows{Server: e.destination, Database: e.destinationDatabase, Table: e.definition.SchemaName + "." + table, Columns: columns}, 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(differences) > 0 {
+		t.Errorf("%s differs (- only at the source, + only in the destination): %q", table, differences)
+	}
+}
+
+func (e *env) wantRows(t *testing.T, query string, want ...string) {
+	t.Helper()
+	if got := e.destination.Query(t, e.destinationDatabase, query); !slices.Equal(got, want) {
+		t.Errorf("%s\n got %q\nwant %q", query, got, want)
+	}
+}
+
+func report(run Run, key string) catalog.Report {
+	for _, r := range run.Tables {
+		if r.SourceTable == key {
+			return r
+		}
+	}
+	return catalog.Report{}
+}

@@ -1,0 +1,156 @@
+package replication
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// systemColumns are the engine's own columns, filled by the destination.
+var systemColumns = []struct{ name, sql, comment string }{
+	{"_sdc_received_at", "timestamp with time zone", "When the row was received."},
+	{"_sdc_batched_at", "timestamp with time zone", "When the batch that held the row was loaded."},
+	{"_sdc_sequence", "bigint", "Order of loading: of two versions of a row, the greater is the newer."},
+	{"_sdc_table_version", "bigint", "Version of the table: it grows with each table reset."},
+}
+
+// A layout is what a destination table is to look like for a load, and what is
+// to be done to it before.
+type layout struct {
+	target  postgres.TableName
+	columns []column
+	key     []string // identifies a row; empty if rows are only appended
+	exists  bool
+	add     []column // that the existing table lacks
+	repair  []string // system columns that it lacks
+	stale   []string // that came from the source once, and are null in rows loaded from now on
+}
+
+// layOut compares the columns that are to be loaded with the destination table
+// as it is. loaded are the columns that earlier loads filled.
+func layOut(target postgres.TableName, columns []column, key []string, existing *postgres.Table, loaded []string) (layout, error) {
+	l := layout{target: target, columns: columns, key: key}
+	if existing == nil {
+		return l, nil
+	}
+	l.exists = true
+	l.columns = slices.Clone(columns)
+	if !existing.Kind.HasKeys() {
+		return layout{}, fmt.Errorf("%s in the destination is not a table: rename it, or set table_name to another name", target)
+	}
+	if !sameSet(key, existing.Key) {
+		return layout{}, fmt.Errorf("rows of %s are identified by %s at the source and by %s in the destination: "+
+			"drop the table in the destination and run again, which replicates it whole", target, keyText(key), keyText(existing.Key))
+	}
+	for i := range l.columns {
+		c := &l.columns[i]
+		have, ok := existing.Column(c.name)
+		if ok && have.SQL != c.sql {
+			if slices.Contains(key, c.name) {
+				return layout{}, fmt.Errorf("the key column %q of %s has become %s at the source and is %s in the destination: "+
+					"drop the table in the destination and run again, which replicates it whole", c.name, target, c.sql, have.SQL)
+			}
+			c.name = splitName(c.name, c.sql)
+			have, ok = existing.Column(c.name)
+			if ok && have.SQL != c.sql {
+				return layout{}, fmt.Errorf("column %q of %s is to hold %s and is %s in the destination: rename it there", c.name, target, c.sql, have.SQL)
+			}
+		}
+		if err := postgres.CheckName(c.name); err != nil {
+			return layout{}, fmt.Errorf("column of type %s: %w", c.sql, err)
+		}
+		if !ok {
+			l.add = append(l.add, *c)
+		}
+	}
+	for _, system := range systemColumns {
+		if _, ok := existing.Column(system.name); !ok {
+			l.repair = append(l.repair, system.name)
+		}
+	}
+	for _, name := range loaded {
+		if _, ok := existing.Column(name); ok && !slices.Contains(l.names(), name) {
+			l.stale = append(l.stale, name)
+		}
+	}
+	return l, nil
+}
+
+var notWord = regexp.MustCompile(`[^a-z0-9]+`)
+
+// splitName names the column beside name that holds its values since it has
+// another type.
+func splitName(name, sql string) string {
+	return name + "__" + strings.Trim(notWord.ReplaceAllString(strings.ToLower(sql), "_"), "_")
+}
+
+func sameSet(a, b []string) bool {
+	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
+}
+
+func keyText(key []string) string {
+	if len(key) == 0 {
+		return "no key"
+	}
+	return "(" + strings.Join(key, ", ") + ")"
+}
+
+// names returns the names of the columns in the destination.
+func (l layout) names() []string {
+	names := make([]string, len(l.columns))
+	for i, c := range l.columns {
+		names[i] = c.name
+	}
+	return names
+}
+
+// filled returns all columns that this load or an earlier one filled.
+func (l layout) filled() []string { return append(l.names(), l.stale...) }
+
+// extractList is what the source selects.
+func (l layout) extractList() string {
+	expressions := make([]string, len(l.columns))
+	for i, c := range l.columns {
+		expressions[i] = c.extract
+	}
+	return strings.Join(expressions, ", ")
+}
+
+// createSQL creates the table, without its key and system columns.
+func (l layout) createSQL() string {
+	definitions := make([]string, len(l.columns))
+	for i, c := range l.columns {
+		definitions[i] = postgres.Ident(c.name) + " " + c.sql
+	}
+	return fmt.Sprintf("CREATE TABLE %s (%s)", l.target.SQL(), strings.Join(definitions, ", "))
+}
+
+// alterSQL adds the columns that the existing table lacks, "" if it lacks none.
+// Old rows get what they hold at the source.
+func (l layout) alterSQL() string {
+	var actions, defaults []string
+	for _, c := range l.add {
+		action := "ADD COLUMN " + postgres.Ident(c.name) + " " + c.sql
+		if c.source.Missing != nil {
+			action += fmt.Sprintf(" DEFAULT ((%s::text[])[1])::%s", postgres.Literal(*c.source.Missing), c.sql)
+			defaults = append(defaults, "ALTER COLUMN "+postgres.Ident(c.name)+" DROP DEFAULT")
+		}
+		actions = append(actions, action)
+	}
+	for _, system := range systemColumns {
+		if slices.Contains(l.repair, system.name) {
+			actions = append(actions, "ADD COLUMN "+system.name+" "+system.sql)
+		}
+	}
+	if len(actions) == 0 {
+		return ""
+	}
+	sql := "ALTER TABLE " + l.target.SQL() + " " + strings.Join(actions, ", ")
+	if len(defaults) > 0 {
+		sql += "; ALTER TABLE " + l.target.SQL() + " " + strings.Join(defaults, ", ")
+	}
+	return sql
+}

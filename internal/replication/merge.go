@@ -1,0 +1,112 @@
+package replication
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// stage is where rows wait that are to be merged into a table that exists. It
+// lives in the session and ends with the transaction.
+const stage = "pg_temp.stitch_stage"
+
+// stamps are the values of the system columns, in their order. $1 is the
+// version of the table.
+const stamps = "now(), now(), (extract(epoch FROM now()) * 1000000)::bigint * 1000, $1::bigint"
+
+func systemNames() string {
+	names := make([]string, len(systemColumns))
+	for i, c := range systemColumns {
+		names[i] = c.name
+	}
+	return strings.Join(names, ", ")
+}
+
+// list writes each name with format and joins them with sep.
+func list(names []string, format, sep string) string {
+	parts := make([]string, len(names))
+	for i, name := range names {
+		parts[i] = strings.ReplaceAll(format, "?", postgres.Ident(name))
+	}
+	return strings.Join(parts, sep)
+}
+
+// stageSQL creates the stage with the types of the target's columns.
+func (l layout) stageSQL() string {
+	return fmt.Sprintf("CREATE TEMP TABLE stitch_stage ON COMMIT DROP AS SELECT %s FROM %s WITH NO DATA",
+		list(l.names(), "?", ", "), l.target.SQL())
+}
+
+// upsertSQL inserts the staged rows whose key is new and changes those that
+// differ. Rows are compared as stored, which works for types without equality.
+// Rows of an older table version differ.
+func (l layout) upsertSQL() string {
+	sets := []string{}
+	for _, name := range l.names() {
+		sets = append(sets, list([]string{name}, "? = excluded.?", ""))
+	}
+	for _, name := range l.stale {
+		sets = append(sets, postgres.Ident(name)+" = NULL")
+	}
+	for _, c := range systemColumns {
+		sets = append(sets, c.name+" = excluded."+c.name)
+	}
+	differs := fmt.Sprintf("CAST(ROW(%s) AS record) OPERATOR(pg_catalog.*<>) CAST(ROW(%s) AS record)",
+		list(l.names(), "d.?", ", "), list(l.names(), "excluded.?", ", "))
+	return fmt.Sprintf("INSERT INTO %s AS d (%s, %s) SELECT %s, %s FROM %s AS s ON CONFLICT (%s) DO UPDATE SET %s "+
+		"WHERE d._sdc_table_version IS DISTINCT FROM excluded._sdc_table_version OR %s",
+		l.target.SQL(), list(l.names(), "?", ", "), systemNames(),
+		list(l.names(), "s.?", ", "), stamps, stage,
+		list(l.key, "?", ", "), strings.Join(sets, ", "), differs)
+}
+
+// deleteGoneSQL deletes the rows whose key is not staged.
+func (l layout) deleteGoneSQL() string {
+	return fmt.Sprintf("DELETE FROM %s AS d WHERE NOT EXISTS (SELECT FROM %s AS s WHERE %s)",
+		l.target.SQL(), stage, list(l.key, "s.? = d.?", " AND "))
+}
+
+// image is the text of a whole row: what identifies it if nothing else does.
+func (l layout) image(alias string) string {
+	return fmt.Sprintf("CAST(ROW(%s) AS text)", list(l.names(), alias+".?", ", "))
+}
+
+// deleteSurplusSQL deletes rows of a table without a key that are there more
+// often than they are staged.
+func (l layout) deleteSurplusSQL() string {
+	return fmt.Sprintf(`
+		DELETE FROM %[1]s
+		WHERE (tableoid, ctid) IN (
+			SELECT d.part, d.place
+			FROM (
+				SELECT part, place, image, row_number() OVER (PARTITION BY image) AS n
+				FROM (SELECT d.tableoid AS part, d.ctid AS place, %[2]s AS image FROM %[1]s AS d) AS d
+			) AS d
+			LEFT JOIN (
+				SELECT image, count(*) AS times
+				FROM (SELECT %[3]s AS image FROM %[4]s AS s) AS s
+				GROUP BY image
+			) AS s ON s.image = d.image
+			WHERE d.n > coalesce(s.times, 0)
+		)`, l.target.SQL(), l.image("d"), l.image("s"), stage)
+}
+
+// insertLackingSQL inserts staged rows that the table has fewer times than they
+// are staged. Only rows of the table that match where are counted.
+func (l layout) insertLackingSQL(where string) string {
+	names := list(l.names(), "?", ", ")
+	return fmt.Sprintf(`
+		INSERT INTO %[1]s (%[2]s, %[3]s)
+		SELECT %[4]s, %[5]s
+		FROM (SELECT s.*, row_number() OVER (PARTITION BY stitch_image) AS stitch_n
+			FROM (SELECT s.*, %[6]s AS stitch_image FROM %[7]s AS s) AS s) AS s
+		LEFT JOIN (
+			SELECT image, count(*) AS times
+			FROM (SELECT %[8]s AS image FROM %[1]s AS d WHERE %[9]s) AS d
+			GROUP BY image
+		) AS d ON d.image = s.stitch_image
+		WHERE s.stitch_n > coalesce(d.times, 0)`,
+		l.target.SQL(), names, systemNames(), list(l.names(), "s.?", ", "), stamps,
+		l.image("s"), stage, l.image("d"), where)
+}

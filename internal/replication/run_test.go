@@ -1,0 +1,254 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
+)
+
+// A round is one run of a story: what happens at the source before it, and what
+// it must have done.
+type round struct {
+	sql       string
+	extracted int64
+	loaded    int64
+	bookmark  string
+}
+
+// Stories replicate public.t. After each round both sides must hold the same.
+func TestRun(t *testing.T) {
+	for name, story := range map[string]struct {
+		selection Selection
+		rounds    []round
+	}{
+		"full table with a key": {
+			Selection{Method: FullTable},
+			[]round{
+				{`CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT g, 'v' || g FROM generate_series(1, 100) g`, 100, 100, ""},
+				{``, 100, 0, ""},
+				{`UPDATE t SET v = 'new' WHERE id = 7; DELETE FROM t WHERE id > 90; INSERT INTO t VALUES (1000, NULL)`, 91, 2, ""},
+				{`DELETE FROM t`, 0, 0, ""},
+			},
+		},
+		"full table without a key": {
+			Selection{Method: FullTable},
+			[]round{
+				{`CREATE TABLE t (a int, b json); INSERT INTO t VALUES (1, '{}'), (1, '{}'), (2, NULL), (NULL, NULL)`, 4, 4, ""},
+				{``, 4, 0, ""},
+				{`INSERT INTO t VALUES (1, '{}'), (3, '[]'); DELETE FROM t WHERE a = 2`, 5, 2, ""},
+				{`DELETE FROM t WHERE ctid = (SELECT min(ctid) FROM t WHERE a = 1)`, 4, 0, ""},
+			},
+		},
+		"incremental by time": {
+			Selection{Method: Incremental, ReplicationKey: "at"},
+			[]round{
+				{`CREATE TABLE t (id int PRIMARY KEY, at timestamptz, v int);
+				  INSERT INTO t VALUES (1, '2026-01-01 10:00+00', 1), (2, '2026-01-01 11:00+00', 1)`, 2, 2, "2026-01-01 11:00:00+00"},
+				{``, 1, 0, "2026-01-01 11:00:00+00"},
+				{`INSERT INTO t VALUES (3, '2026-01-01 11:00+00', 1)`, 2, 1, "2026-01-01 11:00:00+00"},
+				{`UPDATE t SET v = 2, at = '2026-01-02 00:00:00.000001+00' WHERE id = 1`, 3, 1, "2026-01-02 00:00:00.000001+00"},
+			},
+		},
+		"infinite keys do not stop the bookmark": {
+			Selection{Method: Incremental, ReplicationKey: "at"},
+			[]round{
+				{`CREATE TABLE t (id int PRIMARY KEY, at timestamp); INSERT INTO t VALUES (1, 'infinity'), (2, '2026-01-01')`, 2, 2, "2026-01-01 00:00:00"},
+				{`INSERT INTO t VALUES (3, '2026-01-02')`, 3, 1, "2026-01-02 00:00:00"},
+			},
+		},
+		"incremental without a primary key appends each row once": {
+			Selection{Method: Incremental, ReplicationKey: "n"},
+			[]round{
+				{`CREATE TABLE t (n numeric, v text); INSERT INTO t VALUES (1, 'a'), (2.50, 'b'), (2.50, 'b')`, 3, 3, "2.50"},
+				{`INSERT INTO t VALUES (2.50, 'b'), (2.50, 'c')`, 4, 2, "2.50"},
+				{`INSERT INTO t VALUES (3, 'd')`, 5, 1, "3"},
+			},
+		},
+		"text keys keep quotes and backslashes": {
+			Selection{Method: Incremental, ReplicationKey: "k"},
+			[]round{
+				{`CREATE TABLE t (k text PRIMARY KEY); INSERT INTO t VALUES ('a'), ('z''\')`, 2, 2, `z'\`},
+				{`INSERT INTO t VALUES ('zz')`, 2, 1, "zz"},
+			},
+		},
+		"uuid keys": {
+			Selection{Method: Incremental, ReplicationKey: "id"},
+			[]round{
+				{`CREATE TABLE t (id uuid PRIMARY KEY); INSERT INTO t VALUES ('00000000-0000-0000-0000-000000000001')`, 1, 1, "00000000-0000-0000-0000-000000000001"},
+				{`INSERT INTO t VALUES ('ffffffff-0000-0000-0000-000000000001')`, 2, 1, "ffffffff-0000-0000-0000-000000000001"},
+			},
+		},
+		"an empty table has no bookmark yet": {
+			Selection{Method: Incremental, ReplicationKey: "id"},
+			[]round{
+				{`CREATE TABLE t (id int PRIMARY KEY)`, 0, 0, ""},
+				{`INSERT INTO t VALUES (-5)`, 1, 1, "-5"},
+				{`DELETE FROM t; INSERT INTO t VALUES (-5)`, 1, 0, "-5"},
+			},
+		},
+		"new column with a default, then a dropped one": {
+			Selection{Method: Incremental, ReplicationKey: "id"},
+			[]round{
+				{`CREATE TABLE t (id int PRIMARY KEY, a text); INSERT INTO t VALUES (1, 'x'), (2, 'y')`, 2, 2, "2"},
+				{`ALTER TABLE t ADD COLUMN b int; INSERT INTO t VALUES (3, 'z', 5)`, 2, 1, "3"},
+				{`ALTER TABLE t DROP COLUMN a; INSERT INTO t VALUES (4, 6)`, 2, 1, "4"},
+			},
+		},
+		"a view with a key": {
+			Selection{Method: FullTable, ViewKeyProperties: []string{"id"}},
+			[]round{
+				{`CREATE TABLE base (id int, v text); INSERT INTO base VALUES (1, 'a'); CREATE VIEW t AS SELECT * FROM base`, 1, 1, ""},
+				{`UPDATE base SET v = 'b'`, 1, 1, ""},
+			},
+		},
+		"a materialized view": {
+			Selection{Method: FullTable},
+			[]round{{`CREATE MATERIALIZED VIEW t AS SELECT g AS a FROM generate_series(1, 10) g`, 10, 10, ""}},
+		},
+		"a partitioned table": {
+			Selection{Method: Incremental, ReplicationKey: "day"},
+			[]round{
+				{`CREATE TABLE t (day date NOT NULL, v int) PARTITION BY RANGE (day);
+				  CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');
+				  INSERT INTO t VALUES ('2026-01-05', 1)`, 1, 1, "2026-01-05"},
+				{`CREATE TABLE t_2 PARTITION OF t FOR VALUES FROM ('2026-02-01') TO ('2026-03-01'); INSERT INTO t VALUES ('2026-02-05', 1)`, 2, 1, "2026-02-05"},
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+				e := newEnv(t, s, s)
+				e.definition.Tables["public.t"] = story.selection
+				for i, round := range story.rounds {
+					e.atSource(t, round.sql)
+					if i == 0 {
+						e.create(t)
+					}
+					got := report(e.run(t), "public.t")
+					if got.RowsExtracted != round.extracted || got.RowsLoaded != round.loaded || got.Bookmark != round.bookmark {
+						t.Errorf("round %d: extracted %d, loaded %d, bookmark %q; want %d, %d, %q", i+1,
+							got.RowsExtracted, got.RowsLoaded, got.Bookmark, round.extracted, round.loaded, round.bookmark)
+					}
+					e.wantSame(t, "t")
+				}
+			})
+		})
+	}
+}
+
+// One table's failure leaves the others alone, and is told whole.
+func TestRunFailingTable(t *testing.T) {
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		e := newEnv(t, s, s)
+		e.atSource(t, `
+			CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1);
+			CREATE TABLE b (id int PRIMARY KEY, v int); INSERT INTO b VALUES (1, 0);
+			CREATE VIEW bad AS SELECT id, 1 / v AS quotient FROM b;
+			CREATE TABLE gone (id int);
+			CREATE TABLE secret (id int); REVOKE ALL ON secret FROM PUBLIC`)
+		for _, name := range []string{"a", "b", "bad", "gone", "secret"} {
+			e.definition.Tables["public."+name] = Selection{Method: FullTable}
+		}
+		e.create(t)
+		e.atSource(t, `DROP TABLE gone; REVOKE SELECT ON secret FROM `+e.reader)
+		run, err := e.tryRun(t.Context())
+		var failed *TablesError
+		if !errors.As(err, &failed) || len(failed.Reports) != 3 || run.Status != catalog.Failed {
+			t.Fatalf("status %s, error %v", run.Status, err)
+		}
+		for _, want := range []string{"public.bad", "division by zero", "public.gone", "no table or view public.gone", "public.secret", "permission denied"} {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("the error lacks %q:\n%v", want, err)
+			}
+		}
+		e.wantSame(t, "a")
+		e.wantSame(t, "b")
+		e.wantRows(t, `SELECT source_table, status FROM _stitch.report ORDER BY 1`,
+			"public.a|succeeded", "public.b|succeeded", "public.bad|failed", "public.gone|failed", "public.secret|failed")
+		e.wantRows(t, `SELECT table_name FROM _stitch.bookmark ORDER BY 1`, "a", "b")
+
+		e.atSource(t, `UPDATE b SET v = 1; CREATE TABLE gone (id int); GRANT SELECT ON gone, secret TO `+e.reader)
+		if run := e.run(t); run.Status != catalog.Succeeded {
+			t.Errorf("status %s after the repair", run.Status)
+		}
+		e.wantSame(t, "bad")
+	})
+}
+
+// A cancelled run keeps what it committed, says that it was interrupted, and
+// leaves no session behind.
+func TestRunInterrupted(t *testing.T) {
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.atSource(t, `
+		CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1);
+		CREATE VIEW slow AS SELECT g, pg_sleep(0.05) IS NULL AS slept FROM generate_series(1, 100000) g`)
+	e.definition.Tables["public.a"] = Selection{Method: FullTable}
+	e.definition.Tables["public.slow"] = Selection{Method: FullTable}
+	e.definition.Tables["public.z"] = Selection{Method: FullTable}
+	e.create(t)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	timer := time.AfterFunc(2*time.Second, cancel)
+	defer timer.Stop()
+	run, err := e.tryRun(ctx)
+	if err != nil || run.Status != catalog.Interrupted {
+		t.Fatalf("status %q, error %v", run.Status, err)
+	}
+	e.wantSame(t, "a")
+	e.wantRows(t, `SELECT source_table, status FROM _stitch.report ORDER BY 1`, "public.a|succeeded", "public.slow|interrupted")
+	e.wantRows(t, `SELECT status, completed_at IS NOT NULL FROM _stitch.run`, "interrupted|t")
+	e.wantRows(t, `SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE query LIKE '%public"."slow%' AND pid <> pg_backend_pid() AND state <> 'idle'`, "0")
+}
+
+// Two runs of one replication never overlap.
+func TestRunTwice(t *testing.T) {
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.atSource(t, `CREATE VIEW slow AS SELECT pg_sleep(15) IS NULL AS slept`)
+	e.definition.Tables["public.slow"] = Selection{Method: FullTable}
+	e.create(t)
+	first := make(chan error, 1)
+	go func() {
+		_, err := e.tryRun(t.Context())
+		first <- err
+	}()
+	time.Sleep(time.Second)
+	other := *e
+	other.servers = e.again(t)
+	if _, err := other.tryRun(t.Context()); err == nil || !strings.Contains(err.Error(), "is being run by process") {
+		t.Errorf("the second run: %v", err)
+	}
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
+}
+
+// Row-level security would leave rows out silently.
+func TestRunRowSecurity(t *testing.T) {
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		e := newEnv(t, s, s)
+		e.atSource(t, `CREATE TABLE t (id int); ALTER TABLE t ENABLE ROW LEVEL SECURITY`)
+		e.definition.Tables["public.t"] = Selection{Method: FullTable}
+		e.create(t)
+		if _, err := e.tryRun(t.Context()); err == nil || !strings.Contains(err.Error(), "row-level security") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// Limits of the login do not cut a run short.
+func TestRunTimeouts(t *testing.T) {
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.atSource(t, `ALTER ROLE `+e.reader+` SET statement_timeout = '200ms';
+		CREATE VIEW slow AS SELECT pg_sleep(1) IS NULL AS slept`)
+	e.definition.Tables["public.slow"] = Selection{Method: FullTable}
+	e.create(t)
+	e.run(t)
+}

@@ -1,0 +1,179 @@
+package replication
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// Create stores a new definition in the destination. A schema that already
+// holds tables is refused unless adopt is set: the first run would replace them.
+func Create(ctx context.Context, destination postgres.Endpoint, d Definition, adopt bool) error {
+	text, err := json.Marshal(d)
+	if err != nil {
+		return err
+	}
+	err = onCatalog(ctx, destination, catalog.Install, func(tx pgx.Tx) error {
+		if !adopt {
+			if err := refuseTables(ctx, tx, d.SchemaName); err != nil {
+				return err
+			}
+		}
+		_, err := catalog.InsertReplication(ctx, tx, catalog.Replication{SchemaName: d.SchemaName, Definition: text})
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("create replication %q: %w", d.Name, err)
+	}
+	return nil
+}
+
+const tablesSQL = `
+	SELECT c.relname
+	FROM pg_catalog.pg_class AS c
+	JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+	WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+	ORDER BY c.relname`
+
+func refuseTables(ctx context.Context, tx pgx.Tx, schema string) error {
+	rows, _ := tx.Query(ctx, tablesSQL, schema)
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	const shown = 20
+	more := ""
+	if len(names) > shown {
+		more = fmt.Sprintf(" and %d more", len(names)-shown)
+		names = names[:shown]
+	}
+	return fmt.Errorf("schema %q of the destination already holds %s%s, which this replication did not load: "+
+		"choose another schema_name, or set adopt = true to let its runs replace the content of tables of the same name",
+		schema, strings.Join(names, ", "), more)
+}
+
+// Find returns a stored definition. It returns catalog.ErrNotFound, or
+// catalog.ErrNone, if there is none.
+func Find(ctx context.Context, destination postgres.Endpoint, schemaName string) (Definition, error) {
+	var d Definition
+	err := inCatalog(ctx, destination, func(tx pgx.Tx) error {
+		stored, err := catalog.ReplicationOf(ctx, tx, schemaName)
+		if err != nil {
+			return err
+		}
+		d, err = decode(stored)
+		return err
+	})
+	return d, err
+}
+
+// Update replaces a stored definition.
+func Update(ctx context.Context, destination postgres.Endpoint, d Definition) error {
+	text, err := json.Marshal(d)
+	if err != nil {
+		return err
+	}
+	return onCatalog(ctx, destination, catalog.Install, func(tx pgx.Tx) error {
+		return catalog.UpdateDefinition(ctx, tx, d.SchemaName, text)
+	})
+}
+
+// Delete forgets a definition, its bookmarks and reports, and drops the catalog
+// with the last one. The loaded tables stay unless force is set; then they are
+// dropped, and the schema if a run created it and nothing else is in it. What
+// is gone already is done, the whole database included.
+func Delete(ctx context.Context, destination postgres.Endpoint, schemaName string, force bool) error {
+	err := inCatalog(ctx, destination, func(tx pgx.Tx) error {
+		stored, err := catalog.ReplicationOf(ctx, tx, schemaName)
+		if err != nil {
+			return err
+		}
+		if force {
+			if err := dropLoaded(ctx, tx, stored); err != nil {
+				return err
+			}
+		}
+		if err := catalog.DeleteReplication(ctx, tx, stored.ID); err != nil {
+			return err
+		}
+		return catalog.DropIfEmpty(ctx, tx)
+	})
+	if IsGone(err) || postgres.Code(err) == "3D000" {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("delete replication %q: %w", schemaName, err)
+	}
+	return nil
+}
+
+func dropLoaded(ctx context.Context, tx pgx.Tx, stored catalog.Replication) error {
+	tables, err := catalog.LoadedTables(ctx, tx, stored.ID)
+	if err != nil {
+		return err
+	}
+	for _, name := range tables {
+		table := postgres.TableName{Schema: stored.SchemaName, Name: name}
+		if _, err := tx.Exec(ctx, "DROP TABLE IF EXISTS "+table.SQL()); err != nil {
+			return fmt.Errorf("drop %s: %w", table, err)
+		}
+	}
+	if !stored.SchemaCreated {
+		return nil
+	}
+	var empty bool
+	if err := tx.QueryRow(ctx, schemaEmptySQL, stored.SchemaName).Scan(&empty); err != nil {
+		return fmt.Errorf("look into schema %q: %w", stored.SchemaName, err)
+	}
+	if !empty {
+		return nil
+	}
+	if _, err := tx.Exec(ctx, "DROP SCHEMA IF EXISTS "+postgres.Ident(stored.SchemaName)); err != nil {
+		return fmt.Errorf("drop schema %q: %w", stored.SchemaName, err)
+	}
+	return nil
+}
+
+const schemaEmptySQL = `
+	SELECT NOT EXISTS (
+		SELECT
+		FROM pg_catalog.pg_depend AS d
+		JOIN pg_catalog.pg_namespace AS n ON d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.refobjid = n.oid
+		WHERE n.nspname = $1 AND d.deptype = 'n'
+	)`
+
+// inCatalog runs f in a transaction of a catalog that exists.
+func inCatalog(ctx context.Context, destination postgres.Endpoint, f func(pgx.Tx) error) error {
+	return onCatalog(ctx, destination, catalog.Open, f)
+}
+
+// onCatalog opens the catalog with open and runs f, in one transaction.
+func onCatalog(ctx context.Context, destination postgres.Endpoint, open func(context.Context, pgx.Tx) error, f func(pgx.Tx) error) error {
+	conn, err := destination.Server.Acquire(ctx, destination.Database)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	return pgx.BeginFunc(ctx, conn.Conn, func(tx pgx.Tx) error {
+		if err := open(ctx, tx); err != nil {
+			return err
+		}
+		return f(tx)
+	})
+}
+
+// CheckSource returns what is wrong with the definition given what the source
+// has now. A failure to read it is an error, not a problem.
+func CheckSource(ctx context.Context, source postgres.Endpoint, d Definition) ([]Problem, error) {
+	tables, err := source.Server.Tables(ctx, source.Database, d.sourceTables())
+	if err != nil {
+		return nil, err
+	}
+	return d.CheckSource(tables), nil
+}

@@ -1,0 +1,83 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+)
+
+var errNone = errors.New("no PostgreSQL server binaries found: run `make postgres`, or `apt-get install postgresql`")
+
+// Majors returns the PostgreSQL majors whose server binaries are installed,
+// ascending.
+func Majors() []int {
+	var majors []int
+	for _, root := range roots() {
+		entries, _ := os.ReadDir(root) // a root that is not there holds no major
+		for _, entry := range entries {
+			major, err := strconv.Atoi(entry.Name())
+			if err == nil && installed(root, major) {
+				majors = append(majors, major)
+			}
+		}
+	}
+	slices.Sort(majors)
+	return slices.Compact(majors)
+}
+
+// binaries returns the major, where 0 stands for the newest, and the directory
+// of its programs.
+func binaries(major int) (int, string, error) {
+	majors := Majors()
+	if len(majors) == 0 {
+		return 0, "", errNone
+	}
+	if major == 0 {
+		major = majors[len(majors)-1]
+	}
+	for _, root := range roots() {
+		if installed(root, major) {
+			return major, bin(root, major), nil
+		}
+	}
+	return 0, "", fmt.Errorf("PostgreSQL %d is not installed (found %v): run `make postgres`", major, majors)
+}
+
+// roots returns the directories that hold <major>/bin, the preferred first:
+// Debian's packages come with psql and pgbench, those of scripts/postgres.sh
+// with the server alone.
+func roots() []string {
+	roots := []string{"/usr/lib/postgresql"}
+	if dir := os.Getenv("STITCH_POSTGRES_DIR"); dir != "" {
+		roots = []string{dir, "/usr/lib/postgresql"}
+	}
+	cache := "/var/cache"
+	if os.Geteuid() != 0 {
+		var err error
+		if cache, err = os.UserCacheDir(); err != nil {
+			return roots
+		}
+	}
+	return append(roots, filepath.Join(cache, "terraform-provider-stitch", "postgres"))
+}
+
+func installed(root string, major int) bool {
+	for _, name := range []string{"initdb", "postgres"} {
+		if !executable(filepath.Join(bin(root, major), name)) {
+			return false
+		}
+	}
+	return true
+}
+
+func bin(root string, major int) string {
+	return filepath.Join(root, strconv.Itoa(major), "bin")
+}
+
+func executable(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
+}

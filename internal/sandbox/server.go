@@ -1,0 +1,245 @@
+// Package sandbox starts real PostgreSQL servers that are thrown away: for
+// tests, and for the quickstart.
+//
+// It promises that
+//   - nothing is left: when this process stops a server, exits or is killed, the
+//     server ends and its directory goes (watchdog.go);
+//   - servers share nothing, neither with each other nor with the machine: each
+//     has its directory, a port of the loopback interface and a random password,
+//     and sees none of the environment (server.go, watchdog.go);
+//   - they are alike everywhere: UTF8, locale C, time zone UTC (template.go, server.go);
+//   - starting one is cheap: initdb runs once for each major and process (template.go);
+//   - tests on one server do not meet: names are unique, and dropped with their
+//     sessions when the test ends (testing.go);
+//   - a test that finds no server fails (testing.go).
+//
+// It does not promise that a server survives a crash of the machine: fsync is off.
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	superuser = "postgres"
+
+	startTimeout  = 3 * time.Minute // initdb included, on a machine that is busy
+	maxSocketPath = 103             // Linux: 107, macOS: 103
+)
+
+var errPortTaken = errors.New("port taken by another process")
+
+// A Config says what a server is to be like. The zero value is a server of the
+// newest installed major, without TLS.
+type Config struct {
+	Major         int               // 0 means the newest installed
+	TLS           bool              // with a fresh CA, and a certificate for localhost and 127.0.0.1
+	LogStatements bool              // log every statement
+	Settings      map[string]string // further settings, as if given by -c: ALTER SYSTEM does not change them
+}
+
+// A Server is a running PostgreSQL server. It wants a password from everyone;
+// with TLS, it still accepts connections without.
+type Server struct {
+	Major    int
+	Host     string // 127.0.0.1
+	Port     int
+	Username string // the superuser
+	Password string
+	CA       string // PEM; empty without TLS
+	Dir      string // holds data, log, the Unix-domain socket and, with TLS, ca.pem
+
+	bin      string
+	watchdog *watchdog
+}
+
+// Start returns a server that accepts connections. The context bounds the start,
+// not the life of the server.
+func Start(ctx context.Context, cfg Config) (*Server, error) {
+	major, bin, err := binaries(cfg.Major)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+
+	s := &Server{Major: major, Host: "127.0.0.1", Username: superuser, bin: bin}
+	for range 5 {
+		if s.Port, err = freePort(); err != nil {
+			break
+		}
+		if err = s.start(ctx, cfg); !errors.Is(err, errPortTaken) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("start PostgreSQL %d: %w", major, err)
+	}
+	return s, nil
+}
+
+// Stop ends all sessions and the server, and removes its directory. Stopping
+// again does nothing.
+func (s *Server) Stop() error { return s.watchdog.stop() }
+
+// Log returns what the server has logged so far. Once stopped, it has no log.
+func (s *Server) Log() (string, error) { return s.watchdog.log() }
+
+// Program returns the path of a program that came with the server, such as
+// pgbench, or "" if there is none.
+func (s *Server) Program(name string) string {
+	path := filepath.Join(s.bin, name)
+	if !executable(path) {
+		return ""
+	}
+	return path
+}
+
+// URL returns where and how the superuser connects to a database.
+func (s *Server) URL(database string) string { return s.URLAs(s.Username, database) }
+
+// URLAs is [Server.URL] for a user with the superuser's password, such as one
+// made by [Server.Role].
+func (s *Server) URLAs(user, database string) string {
+	query := url.Values{"sslmode": {"disable"}}
+	if s.CA != "" {
+		query = url.Values{"sslmode": {"verify-full"}, "sslrootcert": {s.path("ca.pem")}}
+	}
+	u := url.URL{
+		Scheme:   "postgres",
+		User:     url.UserPassword(user, s.Password),
+		Host:     net.JoinHostPort(s.Host, strconv.Itoa(s.Port)),
+		Path:     database,
+		RawQuery: query.Encode(),
+	}
+	return u.String()
+}
+
+func (s *Server) path(name string) string { return filepath.Join(s.Dir, name) }
+
+// start starts the server on s.Port, or leaves nothing.
+func (s *Server) start(ctx context.Context, cfg Config) error {
+	as, err := unprivileged()
+	if err != nil {
+		return err
+	}
+	from, err := templates.get(ctx, s.Major, func() (*template, error) { return newTemplate(ctx, as, s.bin) })
+	if err != nil {
+		return err
+	}
+	s.watchdog, err = watch(as, func(dir string) (command []string, err error) {
+		s.Dir, s.Password = dir, from.password
+		if cfg.TLS {
+			err = s.certify(as)
+		}
+		return s.command(from, cfg), err
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.await(ctx); err != nil {
+		return errors.Join(err, s.Stop())
+	}
+	return nil
+}
+
+// certify gives the server a certificate.
+func (s *Server) certify(as account) error {
+	c, err := newCertificate()
+	s.CA = c.ca
+	return errors.Join(err,
+		as.writeFile(s.path("ca.pem"), c.ca),
+		as.writeFile(s.path("server.pem"), c.certificate),
+		as.writeFile(s.path("server.key"), c.key))
+}
+
+// command copies the template's data and becomes the server.
+func (s *Server) command(from *template, cfg Config) []string {
+	const script = `cp -Rp "$1" "$2" && shift 2 && exec "$@"`
+
+	data := s.path("data")
+	command := []string{"/bin/sh", "-c", script, "start", from.data(), data, filepath.Join(s.bin, "postgres"), "-D", data}
+	settings := s.settings(cfg)
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		command = append(command, "-c", name+"="+settings[name])
+	}
+	return command
+}
+
+// settings leaves synchronous_commit on: without it, logical decoding does not
+// see what was just committed.
+func (s *Server) settings(cfg Config) map[string]string {
+	settings := map[string]string{
+		"listen_addresses":        s.Host,
+		"port":                    strconv.Itoa(s.Port),
+		"unix_socket_directories": s.Dir,
+		"max_connections":         "200",
+		"fsync":                   "off",
+		"full_page_writes":        "off",
+		"timezone":                "UTC",
+		"log_timezone":            "UTC",
+		"logging_collector":       "off",
+		"log_line_prefix":         "%m [%p] %u@%d ",
+	}
+	if len(s.path(".s.PGSQL.65535")) > maxSocketPath {
+		settings["unix_socket_directories"] = ""
+	}
+	if cfg.LogStatements {
+		settings["log_statement"] = "all"
+	}
+	if cfg.TLS {
+		settings["ssl"] = "on"
+		settings["ssl_cert_file"] = s.path("server.pem")
+		settings["ssl_key_file"] = s.path("server.key")
+	}
+	maps.Copy(settings, cfg.Settings)
+	return settings
+}
+
+// await returns when the server accepts connections.
+func (s *Server) await(ctx context.Context) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !s.ready() {
+		select {
+		case <-tick.C:
+		case <-s.watchdog.ended:
+			err := s.watchdog.failure()
+			if strings.Contains(err.Error(), "Address already in use") {
+				return errPortTaken
+			}
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// ready reads what the server says of itself, as pg_ctl does. A connection would
+// not tell: another server may have taken the port.
+func (s *Server) ready() bool {
+	text, err := os.ReadFile(s.path("data/postmaster.pid"))
+	lines := strings.Split(string(text), "\n")
+	return err == nil && len(lines) > 7 && strings.TrimSpace(lines[7]) == "ready"
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}

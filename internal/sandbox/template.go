@@ -1,0 +1,93 @@
+package sandbox
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+)
+
+// templates and shared are the package's only state: what is made once in the
+// life of a process belongs to no value that a caller could hold.
+var templates perMajor[*template]
+
+// A template is a data directory fresh from initdb, which takes a second. Servers
+// start from copies of it, which take some hundredths.
+type template struct {
+	*watchdog // as long as this process lives
+	password  string
+}
+
+func (t *template) data() string { return filepath.Join(t.dir, "data") }
+
+func newTemplate(ctx context.Context, as account, bin string) (*template, error) {
+	password := rand.Text()
+	w, err := watch(as, func(dir string) ([]string, error) {
+		file := filepath.Join(dir, "password")
+		return []string{
+			filepath.Join(bin, "initdb"),
+			"--pgdata=" + filepath.Join(dir, "data"),
+			"--username=" + superuser, "--pwfile=" + file, "--auth=scram-sha-256",
+			"--encoding=UTF8", "--locale=C", "--no-sync",
+		}, as.writeFile(file, password)
+	})
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-w.ended:
+		if w.exit == "0" {
+			return &template{w, password}, nil
+		}
+		err = w.failure()
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	return nil, errors.Join(fmt.Errorf("initdb: %w", err), w.stop())
+}
+
+// perMajor holds one value for each major, made when it is first asked for.
+type perMajor[T any] struct {
+	mu    sync.Mutex
+	slots map[int]*slot[T]
+}
+
+type slot[T any] struct {
+	lock  chan struct{} // a mutex that a context can give up on
+	value T
+	made  bool
+}
+
+// get returns the value of a major. Callers wait for the one that makes it; if
+// that fails, the next one tries again.
+func (p *perMajor[T]) get(ctx context.Context, major int, create func() (T, error)) (T, error) {
+	s := p.slot(major)
+	select {
+	case s.lock <- struct{}{}:
+		defer func() { <-s.lock }()
+	case <-ctx.Done():
+		return s.value, ctx.Err()
+	}
+	if s.made {
+		return s.value, nil
+	}
+	value, err := create()
+	if err == nil {
+		s.value, s.made = value, true
+	}
+	return value, err
+}
+
+func (p *perMajor[T]) slot(major int) *slot[T] {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.slots == nil {
+		p.slots = map[int]*slot[T]{}
+	}
+	if p.slots[major] == nil {
+		p.slots[major] = &slot[T]{lock: make(chan struct{}, 1)}
+	}
+	return p.slots[major]
+}

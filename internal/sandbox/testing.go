@@ -1,0 +1,189 @@
+package sandbox
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// shared servers live as long as the test process.
+var shared perMajor[*Server]
+
+// Each runs f as a sub-test for each installed major ("postgres15", ...), on
+// the server that [Shared] returns. Without any it fails, for a test that did
+// not run proves nothing.
+func Each(t *testing.T, f func(t *testing.T, s *Server)) {
+	t.Helper()
+	majors := Majors()
+	if len(majors) == 0 {
+		t.Fatal(errNone)
+	}
+	for _, major := range majors {
+		t.Run(fmt.Sprintf("postgres%d", major), func(t *testing.T) { f(t, Shared(t, major)) })
+	}
+}
+
+// Shared returns the one server of a major, 0 being the newest, that the tests
+// of this process share. It is not theirs to stop, nor to change as a whole.
+func Shared(t testing.TB, major int) *Server {
+	t.Helper()
+	major, _, err := binaries(major)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := shared.get(t.Context(), major, func() (*Server, error) {
+		return Start(t.Context(), Config{Major: major})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// Database creates an empty database and returns its name. It is dropped when
+// the test ends, with all its sessions.
+func (s *Server) Database(t testing.TB) string {
+	t.Helper()
+	name := s.DatabaseName(t)
+	s.Exec(t, superuser, "CREATE DATABASE "+name+" TEMPLATE template0") // no session of another test is ever in template0
+	return name
+}
+
+// DatabaseName returns a name for a database that the test creates, which is
+// dropped like one of [Server.Database].
+func (s *Server) DatabaseName(t testing.TB) string {
+	name := uniqueName("db_")
+	t.Cleanup(func() { s.dropDatabase(t, name) })
+	return name
+}
+
+func (s *Server) dropDatabase(t testing.TB, name string) {
+	t.Helper()
+	s.Query(t, superuser, `
+		UPDATE pg_catalog.pg_database
+		SET datallowconn = false
+		WHERE datname = $1`, name) // or a pool would connect again
+	s.terminate(t, "datname", name)
+	s.Exec(t, superuser, "DROP DATABASE IF EXISTS "+name)
+}
+
+// Role creates a role that can log in, with the password of the superuser (see
+// [Server.URLAs]), and returns its name. When the test ends it is dropped, with
+// all that it owns and was granted.
+func (s *Server) Role(t testing.TB) string {
+	t.Helper()
+	name := s.RoleName(t)
+	s.Exec(t, superuser, "CREATE ROLE "+name+" LOGIN PASSWORD '"+s.Password+"'")
+	return name
+}
+
+// RoleName returns a name for a role that the test creates, which is dropped
+// like one of [Server.Role].
+func (s *Server) RoleName(t testing.TB) string {
+	name := uniqueName("role_")
+	t.Cleanup(func() { s.dropRole(t, name) })
+	return name
+}
+
+func (s *Server) dropRole(t testing.TB, name string) {
+	t.Helper()
+	if s.Query(t, superuser, `SELECT FROM pg_catalog.pg_roles WHERE rolname = $1`, name) == nil {
+		return
+	}
+	s.Exec(t, superuser, "ALTER ROLE "+name+" NOLOGIN")
+	s.terminate(t, "usename", name) // their locks would hold up what follows
+	for _, database := range s.Query(t, superuser, `
+		SELECT DISTINCT d.datname
+		FROM pg_catalog.pg_shdepend AS s
+		JOIN pg_catalog.pg_database AS d ON d.oid = s.dbid
+		JOIN pg_catalog.pg_roles AS r ON r.oid = s.refobjid
+		WHERE s.refclassid = 'pg_catalog.pg_authid'::regclass
+		  AND r.rolname = $1
+		  AND d.datallowconn`, name) {
+		s.Exec(t, database, "DROP OWNED BY "+name+" CASCADE")
+	}
+	// What is left is the whole server's: databases that the role owns, rights on others.
+	s.Exec(t, superuser, fmt.Sprintf("REASSIGN OWNED BY %[1]s TO %[2]s; DROP OWNED BY %[1]s; DROP ROLE %[1]s", name, superuser))
+}
+
+// terminate ends the sessions whose column of pg_stat_activity is name, and
+// returns when they are gone.
+func (s *Server) terminate(t testing.TB, column, name string) {
+	t.Helper()
+	sessions := `
+		SELECT pg_catalog.pg_terminate_backend(pid)
+		FROM pg_catalog.pg_stat_activity
+		WHERE ` + column + ` = $1`
+	for deadline := time.Now().Add(time.Minute); s.Query(t, superuser, sessions, name) != nil; {
+		if time.Now().After(deadline) {
+			t.Fatalf("sessions of %s do not end", name)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// uniqueName returns a name that needs no quotes in SQL.
+func uniqueName(prefix string) string {
+	return prefix + strings.ToLower(rand.Text()[:12])
+}
+
+// Exec runs SQL as superuser in a database. Several statements are one
+// transaction.
+func (s *Server) Exec(t testing.TB, database, sql string) {
+	t.Helper()
+	err := s.connect(t, database, func(ctx context.Context, c *pgx.Conn) error {
+		_, err := c.PgConn().Exec(ctx, sql).ReadAll()
+		return err
+	})
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", database, err, sql)
+	}
+}
+
+// Query runs one statement as superuser in a database and returns each row as
+// PostgreSQL's text, columns joined by "|", NULL as "∅".
+func (s *Server) Query(t testing.TB, database, sql string, args ...any) []string {
+	t.Helper()
+	var result []string
+	err := s.connect(t, database, func(ctx context.Context, c *pgx.Conn) error {
+		rows, _ := c.Query(ctx, sql, append([]any{pgx.QueryResultFormats{pgx.TextFormatCode}}, args...)...)
+		defer rows.Close()
+		for rows.Next() {
+			result = append(result, text(rows.RawValues()))
+		}
+		return rows.Err()
+	})
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", database, err, sql)
+	}
+	return result
+}
+
+func text(row [][]byte) string {
+	columns := make([]string, len(row))
+	for i, value := range row {
+		columns[i] = string(value)
+		if value == nil {
+			columns[i] = "∅"
+		}
+	}
+	return strings.Join(columns, "|")
+}
+
+// connect calls f with a session of its own, so that nothing of one call shows
+// in the next. It works in a Cleanup, where the context of the test is over.
+func (s *Server) connect(t testing.TB, database string, f func(context.Context, *pgx.Conn) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Minute)
+	defer cancel()
+	c, err := pgx.Connect(ctx, s.URL(database))
+	if err != nil {
+		return err
+	}
+	defer c.Close(ctx)
+	return f(ctx, c)
+}
