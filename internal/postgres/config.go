@@ -25,6 +25,9 @@ const (
 	DefaultConnectTimeout = 10 * time.Second
 )
 
+// applicationName is what servers show as the name of our sessions.
+const applicationName = "terraform-provider-stitch"
+
 // SSLModes are the values of Config.SSLMode, with libpq's meanings.
 var SSLModes = []string{"disable", "prefer", "require", "verify-ca", "verify-full"}
 
@@ -103,7 +106,7 @@ func (c Config) connConfig(database string) (*pgx.ConnConfig, error) {
 	config.ConnectTimeout = c.ConnectTimeout
 	config.DialFunc = (&net.Dialer{Timeout: c.ConnectTimeout, KeepAlive: 30 * time.Second}).DialContext
 	config.RuntimeParams = map[string]string{
-		"application_name": "terraform-provider-stitch",
+		"application_name": applicationName,
 		"client_encoding":  "UTF8",
 	}
 	config.TLSConfig, config.Fallbacks, err = c.tls()

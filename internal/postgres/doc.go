@@ -13,6 +13,9 @@
 //   - An exported method is one transaction, except where PostgreSQL forbids
 //     it (CREATE and DROP DATABASE); it reads what is there, decides in a pure
 //     function what differs, and changes only that.
+//   - Changes of rights are made one at a time in a database, and again if others
+//     interfered; what a login may not do is said in SQL before anything is
+//     changed (rights_lock.go, rights.go).
 //   - Names travel raw and are quoted once, by ident (name.go). Values are bound.
 //   - An error keeps the server's detail and hint for Explain (errors.go).
 package postgres

@@ -44,6 +44,15 @@ func Code(err error) string {
 	return ""
 }
 
+// IsExisting reports whether err means that something of the same name is there already.
+func IsExisting(err error) bool {
+	switch Code(err) {
+	case "42710", "42P04", "42P06": // a role, database, schema
+		return true
+	}
+	return false
+}
+
 // Explain renders err for a person: with the detail, hint and context that
 // pgconn.PgError leaves out of its Error method, and with advice where the
 // server's own words do not say what to do.
@@ -76,8 +85,6 @@ func advise(err error) string {
 		return "The login of this server entry lacks that right. Use an entry whose username owns the object or is a member of its owner, or have someone who is grant it."
 	case "55P03":
 		return "Another session holds a lock that conflicts. Apply again when it has finished."
-	case "42710":
-		return "If it is meant to be managed here, bring it in with terraform import."
 	}
 	return ""
 }

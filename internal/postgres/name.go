@@ -13,6 +13,15 @@ const MaxNameBytes = 63
 // Ident quotes a name for use in SQL.
 func Ident(name string) string { return pgx.Identifier{name}.Sanitize() }
 
+// Literal quotes text for statements in which values can not be bound.
+func Literal(text string) string {
+	quoted := "'" + strings.ReplaceAll(text, "'", "''") + "'"
+	if strings.Contains(text, `\`) {
+		return " E" + strings.ReplaceAll(quoted, `\`, `\\`)
+	}
+	return quoted
+}
+
 // idents quotes names and joins them with commas.
 func idents(names []string) string {
 	quoted := make([]string, len(names))

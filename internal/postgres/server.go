@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -256,21 +258,41 @@ func (s *Server) connect(ctx context.Context, database string) (*pgx.Conn, error
 	if err != nil {
 		return nil, failed(err)
 	}
-	if config.Password, err = s.config.password(ctx); err != nil {
+	password, err := s.config.password(ctx)
+	if err != nil {
 		return nil, failed(err)
 	}
+	// pgx would prepare it by other rules than PostgreSQL's, but leaves alone what is prepared.
+	config.Password = saslprep(password)
 	conn, err := pgx.ConnectConfig(ctx, config)
+	if refused := Code(err); config.Password != password && (refused == "28P01" || refused == "28000") {
+		config.Password = password // as it is: for what is not SCRAM, such as LDAP
+		conn, err = pgx.ConnectConfig(ctx, config)
+	}
 	if err != nil {
 		return nil, failed(connectCause(err))
 	}
 	return conn, nil
 }
 
+// Renew dials again if the connection broke. The session is then a new one.
+func (c *Conn) Renew(ctx context.Context) error {
+	if !c.IsClosed() {
+		return nil
+	}
+	conn, err := (&Server{pool: c.pool}).connect(ctx, c.database)
+	if err != nil {
+		return err
+	}
+	c.Conn = conn
+	return nil
+}
+
 // Release gives the connection back. One that broke, or was left within a
-// transaction, is closed.
+// transaction, or is in the way of dropping its database, is closed.
 func (c *Conn) Release() {
 	defer c.pool.budget.Release(1)
-	if c.IsClosed() || c.PgConn().TxStatus() != 'I' {
+	if c.IsClosed() || c.PgConn().TxStatus() != 'I' || c.pool.siblings.isDropping(c.pool.config.address(), c.database) {
 		c.close()
 		return
 	}
@@ -334,4 +356,15 @@ func (s *Server) onConn(ctx context.Context, database string, f func(*pgx.Conn) 
 	}
 	defer conn.Release()
 	return f(conn.Conn)
+}
+
+// version returns the major version of the server behind conn.
+func version(conn *pgx.Conn) int {
+	text := conn.PgConn().ParameterStatus("server_version") // "15.18 (Debian ...)", "18beta1"
+	end := strings.IndexFunc(text, func(r rune) bool { return r < '0' || r > '9' })
+	if end >= 0 {
+		text = text[:end]
+	}
+	major, _ := strconv.Atoi(text)
+	return major
 }

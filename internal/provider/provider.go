@@ -102,7 +102,15 @@ func emptyHost(name string) diag.Diagnostic {
 
 // Resources lists the resources.
 func (*Provider) Resources(context.Context) []func() resource.Resource {
-	return []func() resource.Resource{}
+	return []func() resource.Resource{
+		newDatabaseUserResource,
+		newDestinationDatabaseResource,
+		newDestinationSchemaResource,
+		newSourceGrantsResource,
+		newDestinationGrantsResource,
+		newReplicationResource,
+		newSyncRunResource,
+	}
 }
 
 // DataSources lists the data sources: none yet.

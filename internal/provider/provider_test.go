@@ -3,6 +3,7 @@ package provider
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -39,3 +40,8 @@ func login(s *sandbox.Server, username, password string) string {
 
 // administrator is an entry of servers that logs in to s as the superuser.
 func administrator(s *sandbox.Server) string { return login(s, s.Username, s.Password) }
+
+// says matches text as Terraform prints it, which breaks lines at any blank.
+func says(text string) *regexp.Regexp {
+	return regexp.MustCompile(strings.ReplaceAll(regexp.QuoteMeta(text), " ", `[\s│]+`))
+}

@@ -56,7 +56,7 @@ func (e *extraction) start(ctx context.Context, name postgres.TableName, kind po
 		sql += "LOCK TABLE ONLY " + name.SQL() + " IN ACCESS SHARE MODE"
 	}
 	if _, err := e.tx.Exec(ctx, sql); err != nil {
-		return fmt.Errorf("lock %s against changes of its structure: %w", name, err)
+		return fmt.Errorf("read %s: %w", name, err)
 	}
 	tables, err := postgres.ReadTables(ctx, e.tx, []postgres.TableName{name})
 	if err != nil {

@@ -268,3 +268,9 @@ func decode(stored catalog.Replication) (Definition, error) {
 	}
 	return d, nil
 }
+
+// The statuses of a run that a caller tells apart.
+const (
+	Succeeded   = catalog.Succeeded
+	Interrupted = catalog.Interrupted
+)

@@ -33,7 +33,7 @@ func (w *worker) replicate(ctx context.Context, key string) catalog.Report {
 		report.Status = catalog.Interrupted
 	}
 	report.RowsExtracted, report.RowsLoaded, report.Bytes, report.Bookmark = 0, 0, 0, ""
-	report.Duration = time.Since(began)
+	report.Duration = elapsed(began)
 	report.Error = postgres.Explain(err)
 	if err := w.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		return catalog.AddReport(ctx, tx, w.run.ID, report)
@@ -42,6 +42,9 @@ func (w *worker) replicate(ctx context.Context, key string) catalog.Report {
 	}
 	return report
 }
+
+// elapsed is as precise as the catalog keeps it.
+func elapsed(since time.Time) time.Duration { return time.Since(since).Truncate(time.Millisecond) }
 
 // copyTable extracts and loads one table.
 func (w *worker) copyTable(ctx context.Context, key string, report *catalog.Report, began time.Time) error {
@@ -117,7 +120,7 @@ func (w *worker) load(ctx context.Context, source *extraction, step step, bookma
 		if err != nil {
 			return err
 		}
-		report.RowsExtracted, report.Bytes, report.Duration = moved.rows, moved.bytes, time.Since(began)
+		report.RowsExtracted, report.Bytes, report.Duration = moved.rows, moved.bytes, elapsed(began)
 		if err := catalog.SetBookmark(ctx, tx, bookmark); err != nil {
 			return err
 		}

@@ -1,0 +1,2 @@
+# <server>/<name>
+terraform import stitch_destination_database.warehouse warehouse/analytics

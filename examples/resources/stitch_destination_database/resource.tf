@@ -1,0 +1,4 @@
+resource "stitch_destination_database" "warehouse" {
+  server = "warehouse"
+  name   = "analytics"
+}

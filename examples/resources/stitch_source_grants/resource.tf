@@ -1,0 +1,20 @@
+variable "stitch_password" {
+  type      = string
+  ephemeral = true
+  sensitive = true
+}
+
+resource "stitch_database_user" "source" {
+  server              = "app"
+  name                = "stitch"
+  password_wo         = var.stitch_password
+  password_wo_version = 1
+}
+
+# Stitch may read all tables and views of two schemas, also those to come.
+resource "stitch_source_grants" "app" {
+  server   = "app"
+  database = "shop"
+  user     = stitch_database_user.source.name
+  schemas  = ["public", "billing"]
+}

@@ -1,0 +1,32 @@
+package postgres
+
+import "fmt"
+
+// A ContentsError says that something was not dropped because of what it holds.
+type ContentsError struct{ Objects []string }
+
+// refuseContents returns a ContentsError unless there are no objects.
+func refuseContents(objects []string) error {
+	if len(objects) == 0 {
+		return nil
+	}
+	return &ContentsError{Objects: objects}
+}
+
+func (e *ContentsError) Error() string {
+	return "this would be lost with it:" + list(e.Objects) +
+		"\nMove away what is still needed. To drop it with all that it holds, set force_destroy = true, apply, and destroy again."
+}
+
+// list writes the first items one a line and counts the rest.
+func list(items []string) string {
+	const listed = 20
+	text := ""
+	for _, item := range items[:min(len(items), listed)] {
+		text += "\n  " + item
+	}
+	if rest := len(items) - listed; rest > 0 {
+		text += fmt.Sprintf("\n  and %d more", rest)
+	}
+	return text
+}

@@ -1,0 +1,207 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	dropPatience = 60 * time.Second       // to wait for databases that this process is dropping
+	dropGrace    = 3 * time.Second        // within which such a drop is expected to begin
+	dropPause    = 500 * time.Millisecond // between attempts
+
+	namedDatabases  = 8  // whose objects an error names; the others are only counted
+	namedDependents = 10 // of each of them
+	naming          = 15 * time.Second
+)
+
+// DropUser drops a user; one that is gone is done. What depends on it is never
+// touched. As Terraform destroys a user and a database with its objects at the
+// same time, it waits while all that depends on the user lies in databases that
+// this process is dropping, or may be about to.
+func (s *Server) DropUser(ctx context.Context, name string) error {
+	began := time.Now()
+	hopeful := began // when the wait last made sense
+	for {
+		dependents, err := s.tryDropUser(ctx, name)
+		if err == nil {
+			return nil
+		}
+		if len(dependents) == 0 {
+			return fmt.Errorf("drop database user %q: %w", name, err)
+		}
+		if s.areDropping(dependents) {
+			hopeful = time.Now()
+		}
+		if onServer(dependents) || time.Since(hopeful) > dropGrace || time.Since(began) > dropPatience {
+			return &DependentsError{User: name, Dependents: s.describe(ctx, name, dependents), Err: err}
+		}
+		select {
+		case <-time.After(dropPause):
+		case <-ctx.Done():
+			return fmt.Errorf("drop database user %q: %w", name, ctx.Err())
+		}
+	}
+}
+
+// tryDropUser returns what depends on the user if that is why the server
+// refuses. The connection is given back before anybody waits.
+func (s *Server) tryDropUser(ctx context.Context, name string) (dependents []Dependents, refusal error) {
+	err := s.onConn(ctx, "", func(conn *pgx.Conn) error {
+		_, refusal = conn.Exec(ctx, "DROP ROLE "+Ident(name))
+		switch Code(refusal) {
+		case "42704": // it is gone
+			refusal = nil
+		case "2BP01":
+			var err error
+			dependents, err = dependentsOf(ctx, conn, name)
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return dependents, refusal
+}
+
+// Dependents are the things that keep a user from being dropped, of one
+// database or, with Database "", of the server.
+type Dependents struct {
+	Database string
+	Count    int
+	Names    []string // some of them, such as "owner of table public.orders"
+	inside   bool     // some lie within the database; otherwise it is the database itself
+}
+
+const dependenceSQL = `
+	CASE d.deptype
+		WHEN 'o' THEN 'owner of '
+		WHEN 'a' THEN 'privileges for '
+		WHEN 'r' THEN 'named by '
+		ELSE 'needed by '
+	END || pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid)`
+
+// What belongs to all databases can be described from each; what lies within
+// one, only from there.
+const dependentsSQL = `
+	SELECT coalesce(inside.datname, itself.datname, ''),
+	       count(*),
+	       coalesce(array_agg(` + dependenceSQL + ` ORDER BY d.classid, d.objid) FILTER (WHERE d.dbid = 0), '{}'),
+	       bool_or(d.dbid <> 0)
+	FROM pg_catalog.pg_shdepend AS d
+	JOIN pg_catalog.pg_roles AS r ON r.oid = d.refobjid
+	LEFT JOIN pg_catalog.pg_database AS inside ON inside.oid = d.dbid
+	LEFT JOIN pg_catalog.pg_database AS itself
+		ON itself.oid = d.objid AND d.dbid = 0 AND d.classid = 'pg_catalog.pg_database'::regclass
+	WHERE d.refclassid = 'pg_catalog.pg_authid'::regclass
+	  AND r.rolname = $1
+	  AND (d.dbid = 0 OR inside.oid IS NOT NULL)
+	GROUP BY 1
+	ORDER BY 1`
+
+func dependentsOf(ctx context.Context, conn *pgx.Conn, user string) ([]Dependents, error) {
+	rows, _ := conn.Query(ctx, dependentsSQL, user)
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (d Dependents, err error) {
+		err = row.Scan(&d.Database, &d.Count, &d.Names, &d.inside)
+		return d, err
+	})
+}
+
+const dependentNamesSQL = `
+	SELECT ` + dependenceSQL + `
+	FROM pg_catalog.pg_shdepend AS d
+	JOIN pg_catalog.pg_roles AS r ON r.oid = d.refobjid
+	JOIN pg_catalog.pg_database AS b ON b.oid = d.dbid
+	WHERE d.refclassid = 'pg_catalog.pg_authid'::regclass
+	  AND r.rolname = $1
+	  AND b.datname = pg_catalog.current_database()
+	ORDER BY d.deptype DESC, d.classid, d.objid
+	LIMIT $2`
+
+// describe adds the names of what lies within databases, as far as they can be
+// had: an error is not worth another error.
+func (s *Server) describe(ctx context.Context, user string, dependents []Dependents) []Dependents {
+	ctx, cancel := context.WithTimeout(ctx, naming)
+	defer cancel()
+	described := slices.Clone(dependents)
+	for i, d := range described[:min(len(described), namedDatabases)] {
+		if !d.inside {
+			continue
+		}
+		_ = s.onConn(ctx, d.Database, func(conn *pgx.Conn) error {
+			rows, _ := conn.Query(ctx, dependentNamesSQL, user, namedDependents)
+			names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+			described[i].Names = slices.Concat(d.Names, names)
+			return err
+		})
+	}
+	return described
+}
+
+// areDropping reports whether this process is dropping all that depends on the user.
+func (s *Server) areDropping(dependents []Dependents) bool {
+	address := s.config.address()
+	return !slices.ContainsFunc(dependents, func(d Dependents) bool { return !s.siblings.isDropping(address, d.Database) })
+}
+
+// onServer reports whether something depends on the user that no drop of a
+// database will take away.
+func onServer(dependents []Dependents) bool {
+	return slices.ContainsFunc(dependents, func(d Dependents) bool { return d.Database == "" })
+}
+
+// A DependentsError says that a user was not dropped because objects depend on it.
+type DependentsError struct {
+	User       string
+	Dependents []Dependents
+	Err        error // the server's; what it has to say besides is said better here
+}
+
+func (e *DependentsError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "drop database user %q: %v", e.User, e.Err)
+	for _, d := range e.Dependents {
+		where := "the server"
+		if d.Database != "" {
+			where = fmt.Sprintf("database %q", d.Database)
+		}
+		fmt.Fprintf(&b, "\n  %s: %s", where, d)
+	}
+	b.WriteString(e.advice())
+	return b.String()
+}
+
+// String lists what has a name and counts the rest.
+func (d Dependents) String() string {
+	rest := d.Count - len(d.Names)
+	switch {
+	case len(d.Names) == 0:
+		return fmt.Sprintf("%d objects or privileges", d.Count)
+	case rest > 0:
+		return fmt.Sprintf("%s and %d more", strings.Join(d.Names, ", "), rest)
+	}
+	return strings.Join(d.Names, ", ")
+}
+
+func (e *DependentsError) advice() string {
+	user := Ident(e.User)
+	var b strings.Builder
+	b.WriteString("\nNothing of that is touched on its own. To keep the objects, but give them to the login of this server entry " +
+		"and take the user's privileges away, run")
+	for _, d := range e.Dependents {
+		if d.inside {
+			fmt.Fprintf(&b, "\n  in database %q: REASSIGN OWNED BY %s TO CURRENT_USER; DROP OWNED BY %s;", d.Database, user, user)
+		}
+	}
+	if !slices.ContainsFunc(e.Dependents, func(d Dependents) bool { return d.inside }) {
+		fmt.Fprintf(&b, "\n  in any database: REASSIGN OWNED BY %s TO CURRENT_USER; DROP OWNED BY %s;", user, user)
+	}
+	fmt.Fprintf(&b, "\nand destroy again. A login that is not a superuser needs GRANT %s TO CURRENT_USER first.", user)
+	return b.String()
+}

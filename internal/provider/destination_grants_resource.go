@@ -1,0 +1,160 @@
+package provider
+
+import (
+	"context"
+	"errors"
+
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// destinationGrantsResource manages what a user needs to load into a database.
+type destinationGrantsResource struct{ configured }
+
+var _ resource.ResourceWithImportState = (*destinationGrantsResource)(nil)
+
+func newDestinationGrantsResource() resource.Resource { return &destinationGrantsResource{} }
+
+type destinationGrantsModel struct {
+	Server         types.String `tfsdk:"server"`
+	Database       types.String `tfsdk:"database"`
+	User           types.String `tfsdk:"user"`
+	SystemCatalogs types.Bool   `tfsdk:"system_catalogs"`
+	Missing        types.Set    `tfsdk:"missing"`
+}
+
+func (m destinationGrantsModel) toGrants() postgres.DestinationGrants {
+	return postgres.DestinationGrants{
+		Database:       m.Database.ValueString(),
+		User:           m.User.ValueString(),
+		SystemCatalogs: m.SystemCatalogs.ValueBool(),
+	}
+}
+
+func (*destinationGrantsResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
+	resp.TypeName = req.ProviderTypeName + "_destination_grants"
+}
+
+func (*destinationGrantsResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
+	resp.Schema = schema.Schema{
+		MarkdownDescription: "Lets a database user load into a destination database: `CONNECT`, `CREATE` and `TEMPORARY` on the database. " +
+			"With `CREATE`, the user makes the schemas that it loads into, and then owns them; being allowed to create tables in an existing schema is no substitute.\n\n" +
+			"A right that was revoked on the server appears in `missing` and is granted by the next apply. " +
+			"Destroying the resource takes the rights back, and `CONNECT` when the user was granted nothing else in the database; schemas and tables that the user made stay.",
+		Attributes: map[string]schema.Attribute{
+			"server": serverAttribute(),
+			"database": schema.StringAttribute{
+				MarkdownDescription: "Database to load into, which must exist. Changing it creates new grants. " +
+					"Refer to this attribute from the replication, so that the grants exist before it and go after it.",
+				Required:      true,
+				Validators:    []validator.String{validName{}},
+				PlanModifiers: []planmodifier.String{stringplanmodifier.RequiresReplace()},
+			},
+			"user": schema.StringAttribute{
+				MarkdownDescription: "Name of the database user that is to load. Changing it creates new grants.",
+				Required:            true,
+				Validators:          []validator.String{validName{}},
+				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
+			},
+			"system_catalogs": schema.BoolAttribute{
+				MarkdownDescription: "Whether to also grant `SELECT` on `information_schema` and on those tables of `pg_catalog` that a sync reads to learn which schemas and tables exist. " +
+					"Needed only where access to them was restricted: by default everybody has it. Catalogs that hold credentials or statistics are never granted. `false` by default.",
+				Optional: true,
+				Computed: true,
+				Default:  booldefault.StaticBool(false),
+			},
+			"missing": missingAttribute("CREATE ON DATABASE analytics"),
+		},
+	}
+}
+
+// Create grants.
+func (r *destinationGrantsResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
+	var plan destinationGrantsModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	server, err := r.server(plan.Server.ValueString())
+	if err == nil {
+		err = server.GrantDestination(ctx, plan.toGrants())
+	}
+	if err != nil {
+		resp.Diagnostics.Append(diagnose("Cannot create destination grants", err))
+		return
+	}
+	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
+}
+
+// Read looks up what is missing.
+func (r *destinationGrantsResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
+	var state destinationGrantsModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	var missing []string
+	server, err := r.serverToRead(state.Server.ValueString())
+	if err == nil {
+		missing, err = server.MissingFromDestination(ctx, state.toGrants())
+	}
+	if errors.Is(err, postgres.ErrNotFound) {
+		resp.State.RemoveResource(ctx)
+		return
+	}
+	if err != nil {
+		resp.Diagnostics.Append(diagnose("Cannot read destination grants", err))
+		return
+	}
+	state.Missing = stringSet(missing)
+	resp.Diagnostics.Append(resp.State.Set(ctx, state)...)
+}
+
+// Update grants what is missing and takes back what is not configured any more.
+func (r *destinationGrantsResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
+	var plan, state destinationGrantsModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	server, err := r.server(plan.Server.ValueString())
+	if err == nil {
+		err = server.UpdateDestination(ctx, state.toGrants(), plan.toGrants())
+	}
+	if err != nil {
+		resp.Diagnostics.Append(diagnose("Cannot update destination grants", err))
+		return
+	}
+	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
+}
+
+// Delete takes the grants back.
+func (r *destinationGrantsResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
+	var state destinationGrantsModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	server, err := r.server(state.Server.ValueString())
+	if err == nil {
+		err = server.RevokeDestination(ctx, state.toGrants())
+	}
+	if err != nil {
+		resp.Diagnostics.Append(diagnose("Cannot delete destination grants", err))
+	}
+}
+
+// ImportState reads nothing yet: what is missing, the Read that follows looks up.
+func (*destinationGrantsResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
+	importByID(ctx, req, resp, "server", "database", "user")
+	resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("system_catalogs"), false)...)
+}

@@ -1,0 +1,158 @@
+package provider
+
+import (
+	"context"
+	"errors"
+
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// destinationSchemaResource manages a schema that data is loaded into.
+type destinationSchemaResource struct{ configured }
+
+var _ resource.ResourceWithImportState = (*destinationSchemaResource)(nil)
+
+func newDestinationSchemaResource() resource.Resource { return &destinationSchemaResource{} }
+
+type destinationSchemaModel struct {
+	Server       types.String `tfsdk:"server"`
+	Database     types.String `tfsdk:"database"`
+	Name         types.String `tfsdk:"name"`
+	Owner        types.String `tfsdk:"owner"`
+	ForceDestroy types.Bool   `tfsdk:"force_destroy"`
+}
+
+func (m destinationSchemaModel) toSchema() postgres.Schema {
+	return postgres.Schema{Database: m.Database.ValueString(), Name: m.Name.ValueString(), Owner: m.Owner.ValueString()}
+}
+
+// fromSchema overwrites only what the server can tell us.
+func (m *destinationSchemaModel) fromSchema(c postgres.Schema) {
+	m.Database = types.StringValue(c.Database)
+	m.Name = types.StringValue(c.Name)
+	m.Owner = types.StringValue(c.Owner)
+}
+
+func (*destinationSchemaResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
+	resp.TypeName = req.ProviderTypeName + "_destination_schema"
+}
+
+func (*destinationSchemaResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
+	resp.Schema = schema.Schema{
+		MarkdownDescription: "A schema for Stitch to load into. This resource is optional: runs create the schemas of their replications themselves. " +
+			"Use it to have a schema with an owner of your choice before the first run, or for tables of your own beside the loaded ones.\n\n" +
+			"The server entry's login needs `CREATE` on the database.\n\n" +
+			"Destroying drops the schema. One that holds anything is kept, and the error lists what, unless `force_destroy` is set.",
+		Attributes: map[string]schema.Attribute{
+			"server": serverAttribute(),
+			"database": schema.StringAttribute{
+				MarkdownDescription: "Database that the schema is in. Changing it creates a new schema there, and drops this one.",
+				Required:            true,
+				Validators:          []validator.String{validName{}},
+				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
+			},
+			"name": schema.StringAttribute{
+				MarkdownDescription: "Name of the schema, exactly as PostgreSQL is to store it. Changing it creates a new schema, and drops this one. " +
+					"`public` is there already; names that begin with `pg_`, `information_schema` and `_stitch` are reserved.",
+				Required:      true,
+				Validators:    []validator.String{validSchemaName{}},
+				PlanModifiers: []planmodifier.String{stringplanmodifier.RequiresReplace()},
+			},
+			"owner":         ownerAttribute("schema"),
+			"force_destroy": forceDestroyAttribute("the schema together with all that is in it, and what depends on that elsewhere, such as views"),
+		},
+	}
+}
+
+// Create creates the schema.
+func (r *destinationSchemaResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
+	var plan destinationSchemaModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	var created postgres.Schema
+	server, err := r.server(plan.Server.ValueString())
+	if err == nil {
+		created, err = server.CreateSchema(ctx, plan.toSchema())
+	}
+	if err != nil {
+		err = importable(err, "stitch_destination_schema", plan.Server.ValueString(), plan.Database.ValueString(), plan.Name.ValueString())
+		resp.Diagnostics.Append(diagnose("Cannot create destination schema", err))
+		return
+	}
+	plan.fromSchema(created)
+	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
+}
+
+// Read looks the schema up. It is gone if its database is.
+func (r *destinationSchemaResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
+	var state destinationSchemaModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	var found postgres.Schema
+	server, err := r.serverToRead(state.Server.ValueString())
+	if err == nil {
+		found, err = server.Schema(ctx, state.Database.ValueString(), state.Name.ValueString())
+	}
+	if errors.Is(err, postgres.ErrNotFound) {
+		resp.State.RemoveResource(ctx)
+		return
+	}
+	if err != nil {
+		resp.Diagnostics.Append(diagnose("Cannot read destination schema", err))
+		return
+	}
+	state.fromSchema(found)
+	resp.Diagnostics.Append(resp.State.Set(ctx, state)...)
+}
+
+// Update changes the owner.
+func (r *destinationSchemaResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
+	var plan destinationSchemaModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	server, err := r.server(plan.Server.ValueString())
+	if err == nil {
+		err = server.UpdateSchema(ctx, plan.toSchema())
+	}
+	if err != nil {
+		resp.Diagnostics.Append(diagnose("Cannot update destination schema", err))
+		return
+	}
+	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
+}
+
+// Delete drops the schema.
+func (r *destinationSchemaResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
+	var state destinationSchemaModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	server, err := r.server(state.Server.ValueString())
+	if err == nil {
+		err = server.DropSchema(ctx, state.Database.ValueString(), state.Name.ValueString(), state.ForceDestroy.ValueBool())
+	}
+	if err != nil {
+		resp.Diagnostics.Append(diagnose("Cannot delete destination schema", err))
+	}
+}
+
+// ImportState takes over a schema, which is then not dropped with its tables unless that is configured.
+func (*destinationSchemaResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
+	importByID(ctx, req, resp, "server", "database", "name")
+	resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("force_destroy"), false)...)
+}

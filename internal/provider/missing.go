@@ -1,0 +1,44 @@
+package provider
+
+import (
+	"github.com/hashicorp/terraform-plugin-framework/attr"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/setdefault"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+)
+
+// missingAttribute is how grants show drift: what a refresh found to be missing
+// is in the state, nothing is what is planned, so a plan lists each item and its
+// update grants them again.
+func missingAttribute(example string) schema.SetAttribute {
+	return schema.SetAttribute{
+		MarkdownDescription: "What the user can not do although it should, as the last refresh found it: for example `" + example + "`. " +
+			"Empty after each apply. A plan that shows items here grants them again. " +
+			"What the user may do in another way, as a member of a role or because everybody may, is not missing.",
+		ElementType: types.StringType,
+		Computed:    true,
+		Default:     setdefault.StaticValue(stringSet(nil)),
+	}
+}
+
+func stringSet(items []string) types.Set {
+	values := make([]attr.Value, len(items))
+	for i, item := range items {
+		values[i] = types.StringValue(item)
+	}
+	return types.SetValueMust(types.StringType, values)
+}
+
+// setStrings returns the known elements of a set of strings, and whether that is all of them.
+func setStrings(set types.Set) (items []string, whole bool) {
+	whole = !set.IsUnknown()
+	for _, element := range set.Elements() {
+		text, ok := element.(types.String)
+		if !ok || text.IsNull() || text.IsUnknown() {
+			whole = false
+			continue
+		}
+		items = append(items, text.ValueString())
+	}
+	return items, whole
+}

@@ -1,0 +1,293 @@
+package provider
+
+import (
+	"context"
+
+	"github.com/hashicorp/terraform-plugin-framework/attr"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
+)
+
+// replicationResource manages the definition of a replication.
+type replicationResource struct{ configured }
+
+var (
+	_ resource.ResourceWithConfigure      = (*replicationResource)(nil)
+	_ resource.ResourceWithImportState    = (*replicationResource)(nil)
+	_ resource.ResourceWithModifyPlan     = (*replicationResource)(nil)
+	_ resource.ResourceWithValidateConfig = (*replicationResource)(nil)
+)
+
+func newReplicationResource() resource.Resource { return &replicationResource{} }
+
+// Metadata names the resource.
+func (*replicationResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
+	resp.TypeName = req.ProviderTypeName + "_replication"
+}
+
+// ValidateConfig finds what is wrong with the definition in itself.
+func (*replicationResource) ValidateConfig(ctx context.Context, req resource.ValidateConfigRequest, resp *resource.ValidateConfigResponse) {
+	var config replicationModel
+	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	resp.Diagnostics.Append(checkNames(config)...)
+	if !known(ctx, config.Source, config.Destination, config.Tables, config.IncludeSchemaInTableNames) {
+		return
+	}
+	definition, diags := config.toDefinition(ctx)
+	resp.Diagnostics.Append(diags...)
+	resp.Diagnostics.Append(atAttributes(definition.Check())...)
+}
+
+// checkNames checks that there is a usable schema name.
+func checkNames(config replicationModel) (diags diag.Diagnostics) {
+	switch {
+	case config.SchemaName.IsUnknown():
+	case !config.SchemaName.IsNull():
+		if err := replication.CheckSchemaName(config.SchemaName.ValueString()); err != nil {
+			diags.AddAttributeError(path.Root("schema_name"), "Unusable schema name", "schema_name "+err.Error()+".")
+		}
+	case !config.Name.IsUnknown():
+		if _, err := replication.SchemaNameOf(config.Name.ValueString()); err != nil {
+			diags.AddAttributeError(path.Root("name"), "Unusable schema name", err.Error()+".")
+		}
+	}
+	return diags
+}
+
+// atAttributes puts each problem where the user wrote it.
+func atAttributes(problems []replication.Problem) (diags diag.Diagnostics) {
+	for _, p := range problems {
+		at := path.Root("tables").AtMapKey(p.Table)
+		if p.Attribute != "" {
+			at = at.AtName(p.Attribute)
+		}
+		diags.AddAttributeError(at, "Cannot replicate table "+p.Table, p.Message+".")
+	}
+	return diags
+}
+
+// ModifyPlan works out what follows from the configuration, and checks it
+// against the source if that can be read now.
+func (r *replicationResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	if req.Plan.Raw.IsNull() {
+		return
+	}
+	var plan replicationModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	plan.SchemaName = plannedSchemaName(ctx, req, plan)
+	plan.ID, plan.Revision = types.StringUnknown(), types.StringUnknown()
+	complete := known(ctx, plan.SchemaName, plan.Source, plan.Destination, plan.Tables, plan.IncludeSchemaInTableNames)
+	var definition replication.Definition
+	if complete {
+		var diags diag.Diagnostics
+		definition, diags = plan.toDefinition(ctx)
+		resp.Diagnostics.Append(diags...)
+		plan.ID = types.StringValue(replicationID(definition))
+		plan.Revision = types.StringValue(definition.Revision())
+	}
+	for name, value := range map[string]attr.Value{"schema_name": plan.SchemaName, "id": plan.ID, "revision": plan.Revision} {
+		resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root(name), value)...)
+	}
+	if complete && plan.ValidateAtPlan.ValueBool() && !resp.Diagnostics.HasError() {
+		resp.Diagnostics.Append(r.checkSource(ctx, definition)...)
+	}
+}
+
+// plannedSchemaName is what the configuration says, or what it was when the
+// replication was created, or what follows from the name.
+func plannedSchemaName(ctx context.Context, req resource.ModifyPlanRequest, plan replicationModel) types.String {
+	var configured, before types.String
+	if diags := req.Config.GetAttribute(ctx, path.Root("schema_name"), &configured); diags.HasError() || !configured.IsNull() {
+		return configured
+	}
+	if !req.State.Raw.IsNull() {
+		if diags := req.State.GetAttribute(ctx, path.Root("schema_name"), &before); !diags.HasError() {
+			return before
+		}
+	}
+	if plan.Name.IsUnknown() {
+		return types.StringUnknown()
+	}
+	name, err := replication.SchemaNameOf(plan.Name.ValueString())
+	if err != nil {
+		return types.StringUnknown() // ValidateConfig has said why, or will when the name is known
+	}
+	return types.StringValue(name)
+}
+
+// checkSource checks the definition against the source. A source that can not
+// be read yet leaves it to the run.
+func (r *replicationResource) checkSource(ctx context.Context, definition replication.Definition) (diags diag.Diagnostics) {
+	server, err := r.serverToRead(definition.Source.Server)
+	var problems []replication.Problem
+	if err == nil {
+		source := postgres.Endpoint{Server: server, Database: definition.Source.Database}
+		problems, err = replication.CheckSource(ctx, source, definition)
+	}
+	if err != nil {
+		diags.Append(unchecked("Tables of replication "+definition.Name+" were not checked against the source", err))
+	}
+	diags.Append(atAttributes(problems)...)
+	return diags
+}
+
+// endpoint returns the destination, where the catalog is.
+func (m replicationModel) endpoint(ctx context.Context, find func(string) (*postgres.Server, error)) (postgres.Endpoint, error) {
+	var destination endpointModel
+	m.Destination.As(ctx, &destination, basetypes.ObjectAsOptions{UnhandledNullAsEmpty: true, UnhandledUnknownAsEmpty: true})
+	server, err := find(destination.Server.ValueString())
+	return postgres.Endpoint{Server: server, Database: destination.Database.ValueString()}, err
+}
+
+// Create stores the definition.
+func (r *replicationResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
+	var plan replicationModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	if plan.SchemaName.IsUnknown() { // the name was not known when planning
+		name, err := replication.SchemaNameOf(plan.Name.ValueString())
+		if err != nil {
+			resp.Diagnostics.AddAttributeError(path.Root("name"), "Unusable schema name", err.Error()+".")
+			return
+		}
+		plan.SchemaName = types.StringValue(name)
+	}
+	r.store(ctx, &plan, &resp.Diagnostics, func(destination postgres.Endpoint, d replication.Definition) error {
+		return replication.Create(ctx, destination, d, plan.Adopt.ValueBool())
+	})
+	if !resp.Diagnostics.HasError() {
+		resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
+	}
+}
+
+// store writes the definition of the plan and completes the plan.
+func (r *replicationResource) store(ctx context.Context, plan *replicationModel, diags *diag.Diagnostics, write func(postgres.Endpoint, replication.Definition) error) {
+	definition, more := plan.toDefinition(ctx)
+	diags.Append(more...)
+	diags.Append(atAttributes(definition.Check())...)
+	if diags.HasError() {
+		return
+	}
+	destination, err := plan.endpoint(ctx, r.server)
+	if err == nil {
+		err = write(destination, definition)
+	}
+	if err != nil {
+		diags.Append(diagnose("Cannot store replication "+definition.Name, err))
+		return
+	}
+	plan.ID = types.StringValue(replicationID(definition))
+	plan.Revision = types.StringValue(definition.Revision())
+}
+
+// Read reads the definition. While the destination can not be reached, the
+// state stays as it is.
+func (r *replicationResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
+	var state replicationModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	destination, err := state.endpoint(ctx, r.serverToRead)
+	if err != nil {
+		resp.Diagnostics.Append(r.unread(state, err))
+		return
+	}
+	definition, err := replication.Find(ctx, destination, state.SchemaName.ValueString())
+	switch {
+	case replication.IsGone(err):
+		resp.State.RemoveResource(ctx)
+		return
+	case err != nil && postgres.IsUnreachable(err):
+		resp.Diagnostics.Append(r.unread(state, err))
+		return
+	case err != nil:
+		resp.Diagnostics.Append(diagnose("Cannot read replication "+state.SchemaName.ValueString(), err))
+		return
+	}
+	resp.Diagnostics.Append(state.fromDefinition(ctx, definition)...)
+	state.setDefaults()
+	if !resp.Diagnostics.HasError() {
+		resp.Diagnostics.Append(resp.State.Set(ctx, state)...)
+	}
+}
+
+// unread says that the replication was not read. An import needs it to be.
+func (*replicationResource) unread(state replicationModel, err error) diag.Diagnostic {
+	if state.Name.IsNull() {
+		return diagnose("Cannot import replication "+state.SchemaName.ValueString(), err)
+	}
+	return unchecked("Replication "+state.SchemaName.ValueString()+" was not read, its state is kept", err)
+}
+
+// setDefaults gives an imported replication the defaults of what the catalog
+// does not know.
+func (m *replicationModel) setDefaults() {
+	if m.ValidateAtPlan.IsNull() {
+		m.ValidateAtPlan = types.BoolValue(true)
+	}
+	for _, flag := range []*types.Bool{&m.Adopt, &m.ForceDestroy} {
+		if flag.IsNull() {
+			*flag = types.BoolValue(false)
+		}
+	}
+}
+
+// Update stores the changed definition.
+func (r *replicationResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
+	var plan replicationModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	r.store(ctx, &plan, &resp.Diagnostics, func(destination postgres.Endpoint, d replication.Definition) error {
+		return replication.Update(ctx, destination, d)
+	})
+	if !resp.Diagnostics.HasError() {
+		resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
+	}
+}
+
+// Delete forgets the definition.
+func (r *replicationResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
+	var state replicationModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	destination, err := state.endpoint(ctx, r.server)
+	if err == nil {
+		err = replication.Delete(ctx, destination, state.SchemaName.ValueString(), state.ForceDestroy.ValueBool())
+	}
+	if err != nil {
+		resp.Diagnostics.Append(diagnose("Cannot delete replication "+state.SchemaName.ValueString(), err))
+	}
+}
+
+// ImportState reads the id: destination server, destination database, schema name.
+func (*replicationResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
+	parts, err := splitID(req.ID, "destination server", "destination database", "schema_name")
+	if err != nil {
+		resp.Diagnostics.AddError("Cannot read the import id", err.Error())
+		return
+	}
+	destination, diags := types.ObjectValueFrom(ctx, endpointType.AttrTypes,
+		endpointModel{Server: types.StringValue(parts[0]), Database: types.StringValue(parts[1])})
+	resp.Diagnostics.Append(diags...)
+	resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("destination"), destination)...)
+	resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("schema_name"), parts[2])...)
+}

@@ -1,0 +1,138 @@
+package provider
+
+import (
+	"context"
+
+	"github.com/hashicorp/terraform-plugin-framework-validators/listvalidator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/mapvalidator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+)
+
+// Schema describes the resource.
+func (*replicationResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
+	resp.Schema = schema.Schema{
+		MarkdownDescription: "What is replicated from a source database into a destination database. " +
+			"The definition is kept in the destination, in the schema `_stitch`; a `stitch_sync_run` carries it out. " +
+			"Destroying a replication leaves the loaded tables, unless `force_destroy` is set.",
+		Attributes: map[string]schema.Attribute{
+			"id": schema.StringAttribute{
+				MarkdownDescription: "`<destination server>/<destination database>/<schema name>`, each part percent-encoded.",
+				Computed:            true,
+			},
+			"name": schema.StringAttribute{
+				MarkdownDescription: "Name of the replication, for people. The schema name is derived from it when the replication is created.",
+				Required:            true,
+				Validators:          []validator.String{stringvalidator.LengthAtLeast(1)},
+			},
+			"schema_name": schema.StringAttribute{
+				MarkdownDescription: "Schema of the destination that tables are loaded into. By default it is derived from `name`: " +
+					"`Shop PostgreSQL` becomes `shop_postgresql`. It stays as it was created when `name` changes; changing it here creates a new replication.",
+				Optional:      true,
+				Computed:      true,
+				PlanModifiers: []planmodifier.String{stringplanmodifier.RequiresReplaceIfConfigured()},
+			},
+			"source": endpointAttribute("The database that rows are extracted from. The login of `server` needs no more than what `stitch_source_grants` grants."),
+			"destination": endpointAttribute("The database that rows are loaded into. The login of `server` needs what `stitch_destination_grants` grants, and owns what it loads.",
+				stringplanmodifier.RequiresReplace()),
+			"tables": schema.MapNestedAttribute{
+				MarkdownDescription: "The tables and views to replicate, by `schema.table`, exactly as PostgreSQL stores the names. " +
+					"A name that itself holds a dot is written in double quotes: `\"\\\"a.b\\\".orders\"`.",
+				Required:     true,
+				Validators:   []validator.Map{mapvalidator.SizeAtLeast(1)},
+				NestedObject: schema.NestedAttributeObject{Attributes: selectionAttributes()},
+			},
+			"include_schema_in_table_names": schema.BoolAttribute{
+				MarkdownDescription: "Name destination tables `<schema>__<table>`, so that tables of the same name from several schemas do not collide; `false` by default.",
+				Optional:            true,
+				Computed:            true,
+				Default:             booldefault.StaticBool(false),
+			},
+			"adopt": schema.BoolAttribute{
+				MarkdownDescription: "Accept a destination schema that already holds tables which this replication did not load; `false` by default. " +
+					"Runs then replace the content of tables of the same name.",
+				Optional: true,
+				Computed: true,
+				Default:  booldefault.StaticBool(false),
+			},
+			"force_destroy": schema.BoolAttribute{
+				MarkdownDescription: "Drop the loaded tables when the replication is destroyed; `false` by default.",
+				Optional:            true,
+				Computed:            true,
+				Default:             booldefault.StaticBool(false),
+			},
+			"validate_at_plan": schema.BoolAttribute{
+				MarkdownDescription: "Check tables, columns and keys against the source when planning, if it can be reached; `true` by default. " +
+					"Set it to `false` for tables that the same apply creates.",
+				Optional: true,
+				Computed: true,
+				Default:  booldefault.StaticBool(true),
+			},
+			"revision": schema.StringAttribute{
+				MarkdownDescription: "Hash of what changes rows in the destination: source, destination and tables. Use it as a trigger of `stitch_sync_run`. It is known when planning.",
+				Computed:            true,
+			},
+		},
+	}
+}
+
+func endpointAttribute(description string, modifiers ...planmodifier.String) schema.SingleNestedAttribute {
+	return schema.SingleNestedAttribute{
+		MarkdownDescription: description,
+		Required:            true,
+		Attributes: map[string]schema.Attribute{
+			"server": schema.StringAttribute{
+				MarkdownDescription: "Key of the entry in the provider's `servers` that runs log in with.",
+				Required:            true,
+				PlanModifiers:       modifiers,
+			},
+			"database": schema.StringAttribute{
+				MarkdownDescription: "Name of the database.",
+				Required:            true,
+				PlanModifiers:       modifiers,
+				Validators:          []validator.String{validName{}},
+			},
+		},
+	}
+}
+
+func selectionAttributes() map[string]schema.Attribute {
+	return map[string]schema.Attribute{
+		"replication_method": schema.StringAttribute{
+			MarkdownDescription: "`FULL_TABLE` replicates all rows in each run, and deletes from the destination what is gone. " +
+				"`INCREMENTAL` replicates the rows whose `replication_key` is at least the greatest one seen so far; it does not see deletes.",
+			Required: true,
+		},
+		"replication_key": schema.StringAttribute{
+			MarkdownDescription: "For `INCREMENTAL`: the column that says which rows are new, such as `updated_at` or an ascending id. It should have an index.",
+			Optional:            true,
+		},
+		"columns": schema.SetAttribute{
+			MarkdownDescription: "Replicate these columns only. Those of the primary key and the replication key are always replicated.",
+			Optional:            true,
+			ElementType:         types.StringType,
+		},
+		"exclude_columns": schema.SetAttribute{
+			MarkdownDescription: "Replicate all columns but these. Columns that are added at the source later are replicated.",
+			Optional:            true,
+			ElementType:         types.StringType,
+		},
+		"table_name": schema.StringAttribute{
+			MarkdownDescription: "Name of the table in the destination; the source's by default.",
+			Optional:            true,
+			Validators:          []validator.String{stringvalidator.LengthAtLeast(1)},
+		},
+		"view_key_properties": schema.ListAttribute{
+			MarkdownDescription: "For a view: the columns that identify a row. Without them, rows of a view are compared as a whole.",
+			Optional:            true,
+			ElementType:         types.StringType,
+			Validators:          []validator.List{listvalidator.SizeAtLeast(1)},
+		},
+	}
+}

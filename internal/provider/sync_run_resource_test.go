@@ -1,0 +1,161 @@
+package provider
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
+	"github.com/hashicorp/terraform-plugin-testing/knownvalue"
+	"github.com/hashicorp/terraform-plugin-testing/plancheck"
+	"github.com/hashicorp/terraform-plugin-testing/statecheck"
+	"github.com/hashicorp/terraform-plugin-testing/terraform"
+	"github.com/hashicorp/terraform-plugin-testing/tfjsonpath"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
+)
+
+const syncRunAddress = "stitch_sync_run.shop"
+
+// runConfig is config with a run whose trigger is text.
+func (p *pipe) runConfig(tables, trigger string) string {
+	return p.config("Shop", tables) + fmt.Sprintf(`
+		resource "stitch_sync_run" "shop" {
+			replication = stitch_replication.shop.id
+			triggers    = { definition = stitch_replication.shop.revision, again = %q }
+		}`, trigger)
+}
+
+// same checks that a table holds the same on both sides.
+func (p *pipe) same(t *testing.T, source, destination string, columns ...string) resource.TestCheckFunc {
+	return func(*terraform.State) error {
+		differences, err := sandbox.Differences(context.WithoutCancel(t.Context()),
+			sandbox.Rows{Server: p.Server, Database: p.source, Table: source, Columns: columns},
+			sandbox.Rows{Server: p.Server, Database: p.destination, Table: destination, Columns: columns}, 5)
+		if err == nil && len(differences) > 0 {
+			err = fmt.Errorf("%s and %s differ: %q", source, destination, differences)
+		}
+		return err
+	}
+}
+
+func rowsLoaded(n int64) []statecheck.StateCheck {
+	return []statecheck.StateCheck{
+		statecheck.ExpectKnownValue(syncRunAddress, tfjsonpath.New("status"), knownvalue.StringExact("succeeded")),
+		statecheck.ExpectKnownValue(syncRunAddress, tfjsonpath.New("rows_loaded"), knownvalue.Int64Exact(n)),
+	}
+}
+
+func TestAccSyncRun(t *testing.T) {
+	p := newPipe(t, sandbox.Shared(t, 0))
+	check := resource.ComposeTestCheckFunc(
+		p.same(t, "public.orders", "shop.orders", "id", "total", "updated_at"),
+		p.same(t, "public.countries", "shop.countries", "code", "name"))
+	orders := tfjsonpath.New("tables").AtMapKey("public.orders")
+	resource.ParallelTest(t, resource.TestCase{
+		ProtoV6ProviderFactories: factories(),
+		CheckDestroy: func(*terraform.State) error { // what was loaded stays
+			if got := p.Query(t, p.destination, `SELECT count(*) FROM shop.orders`); !slices.Equal(got, []string{"11"}) {
+				return fmt.Errorf("the loaded table holds %q rows", got)
+			}
+			return nil
+		},
+		Steps: []resource.TestStep{
+			{ // create
+				Config: p.runConfig(twoTables, "1"),
+				Check:  check,
+				ConfigStateChecks: append(rowsLoaded(12),
+					statecheck.ExpectKnownValue(syncRunAddress, orders, knownvalue.ObjectPartial(map[string]knownvalue.Check{
+						"status": knownvalue.StringExact("succeeded"), "method": knownvalue.StringExact("INCREMENTAL"),
+						"rows_extracted": knownvalue.Int64Exact(10), "rows_loaded": knownvalue.Int64Exact(10),
+						"replication_key": knownvalue.StringExact("updated_at"), "bookmark": knownvalue.StringExact("2026-01-01 00:00:00+00"),
+						"bytes": knownvalue.NotNull(), "duration": knownvalue.NotNull(), "error": knownvalue.Null(),
+					})),
+					statecheck.ExpectKnownValue(syncRunAddress, tfjsonpath.New("run_id"), knownvalue.NotNull()),
+					statecheck.ExpectKnownValue(syncRunAddress, tfjsonpath.New("completed_at"), knownvalue.NotNull())),
+			},
+			{ // import takes the recorded run; without triggers, which only the configuration knows
+				ResourceName: syncRunAddress, ImportState: true, ImportStateId: p.id(), ImportStateVerify: true,
+				ImportStateVerifyIdentifierAttribute: "replication", ImportStateVerifyIgnore: []string{"triggers"},
+			},
+			{ // a trigger runs again, in place, and moves only what changed
+				PreConfig: func() {
+					p.atSource(t, `INSERT INTO orders VALUES (11, 1, NULL, '2026-01-02'); UPDATE countries SET name = 'Deutschland' WHERE code = 'de'`)
+				},
+				Config:            p.runConfig(twoTables, "2"),
+				ConfigPlanChecks:  planned(syncRunAddress, plancheck.ResourceActionUpdate),
+				Check:             check,
+				ConfigStateChecks: rowsLoaded(2),
+			},
+			{ // a failed run is an error that names the table, and leaves the old state
+				PreConfig:   func() { p.atSource(t, `REVOKE SELECT ON countries FROM `+p.reader) },
+				Config:      p.runConfig(twoTables, "3"),
+				ExpectError: says(`read public.countries: ERROR: permission denied for table countries`),
+			},
+			{ // so the next apply runs it again
+				PreConfig:        func() { p.atSource(t, `GRANT SELECT ON countries TO `+p.reader) },
+				Config:           p.runConfig(twoTables, "3"),
+				ConfigPlanChecks: planned(syncRunAddress, plancheck.ResourceActionUpdate),
+				Check:            check,
+			},
+			{ // a definition that changed runs again
+				Config: p.runConfig(threeTables, "3"),
+				ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{
+					plancheck.ExpectResourceAction("stitch_replication.shop", plancheck.ResourceActionUpdate),
+					plancheck.ExpectResourceAction(syncRunAddress, plancheck.ResourceActionUpdate),
+				}},
+			},
+			{ // a run that was interrupted is planned again
+				PreConfig:        func() { p.atDestination(t, `UPDATE _stitch.run SET status = 'interrupted'`) },
+				Config:           p.runConfig(threeTables, "3"),
+				ConfigPlanChecks: planned(syncRunAddress, plancheck.ResourceActionUpdate),
+			},
+			{ // and so is one that the catalog has lost
+				PreConfig:        func() { p.atDestination(t, `DELETE FROM _stitch.run`) },
+				Config:           p.runConfig(threeTables, "3"),
+				ConfigPlanChecks: planned(syncRunAddress, plancheck.ResourceActionCreate),
+			},
+		},
+	})
+}
+
+// The first run may fail too: it leaves no state, the finished tables keep what
+// they loaded, and the next apply goes on.
+func TestAccSyncRun_firstFails(t *testing.T) {
+	p := newPipe(t, sandbox.Shared(t, 0))
+	p.atSource(t, `REVOKE SELECT ON countries FROM `+p.reader)
+	resource.ParallelTest(t, resource.TestCase{
+		ProtoV6ProviderFactories: factories(),
+		Steps: []resource.TestStep{
+			{Config: p.runConfig(twoTables, "1"), ExpectError: says(`Cannot replicate table public.countries`)},
+			{
+				PreConfig: func() {
+					if got := p.Query(t, p.destination, `SELECT bookmark FROM _stitch.bookmark`); !slices.Equal(got, []string{"2026-01-01 00:00:00+00"}) {
+						t.Errorf("bookmarks %q", got)
+					}
+					p.atSource(t, `GRANT SELECT ON countries TO `+p.reader)
+				},
+				Config:            p.runConfig(twoTables, "1"),
+				ConfigPlanChecks:  planned(syncRunAddress, plancheck.ResourceActionCreate),
+				ConfigStateChecks: rowsLoaded(2), // the orders are there already
+			},
+		},
+	})
+}
+
+func TestAccSyncRun_timeout(t *testing.T) {
+	p := newPipe(t, sandbox.Shared(t, 0))
+	p.atSource(t, `CREATE VIEW slow AS SELECT pg_sleep(60) IS NULL AS slept; GRANT SELECT ON slow TO `+p.reader)
+	resource.ParallelTest(t, resource.TestCase{
+		ProtoV6ProviderFactories: factories(),
+		Steps: []resource.TestStep{{
+			Config: p.config("Shop", `tables = { "public.slow" = { replication_method = "FULL_TABLE" } }`) + `
+				resource "stitch_sync_run" "shop" {
+					replication = stitch_replication.shop.id
+					timeouts    = { create = "2s" }
+				}`,
+			ExpectError: says(`did not end in time`),
+		}},
+	})
+}

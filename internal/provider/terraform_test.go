@@ -1,0 +1,110 @@
+package provider
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A workspace is a directory in which the real terraform runs the real,
+// compiled provider, as a user would: each command is a process of its own.
+type workspace struct {
+	dir string
+	env []string
+}
+
+var buildProvider = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "stitch-provider-")
+	if err != nil {
+		return "", err
+	}
+	output, err := exec.Command("go", "build", "-o", filepath.Join(dir, "terraform-provider-stitch"), "../..").CombinedOutput()
+	if err != nil {
+		return "", &exec.Error{Name: string(output), Err: err}
+	}
+	return dir, nil
+})
+
+func newWorkspace(t *testing.T, config string, env ...string) *workspace {
+	t.Helper()
+	if os.Getenv("TF_ACC") == "" {
+		t.Skip("set TF_ACC to run acceptance tests")
+	}
+	built, err := buildProvider()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &workspace{dir: t.TempDir()}
+	w.write(t, "main.tf", config)
+	w.write(t, "cli.tfrc", `provider_installation {
+		dev_overrides { "registry.terraform.io/terraform-stitch/stitch" = "`+built+`" }
+	}`)
+	w.env = append(os.Environ(), "CHECKPOINT_DISABLE=1", "TF_IN_AUTOMATION=1", "TF_CLI_ARGS=-no-color", "TF_CLI_CONFIG_FILE="+filepath.Join(w.dir, "cli.tfrc"))
+	w.env = append(w.env, env...)
+	return w
+}
+
+const requiredProviders = `terraform {
+	required_providers { stitch = { source = "terraform-stitch/stitch" } }
+}
+`
+
+func (w *workspace) write(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(w.dir, name), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (w *workspace) read(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(w.dir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// try runs terraform and returns what it printed and its exit code.
+func (w *workspace) try(t *testing.T, arguments ...string) (string, int) {
+	t.Helper()
+	cmd, output := w.start(t, arguments...)
+	_ = cmd.Wait()
+	return output.String(), cmd.ProcessState.ExitCode()
+}
+
+// run is try for what must succeed.
+func (w *workspace) run(t *testing.T, arguments ...string) string {
+	t.Helper()
+	output, code := w.try(t, arguments...)
+	if code != 0 {
+		t.Fatalf("terraform %s: exit code %d\n%s", strings.Join(arguments, " "), code, output)
+	}
+	return output
+}
+
+// start runs terraform in a process group of its own, as a shell does.
+func (w *workspace) start(t *testing.T, arguments ...string) (*exec.Cmd, *bytes.Buffer) {
+	t.Helper()
+	terraform := os.Getenv("TF_ACC_TERRAFORM_PATH")
+	if terraform == "" {
+		terraform = "terraform"
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Minute)
+	t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, terraform, arguments...)
+	var output bytes.Buffer
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = w.dir, w.env, &output, &output
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd, &output
+}

@@ -1,0 +1,43 @@
+package provider
+
+import (
+	"context"
+
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// validName refuses what can not be the name of anything in PostgreSQL.
+type validName struct{}
+
+func (validName) Description(context.Context) string { return "must be a name of 1 to 63 bytes" }
+
+func (v validName) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
+
+func (validName) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	validateString(req, resp, postgres.CheckName)
+}
+
+// validSchemaName refuses the names of schemas that can not be created.
+type validSchemaName struct{}
+
+func (validSchemaName) Description(context.Context) string {
+	return "must be a name of 1 to 63 bytes, and neither public nor one that PostgreSQL or this provider reserves"
+}
+
+func (v validSchemaName) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
+
+func (validSchemaName) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	validateString(req, resp, postgres.CheckSchemaName)
+}
+
+// validateString applies check to a value that is known.
+func validateString(req validator.StringRequest, resp *validator.StringResponse, check func(string) error) {
+	if req.ConfigValue.IsNull() || req.ConfigValue.IsUnknown() {
+		return
+	}
+	if err := check(req.ConfigValue.ValueString()); err != nil {
+		resp.Diagnostics.AddAttributeError(req.Path, "Invalid name", err.Error())
+	}
+}

@@ -1,0 +1,128 @@
+// Quickstart is the program behind "make quickstart" and "make sandbox". It
+// shows the provider at work with real Terraform between two real PostgreSQL
+// servers, checks all that it shows, and leaves nothing behind.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
+)
+
+func main() {
+	play := flag.Bool("play", false, "leave the servers running, with a configuration to play with, until Ctrl-C")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait
+	q := &quickstart{began: time.Now(), play: *play}
+	err := q.run(ctx)
+	switch {
+	case err == nil:
+		fmt.Printf(farewell, time.Since(q.began).Round(time.Second))
+	case errors.Is(err, context.Canceled):
+		fmt.Println("\nStopped. The servers and all files are gone.")
+		if !q.playing {
+			os.Exit(130)
+		}
+	default:
+		fmt.Fprintf(os.Stderr, "\nIt failed: could not %v\n", err)
+		os.Exit(1)
+	}
+}
+
+const (
+	welcome = `Real Terraform is about to apply examples/quickstart between two real PostgreSQL
+servers, started for that on this machine. Nothing of it stays, and Ctrl-C ends it.
+
+`
+	farewell = `It all worked, and was checked, in %s. The servers and all files are gone.
+
+  examples/quickstart/main.tf  is the configuration that was applied
+  make sandbox                 leaves such servers running, to play with
+`
+)
+
+// A quickstart is one run of this program.
+type quickstart struct {
+	began               time.Time
+	play, playing       bool
+	dir                 string // of all files that it writes
+	source, destination *sandbox.Server
+	stitchPassword      string
+	terraform           terraform
+	before              []string         // roles, databases and rights on both servers
+	changed             map[string]int64 // rows that have changed, by table
+}
+
+// A step says what it is about to do before it does it. The name completes
+// "could not".
+type step struct {
+	title, name string
+	do          func(context.Context) error
+}
+
+func (q *quickstart) run(ctx context.Context) (err error) {
+	if q.dir, err = os.MkdirTemp("", "stitch-quickstart-"); err != nil {
+		return fmt.Errorf("make a directory: %w", err)
+	}
+	defer func() { err = errors.Join(err, q.cleanUp()) }()
+	fmt.Print(welcome)
+
+	steps := []step{
+		{"Build the provider, and put it where Terraform will look for it", "build the provider", q.build},
+		{"Start two PostgreSQL servers: a source and a destination", "start the servers", q.startServers},
+		{"Fill the source: a million accounts of pgbench, and a small shop", "fill the source", q.fillSource},
+		{"Terraform installs the provider, from the directory it was built into", "initialise Terraform", q.init},
+	}
+	if q.play {
+		if err := q.tell(ctx, steps); err != nil {
+			return err
+		}
+		return q.letPlay(ctx)
+	}
+	return q.tell(ctx, append(steps, []step{
+		{"Terraform plans: neither server knows anything of Stitch yet", "plan", q.plan},
+		{"Terraform applies: users, grants, a database, the replication and its first run", "apply", q.apply},
+		{"Read the loading report, and compare every table on both servers", "compare", q.compare},
+		{"The shop goes on: change rows at the source", "change rows at the source", q.change},
+		{"Terraform applies again, for one more run", "apply again", q.applyAgain},
+		{"See in the report that the run moved what has changed, and compare once more", "find that the run moved what has changed", q.compareChanges},
+		{"Terraform plans a third time: nothing is left to do", "find the third plan empty", q.planNothing},
+		{"Terraform destroys: whatever it made goes, in one go", "destroy", q.destroy},
+		{"Both servers are as they were", "find both servers as they were", q.verify},
+	}...))
+}
+
+// tell does the steps, and says what each does and how long it took.
+func (q *quickstart) tell(ctx context.Context, steps []step) error {
+	for i, s := range steps {
+		began := time.Now()
+		fmt.Printf("%d/%d  %s\n", i+1, len(steps), s.title)
+		if err := s.do(ctx); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		fmt.Printf("  (%s)\n\n", time.Since(began).Round(100*time.Millisecond))
+	}
+	return nil
+}
+
+func (q *quickstart) cleanUp() error {
+	var errs []error
+	for _, s := range []*sandbox.Server{q.source, q.destination} {
+		if s != nil {
+			errs = append(errs, s.Stop())
+		}
+	}
+	return errors.Join(append(errs, os.RemoveAll(q.dir))...)
+}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+)
+
+// letPlay leaves everything as it is until ctx is cancelled.
+func (q *quickstart) letPlay(ctx context.Context) error {
+	if err := os.WriteFile(q.path("env.sh"), []byte(q.shell()), 0o600); err != nil {
+		return fmt.Errorf("write env.sh: %w", err)
+	}
+	q.playing = true
+	fmt.Print(strings.NewReplacer("DIR", q.dir, "PGBENCH", q.source.Program("pgbench")).Replace(instructions))
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+// shell is what a shell sources, to be set up as Terraform is here.
+func (q *quickstart) shell() string {
+	var b strings.Builder
+	b.WriteString("# Where the sandbox's servers are, and how to log in. It ends with the sandbox.\n")
+	for _, variable := range append(q.variables(),
+		"TF_CLI_CONFIG_FILE="+q.path("terraform.rc"),
+		"CHECKPOINT_DISABLE=1",
+		"PGSERVICEFILE="+q.path("services.conf"),
+	) {
+		name, value, _ := strings.Cut(variable, "=")
+		fmt.Fprintf(&b, "export %s='%s'\n", name, value)
+	}
+	return b.String()
+}
+
+const instructions = `Two servers are running, and Terraform is initialised. In another shell:
+
+    cd DIR/quickstart
+    . ../env.sh               # addresses and passwords, in the environment
+    terraform plan
+    terraform apply
+    terraform output report   # the loading report
+
+Look at both ends with psql; "source" and "destination" are administrators,
+"source_stitch" and "destination_stitch" what runs log in as:
+
+    psql service=source -c '\dt shop.*'
+    psql service=destination -c 'TABLE shop_postgresql.open_orders LIMIT 5'
+    psql service=destination -c 'TABLE _stitch.bookmark'
+
+Things to try, each followed by "terraform plan" or "terraform apply":
+
+  * New rows:     PGBENCH -n -T 10 -c 2 service=source
+                  terraform apply -var run=2
+  * A new column: psql service=source -c 'ALTER TABLE shop.customers ADD phone text'
+                  terraform apply -var run=3
+  * Drift:        psql service=source -c 'REVOKE SELECT ON shop.orders FROM stitch'
+                  terraform plan
+  * A mistake:    misspell a table or a column in main.tf, or select one table twice
+                  terraform plan
+  * A new table:  psql service=source -c 'CREATE TABLE shop.notes (id int PRIMARY KEY, note text)'
+                  add it to tables in main.tf, terraform apply
+  * Caution:      remove force_destroy, terraform apply, terraform destroy
+  * Importing:    terraform state rm stitch_replication.shop
+                  terraform import stitch_replication.shop warehouse_stitch/analytics/shop_postgresql
+
+Ctrl-C here stops the servers and removes DIR.
+`

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	modulePath      = "github.com/terraform-stitch/terraform-provider-stitch"
+	providerSource  = "registry.terraform.io/terraform-stitch/stitch"
+	providerVersion = "0.1.0" // satisfies examples/quickstart
+)
+
+// A terraform runs the real program in a directory.
+type terraform struct {
+	dir string
+	env []string
+}
+
+// build makes a mirror of the registry that holds the provider, a Terraform
+// that installs from nowhere else, and a copy of the example for it.
+func (q *quickstart) build(ctx context.Context) error {
+	if _, err := exec.LookPath("terraform"); err != nil {
+		return errors.New("terraform is not on the PATH: install version 1.11 or later, see https://developer.hashicorp.com/terraform/install")
+	}
+	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", modulePath).Output()
+	if err != nil {
+		return fmt.Errorf("find the source of the provider: %w", err)
+	}
+	module := strings.TrimSpace(string(out))
+
+	binary := filepath.Join(q.dir, "mirror", providerSource, providerVersion, runtime.GOOS+"_"+runtime.GOARCH,
+		"terraform-provider-stitch_v"+providerVersion)
+	build := exec.CommandContext(ctx, "go", "build", "-ldflags=-X main.version="+providerVersion, "-o", binary, ".")
+	build.Dir = module
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	q.terraform = terraform{dir: filepath.Join(q.dir, "quickstart"), env: environment(
+		"CHECKPOINT_DISABLE=1",
+		"TF_CLI_CONFIG_FILE="+q.path("terraform.rc"),
+		"TF_CLI_ARGS=-no-color",
+		"TF_IN_AUTOMATION=1",
+		"TF_INPUT=0",
+	)}
+	fmt.Printf("  %s %s\n", providerSource, providerVersion)
+	return errors.Join(
+		os.WriteFile(q.path("terraform.rc"), fmt.Appendf(nil, installFrom, q.path("mirror"), providerSource), 0o600),
+		os.CopyFS(q.terraform.dir, os.DirFS(filepath.Join(module, "examples", "quickstart"))),
+	)
+}
+
+const installFrom = `provider_installation {
+  filesystem_mirror {
+    path    = %q
+    include = [%q]
+  }
+}
+`
+
+func (q *quickstart) path(name string) string { return filepath.Join(q.dir, name) }
+
+// environment is that of this process, without what would lead Terraform or
+// PostgreSQL's programs elsewhere, and with more.
+func environment(more ...string) []string {
+	ours := slices.DeleteFunc(os.Environ(), func(entry string) bool {
+		return strings.HasPrefix(entry, "PG") || strings.HasPrefix(entry, "TF_")
+	})
+	return append(ours, more...)
+}
+
+func (q *quickstart) init(ctx context.Context) error {
+	return q.terraform.run(ctx, "init")
+}
+
+func (q *quickstart) plan(ctx context.Context) error {
+	if err := q.terraform.run(ctx, "plan", "-out=tfplan"); err != nil {
+		return err
+	}
+	fmt.Println("  The warning is in order: who would look at the tables is a user that this plan has yet to create.")
+	return nil
+}
+
+func (q *quickstart) apply(ctx context.Context) error {
+	return q.terraform.run(ctx, "apply", "tfplan")
+}
+
+func (q *quickstart) applyAgain(ctx context.Context) error {
+	return q.terraform.run(ctx, "apply", "-auto-approve", "-var", "run=2")
+}
+
+func (q *quickstart) planNothing(ctx context.Context) error {
+	return q.terraform.run(ctx, "plan", "-detailed-exitcode", "-var", "run=2") // exits with 2 if there is something to do
+}
+
+func (q *quickstart) destroy(ctx context.Context) error {
+	return q.terraform.run(ctx, "destroy", "-auto-approve")
+}
+
+// run shows the command and the important lines of what it says, or all of it
+// if it fails.
+func (t terraform) run(ctx context.Context, args ...string) error {
+	fmt.Printf("  $ terraform %s\n", strings.Join(args, " "))
+	said := &transcript{}
+	cmd := t.command(ctx, args...)
+	cmd.Stdout, cmd.Stderr = said, said
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("terraform %s: %w\n\nAll that it said:\n\n%s", args[0], err, said.all.String())
+	}
+	return nil
+}
+
+// output returns the JSON of an output value.
+func (t terraform) output(ctx context.Context, name string) ([]byte, error) {
+	cmd := t.command(ctx, "output", "-json", name)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("terraform output %s: %w\n%s", name, err, &stderr)
+	}
+	return out, nil
+}
+
+// command is Terraform in a process group of its own: a Ctrl-C in the terminal
+// reaches it once, from here, and it stops in good order.
+func (t terraform) command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "terraform", args...)
+	cmd.Dir, cmd.Env = t.dir, t.env
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = time.Minute
+	return cmd
+}
+
+// A transcript shows important lines as they are written to it, and keeps all.
+type transcript struct {
+	all   bytes.Buffer
+	shown int // how much of all was looked at
+}
+
+var (
+	important = regexp.MustCompile(`^(  # stitch_|stitch_\S+: |- Installed |Plan: |No changes|Apply complete|Destroy complete|Warning: )`)
+	noise     = regexp.MustCompile(`: Refreshing state\.\.\.|Incomplete lock file`) // the latter is of every mirror
+)
+
+func (t *transcript) Write(p []byte) (int, error) {
+	t.all.Write(p)
+	for {
+		line, _, whole := bytes.Cut(t.all.Bytes()[t.shown:], []byte("\n"))
+		if !whole {
+			return len(p), nil
+		}
+		t.shown += len(line) + 1
+		if important.Match(line) && !noise.Match(line) {
+			fmt.Printf("  %s\n", bytes.TrimSpace(line))
+		}
+	}
+}

@@ -1,0 +1,111 @@
+package replication
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+func TestLayOut(t *testing.T) {
+	target := postgres.TableName{Schema: "shop", Name: "t"}
+	text, number := column{name: "v", sql: "text", extract: `"v"`}, column{name: "id", sql: "integer", extract: `"id"`}
+	table := func(key []string, columns ...string) *postgres.Table {
+		t := &postgres.Table{Name: target, Kind: postgres.OrdinaryTable, Key: key}
+		for _, c := range append(columns, "_sdc_received_at x", "_sdc_batched_at x", "_sdc_sequence x", "_sdc_table_version x") {
+			name, sql, _ := strings.Cut(c, " ")
+			t.Columns = append(t.Columns, postgres.Column{Name: name, SQL: sql})
+		}
+		return t
+	}
+	for name, tt := range map[string]struct {
+		existing *postgres.Table
+		loaded   []string
+		names    []string // of the columns that are loaded
+		alter    string
+		stale    []string
+		err      string
+	}{
+		"a new table":  {names: []string{"id", "v"}},
+		"all is there": {existing: table([]string{"id"}, "id integer", "v text"), loaded: []string{"id", "v"}, names: []string{"id", "v"}},
+		"a new column": {
+			existing: table([]string{"id"}, "id integer"), loaded: []string{"id"}, names: []string{"id", "v"},
+			alter: `ALTER TABLE "shop"."t" ADD COLUMN "v" text`,
+		},
+		"a column that was dropped at the source": {
+			existing: table([]string{"id"}, "id integer", "v text", "old integer"), loaded: []string{"id", "v", "old"},
+			names: []string{"id", "v"}, stale: []string{"old"},
+		},
+		"a column of the user's own": {
+			existing: table([]string{"id"}, "id integer", "v text", "mine integer"), loaded: []string{"id", "v"}, names: []string{"id", "v"},
+		},
+		"another type": {
+			existing: table([]string{"id"}, "id integer", "v integer"), loaded: []string{"id", "v"}, names: []string{"id", "v__text"},
+			alter: `ALTER TABLE "shop"."t" ADD COLUMN "v__text" text`, stale: []string{"v"},
+		},
+		"another type, again": {
+			existing: table([]string{"id"}, "id integer", "v integer", "v__text text"), loaded: []string{"id", "v", "v__text"},
+			names: []string{"id", "v__text"}, stale: []string{"v"},
+		},
+		"another type of the key": {existing: table([]string{"id"}, "id bigint", "v text"), err: `the key column "id"`},
+		"another key":             {existing: table([]string{"v"}, "id integer", "v text"), err: "identified by (id) at the source and by (v)"},
+		"no key any more":         {existing: table(nil, "id integer", "v text"), err: "by no key in the destination"},
+		"a view":                  {existing: &postgres.Table{Kind: postgres.View}, err: "is not a table"},
+		"a system column is lost": {
+			existing: &postgres.Table{Name: target, Kind: postgres.OrdinaryTable, Key: []string{"id"}, Columns: []postgres.Column{
+				{Name: "id", SQL: "integer"}, {Name: "v", SQL: "text"}, {Name: "_sdc_received_at"}, {Name: "_sdc_batched_at"}, {Name: "_sdc_table_version"},
+			}}, names: []string{"id", "v"}, alter: `ALTER TABLE "shop"."t" ADD COLUMN _sdc_sequence bigint`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := layOut(target, []column{number, text}, []string{"id"}, tt.existing, tt.loaded)
+			if tt.err != "" || err != nil {
+				if err == nil || tt.err == "" || !strings.Contains(err.Error(), tt.err) {
+					t.Errorf("got %v, want an error that says %q", err, tt.err)
+				}
+				return
+			}
+			if !slices.Equal(got.names(), tt.names) || got.alterSQL() != tt.alter || !slices.Equal(got.stale, tt.stale) {
+				t.Errorf("names %q, alter %q, stale %q\nwant  %q, %q, %q", got.names(), got.alterSQL(), got.stale, tt.names, tt.alter, tt.stale)
+			}
+		})
+	}
+}
+
+func TestDestinationType(t *testing.T) {
+	here := postgres.TypeSet{":int4": "integer", ":_int4": "integer[]", ":numeric": "numeric", ":regclass": "regclass", ":_regclass": "regclass[]", "hstore:hstore": "other.hstore"}
+	builtIn := func(name, kind string) postgres.Type {
+		return postgres.Type{Schema: "pg_catalog", Name: name, SQL: name, Kind: kind, Sendable: true}
+	}
+	int4, regclass := builtIn("int4", "b"), builtIn("regclass", "b")
+	mood := postgres.Type{Schema: "public", Name: "mood", SQL: "public.mood", Kind: "e", Sendable: true}
+	hstore := postgres.Type{Schema: "public", Name: "hstore", SQL: "public.hstore", Kind: "b", Extension: "hstore", Sendable: true}
+	array := func(element postgres.Type, name, schema string) postgres.Type {
+		return postgres.Type{Schema: schema, Name: name, Kind: "b", Sendable: true, Element: &element}
+	}
+	for name, tt := range map[string]struct {
+		sql  string
+		t    postgres.Type
+		want string
+		same bool
+	}{
+		"built in":               {"integer", int4, "integer", true},
+		"with a modifier":        {"numeric(10,2)", builtIn("numeric", "b"), "numeric(10,2)", true},
+		"an array":               {"integer[]", array(int4, "_int4", "pg_catalog"), "integer[]", true},
+		"not in the destination": {"int4multirange", builtIn("int4multirange", "m"), "text", false},
+		"an enum":                {"public.mood", mood, "text", false},
+		"an array of enums":      {"public.mood[]", array(mood, "_mood", "public"), "text[]", false},
+		"a domain":               {"public.positive", postgres.Type{Schema: "public", Kind: "d", Base: &int4, BaseSQL: "integer"}, "integer", false},
+		"a composite":            {"public.pair", postgres.Type{Schema: "public", Kind: "c", Sendable: true}, "text", false},
+		"an oid alias":           {"regclass", regclass, "text", false},
+		"an array of them":       {"regclass[]", array(regclass, "_regclass", "pg_catalog"), "text[]", false},
+		"an extension's":         {"public.hstore", hstore, "other.hstore", true},
+		"an array of those":      {"public.hstore[]", array(hstore, "_hstore", "public"), "text[]", false},
+		"no binary form":         {"aclitem", postgres.Type{Schema: "pg_catalog", Name: "int4", Kind: "b"}, "text", false},
+	} {
+		if got, same := destinationType(tt.sql, tt.t, here); got != tt.want || same != tt.same {
+			t.Errorf("%s: got %q %t, want %q %t", name, got, same, tt.want, tt.same)
+		}
+	}
+}

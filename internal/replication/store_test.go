@@ -1,0 +1,131 @@
+package replication
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
+)
+
+func TestCreateRefusesTables(t *testing.T) {
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		e := newEnv(t, s, s)
+		e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)`)
+		e.atDestination(t, `CREATE SCHEMA shop AUTHORIZATION `+e.writer+`; SET ROLE `+e.writer+`; CREATE TABLE shop.t (id int PRIMARY KEY); INSERT INTO shop.t VALUES (2)`)
+		e.definition.Tables["public.t"] = Selection{Method: FullTable}
+		err := Create(t.Context(), e.endpoint(), e.definition, false)
+		if err == nil || !strings.Contains(err.Error(), `already holds t, which`) {
+			t.Fatalf("got %v", err)
+		}
+		e.wantRows(t, `SELECT count(*) FROM pg_namespace WHERE nspname = '_stitch'`, "0")
+
+		e.adopt = true
+		e.create(t)
+		e.run(t)
+		e.wantSame(t, "t")
+		if err := Create(t.Context(), e.endpoint(), e.definition, true); err == nil || !strings.Contains(err.Error(), "another replication") {
+			t.Errorf("a second replication into the schema: %v", err)
+		}
+	})
+}
+
+func TestDelete(t *testing.T) {
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		for name, tt := range map[string]struct {
+			force bool
+			extra string // SQL at the destination before
+			left  string // relations in the schema, or ∅ if it is gone
+		}{
+			"tables stay":                    {false, "", "t"},
+			"forced":                         {true, "", "∅"},
+			"forced, but not the user's own": {true, `CREATE TABLE shop.mine (id int)`, "mine"},
+		} {
+			t.Run(name, func(t *testing.T) {
+				e := newEnv(t, s, s)
+				e.atSource(t, `CREATE TABLE t (id int)`)
+				e.definition.Tables["public.t"] = Selection{Method: FullTable}
+				e.create(t)
+				e.run(t)
+				e.atDestination(t, tt.extra)
+				for range 2 { // gone is done
+					if err := Delete(t.Context(), e.endpoint(), "shop", tt.force); err != nil {
+						t.Fatal(err)
+					}
+				}
+				e.wantRows(t, `SELECT string_agg(relname, ',') FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname IN ('shop', '_stitch')`, tt.left)
+				e.wantRows(t, `SELECT count(*) FROM pg_namespace WHERE nspname = '_stitch'`, "0")
+			})
+		}
+	})
+}
+
+func TestDeleteWithoutDatabase(t *testing.T) {
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	endpoint := e.endpoint()
+	endpoint.Database = "was_never_there"
+	if err := Delete(t.Context(), endpoint, "shop", true); err != nil {
+		t.Error(err)
+	}
+}
+
+// Another login acts as the catalog's owner, if it is a member of it.
+func TestOtherLogin(t *testing.T) {
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		e := newEnv(t, s, s)
+		e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY)`)
+		e.definition.Tables["public.t"] = Selection{Method: FullTable}
+		e.create(t)
+		owner := e.writer
+		e.writer = s.Role(t)
+		e.servers = e.again(t)
+		if _, err := Find(t.Context(), e.endpoint(), "shop"); err == nil || !strings.Contains(err.Error(), `belongs to "`+owner) {
+			t.Fatalf("not a member: %v", err)
+		}
+		e.atDestination(t, `GRANT `+owner+` TO `+e.writer)
+		e.run(t)
+		e.run(t)
+		e.wantRows(t, `SELECT DISTINCT pg_get_userbyid(relowner) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+			WHERE nspname IN ('shop', '_stitch')`, owner)
+	})
+}
+
+func TestNewerCatalog(t *testing.T) {
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.create(t)
+	e.atDestination(t, `UPDATE _stitch.version SET version = 99`)
+	for name, err := range map[string]error{
+		"find":   func() error { _, err := Find(t.Context(), e.endpoint(), "shop"); return err }(),
+		"update": Update(t.Context(), e.endpoint(), e.definition),
+	} {
+		if err == nil || !strings.Contains(err.Error(), "a newer release") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A replication within one server needs two of its connections at once.
+func TestWithinOneServer(t *testing.T) {
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY); GRANT CREATE ON DATABASE `+e.sourceDatabase+` TO `+e.reader)
+	e.definition.Destination, e.destinationDatabase, e.writer = e.definition.Source, e.sourceDatabase, e.reader
+	e.definition.Tables["public.t"] = Selection{Method: FullTable}
+	for connections, want := range map[int]string{1: "set max_connections to 2", 2: ""} {
+		e.servers = postgres.NewServers(map[string]postgres.Config{"source": {
+			Host: s.Host, Port: s.Port, Username: e.reader, Password: s.Password, MaxConnections: connections,
+		}})
+		server, _ := e.servers.Server("source")
+		endpoint := postgres.Endpoint{Server: server, Database: e.sourceDatabase}
+		if err := Create(t.Context(), endpoint, e.definition, true); err != nil && !strings.Contains(err.Error(), "another replication") {
+			t.Fatal(err)
+		}
+		_, err := e.runner().Run(t.Context(), endpoint, "shop")
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%d connections: %v", connections, err)
+		}
+		e.servers.Close()
+	}
+}
