@@ -24,6 +24,10 @@ func main() {
 	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait
 	q := &quickstart{began: time.Now(), play: *play}
 	err := q.run(ctx)
+	if left := q.cleanUp(); left != nil {
+		fmt.Fprintf(os.Stderr, "\nCould not clean up: %v\n", left)
+		err = errors.Join(err, left)
+	}
 	switch {
 	case err == nil:
 		fmt.Printf(farewell, time.Since(q.began).Round(time.Second))
@@ -70,11 +74,10 @@ type step struct {
 }
 
 func (q *quickstart) run(ctx context.Context) (err error) {
+	fmt.Print(welcome)
 	if q.dir, err = os.MkdirTemp("", "stitch-quickstart-"); err != nil {
 		return fmt.Errorf("make a directory: %w", err)
 	}
-	defer func() { err = errors.Join(err, q.cleanUp()) }()
-	fmt.Print(welcome)
 
 	steps := []step{
 		{"Build the provider, and put it where Terraform will look for it", "build the provider", q.build},
@@ -124,5 +127,8 @@ func (q *quickstart) cleanUp() error {
 			errs = append(errs, s.Stop())
 		}
 	}
-	return errors.Join(append(errs, os.RemoveAll(q.dir))...)
+	if q.dir != "" {
+		errs = append(errs, os.RemoveAll(q.dir))
+	}
+	return errors.Join(errs...)
 }
