@@ -17,6 +17,8 @@ type Bookmark struct {
 	ReplicationKey string   // "" unless the method is INCREMENTAL
 	Bookmark       *string  // greatest key loaded, as the source writes it; nil if there is none
 	Columns        []string // of the loaded table that come from the source, now or earlier
+	SourceOID      uint32   // of the table at the source
+	SourceColumns  int      // greatest attribute number at the source
 	TableVersion   int64
 	Run            string
 }
@@ -26,10 +28,10 @@ type Bookmark struct {
 func BookmarkOf(ctx context.Context, tx pgx.Tx, replication int64, tableName string) (Bookmark, error) {
 	b := Bookmark{Replication: replication, TableName: tableName}
 	err := tx.QueryRow(ctx, `
-		SELECT source_table, method, replication_key, bookmark, columns, table_version, run::text
+		SELECT source_table, method, replication_key, bookmark, columns, source_oid, source_columns, table_version, run::text
 		FROM _stitch.bookmark
 		WHERE replication = $1 AND table_name = $2`, replication, tableName).
-		Scan(&b.SourceTable, &b.Method, &b.ReplicationKey, &b.Bookmark, &b.Columns, &b.TableVersion, &b.Run)
+		Scan(&b.SourceTable, &b.Method, &b.ReplicationKey, &b.Bookmark, &b.Columns, &b.SourceOID, &b.SourceColumns, &b.TableVersion, &b.Run)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = ErrNotFound
 	}
@@ -43,18 +45,22 @@ func BookmarkOf(ctx context.Context, tx pgx.Tx, replication int64, tableName str
 func SetBookmark(ctx context.Context, tx pgx.Tx, b Bookmark) error {
 	_, err := tx.Exec(ctx, `
 		INSERT INTO _stitch.bookmark
-			(replication, table_name, source_table, method, replication_key, bookmark, columns, table_version, run)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+			(replication, table_name, source_table, method, replication_key, bookmark, columns,
+			 source_oid, source_columns, table_version, run)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 		ON CONFLICT (replication, table_name) DO UPDATE SET
 			source_table = excluded.source_table,
 			method = excluded.method,
 			replication_key = excluded.replication_key,
 			bookmark = excluded.bookmark,
 			columns = excluded.columns,
+			source_oid = excluded.source_oid,
+			source_columns = excluded.source_columns,
 			table_version = excluded.table_version,
 			run = excluded.run,
 			updated_at = now()`,
-		b.Replication, b.TableName, b.SourceTable, b.Method, b.ReplicationKey, b.Bookmark, b.Columns, b.TableVersion, b.Run)
+		b.Replication, b.TableName, b.SourceTable, b.Method, b.ReplicationKey, b.Bookmark, b.Columns,
+		b.SourceOID, b.SourceColumns, b.TableVersion, b.Run)
 	if err != nil {
 		return fmt.Errorf("set the bookmark of %q: %w", b.TableName, err)
 	}

@@ -151,6 +151,7 @@ func TestDropDatabaseClosesOwnConnections(t *testing.T) {
 // Another spelling of the address hides that it is the same server. Then the
 // idle connection closes by itself, which the second attempt is for.
 func TestDropDatabaseUnderAnotherAddress(t *testing.T) {
+	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	name, alias := s.Database(t), superuserOf(s)
 	alias.Host = s.Dir // the Unix-domain socket
@@ -166,27 +167,26 @@ func TestDropDatabaseUnderAnotherAddress(t *testing.T) {
 }
 
 func TestDropDatabaseKeepsOthersSessions(t *testing.T) {
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
-		t.Parallel()
-		name := s.Database(t)
-		other, err := pgx.Connect(t.Context(), s.URL(name)+"&application_name=someone")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer other.Close(t.Context())
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	name := s.Database(t)
+	other, err := pgx.Connect(t.Context(), s.URL(name)+"&application_name=someone")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close(t.Context())
 
-		err = serverOf(t, superuserOf(s)).DropDatabase(t.Context(), name, false)
-		var busy *SessionsError
-		if !errors.As(err, &busy) || len(busy.Sessions) != 1 || busy.Sessions[0].Application != "someone" {
-			t.Fatalf("got %v", err)
-		}
-		if want := "postgres with someone from 127.0.0.1"; !strings.Contains(Explain(err), want) {
-			t.Errorf("the error lacks %q:\n%s", want, Explain(err))
-		}
-		if err := other.Ping(t.Context()); err != nil {
-			t.Errorf("the session did not survive: %v", err)
-		}
-	})
+	err = serverOf(t, superuserOf(s)).DropDatabase(t.Context(), name, false)
+	var busy *SessionsError
+	if !errors.As(err, &busy) || len(busy.Sessions) != 1 || busy.Sessions[0].Application != "someone" {
+		t.Fatalf("got %v", err)
+	}
+	if want := "postgres with someone from 127.0.0.1"; !strings.Contains(Explain(err), want) {
+		t.Errorf("the error lacks %q:\n%s", want, Explain(err))
+	}
+	if err := other.Ping(t.Context()); err != nil {
+		t.Errorf("the session did not survive: %v", err)
+	}
 }
 
 func TestDatabaseWithoutSuperuser(t *testing.T) {

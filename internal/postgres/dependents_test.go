@@ -49,33 +49,33 @@ func TestDropUserRefused(t *testing.T) {
 
 // Terraform destroys a user and a database with its objects at the same time.
 func TestDropUserWaitsForItsDatabases(t *testing.T) {
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
-		t.Parallel()
-		name, database := s.Role(t), s.DatabaseName(t)
-		s.Exec(t, "postgres", "CREATE DATABASE "+database+" OWNER "+name+" TEMPLATE template0")
-		s.Exec(t, database, "CREATE TABLE public.t (); ALTER TABLE public.t OWNER TO "+name)
-		config := superuserOf(s)
-		config.MaxConnections = 1
-		servers := serversOf(t, map[string]Config{"a": config, "b": config})
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	name, database := s.Role(t), s.DatabaseName(t)
+	s.Exec(t, "postgres", "CREATE DATABASE "+database+" OWNER "+name+" TEMPLATE template0")
+	s.Exec(t, database, "CREATE TABLE public.t (); ALTER TABLE public.t OWNER TO "+name)
+	config := superuserOf(s)
+	config.MaxConnections = 1
+	servers := serversOf(t, map[string]Config{"a": config, "b": config})
 
-		dropped := make(chan error, 1)
-		go func() { dropped <- servers["a"].DropUser(t.Context(), name) }()
-		time.Sleep(dropGrace / 2) // the drop begins late, under another entry,
-		servers["b"].siblings.beginDrop(servers["b"].config.address(), database)
-		time.Sleep(dropGrace) // and takes longer than the grace
-		if err := servers["b"].DropDatabase(t.Context(), database, true); err != nil {
-			t.Fatal(err)
-		}
-		servers["b"].siblings.endDrop(servers["b"].config.address(), database)
-		if err := <-dropped; err != nil {
-			t.Error(err)
-		}
-	})
+	dropped := make(chan error, 1)
+	go func() { dropped <- servers["a"].DropUser(t.Context(), name) }()
+	time.Sleep(dropGrace / 2) // the drop begins late, under another entry,
+	servers["b"].siblings.beginDrop(servers["b"].config.address(), database)
+	time.Sleep(dropGrace) // and takes longer than the grace
+	if err := servers["b"].DropDatabase(t.Context(), database, true); err != nil {
+		t.Fatal(err)
+	}
+	servers["b"].siblings.endDrop(servers["b"].config.address(), database)
+	if err := <-dropped; err != nil {
+		t.Error(err)
+	}
 }
 
 // Waiting ends when Terraform is interrupted, and does not begin for what no
 // drop of a database will take away.
 func TestDropUserDoesNotWait(t *testing.T) {
+	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	server := serverOf(t, superuserOf(s))
 

@@ -75,6 +75,7 @@ func TestScramVerifierEqualsServers(t *testing.T) {
 // Many characters, alone and between others: at one iteration, which 16 and later
 // allow, that is quick. (All of Unicode was compared once, with 18.)
 func TestScramVerifierOfAnyCharacter(t *testing.T) {
+	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	if s.Major < 16 {
 		t.Skip("no PostgreSQL 16 or newer is installed")

@@ -132,6 +132,7 @@ func mayLogIn(t *testing.T, s *sandbox.Server, username, password string) {
 
 // Not even a server that logs every statement gets to see a password.
 func TestServerLogsNoPassword(t *testing.T) {
+	t.Parallel()
 	s, err := sandbox.Start(t.Context(), sandbox.Config{LogStatements: true})
 	if err != nil {
 		t.Fatal(err)
@@ -163,6 +164,7 @@ func TestServerLogsNoPassword(t *testing.T) {
 
 // A dial that failed is not held against a server whose user has come to be.
 func TestCreateUserLetsOthersRetry(t *testing.T) {
+	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	name := s.RoleName(t)
 	servers := serversOf(t, map[string]Config{

@@ -66,6 +66,9 @@ func layOut(target postgres.TableName, columns []column, key []string, existing 
 			l.add = append(l.add, *c)
 		}
 	}
+	if twice := duplicate(l.names()); twice != "" {
+		return layout{}, fmt.Errorf("two columns of %s would be loaded into %q: exclude one of them, or rename it at the source", target, twice)
+	}
 	for _, system := range systemColumns {
 		if _, ok := existing.Column(system.name); !ok {
 			l.repair = append(l.repair, system.name)
@@ -85,6 +88,17 @@ var notWord = regexp.MustCompile(`[^a-z0-9]+`)
 // another type.
 func splitName(name, sql string) string {
 	return name + "__" + strings.Trim(notWord.ReplaceAllString(strings.ToLower(sql), "_"), "_")
+}
+
+// duplicate returns a name that is there twice, or "".
+func duplicate(names []string) string {
+	sorted := slices.Sorted(slices.Values(names))
+	for i := 1; i < len(sorted); i++ {
+		if sorted[i] == sorted[i-1] {
+			return sorted[i]
+		}
+	}
+	return ""
 }
 
 func sameSet(a, b []string) bool {

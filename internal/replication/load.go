@@ -46,10 +46,9 @@ func alter(ctx context.Context, conn *pgx.Conn, l layout) error {
 // A loading is the destination's side of one table: a transaction that ends
 // with rows, bookmark and report, or with nothing.
 type loading struct {
-	tx      pgx.Tx
-	layout  layout
-	version int64
-	relay   func(copyIn string) (copied, error)
+	tx pgx.Tx
+	step
+	relay func(copyIn string) (copied, error)
 }
 
 // create loads rows into a new table. The key is built after the rows, and the
@@ -74,9 +73,9 @@ func (ld loading) create(ctx context.Context) (c copied, changed int64, err erro
 	return c, c.rows, nil
 }
 
-// merge brings rows into a table that exists: all of the source's rows if w has
-// no since, and then rows that are gone are deleted; else those of the window.
-func (ld loading) merge(ctx context.Context, w window) (c copied, changed int64, err error) {
+// merge brings rows into a table that exists: those of the window or, if it has
+// no since, all, and then rows that are gone are deleted.
+func (ld loading) merge(ctx context.Context) (c copied, changed int64, err error) {
 	l := ld.layout
 	if _, err := ld.tx.Exec(ctx, l.stageSQL()); err != nil {
 		return copied{}, 0, fmt.Errorf("create the stage for %s: %w", l.target, err)
@@ -89,24 +88,32 @@ func (ld loading) merge(ctx context.Context, w window) (c copied, changed int64,
 			return copied{}, 0, fmt.Errorf("analyze the stage for %s: %w", l.target, err)
 		}
 	}
-	if w.since == nil {
-		gone := l.deleteGoneSQL()
-		if len(l.key) == 0 {
-			gone = l.deleteSurplusSQL()
-		}
-		if _, err := ld.tx.Exec(ctx, gone); err != nil {
+	if ld.window.since == nil {
+		if _, err := ld.tx.Exec(ctx, ld.deleteSQL()); err != nil {
 			return copied{}, 0, fmt.Errorf("delete from %s what is gone at the source: %w", l.target, err)
 		}
 	}
 	sql := l.upsertSQL()
 	if len(l.key) == 0 {
-		sql = l.insertLackingSQL(w.where("d." + postgres.Ident(w.key.name)))
+		sql = l.insertLackingSQL(ld.window.where("d." + postgres.Ident(ld.window.key.name)))
 	}
 	tag, err := ld.tx.Exec(ctx, sql, ld.version)
 	if err != nil {
 		return copied{}, 0, fmt.Errorf("merge into %s: %w", l.target, err)
 	}
 	return c, tag.RowsAffected(), nil
+}
+
+// deleteSQL deletes what is gone at the source. Rows without a key carry their
+// version only if they are inserted, so a reset starts from none.
+func (ld loading) deleteSQL() string {
+	switch {
+	case len(ld.layout.key) > 0:
+		return ld.layout.deleteGoneSQL()
+	case ld.reset:
+		return "DELETE FROM " + ld.layout.target.SQL()
+	}
+	return ld.layout.deleteSurplusSQL()
 }
 
 func copyInSQL(table string, l layout) string {

@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -85,7 +86,8 @@ func (w *worker) copyTable(ctx context.Context, key string, report *catalog.Repo
 	}
 	return w.load(ctx, source, step, catalog.Bookmark{
 		Replication: w.replication, TableName: target.Name, SourceTable: key, Method: selection.Method,
-		ReplicationKey: selection.ReplicationKey, Columns: step.layout.filled(), TableVersion: step.version, Run: w.run.ID,
+		ReplicationKey: selection.ReplicationKey, Columns: step.layout.filled(),
+		SourceOID: source.table.OID, SourceColumns: lastColumn(source.table), TableVersion: step.version, Run: w.run.ID,
 	}, report, began)
 }
 
@@ -107,13 +109,15 @@ func (w *worker) load(ctx context.Context, source *extraction, step step, bookma
 		if _, err := tx.Exec(ctx, settingsSQL); err != nil {
 			return err
 		}
-		loading := loading{tx: tx, layout: step.layout, version: step.version, relay: func(copyIn string) (copied, error) {
+		loading := loading{tx: tx, step: step, relay: func(copyIn string) (copied, error) {
+			// The snapshot holds back VACUUM at the source: no longer than it is read.
+			defer source.close(ctx)
 			return relay(ctx, w.source.PgConn(), source.copySQL(step.layout, step.window), w.destination.PgConn(), copyIn)
 		}}
 		var moved copied
 		var err error
 		if step.layout.exists {
-			moved, report.RowsLoaded, err = loading.merge(ctx, step.window)
+			moved, report.RowsLoaded, err = loading.merge(ctx)
 		} else {
 			moved, report.RowsLoaded, err = loading.create(ctx)
 		}
@@ -133,40 +137,63 @@ type step struct {
 	layout  layout
 	window  window
 	version int64 // of the table, after the load
+	reset   bool  // whether that is a new one
 }
 
 // nextStep decides how to go on with a table, from what the source has and the
-// destination holds of it. A table that was never loaded, or whose method or
-// key changed, or that was dropped in the destination, is replicated whole,
-// under a new version.
+// destination holds of it.
 func nextStep(s Selection, source postgres.Table, target postgres.TableName, there known) (step, error) {
+	next := step{version: there.now, reset: true}
 	var columns []column
-	next := step{version: there.now}
 	for _, c := range s.selected(source) {
-		column := columnOf(c, there.types)
-		if c.Name == s.ReplicationKey {
-			next.window.key = column
-		}
-		columns = append(columns, column)
+		columns = append(columns, columnOf(c, there.types))
 	}
 	var loaded []string
 	if b := there.bookmark; b != nil {
 		loaded = b.Columns
 		next.version = max(there.now, b.TableVersion+1)
-		if there.table != nil && b.Method == s.Method && b.ReplicationKey == s.ReplicationKey {
-			next.version = b.TableVersion
-			next.window.since = b.Bookmark
+		if there.continues(s, source) {
+			next.version, next.reset = b.TableVersion, false
+			if !needsAll(columns, *b) {
+				next.window.since = b.Bookmark
+			}
 		}
 	}
 	var err error
 	next.layout, err = layOut(target, columns, s.keyColumns(source), there.table, loaded)
-	// A key whose type changed lies in a column of its own.
 	for _, c := range next.layout.columns {
 		if c.source.Name == s.ReplicationKey {
 			next.window.key = c
 		}
 	}
 	return next, err
+}
+
+// continues reports whether the bookmark still applies. A table whose method or
+// replication key has changed, that was replaced by another of its name, or
+// that was dropped in the destination, is replicated whole, under a new version.
+func (k known) continues(s Selection, source postgres.Table) bool {
+	b := k.bookmark
+	return k.table != nil && b.Method == s.Method && b.ReplicationKey == s.ReplicationKey && b.SourceOID == source.OID
+}
+
+// needsAll reports whether rows that lie before the bookmark hold values that
+// were never loaded: of a column that was not selected then, or of one that was
+// added since and had its values computed for each row. What a plain ADD COLUMN
+// gives to old rows is known without reading them.
+func needsAll(columns []column, b catalog.Bookmark) bool {
+	return slices.ContainsFunc(columns, func(c column) bool {
+		if slices.Contains(b.Columns, c.source.Name) {
+			return false
+		}
+		added := int(c.source.Number) > b.SourceColumns
+		return !added || c.source.Missing == nil && (c.source.NotNull || c.source.Default)
+	})
+}
+
+// lastColumn returns the greatest attribute number of a table.
+func lastColumn(table postgres.Table) int {
+	return int(table.Columns[len(table.Columns)-1].Number)
 }
 
 // A TablesError says which tables of a run failed, and why.

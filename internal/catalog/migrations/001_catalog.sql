@@ -44,6 +44,8 @@ CREATE TABLE _stitch.bookmark (
 	replication_key text NOT NULL,
 	bookmark        text,
 	columns         text[] NOT NULL,
+	source_oid      oid NOT NULL,
+	source_columns  int NOT NULL,
 	table_version   bigint NOT NULL,
 	run             uuid NOT NULL,
 	updated_at      timestamptz NOT NULL DEFAULT now(),
@@ -51,4 +53,6 @@ CREATE TABLE _stitch.bookmark (
 );
 COMMENT ON TABLE _stitch.bookmark IS 'How far each loaded table has been replicated.';
 COMMENT ON COLUMN _stitch.bookmark.bookmark IS 'Greatest replication key that was loaded, as the source writes it; null if there is none.';
+COMMENT ON COLUMN _stitch.bookmark.source_oid IS 'The table at the source, which may be replaced by another of the same name.';
+COMMENT ON COLUMN _stitch.bookmark.source_columns IS 'Greatest attribute number at the source: columns with a greater one have been added since.';
 COMMENT ON COLUMN _stitch.bookmark.columns IS 'Columns of the loaded table that come from the source, now or earlier.';

@@ -1,0 +1,269 @@
+package provider
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
+)
+
+const examplesDir = "../../examples"
+
+// An example is a directory of examples/ that holds a configuration.
+type example struct {
+	name    string // of the directory: "resources/stitch_sync_run"
+	config  string // all of its files
+	imports string // its import.sh, if there is one
+}
+
+func examples(t *testing.T) (all []example) {
+	t.Helper()
+	configs := map[string]string{}
+	err := filepath.WalkDir(examplesDir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || filepath.Ext(path) != ".tf" {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		configs[filepath.Dir(path)] += string(text) + "\n"
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dir, config := range configs {
+		name, err := filepath.Rel(examplesDir, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		imports, _ := os.ReadFile(filepath.Join(dir, "import.sh")) // only resources have one
+		all = append(all, example{name, config, string(imports)})
+	}
+	return all
+}
+
+// Each example is applied, plans empty, imports, and is destroyed.
+func TestAccExamples(t *testing.T) {
+	if os.Getenv("TF_ACC") == "" {
+		t.Skip("set TF_ACC to run acceptance tests")
+	}
+	for _, e := range examples(t) {
+		t.Run(e.name, func(t *testing.T) {
+			t.Parallel()
+			stage := newStage(t)
+			stage.prepare(t, e.name)
+			w := stage.workspace(t, e)
+			w.run(t, "apply", "-auto-approve", "-input=false")
+			if plan, code := w.try(t, "plan", "-detailed-exitcode"); code != 0 {
+				t.Errorf("a second plan is not empty: exit code %d\n%s", code, plan)
+			}
+			for _, arguments := range importCommands(e.imports) {
+				w.run(t, append([]string{"import", "-state=imported.tfstate"}, arguments...)...)
+			}
+			w.run(t, "destroy", "-auto-approve")
+		})
+	}
+}
+
+// importCommands returns the arguments of each "terraform import" of a script.
+func importCommands(script string) (commands [][]string) {
+	for line := range strings.Lines(script) {
+		if arguments, ok := strings.CutPrefix(line, "terraform import "); ok {
+			commands = append(commands, strings.Fields(arguments))
+		}
+	}
+	return commands
+}
+
+// Every resource has an example, and shows how to import it.
+func TestExamplesAreComplete(t *testing.T) {
+	all := examples(t)
+	for _, newResource := range New("test").Resources(t.Context()) {
+		var meta resource.MetadataResponse
+		newResource().Metadata(t.Context(), resource.MetadataRequest{ProviderTypeName: "stitch"}, &meta)
+		i := slices.IndexFunc(all, func(e example) bool { return e.name == "resources/"+meta.TypeName })
+		switch {
+		case i < 0:
+			t.Errorf("examples/resources/%s/resource.tf is missing", meta.TypeName)
+		case !strings.Contains(all[i].config, `resource "`+meta.TypeName+`"`):
+			t.Errorf("examples/resources/%s/resource.tf shows something else", meta.TypeName)
+		case !strings.Contains(all[i].imports, "terraform import "+meta.TypeName+"."):
+			t.Errorf("examples/resources/%s/import.sh is missing, or shows something else", meta.TypeName)
+		}
+	}
+}
+
+var (
+	variableBlock = regexp.MustCompile(`(?ms)^variable "(\w+)" \{\n(.*?)^\}`)
+	secretName    = regexp.MustCompile(`password|secret|token|key`)
+	plainSecret   = regexp.MustCompile(`(?m)^\s*\w*(password|secret|token|private_key)(_wo)?\s*=\s*"`)
+)
+
+// What users copy from an example must not put their secrets into a plan or state.
+func TestExamplesKeepSecrets(t *testing.T) {
+	for _, e := range examples(t) {
+		for _, variable := range variableBlock.FindAllStringSubmatch(e.config, -1) {
+			name, body := variable[1], variable[2]
+			if !secretName.MatchString(name) {
+				continue
+			}
+			for _, attribute := range []string{"ephemeral", "sensitive"} {
+				if !regexp.MustCompile(`(?m)^\s*` + attribute + `\s*=\s*true\b`).MatchString(body) {
+					t.Errorf("%s: variable %q is not %s", e.name, name, attribute)
+				}
+			}
+			if regexp.MustCompile(`(?m)^\s*default\s*=`).MatchString(body) {
+				t.Errorf("%s: variable %q has a default", e.name, name)
+			}
+		}
+		if secret := plainSecret.FindString(e.config); secret != "" {
+			t.Errorf("%s: a secret in plain text: %s...", e.name, strings.TrimSpace(secret))
+		}
+	}
+}
+
+// A stage is a pair of servers such as examples presuppose. They are an
+// example's own: users and databases belong to a whole server.
+type stage struct {
+	app, warehouse *sandbox.Server
+}
+
+func newStage(t *testing.T) stage {
+	t.Helper()
+	start := func() *sandbox.Server {
+		s, err := sandbox.Start(t.Context(), sandbox.Config{TLS: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = s.Stop() })
+		return s
+	}
+	return stage{app: start(), warehouse: start()}
+}
+
+// stitchPassword is that of the user that runs log in as.
+const stitchPassword = "correct horse battery staple"
+
+const exampleSource = `
+	CREATE TABLE orders (id int PRIMARY KEY, total numeric(12, 2), shipped boolean, card_number text, updated_at timestamptz NOT NULL DEFAULT now());
+	INSERT INTO orders SELECT n, n * 1.19, n % 2 = 0, '4111', '2026-01-01'::timestamptz + n * interval '1 hour' FROM generate_series(1, 100) AS n;
+	CREATE TABLE countries (code text PRIMARY KEY, name text, flag bytea);
+	INSERT INTO countries VALUES ('de', 'Germany', '\x00'), ('jp', '日本', NULL);
+	CREATE VIEW open_orders AS SELECT id, total, updated_at FROM orders WHERE NOT shipped;
+	CREATE SCHEMA billing;
+	CREATE TABLE billing.orders (id int PRIMARY KEY, address jsonb);
+	INSERT INTO billing.orders VALUES (1, '{"zip": "12345"}')`
+
+// pgbenchTables are those of "pgbench -i", without pgbench: not every server has it.
+const pgbenchTables = `
+	CREATE TABLE pgbench_accounts (aid int PRIMARY KEY, bid int, abalance int, filler char(84));
+	CREATE TABLE pgbench_branches (bid int PRIMARY KEY, bbalance int, filler char(88));
+	CREATE TABLE pgbench_history (tid int, bid int, aid int, delta int, mtime timestamp, filler char(22));
+	CREATE TABLE pgbench_tellers (tid int PRIMARY KEY, bid int, tbalance int, filler char(84));
+	INSERT INTO pgbench_accounts SELECT n, 1, 0, '' FROM generate_series(1, 1000) AS n;
+	INSERT INTO pgbench_branches VALUES (1, 0);`
+
+// prepare makes what an example presupposes.
+func (s stage) prepare(t *testing.T, name string) {
+	t.Helper()
+	s.app.Exec(t, "postgres", "CREATE DATABASE shop")
+	if name == "quickstart" {
+		shop, err := os.ReadFile("../quickstart/source.sql")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.app.Exec(t, "shop", pgbenchTables+string(shop))
+		return
+	}
+	s.app.Exec(t, "shop", exampleSource)
+	switch name {
+	case "resources/stitch_destination_grants":
+		s.warehouse.Exec(t, "postgres", "CREATE DATABASE analytics")
+	case "provider", "resources/stitch_replication", "resources/stitch_sync_run":
+		s.warehouse.Exec(t, "postgres", "CREATE DATABASE analytics")
+		for _, server := range []*sandbox.Server{s.app, s.warehouse} {
+			server.Exec(t, "postgres", "CREATE ROLE stitch LOGIN PASSWORD '"+stitchPassword+"'")
+		}
+		s.warehouse.Exec(t, "analytics", "GRANT CREATE, CONNECT, TEMPORARY ON DATABASE analytics TO stitch")
+		s.app.Exec(t, "shop", `
+			GRANT USAGE ON SCHEMA public, billing TO stitch;
+			GRANT SELECT ON ALL TABLES IN SCHEMA public, billing TO stitch`)
+	}
+}
+
+// workspace holds the configuration of an example and what it lacks: a provider
+// block or, in the example of that, resources that use each server.
+func (s stage) workspace(t *testing.T, e example) *workspace {
+	t.Helper()
+	config := e.config
+	if !strings.Contains(config, "required_providers") {
+		config += requiredProviders
+	}
+	if !strings.Contains(config, `provider "stitch"`) {
+		config += providerBlock(map[string]string{
+			"app":              administrator(s.app),
+			"app_stitch":       login(s.app, "stitch", stitchPassword),
+			"warehouse":        administrator(s.warehouse),
+			"warehouse_stitch": login(s.warehouse, "stitch", stitchPassword),
+		})
+	}
+	var variables []string
+	for name, value := range map[string]string{
+		"app_host": s.app.Host, "app_port": fmt.Sprint(s.app.Port), "app_admin_password": s.app.Password,
+		"warehouse_host": s.warehouse.Host, "warehouse_port": fmt.Sprint(s.warehouse.Port), "warehouse_admin_password": s.warehouse.Password,
+		"stitch_password": stitchPassword,
+	} {
+		variables = append(variables, "TF_VAR_"+name+"="+value)
+	}
+	if e.name == "provider" {
+		config = s.inPlaceOf(t, config) + usersOfAll
+	}
+	w := newWorkspace(t, config, variables...)
+	w.write(t, "ca.pem", s.app.CA)
+	return w
+}
+
+// inPlaceOf puts the servers where the provider's example names others.
+func (s stage) inPlaceOf(t *testing.T, config string) string {
+	t.Helper()
+	config = regexp.MustCompile(`(?m)^\s*port\s*=.*\n`).ReplaceAllString(config, "")
+	for host, server := range map[string]*sandbox.Server{"app.example.com": s.app, "warehouse.example.com": s.warehouse} {
+		if !strings.Contains(config, `"`+host+`"`) {
+			t.Errorf("the example names no server %s", host)
+		}
+		config = strings.ReplaceAll(config, `"`+host+`"`, fmt.Sprintf("%q\nport = %d", server.Host, server.Port))
+	}
+	return config
+}
+
+// usersOfAll uses each of the four servers.
+const usersOfAll = `
+	resource "stitch_database_user" "app" {
+		server              = "app"
+		name                = "other"
+		password_wo         = var.stitch_password
+		password_wo_version = 1
+	}
+	resource "stitch_database_user" "warehouse" {
+		server              = "warehouse"
+		name                = "other"
+		password_wo         = var.stitch_password
+		password_wo_version = 1
+	}
+	resource "stitch_replication" "shop" {
+		name        = "Shop"
+		source      = { server = "app_stitch", database = "shop" }
+		destination = { server = "warehouse_stitch", database = "analytics" }
+		tables      = { "public.orders" = { replication_method = "FULL_TABLE" } }
+	}
+	resource "stitch_sync_run" "shop" {
+		replication = stitch_replication.shop.id
+	}
+`
