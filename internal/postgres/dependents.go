@@ -32,14 +32,14 @@ func (s *Server) DropUser(ctx context.Context, name string) error {
 		if err == nil {
 			return nil
 		}
-		if len(dependents) == 0 {
+		if Code(err) != "2BP01" {
 			return fmt.Errorf("drop database user %q: %w", name, err)
 		}
-		if s.areDropping(dependents) {
+		if len(dependents) > 0 && s.areDropping(dependents) {
 			hopeful = time.Now()
 		}
 		if onServer(dependents) || time.Since(hopeful) > dropGrace || time.Since(began) > dropPatience {
-			return &DependentsError{User: name, Dependents: s.describe(ctx, name, dependents), Err: err}
+			return s.dependentsError(ctx, name, dependents, err)
 		}
 		select {
 		case <-time.After(dropPause):
@@ -50,7 +50,8 @@ func (s *Server) DropUser(ctx context.Context, name string) error {
 }
 
 // tryDropUser returns what depends on the user if that is why the server
-// refuses. The connection is given back before anybody waits.
+// refuses; nothing, if that has gone meanwhile. The connection is given back
+// before anybody waits.
 func (s *Server) tryDropUser(ctx context.Context, name string) (dependents []Dependents, refusal error) {
 	err := s.onConn(ctx, "", func(conn *pgx.Conn) error {
 		_, refusal = conn.Exec(ctx, "DROP ROLE "+Ident(name))
@@ -161,6 +162,13 @@ type DependentsError struct {
 	User       string
 	Dependents []Dependents
 	Err        error // the server's; what it has to say besides is said better here
+}
+
+func (s *Server) dependentsError(ctx context.Context, user string, dependents []Dependents, refusal error) error {
+	if len(dependents) == 0 { // such as PostgreSQL's own roles, which nothing is recorded of
+		return fmt.Errorf("drop database user %q: %w", user, refusal)
+	}
+	return &DependentsError{User: user, Dependents: s.describe(ctx, user, dependents), Err: refusal}
 }
 
 func (e *DependentsError) Error() string {

@@ -63,10 +63,9 @@ func TestSASLprep(t *testing.T) {
 func TestScramVerifierEqualsServers(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
-		for _, password := range oddPasswords {
-			server := verifiersOfServer(t, s, []string{password}, scramIterations)[0]
-			if got := verifierLike(t, server, password); got != server {
-				t.Errorf("verifier of %q\n got %s\nwant %s", password, got, server)
+		for i, server := range verifiersOfServer(t, s, oddPasswords, scramIterations) {
+			if got := verifierLike(t, server, oddPasswords[i]); got != server {
+				t.Errorf("verifier of %+q\n got %s\nwant %s", oddPasswords[i], got, server)
 			}
 		}
 	})
@@ -81,7 +80,7 @@ func TestScramVerifierOfAnyCharacter(t *testing.T) {
 		t.Skip("no PostgreSQL 16 or newer is installed")
 	}
 	var passwords []string
-	for r := rune(0x80); r < 0x110000; r += 1 + r/0x1000*8 {
+	for r := rune(0x80); r < 0x110000; r += 1 + r/0x800*8 {
 		if r < 0xd800 || r > 0xdfff {
 			passwords = append(passwords, "½"+string(r)+"x", string(r))
 		}

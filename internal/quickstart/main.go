@@ -74,13 +74,15 @@ type step struct {
 }
 
 func (q *quickstart) run(ctx context.Context) (err error) {
-	fmt.Print(welcome)
+	if !q.play {
+		fmt.Print(welcome)
+	}
 	if q.dir, err = os.MkdirTemp("", "stitch-quickstart-"); err != nil {
 		return fmt.Errorf("make a directory: %w", err)
 	}
 
 	steps := []step{
-		{"Build the provider, and put it where Terraform will look for it", "build the provider", q.build},
+		{"Build the provider (a minute, the first time), and put it where Terraform looks for it", "build the provider", q.build},
 		{"Start two PostgreSQL servers: a source and a destination", "start the servers", q.startServers},
 		{"Fill the source: a million accounts of pgbench, and a small shop", "fill the source", q.fillSource},
 		{"Terraform installs the provider, from the directory it was built into", "initialise Terraform", q.init},

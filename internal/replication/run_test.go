@@ -22,6 +22,7 @@ type round struct {
 
 // Stories replicate public.t. After each round both sides must hold the same.
 func TestRun(t *testing.T) {
+	t.Parallel()
 	for name, story := range map[string]struct {
 		selection Selection
 		rounds    []round
@@ -143,6 +144,7 @@ func TestRun(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 				e := newEnv(t, s, s)
 				e.definition.Tables["public.t"] = story.selection
@@ -165,6 +167,7 @@ func TestRun(t *testing.T) {
 
 // One table's failure leaves the others alone, and is told whole.
 func TestRunFailingTable(t *testing.T) {
+	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		e := newEnv(t, s, s)
 		e.atSource(t, `
@@ -205,6 +208,7 @@ func TestRunFailingTable(t *testing.T) {
 // A cancelled run keeps what it committed, says that it was interrupted, and
 // leaves no session behind.
 func TestRunInterrupted(t *testing.T) {
+	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
 	e.atSource(t, `
@@ -230,6 +234,7 @@ func TestRunInterrupted(t *testing.T) {
 
 // Two runs of one replication never overlap.
 func TestRunTwice(t *testing.T) {
+	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
 	e.atSource(t, `CREATE VIEW slow AS SELECT pg_sleep(15) IS NULL AS slept`)
@@ -253,6 +258,7 @@ func TestRunTwice(t *testing.T) {
 
 // Row-level security would leave rows out silently.
 func TestRunRowSecurity(t *testing.T) {
+	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		e := newEnv(t, s, s)
 		e.atSource(t, `CREATE TABLE t (id int); ALTER TABLE t ENABLE ROW LEVEL SECURITY`)
@@ -266,6 +272,7 @@ func TestRunRowSecurity(t *testing.T) {
 
 // Limits of the login do not cut a run short.
 func TestRunTimeouts(t *testing.T) {
+	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
 	e.atSource(t, `ALTER ROLE `+e.reader+` SET statement_timeout = '200ms';
@@ -278,6 +285,7 @@ func TestRunTimeouts(t *testing.T) {
 // A column that is selected later arrives for old rows too, and a table that is
 // deselected and selected again goes on from its bookmark.
 func TestRunSelection(t *testing.T) {
+	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
 	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, a text, b text); INSERT INTO t SELECT g, 'a', 'b' FROM generate_series(1, 9) g;

@@ -9,6 +9,7 @@ import (
 )
 
 func TestCreateRefusesTables(t *testing.T) {
+	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		e := newEnv(t, s, s)
 		e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)`)
@@ -31,6 +32,7 @@ func TestCreateRefusesTables(t *testing.T) {
 }
 
 func TestDelete(t *testing.T) {
+	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		for name, tt := range map[string]struct {
 			force bool
@@ -61,6 +63,7 @@ func TestDelete(t *testing.T) {
 }
 
 func TestDeleteWithoutDatabase(t *testing.T) {
+	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
 	endpoint := e.endpoint()
@@ -72,6 +75,7 @@ func TestDeleteWithoutDatabase(t *testing.T) {
 
 // Another login acts as the catalog's owner, if it is a member of it.
 func TestOtherLogin(t *testing.T) {
+	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		e := newEnv(t, s, s)
 		e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY)`)
@@ -92,6 +96,7 @@ func TestOtherLogin(t *testing.T) {
 }
 
 func TestNewerCatalog(t *testing.T) {
+	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
 	e.create(t)
@@ -108,6 +113,7 @@ func TestNewerCatalog(t *testing.T) {
 
 // A replication within one server needs two of its connections at once.
 func TestWithinOneServer(t *testing.T) {
+	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
 	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY); GRANT CREATE ON DATABASE `+e.sourceDatabase+` TO `+e.reader)

@@ -95,6 +95,7 @@ func createExtremes(types []string) string {
 
 // What the source holds arrives byte for byte, whatever the majors.
 func TestTypes(t *testing.T) {
+	t.Parallel()
 	majors := sandbox.Majors()
 	oldest, newest := majors[0], majors[len(majors)-1]
 	for _, pair := range [][2]int{{oldest, oldest}, {newest, newest}, {oldest, newest}, {newest, oldest}} {
@@ -127,17 +128,18 @@ func TestTypes(t *testing.T) {
 
 // Names of every kind, generated and identity columns, many columns, none but the key.
 func TestNames(t *testing.T) {
+	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		e := newEnv(t, s, s)
 		long := strings.Repeat("ü", 31)
 		var many []string
 		for i := range 1590 {
-			many = append(many, fmt.Sprintf("c%d int DEFAULT %d", i, i))
+			many = append(many, fmt.Sprintf("c%d int", i))
 		}
 		e.atSource(t, `
 			CREATE TABLE "Mixed ""Case"".t" (`+`"a ""b'' ? %s" int PRIMARY KEY, "`+long+`" text); INSERT INTO "Mixed ""Case"".t" VALUES (1, 'x');
 			CREATE TABLE identity (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v int); INSERT INTO identity (v) VALUES (1);
-			CREATE TABLE wide (`+strings.Join(many, ", ")+`); INSERT INTO wide DEFAULT VALUES;
+			CREATE TABLE wide (`+strings.Join(many, ", ")+`); INSERT INTO wide (c0, c1589) VALUES (1, 2);
 			CREATE TABLE key_only (id int PRIMARY KEY, v int); INSERT INTO key_only VALUES (1, 2);
 			CREATE TABLE empty (id int PRIMARY KEY)`)
 		e.definition.Tables[`public."Mixed ""Case"".t"`] = Selection{Method: FullTable}
@@ -160,6 +162,7 @@ func TestNames(t *testing.T) {
 // The columns that the engine adds are filled, and old rows get what a new
 // column holds for them at the source.
 func TestColumns(t *testing.T) {
+	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		e := newEnv(t, s, s)
 		e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, secret text, n int); INSERT INTO t VALUES (1, 's', 5)`)
