@@ -6,6 +6,7 @@ import (
 	"context"
 	"flag"
 	"log"
+	"os"
 	"os/signal"
 	"syscall"
 
@@ -25,6 +26,13 @@ func main() {
 	// the whole process group (systemd, CI runners) would kill it before that,
 	// and with it the state of what is being applied.
 	signal.Ignore(syscall.SIGTERM)
+
+	// pgx reads a service file before it is told anything else.
+	for _, name := range []string{"PGSERVICE", "PGSERVICEFILE"} {
+		if err := os.Unsetenv(name); err != nil {
+			log.Fatal(err)
+		}
+	}
 
 	p := provider.New(version)
 	err := providerserver.Serve(context.Background(), func() frameworkprovider.Provider { return p }, providerserver.ServeOpts{

@@ -94,7 +94,7 @@ func (c Config) connConfig(database string) (*pgx.ConnConfig, error) {
 		return nil, errors.New("host is empty")
 	}
 	config, err := pgx.ParseConfig("host=unset.invalid port=1 user=unset dbname=unset password=unset " +
-		"sslmode=disable connect_timeout=0 target_session_attrs=any")
+		"sslmode=disable sslrootcert='' sslcert='' sslkey='' passfile='' connect_timeout=0 target_session_attrs=any")
 	if err != nil {
 		return nil, err
 	}

@@ -20,6 +20,7 @@ func main() {
 	play := flag.Bool("play", false, "leave the servers running, with a configuration to play with, until Ctrl-C")
 	flag.Parse()
 
+	signal.Ignore(syscall.SIGPIPE) // "| head" must not keep this from cleaning up
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait
 	q := &quickstart{began: time.Now(), play: *play}

@@ -58,8 +58,10 @@ func (q *quickstart) compareChanges(ctx context.Context) error {
 		extracted += r.RowsExtracted
 		loaded += r.RowsLoaded
 	}
-	fmt.Printf("  INCREMENTAL loaded the %s rows that have changed, table by table; it extracted %s,\n"+
-		"  for rows that stand at the bookmark are read again, lest one is missed, and not written.\n", thousands(loaded), thousands(extracted))
+	fmt.Printf("  INCREMENTAL loaded the %s rows that have changed, table by table. It extracted %s, for\n"+
+		"  rows that stand at the bookmark are read again, lest one is missed; they are not written again.\n"+
+		"  FULL_TABLE extracts all rows, writes those that differ, and deletes those that are gone.\n",
+		thousands(loaded), thousands(extracted))
 	return q.compareTables(ctx, reports)
 }
 
