@@ -93,7 +93,8 @@ func (w window) where(key string) string {
 // rows would all lie before it.
 func (e *extraction) greatestKey(ctx context.Context, w window) (*string, error) {
 	key := w.key.extract
-	sql := fmt.Sprintf("SELECT (%[1]s)::text FROM %[2]s WHERE %[1]s IS NOT NULL AND %[3]s AND %[4]s ORDER BY %[1]s DESC LIMIT 1",
+	// In a query of its own, or ORDER BY would mean the text of that name.
+	sql := fmt.Sprintf("SELECT k::text FROM (SELECT %[1]s AS k FROM %[2]s WHERE %[1]s IS NOT NULL AND %[3]s AND %[4]s ORDER BY %[1]s DESC LIMIT 1) AS greatest",
 		key, e.table.Name.SQL(), w.where(key), finite(w.key))
 	var greatest string
 	err := e.tx.QueryRow(ctx, sql).Scan(&greatest)

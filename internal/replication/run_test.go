@@ -77,6 +77,13 @@ func TestRun(t *testing.T) {
 				{`INSERT INTO t VALUES ('zz')`, 2, 1, "zz"},
 			},
 		},
+		"integer keys are numbers": {
+			Selection{Method: Incremental, ReplicationKey: "n"},
+			[]round{
+				{`CREATE TABLE t (n bigint PRIMARY KEY); INSERT INTO t VALUES (9), (10)`, 2, 2, "10"},
+				{`INSERT INTO t VALUES (100)`, 2, 1, "100"},
+			},
+		},
 		"uuid keys": {
 			Selection{Method: Incremental, ReplicationKey: "id"},
 			[]round{
