@@ -3,6 +3,7 @@ package postgres
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -89,6 +90,9 @@ func advise(err error) string {
 	return ""
 }
 
+// refusedTLS is how pgconn says that a server does not offer TLS.
+const refusedTLS = "server refused TLS connection"
+
 func adviseConnect(e *ConnectError) string {
 	switch Code(e.Err) {
 	case "28P01", "28000":
@@ -102,7 +106,7 @@ func adviseConnect(e *ConnectError) string {
 	case "":
 		text := e.Err.Error()
 		switch {
-		case strings.Contains(text, "server refused TLS connection"):
+		case strings.Contains(text, refusedTLS):
 			return fmt.Sprintf("The server does not offer TLS. If that is acceptable on this network, set sslmode = \"disable\" in servers.%s.", e.Server)
 		case strings.Contains(text, "x509:"), strings.Contains(text, "tls:"):
 			return fmt.Sprintf("The server's certificate was not accepted. Set sslrootcert in servers.%s to the authority that signed it, and host to the name it was issued for.", e.Server)
@@ -112,11 +116,26 @@ func adviseConnect(e *ConnectError) string {
 	return ""
 }
 
-// connectCause strips the prefix in which pgconn repeats what ConnectError says.
+// connectCause strips the prefix in which pgconn repeats what ConnectError says
+// and, of several attempts, the one that only found out that there is no TLS.
 func connectCause(err error) error {
 	var connect *pgconn.ConnectError
-	if errors.As(err, &connect) && connect.Unwrap() != nil {
-		return connect.Unwrap()
+	if errors.As(err, &connect) {
+		err = connect.Unwrap()
 	}
-	return err
+	var attempts interface{ Unwrap() []error }
+	if !errors.As(err, &attempts) {
+		return err
+	}
+	all := attempts.Unwrap()
+	causes := slices.DeleteFunc(slices.Clone(all), func(err error) bool {
+		return strings.Contains(err.Error(), refusedTLS)
+	})
+	switch len(causes) {
+	case 0:
+		return all[0]
+	case 1:
+		return causes[0]
+	}
+	return errors.Join(causes...)
 }

@@ -11,8 +11,9 @@ func diagnose(summary string, err error) diag.Diagnostic {
 	return diag.NewErrorDiagnostic(summary, postgres.Explain(err))
 }
 
-// unchecked is the warning that something could not be looked at for now, and
-// what that leaves undone.
-func unchecked(summary string, err error) diag.Diagnostic {
-	return diag.NewWarningDiagnostic(summary, postgres.Explain(err))
+// unchecked is the warning that something could not be looked at. Before the
+// first apply that is no fault, so it says what follows rather than what to do.
+func unchecked(summary string, err error, follows string) diag.Diagnostic {
+	return diag.NewWarningDiagnostic(summary, err.Error()+"\n\n"+
+		"That is as it should be while the user, the database or the server is still to be created, for instance by the next apply. "+follows)
 }

@@ -137,7 +137,8 @@ func (r *replicationResource) checkSource(ctx context.Context, definition replic
 		problems, err = replication.CheckSource(ctx, source, definition)
 	}
 	if err != nil {
-		diags.Append(unchecked("Tables of replication "+definition.Name+" were not checked against the source", err))
+		diags.Append(unchecked("Tables of replication "+definition.Name+" were not checked against the source", err,
+			"The run checks them."))
 	}
 	diags.Append(atAttributes(problems)...)
 	return diags
@@ -231,7 +232,7 @@ func (*replicationResource) unread(state replicationModel, err error) diag.Diagn
 	if state.Name.IsNull() {
 		return diagnose("Cannot import replication "+state.SchemaName.ValueString(), err)
 	}
-	return unchecked("Replication "+state.SchemaName.ValueString()+" was not read, its state is kept", err)
+	return unchecked("Replication "+state.SchemaName.ValueString()+" was not read", err, "Its state is kept as it was.")
 }
 
 // setDefaults gives an imported replication the defaults of what the catalog

@@ -282,7 +282,8 @@ func (r *syncRunResource) Read(ctx context.Context, req resource.ReadRequest, re
 		resp.Diagnostics.Append(diagnose("Cannot import the sync run of "+id, err))
 		return
 	case err != nil && (destination.Server == nil || postgres.IsUnreachable(err)):
-		resp.Diagnostics.Append(unchecked("Sync run of "+id+" was not read, its state is kept", err))
+		resp.Diagnostics.Append(unchecked("Sync run of "+id+" was not read", err,
+			"Its state is kept as it was."))
 		return
 	case err != nil:
 		resp.Diagnostics.Append(diagnose("Cannot read the sync run of "+id, err))

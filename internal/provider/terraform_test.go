@@ -3,6 +3,7 @@ package provider
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,31 +21,48 @@ type workspace struct {
 	env []string
 }
 
-var buildProvider = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "stitch-provider-")
-	if err != nil {
-		return "", err
+// built is the directory with the compiled provider, which all workspaces share.
+var built struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if built.dir != "" {
+		_ = os.RemoveAll(built.dir)
 	}
-	output, err := exec.Command("go", "build", "-o", filepath.Join(dir, "terraform-provider-stitch"), "../..").CombinedOutput()
-	if err != nil {
-		return "", &exec.Error{Name: string(output), Err: err}
+	os.Exit(code)
+}
+
+func buildProvider(t *testing.T) string {
+	t.Helper()
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "stitch-provider-"); built.err != nil {
+			return
+		}
+		build := exec.Command("go", "build", "-o", filepath.Join(built.dir, "terraform-provider-stitch"), "../..")
+		if output, err := build.CombinedOutput(); err != nil {
+			built.err = fmt.Errorf("build the provider: %w\n%s", err, output)
+		}
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
 	}
-	return dir, nil
-})
+	return built.dir
+}
 
 func newWorkspace(t *testing.T, config string, env ...string) *workspace {
 	t.Helper()
 	if os.Getenv("TF_ACC") == "" {
 		t.Skip("set TF_ACC to run acceptance tests")
 	}
-	built, err := buildProvider()
-	if err != nil {
-		t.Fatal(err)
-	}
+	provider := buildProvider(t)
 	w := &workspace{dir: t.TempDir()}
 	w.write(t, "main.tf", config)
 	w.write(t, "cli.tfrc", `provider_installation {
-		dev_overrides { "registry.terraform.io/terraform-stitch/stitch" = "`+built+`" }
+		dev_overrides { "registry.terraform.io/terraform-stitch/stitch" = "`+provider+`" }
 	}`)
 	w.env = append(os.Environ(), "CHECKPOINT_DISABLE=1", "TF_IN_AUTOMATION=1", "TF_CLI_ARGS=-no-color", "TF_CLI_CONFIG_FILE="+filepath.Join(w.dir, "cli.tfrc"))
 	w.env = append(w.env, env...)
