@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,17 +22,22 @@ type workspace struct {
 	env []string
 }
 
-// built is the directory with the compiled provider, which all workspaces share.
+// built is the compiled provider, which all workspaces share.
 var built struct {
+	dir  string // made by TestMain
 	once sync.Once
-	dir  string
 	err  error
 }
 
 func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "stitch-provider-")
+	if err != nil {
+		log.Fatal(err)
+	}
+	built.dir = dir
 	code := m.Run()
-	if built.dir != "" {
-		_ = os.RemoveAll(built.dir)
+	if err := os.RemoveAll(dir); err != nil {
+		log.Print(err)
 	}
 	os.Exit(code)
 }
@@ -39,9 +45,6 @@ func TestMain(m *testing.M) {
 func buildProvider(t *testing.T) string {
 	t.Helper()
 	built.once.Do(func() {
-		if built.dir, built.err = os.MkdirTemp("", "stitch-provider-"); built.err != nil {
-			return
-		}
 		build := exec.Command("go", "build", "-o", filepath.Join(built.dir, "terraform-provider-stitch"), "../..")
 		if output, err := build.CombinedOutput(); err != nil {
 			built.err = fmt.Errorf("build the provider: %w\n%s", err, output)

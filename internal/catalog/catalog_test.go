@@ -1,0 +1,191 @@
+package catalog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
+)
+
+// connect opens a session in the database, as a role or, without one, as superuser.
+func connect(t *testing.T, s *sandbox.Server, database, role string) *pgx.Conn {
+	t.Helper()
+	url := s.URL(database)
+	if role != "" {
+		url = s.URLAs(role, database)
+	}
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
+	return conn
+}
+
+func inTx(t *testing.T, conn *pgx.Conn, f func(pgx.Tx) error) {
+	t.Helper()
+	if err := pgx.BeginFunc(t.Context(), conn, f); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func install(t *testing.T, conn *pgx.Conn) {
+	t.Helper()
+	inTx(t, conn, func(tx pgx.Tx) error { return Install(t.Context(), tx) })
+}
+
+// Many that install at once make one catalog.
+func TestInstall(t *testing.T) {
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		database := s.Database(t)
+		if err := OpenSession(t.Context(), connect(t, s, database, "")); !errors.Is(err, ErrNone) {
+			t.Errorf("before: %v", err)
+		}
+		var group sync.WaitGroup
+		for range 5 {
+			conn := connect(t, s, database, "")
+			group.Go(func() {
+				if err := pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error { return Install(t.Context(), tx) }); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		group.Wait()
+		if got := s.Query(t, database, `SELECT version FROM _stitch.version`); len(got) != 1 || got[0] != "1" {
+			t.Errorf("version %q", got)
+		}
+	})
+}
+
+// What is written is read back, and goes with its replication.
+func TestRoundTrip(t *testing.T) {
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		ctx := t.Context()
+		conn := connect(t, s, s.Database(t), "")
+		install(t, conn)
+		run := "11111111-2222-3333-4444-555555555555"
+		key := "it's \\ 2026"
+		bookmark := Bookmark{
+			TableName: "orders", SourceTable: "public.orders", Method: "INCREMENTAL", ReplicationKey: "at", Bookmark: &key,
+			Columns: []string{"id", `a "b", c`}, SourceOID: 4000000000, SourceColumns: 1600, TableVersion: 1 << 60, Run: run,
+		}
+		report := Report{
+			SourceTable: "public.orders", TableName: "orders", Status: Failed, Method: "INCREMENTAL", RowsExtracted: 1 << 40,
+			RowsLoaded: 2, Bytes: 3, ReplicationKey: "at", Bookmark: key, Duration: 90 * time.Minute, Error: "line one\nline two",
+		}
+		inTx(t, conn, func(tx pgx.Tx) error {
+			id, err := InsertReplication(ctx, tx, Replication{SchemaName: "shop", Definition: json.RawMessage(`{"a":1}`)})
+			if err != nil {
+				return err
+			}
+			bookmark.Replication = id
+			if _, err := StartRun(ctx, tx, id, run); err != nil {
+				return err
+			}
+			return errors.Join(SetBookmark(ctx, tx, bookmark), SetBookmark(ctx, tx, bookmark), AddReport(ctx, tx, run, report), AddReport(ctx, tx, run, report))
+		})
+		inTx(t, conn, func(tx pgx.Tx) error {
+			gotBookmark, err := BookmarkOf(ctx, tx, bookmark.Replication, "orders")
+			if err != nil || !reflect.DeepEqual(gotBookmark, bookmark) {
+				t.Errorf("bookmark %+v, %v\nwant %+v", gotBookmark, err, bookmark)
+			}
+			reports, err := Reports(ctx, tx, run)
+			if err != nil || !reflect.DeepEqual(reports, []Report{report}) {
+				t.Errorf("reports %+v, %v\nwant %+v", reports, err, report)
+			}
+			if _, err := BookmarkOf(ctx, tx, bookmark.Replication, "other"); !errors.Is(err, ErrNotFound) {
+				t.Errorf("a table that was never loaded: %v", err)
+			}
+			if _, err := RunOf(ctx, tx, bookmark.Replication, "99999999-2222-3333-4444-555555555555"); !errors.Is(err, ErrNotFound) {
+				t.Errorf("a run that never was: %v", err)
+			}
+			return DropIfEmpty(ctx, tx)
+		})
+		inTx(t, conn, func(tx pgx.Tx) error {
+			return errors.Join(DeleteReplication(ctx, tx, bookmark.Replication), DropIfEmpty(ctx, tx))
+		})
+		if err := OpenSession(ctx, conn); !errors.Is(err, ErrNone) {
+			t.Errorf("after the last replication: %v", err)
+		}
+	})
+}
+
+// A run that never said how it ended was interrupted, once another one starts.
+func TestStartRun(t *testing.T) {
+	s := sandbox.Shared(t, 0)
+	conn := connect(t, s, s.Database(t), "")
+	install(t, conn)
+	inTx(t, conn, func(tx pgx.Tx) error {
+		id, err := InsertReplication(t.Context(), tx, Replication{SchemaName: "shop", Definition: json.RawMessage(`{}`)})
+		if err != nil {
+			return err
+		}
+		for _, run := range []string{"00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"} {
+			if _, err := StartRun(t.Context(), tx, id, run); err != nil {
+				return err
+			}
+		}
+		first, err := RunOf(t.Context(), tx, id, "00000000-0000-0000-0000-000000000001")
+		if err != nil || first.Status != Interrupted || first.CompletedAt.IsZero() {
+			t.Errorf("the first run is %+v, %v", first, err)
+		}
+		latest, err := RunOf(t.Context(), tx, id, "")
+		if err != nil || latest.Status != Running || latest.ID != "00000000-0000-0000-0000-000000000002" {
+			t.Errorf("the latest run is %+v, %v", latest, err)
+		}
+		return nil
+	})
+}
+
+// The catalog belongs to one role; others act as it, or are told whose it is.
+func TestOwner(t *testing.T) {
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		database, owner, member, stranger := s.Database(t), s.Role(t), s.Role(t), s.Role(t)
+		s.Exec(t, database, "GRANT CREATE ON DATABASE "+database+" TO "+owner+"; GRANT "+owner+" TO "+member)
+		install(t, connect(t, s, database, owner))
+
+		conn := connect(t, s, database, member)
+		inTx(t, conn, func(tx pgx.Tx) error {
+			if err := Open(t.Context(), tx); err != nil {
+				return err
+			}
+			_, err := InsertReplication(t.Context(), tx, Replication{SchemaName: "shop", Definition: json.RawMessage(`{}`)})
+			return err
+		})
+		var role string
+		if err := conn.QueryRow(t.Context(), "SELECT current_user").Scan(&role); err != nil || role != member {
+			t.Errorf("after the transaction the session acts as %q, %v", role, err)
+		}
+		err := OpenSession(t.Context(), connect(t, s, database, stranger))
+		if err == nil || !strings.Contains(err.Error(), `belongs to "`+owner+`", and the login "`+stranger) {
+			t.Errorf("a stranger: %v", err)
+		}
+	})
+}
+
+func TestLock(t *testing.T) {
+	s := sandbox.Shared(t, 0)
+	database := s.Database(t)
+	first, second := connect(t, s, database, ""), connect(t, s, database, "")
+	if err := Lock(t.Context(), first, 7); err != nil {
+		t.Fatal(err)
+	}
+	if err := Lock(t.Context(), second, 8); err != nil { // another replication is another lock
+		t.Error(err)
+	}
+	go func() {
+		time.Sleep(time.Second)
+		_ = Unlock(context.WithoutCancel(t.Context()), first, 7)
+	}()
+	if err := Lock(t.Context(), second, 7); err != nil {
+		t.Errorf("a lock that is freed shortly: %v", err)
+	}
+}
