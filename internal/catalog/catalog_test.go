@@ -181,11 +181,15 @@ func TestLock(t *testing.T) {
 	if err := Lock(t.Context(), second, 8); err != nil { // another replication is another lock
 		t.Error(err)
 	}
+	unlocked := make(chan error)
 	go func() {
 		time.Sleep(time.Second)
-		_ = Unlock(context.WithoutCancel(t.Context()), first, 7)
+		unlocked <- Unlock(t.Context(), first, 7)
 	}()
 	if err := Lock(t.Context(), second, 7); err != nil {
 		t.Errorf("a lock that is freed shortly: %v", err)
+	}
+	if err := <-unlocked; err != nil {
+		t.Error(err)
 	}
 }
