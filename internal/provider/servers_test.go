@@ -1,0 +1,86 @@
+package provider
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
+)
+
+// What is wrong with the provider block is said when planning.
+func TestAccProvider_mistakes(t *testing.T) {
+	s := sandbox.Shared(t, 0)
+	schema := `
+		resource "stitch_destination_schema" "a" {
+			server   = "a"
+			database = "postgres"
+			name     = "acc"
+		}`
+	for config, message := range map[string]string{
+		providerBlock(map[string]string{"a": `{ host = "", username = "u" }`}):                                                    "string length must be at least 1",
+		providerBlock(map[string]string{"a": `{ username = "u" }`}):                                                               `attribute "host" is required`,
+		providerBlock(map[string]string{"a": `{ host = "h", username = "u", ssh_host = "bastion" }`}):                             "SSH hosts are not supported yet",
+		strings.Replace(providerBlock(nil), "servers", `ssh_hosts = { bastion = { host = "b", username = "u" } }`+"\nservers", 1): "SSH hosts are not supported yet",
+		providerBlock(map[string]string{"a": `{ host = "h", username = "u", password = "p", password_command = ["p"] }`}):         "cannot be specified when",
+		providerBlock(map[string]string{"a": `{ host = "h", username = "u", sslmode = "verify" }`}):                               `value must be one of: ["disable" "prefer" "require" "verify-ca" "verify-full"]`,
+		providerBlock(map[string]string{"a": `{ host = "h", username = "u", sslcert = "c" }`}):                                    "must be specified when",
+	} {
+		resource.Test(t, resource.TestCase{
+			ProtoV6ProviderFactories: factories(),
+			Steps:                    []resource.TestStep{{Config: config + schema, PlanOnly: true, ExpectError: says(message)}},
+		})
+	}
+	// What only an operation can find out.
+	for entries, message := range map[string]string{
+		"b":     `servers of the provider block has no entry "a": it has b`,
+		"wrong": "Check username and password of servers.a",
+	} {
+		servers := map[string]string{entries: administrator(s)}
+		if entries == "wrong" {
+			servers = map[string]string{"a": login(s, s.Username, "no")}
+		}
+		resource.Test(t, resource.TestCase{
+			ProtoV6ProviderFactories: factories(),
+			Steps:                    []resource.TestStep{{Config: providerBlock(servers) + schema, ExpectError: says(message)}},
+		})
+	}
+}
+
+// A host that is not known yet is no reason for a plan to fail, nor does it
+// become another host: what is created is planned from the configuration, and
+// what exists is not looked for.
+func TestAccProvider_unknown(t *testing.T) {
+	s := sandbox.Shared(t, 0)
+	name := s.RoleName(t)
+	config := func(host string) string {
+		return requiredProviders + fmt.Sprintf(`
+			variable "again" { default = "1" }
+			resource "terraform_data" "host" {
+				input            = "127.0.0.1"
+				triggers_replace = var.again
+			}
+			provider "stitch" {
+				servers = { a = { host = %s, port = %d, username = %q, password = %q } }
+			}
+			resource "stitch_database_user" "u" {
+				server = "a"
+				name   = %q
+			}`, host, s.Port, s.Username, s.Password, name)
+	}
+	w := newWorkspace(t, config("terraform_data.host.output"))
+	if plan := w.run(t, "plan"); !strings.Contains(plan, "Plan: 2 to add") {
+		t.Errorf("the first plan:\n%s", plan)
+	}
+	w.run(t, "apply", "-auto-approve")
+	if output, code := w.try(t, "plan", "-detailed-exitcode"); code != 0 {
+		t.Errorf("the plan after is not empty:\n%s", output)
+	}
+	output, code := w.try(t, "plan", "-var", "again=2")
+	if code != 1 || !strings.Contains(strings.Join(strings.Fields(output), " "), "servers.a.host in the provider block is not known yet") {
+		t.Errorf("a host that is not known any more: exit code %d\n%s", code, output)
+	}
+	w.run(t, "destroy", "-auto-approve")
+}
