@@ -79,7 +79,7 @@ func TestRoundTrip(t *testing.T) {
 		}
 		report := Report{
 			SourceTable: "public.orders", TableName: "orders", Status: Failed, Method: "INCREMENTAL", RowsExtracted: 1 << 40,
-			RowsLoaded: 2, Bytes: 3, ReplicationKey: "at", Bookmark: key, Duration: 90 * time.Minute, Error: "line one\nline two",
+			RowsLoaded: 2, Bytes: 3, ReplicationKey: "at", Bookmark: key, Duration: 90 * time.Minute, Changes: []string{"one", "two"}, Error: "line one\nline two",
 		}
 		inTx(t, conn, func(tx pgx.Tx) error {
 			id, err := InsertReplication(ctx, tx, Replication{SchemaName: "shop", Definition: json.RawMessage(`{"a":1}`)})

@@ -20,6 +20,7 @@ type Report struct {
 	ReplicationKey string
 	Bookmark       string
 	Duration       time.Duration
+	Changes        []string // of the table's structure, since the run before
 	Error          string
 }
 
@@ -30,11 +31,11 @@ func AddReport(ctx context.Context, tx pgx.Tx, run string, r Report) error {
 	_, err := tx.Exec(ctx, `
 		INSERT INTO _stitch.report
 			(run, source_table, table_name, status, method, rows_extracted, rows_loaded, bytes,
-			 replication_key, bookmark, duration_ms, error)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+			 replication_key, bookmark, duration_ms, changes, error)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, coalesce($12, '{}'::text[]), $13)
 		ON CONFLICT (run, source_table) DO NOTHING`,
 		run, r.SourceTable, r.TableName, r.Status, r.Method, r.RowsExtracted, r.RowsLoaded, r.Bytes,
-		r.ReplicationKey, r.Bookmark, r.Duration.Milliseconds(), r.Error)
+		r.ReplicationKey, r.Bookmark, r.Duration.Milliseconds(), r.Changes, r.Error)
 	if err != nil {
 		return fmt.Errorf("write the report on %q: %w", r.SourceTable, err)
 	}
@@ -45,14 +46,14 @@ func AddReport(ctx context.Context, tx pgx.Tx, run string, r Report) error {
 func Reports(ctx context.Context, tx pgx.Tx, run string) ([]Report, error) {
 	rows, _ := tx.Query(ctx, `
 		SELECT source_table, table_name, status, method, rows_extracted, rows_loaded, bytes,
-			replication_key, bookmark, duration_ms, error
+			replication_key, bookmark, duration_ms, changes, error
 		FROM _stitch.report
 		WHERE run = $1
 		ORDER BY source_table`, run)
 	reports, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r Report, err error) {
 		var milliseconds int64
 		err = row.Scan(&r.SourceTable, &r.TableName, &r.Status, &r.Method, &r.RowsExtracted, &r.RowsLoaded, &r.Bytes,
-			&r.ReplicationKey, &r.Bookmark, &milliseconds, &r.Error)
+			&r.ReplicationKey, &r.Bookmark, &milliseconds, &r.Changes, &r.Error)
 		r.Duration = time.Duration(milliseconds) * time.Millisecond
 		return r, err
 	})

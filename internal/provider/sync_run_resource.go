@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
@@ -56,13 +57,15 @@ type reportModel struct {
 	ReplicationKey types.String `tfsdk:"replication_key"`
 	Bookmark       types.String `tfsdk:"bookmark"`
 	Duration       types.String `tfsdk:"duration"`
+	Changes        types.List   `tfsdk:"changes"`
 	Error          types.String `tfsdk:"error"`
 }
 
 var reportType = types.ObjectType{AttrTypes: map[string]attr.Type{
 	"table_name": types.StringType, "status": types.StringType, "method": types.StringType,
 	"rows_extracted": types.Int64Type, "rows_loaded": types.Int64Type, "bytes": types.Int64Type,
-	"replication_key": types.StringType, "bookmark": types.StringType, "duration": types.StringType, "error": types.StringType,
+	"replication_key": types.StringType, "bookmark": types.StringType, "duration": types.StringType,
+	"changes": types.ListType{ElemType: types.StringType}, "error": types.StringType,
 }}
 
 // fromRun overwrites what a run says.
@@ -73,17 +76,23 @@ func (m *syncRunModel) fromRun(ctx context.Context, run replication.Run) diag.Di
 	m.CompletedAt = timeOrNull(run.CompletedAt)
 	m.RowsExtracted = types.Int64Value(run.RowsExtracted())
 	m.RowsLoaded = types.Int64Value(run.RowsLoaded())
+	var diags, more diag.Diagnostics
 	reports := map[string]reportModel{}
 	for _, r := range run.Tables {
+		changes := types.ListNull(types.StringType)
+		if len(r.Changes) > 0 {
+			changes, more = types.ListValueFrom(ctx, types.StringType, r.Changes)
+			diags.Append(more...)
+		}
 		reports[r.SourceTable] = reportModel{
 			TableName: types.StringValue(r.TableName), Status: types.StringValue(r.Status), Method: types.StringValue(r.Method),
 			RowsExtracted: types.Int64Value(r.RowsExtracted), RowsLoaded: types.Int64Value(r.RowsLoaded), Bytes: types.Int64Value(r.Bytes),
 			ReplicationKey: textOrNull(r.ReplicationKey), Bookmark: textOrNull(r.Bookmark),
-			Duration: types.StringValue(r.Duration.Round(time.Millisecond).String()), Error: textOrNull(r.Error),
+			Duration: types.StringValue(r.Duration.String()), Changes: changes, Error: textOrNull(r.Error),
 		}
 	}
-	var diags diag.Diagnostics
-	m.Tables, diags = types.MapValueFrom(ctx, reportType, reports)
+	m.Tables, more = types.MapValueFrom(ctx, reportType, reports)
+	diags.Append(more...)
 	return diags
 }
 
@@ -142,7 +151,12 @@ func (*syncRunResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 					"replication_key": computed("Replication key, for `INCREMENTAL`."),
 					"bookmark":        computed("Greatest replication key that was loaded, as PostgreSQL writes it."),
 					"duration":        computed("How long the table took."),
-					"error":           computed("Why the table was not replicated."),
+					"changes": schema.ListAttribute{
+						MarkdownDescription: "What has changed in the structure of the table since the run before.",
+						Computed:            true,
+						ElementType:         types.StringType,
+					},
+					"error": computed("Why the table was not replicated."),
 				}},
 			},
 			"timeouts": timeouts.Attributes(ctx, timeouts.Opts{
@@ -233,6 +247,7 @@ func (r *syncRunResource) run(ctx context.Context, plan *syncRunModel, limit tim
 		diags.AddWarning("Sync run of "+schemaName+" was interrupted",
 			"What was committed stays, and the next apply goes on from there.")
 	}
+	diags.Append(warnOfChanges(run)...)
 	diags.Append(plan.fromRun(ctx, run)...)
 	return true
 }
@@ -247,6 +262,16 @@ func diagnoseRun(schemaName string, err error) (diags diag.Diagnostics) {
 	for _, report := range failed.Reports {
 		diags.AddError("Cannot replicate table "+report.SourceTable, report.Error+
 			"\n\nThe tables that did not fail are replicated. Apply again to go on with this one.")
+	}
+	return diags
+}
+
+// warnOfChanges says which tables look different in the destination now.
+func warnOfChanges(run replication.Run) (diags diag.Diagnostics) {
+	for _, report := range run.Tables {
+		if len(report.Changes) > 0 {
+			diags.AddWarning("The structure of table "+report.SourceTable+" has changed", strings.Join(report.Changes, "\n"))
+		}
 	}
 	return diags
 }

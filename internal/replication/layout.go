@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
@@ -26,12 +27,15 @@ type layout struct {
 	exists  bool
 	add     []column // that the existing table lacks
 	repair  []string // system columns that it lacks
+	widen   []column // whose type it is to give more room
 	stale   []string // that came from the source once, and are null in rows loaded from now on
+	changes []string // since the load before, for people
 }
 
 // layOut compares the columns that are to be loaded with the destination table
-// as it is. loaded are the columns that earlier loads filled.
-func layOut(target postgres.TableName, columns []column, key []string, existing *postgres.Table, loaded []string) (layout, error) {
+// as it is. loaded are the columns that earlier loads filled, and viewed those
+// that views use, whose type PostgreSQL does not let anyone change.
+func layOut(target postgres.TableName, columns []column, key []string, existing *postgres.Table, loaded, viewed []string) (layout, error) {
 	l := layout{target: target, columns: columns, key: key}
 	if existing == nil {
 		return l, nil
@@ -48,12 +52,22 @@ func layOut(target postgres.TableName, columns []column, key []string, existing 
 	for i := range l.columns {
 		c := &l.columns[i]
 		have, ok := existing.Column(c.name)
-		if ok && have.SQL != c.sql {
+		switch {
+		case !ok || have.SQL == c.sql:
+		case widens(have.SQL, c.sql) && !slices.Contains(viewed, c.name):
+			l.widen = append(l.widen, *c)
+			l.changes = append(l.changes, fmt.Sprintf("column %q is now %s instead of %s", c.name, c.sql, have.SQL))
+		default:
 			if slices.Contains(key, c.name) {
 				return layout{}, fmt.Errorf("the key column %q of %s has become %s at the source and is %s in the destination: "+
 					"drop the table in the destination and run again, which replicates it whole", c.name, target, c.sql, have.SQL)
 			}
-			c.name = splitName(c.name, c.sql)
+			beside := splitName(c.name, c.sql)
+			if !slices.Contains(loaded, beside) {
+				l.changes = append(l.changes, fmt.Sprintf("column %q is %s at the source now and was %s: from now on its values are in %q, and %q is null in rows that change",
+					c.name, c.sql, have.SQL, beside, c.name))
+			}
+			c.name = beside
 			have, ok = existing.Column(c.name)
 			if ok && have.SQL != c.sql {
 				return layout{}, fmt.Errorf("column %q of %s is to hold %s and is %s in the destination: rename it there", c.name, target, c.sql, have.SQL)
@@ -64,6 +78,7 @@ func layOut(target postgres.TableName, columns []column, key []string, existing 
 		}
 		if !ok {
 			l.add = append(l.add, *c)
+			l.changes = append(l.changes, fmt.Sprintf("column %q of type %s was added", c.name, c.sql))
 		}
 	}
 	if twice := duplicate(l.names()); twice != "" {
@@ -80,6 +95,28 @@ func layOut(target postgres.TableName, columns []column, key []string, existing 
 		}
 	}
 	return l, nil
+}
+
+// roomy matches types that can be given more room, or all there is, without
+// rewriting a table: the name, the room, and for numeric the scale.
+var roomy = regexp.MustCompile(`^(character varying|bit varying|numeric|time|timestamp|interval)(?:\((\d+)(?:,(\d+))?\))?( with time zone| without time zone)?$`)
+
+// widens reports whether PostgreSQL changes a column of type from to type to
+// without rewriting the table.
+func widens(from, to string) bool {
+	f, t := roomy.FindStringSubmatch(from), roomy.FindStringSubmatch(to)
+	if f != nil && f[1] == "character varying" && to == "text" {
+		return true
+	}
+	if f == nil || t == nil || f[1] != t[1] || f[4] != t[4] || f[2] == "" {
+		return false
+	}
+	if t[2] == "" {
+		return true
+	}
+	room, err := strconv.Atoi(f[2])
+	more, err2 := strconv.Atoi(t[2])
+	return err == nil && err2 == nil && more >= room && f[3] == t[3]
 }
 
 var notWord = regexp.MustCompile(`[^a-z0-9]+`)
@@ -142,8 +179,8 @@ func (l layout) createSQL() string {
 	return fmt.Sprintf("CREATE TABLE %s (%s)", l.target.SQL(), strings.Join(definitions, ", "))
 }
 
-// alterSQL adds the columns that the existing table lacks, "" if it lacks none.
-// Old rows get what they hold at the source.
+// alterSQL adds what the existing table lacks, "" if it lacks nothing. Old rows
+// get in new columns what they hold at the source.
 func (l layout) alterSQL() string {
 	var actions, defaults []string
 	for _, c := range l.add {
@@ -153,6 +190,9 @@ func (l layout) alterSQL() string {
 			defaults = append(defaults, "ALTER COLUMN "+postgres.Ident(c.name)+" DROP DEFAULT")
 		}
 		actions = append(actions, action)
+	}
+	for _, c := range l.widen {
+		actions = append(actions, "ALTER COLUMN "+postgres.Ident(c.name)+" TYPE "+c.sql)
 	}
 	for _, system := range systemColumns {
 		if slices.Contains(l.repair, system.name) {

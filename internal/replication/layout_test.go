@@ -22,6 +22,7 @@ func TestLayOut(t *testing.T) {
 	for name, tt := range map[string]struct {
 		existing *postgres.Table
 		loaded   []string
+		viewed   []string
 		names    []string // of the columns that are loaded
 		alter    string
 		stale    []string
@@ -48,6 +49,14 @@ func TestLayOut(t *testing.T) {
 			existing: table([]string{"id"}, "id integer", "v integer", "v__text text"), loaded: []string{"id", "v", "v__text"},
 			names: []string{"id", "v__text"}, stale: []string{"v"},
 		},
+		"more room": {
+			existing: table([]string{"id"}, "id integer", "v character varying(9)"), loaded: []string{"id", "v"}, names: []string{"id", "v"},
+			alter: `ALTER TABLE "shop"."t" ALTER COLUMN "v" TYPE text`,
+		},
+		"more room, but a view upon it": {
+			existing: table([]string{"id"}, "id integer", "v character varying(9)"), loaded: []string{"id", "v"}, viewed: []string{"v"},
+			names: []string{"id", "v__text"}, alter: `ALTER TABLE "shop"."t" ADD COLUMN "v__text" text`, stale: []string{"v"},
+		},
 		"another type of the key": {existing: table([]string{"id"}, "id bigint", "v text"), err: `the key column "id"`},
 		"another key":             {existing: table([]string{"v"}, "id integer", "v text"), err: "identified by (id) at the source and by (v)"},
 		"no key any more":         {existing: table(nil, "id integer", "v text"), err: "by no key in the destination"},
@@ -59,7 +68,7 @@ func TestLayOut(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := layOut(target, []column{number, text}, []string{"id"}, tt.existing, tt.loaded)
+			got, err := layOut(target, []column{number, text}, []string{"id"}, tt.existing, tt.loaded, tt.viewed)
 			if tt.err != "" || err != nil {
 				if err == nil || tt.err == "" || !strings.Contains(err.Error(), tt.err) {
 					t.Errorf("got %v, want an error that says %q", err, tt.err)
@@ -106,6 +115,33 @@ func TestDestinationType(t *testing.T) {
 	} {
 		if got, same := destinationType(tt.sql, tt.t, here); got != tt.want || same != tt.same {
 			t.Errorf("%s: got %q %t, want %q %t", name, got, same, tt.want, tt.same)
+		}
+	}
+}
+
+func TestWidens(t *testing.T) {
+	for types, want := range map[[2]string]bool{
+		{"character varying(9)", "character varying(10)"}:                    true,
+		{"character varying(10)", "character varying(9)"}:                    false,
+		{"character varying(9)", "character varying"}:                        true,
+		{"character varying", "character varying(9)"}:                        false,
+		{"character varying(9)", "text"}:                                     true,
+		{"character varying", "text"}:                                        true,
+		{"text", "character varying"}:                                        false,
+		{"character(9)", "character(10)"}:                                    false, // padded
+		{"numeric(5,2)", "numeric(7,2)"}:                                     true,
+		{"numeric(5,2)", "numeric(7,3)"}:                                     false,
+		{"numeric(5,2)", "numeric"}:                                          true,
+		{"timestamp(3) without time zone", "timestamp without time zone"}:    true,
+		{"timestamp(3) without time zone", "timestamp(6) without time zone"}: true,
+		{"timestamp without time zone", "timestamp with time zone"}:          false,
+		{"timestamp(3) without time zone", "timestamp(3) with time zone"}:    false,
+		{"integer", "bigint"}:                                                false, // rewrites
+		{"bit varying(3)", "bit varying(4)"}:                                 true,
+		{"character varying(9)[]", "character varying(10)[]"}:                false,
+	} {
+		if got := widens(types[0], types[1]); got != want {
+			t.Errorf("%s to %s: %t, want %t", types[0], types[1], got, want)
 		}
 	}
 }

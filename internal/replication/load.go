@@ -33,7 +33,7 @@ func alter(ctx context.Context, conn *pgx.Conn, l layout) error {
 			return nil
 		}
 		if postgres.Code(err) != "55P03" || turn == turns {
-			return fmt.Errorf("add columns to %s: %w", l.target, err)
+			return fmt.Errorf("change columns of %s: %w", l.target, err)
 		}
 		select {
 		case <-time.After(time.Duration(turn) * time.Second):
@@ -142,6 +142,7 @@ func (l layout) systemSQL(version int64) string {
 type known struct {
 	table    *postgres.Table   // nil if there is none
 	bookmark *catalog.Bookmark // nil if it was never loaded
+	viewed   []string          // columns of the table that views use
 	types    postgres.TypeSet
 	now      int64 // milliseconds since 1970, by the destination's clock
 }
@@ -156,6 +157,9 @@ func lookAt(ctx context.Context, conn *pgx.Conn, replication int64, target postg
 		}
 		if table, ok := tables[target]; ok {
 			k.table = &table
+			if k.viewed, err = viewedColumns(ctx, tx, table.OID); err != nil {
+				return err
+			}
 		}
 		bookmark, err := catalog.BookmarkOf(ctx, tx, replication, target.Name)
 		if err == nil {
@@ -172,4 +176,19 @@ func lookAt(ctx context.Context, conn *pgx.Conn, replication int64, target postg
 		return known{}, fmt.Errorf("look at %s in the destination: %w", target, err)
 	}
 	return k, nil
+}
+
+const viewedSQL = `
+	SELECT DISTINCT a.attname
+	FROM pg_catalog.pg_depend AS d
+	JOIN pg_catalog.pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+	WHERE d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
+		AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+		AND d.refobjid = $1
+	ORDER BY a.attname`
+
+// viewedColumns returns the columns of a table that views and rules use.
+func viewedColumns(ctx context.Context, tx pgx.Tx, table uint32) ([]string, error) {
+	rows, _ := tx.Query(ctx, viewedSQL, table)
+	return pgx.CollectRows(rows, pgx.RowTo[string])
 }

@@ -107,6 +107,14 @@ func TestRun(t *testing.T) {
 				{`ALTER TABLE t DROP COLUMN a; INSERT INTO t VALUES (4, 6)`, 2, 1, "4"},
 			},
 		},
+		"a column that gets more room": {
+			Selection{Method: Incremental, ReplicationKey: "id"},
+			[]round{
+				{`CREATE TABLE t (id int PRIMARY KEY, v varchar(3), n numeric(4,2)); INSERT INTO t VALUES (1, 'abc', 1)`, 1, 1, "1"},
+				{`ALTER TABLE t ALTER v TYPE varchar(9), ALTER n TYPE numeric; INSERT INTO t VALUES (2, 'abcdef', 100.001)`, 2, 1, "2"},
+				{`ALTER TABLE t ALTER v TYPE text; INSERT INTO t VALUES (3, 'abcdefghijk', 0)`, 2, 1, "3"},
+			},
+		},
 		"a column that is computed for each row": {
 			Selection{Method: Incremental, ReplicationKey: "id"},
 			[]round{

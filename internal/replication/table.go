@@ -79,6 +79,7 @@ func (w *worker) copyTable(ctx context.Context, key string, report *catalog.Repo
 	if err != nil {
 		return err
 	}
+	report.Changes = step.layout.changes
 	if step.layout.exists {
 		if err := alter(ctx, w.destination.Conn, step.layout); err != nil {
 			return err
@@ -160,7 +161,7 @@ func nextStep(s Selection, source postgres.Table, target postgres.TableName, the
 		}
 	}
 	var err error
-	next.layout, err = layOut(target, columns, s.keyColumns(source), there.table, loaded)
+	next.layout, err = layOut(target, columns, s.keyColumns(source), there.table, loaded, there.viewed)
 	for _, c := range next.layout.columns {
 		if c.source.Name == s.ReplicationKey {
 			next.window.key = c

@@ -31,10 +31,12 @@ CREATE TABLE _stitch.report (
 	replication_key text NOT NULL,
 	bookmark        text NOT NULL,
 	duration_ms     bigint NOT NULL,
+	changes         text[] NOT NULL,
 	error           text NOT NULL,
 	PRIMARY KEY (run, source_table)
 );
 COMMENT ON TABLE _stitch.report IS 'What a sync run did, table by table.';
+COMMENT ON COLUMN _stitch.report.changes IS 'What has changed in the structure of the table since the run before.';
 
 CREATE TABLE _stitch.bookmark (
 	replication     bigint NOT NULL REFERENCES _stitch.replication ON DELETE CASCADE,
