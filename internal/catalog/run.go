@@ -27,7 +27,7 @@ type Run struct {
 
 const holderSQL = `
 	SELECT coalesce((
-		SELECT pg_catalog.format('process %s, connected from %s since %s', a.pid, coalesce(host(a.client_addr), 'a local socket'), a.backend_start)
+		SELECT pg_catalog.format('backend %s of the destination server, connected from %s since %s', a.pid, coalesce(host(a.client_addr), 'a local socket'), a.backend_start)
 		FROM pg_catalog.pg_locks AS l
 		JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
 		WHERE l.locktype = 'advisory' AND l.granted AND l.classid = $1 AND l.objid = $2
@@ -63,7 +63,7 @@ func Lock(ctx context.Context, conn *pgx.Conn, replication int64) error {
 	if err := conn.QueryRow(ctx, holderSQL, lockClass, replication).Scan(&holder); err != nil {
 		return fmt.Errorf("look who runs the replication: %w", err)
 	}
-	return fmt.Errorf("the replication is being run by %s: wait until it has finished, or end it", holder)
+	return fmt.Errorf("the replication is being run by %s: wait until it has finished", holder)
 }
 
 // Unlock lets other sessions run the replication.

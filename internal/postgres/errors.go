@@ -3,6 +3,7 @@ package postgres
 import (
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 
@@ -54,6 +55,16 @@ func IsExisting(err error) bool {
 	return false
 }
 
+// Advise adds to err what Explain is to tell a person to do about it.
+func Advise(err error, advice string) error { return &advisedError{error: err, advice: advice} }
+
+type advisedError struct {
+	error
+	advice string
+}
+
+func (e *advisedError) Unwrap() error { return e.error }
+
 // Explain renders err for a person: with the detail, hint and context that
 // pgconn.PgError leaves out of its Error method, and with advice where the
 // server's own words do not say what to do.
@@ -61,8 +72,12 @@ func Explain(err error) string {
 	lines := []string{err.Error()}
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
+		detail := pg.Detail
+		if pg.Code == "23502" || pg.Code == "23514" {
+			detail = "" // it shows a whole row, which is nobody's business here
+		}
 		for _, part := range []struct{ label, text string }{
-			{"Detail", pg.Detail}, {"Hint", pg.Hint}, {"Where", pg.Where},
+			{"Detail", detail}, {"Hint", pg.Hint}, {"Where", pg.Where},
 		} {
 			if part.text != "" {
 				lines = append(lines, part.label+": "+part.text)
@@ -77,6 +92,10 @@ func Explain(err error) string {
 
 // advise says what to do about errors whose text does not.
 func advise(err error) string {
+	var advised *advisedError
+	if errors.As(err, &advised) {
+		return advised.advice
+	}
 	var connect *ConnectError
 	if errors.As(err, &connect) {
 		return adviseConnect(connect)
@@ -84,6 +103,8 @@ func advise(err error) string {
 	switch Code(err) {
 	case "42501":
 		return "The login of this server entry lacks that right. Use an entry whose username owns the object or is a member of its owner, or have someone who is grant it."
+	case "23502":
+		return "A column of the table takes no nulls: give it a default, or drop its NOT NULL."
 	case "55P03":
 		return "Another session holds a lock that conflicts. Apply again when it has finished."
 	}
@@ -111,7 +132,10 @@ func adviseConnect(e *ConnectError) string {
 		case strings.Contains(text, "x509:"), strings.Contains(text, "tls:"):
 			return fmt.Sprintf("The server's certificate was not accepted. Set sslrootcert in servers.%s to the authority that signed it, and host to the name it was issued for.", e.Server)
 		}
-		return fmt.Sprintf("Check host and port of servers.%s, that the server is running, and that a firewall lets this machine reach it.", e.Server)
+		var network net.Error
+		if errors.As(e.Err, &network) {
+			return fmt.Sprintf("Check host and port of servers.%s, that the server is running, and that a firewall lets this machine reach it.", e.Server)
+		}
 	}
 	return ""
 }

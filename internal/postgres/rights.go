@@ -214,7 +214,7 @@ func planGrants(ctx context.Context, tx pgx.Tx, database string, sc scope) (righ
 		return rightsPlan{}, err
 	}
 	if len(items) > 0 {
-		return rightsPlan{}, fmt.Errorf("these do not exist: %s", strings.Join(items, ", "))
+		return rightsPlan{}, fmt.Errorf("these do not exist: %s; create them first, or take them out of the configuration (names are case-sensitive)", strings.Join(items, ", "))
 	}
 	lacked, err := notGranted(ctx, tx, sc)
 	grant, refused := decideGrants(lacked)

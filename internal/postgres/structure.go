@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -64,6 +65,33 @@ func (s *Server) Tables(ctx context.Context, database string, names []TableName)
 		return err
 	})
 	return tables, err
+}
+
+const relationsSQL = `
+	SELECT n.nspname, coalesce(c.relname, '')
+	FROM pg_catalog.pg_namespace AS n
+	LEFT JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+	WHERE n.nspname = ANY ($1::text[])
+	ORDER BY n.nspname, c.relname
+	LIMIT 1000`
+
+// Relations returns the names of tables and views by schema, for those of the
+// schemas that exist, and not more than a thousand of them.
+func (s *Server) Relations(ctx context.Context, database string, schemas []string) (map[string][]string, error) {
+	relations := map[string][]string{}
+	err := s.inTx(ctx, database, func(tx pgx.Tx) error {
+		rows, _ := tx.Query(ctx, relationsSQL, schemas)
+		var schema, name string
+		_, err := pgx.ForEachRow(rows, []any{&schema, &name}, func() error {
+			relations[schema] = append(relations[schema], name)
+			return nil
+		})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list the tables of %s: %w", strings.Join(schemas, ", "), err)
+	}
+	return relations, nil
 }
 
 const columnsSQL = `

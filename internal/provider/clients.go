@@ -2,15 +2,19 @@ package provider
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
@@ -59,11 +63,44 @@ func (c *clients) server(name string) (*postgres.Server, error) {
 	if s, ok := c.servers.Server(name); ok {
 		return s, nil
 	}
+	return nil, &noServerError{name: name, names: c.names}
+}
+
+// A noServerError says that the provider block has no entry of that name.
+type noServerError struct {
+	name  string
+	names []string
+}
+
+func (e *noServerError) Error() string {
 	known := "it has none"
-	if len(c.names) > 0 {
-		known = "it has " + strings.Join(c.names, ", ")
+	if len(e.names) > 0 {
+		known = "it has " + strings.Join(e.names, ", ")
 	}
-	return nil, fmt.Errorf("servers of the provider block has no entry %q: %s", name, known)
+	return fmt.Sprintf("servers of the provider block has no entry %q: %s", e.name, known)
+}
+
+// checkServer finds out when planning that the provider block has no such entry.
+func (c *clients) checkServer(at path.Path, name types.String) (diags diag.Diagnostics) {
+	if c == nil || c.servers == nil || name.IsNull() || name.IsUnknown() {
+		return nil
+	}
+	var missing *noServerError
+	if _, err := c.server(name.ValueString()); errors.As(err, &missing) {
+		diags.AddAttributeError(at, "No such server", err.Error()+".")
+	}
+	return diags
+}
+
+// ModifyPlan checks the attribute "server". Without that, a misspelt one would
+// be planned as a replacement, which begins by destroying.
+func (c *configured) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	if req.Plan.Raw.IsNull() {
+		return
+	}
+	var name types.String
+	resp.Diagnostics.Append(req.Plan.GetAttribute(ctx, path.Root("server"), &name)...)
+	resp.Diagnostics.Append(c.checkServer(path.Root("server"), name)...)
 }
 
 // serverToRead is server for Read and plans: one failed dial of the server is
@@ -90,7 +127,7 @@ func newClients(configs map[string]postgres.Config, unknown map[string][]string)
 // serverAttribute is the attribute "server" of every resource that lives on one.
 func serverAttribute() schema.StringAttribute {
 	return schema.StringAttribute{
-		MarkdownDescription: "Key of the entry in the provider's `servers` that is used to manage this. Changing it creates a new one.",
+		MarkdownDescription: "Key of the entry in the provider's `servers` that is used to manage this. Changing it, also by renaming the entry, creates a new one.",
 		Required:            true,
 		PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
 	}

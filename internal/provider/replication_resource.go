@@ -86,6 +86,7 @@ func (r *replicationResource) ModifyPlan(ctx context.Context, req resource.Modif
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	resp.Diagnostics.Append(r.checkServers(ctx, plan)...)
 	plan.SchemaName = plannedSchemaName(ctx, req, plan)
 	plan.ID, plan.Revision = types.StringUnknown(), types.StringUnknown()
 	complete := known(ctx, plan.SchemaName, plan.Source, plan.Destination, plan.Tables, plan.IncludeSchemaInTableNames)
@@ -103,6 +104,19 @@ func (r *replicationResource) ModifyPlan(ctx context.Context, req resource.Modif
 	if complete && plan.ValidateAtPlan.ValueBool() && !resp.Diagnostics.HasError() {
 		resp.Diagnostics.Append(r.checkSource(ctx, definition)...)
 	}
+}
+
+// checkServers checks the names of both servers.
+func (r *replicationResource) checkServers(ctx context.Context, plan replicationModel) (diags diag.Diagnostics) {
+	for attribute, object := range map[string]types.Object{"source": plan.Source, "destination": plan.Destination} {
+		if object.IsUnknown() {
+			continue
+		}
+		var endpoint endpointModel
+		diags.Append(object.As(ctx, &endpoint, basetypes.ObjectAsOptions{})...)
+		diags.Append(r.checkServer(path.Root(attribute).AtName("server"), endpoint.Server)...)
+	}
+	return diags
 }
 
 // plannedSchemaName is what the configuration says, or what it was when the

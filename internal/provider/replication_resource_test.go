@@ -144,7 +144,7 @@ func TestAccReplication_mistakes(t *testing.T) {
 	p := newPipe(t, sandbox.Shared(t, 0))
 	var steps []resource.TestStep
 	for arguments, message := range map[string]string{
-		`tables = { "public.ordres" = { replication_method = "FULL_TABLE" } }`:                                                           `has no table or view public.ordres`,
+		`tables = { "public.ordres" = { replication_method = "FULL_TABLE" } }`:                                                           `has no table or view public.ordres. Schema public has countries, orders`,
 		`tables = { "public.orders" = { replication_method = "FULL_TABLE", columns = ["totl"] } }`:                                       `has no column "totl"`,
 		`tables = { "public.orders" = { replication_method = "INCREMENTAL", replication_key = "note" } }`:                                `which can not order rows`,
 		`tables = { "public.orders" = { replication_method = "INCREMENTAL" } }`:                                                          `INCREMENTAL needs a replication_key`,
@@ -156,6 +156,12 @@ func TestAccReplication_mistakes(t *testing.T) {
 		`frequency_in_minutes = 30` + "\n" + twoTables: `frequency_in_minutes`,
 	} {
 		steps = append(steps, resource.TestStep{Config: p.config("Shop", arguments), PlanOnly: true, ExpectError: says(message)})
+	}
+	for _, server := range []string{"app", "warehouse"} {
+		steps = append(steps, resource.TestStep{
+			Config:   strings.Replace(p.config("Shop", twoTables), fmt.Sprintf("{ server = %q", server), `{ server = "other"`, 1),
+			PlanOnly: true, ExpectError: says(`no entry "other": it has app, warehouse`),
+		})
 	}
 	resource.ParallelTest(t, resource.TestCase{ProtoV6ProviderFactories: factories(), Steps: steps})
 }

@@ -100,13 +100,40 @@ func (d Definition) CheckSource(tables map[postgres.TableName]postgres.Table) []
 		}
 		table, ok := tables[name]
 		if !ok {
-			problems = append(problems, Problem{key, "", fmt.Sprintf(
-				"database %q of server %q has no table or view %s", d.Source.Database, d.Source.Server, name)})
+			problems = append(problems, Problem{key, "", d.noTable(name)})
 			continue
 		}
 		problems = append(problems, d.Tables[key].check(key, table)...)
 	}
 	return problems
+}
+
+func (d Definition) noTable(name postgres.TableName) string {
+	return fmt.Sprintf("database %q of server %q has no table or view %s", d.Source.Database, d.Source.Server, name)
+}
+
+// hint says what the source has instead of a table that it has not. The names
+// are those of its relations, by schema.
+func hint(name postgres.TableName, relations map[string][]string) string {
+	names, ok := relations[name.Schema]
+	if !ok {
+		return fmt.Sprintf("There is no schema %q", name.Schema)
+	}
+	for _, other := range names {
+		if strings.EqualFold(other, name.Name) {
+			return fmt.Sprintf("Did you mean %s? Case counts", postgres.TableName{Schema: name.Schema, Name: other})
+		}
+	}
+	return "Schema " + name.Schema + " has " + some(names)
+}
+
+// some lists names, but not too many.
+func some(names []string) string {
+	const shown = 20
+	if len(names) > shown {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:shown], ", "), len(names)-shown)
+	}
+	return strings.Join(names, ", ")
 }
 
 // check returns what is wrong with the selection for this table.
@@ -167,17 +194,11 @@ func checkReplicationKey(table postgres.Table, name string) string {
 
 // noColumn says that the table lacks a column, and which it has.
 func noColumn(table postgres.Table, name string) string {
-	const shown = 20
 	var names []string
 	for _, c := range table.Columns {
 		names = append(names, c.Name)
 	}
-	more := ""
-	if len(names) > shown {
-		more = fmt.Sprintf(" and %d more", len(names)-shown)
-		names = names[:shown]
-	}
-	return fmt.Sprintf("%s has no column %q; it has %s%s", table.Name, name, strings.Join(names, ", "), more)
+	return fmt.Sprintf("%s has no column %q; it has %s", table.Name, name, some(names))
 }
 
 // keyColumns returns the columns that identify a row: the primary key, or what

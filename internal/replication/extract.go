@@ -45,7 +45,7 @@ func openExtraction(ctx context.Context, conn *pgx.Conn, name postgres.TableName
 	e := &extraction{tx: tx}
 	if err := e.start(ctx, name, kind); err != nil {
 		e.close(ctx)
-		return nil, err
+		return nil, &extractError{err}
 	}
 	return e, nil
 }

@@ -8,6 +8,8 @@ import (
 	"io"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
 // relayBuffer is how much row data is gathered before it is passed on. A source
@@ -47,13 +49,26 @@ func relay(ctx context.Context, source *pgconn.PgConn, copyOut string, destinati
 
 	switch {
 	case out.err != nil && !errors.Is(out.err, errDestinationStopped):
-		return copied{}, fmt.Errorf("extract: %w", out.err)
+		return copied{}, &extractError{fmt.Errorf("extract: %w", explainLoss(out.err, "source"))}
 	case loadErr != nil:
-		return copied{}, fmt.Errorf("load: %w", loadErr)
+		return copied{}, fmt.Errorf("load: %w", explainLoss(loadErr, "destination"))
 	case out.rows != tag.RowsAffected():
 		return copied{}, fmt.Errorf("the source sent %d rows and the destination counted %d", out.rows, tag.RowsAffected())
 	}
 	return copied{rows: out.rows, bytes: counter.bytes}, nil
+}
+
+// An extractError is one of the source.
+type extractError struct{ error }
+
+func (e *extractError) Unwrap() error { return e.error }
+
+// explainLoss says what an error means that no server sent.
+func explainLoss(err error, side string) error {
+	if postgres.Code(err) != "" || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return fmt.Errorf("the connection to the %s broke: %w", side, err)
 }
 
 type result struct {

@@ -201,7 +201,7 @@ func TestRunFailingTable(t *testing.T) {
 		if !errors.As(err, &failed) || len(failed.Reports) != 3 || run.Status != catalog.Failed {
 			t.Fatalf("status %s, error %v", run.Status, err)
 		}
-		for _, want := range []string{"public.bad", "division by zero", "public.gone", "no table or view public.gone", "public.secret", "permission denied"} {
+		for _, want := range []string{"public.bad", "division by zero", "public.gone", "no table or view public.gone", "public.secret", "permission denied", "stitch_source_grants grants both"} {
 			if !strings.Contains(err.Error(), want) {
 				t.Errorf("the error lacks %q:\n%v", want, err)
 			}
@@ -263,7 +263,7 @@ func TestRunTwice(t *testing.T) {
 	time.Sleep(time.Second)
 	other := *e
 	other.servers = e.again(t)
-	if _, err := other.tryRun(t.Context()); err == nil || !strings.Contains(err.Error(), "is being run by process") {
+	if _, err := other.tryRun(t.Context()); err == nil || !strings.Contains(err.Error(), "is being run by backend") {
 		t.Errorf("the second run: %v", err)
 	}
 	if err := <-first; err != nil {

@@ -3,8 +3,9 @@ package replication
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"strings"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -20,6 +21,9 @@ func Create(ctx context.Context, destination postgres.Endpoint, d Definition, ad
 		return err
 	}
 	err = onCatalog(ctx, destination, catalog.Install, func(tx pgx.Tx) error {
+		if err := refuseOther(ctx, tx, d.SchemaName); err != nil {
+			return err
+		}
 		if !adopt {
 			if err := refuseTables(ctx, tx, d.SchemaName); err != nil {
 				return err
@@ -32,6 +36,23 @@ func Create(ctx context.Context, destination postgres.Endpoint, d Definition, ad
 		return fmt.Errorf("create replication %q: %w", d.Name, err)
 	}
 	return nil
+}
+
+// refuseOther says whose schema it is, if it is another replication's.
+func refuseOther(ctx context.Context, tx pgx.Tx, schemaName string) error {
+	stored, err := catalog.ReplicationOf(ctx, tx, schemaName)
+	if errors.Is(err, catalog.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	other, err := decode(stored)
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("schema %q belongs to the replication %q already: choose another schema_name, "+
+		"or bring that one in with terraform import", schemaName, other.Name)
 }
 
 const tablesSQL = `
@@ -47,15 +68,9 @@ func refuseTables(ctx context.Context, tx pgx.Tx, schema string) error {
 	if err != nil || len(names) == 0 {
 		return err
 	}
-	const shown = 20
-	more := ""
-	if len(names) > shown {
-		more = fmt.Sprintf(" and %d more", len(names)-shown)
-		names = names[:shown]
-	}
-	return fmt.Errorf("schema %q of the destination already holds %s%s, which this replication did not load: "+
-		"choose another schema_name, or set adopt = true to let its runs replace the content of tables of the same name",
-		schema, strings.Join(names, ", "), more)
+	return fmt.Errorf("schema %q of the destination already holds %s, which this replication did not load: "+
+		"set adopt = true if its runs may replace the content of tables of the same name, for instance because an earlier replication left them; "+
+		"otherwise choose another schema_name", schema, some(names))
 }
 
 // Find returns a stored definition. It returns catalog.ErrNotFound, or
@@ -175,5 +190,25 @@ func CheckSource(ctx context.Context, source postgres.Endpoint, d Definition) ([
 	if err != nil {
 		return nil, err
 	}
-	return d.CheckSource(tables), nil
+	problems := d.CheckSource(tables)
+	var lost []postgres.TableName
+	var schemas []string
+	for _, name := range d.sourceTables() {
+		if _, ok := tables[name]; !ok {
+			lost, schemas = append(lost, name), append(schemas, name.Schema)
+		}
+	}
+	if len(lost) == 0 {
+		return problems, nil
+	}
+	relations, err := source.Server.Relations(ctx, source.Database, schemas)
+	if err != nil {
+		return nil, err
+	}
+	for i, p := range problems {
+		if name, err := postgres.ParseTableName(p.Table); err == nil && slices.Contains(lost, name) {
+			problems[i].Message += ". " + hint(name, relations) + ". To leave this to the run, set validate_at_plan = false"
+		}
+	}
+	return problems, nil
 }

@@ -25,7 +25,7 @@ func TestCreateRefusesTables(t *testing.T) {
 		e.create(t)
 		e.run(t)
 		e.wantSame(t, "t")
-		if err := Create(t.Context(), e.endpoint(), e.definition, true); err == nil || !strings.Contains(err.Error(), "another replication") {
+		if err := Create(t.Context(), e.endpoint(), e.definition, true); err == nil || !strings.Contains(err.Error(), "belongs to the replication \"Shop\" already") {
 			t.Errorf("a second replication into the schema: %v", err)
 		}
 	})
@@ -125,7 +125,7 @@ func TestWithinOneServer(t *testing.T) {
 		}})
 		server, _ := e.servers.Server("source")
 		endpoint := postgres.Endpoint{Server: server, Database: e.sourceDatabase}
-		if err := Create(t.Context(), endpoint, e.definition, true); err != nil && !strings.Contains(err.Error(), "another replication") {
+		if err := Create(t.Context(), endpoint, e.definition, true); err != nil && !strings.Contains(err.Error(), "belongs to the replication") {
 			t.Fatal(err)
 		}
 		_, err := e.runner().Run(t.Context(), endpoint, "shop")

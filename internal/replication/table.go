@@ -35,13 +35,27 @@ func (w *worker) replicate(ctx context.Context, key string) catalog.Report {
 	}
 	report.RowsExtracted, report.RowsLoaded, report.Bytes, report.Bookmark = 0, 0, 0, ""
 	report.Duration = elapsed(began)
-	report.Error = postgres.Explain(err)
+	report.Error = postgres.Explain(w.adviseRights(err))
 	if err := w.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		return catalog.AddReport(ctx, tx, w.run.ID, report)
 	}); err != nil {
 		report.Error += "\n" + postgres.Explain(err)
 	}
 	return report
+}
+
+// adviseRights says which rights a run needs, if that is what it lacked.
+func (w *worker) adviseRights(err error) error {
+	if postgres.Code(err) != "42501" || postgres.IsUnreachable(err) {
+		return err
+	}
+	var source *extractError
+	if errors.As(err, &source) {
+		return postgres.Advise(err, "The login of server "+w.definition.Source.Server+
+			" needs USAGE on the schema and SELECT on the table: stitch_source_grants grants both.")
+	}
+	return postgres.Advise(err, "The login of server "+w.definition.Destination.Server+
+		" needs CREATE and TEMPORARY on the database, which stitch_destination_grants grants, and must own the tables that it loads.")
 }
 
 // elapsed is as precise as the catalog keeps it.
@@ -58,7 +72,7 @@ func (w *worker) copyTable(ctx context.Context, key string, report *catalog.Repo
 	}
 	found, ok := w.structure[name]
 	if !ok {
-		return w.definition.noTable(key, name)
+		return errors.New(w.definition.noTable(name))
 	}
 	source, err := openExtraction(ctx, w.source.Conn, name, found.Kind)
 	if err != nil {
@@ -208,14 +222,4 @@ func (e *TablesError) Error() string {
 		lines[i] = r.SourceTable + ": " + strings.ReplaceAll(r.Error, "\n", "\n  ")
 	}
 	return strings.Join(lines, "\n\n")
-}
-
-func (d Definition) noTable(key string, name postgres.TableName) error {
-	problems := d.CheckSource(nil)
-	for _, p := range problems {
-		if p.Table == key {
-			return p
-		}
-	}
-	return errors.New(name.String() + " does not exist at the source")
 }
