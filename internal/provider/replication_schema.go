@@ -43,7 +43,8 @@ func (*replicationResource) Schema(_ context.Context, _ resource.SchemaRequest, 
 				stringplanmodifier.RequiresReplace()),
 			"tables": schema.MapNestedAttribute{
 				MarkdownDescription: "The tables and views to replicate, by `schema.table`, exactly as PostgreSQL stores the names. " +
-					"A name that itself holds a dot is written in double quotes: `\"\\\"a.b\\\".orders\"`.",
+					"A name that itself holds a dot is written in double quotes: `\"\\\"a.b\\\".orders\"`.\n\n" +
+					"~> Terraform ignores misspelt arguments in here without a word, such as `exclude_colums`. Look at the plan: it shows the arguments that were understood.",
 				Required:     true,
 				Validators:   []validator.Map{mapvalidator.SizeAtLeast(1)},
 				NestedObject: schema.NestedAttributeObject{Attributes: selectionAttributes()},
@@ -114,12 +115,12 @@ func selectionAttributes() map[string]schema.Attribute {
 			Optional:            true,
 		},
 		"columns": schema.SetAttribute{
-			MarkdownDescription: "Replicate these columns only. Those of the primary key and the replication key are always replicated.",
+			MarkdownDescription: "Replicate these columns only. Those of the primary key and the replication key are always replicated. What was loaded of other columns before is not erased.",
 			Optional:            true,
 			ElementType:         types.StringType,
 		},
 		"exclude_columns": schema.SetAttribute{
-			MarkdownDescription: "Replicate all columns but these. Columns that are added at the source later are replicated.",
+			MarkdownDescription: "Replicate all columns but these. Columns that are added at the source later are replicated. What was loaded of an excluded column before is not erased.",
 			Optional:            true,
 			ElementType:         types.StringType,
 		},
