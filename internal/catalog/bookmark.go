@@ -16,7 +16,10 @@ type Bookmark struct {
 	Method         string
 	ReplicationKey string   // "" unless the method is INCREMENTAL
 	Bookmark       *string  // greatest key loaded, as the source writes it; nil if there is none
+	KeyType        string   // of the replication key; "" if there is none
 	Columns        []string // of the loaded table that come from the source, now or earlier
+	Attributes     []int    // of Columns at the source: their attribute numbers, 0 if they are gone
+	Source         string   // identifies the source database
 	SourceOID      uint32   // of the table at the source
 	SourceColumns  int      // greatest attribute number at the source
 	TableVersion   int64
@@ -28,10 +31,10 @@ type Bookmark struct {
 func BookmarkOf(ctx context.Context, tx pgx.Tx, replication int64, tableName string) (Bookmark, error) {
 	b := Bookmark{Replication: replication, TableName: tableName}
 	err := tx.QueryRow(ctx, `
-		SELECT source_table, method, replication_key, bookmark, columns, source_oid, source_columns, table_version, run::text
+		SELECT source_table, method, replication_key, bookmark, key_type, columns, attributes, source, source_oid, source_columns, table_version, run::text
 		FROM _stitch.bookmark
 		WHERE replication = $1 AND table_name = $2`, replication, tableName).
-		Scan(&b.SourceTable, &b.Method, &b.ReplicationKey, &b.Bookmark, &b.Columns, &b.SourceOID, &b.SourceColumns, &b.TableVersion, &b.Run)
+		Scan(&b.SourceTable, &b.Method, &b.ReplicationKey, &b.Bookmark, &b.KeyType, &b.Columns, &b.Attributes, &b.Source, &b.SourceOID, &b.SourceColumns, &b.TableVersion, &b.Run)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = ErrNotFound
 	}
@@ -45,22 +48,25 @@ func BookmarkOf(ctx context.Context, tx pgx.Tx, replication int64, tableName str
 func SetBookmark(ctx context.Context, tx pgx.Tx, b Bookmark) error {
 	_, err := tx.Exec(ctx, `
 		INSERT INTO _stitch.bookmark
-			(replication, table_name, source_table, method, replication_key, bookmark, columns,
-			 source_oid, source_columns, table_version, run)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+			(replication, table_name, source_table, method, replication_key, bookmark,
+			 key_type, columns, attributes, source, source_oid, source_columns, table_version, run)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
 		ON CONFLICT (replication, table_name) DO UPDATE SET
 			source_table = excluded.source_table,
 			method = excluded.method,
 			replication_key = excluded.replication_key,
 			bookmark = excluded.bookmark,
+			key_type = excluded.key_type,
 			columns = excluded.columns,
+			attributes = excluded.attributes,
+			source = excluded.source,
 			source_oid = excluded.source_oid,
 			source_columns = excluded.source_columns,
 			table_version = excluded.table_version,
 			run = excluded.run,
 			updated_at = now()`,
-		b.Replication, b.TableName, b.SourceTable, b.Method, b.ReplicationKey, b.Bookmark, b.Columns,
-		b.SourceOID, b.SourceColumns, b.TableVersion, b.Run)
+		b.Replication, b.TableName, b.SourceTable, b.Method, b.ReplicationKey, b.Bookmark,
+		b.KeyType, b.Columns, b.Attributes, b.Source, b.SourceOID, b.SourceColumns, b.TableVersion, b.Run)
 	if err != nil {
 		return fmt.Errorf("set the bookmark of %q: %w", b.TableName, err)
 	}

@@ -46,6 +46,15 @@ const ownerSQL = `
 // as the catalog's owner. It returns ErrNone if there is no catalog.
 func Open(ctx context.Context, tx pgx.Tx) error { return open(ctx, tx, "SET LOCAL ROLE ") }
 
+// OpenAlone is Open for a transaction that may drop the catalog: until it ends,
+// nobody installs one.
+func OpenAlone(ctx context.Context, tx pgx.Tx) error {
+	if err := lockCatalog(ctx, tx); err != nil {
+		return err
+	}
+	return Open(ctx, tx)
+}
+
 // OpenSession is Open for all transactions of a session, which must not go back
 // to a pool afterwards.
 func OpenSession(ctx context.Context, conn *pgx.Conn) error { return open(ctx, conn, "SET ROLE ") }
@@ -53,14 +62,21 @@ func OpenSession(ctx context.Context, conn *pgx.Conn) error { return open(ctx, c
 // Install creates the catalog or upgrades it, and opens it for the transaction.
 func Install(ctx context.Context, tx pgx.Tx) error {
 	// Two transactions that both found no catalog would both create it.
-	if _, err := tx.Exec(ctx, "SELECT pg_catalog.pg_advisory_xact_lock($1, 0)", lockClass); err != nil {
-		return fmt.Errorf("lock the catalog: %w", err)
+	if err := lockCatalog(ctx, tx); err != nil {
+		return err
 	}
 	if err := Open(ctx, tx); err != nil && !errors.Is(err, ErrNone) {
 		return err
 	}
 	if err := migrate(ctx, tx); err != nil {
 		return fmt.Errorf("install the catalog: %w", err)
+	}
+	return nil
+}
+
+func lockCatalog(ctx context.Context, tx pgx.Tx) error {
+	if _, err := tx.Exec(ctx, "SELECT pg_catalog.pg_advisory_xact_lock($1, 0)", lockClass); err != nil {
+		return fmt.Errorf("lock the catalog: %w", err)
 	}
 	return nil
 }
@@ -96,7 +112,12 @@ func open(ctx context.Context, q querier, setRole string) error {
 
 func checkVersion(ctx context.Context, q querier) error {
 	var have int
-	if err := q.QueryRow(ctx, "SELECT version FROM _stitch.version").Scan(&have); err != nil {
+	err := q.QueryRow(ctx, "SELECT version FROM _stitch.version").Scan(&have)
+	var server *pgconn.PgError
+	if errors.As(err, &server) && (server.Code == "42P01" || server.Code == "3F000") {
+		return ErrNone // dropped since its owner was looked up
+	}
+	if err != nil {
 		return fmt.Errorf("read the version of the catalog: %w", err)
 	}
 	files, err := fs.Glob(migrations, "migrations/*.sql")
@@ -147,7 +168,8 @@ func migrate(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
-// DropIfEmpty drops the catalog when no replication is left in it.
+// DropIfEmpty drops the catalog when no replication is left in it. The
+// transaction must have been opened with OpenAlone.
 func DropIfEmpty(ctx context.Context, tx pgx.Tx) error {
 	var left bool
 	if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM _stitch.replication)").Scan(&left); err != nil {

@@ -75,7 +75,8 @@ func TestRoundTrip(t *testing.T) {
 		key := "it's \\ 2026"
 		bookmark := Bookmark{
 			TableName: "orders", SourceTable: "public.orders", Method: "INCREMENTAL", ReplicationKey: "at", Bookmark: &key,
-			Columns: []string{"id", `a "b", c`}, SourceOID: 4000000000, SourceColumns: 1600, TableVersion: 1 << 60, Run: run,
+			KeyType: "text",
+			Columns: []string{"id", `a "b", c`}, Attributes: []int{1, 0}, Source: "7/16384", SourceOID: 4000000000, SourceColumns: 1600, TableVersion: 1 << 60, Run: run,
 		}
 		report := Report{
 			SourceTable: "public.orders", TableName: "orders", Status: Failed, Method: "INCREMENTAL", RowsExtracted: 1 << 40,

@@ -27,7 +27,8 @@ type Run struct {
 
 const holderSQL = `
 	SELECT coalesce((
-		SELECT pg_catalog.format('backend %s of the destination server, connected from %s since %s', a.pid, coalesce(host(a.client_addr), 'a local socket'), a.backend_start)
+		SELECT pg_catalog.format('backend %s of the destination server', a.pid) || CASE WHEN a.backend_start IS NULL THEN '' -- hidden
+			ELSE pg_catalog.format(', connected from %s since %s', coalesce(host(a.client_addr), 'a local socket'), a.backend_start) END
 		FROM pg_catalog.pg_locks AS l
 		JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
 		WHERE l.locktype = 'advisory' AND l.granted AND l.classid = $1 AND l.objid = $2

@@ -280,6 +280,7 @@ func (c *Conn) Renew(ctx context.Context) error {
 	if !c.IsClosed() {
 		return nil
 	}
+	c.sayGoodbye()
 	conn, err := (&Server{pool: c.pool}).connect(ctx, c.database)
 	if err != nil {
 		return err
@@ -319,10 +320,16 @@ func (c *Conn) close() {
 	c.pool.mu.Unlock()
 }
 
+// sayGoodbye closes the connection. One that was cancelled is being closed
+// already, and counts for the server until that is done.
 func (c *Conn) sayGoodbye() {
 	ctx, cancel := context.WithTimeout(context.Background(), parting)
 	defer cancel()
 	_ = c.Conn.Close(ctx) // the connection is gone whatever this says
+	select {
+	case <-c.PgConn().CleanupDone():
+	case <-ctx.Done():
+	}
 }
 
 // closeIdle closes the idle connections that match.
@@ -358,8 +365,8 @@ func (s *Server) onConn(ctx context.Context, database string, f func(*pgx.Conn) 
 	return f(conn.Conn)
 }
 
-// version returns the major version of the server behind conn.
-func version(conn *pgx.Conn) int {
+// Version returns the major version of the server behind conn.
+func Version(conn *pgx.Conn) int {
 	text := conn.PgConn().ParameterStatus("server_version") // "15.18 (Debian ...)", "18beta1"
 	end := strings.IndexFunc(text, func(r rune) bool { return r < '0' || r > '9' })
 	if end >= 0 {

@@ -51,7 +51,6 @@ type Column struct {
 	SQL     string // its type as format_type writes it, qualified unless it is built in
 	Type    Type
 	NotNull bool
-	Default bool // whether it has one, or is generated
 	// Missing is what rows hold that are older than the column, as the text of
 	// a one-element array; nil if they hold null. PostgreSQL 11 and newer.
 	Missing *string
@@ -96,7 +95,7 @@ func (s *Server) Relations(ctx context.Context, database string, schemas []strin
 
 const columnsSQL = `
 	SELECT n.nspname, c.relname, c.oid, c.relkind::text, pg_catalog.pg_get_userbyid(c.relowner),
-		a.attnum, a.attname, a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull, a.atthasdef,
+		a.attnum, a.attname, a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull,
 		coalesce(pg_catalog.array_position(k.conkey, a.attnum), 0)
 	FROM unnest($1::text[], $2::text[]) AS wanted (nspname, relname)
 	JOIN pg_catalog.pg_namespace AS n ON n.nspname = wanted.nspname
@@ -121,7 +120,6 @@ type columnRow struct {
 		typeOID *uint32
 		sql     *string
 		notNull *bool
-		hasDef  *bool
 	}
 	keyPosition int
 }
@@ -173,7 +171,7 @@ func readTables(ctx context.Context, tx pgx.Tx, names []TableName) (map[TableNam
 func scanColumn(row pgx.CollectableRow) (c columnRow, err error) {
 	t := &c.table
 	err = row.Scan(&t.Name.Schema, &t.Name.Name, &t.OID, &t.Kind, &t.Owner,
-		&c.column.number, &c.column.name, &c.column.typeOID, &c.column.sql, &c.column.notNull, &c.column.hasDef, &c.keyPosition)
+		&c.column.number, &c.column.name, &c.column.typeOID, &c.column.sql, &c.column.notNull, &c.keyPosition)
 	return c, err
 }
 
@@ -186,7 +184,7 @@ type attribute struct {
 // readMissing returns what old rows hold in columns that were added with a default.
 func readMissing(ctx context.Context, tx pgx.Tx, tables []uint32) (map[attribute]string, error) {
 	missing := map[attribute]string{}
-	if version(tx.Conn()) < 11 {
+	if Version(tx.Conn()) < 11 {
 		return missing, nil
 	}
 	rows, _ := tx.Query(ctx, missingSQL, tables)
@@ -212,7 +210,7 @@ func assemble(rows []columnRow, types map[uint32]Type, missing map[attribute]str
 		}
 		if c := row.column; c.number != nil {
 			column := Column{
-				Number: *c.number, Name: *c.name, SQL: *c.sql, Type: types[*c.typeOID], NotNull: *c.notNull, Default: *c.hasDef,
+				Number: *c.number, Name: *c.name, SQL: *c.sql, Type: types[*c.typeOID], NotNull: *c.notNull,
 			}
 			if text, ok := missing[attribute{table.OID, *c.number}]; ok {
 				column.Missing = &text

@@ -20,7 +20,7 @@ type User struct {
 // the server asks for none.
 func (s *Server) CreateUser(ctx context.Context, u User, password string) error {
 	err := s.inTx(ctx, "", func(tx pgx.Tx) error {
-		if err := requireSCRAM(version(tx.Conn())); err != nil {
+		if err := requireSCRAM(Version(tx.Conn())); err != nil {
 			return err
 		}
 		verifier, err := optionalVerifier(&password)
@@ -73,7 +73,7 @@ func (s *Server) UpdateUser(ctx context.Context, u User, password *string) error
 			return err
 		}
 		if password != nil {
-			if err := requireSCRAM(version(tx.Conn())); err != nil {
+			if err := requireSCRAM(Version(tx.Conn())); err != nil {
 				return err
 			}
 		}

@@ -28,11 +28,30 @@ var keyTypes = []string{
 
 // Check returns what is wrong with the definition in itself.
 func (d Definition) Check() []Problem {
-	var problems []Problem
+	problems := d.duplicates()
+	if len(problems) > 0 {
+		return problems
+	}
 	for _, key := range d.keys() {
 		problems = append(problems, d.checkTable(key)...)
 	}
 	return append(problems, d.collisions()...)
+}
+
+// duplicates finds tables of the source that are listed under two keys.
+func (d Definition) duplicates() []Problem {
+	first := map[string]string{}
+	var problems []Problem
+	for _, key := range d.keys() {
+		name := canonical(key)
+		other, taken := first[name]
+		if !taken {
+			first[name] = key
+			continue
+		}
+		problems = append(problems, Problem{key, "", fmt.Sprintf("it is the same table as %s: list it once", other)})
+	}
+	return problems
 }
 
 func (d Definition) checkTable(key string) []Problem {

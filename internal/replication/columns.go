@@ -63,7 +63,7 @@ func destinationType(sql string, t postgres.Type, destination postgres.TypeSet) 
 // elements that mean the same there.
 func portableArray(t postgres.Type, destination postgres.TypeSet) bool {
 	_, ok := destination.Find(t)
-	return ok && t.BuiltIn() && !isReference(*t.Element)
+	return ok && t.BuiltIn() && t.Element.Sendable && !isReference(*t.Element)
 }
 
 // isReference reports whether values of the type are oids of one database's

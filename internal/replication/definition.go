@@ -47,12 +47,13 @@ type Selection struct {
 	ViewKeyProperties []string `json:"view_key_properties"`
 }
 
-// Revision is a hash of all that changes rows at the destination.
+// Revision is a hash of all that changes rows at the destination. The login
+// that writes them is not part of it: another one must lead to the same database.
 func (d Definition) Revision() string {
-	d.Name = ""
+	d.Name, d.Destination.Server = "", ""
 	tables := map[string]Selection{}
-	for key, selection := range d.Tables {
-		tables[canonical(key)] = selection
+	for _, key := range d.keys() {
+		tables[canonical(key)] = d.Tables[key]
 	}
 	d.Tables = tables
 	text, err := json.Marshal(d) // map keys are sorted

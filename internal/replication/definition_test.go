@@ -44,6 +44,9 @@ func TestRevision(t *testing.T) {
 	}{
 		"the name":                {func(d *Definition) { d.Name = "Other" }, true},
 		"another way to quote it": {func(d *Definition) { d.Tables = map[string]Selection{`"public"."t"`: {Method: FullTable}} }, true},
+		"the destination's login": {func(d *Definition) { d.Destination.Server = "x" }, true},
+		"the destination":         {func(d *Definition) { d.Destination.Database = "x" }, false},
+		"the source's login":      {func(d *Definition) { d.Source.Server = "x" }, false},
 		"the source":              {func(d *Definition) { d.Source.Database = "x" }, false},
 		"a method":                {func(d *Definition) { d.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id"} }, false},
 		"a table":                 {func(d *Definition) { d.Tables["public.u"] = Selection{Method: FullTable} }, false},
@@ -110,6 +113,25 @@ func TestCheck(t *testing.T) {
 				t.Errorf("got %+v, want one on %q that says %q", problems, tt.attribute, tt.message)
 			}
 		})
+	}
+}
+
+// Two ways to write the name of one table are one table, and no reason for
+// anything to depend on chance.
+func TestDuplicates(t *testing.T) {
+	d := Definition{Tables: map[string]Selection{
+		"public.t": {Method: FullTable}, `"public"."t"`: {Method: FullTable, TableName: "u"}, `public."t"`: {Method: FullTable, TableName: "v"},
+	}}
+	problems := d.Check()
+	if len(problems) != 2 || problems[0].Table != `public."t"` || problems[1].Table != "public.t" ||
+		!strings.Contains(problems[0].Message, `the same table as "public"."t": list it once`) {
+		t.Errorf("got %+v", problems)
+	}
+	want := d.Revision()
+	for range 50 {
+		if got := d.Revision(); got != want {
+			t.Fatal("the revision changes from call to call")
+		}
 	}
 }
 

@@ -9,14 +9,20 @@
 //
 //   - Rows, bookmark and loading report of a table commit in one transaction of
 //     the destination, on the session that holds the replication's lock: a
-//     crash repeats work and never skips or doubles a row (table.go).
+//     crash repeats work and never skips or doubles a row (table.go, run.go).
+//   - Rows before a bookmark are read again when they hold what was never
+//     loaded: another database, table, key or column (step.go).
+//   - The structure read is that of the rows: tables are locked against changes
+//     of it before the snapshot is taken (extract.go).
+//   - The settings of a login neither cut a run short nor change what is loaded
+//     (session.go).
 //   - Rows cross as binary COPY, in bounded memory, and are never decoded; both
 //     ends must count the same number of them (relay.go).
 //   - A column arrives in its own type wherever the destination has it, and as
 //     text where it does not (columns.go).
 //   - Readers of the destination see all of a load or nothing of it. A load
 //     takes no lock that blocks them; structure changes commit alone before it,
-//     with bounded waits (load.go, structure.go).
+//     with bounded waits (load.go, layout.go).
 //   - A full-table load of a table that exists is a comparison: rows that are the
 //     same are not rewritten, rows that are gone are deleted. It costs a sort or
 //     a hash join at the destination, and keeps views, indexes and grants

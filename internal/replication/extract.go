@@ -4,28 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
-
-// settingsSQL makes values look the same whatever the login's settings are, and
-// keeps the server's limits from cutting a run short.
-const settingsSQL = `
-	SET LOCAL statement_timeout = 0;
-	SET LOCAL idle_in_transaction_session_timeout = 0;
-	SET LOCAL lock_timeout = '60s';
-	SET LOCAL standard_conforming_strings = on;
-	SET LOCAL extra_float_digits = 3;
-	SET LOCAL bytea_output = 'hex';
-	SET LOCAL datestyle = 'ISO, YMD';
-	SET LOCAL intervalstyle = 'postgres';
-	SET LOCAL timezone = 'UTC';
-`
-
-// sourceSQL makes row-level security an error: it would leave rows out silently.
-const sourceSQL = settingsSQL + "SET LOCAL row_security = off;\n"
 
 // An extraction is the source's side of one table: a snapshot, and what the
 // table looks like in it.
@@ -34,9 +18,10 @@ type extraction struct {
 	table postgres.Table
 }
 
-// openExtraction starts a snapshot of the source. The table is locked against
-// changes of its structure before, so that the structure read is that of the
-// rows. Views can not be locked; they are read as they are.
+// openExtraction starts a snapshot of the source. The table is locked before,
+// with its partitions, or what a view is made of: the structure read is then
+// that of the rows, and no TRUNCATE or rewrite can empty them, which a snapshot
+// does not protect from. PostgreSQL 10 can not lock views.
 func openExtraction(ctx context.Context, conn *pgx.Conn, name postgres.TableName, kind postgres.RelationKind) (*extraction, error) {
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
@@ -51,12 +36,11 @@ func openExtraction(ctx context.Context, conn *pgx.Conn, name postgres.TableName
 }
 
 func (e *extraction) start(ctx context.Context, name postgres.TableName, kind postgres.RelationKind) error {
-	sql := sourceSQL
-	if kind.HasKeys() {
-		sql += "LOCK TABLE ONLY " + name.SQL() + " IN ACCESS SHARE MODE"
-	}
-	if _, err := e.tx.Exec(ctx, sql); err != nil {
-		return fmt.Errorf("read %s: %w", name, err)
+	if kind.HasKeys() || kind == postgres.View && postgres.Version(e.tx.Conn()) >= 11 {
+		// The first statement: those that read take the snapshot.
+		if _, err := e.tx.Exec(ctx, "LOCK TABLE "+name.SQL()+" IN ACCESS SHARE MODE"); err != nil {
+			return fmt.Errorf("read %s: %w", name, err)
+		}
 	}
 	tables, err := postgres.ReadTables(ctx, e.tx, []postgres.TableName{name})
 	if err != nil {
@@ -86,6 +70,41 @@ func (w window) where(key string) string {
 		return "true"
 	}
 	return fmt.Sprintf("%s >= %s::%s", key, postgres.Literal(*w.since), w.key.sql)
+}
+
+// repeated is the condition for rows of the destination, called d, that the
+// window may hold again. Servers may order texts differently.
+func (w window) repeated() string {
+	if w.key.sql == "text" || strings.HasPrefix(w.key.sql, "character varying") {
+		return "true"
+	}
+	return w.where("d." + postgres.Ident(w.key.name))
+}
+
+// before is the condition for rows that earlier windows held.
+func (w window) before() string {
+	key := w.key.extract
+	return fmt.Sprintf("(%[1]s < %[2]s::%[3]s OR %[1]s IS NULL)", key, postgres.Literal(*w.since), w.key.sql)
+}
+
+// holdsMore reports whether rows before the window hold other values in the
+// columns than a plain ADD COLUMN gave to them.
+func (e *extraction) holdsMore(ctx context.Context, w window, columns []column) (bool, error) {
+	var conditions []string
+	for _, c := range columns {
+		if c.source.Missing == nil {
+			conditions = append(conditions, c.extract+" IS NOT NULL")
+		} else {
+			conditions = append(conditions, fmt.Sprintf("(%s)::text IS DISTINCT FROM (%s::text[])[1]", c.extract, postgres.Literal(*c.source.Missing)))
+		}
+	}
+	var holds bool
+	err := e.tx.QueryRow(ctx, fmt.Sprintf("SELECT EXISTS (SELECT FROM %s WHERE (%s) AND %s)",
+		e.table.Name.SQL(), strings.Join(conditions, " OR "), w.before())).Scan(&holds)
+	if err != nil {
+		return false, fmt.Errorf("look for values of new columns: %w", err)
+	}
+	return holds, nil
 }
 
 // greatestKey returns the greatest key of the window, as the source writes it,

@@ -1,6 +1,8 @@
 package replication
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"regexp"
 	"slices"
@@ -54,6 +56,10 @@ func layOut(target postgres.TableName, columns []column, key []string, existing 
 		have, ok := existing.Column(c.name)
 		switch {
 		case !ok || have.SQL == c.sql:
+		case widens(c.sql, have.SQL): // it has more room than it needs
+		case have.SQL == "text" && c.source.Type.Extension != "":
+			// The extension was installed here after the column was made.
+			c.sql, c.extract = "text", "("+postgres.Ident(c.source.Name)+")::text"
 		case widens(have.SQL, c.sql) && !slices.Contains(viewed, c.name):
 			l.widen = append(l.widen, *c)
 			l.changes = append(l.changes, fmt.Sprintf("column %q is now %s instead of %s", c.name, c.sql, have.SQL))
@@ -124,7 +130,13 @@ var notWord = regexp.MustCompile(`[^a-z0-9]+`)
 // splitName names the column beside name that holds its values since it has
 // another type.
 func splitName(name, sql string) string {
-	return name + "__" + strings.Trim(notWord.ReplaceAllString(strings.ToLower(sql), "_"), "_")
+	beside := name + "__" + strings.Trim(notWord.ReplaceAllString(strings.ToLower(sql), "_"), "_")
+	if len(beside) <= postgres.MaxNameBytes {
+		return beside
+	}
+	sum := sha256.Sum256([]byte(beside))
+	tail := "__" + hex.EncodeToString(sum[:4])
+	return strings.ToValidUTF8(name[:min(len(name), postgres.MaxNameBytes-len(tail))], "") + tail
 }
 
 // duplicate returns a name that is there twice, or "".

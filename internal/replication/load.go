@@ -26,7 +26,7 @@ func alter(ctx context.Context, conn *pgx.Conn, l layout) error {
 	const turns = 5
 	for turn := 1; ; turn++ {
 		err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-			_, err := tx.Exec(ctx, settingsSQL+"SET LOCAL lock_timeout = '2s';\n"+sql)
+			_, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '2s';\n"+sql)
 			return err
 		})
 		if err == nil {
@@ -95,7 +95,7 @@ func (ld loading) merge(ctx context.Context) (c copied, changed int64, err error
 	}
 	sql := l.upsertSQL()
 	if len(l.key) == 0 {
-		sql = l.insertLackingSQL(ld.window.where("d." + postgres.Ident(ld.window.key.name)))
+		sql = l.insertLackingSQL(ld.window.repeated())
 	}
 	tag, err := ld.tx.Exec(ctx, sql, ld.version)
 	if err != nil {

@@ -93,20 +93,27 @@ func (l layout) deleteSurplusSQL() string {
 }
 
 // insertLackingSQL inserts staged rows that the table has fewer times than they
-// are staged. Only rows of the table that match where are counted.
+// are staged. Only rows of the table that match where are counted. Inside, the
+// columns have names of their own, which no name of the user's can meet.
 func (l layout) insertLackingSQL(where string) string {
-	names := list(l.names(), "?", ", ")
+	var staged, numbered []string
+	for i, name := range l.names() {
+		staged = append(staged, fmt.Sprintf("s.%s AS c%d", postgres.Ident(name), i))
+		numbered = append(numbered, fmt.Sprintf("c%d", i))
+	}
 	return fmt.Sprintf(`
 		INSERT INTO %[1]s (%[2]s, %[3]s)
 		SELECT %[4]s, %[5]s
-		FROM (SELECT s.*, row_number() OVER (PARTITION BY stitch_image) AS stitch_n
-			FROM (SELECT s.*, %[6]s AS stitch_image FROM %[7]s AS s) AS s) AS s
+		FROM (
+			SELECT %[4]s, image, row_number() OVER (PARTITION BY image) AS n
+			FROM (SELECT %[6]s, %[7]s AS image FROM %[8]s AS s) AS s
+		) AS s
 		LEFT JOIN (
 			SELECT image, count(*) AS times
-			FROM (SELECT %[8]s AS image FROM %[1]s AS d WHERE %[9]s) AS d
+			FROM (SELECT %[9]s AS image FROM %[1]s AS d WHERE %[10]s) AS d
 			GROUP BY image
-		) AS d ON d.image = s.stitch_image
-		WHERE s.stitch_n > coalesce(d.times, 0)`,
-		l.target.SQL(), names, systemNames(), list(l.names(), "s.?", ", "), stamps,
-		l.image("s"), stage, l.image("d"), where)
+		) AS d USING (image)
+		WHERE s.n > coalesce(d.times, 0)`,
+		l.target.SQL(), list(l.names(), "?", ", "), systemNames(), strings.Join(numbered, ", "), stamps,
+		strings.Join(staged, ", "), l.image("s"), stage, l.image("d"), where)
 }

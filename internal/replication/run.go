@@ -72,7 +72,7 @@ func (r Runner) run(ctx context.Context, destination postgres.Endpoint, schemaNa
 	if w.source, w.destination, err = postgres.AcquirePair(ctx, source, destination); err != nil {
 		return Run{}, err
 	}
-	defer w.source.Release()
+	defer w.source.Discard() // both have settings of their own
 	defer w.unlock(ctx)
 
 	if err := w.start(ctx); err != nil {
@@ -106,8 +106,12 @@ type worker struct {
 	replication int64
 	run         catalog.Run
 	structure   map[postgres.TableName]postgres.Table // of the source, as the run began
+	identity    string                                // of the source database
 	source      *postgres.Conn
 	destination *postgres.Conn
+
+	sourceReady      *pgx.Conn // the session that is prepared
+	destinationReady *pgx.Conn // the session that is prepared and holds the lock
 }
 
 // start makes this session the one that runs the replication, and does the
@@ -124,7 +128,10 @@ func (w *worker) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := w.lock(ctx); err != nil {
+	if err := w.reconnect(ctx); err != nil {
+		return err
+	}
+	if w.identity, err = identify(ctx, w.source.Conn, w.definition.Source.Server); err != nil {
 		return err
 	}
 	err = pgx.BeginFunc(ctx, w.source.Conn, func(tx pgx.Tx) (err error) {
@@ -157,26 +164,40 @@ func createSchema(ctx context.Context, tx pgx.Tx, replication int64, name string
 	return catalog.MarkSchemaCreated(ctx, tx, replication)
 }
 
-// reconnect replaces connections that broke while the table before was copied.
+// reconnect makes both sessions ready. It replaces those that broke while the
+// table before was copied.
 func (w *worker) reconnect(ctx context.Context) error {
 	if err := w.source.Renew(ctx); err != nil {
 		return err
 	}
-	if !w.destination.IsClosed() {
-		return nil
+	if w.sourceReady != w.source.Conn {
+		if err := prepare(ctx, w.source.Conn, rowSecuritySQL); err != nil {
+			return err
+		}
+		w.sourceReady = w.source.Conn
 	}
+	return w.reconnectDestination(ctx)
+}
+
+// reconnectDestination makes the session the only one that runs the replication.
+func (w *worker) reconnectDestination(ctx context.Context) error {
 	if err := w.destination.Renew(ctx); err != nil {
 		return err
 	}
-	return w.lock(ctx)
-}
-
-// lock makes the session the only one that runs the replication.
-func (w *worker) lock(ctx context.Context) error {
+	if w.destinationReady == w.destination.Conn {
+		return nil
+	}
+	if err := prepare(ctx, w.destination.Conn, extensionPathSQL); err != nil {
+		return err
+	}
 	if err := catalog.OpenSession(ctx, w.destination.Conn); err != nil {
 		return err
 	}
-	return catalog.Lock(ctx, w.destination.Conn, w.replication)
+	if err := catalog.Lock(ctx, w.destination.Conn, w.replication); err != nil {
+		return err
+	}
+	w.destinationReady = w.destination.Conn
+	return nil
 }
 
 // unlock ends the session. The server would free the lock by itself, but only
@@ -184,7 +205,7 @@ func (w *worker) lock(ctx context.Context) error {
 func (w *worker) unlock(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 	defer cancel()
-	if w.replication != 0 && !w.destination.IsClosed() {
+	if w.destinationReady == w.destination.Conn && !w.destination.IsClosed() {
 		_ = catalog.Unlock(ctx, w.destination.Conn, w.replication)
 	}
 	w.destination.Discard() // it may act as another role
@@ -194,7 +215,7 @@ func (w *worker) unlock(ctx context.Context) {
 func (w *worker) record(ctx context.Context, f func(context.Context, pgx.Tx) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 	defer cancel()
-	if err := w.reconnect(ctx); err != nil {
+	if err := w.reconnectDestination(ctx); err != nil {
 		return err
 	}
 	return w.inDestination(ctx, func(tx pgx.Tx) error { return f(ctx, tx) })

@@ -137,6 +137,43 @@ func TestRun(t *testing.T) {
 				{`DROP TABLE t; CREATE TABLE t (v int); INSERT INTO t VALUES (1), (2)`, 2, 2, ""},
 			},
 		},
+		"two columns swap their names": {
+			Selection{Method: Incremental, ReplicationKey: "id"},
+			[]round{
+				{`CREATE TABLE t (id int PRIMARY KEY, a text, b text); INSERT INTO t SELECT g, 'a', 'b' FROM generate_series(1, 5) g`, 5, 5, "5"},
+				{`ALTER TABLE t RENAME a TO c; ALTER TABLE t RENAME b TO a; ALTER TABLE t RENAME c TO b`, 5, 5, "5"},
+				{``, 1, 0, "5"},
+			},
+		},
+		"a column is replaced by another of its name": {
+			Selection{Method: Incremental, ReplicationKey: "id"},
+			[]round{
+				{`CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT g, 'old' FROM generate_series(1, 5) g`, 5, 5, "5"},
+				{`ALTER TABLE t DROP v; ALTER TABLE t ADD v text DEFAULT 'new'`, 5, 5, "5"},
+			},
+		},
+		"a new column is filled before it is seen": {
+			Selection{Method: Incremental, ReplicationKey: "id"},
+			[]round{
+				{`CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 5)`, 5, 5, "5"},
+				{`ALTER TABLE t ADD v int; UPDATE t SET v = id * 10`, 5, 5, "5"},
+				{`ALTER TABLE t ADD w int DEFAULT 7; ALTER TABLE t ALTER w DROP DEFAULT; UPDATE t SET w = 8`, 5, 5, "5"},
+			},
+		},
+		"a view gets another column": {
+			Selection{Method: Incremental, ReplicationKey: "id", ViewKeyProperties: []string{"id"}},
+			[]round{
+				{`CREATE VIEW t AS SELECT g AS id FROM generate_series(1, 5) g`, 5, 5, "5"},
+				{`CREATE OR REPLACE VIEW t AS SELECT g AS id, g * 2 AS twice FROM generate_series(1, 5) g`, 5, 5, "5"},
+			},
+		},
+		"columns with the names of the engine's own": {
+			Selection{Method: FullTable},
+			[]round{
+				{`CREATE TABLE t (s int, d int, n int, image int, stitch_image int, c0 int, times int); INSERT INTO t VALUES (1, 2, 3, 4, 5, 6, 7)`, 1, 1, ""},
+				{`INSERT INTO t VALUES (1, 2, 3, 4, 5, 6, 8)`, 2, 1, ""},
+			},
+		},
 		"a view with a key": {
 			Selection{Method: FullTable, ViewKeyProperties: []string{"id"}},
 			[]round{
@@ -244,7 +281,12 @@ func TestRunInterrupted(t *testing.T) {
 	e.wantSame(t, "a")
 	e.wantRows(t, `SELECT source_table, status FROM _stitch.report ORDER BY 1`, "public.a|succeeded", "public.slow|interrupted")
 	e.wantRows(t, `SELECT status, completed_at IS NOT NULL FROM _stitch.run`, "interrupted|t")
-	e.wantRows(t, `SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE query LIKE '%public"."slow%' AND pid <> pg_backend_pid() AND state <> 'idle'`, "0")
+	active := `SELECT FROM pg_catalog.pg_stat_activity WHERE query LIKE '%public"."slow%' AND pid <> pg_backend_pid() AND state <> 'idle'`
+	for deadline := time.Now().Add(20 * time.Second); e.source.Query(t, e.sourceDatabase, active) != nil; time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the source is still at work")
+		}
+	}
 }
 
 // Two runs of one replication never overlap.

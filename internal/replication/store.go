@@ -104,7 +104,7 @@ func Update(ctx context.Context, destination postgres.Endpoint, d Definition) er
 // dropped, and the schema if a run created it and nothing else is in it. What
 // is gone already is done, the whole database included.
 func Delete(ctx context.Context, destination postgres.Endpoint, schemaName string, force bool) error {
-	err := inCatalog(ctx, destination, func(tx pgx.Tx) error {
+	err := onCatalog(ctx, destination, catalog.OpenAlone, func(tx pgx.Tx) error {
 		stored, err := catalog.ReplicationOf(ctx, tx, schemaName)
 		if err != nil {
 			return err

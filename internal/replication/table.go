@@ -3,7 +3,6 @@ package replication
 import (
 	"context"
 	"errors"
-	"slices"
 	"strings"
 	"time"
 
@@ -89,21 +88,48 @@ func (w *worker) copyTable(ctx context.Context, key string, report *catalog.Repo
 	if err != nil {
 		return err
 	}
-	step, err := nextStep(selection, source.table, target, there)
+	step, err := w.arrange(ctx, source, selection, target, there)
 	if err != nil {
 		return err
 	}
 	report.Changes = step.layout.changes
-	if step.layout.exists {
-		if err := alter(ctx, w.destination.Conn, step.layout); err != nil {
-			return err
-		}
-	}
 	return w.load(ctx, source, step, catalog.Bookmark{
 		Replication: w.replication, TableName: target.Name, SourceTable: key, Method: selection.Method,
-		ReplicationKey: selection.ReplicationKey, Columns: step.layout.filled(),
-		SourceOID: source.table.OID, SourceColumns: lastColumn(source.table), TableVersion: step.version, Run: w.run.ID,
+		ReplicationKey: selection.ReplicationKey, KeyType: step.window.key.sql,
+		Columns: step.layout.filled(), Attributes: step.layout.attributes(),
+		Source: w.identity, SourceOID: source.table.OID, SourceColumns: lastColumn(source.table),
+		TableVersion: step.version, Run: w.run.ID,
 	}, report, began)
+}
+
+// arrange decides the next step and makes the destination table ready for it.
+func (w *worker) arrange(ctx context.Context, source *extraction, s Selection, target postgres.TableName, there known) (step, error) {
+	next, err := nextStep(s, source.table, w.identity, target, there)
+	if err != nil {
+		return step{}, err
+	}
+	if len(next.doubtful) > 0 && next.window.since != nil {
+		more, err := source.holdsMore(ctx, next.window, next.doubtful)
+		if err != nil {
+			return step{}, &extractError{err}
+		}
+		if more {
+			next.window.since = nil
+		}
+	}
+	if !next.layout.exists {
+		return next, nil
+	}
+	err = alter(ctx, w.destination.Conn, next.layout)
+	if code := postgres.Code(err); (code == "0A000" || code == "42601") && len(next.layout.widen) > 0 {
+		// Something else than a view depends on the columns, such as a generated
+		// column, for which PostgreSQL 12 to 14 report a syntax error. Leave them alone.
+		for _, c := range next.layout.widen {
+			there.viewed = append(there.viewed, c.name)
+		}
+		return w.arrange(ctx, source, s, target, there)
+	}
+	return next, err
 }
 
 // load moves the rows. Rows, bookmark and report commit together.
@@ -121,9 +147,6 @@ func (w *worker) load(ctx context.Context, source *extraction, step step, bookma
 		}
 	}
 	return pgx.BeginFunc(ctx, w.destination.Conn, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, settingsSQL); err != nil {
-			return err
-		}
 		loading := loading{tx: tx, step: step, relay: func(copyIn string) (copied, error) {
 			// The snapshot holds back VACUUM at the source: no longer than it is read.
 			defer source.close(ctx)
@@ -145,70 +168,6 @@ func (w *worker) load(ctx context.Context, source *extraction, step step, bookma
 		}
 		return catalog.AddReport(ctx, tx, w.run.ID, *report)
 	})
-}
-
-// A step is what a run does with one table.
-type step struct {
-	layout  layout
-	window  window
-	version int64 // of the table, after the load
-	reset   bool  // whether that is a new one
-}
-
-// nextStep decides how to go on with a table, from what the source has and the
-// destination holds of it.
-func nextStep(s Selection, source postgres.Table, target postgres.TableName, there known) (step, error) {
-	next := step{version: there.now, reset: true}
-	var columns []column
-	for _, c := range s.selected(source) {
-		columns = append(columns, columnOf(c, there.types))
-	}
-	var loaded []string
-	if b := there.bookmark; b != nil {
-		loaded = b.Columns
-		next.version = max(there.now, b.TableVersion+1)
-		if there.continues(s, source) {
-			next.version, next.reset = b.TableVersion, false
-			if !needsAll(columns, *b) {
-				next.window.since = b.Bookmark
-			}
-		}
-	}
-	var err error
-	next.layout, err = layOut(target, columns, s.keyColumns(source), there.table, loaded, there.viewed)
-	for _, c := range next.layout.columns {
-		if c.source.Name == s.ReplicationKey {
-			next.window.key = c
-		}
-	}
-	return next, err
-}
-
-// continues reports whether the bookmark still applies. A table whose method or
-// replication key has changed, that was replaced by another of its name, or
-// that was dropped in the destination, is replicated whole, under a new version.
-func (k known) continues(s Selection, source postgres.Table) bool {
-	b := k.bookmark
-	return k.table != nil && b.Method == s.Method && b.ReplicationKey == s.ReplicationKey && b.SourceOID == source.OID
-}
-
-// needsAll reports whether rows that lie before the bookmark hold values that
-// were never loaded: of a column that was not selected then, or of one that was
-// added since and had its values computed for each row. What a plain ADD COLUMN
-// gives to old rows is known without reading them.
-func needsAll(columns []column, b catalog.Bookmark) bool {
-	return slices.ContainsFunc(columns, func(c column) bool {
-		if slices.Contains(b.Columns, c.source.Name) {
-			return false
-		}
-		added := int(c.source.Number) > b.SourceColumns
-		return !added || c.source.Missing == nil && (c.source.NotNull || c.source.Default)
-	})
-}
-
-// lastColumn returns the greatest attribute number of a table.
-func lastColumn(table postgres.Table) int {
-	return int(table.Columns[len(table.Columns)-1].Number)
 }
 
 // A TablesError says which tables of a run failed, and why.

@@ -45,7 +45,10 @@ CREATE TABLE _stitch.bookmark (
 	method          text NOT NULL,
 	replication_key text NOT NULL,
 	bookmark        text,
+	key_type        text NOT NULL,
 	columns         text[] NOT NULL,
+	attributes      int[] NOT NULL,
+	source          text NOT NULL,
 	source_oid      oid NOT NULL,
 	source_columns  int NOT NULL,
 	table_version   bigint NOT NULL,
@@ -55,6 +58,8 @@ CREATE TABLE _stitch.bookmark (
 );
 COMMENT ON TABLE _stitch.bookmark IS 'How far each loaded table has been replicated.';
 COMMENT ON COLUMN _stitch.bookmark.bookmark IS 'Greatest replication key that was loaded, as the source writes it; null if there is none.';
+COMMENT ON COLUMN _stitch.bookmark.attributes IS 'For each of the columns the attribute number at the source, which a rename does not change; 0 if it does not come from there any more.';
+COMMENT ON COLUMN _stitch.bookmark.source IS 'The database that the bookmark is about.';
 COMMENT ON COLUMN _stitch.bookmark.source_oid IS 'The table at the source, which may be replaced by another of the same name.';
 COMMENT ON COLUMN _stitch.bookmark.source_columns IS 'Greatest attribute number at the source: columns with a greater one have been added since.';
 COMMENT ON COLUMN _stitch.bookmark.columns IS 'Columns of the loaded table that come from the source, now or earlier.';

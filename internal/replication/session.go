@@ -1,0 +1,74 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// settingsSQL makes values look the same whatever the login's settings are, and
+// keeps the server's limits from cutting a run short. A server may be too old
+// to know all of them.
+const settingsSQL = `
+	SELECT pg_catalog.set_config(s.name, w.value, false)
+	FROM (VALUES
+		('statement_timeout', '0'),
+		('transaction_timeout', '0'),
+		('idle_in_transaction_session_timeout', '0'),
+		('idle_session_timeout', '0'),
+		('lock_timeout', '60s'),
+		('standard_conforming_strings', 'on'),
+		('quote_all_identifiers', 'off'),
+		('extra_float_digits', '3'),
+		('bytea_output', 'hex'),
+		('datestyle', 'ISO, YMD'),
+		('intervalstyle', 'postgres'),
+		('timezone', 'UTC'),
+		('xmloption', 'content'),
+		('array_nulls', 'on')
+	) AS w (name, value)
+	JOIN pg_catalog.pg_settings AS s ON lower(s.name) = w.name`
+
+// rowSecuritySQL makes row-level security an error: it would leave rows out silently.
+const rowSecuritySQL = "SET row_security = off"
+
+// extensionPathSQL lets the operators of extensions' types be found, wherever
+// the extensions were installed.
+const extensionPathSQL = `
+	SELECT pg_catalog.set_config('search_path',
+		concat_ws(', ', nullif(pg_catalog.current_setting('search_path'), ''), string_agg(DISTINCT pg_catalog.quote_ident(n.nspname), ', ')), false)
+	FROM pg_catalog.pg_extension AS e
+	JOIN pg_catalog.pg_namespace AS n ON n.oid = e.extnamespace`
+
+// prepare sets up a session for a run: the settings, and further statements.
+func prepare(ctx context.Context, conn *pgx.Conn, more ...string) error {
+	for _, sql := range append([]string{settingsSQL}, more...) {
+		if _, err := conn.Exec(ctx, sql); err != nil {
+			return fmt.Errorf("prepare the session: %w", err)
+		}
+	}
+	return nil
+}
+
+const identitySQL = `
+	SELECT pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE'), d.oid::text
+	FROM pg_catalog.pg_database AS d
+	WHERE d.datname = pg_catalog.current_database()`
+
+// identify returns what tells the database behind conn from others: the oid that
+// it has in its cluster, and the cluster's system identifier or, where that may
+// not be read, the name of the server in the provider block.
+func identify(ctx context.Context, conn *pgx.Conn, server string) (string, error) {
+	var readable bool
+	var database string
+	if err := conn.QueryRow(ctx, identitySQL).Scan(&readable, &database); err != nil {
+		return "", fmt.Errorf("identify the source: %w", err)
+	}
+	if readable {
+		if err := conn.QueryRow(ctx, "SELECT system_identifier::text FROM pg_catalog.pg_control_system()").Scan(&server); err != nil {
+			return "", fmt.Errorf("identify the source: %w", err)
+		}
+	}
+	return server + "/" + database, nil
+}

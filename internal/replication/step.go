@@ -1,0 +1,114 @@
+package replication
+
+import (
+	"slices"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// A step is what a run does with one table.
+type step struct {
+	layout  layout
+	window  window
+	version int64 // of the table, after the load
+	reset   bool  // whether that is a new one
+
+	// Columns that were added at the source. Rows before the window may hold
+	// values in them; unless they hold none, all rows are needed.
+	doubtful []column
+}
+
+// nextStep decides how to go on with a table, from what the source has and the
+// destination holds of it. identity tells which database the source is.
+func nextStep(s Selection, source postgres.Table, identity string, target postgres.TableName, there known) (step, error) {
+	next := step{version: there.now, reset: true}
+	var columns []column
+	for _, c := range s.selected(source) {
+		columns = append(columns, columnOf(c, there.types))
+	}
+	var loaded []string
+	if there.bookmark != nil {
+		loaded = there.bookmark.Columns
+	}
+	var err error
+	if next.layout, err = layOut(target, columns, s.keyColumns(source), there.table, loaded, there.viewed); err != nil {
+		return step{}, err
+	}
+	for _, c := range next.layout.columns {
+		if c.source.Name == s.ReplicationKey {
+			next.window.key = c
+		}
+	}
+	b := there.bookmark
+	if b == nil {
+		return next, nil
+	}
+	next.version = max(there.now, b.TableVersion+1)
+	if there.table == nil || !continues(*b, s, source, identity, next.window.key.sql) {
+		return next, nil
+	}
+	next.version, next.reset = b.TableVersion, false
+	whole, doubtful := unseen(next.layout, *b)
+	if !whole {
+		next.window.since, next.doubtful = b.Bookmark, doubtful
+	}
+	return next, nil
+}
+
+// continues reports whether a bookmark still applies. A table whose method or
+// replication key has changed, or that was replaced by another, is replicated
+// whole, under a new version.
+func continues(b catalog.Bookmark, s Selection, source postgres.Table, identity, keyType string) bool {
+	return b.Method == s.Method && b.ReplicationKey == s.ReplicationKey && sameOrder(b.KeyType, keyType) &&
+		b.Source == identity && b.SourceOID == source.OID
+}
+
+// sameOrder reports whether keys of type from keep their order and their text
+// as type to.
+func sameOrder(from, to string) bool {
+	integers := []string{"smallint", "integer", "bigint"}
+	was, is := slices.Index(integers, from), slices.Index(integers, to)
+	return from == to || was >= 0 && is >= was || widens(from, to)
+}
+
+// unseen reports whether rows that lie before the bookmark hold values that were
+// never loaded: of a column that was not selected then, that has another name
+// now, that took the name of another, or that was dropped in the destination.
+// Of columns that were added since, only the source can tell.
+func unseen(l layout, b catalog.Bookmark) (whole bool, doubtful []column) {
+	for _, c := range l.columns {
+		i := slices.Index(b.Columns, c.name)
+		added := slices.ContainsFunc(l.add, func(a column) bool { return a.name == c.name })
+		switch {
+		case i >= 0 && !added && b.Attributes[i] == int(c.source.Number):
+		case i >= 0:
+			return true, nil
+		case c.name != c.source.Name:
+			// Its type changed: old values stay in the column of the old type.
+			// Without a key, rows that were loaded could not be told from new ones.
+			if len(l.key) == 0 {
+				return true, nil
+			}
+		case int(c.source.Number) <= b.SourceColumns:
+			return true, nil
+		default:
+			doubtful = append(doubtful, c)
+		}
+	}
+	return false, doubtful
+}
+
+// attributes returns the attribute number of each column that was ever filled.
+func (l layout) attributes() []int {
+	numbers := make([]int, len(l.columns)+len(l.stale))
+	for i, c := range l.columns {
+		numbers[i] = int(c.source.Number)
+	}
+	return numbers
+}
+
+// lastColumn returns the greatest attribute number of a table.
+func lastColumn(table postgres.Table) int {
+	return int(table.Columns[len(table.Columns)-1].Number)
+}
