@@ -94,7 +94,9 @@ func (c Config) connConfig(database string) (*pgx.ConnConfig, error) {
 		return nil, errors.New("host is empty")
 	}
 	config, err := pgx.ParseConfig("host=unset.invalid port=1 user=unset dbname=unset password=unset " +
-		"sslmode=disable sslrootcert='' sslcert='' sslkey='' passfile='' connect_timeout=0 target_session_attrs=any")
+		"sslmode=disable sslrootcert='' sslcert='' sslkey='' sslpassword='' sslcertmode=allow sslsni=1 sslnegotiation=postgres " +
+		"passfile='' require_auth='' channel_binding=prefer min_protocol_version=3.0 max_protocol_version=3.0 " +
+		"connect_timeout=0 target_session_attrs=any")
 	if err != nil {
 		return nil, err
 	}

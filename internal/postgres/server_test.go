@@ -62,6 +62,52 @@ func waitFor(t *testing.T, done func() bool) {
 	}
 }
 
+// A connection that was cancelled counts until the server has closed it, and
+// only then makes room for another.
+func TestBudgetAfterCancel(t *testing.T) {
+	s := sandbox.Shared(t, 0)
+	role := s.Role(t)
+	s.Exec(t, "postgres", "ALTER ROLE "+role+" CONNECTION LIMIT 1")
+	all := NewServers(map[string]Config{"a": {Host: s.Host, Port: s.Port, Username: role, Password: s.Password, MaxConnections: 1}})
+	t.Cleanup(all.Close)
+	server, _ := all.Server("a")
+	for name, next := range map[string]func(*Conn) (*Conn, error){
+		"renewed": func(conn *Conn) (*Conn, error) { return conn, conn.Renew(t.Context()) },
+		"released": func(conn *Conn) (*Conn, error) {
+			conn.Release()
+			return server.Acquire(t.Context(), "")
+		},
+		"discarded": func(conn *Conn) (*Conn, error) {
+			conn.Discard()
+			return server.Acquire(t.Context(), "")
+		},
+	} {
+		for range 10 {
+			conn, err := server.Acquire(t.Context(), "")
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			_, err = conn.PgConn().CopyTo(ctx, canceller(cancel), "COPY (SELECT repeat('x', 1000) FROM generate_series(1, 1000000)) TO STDOUT")
+			if !errors.Is(err, context.Canceled) {
+				t.Fatalf("%s: the copy was not cancelled: %v", name, err)
+			}
+			if conn, err = next(conn); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			conn.Release()
+		}
+	}
+}
+
+// A canceller cancels when something is written to it.
+type canceller context.CancelFunc
+
+func (cancel canceller) Write(p []byte) (int, error) {
+	cancel()
+	return len(p), nil
+}
+
 // One connection to a database is used again and again, and closed when nobody
 // has used it for some time.
 func TestReuse(t *testing.T) {
@@ -190,6 +236,9 @@ func TestEnvironment(t *testing.T) {
 	for name, value := range map[string]string{
 		"PGHOST": "192.0.2.1", "PGPORT": "1", "PGUSER": "nobody", "PGPASSWORD": "wrong", "PGDATABASE": "none",
 		"PGSSLMODE": "verify-full", "PGSSLROOTCERT": "/none", "PGOPTIONS": "-c search_path=none", "PGAPPNAME": "none", "PGCONNECT_TIMEOUT": "1",
+		"PGTZ": "none", "PGPASSFILE": "/none", "PGTARGETSESSIONATTRS": "none",
+		"PGSSLCERT": "/none", "PGSSLKEY": "/none", "PGSSLCERTMODE": "none", "PGSSLSNI": "none", "PGSSLPASSWORD": "none", "PGSSLNEGOTIATION": "direct",
+		"PGCHANNELBINDING": "none", "PGREQUIREAUTH": "none", "PGMINPROTOCOLVERSION": "none", "PGMAXPROTOCOLVERSION": "none",
 	} {
 		t.Setenv(name, value)
 	}

@@ -23,7 +23,7 @@ import (
 type clients struct {
 	servers *postgres.Servers
 	names   []string            // of all servers, sorted
-	unknown map[string][]string // by server: its attributes that are not known yet
+	unknown map[string][]string // by server: its attributes that are not known yet; none if it is the whole entry
 }
 
 // configured is embedded by every resource and gives it the provider's clients.
@@ -36,7 +36,7 @@ func (c *configured) Configure(_ context.Context, req resource.ConfigureRequest,
 // An unknownError says that a server can not be reached yet because parts of
 // its entry come from resources that are still to be created.
 type unknownError struct {
-	server     string
+	server     string // "" if it is all of them
 	attributes []string
 }
 
@@ -45,8 +45,11 @@ func (e *unknownError) Error() string {
 	for i, attribute := range e.attributes {
 		names[i] = "servers." + e.server + "." + attribute
 	}
-	if len(names) == 0 {
+	switch {
+	case e.server == "":
 		names = []string{"servers"}
+	case len(names) == 0:
+		names = []string{"servers." + e.server}
 	}
 	return strings.Join(names, ", ") + " in the provider block is not known yet: it depends on something that is still to be created. " +
 		"Create that first (terraform apply -target=...), or give the provider a value that is known when it plans."
@@ -57,7 +60,7 @@ func (c *clients) server(name string) (*postgres.Server, error) {
 	if c == nil || c.servers == nil {
 		return nil, &unknownError{}
 	}
-	if attributes := c.unknown[name]; len(attributes) > 0 {
+	if attributes, unknown := c.unknown[name]; unknown {
 		return nil, &unknownError{server: name, attributes: attributes}
 	}
 	if s, ok := c.servers.Server(name); ok {

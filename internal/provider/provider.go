@@ -69,12 +69,15 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 	if model.Servers.IsUnknown() {
 		return // resources then say that it is not known
 	}
-	var entries map[string]serverModel
-	resp.Diagnostics.Append(model.Servers.ElementsAs(ctx, &entries, false)...)
+	entries, whole, diags := decodeServers(ctx, model.Servers)
+	resp.Diagnostics.Append(diags...)
 	if resp.Diagnostics.HasError() {
 		return
 	}
 	configs, unknown := map[string]postgres.Config{}, map[string][]string{}
+	for _, name := range whole {
+		unknown[name] = nil
+	}
 	for name, entry := range entries {
 		config, missing := entry.toConfig()
 		if len(missing) > 0 {

@@ -138,6 +138,11 @@ func replicationID(d replication.Definition) string {
 	return joinID(d.Destination.Server, d.Destination.Database, d.SchemaName)
 }
 
+// splitReplicationID returns the server, the database and the schema name.
+func splitReplicationID(id string) ([]string, error) {
+	return splitID(id, "destination server", "destination database", "schema_name")
+}
+
 // textOrNull is null for an empty text.
 func textOrNull(text string) types.String {
 	if text == "" {

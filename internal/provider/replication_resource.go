@@ -2,6 +2,8 @@ package provider
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
@@ -38,29 +40,19 @@ func (*replicationResource) ValidateConfig(ctx context.Context, req resource.Val
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	resp.Diagnostics.Append(checkNames(config)...)
+	if !config.SchemaName.IsNull() && !config.SchemaName.IsUnknown() {
+		if err := replication.CheckSchemaName(config.SchemaName.ValueString()); err != nil {
+			resp.Diagnostics.AddAttributeError(path.Root("schema_name"), "Unusable schema name", "schema_name "+err.Error()+".")
+		}
+	}
 	if !known(ctx, config.Source, config.Destination, config.Tables, config.IncludeSchemaInTableNames) {
 		return
 	}
 	definition, diags := config.toDefinition(ctx)
-	resp.Diagnostics.Append(diags...)
-	resp.Diagnostics.Append(atAttributes(definition.Check())...)
-}
-
-// checkNames checks that there is a usable schema name.
-func checkNames(config replicationModel) (diags diag.Diagnostics) {
-	switch {
-	case config.SchemaName.IsUnknown():
-	case !config.SchemaName.IsNull():
-		if err := replication.CheckSchemaName(config.SchemaName.ValueString()); err != nil {
-			diags.AddAttributeError(path.Root("schema_name"), "Unusable schema name", "schema_name "+err.Error()+".")
-		}
-	case !config.Name.IsUnknown():
-		if _, err := replication.SchemaNameOf(config.Name.ValueString()); err != nil {
-			diags.AddAttributeError(path.Root("name"), "Unusable schema name", err.Error()+".")
-		}
+	if diags.HasError() {
+		return // the validators of the schema say where null is
 	}
-	return diags
+	resp.Diagnostics.Append(atAttributes(definition.Check())...)
 }
 
 // atAttributes puts each problem where the user wrote it.
@@ -87,7 +79,9 @@ func (r *replicationResource) ModifyPlan(ctx context.Context, req resource.Modif
 		return
 	}
 	resp.Diagnostics.Append(r.checkServers(ctx, plan)...)
-	plan.SchemaName = plannedSchemaName(ctx, req, plan)
+	schemaName, diags := plannedSchemaName(ctx, req, plan)
+	resp.Diagnostics.Append(diags...)
+	plan.SchemaName = schemaName
 	plan.ID, plan.Revision = types.StringUnknown(), types.StringUnknown()
 	complete := known(ctx, plan.SchemaName, plan.Source, plan.Destination, plan.Tables, plan.IncludeSchemaInTableNames)
 	var definition replication.Definition
@@ -121,24 +115,29 @@ func (r *replicationResource) checkServers(ctx context.Context, plan replication
 
 // plannedSchemaName is what the configuration says, or what it was when the
 // replication was created, or what follows from the name.
-func plannedSchemaName(ctx context.Context, req resource.ModifyPlanRequest, plan replicationModel) types.String {
+func plannedSchemaName(ctx context.Context, req resource.ModifyPlanRequest, plan replicationModel) (types.String, diag.Diagnostics) {
 	var configured, before types.String
 	if diags := req.Config.GetAttribute(ctx, path.Root("schema_name"), &configured); diags.HasError() || !configured.IsNull() {
-		return configured
+		return configured, diags
 	}
 	if !req.State.Raw.IsNull() {
-		if diags := req.State.GetAttribute(ctx, path.Root("schema_name"), &before); !diags.HasError() {
-			return before
-		}
+		diags := req.State.GetAttribute(ctx, path.Root("schema_name"), &before)
+		return before, diags
 	}
 	if plan.Name.IsUnknown() {
-		return types.StringUnknown()
+		return types.StringUnknown(), nil
 	}
-	name, err := replication.SchemaNameOf(plan.Name.ValueString())
+	return derivedSchemaName(plan.Name.ValueString())
+}
+
+func derivedSchemaName(name string) (types.String, diag.Diagnostics) {
+	var diags diag.Diagnostics
+	derived, err := replication.SchemaNameOf(name)
 	if err != nil {
-		return types.StringUnknown() // ValidateConfig has said why, or will when the name is known
+		diags.AddAttributeError(path.Root("name"), "Unusable schema name", err.Error()+".")
+		return types.StringUnknown(), diags
 	}
-	return types.StringValue(name)
+	return types.StringValue(derived), nil
 }
 
 // checkSource checks the definition against the source. A source that can not
@@ -174,12 +173,12 @@ func (r *replicationResource) Create(ctx context.Context, req resource.CreateReq
 		return
 	}
 	if plan.SchemaName.IsUnknown() { // the name was not known when planning
-		name, err := replication.SchemaNameOf(plan.Name.ValueString())
-		if err != nil {
-			resp.Diagnostics.AddAttributeError(path.Root("name"), "Unusable schema name", err.Error()+".")
+		name, diags := derivedSchemaName(plan.Name.ValueString())
+		resp.Diagnostics.Append(diags...)
+		if diags.HasError() {
 			return
 		}
-		plan.SchemaName = types.StringValue(name)
+		plan.SchemaName = name
 	}
 	r.store(ctx, &plan, &resp.Diagnostics, func(destination postgres.Endpoint, d replication.Definition) error {
 		return replication.Create(ctx, destination, d, plan.Adopt.ValueBool())
@@ -264,17 +263,43 @@ func (m *replicationModel) setDefaults() {
 
 // Update stores the changed definition.
 func (r *replicationResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
-	var plan replicationModel
+	var plan, state replicationModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
 	if resp.Diagnostics.HasError() {
 		return
 	}
 	r.store(ctx, &plan, &resp.Diagnostics, func(destination postgres.Endpoint, d replication.Definition) error {
+		if replicationID(d) != state.ID.ValueString() {
+			if err := checkMove(ctx, destination, d, state.Revision.ValueString()); err != nil {
+				return err
+			}
+		}
 		return replication.Update(ctx, destination, d)
 	})
 	if !resp.Diagnostics.HasError() {
 		resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
 	}
+}
+
+// checkMove makes sure that another server entry leads to the same database:
+// what it leads to must hold the replication, as it was or as it shall be.
+func checkMove(ctx context.Context, destination postgres.Endpoint, d replication.Definition, revision string) error {
+	found, err := replication.Find(ctx, destination, d.SchemaName)
+	switch {
+	case err == nil:
+		found.Destination = d.Destination
+		if now := found.Revision(); now == revision || now == d.Revision() {
+			return nil
+		}
+		err = errors.New("it holds another one for the same schema")
+	case !replication.IsGone(err):
+		return err
+	}
+	return postgres.Advise(
+		fmt.Errorf("database %q of server %q does not hold this replication: %w", d.Destination.Database, d.Destination.Server, err),
+		"Another destination.server must be another login for the same database, which keeps bookmarks and loaded tables. "+
+			"To load into another database, replace the replication: terraform apply -replace=<its address>.")
 }
 
 // Delete forgets the definition.
@@ -295,7 +320,7 @@ func (r *replicationResource) Delete(ctx context.Context, req resource.DeleteReq
 
 // ImportState reads the id: destination server, destination database, schema name.
 func (*replicationResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
-	parts, err := splitID(req.ID, "destination server", "destination database", "schema_name")
+	parts, err := splitReplicationID(req.ID)
 	if err != nil {
 		resp.Diagnostics.AddError("Cannot read the import id", err.Error())
 		return

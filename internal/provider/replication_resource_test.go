@@ -13,6 +13,8 @@ import (
 	"github.com/hashicorp/terraform-plugin-testing/terraform"
 	"github.com/hashicorp/terraform-plugin-testing/tfjsonpath"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -61,6 +63,15 @@ func (p *pipe) config(name, arguments string) string {
 			destination = { server = "warehouse", database = %q }
 			%s
 		}`, name, p.source, p.destination, arguments)
+}
+
+// moved is a configuration whose destination has another server, which is the
+// login entry, and which the provider block has instead of the first one.
+func (p *pipe) moved(config, entry string) string {
+	return strings.NewReplacer(
+		"warehouse = "+login(p.Server, p.writer, p.Password), "other = "+entry,
+		`{ server = "warehouse"`, `{ server = "other"`,
+	).Replace(config)
 }
 
 func (p *pipe) id() string { return joinID("warehouse", p.destination, "shop") }
@@ -114,6 +125,10 @@ func TestAccReplication(t *testing.T) {
 					plancheck.ExpectKnownValue(address, tfjsonpath.New("schema_name"), knownvalue.StringExact("shop")),
 				}},
 			},
+			{ // even one that no schema could be named after
+				Config:           p.config("Public", twoTables),
+				ConfigPlanChecks: planned(address, plancheck.ResourceActionUpdate),
+			},
 			{ // other tables: in place, under a new revision
 				Config:            p.config("Shop, renamed", threeTables),
 				ConfigPlanChecks:  planned(address, plancheck.ResourceActionUpdate),
@@ -151,12 +166,20 @@ func TestAccReplication_mistakes(t *testing.T) {
 		`tables = { "public.orders" = { replication_method = "LOG_BASED" } }`:                                                            `LOG_BASED is not supported yet`,
 		`tables = { "public.orders" = { replication_method = "FULL_TABLE" }, "billing.orders" = { replication_method = "FULL_TABLE" } }`: `include_schema_in_table_names`,
 		`tables = { "orders" = { replication_method = "FULL_TABLE" } }`:                                                                  `write it as schema.table`,
-		`tables = {}`: `at least 1`,
-		`schema_name = "public"` + "\n" + twoTables:    `"public" is reserved`,
-		`frequency_in_minutes = 30` + "\n" + twoTables: `frequency_in_minutes`,
+		`tables = {}`:                         `at least 1`,
+		`tables = { "public.orders" = null }`: `null value`,
+		`tables = { "public.orders" = { replication_method = "FULL_TABLE", columns = [null] } }`:                                                              `null value`,
+		`tables = { "public.orders" = { replication_method = "FULL_TABLE", exclude_columns = [null] } }`:                                                      `null value`,
+		`tables = { "public.open" = { replication_method = "FULL_TABLE", view_key_properties = [null] } }`:                                                    `null value`,
+		`tables = { "public.open" = { replication_method = "FULL_TABLE", view_key_properties = ["id", "id"] } }`:                                              `duplicate`,
+		`tables = { "public.orders" = { replication_method = "FULL_TABLE", replication_key = "" } }`:                                                          `length must be at least 1`,
+		`tables = { "public.orders" = { replication_method = "FULL_TABLE" }, "public.\"orders\"" = { replication_method = "FULL_TABLE", table_name = "o" } }`: `list it once`,
+		`schema_name = "public"` + "\n" + twoTables:                                                                                                           `"public" is reserved`,
+		`frequency_in_minutes = 30` + "\n" + twoTables:                                                                                                        `frequency_in_minutes`,
 	} {
 		steps = append(steps, resource.TestStep{Config: p.config("Shop", arguments), PlanOnly: true, ExpectError: says(message)})
 	}
+	steps = append(steps, resource.TestStep{Config: p.config("Public", twoTables), PlanOnly: true, ExpectError: says(`"public" is reserved; choose another name or set schema_name`)})
 	for _, server := range []string{"app", "warehouse"} {
 		steps = append(steps, resource.TestStep{
 			Config:   strings.Replace(p.config("Shop", twoTables), fmt.Sprintf("{ server = %q", server), `{ server = "other"`, 1),
@@ -176,6 +199,39 @@ func TestAccReplication_adopt(t *testing.T) {
 			{Config: p.config("Shop", twoTables), ExpectError: says(`already holds mine, which this replication did not load`)},
 			{Config: p.config("Shop", "adopt = true\n"+twoTables)},
 		},
+	})
+}
+
+// A server entry that leads to another database can not take over a replication.
+func TestAccReplication_elsewhere(t *testing.T) {
+	p := newPipe(t, sandbox.Shared(t, 0))
+	elsewhere, err := sandbox.Start(t.Context(), sandbox.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = elsewhere.Stop() })
+	elsewhere.Exec(t, "postgres", "CREATE DATABASE "+p.destination)
+	config := p.config("Shop", twoTables)
+	refused := resource.TestStep{
+		Config:      p.moved(config, administrator(elsewhere)),
+		ExpectError: says(`database "` + p.destination + `" of server "other" does not hold this replication`),
+	}
+	holdsAnother := refused
+	holdsAnother.ExpectError = says(`it holds another one for the same schema`)
+	holdsAnother.PreConfig = func() {
+		all := postgres.NewServers(map[string]postgres.Config{
+			"other": {Host: elsewhere.Host, Port: elsewhere.Port, Username: elsewhere.Username, Password: elsewhere.Password},
+		})
+		defer all.Close()
+		server, _ := all.Server("other")
+		if err := replication.Create(t.Context(), postgres.Endpoint{Server: server, Database: p.destination},
+			replication.Definition{Name: "Another", SchemaName: "shop"}, false); err != nil {
+			t.Error(err)
+		}
+	}
+	resource.ParallelTest(t, resource.TestCase{
+		ProtoV6ProviderFactories: factories(),
+		Steps:                    []resource.TestStep{{Config: config}, refused, holdsAnother, {Config: config, PlanOnly: true}},
 	})
 }
 

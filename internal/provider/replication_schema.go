@@ -5,6 +5,7 @@ import (
 
 	"github.com/hashicorp/terraform-plugin-framework-validators/listvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/mapvalidator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/setvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
@@ -39,14 +40,15 @@ func (*replicationResource) Schema(_ context.Context, _ resource.SchemaRequest, 
 				PlanModifiers: []planmodifier.String{stringplanmodifier.RequiresReplaceIfConfigured()},
 			},
 			"source": endpointAttribute("The database that rows are extracted from. The login of `server` needs no more than what `stitch_source_grants` grants."),
-			"destination": endpointAttribute("The database that rows are loaded into. The login of `server` needs what `stitch_destination_grants` grants, and owns what it loads.",
+			"destination": endpointAttribute("The database that rows are loaded into. The login of `server` needs what `stitch_destination_grants` grants, and owns what it loads. "+
+				"Another `server` is another login for the same database, and changes in place; another `database` creates a new replication.",
 				stringplanmodifier.RequiresReplace()),
 			"tables": schema.MapNestedAttribute{
 				MarkdownDescription: "The tables and views to replicate, by `schema.table`, exactly as PostgreSQL stores the names. " +
 					"A name that itself holds a dot is written in double quotes: `\"\\\"a.b\\\".orders\"`.\n\n" +
 					"~> Terraform ignores misspelt arguments in here without a word, such as `exclude_colums`. Look at the plan: it shows the arguments that were understood.",
 				Required:     true,
-				Validators:   []validator.Map{mapvalidator.SizeAtLeast(1)},
+				Validators:   []validator.Map{mapvalidator.SizeAtLeast(1), mapvalidator.NoNullValues()},
 				NestedObject: schema.NestedAttributeObject{Attributes: selectionAttributes()},
 			},
 			"include_schema_in_table_names": schema.BoolAttribute{
@@ -76,13 +78,14 @@ func (*replicationResource) Schema(_ context.Context, _ resource.SchemaRequest, 
 				Default:  booldefault.StaticBool(true),
 			},
 			"revision": schema.StringAttribute{
-				MarkdownDescription: "Hash of what changes rows in the destination: source, destination and tables. Use it as a trigger of `stitch_sync_run`. It is known when planning.",
+				MarkdownDescription: "Hash of what changes rows in the destination: source, destination and tables, but not the login for the destination. Use it as a trigger of `stitch_sync_run`. It is known when planning.",
 				Computed:            true,
 			},
 		},
 	}
 }
 
+// endpointAttribute takes what happens when the database changes.
 func endpointAttribute(description string, modifiers ...planmodifier.String) schema.SingleNestedAttribute {
 	return schema.SingleNestedAttribute{
 		MarkdownDescription: description,
@@ -91,7 +94,6 @@ func endpointAttribute(description string, modifiers ...planmodifier.String) sch
 			"server": schema.StringAttribute{
 				MarkdownDescription: "Key of the entry in the provider's `servers` that runs log in with.",
 				Required:            true,
-				PlanModifiers:       modifiers,
 			},
 			"database": schema.StringAttribute{
 				MarkdownDescription: "Name of the database.",
@@ -113,16 +115,19 @@ func selectionAttributes() map[string]schema.Attribute {
 		"replication_key": schema.StringAttribute{
 			MarkdownDescription: "For `INCREMENTAL`: the column that says which rows are new, such as `updated_at` or an ascending id. It should have an index.",
 			Optional:            true,
+			Validators:          []validator.String{stringvalidator.LengthAtLeast(1)},
 		},
 		"columns": schema.SetAttribute{
 			MarkdownDescription: "Replicate these columns only. Those of the primary key and the replication key are always replicated. What was loaded of other columns before is not erased.",
 			Optional:            true,
 			ElementType:         types.StringType,
+			Validators:          []validator.Set{setvalidator.NoNullValues()},
 		},
 		"exclude_columns": schema.SetAttribute{
 			MarkdownDescription: "Replicate all columns but these. Columns that are added at the source later are replicated. What was loaded of an excluded column before is not erased.",
 			Optional:            true,
 			ElementType:         types.StringType,
+			Validators:          []validator.Set{setvalidator.NoNullValues()},
 		},
 		"table_name": schema.StringAttribute{
 			MarkdownDescription: "Name of the table in the destination; the source's by default.",
@@ -133,7 +138,7 @@ func selectionAttributes() map[string]schema.Attribute {
 			MarkdownDescription: "For a view: the columns that identify a row. Without them, rows of a view are compared as a whole.",
 			Optional:            true,
 			ElementType:         types.StringType,
-			Validators:          []validator.List{listvalidator.SizeAtLeast(1)},
+			Validators:          []validator.List{listvalidator.SizeAtLeast(1), listvalidator.NoNullValues(), listvalidator.UniqueValues()},
 		},
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/provider/schema"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
+	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
@@ -32,6 +33,23 @@ type serverModel struct {
 	SSHHost         types.String `tfsdk:"ssh_host"`
 	MaxConnections  types.Int64  `tfsdk:"max_connections"`
 	ConnectTimeout  types.Int64  `tfsdk:"connect_timeout"`
+}
+
+// decodeServers returns the entries of servers, and the names of those that are
+// not known as a whole.
+func decodeServers(ctx context.Context, servers types.Map) (entries map[string]serverModel, unknown []string, diags diag.Diagnostics) {
+	entries = map[string]serverModel{}
+	for name, element := range servers.Elements() {
+		object, ok := element.(types.Object)
+		if !ok || object.IsUnknown() {
+			unknown = append(unknown, name)
+			continue
+		}
+		var entry serverModel
+		diags.Append(object.As(ctx, &entry, basetypes.ObjectAsOptions{})...)
+		entries[name] = entry
+	}
+	return entries, unknown, diags
 }
 
 // toConfig returns the names of the attributes that are not known yet, or the configuration.
@@ -80,10 +98,10 @@ func serversAttribute() schema.MapNestedAttribute {
 		MarkdownDescription: "The PostgreSQL servers that resources refer to by key, one entry for each login. " +
 			"A server is connected to only when a resource needs it.",
 		Optional: true,
-		NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
+		NestedObject: schema.NestedAttributeObject{Validators: []validator.Object{completeServer{}}, Attributes: map[string]schema.Attribute{
 			"host": schema.StringAttribute{
-				MarkdownDescription: "Host name or address, or the directory of a Unix socket. There is no default, and the environment (`PGHOST` and its like) is not looked at.",
-				Required:            true,
+				MarkdownDescription: "Required. Host name or address, or the directory of a Unix socket. There is no default, and the environment (`PGHOST` and its like) is not looked at.",
+				Optional:            true, // for the framework; see completeServer
 				Validators:          []validator.String{stringvalidator.LengthAtLeast(1)},
 			},
 			"port": schema.Int64Attribute{
@@ -97,8 +115,8 @@ func serversAttribute() schema.MapNestedAttribute {
 				Validators:          []validator.String{stringvalidator.LengthAtLeast(1)},
 			},
 			"username": schema.StringAttribute{
-				MarkdownDescription: "Database user to log in as.",
-				Required:            true,
+				MarkdownDescription: "Required. Database user to log in as.",
+				Optional:            true, // for the framework; see completeServer
 				Validators:          []validator.String{stringvalidator.LengthAtLeast(1)},
 			},
 			"password": schema.StringAttribute{
@@ -150,6 +168,25 @@ func serversAttribute() schema.MapNestedAttribute {
 				Validators:          []validator.Int64{int64validator.Between(1, 3600)},
 			},
 		}},
+	}
+}
+
+// completeServer requires what an entry can not do without. The framework's own
+// check takes the attributes of an entry that is not known yet for missing.
+type completeServer struct{}
+
+func (completeServer) Description(context.Context) string { return "needs host and username" }
+
+func (v completeServer) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
+
+func (completeServer) ValidateObject(_ context.Context, req validator.ObjectRequest, resp *validator.ObjectResponse) {
+	if req.ConfigValue.IsUnknown() {
+		return
+	}
+	for _, name := range []string{"host", "username"} {
+		if value, ok := req.ConfigValue.Attributes()[name]; !ok || value.IsNull() {
+			resp.Diagnostics.AddAttributeError(req.Path.AtName(name), "Incomplete server", "A server needs a "+name+".")
+		}
 	}
 }
 

@@ -21,7 +21,9 @@ func TestAccProvider_mistakes(t *testing.T) {
 		}`
 	for config, message := range map[string]string{
 		providerBlock(map[string]string{"a": `{ host = "", username = "u" }`}):                                                    "string length must be at least 1",
-		providerBlock(map[string]string{"a": `{ username = "u" }`}):                                                               `attribute "host" is required`,
+		providerBlock(map[string]string{"a": `{ username = "u" }`}):                                                               `A server needs a host`,
+		providerBlock(map[string]string{"a": `{ host = "h" }`}):                                                                   `A server needs a username`,
+		providerBlock(map[string]string{"a": `null`}):                                                                             `A server needs a host`,
 		providerBlock(map[string]string{"a": `{ host = "h", username = "u", ssh_host = "bastion" }`}):                             "SSH hosts are not supported yet",
 		strings.Replace(providerBlock(nil), "servers", `ssh_hosts = { bastion = { host = "b", username = "u" } }`+"\nservers", 1): "SSH hosts are not supported yet",
 		providerBlock(map[string]string{"a": `{ host = "h", username = "u", password = "p", password_command = ["p"] }`}):         "cannot be specified when",
@@ -81,6 +83,34 @@ func TestAccProvider_unknown(t *testing.T) {
 	output, code := w.try(t, "plan", "-var", "again=2")
 	if code != 1 || !strings.Contains(strings.Join(strings.Fields(output), " "), "servers.a.host in the provider block is not known yet") {
 		t.Errorf("a host that is not known any more: exit code %d\n%s", code, output)
+	}
+	w.run(t, "destroy", "-auto-approve")
+}
+
+// Nor is a whole entry that is not known yet.
+func TestAccProvider_unknownEntry(t *testing.T) {
+	s := sandbox.Shared(t, 0)
+	name := s.RoleName(t)
+	w := newWorkspace(t, requiredProviders+fmt.Sprintf(`
+		variable "again" { default = "1" }
+		resource "terraform_data" "app" {
+			input            = %s
+			triggers_replace = var.again
+		}
+		provider "stitch" {
+			servers = { a = terraform_data.app.output }
+		}
+		resource "stitch_database_user" "u" {
+			server = "a"
+			name   = %q
+		}`, administrator(s), name))
+	w.run(t, "apply", "-auto-approve")
+	if output, code := w.try(t, "plan", "-detailed-exitcode"); code != 0 {
+		t.Errorf("the plan after is not empty:\n%s", output)
+	}
+	output, code := w.try(t, "plan", "-var", "again=2")
+	if code != 1 || !strings.Contains(strings.Join(strings.Fields(output), " "), "servers.a in the provider block is not known yet") {
+		t.Errorf("an entry that is not known any more: exit code %d\n%s", code, output)
 	}
 	w.run(t, "destroy", "-auto-approve")
 }

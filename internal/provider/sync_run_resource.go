@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -124,7 +125,8 @@ func (*syncRunResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 			"replication": schema.StringAttribute{
 				MarkdownDescription: "The `id` of the `stitch_replication` to run.",
 				Required:            true,
-				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
+				PlanModifiers: []planmodifier.String{stringplanmodifier.RequiresReplaceIf(ifAnotherReplication,
+					"Another replication is another run.", "Another replication is another run.")},
 			},
 			"triggers": schema.MapAttribute{
 				MarkdownDescription: "Values of your choice; when one changes, the replication runs again. Give it the `revision` of the replication, " +
@@ -168,24 +170,37 @@ func (*syncRunResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 	}
 }
 
-// ModifyPlan plans a run that did not succeed again.
+// ifAnotherReplication tells a replication apart from the same one that another
+// server entry leads to.
+func ifAnotherReplication(_ context.Context, req planmodifier.StringRequest, resp *stringplanmodifier.RequiresReplaceIfFuncResponse) {
+	before, err := splitReplicationID(req.StateValue.ValueString())
+	after, err2 := splitReplicationID(req.PlanValue.ValueString())
+	resp.RequiresReplace = err != nil || err2 != nil || !slices.Equal(before[1:], after[1:])
+}
+
+// ModifyPlan plans a run if triggers changed or the one before did not succeed.
+// Whatever else changed leaves the report of that one as it is.
 func (*syncRunResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
 	if req.Plan.Raw.IsNull() || req.State.Raw.IsNull() {
 		return
 	}
-	var status types.String
-	resp.Diagnostics.Append(req.State.GetAttribute(ctx, path.Root("status"), &status)...)
-	if resp.Diagnostics.HasError() || status.ValueString() == replication.Succeeded {
+	var plan, state syncRunModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	if resp.Diagnostics.HasError() {
 		return
 	}
-	for name, value := range map[string]attr.Value{
-		"run_id": types.StringUnknown(), "status": types.StringUnknown(),
-		"started_at": types.StringUnknown(), "completed_at": types.StringUnknown(),
-		"rows_extracted": types.Int64Unknown(), "rows_loaded": types.Int64Unknown(),
-		"tables": types.MapUnknown(reportType),
-	} {
-		resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root(name), value)...)
+	report := syncRunModel{
+		RunID: types.StringUnknown(), Status: types.StringUnknown(),
+		StartedAt: types.StringUnknown(), CompletedAt: types.StringUnknown(),
+		RowsExtracted: types.Int64Unknown(), RowsLoaded: types.Int64Unknown(),
+		Tables: types.MapUnknown(reportType),
 	}
+	if state.Status.ValueString() == replication.Succeeded && plan.Triggers.Equal(state.Triggers) {
+		report = state
+	}
+	report.Replication, report.Triggers, report.Timeouts = plan.Replication, plan.Triggers, plan.Timeouts
+	resp.Diagnostics.Append(resp.Plan.Set(ctx, report)...)
 }
 
 // Create runs the replication.
@@ -204,7 +219,7 @@ func (r *syncRunResource) Create(ctx context.Context, req resource.CreateRequest
 	}
 }
 
-// Update runs the replication again.
+// Update runs the replication again, if the plan says so.
 func (r *syncRunResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
 	var plan syncRunModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
@@ -215,7 +230,7 @@ func (r *syncRunResource) Update(ctx context.Context, req resource.UpdateRequest
 	}
 	// On failure the state stays as it was, so that the next plan proposes the
 	// run again: its triggers still differ.
-	if r.run(ctx, &plan, limit, &resp.Diagnostics) {
+	if !plan.RunID.IsUnknown() || r.run(ctx, &plan, limit, &resp.Diagnostics) {
 		resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
 	}
 }
@@ -278,7 +293,7 @@ func warnOfChanges(run replication.Run) (diags diag.Diagnostics) {
 
 // find resolves the id of a replication.
 func (*syncRunResource) find(id string, server func(string) (*postgres.Server, error)) (postgres.Endpoint, string, error) {
-	parts, err := splitID(id, "destination server", "destination database", "schema_name")
+	parts, err := splitReplicationID(id)
 	if err != nil {
 		return postgres.Endpoint{}, "", err
 	}
@@ -325,7 +340,7 @@ func (*syncRunResource) Delete(context.Context, resource.DeleteRequest, *resourc
 
 // ImportState takes the latest run of the replication with the given id.
 func (*syncRunResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
-	if _, err := splitID(req.ID, "destination server", "destination database", "schema_name"); err != nil {
+	if _, err := splitReplicationID(req.ID); err != nil {
 		resp.Diagnostics.AddError("Cannot read the import id", err.Error())
 		return
 	}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/hashicorp/terraform-plugin-testing/compare"
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
 	"github.com/hashicorp/terraform-plugin-testing/knownvalue"
 	"github.com/hashicorp/terraform-plugin-testing/plancheck"
@@ -115,6 +117,46 @@ func TestAccSyncRun(t *testing.T) {
 				PreConfig:        func() { p.atDestination(t, `DELETE FROM _stitch.run`) },
 				Config:           p.runConfig(threeTables, "3"),
 				ConfigPlanChecks: planned(syncRunAddress, plancheck.ResourceActionCreate),
+			},
+		},
+	})
+}
+
+// What changes no rows does not run again, and the plan says so.
+func TestAccSyncRun_notAgain(t *testing.T) {
+	p := newPipe(t, sandbox.Shared(t, 0))
+	other := p.Role(t)
+	p.Exec(t, p.destination, "GRANT "+p.writer+" TO "+other)
+	config := p.runConfig(twoTables, "1")
+	withTimeout := strings.Replace(config, "triggers ", "timeouts = { update = \"1h\" }\ntriggers ", 1)
+	same := statecheck.CompareValue(compare.ValuesSame())
+	sameRun := func() []statecheck.StateCheck {
+		return []statecheck.StateCheck{same.AddStateValue(syncRunAddress, tfjsonpath.New("run_id"))}
+	}
+	inPlace := func(addresses ...string) resource.ConfigPlanChecks {
+		checks := []plancheck.PlanCheck{
+			plancheck.ExpectKnownValue(syncRunAddress, tfjsonpath.New("run_id"), knownvalue.NotNull()),
+			plancheck.ExpectKnownValue(syncRunAddress, tfjsonpath.New("tables"), knownvalue.MapSizeExact(2)),
+		}
+		for _, address := range addresses {
+			checks = append(checks, plancheck.ExpectResourceAction(address, plancheck.ResourceActionUpdate))
+		}
+		return resource.ConfigPlanChecks{PreApply: checks}
+	}
+	resource.ParallelTest(t, resource.TestCase{
+		ProtoV6ProviderFactories: factories(),
+		Steps: []resource.TestStep{
+			{Config: config, ConfigStateChecks: sameRun()},
+			{Config: withTimeout, ConfigPlanChecks: inPlace(syncRunAddress), ConfigStateChecks: sameRun()},
+			{ // another login, even when the first one is gone
+				Config:            p.moved(withTimeout, login(p.Server, other, p.Password)),
+				ConfigPlanChecks:  inPlace("stitch_replication.shop", syncRunAddress),
+				ConfigStateChecks: sameRun(),
+			},
+			{ // goes on from the bookmarks
+				PreConfig:         func() { p.atSource(t, `INSERT INTO orders VALUES (11, 1, NULL, '2026-01-02')`) },
+				Config:            p.moved(p.runConfig(twoTables, "2"), login(p.Server, other, p.Password)),
+				ConfigStateChecks: rowsLoaded(1),
 			},
 		},
 	})
