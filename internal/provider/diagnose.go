@@ -15,5 +15,5 @@ func diagnose(summary string, err error) diag.Diagnostic {
 // first apply that is no fault, so it says what follows rather than what to do.
 func unchecked(summary string, err error, follows string) diag.Diagnostic {
 	return diag.NewWarningDiagnostic(summary, err.Error()+"\n\n"+
-		"That is as it should be while the user, the database or the server is still to be created, for instance by the next apply. "+follows)
+		"That is as it should be while the user, the database or the server is still to be created, or its password to be changed, for instance by the next apply. "+follows)
 }
