@@ -16,8 +16,9 @@
 //     of it before the snapshot is taken (extract.go).
 //   - The settings of a login neither cut a run short nor change what is loaded
 //     (session.go).
-//   - Rows cross as binary COPY, in bounded memory, and are never decoded; both
-//     ends must count the same number of them (relay.go).
+//   - Rows cross as binary COPY and are never decoded: bytes go from one
+//     connection to the other, in bounded memory whatever the rows are. Both
+//     ends must count the same number of them (relay.go, wire.go).
 //   - A column arrives in its own type wherever the destination has it, and as
 //     text where it does not (columns.go).
 //   - Readers of the destination see all of a load or nothing of it. A load

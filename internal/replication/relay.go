@@ -1,23 +1,15 @@
 package replication
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
-
-// relayBuffer is how much row data is gathered before it is passed on. A source
-// sends every row as a message of its own; passed on one by one, each would
-// cost a hand-over between goroutines and a write to the destination.
-const relayBuffer = 64 << 10
-
-var errDestinationStopped = errors.New("the destination stopped reading")
 
 // A copied says what went through a relay.
 type copied struct {
@@ -26,36 +18,142 @@ type copied struct {
 }
 
 // relay copies rows from the source to the destination: copyOut is a COPY ... TO
-// STDOUT there, copyIn a COPY ... FROM STDIN here. Memory is bounded by
-// relayBuffer and the largest row. If the destination fails, the source's
-// connection is closed; if the source fails, the destination's is still usable.
+// STDOUT there, copyIn a COPY ... FROM STDIN here.
+//
+// A source sends each row as a message of its own, which pgconn would make a
+// value, a hand-over between goroutines, and a write to the destination. So the
+// bytes go from one connection to the other without pgconn, gathered into
+// messages of relayBuffer: memory is bounded whatever the rows are.
+//
+// After an error of one server, the destination's connection is still usable,
+// and the source's unless it had to be stopped. After any other, and when ctx is
+// cancelled, both are closed.
 func relay(ctx context.Context, source *pgconn.PgConn, copyOut string, destination *pgconn.PgConn, copyIn string) (copied, error) {
-	reader, writer := io.Pipe()
-	counter := &countingWriter{writer: writer}
-	extracted := make(chan result, 1)
-	go func() {
-		buffer := bufio.NewWriterSize(counter, relayBuffer)
-		tag, err := source.CopyTo(ctx, buffer, copyOut)
-		if err == nil {
-			err = buffer.Flush()
+	for _, conn := range []*pgconn.PgConn{source, destination} {
+		if err := conn.SyncConn(ctx); err != nil {
+			return copied{}, err
 		}
-		// Without an error this is the end of the data, else the reason to give up.
-		_ = writer.CloseWithError(err)
-		extracted <- result{tag.RowsAffected(), err}
-	}()
-	tag, loadErr := destination.CopyFrom(ctx, reader, copyIn)
-	_ = reader.CloseWithError(errDestinationStopped)
-	out := <-extracted
-
-	switch {
-	case out.err != nil && !errors.Is(out.err, errDestinationStopped):
-		return copied{}, &extractError{fmt.Errorf("extract: %w", explainLoss(out.err, "source"))}
-	case loadErr != nil:
-		return copied{}, fmt.Errorf("load: %w", explainLoss(loadErr, "destination"))
-	case out.rows != tag.RowsAffected():
-		return copied{}, fmt.Errorf("the source sent %d rows and the destination counted %d", out.rows, tag.RowsAffected())
 	}
-	return copied{rows: out.rows, bytes: counter.bytes}, nil
+	release := context.AfterFunc(ctx, func() {
+		past := time.Unix(1, 0)
+		_ = source.Conn().SetDeadline(past) // wakes up whoever waits
+		_ = destination.Conn().SetDeadline(past)
+	})
+	r := relaying{source: newWire(source.Conn()), destination: newWire(destination.Conn())}
+	c, err := r.run(copyOut, copyIn)
+	cancelled := !release()
+	if cancelled || r.sourceBroken {
+		interrupt(ctx, source)
+	}
+	if cancelled || r.destinationBroken {
+		interrupt(ctx, destination)
+	}
+	if cancelled {
+		return copied{}, ctx.Err()
+	}
+	return c, err
+}
+
+// interrupt ends a connection that is in the midst of something, and what its
+// server does for it.
+func interrupt(ctx context.Context, conn *pgconn.PgConn) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+	defer cancel()
+	_ = conn.CancelRequest(ctx) // the server finds out by itself, but maybe late
+	_ = conn.Close(ctx)
+}
+
+// A relaying is one relay at work.
+type relaying struct {
+	source, destination             *wire
+	sourceBroken, destinationBroken bool // in the midst of a message, or of a COPY
+}
+
+func (r *relaying) run(copyOut, copyIn string) (copied, error) {
+	if err := r.begin(copyOut, copyIn); err != nil {
+		return copied{}, err
+	}
+	loaded := make(chan outcome, 1)
+	go func() { // an error of the destination is to stop the source at once
+		out := r.destination.outcome()
+		if out.err != nil {
+			_ = r.source.conn.SetReadDeadline(time.Unix(1, 0))
+		}
+		loaded <- out
+	}()
+	bytes, extractErr := r.forward()
+	var out outcome
+	if extractErr == nil {
+		out = r.source.outcome()
+		extractErr = out.err
+	}
+	if extractErr == nil {
+		extractErr = r.destination.send('c', nil)
+	} else {
+		_ = r.destination.send('f', append([]byte("the source failed"), 0))
+	}
+	in := <-loaded
+	_ = r.source.conn.SetReadDeadline(time.Time{})
+	r.destinationBroken = r.destination.broken || in.err != nil && postgres.Code(in.err) == ""
+	r.sourceBroken = r.source.broken || extractErr != nil && postgres.Code(extractErr) == ""
+	// The destination answers our giving up with an error of its own, 57014. Any
+	// other is what stopped the source, unless that has an error to tell.
+	if in.err != nil && postgres.Code(in.err) != "57014" && postgres.Code(extractErr) == "" {
+		extractErr = nil
+	}
+	switch {
+	case extractErr != nil:
+		return copied{}, &extractError{fmt.Errorf("extract: %w", explainLoss(extractErr, "source"))}
+	case in.err != nil:
+		return copied{}, fmt.Errorf("load: %w", explainLoss(in.err, "destination"))
+	case out.rows != in.rows:
+		return copied{}, fmt.Errorf("the source sent %d rows and the destination counted %d", out.rows, in.rows)
+	}
+	return copied{rows: out.rows, bytes: bytes}, nil
+}
+
+// begin brings both sides to where rows flow: the destination first, so that
+// nothing waits to be read when it refuses.
+func (r *relaying) begin(copyOut, copyIn string) error {
+	if err := r.destination.query(copyIn, 'G'); err != nil {
+		r.destinationBroken = r.destination.broken || postgres.Code(err) == ""
+		return fmt.Errorf("load: %w", explainLoss(err, "destination"))
+	}
+	err := r.source.query(copyOut, 'H')
+	if err == nil {
+		return nil
+	}
+	r.sourceBroken = r.source.broken || postgres.Code(err) == ""
+	_ = r.destination.send('f', append([]byte("the source failed"), 0))
+	r.destinationBroken = postgres.Code(r.destination.outcome().err) == "" || r.destination.broken
+	return &extractError{fmt.Errorf("extract: %w", explainLoss(err, "source"))}
+}
+
+// forward passes the source's rows on until it says that there are no more.
+func (r *relaying) forward() (bytes int64, err error) {
+	out := newCopyData(r.destination)
+	for {
+		kind, length, err := r.source.header()
+		if err != nil {
+			return 0, err
+		}
+		switch kind {
+		case 'd':
+			bytes += int64(length)
+			if err := out.from(r.source, length); err != nil {
+				return 0, err
+			}
+		case 'c':
+			if err := r.source.skip(length); err != nil {
+				return 0, err
+			}
+			return bytes, out.flush()
+		default:
+			if err := r.source.other(kind, length); err != nil {
+				return 0, err
+			}
+		}
+	}
 }
 
 // An extractError is one of the source.
@@ -69,20 +167,4 @@ func explainLoss(err error, side string) error {
 		return err
 	}
 	return fmt.Errorf("the connection to the %s broke: %w", side, err)
-}
-
-type result struct {
-	rows int64
-	err  error
-}
-
-type countingWriter struct {
-	writer io.Writer
-	bytes  int64
-}
-
-func (w *countingWriter) Write(p []byte) (int, error) {
-	n, err := w.writer.Write(p)
-	w.bytes += int64(n)
-	return n, err
 }
