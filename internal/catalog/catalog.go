@@ -98,9 +98,7 @@ func open(ctx context.Context, q querier, setRole string) error {
 		return fmt.Errorf("open the catalog: %w", err)
 	}
 	if !same && !member {
-		return fmt.Errorf("open the catalog: schema %s belongs to %q, and the login %q is not a member of that role: "+
-			"use a server entry that logs in as %q, or GRANT %s TO %s", Schema, owner, login, owner,
-			pgx.Identifier{owner}.Sanitize(), pgx.Identifier{login}.Sanitize())
+		return &OwnerError{Owner: owner, Login: login}
 	}
 	if !same {
 		if _, err := q.Exec(ctx, setRole+pgx.Identifier{owner}.Sanitize()); err != nil {
@@ -110,14 +108,25 @@ func open(ctx context.Context, q querier, setRole string) error {
 	return checkVersion(ctx, q)
 }
 
+// An OwnerError says that the catalog belongs to a role that the login can not act as.
+type OwnerError struct{ Owner, Login string }
+
+func (e *OwnerError) Error() string {
+	return fmt.Sprintf("open the catalog: schema %s belongs to %q, and the login %q is not a member of that role: "+
+		"use a server entry that logs in as %q, or GRANT %s TO %s", Schema, e.Owner, e.Login, e.Owner,
+		pgx.Identifier{e.Owner}.Sanitize(), pgx.Identifier{e.Login}.Sanitize())
+}
+
 func checkVersion(ctx context.Context, q querier) error {
 	var have int
-	err := q.QueryRow(ctx, "SELECT version FROM _stitch.version").Scan(&have)
-	var server *pgconn.PgError
-	if errors.As(err, &server) && (server.Code == "42P01" || server.Code == "3F000") {
-		return ErrNone // dropped since its owner was looked up
+	var exists bool // the schema may have been dropped meanwhile, or made by hand
+	if err := q.QueryRow(ctx, "SELECT pg_catalog.to_regclass('_stitch.version') IS NOT NULL").Scan(&exists); err != nil {
+		return fmt.Errorf("look for the catalog: %w", err)
 	}
-	if err != nil {
+	if !exists {
+		return ErrNone
+	}
+	if err := q.QueryRow(ctx, "SELECT version FROM _stitch.version").Scan(&have); err != nil {
 		return fmt.Errorf("read the version of the catalog: %w", err)
 	}
 	files, err := fs.Glob(migrations, "migrations/*.sql")
@@ -140,8 +149,16 @@ func migrate(ctx context.Context, tx pgx.Tx) error {
 		return err
 	}
 	if have == 0 {
+		if _, err := tx.Exec(ctx, "CREATE SCHEMA _stitch"); err != nil {
+			return err
+		}
+	}
+	var exists bool
+	if err := tx.QueryRow(ctx, "SELECT pg_catalog.to_regclass('_stitch.version') IS NOT NULL").Scan(&exists); err != nil {
+		return err
+	}
+	if !exists {
 		if _, err := tx.Exec(ctx, `
-			CREATE SCHEMA _stitch;
 			COMMENT ON SCHEMA _stitch IS 'Definitions, bookmarks and reports of Stitch replications. Written by terraform-provider-stitch.';
 			CREATE TABLE _stitch.version (version int NOT NULL);
 			INSERT INTO _stitch.version VALUES (0)`); err != nil {

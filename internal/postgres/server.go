@@ -277,7 +277,7 @@ func (s *Server) connect(ctx context.Context, database string) (*pgx.Conn, error
 
 // Renew dials again if the connection broke. The session is then a new one.
 func (c *Conn) Renew(ctx context.Context) error {
-	if !c.IsClosed() {
+	if !c.IsClosed() && c.lives(ctx) {
 		return nil
 	}
 	c.sayGoodbye()
@@ -287,6 +287,13 @@ func (c *Conn) Renew(ctx context.Context) error {
 	}
 	c.Conn = conn
 	return nil
+}
+
+// lives reports whether the server still answers.
+func (c *Conn) lives(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, parting)
+	defer cancel()
+	return c.Ping(ctx) == nil
 }
 
 // Release gives the connection back. One that broke, or was left within a

@@ -226,7 +226,7 @@ func (r *replicationResource) Read(ctx context.Context, req resource.ReadRequest
 	case replication.IsGone(err):
 		resp.State.RemoveResource(ctx)
 		return
-	case err != nil && postgres.IsUnreachable(err):
+	case err != nil && (postgres.IsUnreachable(err) || replication.IsAnothers(err)):
 		resp.Diagnostics.Append(r.unread(state, err))
 		return
 	case err != nil:

@@ -321,7 +321,7 @@ func (r *syncRunResource) Read(ctx context.Context, req resource.ReadRequest, re
 	case err != nil && state.RunID.IsNull():
 		resp.Diagnostics.Append(diagnose("Cannot import the sync run of "+id, err))
 		return
-	case err != nil && (destination.Server == nil || postgres.IsUnreachable(err)):
+	case err != nil && (destination.Server == nil || postgres.IsUnreachable(err) || replication.IsAnothers(err)):
 		resp.Diagnostics.Append(unchecked("Sync run of "+id+" was not read", err,
 			"Its state is kept as it was."))
 		return

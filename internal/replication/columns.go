@@ -59,6 +59,14 @@ func destinationType(sql string, t postgres.Type, destination postgres.TypeSet) 
 	return there + strings.TrimPrefix(sql, t.SQL), true // keeps the modifier
 }
 
+// base follows a domain to what it is made of.
+func base(t postgres.Type) postgres.Type {
+	for t.Base != nil {
+		t = *t.Base
+	}
+	return t
+}
+
 // portableArray reports whether the destination has this very array type, with
 // elements that mean the same there.
 func portableArray(t postgres.Type, destination postgres.TypeSet) bool {

@@ -21,24 +21,45 @@ type extraction struct {
 // openExtraction starts a snapshot of the source. The table is locked before,
 // with its partitions, or what a view is made of: the structure read is then
 // that of the rows, and no TRUNCATE or rewrite can empty them, which a snapshot
-// does not protect from. PostgreSQL 10 can not lock views.
+// does not protect from. Where rights or PostgreSQL 10 do not let a view or
+// partitions be locked, they are read without.
 func openExtraction(ctx context.Context, conn *pgx.Conn, name postgres.TableName, kind postgres.RelationKind) (*extraction, error) {
+	locks := []string{""}
+	switch {
+	case kind.HasKeys():
+		locks = []string{"LOCK TABLE " + name.SQL() + " IN ACCESS SHARE MODE", "LOCK TABLE ONLY " + name.SQL() + " IN ACCESS SHARE MODE"}
+	case kind == postgres.View && postgres.Version(conn) >= 11:
+		locks = []string{"LOCK TABLE " + name.SQL() + " IN ACCESS SHARE MODE", ""}
+	}
+	var err error
+	for _, lock := range locks {
+		var e *extraction
+		if e, err = beginExtraction(ctx, conn, name, lock); err == nil {
+			return e, nil
+		}
+		if postgres.Code(err) != "42501" {
+			break
+		}
+	}
+	return nil, &extractError{err}
+}
+
+func beginExtraction(ctx context.Context, conn *pgx.Conn, name postgres.TableName, lock string) (*extraction, error) {
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
 		return nil, err
 	}
 	e := &extraction{tx: tx}
-	if err := e.start(ctx, name, kind); err != nil {
+	if err := e.start(ctx, name, lock); err != nil {
 		e.close(ctx)
-		return nil, &extractError{err}
+		return nil, err
 	}
 	return e, nil
 }
 
-func (e *extraction) start(ctx context.Context, name postgres.TableName, kind postgres.RelationKind) error {
-	if kind.HasKeys() || kind == postgres.View && postgres.Version(e.tx.Conn()) >= 11 {
-		// The first statement: those that read take the snapshot.
-		if _, err := e.tx.Exec(ctx, "LOCK TABLE "+name.SQL()+" IN ACCESS SHARE MODE"); err != nil {
+func (e *extraction) start(ctx context.Context, name postgres.TableName, lock string) error {
+	if lock != "" { // the first statement: those that read take the snapshot
+		if _, err := e.tx.Exec(ctx, lock); err != nil {
 			return fmt.Errorf("read %s: %w", name, err)
 		}
 	}
@@ -81,26 +102,32 @@ func (w window) repeated() string {
 	return w.where("d." + postgres.Ident(w.key.name))
 }
 
-// before is the condition for rows that earlier windows held.
-func (w window) before() string {
-	key := w.key.extract
-	return fmt.Sprintf("(%[1]s < %[2]s::%[3]s OR %[1]s IS NULL)", key, postgres.Literal(*w.since), w.key.sql)
+// before is the condition for rows that earlier windows held and this one does
+// not merge: those below its beginning and, without a key, those at it.
+func (w window) before(keyless bool) string {
+	below := "<"
+	if keyless {
+		below = "<="
+	}
+	return fmt.Sprintf("(%[1]s %[2]s %[3]s::%[4]s OR %[1]s IS NULL)", w.key.extract, below, postgres.Literal(*w.since), w.key.sql)
 }
 
 // holdsMore reports whether rows before the window hold other values in the
 // columns than a plain ADD COLUMN gave to them.
-func (e *extraction) holdsMore(ctx context.Context, w window, columns []column) (bool, error) {
+func (e *extraction) holdsMore(ctx context.Context, s step) (bool, error) {
 	var conditions []string
-	for _, c := range columns {
+	for _, c := range s.doubtful {
 		if c.source.Missing == nil {
 			conditions = append(conditions, c.extract+" IS NOT NULL")
 		} else {
-			conditions = append(conditions, fmt.Sprintf("(%s)::text IS DISTINCT FROM (%s::text[])[1]", c.extract, postgres.Literal(*c.source.Missing)))
+			// Compared as rows are written, which works for types without equality.
+			conditions = append(conditions, fmt.Sprintf("CAST(ROW(%s) AS text) IS DISTINCT FROM CAST(ROW((%s::text[])[1]::%s) AS text)",
+				postgres.Ident(c.source.Name), postgres.Literal(*c.source.Missing), c.source.SQL))
 		}
 	}
 	var holds bool
 	err := e.tx.QueryRow(ctx, fmt.Sprintf("SELECT EXISTS (SELECT FROM %s WHERE (%s) AND %s)",
-		e.table.Name.SQL(), strings.Join(conditions, " OR "), w.before())).Scan(&holds)
+		e.table.Name.SQL(), strings.Join(conditions, " OR "), s.window.before(len(s.layout.key) == 0))).Scan(&holds)
 	if err != nil {
 		return false, fmt.Errorf("look for values of new columns: %w", err)
 	}
@@ -128,11 +155,7 @@ func (e *extraction) greatestKey(ctx context.Context, w window) (*string, error)
 
 // finite is the condition for keys that are not infinite or NaN.
 func finite(key column) string {
-	base := key.source.Type
-	for base.Base != nil {
-		base = *base.Base
-	}
-	switch base.Name {
+	switch base(key.source.Type).Name {
 	case "date", "timestamp", "timestamptz":
 		return "pg_catalog.isfinite(" + key.extract + ")"
 	case "numeric":

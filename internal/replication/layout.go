@@ -56,8 +56,10 @@ func layOut(target postgres.TableName, columns []column, key []string, existing 
 		have, ok := existing.Column(c.name)
 		switch {
 		case !ok || have.SQL == c.sql:
-		case widens(c.sql, have.SQL): // it has more room than it needs
-		case have.SQL == "text" && c.source.Type.Extension != "":
+		case strings.Contains(c.sql, " varying") && widens(c.sql, have.SQL):
+			// It has more room than it needs. Of other types, less room would
+			// have rounded the values that are there already.
+		case have.SQL == "text" && base(c.source.Type).Extension != "":
 			// The extension was installed here after the column was made.
 			c.sql, c.extract = "text", "("+postgres.Ident(c.source.Name)+")::text"
 		case widens(have.SQL, c.sql) && !slices.Contains(viewed, c.name):

@@ -276,6 +276,13 @@ func LastRun(ctx context.Context, destination postgres.Endpoint, schemaName, id 
 	return run, err
 }
 
+// IsAnothers reports whether err says that the catalog belongs to a role that
+// the login can not act as.
+func IsAnothers(err error) bool {
+	var owner *catalog.OwnerError
+	return errors.As(err, &owner)
+}
+
 // IsGone reports whether err says that the catalog was read and does not hold
 // what was looked for.
 func IsGone(err error) bool {

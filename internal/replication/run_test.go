@@ -160,6 +160,28 @@ func TestRun(t *testing.T) {
 				{`ALTER TABLE t ADD w int DEFAULT 7; ALTER TABLE t ALTER w DROP DEFAULT; UPDATE t SET w = 8`, 5, 5, "5"},
 			},
 		},
+		"a plain new column is no reason to read all": {
+			Selection{Method: Incremental, ReplicationKey: "id"},
+			[]round{
+				{`CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 5)`, 5, 5, "5"},
+				{`CREATE VIEW other AS SELECT 1`, 1, 0, "5"},
+				{`ALTER TABLE t ADD a text, ADD b int`, 1, 0, "5"},
+			},
+		},
+		"less room rounds what was there": {
+			Selection{Method: FullTable},
+			[]round{
+				{`CREATE TABLE t (id int PRIMARY KEY, v varchar(20)); INSERT INTO t VALUES (1, 'abc')`, 1, 1, ""},
+				{`ALTER TABLE t ALTER v TYPE varchar(10)`, 1, 0, ""},
+			},
+		},
+		"a keyless table gets a computed column": {
+			Selection{Method: Incremental, ReplicationKey: "k"},
+			[]round{
+				{`CREATE TABLE t (id int, k date); INSERT INTO t SELECT g, '2026-01-01' FROM generate_series(1, 5) g`, 5, 5, "2026-01-01"},
+				{`ALTER TABLE t ADD g serial`, 5, 5, "2026-01-01"},
+			},
+		},
 		"a view gets another column": {
 			Selection{Method: Incremental, ReplicationKey: "id", ViewKeyProperties: []string{"id"}},
 			[]round{

@@ -84,19 +84,25 @@ func unseen(l layout, b catalog.Bookmark) (whole bool, doubtful []column) {
 		case i >= 0 && !added && b.Attributes[i] == int(c.source.Number):
 		case i >= 0:
 			return true, nil
-		case c.name != c.source.Name:
+		case c.name != c.source.Name && wasLoaded(b, c):
 			// Its type changed: old values stay in the column of the old type.
 			// Without a key, rows that were loaded could not be told from new ones.
 			if len(l.key) == 0 {
 				return true, nil
 			}
-		case int(c.source.Number) <= b.SourceColumns:
-			return true, nil
-		default:
+		case added && int(c.source.Number) > b.SourceColumns:
 			doubtful = append(doubtful, c)
+		default:
+			return true, nil
 		}
 	}
 	return false, doubtful
+}
+
+// wasLoaded reports whether the column that c comes from was loaded under its name.
+func wasLoaded(b catalog.Bookmark, c column) bool {
+	i := slices.Index(b.Columns, c.source.Name)
+	return i >= 0 && b.Attributes[i] == int(c.source.Number)
 }
 
 // attributes returns the attribute number of each column that was ever filled.

@@ -109,6 +109,10 @@ func Delete(ctx context.Context, destination postgres.Endpoint, schemaName strin
 		if err != nil {
 			return err
 		}
+		// Until this ends, nobody else gets into the catalog.
+		if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '10s'"); err != nil {
+			return err
+		}
 		if force {
 			if err := dropLoaded(ctx, tx, stored); err != nil {
 				return err

@@ -109,7 +109,7 @@ func (w *worker) arrange(ctx context.Context, source *extraction, s Selection, t
 		return step{}, err
 	}
 	if len(next.doubtful) > 0 && next.window.since != nil {
-		more, err := source.holdsMore(ctx, next.window, next.doubtful)
+		more, err := source.holdsMore(ctx, next)
 		if err != nil {
 			return step{}, &extractError{err}
 		}
