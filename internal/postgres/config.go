@@ -101,7 +101,7 @@ func (c Config) connConfig(database string) (*pgx.ConnConfig, error) {
 		return nil, err
 	}
 	config.Host = c.Host
-	config.Port = uint16(c.Port) //nolint:gosec // validated to be a port where it is configured
+	config.Port = uint16(c.Port) // validated to be a port where it is configured
 	config.Database = database
 	config.User = c.Username
 	config.Password = c.Password
@@ -135,11 +135,11 @@ func (c Config) tls() (*tls.Config, []*pgconn.FallbackConfig, error) {
 		if config.RootCAs != nil && c.SSLMode == "require" {
 			return withoutHostname(config), nil, nil
 		}
-		config.InsecureSkipVerify = true //nolint:gosec // what these two modes mean; the default is verify-full
+		config.InsecureSkipVerify = true // what these two modes mean; the default is verify-full
 		if c.SSLMode == "require" {
 			return config, nil, nil
 		}
-		return config, []*pgconn.FallbackConfig{{Host: c.Host, Port: uint16(c.Port)}}, nil //nolint:gosec // a port
+		return config, []*pgconn.FallbackConfig{{Host: c.Host, Port: uint16(c.Port)}}, nil // a port
 	}
 	return nil, nil, fmt.Errorf("sslmode %q is not one of %s", c.SSLMode, strings.Join(SSLModes, ", "))
 }
@@ -183,7 +183,7 @@ func pemOrFile(value string) ([]byte, error) {
 
 // withoutHostname makes config verify the server's chain, but not its name.
 func withoutHostname(config *tls.Config) *tls.Config {
-	config.InsecureSkipVerify = true //nolint:gosec // replaced by VerifyConnection
+	config.InsecureSkipVerify = true // replaced by VerifyConnection
 	config.VerifyConnection = func(state tls.ConnectionState) error {
 		options := x509.VerifyOptions{Roots: config.RootCAs, Intermediates: x509.NewCertPool()}
 		for _, cert := range state.PeerCertificates[1:] {
@@ -203,7 +203,7 @@ func (c Config) password(ctx context.Context) (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.ConnectTimeout+20*time.Second)
 	defer cancel()
-	//nolint:gosec // running the user's command is what the attribute is for
+	// running the user's command is what the attribute is for
 	output, err := exec.CommandContext(ctx, c.PasswordCommand[0], c.PasswordCommand[1:]...).Output()
 	if err != nil {
 		var exit *exec.ExitError

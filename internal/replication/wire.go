@@ -107,7 +107,7 @@ func (w *wire) query(sql string, want byte) error {
 }
 
 func (w *wire) send(kind byte, body []byte) error {
-	message := binary.BigEndian.AppendUint32([]byte{kind}, uint32(len(body)+4)) //nolint:gosec // a few bytes
+	message := binary.BigEndian.AppendUint32([]byte{kind}, uint32(len(body)+4)) // a few bytes
 	_, err := w.conn.Write(append(message, body...))
 	return err
 }
@@ -193,7 +193,7 @@ func (c *copyData) flush() error {
 	if c.used == 5 {
 		return nil
 	}
-	binary.BigEndian.PutUint32(c.buffer[1:], uint32(c.used-1)) //nolint:gosec // at most relayBuffer
+	binary.BigEndian.PutUint32(c.buffer[1:], uint32(c.used-1)) // at most relayBuffer
 	_, err := c.to.conn.Write(c.buffer[:c.used])
 	c.used = 5
 	return err
