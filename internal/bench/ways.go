@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -116,7 +115,6 @@ func (b *bench) columns(ctx context.Context, t table) (string, error) {
 func (b *bench) sourceOnly(ctx context.Context, t table) (measure, error) {
 	return b.measure(func() error {
 		out := b.psql(ctx, b.source, fmt.Sprintf("COPY %s TO STDOUT (FORMAT binary)", t.name))
-		out.Stdout = io.Discard
 		null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 		if err != nil {
 			return err
