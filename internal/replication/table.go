@@ -137,7 +137,7 @@ func (w *worker) load(ctx context.Context, source *extraction, step step, bookma
 	if bookmark.Method == Incremental {
 		greatest, err := source.greatestKey(ctx, step.window)
 		if err != nil {
-			return err
+			return &extractError{err}
 		}
 		if bookmark.Bookmark = greatest; greatest == nil {
 			bookmark.Bookmark = step.window.since // nothing new: it stays where it is
