@@ -388,3 +388,20 @@ func TestEmptyCatalog(t *testing.T) {
 	}
 	e.create(t)
 }
+
+// Rows that were purged at the source stay in the destination of INCREMENTAL,
+// also when the rest has to be read again.
+func TestPurgedRowsStay(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT g, 'v' FROM generate_series(1, 5) g`)
+	e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id"}
+	e.create(t)
+	e.run(t)
+	e.atSource(t, `DELETE FROM t WHERE id < 3; ALTER TABLE t RENAME v TO w`)
+	if got := report(e.run(t), "public.t"); got.RowsExtracted != 3 {
+		t.Errorf("extracted %d rows", got.RowsExtracted)
+	}
+	e.wantRows(t, `SELECT id, v, w FROM shop.t ORDER BY id`, "1|v|∅", "2|v|∅", "3|∅|v", "4|∅|v", "5|∅|v")
+}

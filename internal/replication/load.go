@@ -73,8 +73,7 @@ func (ld loading) create(ctx context.Context) (c copied, changed int64, err erro
 	return c, c.rows, nil
 }
 
-// merge brings rows into a table that exists: those of the window or, if it has
-// no since, all, and then rows that are gone are deleted.
+// merge brings the rows of the window into a table that exists.
 func (ld loading) merge(ctx context.Context) (c copied, changed int64, err error) {
 	l := ld.layout
 	if _, err := ld.tx.Exec(ctx, l.stageSQL()); err != nil {
@@ -88,7 +87,7 @@ func (ld loading) merge(ctx context.Context) (c copied, changed int64, err error
 			return copied{}, 0, fmt.Errorf("analyze the stage for %s: %w", l.target, err)
 		}
 	}
-	if ld.window.since == nil {
+	if ld.deletes() {
 		if _, err := ld.tx.Exec(ctx, ld.deleteSQL()); err != nil {
 			return copied{}, 0, fmt.Errorf("delete from %s what is gone at the source: %w", l.target, err)
 		}

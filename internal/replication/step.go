@@ -13,16 +13,25 @@ type step struct {
 	window  window
 	version int64 // of the table, after the load
 	reset   bool  // whether that is a new one
+	full    bool  // whether the method is FULL_TABLE
 
 	// Columns that were added at the source. Rows before the window may hold
 	// values in them; unless they hold none, all rows are needed.
 	doubtful []column
 }
 
+// deletes reports whether rows go from the destination that are gone at the
+// source. INCREMENTAL keeps them, also when all rows are read again: they may
+// have been purged there. But rows without a key that changed can only be told
+// from new ones by comparing all.
+func (s step) deletes() bool {
+	return s.window.since == nil && (s.full || s.reset || len(s.layout.key) == 0)
+}
+
 // nextStep decides how to go on with a table, from what the source has and the
 // destination holds of it. identity tells which database the source is.
 func nextStep(s Selection, source postgres.Table, identity string, target postgres.TableName, there known) (step, error) {
-	next := step{version: there.now, reset: true}
+	next := step{version: there.now, reset: true, full: s.Method == FullTable}
 	var columns []column
 	for _, c := range s.selected(source) {
 		columns = append(columns, columnOf(c, there.types))
