@@ -59,7 +59,7 @@ func (*replicationResource) Schema(_ context.Context, _ resource.SchemaRequest, 
 			},
 			"adopt": schema.BoolAttribute{
 				MarkdownDescription: "Accept a destination schema that already holds tables which this replication did not load; `false` by default. " +
-					"Runs then replace the content of tables of the same name.",
+					"Runs then load into tables of the same name, and change what those hold.",
 				Optional: true,
 				Computed: true,
 				Default:  booldefault.StaticBool(false),

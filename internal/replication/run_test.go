@@ -126,8 +126,8 @@ func TestRun(t *testing.T) {
 		"a table that was replaced": {
 			Selection{Method: Incremental, ReplicationKey: "id"},
 			[]round{
-				{`CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 5)`, 5, 5, "5"},
-				{`DROP TABLE t; CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1), (2)`, 2, 2, "2"},
+				{`CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT g, 1 FROM generate_series(1, 5) g`, 5, 5, "5"},
+				{`DROP TABLE t; CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT g, 2 FROM generate_series(1, 5) g`, 5, 5, "5"},
 			},
 		},
 		"a replaced table without a key": {

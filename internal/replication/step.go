@@ -22,10 +22,11 @@ type step struct {
 
 // deletes reports whether rows go from the destination that are gone at the
 // source. INCREMENTAL keeps them, also when all rows are read again: they may
-// have been purged there. But rows without a key that changed can only be told
-// from new ones by comparing all.
+// have been purged there, or the source be an upgraded one. Under a new version
+// they are those of an older one. But rows without a key that changed can only
+// be told from new ones by comparing all.
 func (s step) deletes() bool {
-	return s.window.since == nil && (s.full || s.reset || len(s.layout.key) == 0)
+	return s.window.since == nil && (s.full || len(s.layout.key) == 0)
 }
 
 // nextStep decides how to go on with a table, from what the source has and the

@@ -14,7 +14,7 @@ import (
 )
 
 // Create stores a new definition in the destination. A schema that already
-// holds tables is refused unless adopt is set: the first run would replace them.
+// holds tables is refused unless adopt is set: the first run would change them.
 func Create(ctx context.Context, destination postgres.Endpoint, d Definition, adopt bool) error {
 	text, err := json.Marshal(d)
 	if err != nil {
@@ -69,7 +69,7 @@ func refuseTables(ctx context.Context, tx pgx.Tx, schema string) error {
 		return err
 	}
 	return fmt.Errorf("schema %q of the destination already holds %s, which this replication did not load: "+
-		"set adopt = true if its runs may replace the content of tables of the same name, for instance because an earlier replication left them; "+
+		"set adopt = true if its runs may change what tables of the same name hold, for instance because an earlier replication left them; "+
 		"otherwise choose another schema_name", schema, some(names))
 }
 
