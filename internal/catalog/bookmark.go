@@ -23,7 +23,31 @@ type Bookmark struct {
 	SourceOID      uint32   // of the table at the source
 	SourceColumns  int      // greatest attribute number at the source
 	TableVersion   int64
+	Horizon        Horizon
 	Run            string
+}
+
+// A Horizon says what the run that set a bookmark could not see yet. Keys of
+// rows that are committed late lie before the bookmark.
+type Horizon struct {
+	// Snapshot is what txid_current_snapshot was: rows of transactions that it
+	// does not see were not loaded. Empty if rows do not tell their transaction.
+	Snapshot string `json:"snapshot,omitempty"`
+	// Timeline is that of the source's WAL, 0 if it is not known. Transactions
+	// are numbered anew on another one.
+	Timeline int `json:"timeline,omitempty"`
+	// Passed are earlier bookmarks, oldest first, for keys that are no times.
+	Passed []Passed `json:"passed,omitempty"`
+	// Open are the transactions that were open when the table was read whole.
+	Open []string `json:"open,omitempty"`
+	// OpenSnapshot is the snapshot in which rows with any key were read last.
+	OpenSnapshot string `json:"open_snapshot,omitempty"`
+}
+
+// A Passed is a bookmark that there was at some time.
+type Passed struct {
+	At       int64  `json:"at"` // in seconds since 1970, by the destination's clock
+	Bookmark string `json:"bookmark"`
 }
 
 // BookmarkOf returns the bookmark of a loaded table, or ErrNotFound if the
@@ -31,10 +55,10 @@ type Bookmark struct {
 func BookmarkOf(ctx context.Context, tx pgx.Tx, replication int64, tableName string) (Bookmark, error) {
 	b := Bookmark{Replication: replication, TableName: tableName}
 	err := tx.QueryRow(ctx, `
-		SELECT source_table, method, replication_key, bookmark, key_type, columns, attributes, source, source_oid, source_columns, table_version, run::text
+		SELECT source_table, method, replication_key, bookmark, key_type, columns, attributes, source, source_oid, source_columns, table_version, horizon, run::text
 		FROM _stitch.bookmark
 		WHERE replication = $1 AND table_name = $2`, replication, tableName).
-		Scan(&b.SourceTable, &b.Method, &b.ReplicationKey, &b.Bookmark, &b.KeyType, &b.Columns, &b.Attributes, &b.Source, &b.SourceOID, &b.SourceColumns, &b.TableVersion, &b.Run)
+		Scan(&b.SourceTable, &b.Method, &b.ReplicationKey, &b.Bookmark, &b.KeyType, &b.Columns, &b.Attributes, &b.Source, &b.SourceOID, &b.SourceColumns, &b.TableVersion, &b.Horizon, &b.Run)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = ErrNotFound
 	}
@@ -49,8 +73,8 @@ func SetBookmark(ctx context.Context, tx pgx.Tx, b Bookmark) error {
 	_, err := tx.Exec(ctx, `
 		INSERT INTO _stitch.bookmark
 			(replication, table_name, source_table, method, replication_key, bookmark,
-			 key_type, columns, attributes, source, source_oid, source_columns, table_version, run)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+			 key_type, columns, attributes, source, source_oid, source_columns, table_version, horizon, run)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 		ON CONFLICT (replication, table_name) DO UPDATE SET
 			source_table = excluded.source_table,
 			method = excluded.method,
@@ -63,10 +87,11 @@ func SetBookmark(ctx context.Context, tx pgx.Tx, b Bookmark) error {
 			source_oid = excluded.source_oid,
 			source_columns = excluded.source_columns,
 			table_version = excluded.table_version,
+			horizon = excluded.horizon,
 			run = excluded.run,
 			updated_at = now()`,
 		b.Replication, b.TableName, b.SourceTable, b.Method, b.ReplicationKey, b.Bookmark,
-		b.KeyType, b.Columns, b.Attributes, b.Source, b.SourceOID, b.SourceColumns, b.TableVersion, b.Run)
+		b.KeyType, b.Columns, b.Attributes, b.Source, b.SourceOID, b.SourceColumns, b.TableVersion, b.Horizon, b.Run)
 	if err != nil {
 		return fmt.Errorf("set the bookmark of %q: %w", b.TableName, err)
 	}

@@ -77,10 +77,11 @@ func TestRoundTrip(t *testing.T) {
 			TableName: "orders", SourceTable: "public.orders", Method: "INCREMENTAL", ReplicationKey: "at", Bookmark: &key,
 			KeyType: "text",
 			Columns: []string{"id", `a "b", c`}, Attributes: []int{1, 0}, Source: "7/16384", SourceOID: 4000000000, SourceColumns: 1600, TableVersion: 1 << 60, Run: run,
+			Horizon: Horizon{Snapshot: "5:7:5", Timeline: 3, Passed: []Passed{{At: 1, Bookmark: key}}, Open: []string{"3/4"}, OpenSnapshot: "1:2:"},
 		}
 		report := Report{
 			SourceTable: "public.orders", TableName: "orders", Status: Failed, Method: "INCREMENTAL", RowsExtracted: 1 << 40,
-			RowsLoaded: 2, Bytes: 3, ReplicationKey: "at", Bookmark: key, Duration: 90 * time.Minute, Changes: []string{"one", "two"}, Error: "line one\nline two",
+			RowsLoaded: 2, Bytes: 3, ReplicationKey: "at", Bookmark: key, Duration: 90 * time.Minute, NullKeys: 4, Changes: []string{"one", "two"}, Notes: []string{"three"}, Verification: "the same", Error: "line one\nline two",
 		}
 		inTx(t, conn, func(tx pgx.Tx) error {
 			id, err := InsertReplication(ctx, tx, Replication{SchemaName: "shop", Definition: json.RawMessage(`{"a":1}`)})
@@ -91,7 +92,7 @@ func TestRoundTrip(t *testing.T) {
 			if _, err := StartRun(ctx, tx, id, run); err != nil {
 				return err
 			}
-			return errors.Join(SetBookmark(ctx, tx, bookmark), SetBookmark(ctx, tx, bookmark), AddReport(ctx, tx, run, report), AddReport(ctx, tx, run, report))
+			return errors.Join(SetBookmark(ctx, tx, bookmark), SetBookmark(ctx, tx, bookmark), SetReport(ctx, tx, run, report), SetReport(ctx, tx, run, report))
 		})
 		inTx(t, conn, func(tx pgx.Tx) error {
 			gotBookmark, err := BookmarkOf(ctx, tx, bookmark.Replication, "orders")

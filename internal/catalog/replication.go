@@ -20,7 +20,8 @@ type Replication struct {
 	ID            int64
 	SchemaName    string
 	Definition    json.RawMessage
-	SchemaCreated bool // by a run
+	SchemaCreated bool   // by a run
+	SourceSystem  string // system identifier of the cluster that runs read; "" while it is not known
 }
 
 // InsertReplication records a new replication and returns its id.
@@ -44,9 +45,9 @@ func InsertReplication(ctx context.Context, tx pgx.Tx, r Replication) (int64, er
 func ReplicationOf(ctx context.Context, tx pgx.Tx, schemaName string) (Replication, error) {
 	r := Replication{SchemaName: schemaName}
 	err := tx.QueryRow(ctx, `
-		SELECT id, definition, schema_created
+		SELECT id, definition, schema_created, coalesce(source_system, '')
 		FROM _stitch.replication
-		WHERE schema_name = $1`, schemaName).Scan(&r.ID, &r.Definition, &r.SchemaCreated)
+		WHERE schema_name = $1`, schemaName).Scan(&r.ID, &r.Definition, &r.SchemaCreated, &r.SourceSystem)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = ErrNotFound
 	}
@@ -76,6 +77,15 @@ func MarkSchemaCreated(ctx context.Context, tx pgx.Tx, replication int64) error 
 	_, err := tx.Exec(ctx, "UPDATE _stitch.replication SET schema_created = true WHERE id = $1", replication)
 	if err != nil {
 		return fmt.Errorf("record that the schema was created: %w", err)
+	}
+	return nil
+}
+
+// SetSourceSystem records which cluster the replication reads.
+func SetSourceSystem(ctx context.Context, tx pgx.Tx, replication int64, system string) error {
+	_, err := tx.Exec(ctx, "UPDATE _stitch.replication SET source_system = $2 WHERE id = $1 AND source_system IS DISTINCT FROM $2", replication, system)
+	if err != nil {
+		return fmt.Errorf("record which cluster is the source: %w", err)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -20,45 +21,74 @@ type Report struct {
 	ReplicationKey string
 	Bookmark       string
 	Duration       time.Duration
+	NullKeys       int64    // of the rows extracted, those whose replication key is null
 	Changes        []string // of the table's structure, since the run before
+	Notes          []string // what else is to be known, such as a guarantee that could not be given
+	Verification   string   // what a comparison with the source came to; "" if there was none
 	Error          string
 }
 
-// AddReport writes a report. For a table that was loaded, call it in the
-// transaction that loads the rows. A report that is there already stays: it is
-// of a load that was committed, although the connection was lost before it said so.
-func AddReport(ctx context.Context, tx pgx.Tx, run string, r Report) error {
+// SetReport writes a report, or replaces the one on the same table. For rows
+// that were loaded, call it in the transaction that loads them.
+func SetReport(ctx context.Context, tx pgx.Tx, run string, r Report) error {
 	_, err := tx.Exec(ctx, `
 		INSERT INTO _stitch.report
 			(run, source_table, table_name, status, method, rows_extracted, rows_loaded, bytes,
-			 replication_key, bookmark, duration_ms, changes, error)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, coalesce($12, '{}'::text[]), $13)
-		ON CONFLICT (run, source_table) DO NOTHING`,
+			 replication_key, bookmark, duration_ms, null_keys, changes, notes, verification, error)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, coalesce($13, '{}'::text[]), coalesce($14, '{}'::text[]), $15, $16)
+		ON CONFLICT (run, source_table) DO UPDATE SET
+			table_name = excluded.table_name,
+			status = excluded.status,
+			method = excluded.method,
+			rows_extracted = excluded.rows_extracted,
+			rows_loaded = excluded.rows_loaded,
+			bytes = excluded.bytes,
+			replication_key = excluded.replication_key,
+			bookmark = excluded.bookmark,
+			duration_ms = excluded.duration_ms,
+			null_keys = excluded.null_keys,
+			changes = excluded.changes,
+			notes = excluded.notes,
+			verification = excluded.verification,
+			error = excluded.error`,
 		run, r.SourceTable, r.TableName, r.Status, r.Method, r.RowsExtracted, r.RowsLoaded, r.Bytes,
-		r.ReplicationKey, r.Bookmark, r.Duration.Milliseconds(), r.Changes, r.Error)
+		r.ReplicationKey, r.Bookmark, r.Duration.Milliseconds(), r.NullKeys, r.Changes, r.Notes, r.Verification, r.Error)
 	if err != nil {
 		return fmt.Errorf("write the report on %q: %w", r.SourceTable, err)
 	}
 	return nil
 }
 
+const reportColumns = `source_table, table_name, status, method, rows_extracted, rows_loaded, bytes,
+	replication_key, bookmark, duration_ms, null_keys, changes, notes, verification, error`
+
 // Reports returns the reports of a run, by source table.
 func Reports(ctx context.Context, tx pgx.Tx, run string) ([]Report, error) {
-	rows, _ := tx.Query(ctx, `
-		SELECT source_table, table_name, status, method, rows_extracted, rows_loaded, bytes,
-			replication_key, bookmark, duration_ms, changes, error
-		FROM _stitch.report
-		WHERE run = $1
-		ORDER BY source_table`, run)
-	reports, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r Report, err error) {
-		var milliseconds int64
-		err = row.Scan(&r.SourceTable, &r.TableName, &r.Status, &r.Method, &r.RowsExtracted, &r.RowsLoaded, &r.Bytes,
-			&r.ReplicationKey, &r.Bookmark, &milliseconds, &r.Changes, &r.Error)
-		r.Duration = time.Duration(milliseconds) * time.Millisecond
-		return r, err
-	})
+	rows, _ := tx.Query(ctx, "SELECT "+reportColumns+" FROM _stitch.report WHERE run = $1 ORDER BY source_table", run)
+	reports, err := pgx.CollectRows(rows, scanReport)
 	if err != nil {
 		return nil, fmt.Errorf("read the reports of run %q: %w", run, err)
 	}
 	return reports, nil
+}
+
+// ReportOf returns the report of a run on one table, or ErrNotFound.
+func ReportOf(ctx context.Context, tx pgx.Tx, run, sourceTable string) (Report, error) {
+	rows, _ := tx.Query(ctx, "SELECT "+reportColumns+" FROM _stitch.report WHERE run = $1 AND source_table = $2", run, sourceTable)
+	report, err := pgx.CollectExactlyOneRow(rows, scanReport)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return Report{}, fmt.Errorf("read the report on %q: %w", sourceTable, err)
+	}
+	return report, nil
+}
+
+func scanReport(row pgx.CollectableRow) (r Report, err error) {
+	var milliseconds int64
+	err = row.Scan(&r.SourceTable, &r.TableName, &r.Status, &r.Method, &r.RowsExtracted, &r.RowsLoaded, &r.Bytes,
+		&r.ReplicationKey, &r.Bookmark, &milliseconds, &r.NullKeys, &r.Changes, &r.Notes, &r.Verification, &r.Error)
+	r.Duration = time.Duration(milliseconds) * time.Millisecond
+	return r, err
 }

@@ -76,12 +76,19 @@ func Unlock(ctx context.Context, conn *pgx.Conn, replication int64) error {
 }
 
 // StartRun records that a run has started. Earlier ones that never said how
-// they ended were interrupted: the caller holds the lock, so they run no more.
+// they ended were interrupted. The caller holds the lock, so they run no more;
+// what is left of them can not commit, because their units are gone.
 func StartRun(ctx context.Context, tx pgx.Tx, replication int64, id string) (Run, error) {
 	if _, err := tx.Exec(ctx, `
 		UPDATE _stitch.run
 		SET status = 'interrupted', completed_at = clock_timestamp()
 		WHERE replication = $1 AND status = 'running'`, replication); err != nil {
+		return Run{}, fmt.Errorf("close earlier runs: %w", err)
+	}
+	if _, err := tx.Exec(ctx, `
+		DELETE FROM _stitch.unit AS u
+		USING _stitch.run AS r
+		WHERE u.run = r.id AND r.replication = $1`, replication); err != nil {
 		return Run{}, fmt.Errorf("close earlier runs: %w", err)
 	}
 	run := Run{ID: id, Status: Running}
@@ -95,8 +102,11 @@ func StartRun(ctx context.Context, tx pgx.Tx, replication int64, id string) (Run
 	return run, nil
 }
 
-// FinishRun records how a run ended, and returns when.
+// FinishRun records how a run ended, and returns when. Its units are forgotten.
 func FinishRun(ctx context.Context, tx pgx.Tx, id, status string) (time.Time, error) {
+	if _, err := tx.Exec(ctx, "DELETE FROM _stitch.unit WHERE run = $1", id); err != nil {
+		return time.Time{}, fmt.Errorf("forget the units of the run: %w", err)
+	}
 	var at time.Time
 	err := tx.QueryRow(ctx, `
 		UPDATE _stitch.run

@@ -145,6 +145,31 @@ func AcquirePair(ctx context.Context, a, b Endpoint) (*Conn, *Conn, error) {
 	return connA, connB, nil
 }
 
+// TryAcquirePair returns a connection to each of two endpoints, or none if that
+// would mean to wait. The error says why one could not be dialled.
+func TryAcquirePair(ctx context.Context, a, b Endpoint) (*Conn, *Conn, error) {
+	if !a.Server.budget.TryAcquire(1) {
+		return nil, nil, fmt.Errorf("all %d connections of server %q are in use", a.Server.config.MaxConnections, a.Server.name)
+	}
+	if !b.Server.budget.TryAcquire(1) {
+		a.Server.budget.Release(1)
+		return nil, nil, fmt.Errorf("all %d connections of server %q are in use", b.Server.config.MaxConnections, b.Server.name)
+	}
+	connA, err := a.Server.take(ctx, a.Database)
+	if err != nil {
+		a.Server.budget.Release(1)
+		b.Server.budget.Release(1)
+		return nil, nil, err
+	}
+	connB, err := b.Server.take(ctx, b.Database)
+	if err != nil {
+		connA.Release()
+		b.Server.budget.Release(1)
+		return nil, nil, err
+	}
+	return connA, connB, nil
+}
+
 func (s *Server) acquireTwo(ctx context.Context, a, b string) (*Conn, *Conn, error) {
 	if s.config.MaxConnections < 2 {
 		return nil, nil, fmt.Errorf("a replication within server %q needs two connections: set max_connections to 2 or more", s.name)

@@ -93,6 +93,50 @@ func (s *Server) Relations(ctx context.Context, database string, schemas []strin
 	return relations, nil
 }
 
+// A Relation is what is known of a table or view without reading its structure.
+type Relation struct {
+	Kind  RelationKind
+	Bytes int64 // that its rows take on disk, with those of its partitions
+}
+
+const sizesSQL = `
+	WITH RECURSIVE part AS (
+		SELECT n.nspname, c.relname, c.relkind AS kind, c.oid, c.relkind
+		FROM unnest($1::text[], $2::text[]) AS wanted (nspname, relname)
+		JOIN pg_catalog.pg_namespace AS n ON n.nspname = wanted.nspname
+		JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = wanted.relname
+		WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
+		UNION
+		SELECT part.nspname, part.relname, part.kind, c.oid, c.relkind
+		FROM part
+		JOIN pg_catalog.pg_inherits AS i ON i.inhparent = part.oid
+		JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
+	)
+	SELECT nspname, relname, kind::text, coalesce(sum(pg_catalog.pg_table_size(oid)) FILTER (WHERE relkind IN ('r', 'm')), 0)::bigint
+	FROM part
+	GROUP BY nspname, relname, kind
+	ORDER BY nspname, relname`
+
+// ReadRelations returns those of the named tables and views that exist.
+func ReadRelations(ctx context.Context, tx pgx.Tx, names []TableName) (map[TableName]Relation, error) {
+	schemas, tables := make([]string, len(names)), make([]string, len(names))
+	for i, name := range names {
+		schemas[i], tables[i] = name.Schema, name.Name
+	}
+	found := map[TableName]Relation{}
+	rows, _ := tx.Query(ctx, sizesSQL, schemas, tables)
+	var name TableName
+	var relation Relation
+	_, err := pgx.ForEachRow(rows, []any{&name.Schema, &name.Name, &relation.Kind, &relation.Bytes}, func() error {
+		found[name] = relation
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read which tables there are: %w", err)
+	}
+	return found, nil
+}
+
 const columnsSQL = `
 	SELECT n.nspname, c.relname, c.oid, c.relkind::text, pg_catalog.pg_get_userbyid(c.relowner),
 		a.attnum, a.attname, a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull,

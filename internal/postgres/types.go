@@ -79,10 +79,16 @@ func readTypes(ctx context.Context, tx pgx.Tx, oids []uint32) (map[uint32]Type, 
 }
 
 // A TypeSet knows the types of a database that columns can be given.
-type TypeSet map[string]string
+type TypeSet map[string]TypeForm
+
+// A TypeForm is how a database writes a type, and whether it reads its binary form.
+type TypeForm struct {
+	SQL        string
+	Receivable bool
+}
 
 const typeSetSQL = `
-	SELECT coalesce(e.extname, ''), t.typname, pg_catalog.format_type(t.oid, NULL)
+	SELECT coalesce(e.extname, ''), t.typname, pg_catalog.format_type(t.oid, NULL), t.typreceive::pg_catalog.oid <> 0
 	FROM pg_catalog.pg_type AS t
 	LEFT JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
 		AND d.objid = t.oid AND d.deptype = 'e'
@@ -98,9 +104,10 @@ func ReadTypeSet(ctx context.Context, tx pgx.Tx) (TypeSet, error) {
 	}
 	types := TypeSet{}
 	rows, _ := tx.Query(ctx, typeSetSQL)
-	var extension, name, sql string
-	_, err := pgx.ForEachRow(rows, []any{&extension, &name, &sql}, func() error {
-		types[extension+":"+name] = sql
+	var extension, name string
+	var there TypeForm
+	_, err := pgx.ForEachRow(rows, []any{&extension, &name, &there.SQL, &there.Receivable}, func() error {
+		types[extension+":"+name] = there
 		return nil
 	})
 	if err == nil {
@@ -112,12 +119,13 @@ func ReadTypeSet(ctx context.Context, tx pgx.Tx) (TypeSet, error) {
 	return types, nil
 }
 
-// Find returns how the set's database writes the type t of another database,
-// if it has it: a built-in type of that name, or one of the same extension.
-func (set TypeSet) Find(t Type) (sql string, ok bool) {
+// Find returns how the set's database writes the type t of another database, if
+// it has it: a built-in type of that name, or one of the same extension. binary
+// says whether it has a binary form on both sides.
+func (set TypeSet) Find(t Type) (sql string, binary, ok bool) {
 	if t.Extension == "" && t.Schema != "pg_catalog" {
-		return "", false
+		return "", false, false
 	}
-	sql, ok = set[t.Extension+":"+t.Name]
-	return sql, ok
+	there, ok := set[t.Extension+":"+t.Name]
+	return there.SQL, there.Receivable && t.Sendable, ok
 }

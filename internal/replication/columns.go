@@ -13,50 +13,69 @@ type column struct {
 	name    string // in the destination
 	sql     string // its type there
 	extract string // the expression that the source evaluates
+	text    bool   // whether its values have no binary form that means the same there
 }
 
 // columnOf decides the destination type of a source column, and what the source
-// has to send so that its binary form is one of that type.
+// has to send so that what it sends is of that type.
 func columnOf(source postgres.Column, destination postgres.TypeSet) column {
-	sql, same := destinationType(source.SQL, source.Type, destination)
-	c := column{source: source, name: source.Name, sql: sql, extract: postgres.Ident(source.Name)}
-	if !same {
-		c.extract = fmt.Sprintf("(%s)::%s", c.extract, sql)
+	a := arrivalOf(source.SQL, source.Type, destination)
+	c := column{source: source, name: source.Name, sql: a.sql, extract: postgres.Ident(source.Name), text: a.text}
+	if !a.same {
+		c.extract = fmt.Sprintf("(%s)::%s", c.extract, a.sql)
 	}
 	return c
 }
 
-// destinationType returns the type that values of type t have in the
-// destination, and whether they can be sent as they are. The type is written
-// sql at the source, with its modifier.
+// An arrival is what becomes of the values of a type.
+type arrival struct {
+	sql  string // their type in the destination
+	same bool   // whether the source's own type can be sent as it is
+	text bool   // whether only its text form means the same there
+}
+
+var asText = arrival{sql: "text"}
+
+// arrivalOf returns what becomes of values of type t, which is written sql at
+// the source, with its modifier.
 //
 // An enum arrives as its label, a domain as its base type, a composite as its
-// text form, and so does what the destination does not have or what has no
-// binary form that means the same elsewhere.
-func destinationType(sql string, t postgres.Type, destination postgres.TypeSet) (string, bool) {
+// text form, and so does what the destination does not have. What it has arrives
+// as it is, in its text form where the binary one could mean something else.
+func arrivalOf(sql string, t postgres.Type, destination postgres.TypeSet) arrival {
 	switch {
 	case t.Base != nil:
-		sql, _ := destinationType(t.BaseSQL, *t.Base, destination)
-		return sql, false
-	case t.Element != nil && !portableArray(t, destination):
-		// The binary form of an array holds the oid of its element type, which
-		// only built-in types share between databases.
-		element, same := destinationType(t.Element.SQL, *t.Element, destination)
-		if same {
-			element = "text"
-		}
-		return element + "[]", false
-	case t.Kind == "e" || t.Kind == "c" || !t.Sendable || isReference(t):
-		return "text", false
+		return arrivalOf(t.BaseSQL, *t.Base, destination) // a domain is sent as its base type is
+	case t.Element != nil:
+		return arrayArrival(sql, t, destination)
+	case t.Kind == "e" || t.Kind == "c" || isReference(t):
+		return asText
 	}
-	there, ok := destination.Find(t)
-	if !ok {
-		return "text", false
+	there, binary, ok := destination.Find(t)
+	switch {
+	case !ok, t.BuiltIn() && !binary: // such as aclitem, which names roles
+		return asText
+	case t.BuiltIn():
+		return arrival{sql: sql, same: true}
 	}
-	if t.BuiltIn() {
-		return sql, true
+	return arrival{sql: there + strings.TrimPrefix(sql, t.SQL), same: true, text: !binary} // keeps the modifier
+}
+
+// arrayArrival is arrivalOf for an array. Its binary form holds the oid of the
+// element's type, which only built-in types share between databases.
+func arrayArrival(sql string, t postgres.Type, destination postgres.TypeSet) arrival {
+	element := arrivalOf(t.Element.SQL, *t.Element, destination)
+	if !element.same {
+		return arrival{sql: element.sql + "[]"}
 	}
-	return there + strings.TrimPrefix(sql, t.SQL), true // keeps the modifier
+	_, binary, ok := destination.Find(t)
+	switch {
+	case ok && t.BuiltIn():
+		return arrival{sql: sql, same: true, text: !binary}
+	case base(*t.Element).BuiltIn():
+		return arrival{sql: element.sql + "[]"}
+	}
+	return arrival{sql: element.sql + "[]", same: true, text: true}
 }
 
 // base follows a domain to what it is made of.
@@ -67,15 +86,17 @@ func base(t postgres.Type) postgres.Type {
 	return t
 }
 
-// portableArray reports whether the destination has this very array type, with
-// elements that mean the same there.
-func portableArray(t postgres.Type, destination postgres.TypeSet) bool {
-	_, ok := destination.Find(t)
-	return ok && t.BuiltIn() && t.Element.Sendable && !isReference(*t.Element)
-}
-
 // isReference reports whether values of the type are oids of one database's
 // catalog, which name something else in another.
 func isReference(t postgres.Type) bool {
 	return t.BuiltIn() && strings.HasPrefix(t.Name, "reg")
+}
+
+// isInterval reports whether values of the type are intervals, or hold some.
+func isInterval(t postgres.Type) bool {
+	t = base(t)
+	if t.Element != nil {
+		return isInterval(*t.Element)
+	}
+	return t.BuiltIn() && t.Name == "interval"
 }

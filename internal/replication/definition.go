@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
@@ -28,6 +29,24 @@ type Definition struct {
 	Destination               Endpoint             `json:"destination"`
 	IncludeSchemaInTableNames bool                 `json:"include_schema_in_table_names"`
 	Tables                    map[string]Selection `json:"tables"` // by schema.table, as postgres.ParseTableName reads it
+	// LateCommitWindow is how long after its replication key was given a row may
+	// be committed and still be found; nil is DefaultLateCommitWindow. Without any,
+	// rows are extracted by their key alone.
+	LateCommitWindow *time.Duration `json:"late_commit_window,omitempty"`
+	// AcceptSourceIdentity is the system identifier of another cluster than the
+	// one that was read before.
+	AcceptSourceIdentity string `json:"accept_source_identity,omitempty"`
+}
+
+// DefaultLateCommitWindow is longer than transactions usually take.
+const DefaultLateCommitWindow = 24 * time.Hour
+
+// late is how late a row may be committed.
+func (d Definition) late() time.Duration {
+	if d.LateCommitWindow == nil {
+		return DefaultLateCommitWindow
+	}
+	return *d.LateCommitWindow
 }
 
 // An Endpoint is a database of a server of the provider block.
@@ -50,7 +69,7 @@ type Selection struct {
 // Revision is a hash of all that changes rows at the destination. The login
 // that writes them is not part of it: another one must lead to the same database.
 func (d Definition) Revision() string {
-	d.Name, d.Destination.Server = "", ""
+	d.Name, d.Destination.Server, d.LateCommitWindow = "", "", nil
 	tables := map[string]Selection{}
 	for _, key := range d.keys() {
 		tables[canonical(key)] = d.Tables[key]

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
@@ -20,6 +21,21 @@ type env struct {
 	servers                             *postgres.Servers
 	definition                          Definition
 	adopt                               bool
+}
+
+// ownServer starts a server that no other test disturbs.
+func ownServer(t *testing.T, config sandbox.Config) *sandbox.Server {
+	t.Helper()
+	s, err := sandbox.Start(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
 }
 
 // newEnv prepares two empty databases and grants a role what a user of the
@@ -51,6 +67,10 @@ func (e *env) again(t *testing.T) *postgres.Servers {
 	t.Cleanup(servers.Close)
 	return servers
 }
+
+// byKeyAlone turns off what late commits need, so that how many rows are
+// extracted does not depend on what else the server does.
+func (e *env) byKeyAlone() { e.definition.LateCommitWindow = new(time.Duration) }
 
 func (e *env) endpoint() postgres.Endpoint {
 	server, _ := e.servers.Server("destination")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -16,6 +17,19 @@ import (
 type extraction struct {
 	tx    pgx.Tx
 	table postgres.Table
+	sight sight
+	heap  heap
+
+	version int  // major, of the server
+	ordered bool // whether an index orders the rows by the replication key, see preferIndex
+}
+
+// A heap is where the rows of a table lie, with those of its partitions.
+type heap struct {
+	plain  bool     // whether each row has a place (ctid) and tells its transaction (xmin)
+	leaves []uint32 // the tables that hold them
+	pages  int64    // of the largest
+	bytes  int64    // of all, with what is stored aside
 }
 
 // openExtraction starts a snapshot of the source. The table is locked before,
@@ -49,7 +63,7 @@ func beginExtraction(ctx context.Context, conn *pgx.Conn, name postgres.TableNam
 	if err != nil {
 		return nil, err
 	}
-	e := &extraction{tx: tx}
+	e := &extraction{tx: tx, version: postgres.Version(conn)}
 	if err := e.start(ctx, name, lock); err != nil {
 		e.close(ctx)
 		return nil, err
@@ -72,45 +86,73 @@ func (e *extraction) start(ctx context.Context, name postgres.TableName, lock st
 		return fmt.Errorf("%s does not exist any more", name)
 	}
 	e.table = table
+	if kind := table.Kind; kind.HasKeys() || kind == postgres.MaterializedView {
+		return e.readHeap(ctx)
+	}
+	e.sight.blind = "rows of a view or foreign table do not tell which transaction wrote them"
 	return nil
+}
+
+const heapSQL = `
+	WITH RECURSIVE part AS (
+		SELECT c.oid, c.relkind, c.relam
+		FROM pg_catalog.pg_class AS c
+		WHERE c.oid = $1
+		UNION
+		SELECT c.oid, c.relkind, c.relam
+		FROM part
+		JOIN pg_catalog.pg_inherits AS i ON i.inhparent = part.oid
+		JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
+	)
+	SELECT pg_catalog.txid_current_snapshot()::text,
+		coalesce(bool_and(part.relkind IN ('r', 'm') AND (part.relam = 0 OR a.amname = 'heap')), true),
+		coalesce(array_agg(part.oid ORDER BY part.oid), '{}'::pg_catalog.oid[]),
+		coalesce(max(pg_catalog.pg_relation_size(part.oid)) / pg_catalog.current_setting('block_size')::bigint, 0),
+		coalesce(sum(pg_catalog.pg_table_size(part.oid))::bigint, 0)
+	FROM part
+	LEFT JOIN pg_catalog.pg_am AS a ON a.oid = part.relam
+	WHERE part.relkind <> 'p'`
+
+func (e *extraction) readHeap(ctx context.Context) error {
+	var snapshot string
+	h := &e.heap
+	err := e.tx.QueryRow(ctx, heapSQL, e.table.OID).Scan(&snapshot, &h.plain, &h.leaves, &h.pages, &h.bytes)
+	if err != nil {
+		return fmt.Errorf("look where the rows of %s are: %w", e.table.Name, err)
+	}
+	if e.sight.snapshot = snapshot; !h.plain {
+		e.sight = sight{blind: "the table, or a part of it, is not stored as PostgreSQL's own are"}
+	}
+	return nil
+}
+
+// orderedSQL also makes the planner use what it finds: it takes the rows of a
+// window for many, and spread over the table, and would rather read all of it.
+const orderedSQL = `
+	SELECT pg_catalog.set_config('enable_seqscan', 'off', true)
+	FROM pg_catalog.pg_index AS i
+	JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
+	JOIN pg_catalog.pg_am AS a ON a.oid = c.relam
+	WHERE i.indrelid = $1 AND i.indkey[0] = $2 AND i.indpred IS NULL AND i.indisvalid AND a.amname = 'btree'
+	LIMIT 1`
+
+// preferIndex looks for an index that orders the rows by the key, and has it used.
+func (e *extraction) preferIndex(ctx context.Context, key column) error {
+	found, err := textOrNil(e.tx.QueryRow(ctx, orderedSQL, e.table.OID, key.source.Number), "look for an index on "+key.source.Name)
+	e.ordered = found != nil
+	return err
+}
+
+// sameLeaves reports whether partitions came or went since the extraction began:
+// a snapshot does not keep them.
+func (e *extraction) sameLeaves(ctx context.Context) (bool, error) {
+	now := extraction{tx: e.tx, table: e.table}
+	err := now.readHeap(ctx)
+	return slices.Equal(now.heap.leaves, e.heap.leaves), err
 }
 
 // close ends the snapshot. Nothing was written, so there is nothing to lose.
 func (e *extraction) close(ctx context.Context) { _ = e.tx.Rollback(context.WithoutCancel(ctx)) }
-
-// A window is the part of a table that INCREMENTAL extracts: rows whose key is
-// at least since, or all rows if since is nil.
-type window struct {
-	key   column
-	since *string
-}
-
-// where is the condition for rows of the window, on the given key expression.
-func (w window) where(key string) string {
-	if w.since == nil {
-		return "true"
-	}
-	return fmt.Sprintf("%s >= %s::%s", key, postgres.Literal(*w.since), w.key.sql)
-}
-
-// repeated is the condition for rows of the destination, called d, that the
-// window may hold again. Servers may order texts differently.
-func (w window) repeated() string {
-	if w.key.sql == "text" || strings.HasPrefix(w.key.sql, "character varying") {
-		return "true"
-	}
-	return w.where("d." + postgres.Ident(w.key.name))
-}
-
-// before is the condition for rows that earlier windows held and this one does
-// not merge: those below its beginning and, without a key, those at it.
-func (w window) before(keyless bool) string {
-	below := "<"
-	if keyless {
-		below = "<="
-	}
-	return fmt.Sprintf("(%[1]s %[2]s %[3]s::%[4]s OR %[1]s IS NULL)", w.key.extract, below, postgres.Literal(*w.since), w.key.sql)
-}
 
 // holdsMore reports whether rows before the window hold other values in the
 // columns than a plain ADD COLUMN gave to them.
@@ -134,23 +176,58 @@ func (e *extraction) holdsMore(ctx context.Context, s step) (bool, error) {
 	return holds, nil
 }
 
+// isEmpty reports whether the window holds no row.
+func (e *extraction) isEmpty(ctx context.Context, w window) (bool, error) {
+	var empty bool
+	err := e.tx.QueryRow(ctx, fmt.Sprintf("SELECT NOT EXISTS (SELECT FROM %s WHERE %s)", e.table.Name.SQL(), w.where())).Scan(&empty)
+	if err != nil {
+		return false, fmt.Errorf("look for new rows: %w", err)
+	}
+	return empty, nil
+}
+
 // greatestKey returns the greatest key of the window, as the source writes it,
 // or nil if no row has one. Infinite keys are no place to continue from: later
 // rows would all lie before it.
 func (e *extraction) greatestKey(ctx context.Context, w window) (*string, error) {
-	key := w.key.extract
+	limit := "true"
+	if w.upTo != nil {
+		limit = w.key.extract + " <= " + postgresLiteral(*w.upTo, w.key.sql)
+	} else if w.since == nil && e.sight.survey != nil {
+		if e.sight.survey.key == nil {
+			return nil, nil // there was none; those that came since are found by the next run
+		}
+		limit = w.key.extract + " <= " + postgresLiteral(*e.sight.survey.key, w.key.sql)
+	}
+	if w.since != nil {
+		limit += " AND " + w.key.extract + " >= " + postgresLiteral(*w.since, w.key.sql)
+	}
+	return greatest(ctx, e.tx, e.table.Name, w.key, limit)
+}
+
+// querier is a connection or a transaction.
+type querier interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+func greatest(ctx context.Context, q querier, table postgres.TableName, key column, condition string) (*string, error) {
 	// In a query of its own, or ORDER BY would mean the text of that name.
 	sql := fmt.Sprintf("SELECT k::text FROM (SELECT %[1]s AS k FROM %[2]s WHERE %[1]s IS NOT NULL AND %[3]s AND %[4]s ORDER BY %[1]s DESC LIMIT 1) AS greatest",
-		key, e.table.Name.SQL(), w.where(key), finite(w.key))
-	var greatest string
-	err := e.tx.QueryRow(ctx, sql).Scan(&greatest)
+		key.extract, table.SQL(), condition, finite(key))
+	return textOrNil(q.QueryRow(ctx, sql), "find the greatest "+key.source.Name)
+}
+
+// textOrNil reads a text, or nil if there is no row.
+func textOrNil(row pgx.Row, what string) (*string, error) {
+	var text string
+	err := row.Scan(&text)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("find the greatest %s: %w", w.key.source.Name, err)
+		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	return &greatest, nil
+	return &text, nil
 }
 
 // finite is the condition for keys that are not infinite or NaN.
@@ -166,6 +243,9 @@ func finite(key column) string {
 
 // copySQL sends the rows of the window to the client.
 func (e *extraction) copySQL(l layout, w window) string {
-	return fmt.Sprintf("COPY (SELECT %s FROM %s WHERE %s) TO STDOUT (FORMAT binary)",
-		l.extractList(), e.table.Name.SQL(), w.where(w.key.extract))
+	return copyOutSQL(l, e.table.Name, w.where())
+}
+
+func copyOutSQL(l layout, table postgres.TableName, condition string) string {
+	return fmt.Sprintf("COPY (SELECT %s FROM %s WHERE %s) TO STDOUT (FORMAT %s)", l.extractList(), table.SQL(), condition, l.format())
 }

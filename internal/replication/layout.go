@@ -27,6 +27,8 @@ type layout struct {
 	columns []column
 	key     []string // identifies a row; empty if rows are only appended
 	exists  bool
+	rekey   bool     // whether the existing table identifies rows by another key
+	text    bool     // whether rows cross as text, whatever their types are
 	add     []column // that the existing table lacks
 	repair  []string // system columns that it lacks
 	widen   []column // whose type it is to give more room
@@ -47,10 +49,6 @@ func layOut(target postgres.TableName, columns []column, key []string, existing 
 	if !existing.Kind.HasKeys() {
 		return layout{}, fmt.Errorf("%s in the destination is not a table: rename it, or set table_name to another name", target)
 	}
-	if !sameSet(key, existing.Key) {
-		return layout{}, fmt.Errorf("rows of %s are identified by %s at the source and by %s in the destination: "+
-			"drop the table in the destination and run again, which replicates it whole", target, keyText(key), keyText(existing.Key))
-	}
 	for i := range l.columns {
 		c := &l.columns[i]
 		have, ok := existing.Column(c.name)
@@ -61,15 +59,11 @@ func layOut(target postgres.TableName, columns []column, key []string, existing 
 			// have rounded the values that are there already.
 		case have.SQL == "text" && base(c.source.Type).Extension != "":
 			// The extension was installed here after the column was made.
-			c.sql, c.extract = "text", "("+postgres.Ident(c.source.Name)+")::text"
+			c.sql, c.extract, c.text = "text", "("+postgres.Ident(c.source.Name)+")::text", false
 		case widens(have.SQL, c.sql) && !slices.Contains(viewed, c.name):
 			l.widen = append(l.widen, *c)
 			l.changes = append(l.changes, fmt.Sprintf("column %q is now %s instead of %s", c.name, c.sql, have.SQL))
 		default:
-			if slices.Contains(key, c.name) {
-				return layout{}, fmt.Errorf("the key column %q of %s has become %s at the source and is %s in the destination: "+
-					"drop the table in the destination and run again, which replicates it whole", c.name, target, c.sql, have.SQL)
-			}
 			beside := splitName(c.name, c.sql)
 			if !slices.Contains(loaded, beside) {
 				l.changes = append(l.changes, fmt.Sprintf("column %q is %s at the source now and was %s: from now on its values are in %q, and %q is null in rows that change",
@@ -91,6 +85,11 @@ func layOut(target postgres.TableName, columns []column, key []string, existing 
 	}
 	if twice := duplicate(l.names()); twice != "" {
 		return layout{}, fmt.Errorf("two columns of %s would be loaded into %q: exclude one of them, or rename it at the source", target, twice)
+	}
+	l.key = l.namesOf(key)
+	if l.rekey = !sameSet(l.key, existing.Key); l.rekey {
+		l.changes = append(l.changes, fmt.Sprintf("rows are identified by %s and were by %s: the table was replicated whole, and rows that are gone at the source are gone",
+			keyText(l.key), keyText(existing.Key)))
 	}
 	for _, system := range systemColumns {
 		if _, ok := existing.Column(system.name); !ok {
@@ -163,6 +162,39 @@ func keyText(key []string) string {
 	return "(" + strings.Join(key, ", ") + ")"
 }
 
+// namesOf returns the names that columns of the source have in the destination.
+func (l layout) namesOf(columns []string) []string {
+	var names []string
+	for _, name := range columns {
+		for _, c := range l.columns {
+			if c.source.Name == name {
+				names = append(names, c.name)
+			}
+		}
+	}
+	return names
+}
+
+// format is how rows cross: binary, unless a column has no binary form that
+// means the same on both sides.
+func (l layout) format() string {
+	if l.text || len(l.textual()) > 0 {
+		return "text"
+	}
+	return "binary"
+}
+
+// textual returns the types of the columns that only cross as text.
+func (l layout) textual() []string {
+	var types []string
+	for _, c := range l.columns {
+		if c.text && !slices.Contains(types, c.source.SQL) {
+			types = append(types, c.source.SQL)
+		}
+	}
+	return types
+}
+
 // names returns the names of the columns in the destination.
 func (l layout) names() []string {
 	names := make([]string, len(l.columns))
@@ -184,13 +216,18 @@ func (l layout) extractList() string {
 	return strings.Join(expressions, ", ")
 }
 
-// createSQL creates the table, without its key and system columns.
-func (l layout) createSQL() string {
+// createSQL creates the table under a name, without its key and system columns.
+// Columns of the key take no nulls from the start: else building it would look
+// through all rows once more.
+func (l layout) createSQL(name string) string {
 	definitions := make([]string, len(l.columns))
 	for i, c := range l.columns {
 		definitions[i] = postgres.Ident(c.name) + " " + c.sql
+		if slices.Contains(l.key, c.name) {
+			definitions[i] += " NOT NULL"
+		}
 	}
-	return fmt.Sprintf("CREATE TABLE %s (%s)", l.target.SQL(), strings.Join(definitions, ", "))
+	return fmt.Sprintf("CREATE TABLE %s (%s)", name, strings.Join(definitions, ", "))
 }
 
 // alterSQL adds what the existing table lacks, "" if it lacks nothing. Old rows

@@ -10,7 +10,8 @@ import (
 
 func TestLayOut(t *testing.T) {
 	target := postgres.TableName{Schema: "shop", Name: "t"}
-	text, number := column{name: "v", sql: "text", extract: `"v"`}, column{name: "id", sql: "integer", extract: `"id"`}
+	text := column{source: postgres.Column{Name: "v"}, name: "v", sql: "text", extract: `"v"`}
+	number := column{source: postgres.Column{Name: "id"}, name: "id", sql: "integer", extract: `"id"`}
 	table := func(key []string, columns ...string) *postgres.Table {
 		t := &postgres.Table{Name: target, Kind: postgres.OrdinaryTable, Key: key}
 		for _, c := range append(columns, "_sdc_received_at x", "_sdc_batched_at x", "_sdc_sequence x", "_sdc_table_version x") {
@@ -26,6 +27,7 @@ func TestLayOut(t *testing.T) {
 		names    []string // of the columns that are loaded
 		alter    string
 		stale    []string
+		rekey    bool
 		err      string
 	}{
 		"a new table":  {names: []string{"id", "v"}},
@@ -57,10 +59,11 @@ func TestLayOut(t *testing.T) {
 			existing: table([]string{"id"}, "id integer", "v character varying(9)"), loaded: []string{"id", "v"}, viewed: []string{"v"},
 			names: []string{"id", "v__text"}, alter: `ALTER TABLE "shop"."t" ADD COLUMN "v__text" text`, stale: []string{"v"},
 		},
-		"another type of the key": {existing: table([]string{"id"}, "id bigint", "v text"), err: `the key column "id"`},
-		"another key":             {existing: table([]string{"v"}, "id integer", "v text"), err: "identified by (id) at the source and by (v)"},
-		"no key any more":         {existing: table(nil, "id integer", "v text"), err: "by no key in the destination"},
-		"a view":                  {existing: &postgres.Table{Kind: postgres.View}, err: "is not a table"},
+		"another type of the key": {existing: table([]string{"id"}, "id bigint", "v text"), rekey: true, names: []string{"id__integer", "v"},
+			alter: `ALTER TABLE "shop"."t" ADD COLUMN "id__integer" integer`},
+		"another key":     {existing: table([]string{"v"}, "id integer", "v text"), rekey: true, names: []string{"id", "v"}},
+		"no key any more": {existing: table(nil, "id integer", "v text"), rekey: true, names: []string{"id", "v"}},
+		"a view":          {existing: &postgres.Table{Kind: postgres.View}, err: "is not a table"},
 		"a system column is lost": {
 			existing: &postgres.Table{Name: target, Kind: postgres.OrdinaryTable, Key: []string{"id"}, Columns: []postgres.Column{
 				{Name: "id", SQL: "integer"}, {Name: "v", SQL: "text"}, {Name: "_sdc_received_at"}, {Name: "_sdc_batched_at"}, {Name: "_sdc_table_version"},
@@ -75,15 +78,17 @@ func TestLayOut(t *testing.T) {
 				}
 				return
 			}
-			if !slices.Equal(got.names(), tt.names) || got.alterSQL() != tt.alter || !slices.Equal(got.stale, tt.stale) {
+			if got.rekey != tt.rekey || !slices.Equal(got.names(), tt.names) || got.alterSQL() != tt.alter || !slices.Equal(got.stale, tt.stale) {
 				t.Errorf("names %q, alter %q, stale %q\nwant  %q, %q, %q", got.names(), got.alterSQL(), got.stale, tt.names, tt.alter, tt.stale)
 			}
 		})
 	}
 }
 
-func TestDestinationType(t *testing.T) {
-	here := postgres.TypeSet{":int4": "integer", ":_int4": "integer[]", ":numeric": "numeric", ":regclass": "regclass", ":_regclass": "regclass[]", "hstore:hstore": "other.hstore"}
+func TestArrival(t *testing.T) {
+	form := func(sql string) postgres.TypeForm { return postgres.TypeForm{SQL: sql, Receivable: true} }
+	here := postgres.TypeSet{":int4": form("integer"), ":_int4": form("integer[]"), ":numeric": form("numeric"), ":regclass": form("regclass"),
+		":_regclass": form("regclass[]"), "hstore:hstore": form("other.hstore"), ":aclitem": {SQL: "aclitem"}, "cube:cube": form("cube")}
 	builtIn := func(name, kind string) postgres.Type {
 		return postgres.Type{Schema: "pg_catalog", Name: name, SQL: name, Kind: kind, Sendable: true}
 	}
@@ -93,28 +98,33 @@ func TestDestinationType(t *testing.T) {
 	array := func(element postgres.Type, name, schema string) postgres.Type {
 		return postgres.Type{Schema: schema, Name: name, Kind: "b", Sendable: true, Element: &element}
 	}
+	positive := postgres.Type{Schema: "public", Kind: "d", Base: &int4, BaseSQL: "integer"}
+	tags := postgres.Type{Schema: "public", Kind: "d", Base: &hstore, BaseSQL: "public.hstore"}
 	for name, tt := range map[string]struct {
 		sql  string
 		t    postgres.Type
-		want string
-		same bool
+		want arrival
 	}{
-		"built in":               {"integer", int4, "integer", true},
-		"with a modifier":        {"numeric(10,2)", builtIn("numeric", "b"), "numeric(10,2)", true},
-		"an array":               {"integer[]", array(int4, "_int4", "pg_catalog"), "integer[]", true},
-		"not in the destination": {"int4multirange", builtIn("int4multirange", "m"), "text", false},
-		"an enum":                {"public.mood", mood, "text", false},
-		"an array of enums":      {"public.mood[]", array(mood, "_mood", "public"), "text[]", false},
-		"a domain":               {"public.positive", postgres.Type{Schema: "public", Kind: "d", Base: &int4, BaseSQL: "integer"}, "integer", false},
-		"a composite":            {"public.pair", postgres.Type{Schema: "public", Kind: "c", Sendable: true}, "text", false},
-		"an oid alias":           {"regclass", regclass, "text", false},
-		"an array of them":       {"regclass[]", array(regclass, "_regclass", "pg_catalog"), "text[]", false},
-		"an extension's":         {"public.hstore", hstore, "other.hstore", true},
-		"an array of those":      {"public.hstore[]", array(hstore, "_hstore", "public"), "text[]", false},
-		"no binary form":         {"aclitem", postgres.Type{Schema: "pg_catalog", Name: "int4", Kind: "b"}, "text", false},
+		"built in":                  {"integer", int4, arrival{sql: "integer", same: true}},
+		"with a modifier":           {"numeric(10,2)", builtIn("numeric", "b"), arrival{sql: "numeric(10,2)", same: true}},
+		"an array":                  {"integer[]", array(int4, "_int4", "pg_catalog"), arrival{sql: "integer[]", same: true}},
+		"not in the destination":    {"int4multirange", builtIn("int4multirange", "m"), asText},
+		"an enum":                   {"public.mood", mood, asText},
+		"an array of enums":         {"public.mood[]", array(mood, "_mood", "public"), arrival{sql: "text[]"}},
+		"a domain":                  {"public.positive", positive, arrival{sql: "integer", same: true}},
+		"an array of domains":       {"public.positive[]", array(positive, "_positive", "public"), arrival{sql: "integer[]"}},
+		"a composite":               {"public.pair", postgres.Type{Schema: "public", Kind: "c", Sendable: true}, asText},
+		"an oid alias":              {"regclass", regclass, asText},
+		"an array of them":          {"regclass[]", array(regclass, "_regclass", "pg_catalog"), arrival{sql: "text[]"}},
+		"an extension's":            {"public.hstore", hstore, arrival{sql: "other.hstore", same: true}},
+		"an array of those":         {"public.hstore[]", array(hstore, "_hstore", "public"), arrival{sql: "other.hstore[]", same: true, text: true}},
+		"a domain over those":       {"public.tags", tags, arrival{sql: "other.hstore", same: true}},
+		"an array of those domains": {"public.tags[]", array(tags, "_tags", "public"), arrival{sql: "other.hstore[]", same: true, text: true}},
+		"no binary form":            {"aclitem", postgres.Type{Schema: "pg_catalog", Name: "aclitem", Kind: "b"}, asText},
+		"an extension's without":    {"public.cube", postgres.Type{Schema: "public", Name: "cube", SQL: "public.cube", Extension: "cube", Kind: "b"}, arrival{sql: "cube", same: true, text: true}},
 	} {
-		if got, same := destinationType(tt.sql, tt.t, here); got != tt.want || same != tt.same {
-			t.Errorf("%s: got %q %t, want %q %t", name, got, same, tt.want, tt.same)
+		if got := arrivalOf(tt.sql, tt.t, here); got != tt.want {
+			t.Errorf("%s: got %+v, want %+v", name, got, tt.want)
 		}
 	}
 }

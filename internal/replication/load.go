@@ -35,11 +35,18 @@ func alter(ctx context.Context, conn *pgx.Conn, l layout) error {
 		if postgres.Code(err) != "55P03" || turn == turns {
 			return fmt.Errorf("change columns of %s: %w", l.target, err)
 		}
-		select {
-		case <-time.After(time.Duration(turn) * time.Second):
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := sleep(ctx, time.Duration(turn)*time.Second); err != nil {
+			return err
 		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -48,75 +55,169 @@ func alter(ctx context.Context, conn *pgx.Conn, l layout) error {
 type loading struct {
 	tx pgx.Tx
 	step
-	relay func(copyIn string) (copied, error)
 }
 
-// create loads rows into a new table. The key is built after the rows, and the
-// system columns are added as constants, which costs nothing per row.
-func (ld loading) create(ctx context.Context) (c copied, changed int64, err error) {
+// fill loads rows into a new table or a stage, with a COPY into it.
+type fill func(copyIn string) (copied, error)
+
+// A loaded says what became of the rows of a load.
+type loaded struct {
+	copied
+	changed  int64 // rows inserted, changed or given another version
+	nullKeys int64
+}
+
+// create loads rows into a new table.
+func (ld loading) create(ctx context.Context, fill fill) (loaded, error) {
 	l := ld.layout
-	if _, err := ld.tx.Exec(ctx, l.createSQL()); err != nil {
-		return copied{}, 0, fmt.Errorf("create %s: %w", l.target, err)
+	if _, err := ld.tx.Exec(ctx, l.createSQL(l.target.SQL())); err != nil {
+		return loaded{}, fmt.Errorf("create %s: %w", l.target, err)
 	}
-	if c, err = ld.relay(copyInSQL(l.target.SQL(), l)); err != nil {
-		return copied{}, 0, err
+	c, err := fill(l.copyInSQL(l.target.SQL()))
+	if err != nil {
+		return loaded{}, err
 	}
+	return ld.complete(ctx, c)
+}
+
+// complete makes a table of one that only has its rows. The key is built after
+// them, and the system columns are added as constants, which costs nothing per row.
+func (ld loading) complete(ctx context.Context, c copied) (loaded, error) {
+	l := ld.layout
 	if _, err := ld.tx.Exec(ctx, l.systemSQL(ld.version)); err != nil {
-		return copied{}, 0, fmt.Errorf("add the system columns to %s: %w", l.target, err)
+		return loaded{}, fmt.Errorf("add the system columns to %s: %w", l.target, err)
 	}
-	if len(l.key) > 0 {
-		_, err := ld.tx.Exec(ctx, fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (%s)", l.target.SQL(), list(l.key, "?", ", ")))
-		if err != nil {
-			return copied{}, 0, fmt.Errorf("build the key %s of %s: %w", keyText(l.key), l.target, err)
-		}
+	if err := ld.buildKey(ctx); err != nil {
+		return loaded{}, err
 	}
-	return c, c.rows, nil
+	nullKeys, err := ld.countNullKeys(ctx, l.target.SQL())
+	return loaded{copied: c, changed: c.rows, nullKeys: nullKeys}, err
 }
 
-// merge brings the rows of the window into a table that exists.
-func (ld loading) merge(ctx context.Context) (c copied, changed int64, err error) {
+func (ld loading) buildKey(ctx context.Context) error {
 	l := ld.layout
-	if _, err := ld.tx.Exec(ctx, l.stageSQL()); err != nil {
-		return copied{}, 0, fmt.Errorf("create the stage for %s: %w", l.target, err)
+	if len(l.key) == 0 {
+		return nil
 	}
-	if c, err = ld.relay(copyInSQL(stage, l)); err != nil {
-		return copied{}, 0, err
+	_, err := ld.tx.Exec(ctx, fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (%s)", l.target.SQL(), list(l.key, "?", ", ")))
+	if err != nil {
+		return fmt.Errorf("build the key %s of %s: %w", keyText(l.key), l.target, err)
 	}
+	return nil
+}
+
+// countNullKeys counts the rows whose replication key is null.
+func (ld loading) countNullKeys(ctx context.Context, table string) (n int64, err error) {
+	key := ld.window.key
+	if key.name == "" || key.source.NotNull {
+		return 0, nil
+	}
+	err = ld.tx.QueryRow(ctx, fmt.Sprintf("SELECT count(*) FROM %s WHERE %s IS NULL", table, postgres.Ident(key.name))).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("count the rows of %s without a replication key: %w", ld.layout.target, err)
+	}
+	return n, nil
+}
+
+// stageAndMerge brings rows into a table that exists.
+func (ld loading) stageAndMerge(ctx context.Context, fill fill) (loaded, error) {
+	l := ld.layout
+	if _, err := ld.tx.Exec(ctx, l.sessionStageSQL()); err != nil {
+		return loaded{}, fmt.Errorf("create the stage for %s: %w", l.target, err)
+	}
+	c, err := fill(l.copyInSQL(sessionStage))
+	if err != nil {
+		return loaded{}, err
+	}
+	return ld.merge(ctx, sessionStage, c)
+}
+
+// merge brings staged rows into a table that exists.
+func (ld loading) merge(ctx context.Context, stage string, c copied) (loaded, error) {
+	l := ld.layout
 	if c.rows >= analyzeRows {
 		if _, err := ld.tx.Exec(ctx, "ANALYZE "+stage); err != nil {
-			return copied{}, 0, fmt.Errorf("analyze the stage for %s: %w", l.target, err)
+			return loaded{}, fmt.Errorf("analyze the stage for %s: %w", l.target, err)
 		}
+	}
+	nullKeys, err := ld.countNullKeys(ctx, stage)
+	if err != nil {
+		return loaded{}, err
+	}
+	if l.rekey {
+		changed, err := ld.replaceAll(ctx, stage)
+		return loaded{copied: c, changed: changed, nullKeys: nullKeys}, err
 	}
 	if ld.deletes() {
-		if _, err := ld.tx.Exec(ctx, ld.deleteSQL()); err != nil {
-			return copied{}, 0, fmt.Errorf("delete from %s what is gone at the source: %w", l.target, err)
+		if _, err := ld.tx.Exec(ctx, ld.deleteSQL(stage)); err != nil {
+			return loaded{}, fmt.Errorf("delete from %s what is gone at the source: %w", l.target, err)
 		}
 	}
-	sql := l.upsertSQL()
+	sql := l.upsertSQL(stage)
 	if len(l.key) == 0 {
-		sql = l.insertLackingSQL(ld.window.repeated())
+		sql = l.insertLackingSQL(stage, ld.window.repeated())
 	}
 	tag, err := ld.tx.Exec(ctx, sql, ld.version)
 	if err != nil {
-		return copied{}, 0, fmt.Errorf("merge into %s: %w", l.target, err)
+		return loaded{}, fmt.Errorf("merge into %s: %w", l.target, err)
 	}
-	return c, tag.RowsAffected(), nil
+	return loaded{copied: c, changed: tag.RowsAffected(), nullKeys: nullKeys}, nil
 }
 
 // deleteSQL deletes what is gone at the source. Rows without a key carry their
 // version only if they are inserted, so a reset starts from none.
-func (ld loading) deleteSQL() string {
+func (ld loading) deleteSQL(stage string) string {
 	switch {
 	case len(ld.layout.key) > 0:
-		return ld.layout.deleteGoneSQL()
+		return ld.layout.deleteGoneSQL(stage)
 	case ld.reset:
 		return "DELETE FROM " + ld.layout.target.SQL()
 	}
-	return ld.layout.deleteSurplusSQL()
+	return ld.layout.deleteSurplusSQL(stage)
 }
 
-func copyInSQL(table string, l layout) string {
-	return fmt.Sprintf("COPY %s (%s) FROM STDIN (FORMAT binary)", table, list(l.names(), "?", ", "))
+const keySQL = `
+	SELECT k.conname, a.attname
+	FROM pg_catalog.pg_constraint AS k
+	CROSS JOIN LATERAL unnest(k.conkey) AS c (attnum)
+	JOIN pg_catalog.pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = c.attnum
+	WHERE k.conrelid = $1::text::pg_catalog.regclass AND k.contype = 'p'
+	ORDER BY a.attnum`
+
+// replaceAll gives the table another key and all its rows anew. From here to the
+// end of the transaction readers wait: there is no telling old rows from new ones.
+func (ld loading) replaceAll(ctx context.Context, stage string) (changed int64, err error) {
+	l := ld.layout
+	rows, _ := ld.tx.Query(ctx, keySQL, l.target.SQL())
+	var constraint, column string
+	var statements []string
+	_, err = pgx.ForEachRow(rows, []any{&constraint, &column}, func() error {
+		statements = append(statements, "ALTER COLUMN "+postgres.Ident(column)+" DROP NOT NULL")
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("look for the key of %s: %w", l.target, err)
+	}
+	if constraint != "" {
+		statements = append([]string{"DROP CONSTRAINT " + postgres.Ident(constraint)}, statements...)
+	}
+	for _, statement := range statements { // one by one: the key has to go first
+		if _, err := ld.tx.Exec(ctx, "ALTER TABLE "+l.target.SQL()+" "+statement); err != nil {
+			return 0, fmt.Errorf("drop the key of %s, which is another one now: %w", l.target, err)
+		}
+	}
+	if _, err := ld.tx.Exec(ctx, "DELETE FROM "+l.target.SQL()); err != nil {
+		return 0, fmt.Errorf("replace the rows of %s: %w", l.target, err)
+	}
+	tag, err := ld.tx.Exec(ctx, l.insertSQL(stage), ld.version)
+	if err != nil {
+		return 0, fmt.Errorf("replace the rows of %s: %w", l.target, err)
+	}
+	return tag.RowsAffected(), ld.buildKey(ctx)
+}
+
+func (l layout) copyInSQL(table string) string {
+	return fmt.Sprintf("COPY %s (%s) FROM STDIN (FORMAT %s)", table, list(l.names(), "?", ", "), l.format())
 }
 
 // systemSQL gives the rows just loaded their system columns.
@@ -143,12 +244,13 @@ type known struct {
 	bookmark *catalog.Bookmark // nil if it was never loaded
 	viewed   []string          // columns of the table that views use
 	types    postgres.TypeSet
-	now      int64 // milliseconds since 1970, by the destination's clock
+	version  int       // major, of the server
+	now      time.Time // by the destination's clock
 }
 
 // lookAt reads what the destination holds of a table.
 func lookAt(ctx context.Context, conn *pgx.Conn, replication int64, target postgres.TableName) (known, error) {
-	var k known
+	k := known{version: postgres.Version(conn)}
 	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		tables, err := postgres.ReadTables(ctx, tx, []postgres.TableName{target})
 		if err != nil {
@@ -169,7 +271,7 @@ func lookAt(ctx context.Context, conn *pgx.Conn, replication int64, target postg
 		if k.types, err = postgres.ReadTypeSet(ctx, tx); err != nil {
 			return err
 		}
-		return tx.QueryRow(ctx, "SELECT (extract(epoch FROM now()) * 1000)::bigint").Scan(&k.now)
+		return tx.QueryRow(ctx, "SELECT now()").Scan(&k.now)
 	})
 	if err != nil {
 		return known{}, fmt.Errorf("look at %s in the destination: %w", target, err)

@@ -7,9 +7,9 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
-// stage is where rows wait that are to be merged into a table that exists. It
-// lives in the session and ends with the transaction.
-const stage = "pg_temp.stitch_stage"
+// sessionStage is where rows wait that are to be merged into a table that
+// exists. It lives in the session and ends with the transaction.
+const sessionStage = "pg_temp.stitch_stage"
 
 // stamps are the values of the system columns, in their order. $1 is the
 // version of the table.
@@ -32,16 +32,21 @@ func list(names []string, format, sep string) string {
 	return strings.Join(parts, sep)
 }
 
-// stageSQL creates the stage with the types of the target's columns.
-func (l layout) stageSQL() string {
+// sessionStageSQL creates the stage with the types of the target's columns.
+func (l layout) sessionStageSQL() string {
 	return fmt.Sprintf("CREATE TEMP TABLE stitch_stage ON COMMIT DROP AS SELECT %s FROM %s WITH NO DATA",
 		list(l.names(), "?", ", "), l.target.SQL())
+}
+
+// sharedStageSQL creates one that several sessions fill.
+func (l layout) sharedStageSQL(name string) string {
+	return fmt.Sprintf("CREATE UNLOGGED TABLE %s AS SELECT %s FROM %s WITH NO DATA", name, list(l.names(), "?", ", "), l.target.SQL())
 }
 
 // upsertSQL inserts the staged rows whose key is new and changes those that
 // differ. Rows are compared as stored, which works for types without equality.
 // Rows of an older table version differ.
-func (l layout) upsertSQL() string {
+func (l layout) upsertSQL(stage string) string {
 	sets := []string{}
 	for _, name := range l.names() {
 		sets = append(sets, list([]string{name}, "? = excluded.?", ""))
@@ -61,8 +66,14 @@ func (l layout) upsertSQL() string {
 		list(l.key, "?", ", "), strings.Join(sets, ", "), differs)
 }
 
+// insertSQL inserts all staged rows.
+func (l layout) insertSQL(stage string) string {
+	return fmt.Sprintf("INSERT INTO %s (%s, %s) SELECT %s, %s FROM %s AS s", l.target.SQL(), list(l.names(), "?", ", "), systemNames(),
+		list(l.names(), "s.?", ", "), stamps, stage)
+}
+
 // deleteGoneSQL deletes the rows whose key is not staged.
-func (l layout) deleteGoneSQL() string {
+func (l layout) deleteGoneSQL(stage string) string {
 	return fmt.Sprintf("DELETE FROM %s AS d WHERE NOT EXISTS (SELECT FROM %s AS s WHERE %s)",
 		l.target.SQL(), stage, list(l.key, "s.? = d.?", " AND "))
 }
@@ -74,7 +85,7 @@ func (l layout) image(alias string) string {
 
 // deleteSurplusSQL deletes rows of a table without a key that are there more
 // often than they are staged.
-func (l layout) deleteSurplusSQL() string {
+func (l layout) deleteSurplusSQL(stage string) string {
 	return fmt.Sprintf(`
 		DELETE FROM %[1]s
 		WHERE (tableoid, ctid) IN (
@@ -95,7 +106,7 @@ func (l layout) deleteSurplusSQL() string {
 // insertLackingSQL inserts staged rows that the table has fewer times than they
 // are staged. Only rows of the table that match where are counted. Inside, the
 // columns have names of their own, which no name of the user's can meet.
-func (l layout) insertLackingSQL(where string) string {
+func (l layout) insertLackingSQL(stage, where string) string {
 	var staged, numbered []string
 	for i, name := range l.names() {
 		staged = append(staged, fmt.Sprintf("s.%s AS c%d", postgres.Ident(name), i))

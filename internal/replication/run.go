@@ -1,10 +1,15 @@
 package replication
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -21,6 +26,7 @@ const farewell = 20 * time.Second
 type Run struct {
 	catalog.Run
 	Tables []catalog.Report
+	Notes  []string // what else is to be known of it
 }
 
 // RowsExtracted is the sum over all tables.
@@ -43,9 +49,19 @@ func (r Run) RowsLoaded() (n int64) {
 type Runner struct {
 	// Server finds a server that a definition names.
 	Server func(name string) (*postgres.Server, error)
-	// Progress is told when a run starts and when a table is done. It may be nil.
+	// Progress is told when a run starts and when a table is done. It may be nil,
+	// and is called by one goroutine at a time.
 	Progress func(ctx context.Context, message string, fields ...map[string]any)
+	// Verify says what is compared after loading, VerifyNone if it is empty.
+	Verify string
+
+	pieceRows int   // 0: the default
+	partBytes int64 // 0: the default
 }
+
+// maxStreams is how many tables, or parts of a large one, are copied at once, if
+// both servers' max_connections allow it.
+const maxStreams = 4
 
 // Run runs the replication into the schema schemaName of a destination. If
 // tables failed, it returns the run and a *TablesError. If ctx was cancelled,
@@ -67,31 +83,82 @@ func (r Runner) run(ctx context.Context, destination postgres.Endpoint, schemaNa
 	if err != nil {
 		return Run{}, err
 	}
-	w := &worker{definition: stored}
+	leader := &worker{leads: true, job: job{
+		definition: stored, busy: &atomic.Int32{},
+		pieceRows: cmp.Or(r.pieceRows, pieceRows), partBytes: cmp.Or(r.partBytes, partBytes),
+	}}
 	source := postgres.Endpoint{Server: sourceServer, Database: stored.Source.Database}
-	if w.source, w.destination, err = postgres.AcquirePair(ctx, source, destination); err != nil {
+	if leader.source, leader.destination, err = postgres.AcquirePair(ctx, source, destination); err != nil {
 		return Run{}, err
 	}
-	defer w.source.Discard() // both have settings of their own
-	defer w.unlock(ctx)
-
-	if err := w.start(ctx); err != nil {
+	defer leader.close(ctx)
+	useful, err := leader.start(ctx, cmp.Or(r.Verify, VerifyNone))
+	if err != nil {
 		return Run{}, err
 	}
-	r.progress(ctx, "sync run started", map[string]any{"run": w.run.ID, "schema": schemaName, "tables": len(stored.Tables)})
-	run := Run{Run: w.run}
-	for _, key := range stored.keys() {
-		if ctx.Err() != nil {
+	workers := []*worker{leader}
+	for len(workers) < useful {
+		helper, err := leader.helper(ctx, source, destination)
+		if helper == nil {
+			r.progress(ctx, "no further connection", map[string]any{"streams": len(workers), "reason": fmt.Sprint(err)})
 			break
 		}
-		report := w.replicate(ctx, key)
+		defer helper.close(ctx)
+		workers = append(workers, helper)
+	}
+	r.progress(ctx, "sync run started", map[string]any{
+		"run": leader.run.ID, "schema": schemaName, "tables": len(stored.Tables), "streams": len(workers),
+	})
+	run := r.together(ctx, workers)
+	if ctx.Err() == nil {
+		leader.reportSkipped(&run)
+	}
+	return leader.finish(ctx, run)
+}
+
+// together lets the workers do the run's units and returns what they did. One
+// that can not go on leaves its work to the others.
+func (r Runner) together(ctx context.Context, workers []*worker) Run {
+	run := Run{Run: workers[0].run}
+	var mu sync.Mutex
+	tell := func(report catalog.Report) {
+		mu.Lock()
+		defer mu.Unlock()
 		run.Tables = append(run.Tables, report)
 		r.progress(ctx, "table "+report.Status, map[string]any{
-			"run": w.run.ID, "table": key, "rows_extracted": report.RowsExtracted, "rows_loaded": report.RowsLoaded,
+			"run": run.ID, "table": report.SourceTable, "rows_extracted": report.RowsExtracted, "rows_loaded": report.RowsLoaded,
 			"duration": report.Duration.String(),
 		})
 	}
-	return w.finish(ctx, run)
+	var group sync.WaitGroup
+	for _, w := range workers {
+		w.streams = len(workers)
+		group.Go(func() {
+			if err := w.work(ctx, tell); err != nil && ctx.Err() == nil {
+				mu.Lock()
+				defer mu.Unlock()
+				run.Notes = append(run.Notes, postgres.Explain(err))
+			}
+		})
+	}
+	group.Wait()
+	slices.SortFunc(run.Tables, func(a, b catalog.Report) int { return cmp.Compare(a.SourceTable, b.SourceTable) })
+	return run
+}
+
+// reportSkipped says of the tables that no worker came to that they failed.
+func (w *worker) reportSkipped(run *Run) {
+	for _, key := range w.definition.keys() {
+		if slices.ContainsFunc(run.Tables, func(r catalog.Report) bool { return r.SourceTable == key }) {
+			continue
+		}
+		name, _ := w.definition.TableNameOf(key) // as good as it gets
+		selection := w.definition.Tables[key]
+		run.Tables = append(run.Tables, catalog.Report{
+			SourceTable: key, TableName: name, Status: catalog.Failed, Method: selection.Method, ReplicationKey: selection.ReplicationKey,
+			Error: strings.Join(run.Notes, "\n"),
+		})
+	}
 }
 
 func (r Runner) progress(ctx context.Context, message string, fields map[string]any) {
@@ -100,54 +167,97 @@ func (r Runner) progress(ctx context.Context, message string, fields map[string]
 	}
 }
 
-// A worker is a run at work.
-type worker struct {
-	definition  Definition
-	replication int64
-	run         catalog.Run
-	structure   map[postgres.TableName]postgres.Table // of the source, as the run began
-	identity    string                                // of the source database
-	source      *postgres.Conn
-	destination *postgres.Conn
-
-	sourceReady      *pgx.Conn // the session that is prepared
-	destinationReady *pgx.Conn // the session that is prepared and holds the lock
+// helper returns another worker of the run, or nil if there is no connection for it.
+func (w *worker) helper(ctx context.Context, source, destination postgres.Endpoint) (*worker, error) {
+	sourceConn, destinationConn, err := postgres.TryAcquirePair(ctx, source, destination)
+	if sourceConn == nil {
+		return nil, err
+	}
+	return &worker{job: w.job, identity: w.identity, source: sourceConn, destination: destinationConn}, nil
 }
 
-// start makes this session the one that runs the replication, and does the
-// structure sync.
-func (w *worker) start(ctx context.Context) error {
-	err := w.inDestination(ctx, func(tx pgx.Tx) error {
+// start makes this session the one that runs the replication, does the structure
+// sync, and divides the run into units. It returns how many workers are of use.
+func (w *worker) start(ctx context.Context, verify string) (useful int, err error) {
+	var stored catalog.Replication
+	err = w.inDestination(ctx, func(tx pgx.Tx) error {
 		if err := catalog.Install(ctx, tx); err != nil {
 			return err
 		}
-		stored, err := catalog.ReplicationOf(ctx, tx, w.definition.SchemaName)
+		stored, err = catalog.ReplicationOf(ctx, tx, w.definition.SchemaName)
 		w.replication = stored.ID
 		return err
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if err := w.reconnect(ctx); err != nil {
-		return err
+		return 0, err
 	}
-	if w.identity, err = identify(ctx, w.source.Conn, w.definition.Source.Server); err != nil {
-		return err
+	if err := w.accept(stored.SourceSystem); err != nil {
+		return 0, err
 	}
+	var relations map[postgres.TableName]postgres.Relation
 	err = pgx.BeginFunc(ctx, w.source.Conn, func(tx pgx.Tx) (err error) {
-		w.structure, err = postgres.ReadTables(ctx, tx, w.definition.sourceTables())
+		relations, err = postgres.ReadRelations(ctx, tx, w.definition.sourceTables())
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("structure sync: %w", err)
+		return 0, fmt.Errorf("structure sync: %w", err)
 	}
-	return w.inDestination(ctx, func(tx pgx.Tx) (err error) {
+	works, useful, err := w.divide(relations, verify)
+	if err != nil {
+		return 0, err
+	}
+	return useful, w.inDestination(ctx, func(tx pgx.Tx) (err error) {
 		if err := createSchema(ctx, tx, w.replication, w.definition.SchemaName); err != nil {
 			return err
 		}
-		w.run, err = catalog.StartRun(ctx, tx, w.replication, uuid.NewString())
-		return err
+		if w.run, err = catalog.StartRun(ctx, tx, w.replication, uuid.NewString()); err != nil {
+			return err
+		}
+		if err := dropLeftOver(ctx, tx, w.definition.SchemaName); err != nil {
+			return err
+		}
+		if err := catalog.SetSourceSystem(ctx, tx, w.replication, cmp.Or(w.identity.system, stored.SourceSystem)); err != nil {
+			return err
+		}
+		return catalog.AddUnits(ctx, tx, w.run.ID, 0, works)
 	})
+}
+
+// accept refuses another cluster than the one that earlier runs read, unless the
+// definition names it.
+func (w *worker) accept(before string) error {
+	now := w.identity.system
+	if before == "" || now == "" || now == before || now == w.definition.AcceptSourceIdentity {
+		return nil
+	}
+	return fmt.Errorf("the source %q of server %q is in the cluster with the system identifier %s, and earlier runs read %s: "+
+		"it was restored, upgraded or replaced by another one. To replicate from it, all tables anew, set accept_source_identity = %q; nothing was changed",
+		w.definition.Source.Database, w.definition.Source.Server, now, before, now)
+}
+
+// tablesPerStream is from how many small tables on another worker is of use.
+const tablesPerStream = 4
+
+// divide makes a unit of each table, the largest first.
+func (w *worker) divide(relations map[postgres.TableName]postgres.Relation, verify string) (works []json.RawMessage, useful int, err error) {
+	keys, large := w.definition.keys(), int64(0)
+	relation := func(key string) postgres.Relation {
+		name, _ := postgres.ParseTableName(key) // one that can not be read is none that exists
+		return relations[name]
+	}
+	slices.SortStableFunc(keys, func(a, b string) int { return cmp.Compare(relation(b).Bytes, relation(a).Bytes) })
+	for _, key := range keys {
+		work, err := json.Marshal(Work{Table: key, Kind: relation(key).Kind, Verify: verify})
+		if err != nil {
+			return nil, 0, err
+		}
+		works = append(works, work)
+		large += relation(key).Bytes / w.partBytes
+	}
+	return works, int(min(maxStreams, max(large, int64(len(keys)/tablesPerStream), 1))), nil
 }
 
 func createSchema(ctx context.Context, tx pgx.Tx, replication int64, name string) error {
@@ -162,67 +272,6 @@ func createSchema(ctx context.Context, tx pgx.Tx, replication int64, name string
 		return fmt.Errorf("create schema %q in the destination: %w", name, err)
 	}
 	return catalog.MarkSchemaCreated(ctx, tx, replication)
-}
-
-// reconnect makes both sessions ready. It replaces those that broke while the
-// table before was copied.
-func (w *worker) reconnect(ctx context.Context) error {
-	if err := w.source.Renew(ctx); err != nil {
-		return err
-	}
-	if w.sourceReady != w.source.Conn {
-		if err := prepare(ctx, w.source.Conn, rowSecuritySQL); err != nil {
-			return err
-		}
-		w.sourceReady = w.source.Conn
-	}
-	return w.reconnectDestination(ctx)
-}
-
-// reconnectDestination makes the session the only one that runs the replication.
-func (w *worker) reconnectDestination(ctx context.Context) error {
-	if err := w.destination.Renew(ctx); err != nil {
-		return err
-	}
-	if w.destinationReady == w.destination.Conn {
-		return nil
-	}
-	if err := prepare(ctx, w.destination.Conn, extensionPathSQL); err != nil {
-		return err
-	}
-	if err := catalog.OpenSession(ctx, w.destination.Conn); err != nil {
-		return err
-	}
-	if err := catalog.Lock(ctx, w.destination.Conn, w.replication); err != nil {
-		return err
-	}
-	w.destinationReady = w.destination.Conn
-	return nil
-}
-
-// unlock ends the session. The server would free the lock by itself, but only
-// some time after it has been told goodbye.
-func (w *worker) unlock(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
-	defer cancel()
-	if w.destinationReady == w.destination.Conn && !w.destination.IsClosed() {
-		_ = catalog.Unlock(ctx, w.destination.Conn, w.replication)
-	}
-	w.destination.Discard() // it may act as another role
-}
-
-// record writes to the catalog, even when ctx is cancelled or the connection broke.
-func (w *worker) record(ctx context.Context, f func(context.Context, pgx.Tx) error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
-	defer cancel()
-	if err := w.reconnectDestination(ctx); err != nil {
-		return err
-	}
-	return w.inDestination(ctx, func(tx pgx.Tx) error { return f(ctx, tx) })
-}
-
-func (w *worker) inDestination(ctx context.Context, f func(pgx.Tx) error) error {
-	return pgx.BeginFunc(ctx, w.destination.Conn, f)
 }
 
 // finish records how the run ended.
@@ -246,6 +295,11 @@ func (w *worker) finish(ctx context.Context, run Run) (Run, error) {
 	}
 	run.CompletedAt = time.Now()
 	err := w.record(ctx, func(ctx context.Context, tx pgx.Tx) (err error) {
+		for _, report := range failed {
+			if err := catalog.SetReport(ctx, tx, run.ID, report); err != nil {
+				return err
+			}
+		}
 		run.CompletedAt, err = catalog.FinishRun(ctx, tx, run.ID, run.Status)
 		return err
 	})

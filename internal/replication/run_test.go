@@ -221,6 +221,7 @@ func TestRun(t *testing.T) {
 			t.Parallel()
 			sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 				e := newEnv(t, s, s)
+				e.byKeyAlone()
 				e.definition.Tables["public.t"] = story.selection
 				for i, round := range story.rounds {
 					e.atSource(t, round.sql)
@@ -367,6 +368,7 @@ func TestRunSelection(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
+	e.byKeyAlone()
 	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, a text, b text); INSERT INTO t SELECT g, 'a', 'b' FROM generate_series(1, 9) g;
 		CREATE TABLE u (id int PRIMARY KEY); INSERT INTO u VALUES (1)`)
 	for i, step := range []struct {

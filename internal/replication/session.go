@@ -51,24 +51,45 @@ func prepare(ctx context.Context, conn *pgx.Conn, more ...string) error {
 	return nil
 }
 
+// An identity tells a source database from others.
+type identity struct {
+	system   string // identifier of the cluster; "" where it may not be read
+	server   string // key in the provider block
+	database string // oid
+	timeline int    // 0 where it may not be read
+	standby  bool
+	boot     string // when and where the server was started that was reached
+}
+
+// String is what a bookmark remembers.
+func (id identity) String() string {
+	if id.system == "" {
+		return id.server + "/" + id.database
+	}
+	return id.system + "/" + id.database
+}
+
 const identitySQL = `
-	SELECT pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE'), d.oid::text
+	SELECT pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
+			AND pg_catalog.has_function_privilege('pg_catalog.pg_control_checkpoint()', 'EXECUTE'),
+		d.oid::text, pg_catalog.pg_is_in_recovery(),
+		concat(pg_catalog.pg_postmaster_start_time(), ' ', pg_catalog.inet_server_addr(), ' ', pg_catalog.inet_server_port())
 	FROM pg_catalog.pg_database AS d
 	WHERE d.datname = pg_catalog.current_database()`
 
-// identify returns what tells the database behind conn from others: the oid that
-// it has in its cluster, and the cluster's system identifier or, where that may
-// not be read, the name of the server in the provider block.
-func identify(ctx context.Context, conn *pgx.Conn, server string) (string, error) {
+// identify finds out which database is behind conn, a session of the server with
+// that key in the provider block.
+func identify(ctx context.Context, conn *pgx.Conn, server string) (identity, error) {
+	id := identity{server: server}
 	var readable bool
-	var database string
-	if err := conn.QueryRow(ctx, identitySQL).Scan(&readable, &database); err != nil {
-		return "", fmt.Errorf("identify the source: %w", err)
+	err := conn.QueryRow(ctx, identitySQL).Scan(&readable, &id.database, &id.standby, &id.boot)
+	if err == nil && readable {
+		err = conn.QueryRow(ctx, `
+			SELECT s.system_identifier::text, c.timeline_id
+			FROM pg_catalog.pg_control_system() AS s, pg_catalog.pg_control_checkpoint() AS c`).Scan(&id.system, &id.timeline)
 	}
-	if readable {
-		if err := conn.QueryRow(ctx, "SELECT system_identifier::text FROM pg_catalog.pg_control_system()").Scan(&server); err != nil {
-			return "", fmt.Errorf("identify the source: %w", err)
-		}
+	if err != nil {
+		return identity{}, fmt.Errorf("identify the source: %w", err)
 	}
-	return server + "/" + database, nil
+	return id, nil
 }

@@ -2,6 +2,7 @@ package replication
 
 import (
 	"slices"
+	"time"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
@@ -14,6 +15,7 @@ type step struct {
 	version int64 // of the table, after the load
 	reset   bool  // whether that is a new one
 	full    bool  // whether the method is FULL_TABLE
+	late    time.Duration
 
 	// Columns that were added at the source. Rows before the window may hold
 	// values in them; unless they hold none, all rows are needed.
@@ -24,27 +26,32 @@ type step struct {
 // source. INCREMENTAL keeps them, also when all rows are read again: they may
 // have been purged there, or the source be an upgraded one. Under a new version
 // they are those of an older one. But rows without a key that changed can only
-// be told from new ones by comparing all.
+// be told from new ones by comparing all, and so can rows under another key.
 func (s step) deletes() bool {
-	return s.window.since == nil && (s.full || len(s.layout.key) == 0)
+	return s.window.since == nil && (s.full || s.layout.rekey || len(s.layout.key) == 0)
 }
 
 // nextStep decides how to go on with a table, from what the source has and the
-// destination holds of it. identity tells which database the source is.
-func nextStep(s Selection, source postgres.Table, identity string, target postgres.TableName, there known) (step, error) {
-	next := step{version: there.now, reset: true, full: s.Method == FullTable}
+// destination holds of it. identity tells which database the source is, and late
+// is how late a row may be committed.
+func nextStep(s Selection, source *extraction, identity string, target postgres.TableName, there known, late time.Duration) (step, error) {
+	next := step{version: there.now.UnixMilli(), reset: true, full: s.Method == FullTable, late: late}
 	var columns []column
-	for _, c := range s.selected(source) {
-		columns = append(columns, columnOf(c, there.types))
+	for _, column := range s.selected(source.table) {
+		c := columnOf(column, there.types)
+		// PostgreSQL 17 has infinite intervals, which older ones would take for very long ones.
+		c.text = c.text || source.version >= 17 && there.version < 17 && isInterval(column.Type)
+		columns = append(columns, c)
 	}
 	var loaded []string
 	if there.bookmark != nil {
 		loaded = there.bookmark.Columns
 	}
 	var err error
-	if next.layout, err = layOut(target, columns, s.keyColumns(source), there.table, loaded, there.viewed); err != nil {
+	if next.layout, err = layOut(target, columns, s.keyColumns(source.table), there.table, loaded, there.viewed); err != nil {
 		return step{}, err
 	}
+	next.window = window{table: source.table.Name, keyless: len(next.layout.key) == 0}
 	for _, c := range next.layout.columns {
 		if c.source.Name == s.ReplicationKey {
 			next.window.key = c
@@ -54,14 +61,15 @@ func nextStep(s Selection, source postgres.Table, identity string, target postgr
 	if b == nil {
 		return next, nil
 	}
-	next.version = max(there.now, b.TableVersion+1)
-	if there.table == nil || !continues(*b, s, source, identity, next.window.key.sql) {
+	next.version = max(next.version, b.TableVersion+1)
+	if there.table == nil || next.layout.rekey || !continues(*b, s, source.table, identity, next.window.key.sql) {
 		return next, nil
 	}
 	next.version, next.reset = b.TableVersion, false
 	whole, doubtful := unseen(next.layout, *b)
 	if !whole {
 		next.window.since, next.doubtful = b.Bookmark, doubtful
+		next.window = next.window.look(b.Horizon, source.sight, late, there.now)
 	}
 	return next, nil
 }

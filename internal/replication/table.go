@@ -3,6 +3,8 @@ package replication
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,162 +14,264 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
-// replicate copies one table and returns the report on it, which is then in the
-// catalog too.
-func (w *worker) replicate(ctx context.Context, key string) catalog.Report {
-	selection := w.definition.Tables[key]
-	name, err := w.definition.TableNameOf(key)
-	report := catalog.Report{
-		SourceTable: key, TableName: name, Status: catalog.Succeeded,
-		Method: selection.Method, ReplicationKey: selection.ReplicationKey,
-	}
-	began := time.Now()
-	if err == nil {
-		err = w.copyTable(ctx, key, &report, began)
-	}
-	if err == nil {
-		return report
-	}
-	report.Status = catalog.Failed
-	if ctx.Err() != nil {
-		report.Status = catalog.Interrupted
-	}
-	report.RowsExtracted, report.RowsLoaded, report.Bytes, report.Bookmark = 0, 0, 0, ""
-	report.Duration = elapsed(began)
-	report.Error = postgres.Explain(w.adviseRights(err))
-	if err := w.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		return catalog.AddReport(ctx, tx, w.run.ID, report)
-	}); err != nil {
-		report.Error += "\n" + postgres.Explain(err)
-	}
-	return report
+// A copying is one table as a worker replicates it.
+type copying struct {
+	*worker
+	unit      catalog.Unit
+	work      Work
+	selection Selection
+	target    postgres.TableName
+	report    catalog.Report
+	began     time.Time
+	text      bool // whether rows are to cross as text: as binary they were refused
+
+	// Of the current attempt.
+	extraction *extraction
+	there      known
+	step       step
 }
 
-// adviseRights says which rights a run needs, if that is what it lacked.
-func (w *worker) adviseRights(err error) error {
-	if postgres.Code(err) != "42501" || postgres.IsUnreachable(err) {
+// replicate copies the table of a unit and returns the report on it, which is
+// then in the catalog too.
+func (w *worker) replicate(ctx context.Context, unit catalog.Unit, work Work) catalog.Report {
+	c := &copying{worker: w, unit: unit, work: work, selection: w.definition.Tables[work.Table], began: time.Now()}
+	name, err := w.definition.TableNameOf(work.Table)
+	c.target = postgres.TableName{Schema: w.definition.SchemaName, Name: name}
+	c.report = catalog.Report{
+		SourceTable: work.Table, TableName: name, Status: catalog.Succeeded,
+		Method: c.selection.Method, ReplicationKey: c.selection.ReplicationKey,
+	}
+	if err == nil {
+		err = c.persist(ctx)
+	}
+	if err != nil {
+		c.fail(ctx, err)
+	}
+	return c.report
+}
+
+// persist makes attempts until one succeeds, or there is no hope. Each goes on
+// from what the catalog says was committed.
+func (c *copying) persist(ctx context.Context) error {
+	for attempt := 1; ; attempt++ {
+		err := c.attempt(ctx)
+		if err == nil {
+			return nil
+		}
+		var unknown *unknownError
+		if errors.As(err, &unknown) {
+			if committed, askErr := c.ask(ctx); askErr != nil || committed {
+				return askErr
+			}
+		}
+		if ctx.Err() != nil || attempt == attempts || !c.mayRetry(err) {
+			return err
+		}
+		if err := c.again(ctx, attempt); err != nil {
+			return err
+		}
+	}
+}
+
+// mayRetry reports whether another attempt may go better.
+func (c *copying) mayRetry(err error) bool {
+	var source *extractError
+	if !c.text && !errors.As(err, &source) && isBinaryRefused(err) {
+		c.text = true
+		c.note("rows cross as text: the destination refused their binary form (" + err.Error() + ")")
+		return true
+	}
+	return c.passes(err)
+}
+
+// again begins another attempt.
+func (c *copying) again(ctx context.Context, attempt int) error {
+	if err := sleep(ctx, backoff(attempt)); err != nil {
 		return err
 	}
-	var source *extractError
-	if errors.As(err, &source) {
-		return postgres.Advise(err, "The login of server "+w.definition.Source.Server+
-			" needs USAGE on the schema and SELECT on the table: stitch_source_grants grants both.")
+	if err := c.reconnectDestination(ctx); err != nil {
+		return err
 	}
-	return postgres.Advise(err, "The login of server "+w.definition.Destination.Server+
-		" needs CREATE and TEMPORARY on the database, which stitch_destination_grants grants, and must own the tables that it loads.")
+	return c.inDestination(ctx, func(tx pgx.Tx) (err error) {
+		c.unit, err = catalog.Reclaim(ctx, tx, c.unit)
+		return err
+	})
+}
+
+// ask finds out whether the transaction was committed whose end was not heard of.
+func (c *copying) ask(ctx context.Context) (committed bool, err error) {
+	err = c.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		if committed, err = catalog.IsDone(ctx, tx, c.unit); err != nil {
+			return err
+		}
+		stored, err := catalog.ReportOf(ctx, tx, c.run.ID, c.work.Table)
+		if err == nil { // of a piece, or of all
+			stored.Notes = c.report.Notes
+			c.report = stored
+			c.report.Status = catalog.Succeeded
+		}
+		if errors.Is(err, catalog.ErrNotFound) {
+			return nil
+		}
+		return err
+	})
+	return committed, err
+}
+
+// fail records why the table was not replicated. Pieces that were committed stay
+// in the report.
+func (c *copying) fail(ctx context.Context, err error) {
+	r := &c.report
+	r.Status = catalog.Failed
+	if ctx.Err() != nil {
+		r.Status = catalog.Interrupted
+	}
+	r.Duration = elapsed(c.began)
+	r.Error = postgres.Explain(c.adviseRights(err))
+	if err := c.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		return catalog.SetReport(ctx, tx, c.run.ID, *r)
+	}); err != nil {
+		r.Error += "\n" + postgres.Explain(err)
+	}
 }
 
 // elapsed is as precise as the catalog keeps it.
 func elapsed(since time.Time) time.Duration { return time.Since(since).Truncate(time.Millisecond) }
 
-// copyTable extracts and loads one table.
-func (w *worker) copyTable(ctx context.Context, key string, report *catalog.Report, began time.Time) error {
-	if err := w.reconnect(ctx); err != nil {
-		return err
+func (c *copying) note(text string) {
+	if !slices.Contains(c.report.Notes, text) {
+		c.report.Notes = append(c.report.Notes, text)
 	}
-	name, err := postgres.ParseTableName(key)
-	if err != nil {
-		return err
-	}
-	found, ok := w.structure[name]
-	if !ok {
-		return errors.New(w.definition.noTable(name))
-	}
-	source, err := openExtraction(ctx, w.source.Conn, name, found.Kind)
-	if err != nil {
-		return err
-	}
-	defer source.close(ctx)
-
-	selection := w.definition.Tables[key]
-	if problems := selection.check(key, source.table); len(problems) > 0 {
-		return problems[0]
-	}
-	target := postgres.TableName{Schema: w.definition.SchemaName, Name: report.TableName}
-	there, err := lookAt(ctx, w.destination.Conn, w.replication, target)
-	if err != nil {
-		return err
-	}
-	step, err := w.arrange(ctx, source, selection, target, there)
-	if err != nil {
-		return err
-	}
-	report.Changes = step.layout.changes
-	return w.load(ctx, source, step, catalog.Bookmark{
-		Replication: w.replication, TableName: target.Name, SourceTable: key, Method: selection.Method,
-		ReplicationKey: selection.ReplicationKey, KeyType: step.window.key.sql,
-		Columns: step.layout.filled(), Attributes: step.layout.attributes(),
-		Source: w.identity, SourceOID: source.table.OID, SourceColumns: lastColumn(source.table),
-		TableVersion: step.version, Run: w.run.ID,
-	}, report, began)
 }
 
-// arrange decides the next step and makes the destination table ready for it.
-func (w *worker) arrange(ctx context.Context, source *extraction, s Selection, target postgres.TableName, there known) (step, error) {
-	next, err := nextStep(s, source.table, w.identity, target, there)
-	if err != nil {
-		return step{}, err
+// attempt extracts and loads the table once.
+func (c *copying) attempt(ctx context.Context) error {
+	if err := c.reconnect(ctx); err != nil {
+		return err
 	}
-	if len(next.doubtful) > 0 && next.window.since != nil {
-		more, err := source.holdsMore(ctx, next)
+	name, err := postgres.ParseTableName(c.work.Table)
+	if err != nil {
+		return err
+	}
+	if c.work.Kind == "" {
+		return errors.New(c.definition.noTable(name))
+	}
+	if c.there, err = lookAt(ctx, c.destination.Conn, c.replication, c.target); err != nil {
+		return err
+	}
+	if err := c.open(ctx, name); err != nil {
+		return err
+	}
+	defer c.extraction.close(ctx)
+	if err := c.arrange(ctx); err != nil {
+		return err
+	}
+	for _, change := range c.step.layout.changes {
+		if !slices.Contains(c.report.Changes, change) {
+			c.report.Changes = append(c.report.Changes, change)
+		}
+	}
+	c.noteGuarantees()
+	return c.load(ctx)
+}
+
+// open begins the extraction, and decides the next step. What has to be known
+// of before the snapshot is asked before it, if it turns out to be needed.
+func (c *copying) open(ctx context.Context, name postgres.TableName) error {
+	var asked *survey
+	if b := c.there.bookmark; b != nil && len(b.Horizon.Open) > 0 {
+		var err error
+		if asked, err = surveyOpen(ctx, c.source.Conn); err != nil {
+			return &extractError{err}
+		}
+	}
+	for {
+		extraction, err := openExtraction(ctx, c.source.Conn, name, c.work.Kind)
 		if err != nil {
-			return step{}, &extractError{err}
+			return err
+		}
+		c.extraction = extraction
+		extraction.sight.survey, extraction.sight.timeline = asked, c.identity.timeline
+		if err := c.decide(ctx); err != nil {
+			extraction.close(ctx)
+			return err
+		}
+		if !c.needsSurvey() || asked != nil && asked.oid == extraction.table.OID {
+			return nil
+		}
+		extraction.close(ctx)
+		if asked, err = surveyTable(ctx, c.source.Conn, extraction.table, c.step.window.key); err != nil {
+			return &extractError{err}
+		}
+	}
+}
+
+// needsSurvey reports whether it matters which transactions were open before the
+// snapshot was taken.
+func (c *copying) needsSurvey() bool {
+	return c.selection.Method == Incremental && c.step.window.since == nil && c.step.late > 0 &&
+		!isTime(c.step.window.key) && c.extraction.sight.snapshot != ""
+}
+
+// decide decides the next step.
+func (c *copying) decide(ctx context.Context) error {
+	if problems := c.selection.check(c.work.Table, c.extraction.table); len(problems) > 0 {
+		return problems[0]
+	}
+	next, err := nextStep(c.selection, c.extraction, c.identity.String(), c.target, c.there, c.definition.late())
+	if err != nil {
+		return err
+	}
+	next.layout.text = c.text
+	if len(next.doubtful) > 0 && next.window.since != nil {
+		more, err := c.extraction.holdsMore(ctx, next)
+		if err != nil {
+			return &extractError{err}
 		}
 		if more {
 			next.window.since = nil
 		}
 	}
-	if !next.layout.exists {
-		return next, nil
-	}
-	err = alter(ctx, w.destination.Conn, next.layout)
-	if code := postgres.Code(err); (code == "0A000" || code == "42601") && len(next.layout.widen) > 0 {
-		// Something else than a view depends on the columns, such as a generated
-		// column, for which PostgreSQL 12 to 14 report a syntax error. Leave them alone.
-		for _, c := range next.layout.widen {
-			there.viewed = append(there.viewed, c.name)
-		}
-		return w.arrange(ctx, source, s, target, there)
-	}
-	return next, err
+	c.step = next
+	return nil
 }
 
-// load moves the rows. Rows, bookmark and report commit together.
-func (w *worker) load(ctx context.Context, source *extraction, step step, bookmark catalog.Bookmark, report *catalog.Report, began time.Time) error {
-	if bookmark.Method == Incremental {
-		greatest, err := source.greatestKey(ctx, step.window)
-		if err != nil {
-			return &extractError{err}
-		}
-		if bookmark.Bookmark = greatest; greatest == nil {
-			bookmark.Bookmark = step.window.since // nothing new: it stays where it is
-		}
-		if bookmark.Bookmark != nil {
-			report.Bookmark = *bookmark.Bookmark
-		}
+// arrange makes the destination table ready for the step.
+func (c *copying) arrange(ctx context.Context) error {
+	if !c.step.layout.exists {
+		return nil
 	}
-	return pgx.BeginFunc(ctx, w.destination.Conn, func(tx pgx.Tx) error {
-		loading := loading{tx: tx, step: step, relay: func(copyIn string) (copied, error) {
-			// The snapshot holds back VACUUM at the source: no longer than it is read.
-			defer source.close(ctx)
-			return relay(ctx, w.source.PgConn(), source.copySQL(step.layout, step.window), w.destination.PgConn(), copyIn)
-		}}
-		var moved copied
-		var err error
-		if step.layout.exists {
-			moved, report.RowsLoaded, err = loading.merge(ctx)
-		} else {
-			moved, report.RowsLoaded, err = loading.create(ctx)
+	err := alter(ctx, c.destination.Conn, c.step.layout)
+	if code := postgres.Code(err); (code == "0A000" || code == "42601") && len(c.step.layout.widen) > 0 {
+		// Something else than a view depends on the columns, such as a generated
+		// column, for which PostgreSQL 12 to 14 report a syntax error. Leave them alone.
+		for _, column := range c.step.layout.widen {
+			c.there.viewed = append(c.there.viewed, column.name)
 		}
-		if err != nil {
+		if err := c.decide(ctx); err != nil {
 			return err
 		}
-		report.RowsExtracted, report.Bytes, report.Duration = moved.rows, moved.bytes, elapsed(began)
-		if err := catalog.SetBookmark(ctx, tx, bookmark); err != nil {
-			return err
-		}
-		return catalog.AddReport(ctx, tx, w.run.ID, *report)
-	})
+		return c.arrange(ctx)
+	}
+	return err
+}
+
+// noteGuarantees says what can not be promised of this table, and what is
+// otherwise than usual.
+func (c *copying) noteGuarantees() {
+	step, sight := c.step, c.extraction.sight
+	if types := step.layout.textual(); len(types) > 0 {
+		c.note("rows cross as text, because these types have no binary form that means the same on both sides: " + strings.Join(types, ", "))
+	}
+	if c.selection.Method != Incremental || step.late == 0 {
+		return
+	}
+	if sight.snapshot == "" {
+		c.note(fmt.Sprintf("rows that are committed late, with a key before the bookmark, are missed: %s", sight.blind))
+	} else if c.identity.standby && !isTime(step.window.key) {
+		c.note("the source is a standby, which does not know the transactions of its primary: a row is missed if its transaction was open " +
+			"while the table was read for the first time, with a key before the bookmark")
+	}
 }
 
 // A TablesError says which tables of a run failed, and why.

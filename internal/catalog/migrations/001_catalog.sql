@@ -3,11 +3,13 @@ CREATE TABLE _stitch.replication (
 	schema_name    text NOT NULL UNIQUE,
 	definition     jsonb NOT NULL,
 	schema_created boolean NOT NULL DEFAULT false,
+	source_system  text,
 	created_at     timestamptz NOT NULL DEFAULT now(),
 	updated_at     timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE _stitch.replication IS 'One row for each replication into this database.';
 COMMENT ON COLUMN _stitch.replication.schema_created IS 'Whether a run created the schema.';
+COMMENT ON COLUMN _stitch.replication.source_system IS 'System identifier of the cluster that the last run read; null while it is not known.';
 
 CREATE TABLE _stitch.run (
 	id           uuid PRIMARY KEY,
@@ -18,6 +20,24 @@ CREATE TABLE _stitch.run (
 );
 CREATE INDEX ON _stitch.run (replication, started_at);
 COMMENT ON TABLE _stitch.run IS 'One row for each sync run.';
+
+CREATE TABLE _stitch.unit (
+	id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	run        uuid NOT NULL REFERENCES _stitch.run ON DELETE CASCADE,
+	part_of    bigint REFERENCES _stitch.unit ON DELETE CASCADE,
+	work       jsonb NOT NULL,
+	attempt    int NOT NULL DEFAULT 0,
+	claimed_by text,
+	done       boolean NOT NULL DEFAULT false,
+	rows       bigint NOT NULL DEFAULT 0,
+	bytes      bigint NOT NULL DEFAULT 0,
+	error      text NOT NULL DEFAULT ''
+);
+CREATE INDEX ON _stitch.unit (run, id) WHERE claimed_by IS NULL;
+CREATE INDEX ON _stitch.unit (part_of);
+COMMENT ON TABLE _stitch.unit IS 'One row for each unit of work of a run that is under way: a table, or a part of one.';
+COMMENT ON COLUMN _stitch.unit.work IS 'All that a worker needs to know to do it.';
+COMMENT ON COLUMN _stitch.unit.attempt IS 'Grows with each claim: a worker whose attempt is not the latest one can not commit.';
 
 CREATE TABLE _stitch.report (
 	run             uuid NOT NULL REFERENCES _stitch.run ON DELETE CASCADE,
@@ -31,12 +51,18 @@ CREATE TABLE _stitch.report (
 	replication_key text NOT NULL,
 	bookmark        text NOT NULL,
 	duration_ms     bigint NOT NULL,
+	null_keys       bigint NOT NULL,
 	changes         text[] NOT NULL,
+	notes           text[] NOT NULL,
+	verification    text NOT NULL,
 	error           text NOT NULL,
 	PRIMARY KEY (run, source_table)
 );
 COMMENT ON TABLE _stitch.report IS 'What a sync run did, table by table.';
+COMMENT ON COLUMN _stitch.report.null_keys IS 'Of the rows that were extracted, those whose replication key is null.';
 COMMENT ON COLUMN _stitch.report.changes IS 'What has changed in the structure of the table since the run before.';
+COMMENT ON COLUMN _stitch.report.notes IS 'What else is to be known, such as a guarantee that could not be given.';
+COMMENT ON COLUMN _stitch.report.verification IS 'What a comparison with the source came to; empty if there was none.';
 
 CREATE TABLE _stitch.bookmark (
 	replication     bigint NOT NULL REFERENCES _stitch.replication ON DELETE CASCADE,
@@ -52,6 +78,7 @@ CREATE TABLE _stitch.bookmark (
 	source_oid      oid NOT NULL,
 	source_columns  int NOT NULL,
 	table_version   bigint NOT NULL,
+	horizon         jsonb NOT NULL,
 	run             uuid NOT NULL,
 	updated_at      timestamptz NOT NULL DEFAULT now(),
 	PRIMARY KEY (replication, table_name)
@@ -63,3 +90,4 @@ COMMENT ON COLUMN _stitch.bookmark.source IS 'The database that the bookmark is 
 COMMENT ON COLUMN _stitch.bookmark.source_oid IS 'The table at the source, which may be replaced by another of the same name.';
 COMMENT ON COLUMN _stitch.bookmark.source_columns IS 'Greatest attribute number at the source: columns with a greater one have been added since.';
 COMMENT ON COLUMN _stitch.bookmark.columns IS 'Columns of the loaded table that come from the source, now or earlier.';
+COMMENT ON COLUMN _stitch.bookmark.horizon IS 'What the last run could not see yet: which transactions may still commit rows with a key before the bookmark.';

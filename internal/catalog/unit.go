@@ -1,0 +1,161 @@
+package catalog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// ErrFenced is returned when another worker, or another run, has taken a unit over.
+var ErrFenced = errors.New("another worker has taken over")
+
+// A Unit is a unit of work of a run, as one worker has claimed it.
+type Unit struct {
+	ID      int64
+	PartOf  int64 // the unit of the table that this is a part of; 0 if it is a table
+	Attempt int   // of how many; only the latest one can commit
+	Work    json.RawMessage
+}
+
+// A Progress is how far the parts of a unit are.
+type Progress struct {
+	Waiting     int // neither done nor failed
+	Rows, Bytes int64
+	Error       string // of one that failed, or ""
+}
+
+// AddUnits records units for workers to claim, in their order. partOf is the
+// unit that they are parts of, or 0.
+func AddUnits(ctx context.Context, tx pgx.Tx, run string, partOf int64, works []json.RawMessage) error {
+	texts := make([]string, len(works))
+	for i, work := range works {
+		texts[i] = string(work)
+	}
+	_, err := tx.Exec(ctx, `
+		INSERT INTO _stitch.unit (run, part_of, work)
+		SELECT $1, nullif($2::bigint, 0), w.work::jsonb
+		FROM unnest($3::text[]) WITH ORDINALITY AS w (work, n)
+		ORDER BY w.n`, run, partOf, texts)
+	if err != nil {
+		return fmt.Errorf("record the units of the run: %w", err)
+	}
+	return nil
+}
+
+// Claim takes the next unit of a run: of its parts, if partOf is not 0. Parts go
+// before tables, so that what has begun is finished. It returns ErrNotFound if
+// there is none left.
+func Claim(ctx context.Context, tx pgx.Tx, run string, partOf int64, worker string) (Unit, error) {
+	// A claim that a crash of the server forgets is as good as none.
+	if _, err := tx.Exec(ctx, "SET LOCAL synchronous_commit = off"); err != nil {
+		return Unit{}, fmt.Errorf("claim a unit of work: %w", err)
+	}
+	var u Unit
+	err := tx.QueryRow(ctx, `
+		UPDATE _stitch.unit
+		SET claimed_by = $3, attempt = attempt + 1
+		WHERE id = (
+			SELECT id
+			FROM _stitch.unit
+			WHERE run = $1 AND claimed_by IS NULL AND ($2::bigint = 0 OR part_of = $2)
+			ORDER BY part_of IS NULL, id
+			LIMIT 1
+			FOR UPDATE SKIP LOCKED
+		)
+		RETURNING id, coalesce(part_of, 0), attempt, work`, run, partOf, worker).Scan(&u.ID, &u.PartOf, &u.Attempt, &u.Work)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return Unit{}, fmt.Errorf("claim a unit of work: %w", err)
+	}
+	return u, nil
+}
+
+// Reclaim begins another attempt at a unit, which bars the one before from
+// committing. It returns ErrFenced if somebody else has done so.
+func Reclaim(ctx context.Context, tx pgx.Tx, u Unit) (Unit, error) {
+	err := tx.QueryRow(ctx, `
+		UPDATE _stitch.unit
+		SET attempt = attempt + 1
+		WHERE id = $1 AND attempt = $2 AND NOT done
+		RETURNING attempt`, u.ID, u.Attempt).Scan(&u.Attempt)
+	return u, fenced("claim a unit of work again", err)
+}
+
+// Hold makes sure that nobody has taken the unit over, and nobody does before
+// the transaction ends. Call it in the transaction that loads rows.
+func Hold(ctx context.Context, tx pgx.Tx, u Unit) error {
+	var attempt int
+	err := tx.QueryRow(ctx, `
+		SELECT attempt
+		FROM _stitch.unit
+		WHERE id = $1 AND attempt = $2 AND NOT done
+		FOR UPDATE`, u.ID, u.Attempt).Scan(&attempt)
+	return fenced("hold a unit of work", err)
+}
+
+// FinishUnit marks the unit as done. Call it in the transaction that loads its
+// rows. It returns ErrFenced if somebody has taken it over.
+func FinishUnit(ctx context.Context, tx pgx.Tx, u Unit, rows, bytes int64) error {
+	var id int64
+	err := tx.QueryRow(ctx, `
+		UPDATE _stitch.unit
+		SET done = true, rows = $3, bytes = $4
+		WHERE id = $1 AND attempt = $2 AND NOT done
+		RETURNING id`, u.ID, u.Attempt, rows, bytes).Scan(&id)
+	return fenced("finish a unit of work", err)
+}
+
+// FailUnit records why a unit failed.
+func FailUnit(ctx context.Context, tx pgx.Tx, u Unit, text string) error {
+	var id int64
+	err := tx.QueryRow(ctx, `
+		UPDATE _stitch.unit
+		SET error = $3
+		WHERE id = $1 AND attempt = $2 AND NOT done
+		RETURNING id`, u.ID, u.Attempt, text).Scan(&id)
+	return fenced("record that a unit of work failed", err)
+}
+
+// IsDone asks whether a unit was committed. It waits for a transaction that may
+// be about to do so.
+func IsDone(ctx context.Context, tx pgx.Tx, u Unit) (bool, error) {
+	var done bool
+	err := tx.QueryRow(ctx, "SELECT done FROM _stitch.unit WHERE id = $1 FOR UPDATE", u.ID).Scan(&done)
+	return done, fenced("ask how a unit of work ended", err)
+}
+
+// ProgressOf sums up the parts of a unit.
+func ProgressOf(ctx context.Context, tx pgx.Tx, unit int64) (Progress, error) {
+	var p Progress
+	err := tx.QueryRow(ctx, `
+		SELECT count(*) FILTER (WHERE NOT done AND error = ''), coalesce(sum(rows), 0), coalesce(sum(bytes), 0), coalesce(max(error), '')
+		FROM _stitch.unit
+		WHERE part_of = $1`, unit).Scan(&p.Waiting, &p.Rows, &p.Bytes, &p.Error)
+	if err != nil {
+		return Progress{}, fmt.Errorf("look how far the parts are: %w", err)
+	}
+	return p, nil
+}
+
+// DropParts forgets the parts of a unit. Those under way can not commit any more.
+func DropParts(ctx context.Context, tx pgx.Tx, unit int64) error {
+	if _, err := tx.Exec(ctx, "DELETE FROM _stitch.unit WHERE part_of = $1", unit); err != nil {
+		return fmt.Errorf("forget the parts of a unit of work: %w", err)
+	}
+	return nil
+}
+
+func fenced(what string, err error) error {
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = ErrFenced
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}

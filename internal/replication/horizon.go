@@ -1,0 +1,186 @@
+package replication
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+)
+
+// Keys are given to rows before they are committed: a sequence's when it is
+// asked, now() when the transaction begins, an application's whenever it likes.
+// So a row may be committed after a run with a key that the run has passed.
+//
+// Each row says which transaction wrote it (xmin), and a snapshot says which
+// transactions a run could see. A later run therefore extracts, of the rows
+// with a key within the late-commit window before the bookmark, those that the
+// run before did not see: by the index on the key, without sending what is
+// there already.
+//
+// Where the window begins is plain arithmetic for keys that are times. For
+// others it is the bookmark that there was so long ago or, while there is none
+// so old, the one of the first run. A transaction that was open while that run
+// read the table may have been given any key before: when it has ended, all
+// keys are looked through once.
+
+// passedPerWindow is about how many earlier bookmarks are kept.
+const passedPerWindow = 24
+
+// A sight is what a source can tell of which rows a run sees.
+type sight struct {
+	snapshot string // txid_current_snapshot, or "" if rows do not tell their transaction
+	timeline int
+	blind    string // why they do not, for people
+	// Of before the snapshot was taken, see survey; nil if it was not asked.
+	survey *survey
+}
+
+// A survey is what a source had just before a snapshot.
+type survey struct {
+	oid  uint32   // of the table
+	key  *string  // its greatest key
+	open []string // transactions that were open, but for our own
+}
+
+// bounds reads the text of a snapshot, xmin:xmax:xip.
+func bounds(snapshot string) (xmin, xmax uint64, ok bool) {
+	parts := strings.SplitN(snapshot, ":", 3)
+	if len(parts) < 2 {
+		return 0, 0, false
+	}
+	xmin, err := strconv.ParseUint(parts[0], 10, 64)
+	xmax, err2 := strconv.ParseUint(parts[1], 10, 64)
+	return xmin, xmax, err == nil && err2 == nil
+}
+
+// unseenSince is the condition for rows that a run with the snapshot since may
+// not have seen, evaluated within the snapshot of s. It holds for some that were
+// seen: the transactions of savepoints are not in snapshots, so all that are not
+// older than the oldest one under way count as unseen.
+func unseenSince(since string, timeline int, s sight) string {
+	from, _, ok := bounds(since)
+	_, now, ok2 := bounds(s.snapshot)
+	switch {
+	case !ok || !ok2, timeline != s.timeline, now < from, now-from > math.MaxInt32:
+		return "true" // transactions were numbered anew, or so many that numbers came again
+	}
+	return fmt.Sprintf("pg_catalog.age(xmin) <= (SELECT pg_catalog.age('%d'::pg_catalog.xid))", from&math.MaxUint32)
+}
+
+// isTime reports whether keys of the column are times.
+func isTime(key column) bool {
+	switch base(key.source.Type).Name {
+	case "date", "timestamp", "timestamptz":
+		return true
+	}
+	return false
+}
+
+// look adds to a window what late commits need. now is the destination's clock.
+func (w window) look(h catalog.Horizon, s sight, late time.Duration, now time.Time) window {
+	if w.since == nil || late == 0 || s.snapshot == "" {
+		return w
+	}
+	w.unseen = unseenSince(h.Snapshot, h.Timeline, s)
+	switch {
+	case isTime(w.key):
+		w.from = timeBefore(*w.since, w.key.sql, late)
+	case ended(h, s):
+		w.unseen = unseenSince(h.OpenSnapshot, h.Timeline, s)
+	default:
+		w.from = postgresLiteral(beginning(h.Passed, *w.since, now.Add(-late)), w.key.sql)
+	}
+	return w
+}
+
+// timeBefore is the expression for the key that lies late before key.
+func timeBefore(key, sql string, late time.Duration) string {
+	if strings.HasSuffix(key, " BC") { // there may be no time before
+		return postgresLiteral("-infinity", sql)
+	}
+	return fmt.Sprintf("(%s - '%d seconds'::interval)", postgresLiteral(key, sql), int64(late.Seconds()))
+}
+
+// beginning returns the newest bookmark that is as old as limit or, if none is,
+// the oldest.
+func beginning(passed []catalog.Passed, bookmark string, limit time.Time) string {
+	begin := bookmark
+	for i, p := range passed {
+		if i == 0 || p.At <= limit.Unix() {
+			begin = p.Bookmark
+		}
+	}
+	return begin
+}
+
+// ended reports whether one of the transactions that were open when the table
+// was read whole has ended since.
+func ended(h catalog.Horizon, s sight) bool {
+	return s.survey != nil && len(stillOpen(h, s)) < len(h.Open)
+}
+
+// stillOpen returns those of the transactions that were open and still are. One
+// that was prepared since may be any of them, under another name.
+func stillOpen(h catalog.Horizon, s sight) []string {
+	return slices.DeleteFunc(slices.Clone(h.Open), func(transaction string) bool {
+		return !slices.Contains(s.survey.open, transaction)
+	})
+}
+
+// prepared starts the name of a transaction that was prepared to be committed.
+const prepared = "prepared "
+
+// horizonAfter returns the horizon of a run that extracted the window w.
+func horizonAfter(h catalog.Horizon, w window, s sight, bookmark *string, late time.Duration, now time.Time) catalog.Horizon {
+	if late == 0 || s.snapshot == "" || bookmark == nil {
+		return catalog.Horizon{}
+	}
+	next := catalog.Horizon{Snapshot: s.snapshot, Timeline: s.timeline}
+	if isTime(w.key) {
+		return next
+	}
+	if w.since == nil {
+		h = catalog.Horizon{}
+	}
+	next.Passed = pass(h.Passed, catalog.Passed{At: now.Unix(), Bookmark: *bookmark}, late)
+	switch {
+	case s.survey == nil:
+	case w.since == nil:
+		next.Open, next.OpenSnapshot = s.survey.open, s.snapshot
+	case len(h.Open) > 0:
+		next.Open, next.OpenSnapshot = stillOpen(h, s), h.OpenSnapshot
+		if ended(h, s) {
+			next.OpenSnapshot = s.snapshot
+			next.Open = append(next.Open, preparedSince(h, s)...)
+		}
+	}
+	if len(next.Open) == 0 || now.Unix()-next.Passed[0].At > int64(late.Seconds()) {
+		next.Open, next.OpenSnapshot = nil, ""
+	}
+	return next
+}
+
+// preparedSince returns the prepared transactions that may be one that was open.
+func preparedSince(h catalog.Horizon, s sight) []string {
+	return slices.DeleteFunc(slices.Clone(s.survey.open), func(transaction string) bool {
+		return !strings.HasPrefix(transaction, prepared) || slices.Contains(h.Open, transaction)
+	})
+}
+
+// pass adds a bookmark to those that were passed. Of those that are older than
+// the window one is enough, and of the others not all are needed.
+func pass(passed []catalog.Passed, p catalog.Passed, late time.Duration) []catalog.Passed {
+	seconds := int64(late.Seconds())
+	passed = slices.Clone(passed)
+	for len(passed) > 1 && passed[1].At <= p.At-seconds {
+		passed = passed[1:]
+	}
+	if n := len(passed); n > 0 && p.At-passed[n-1].At < seconds/passedPerWindow {
+		return passed
+	}
+	return append(passed, p)
+}

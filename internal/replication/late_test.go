@@ -1,0 +1,219 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
+)
+
+// session opens a session at the source that the test steers.
+func (e *env) session(t *testing.T) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), e.source.URL(e.sourceDatabase))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
+	return conn
+}
+
+func do(t *testing.T, conn *pgx.Conn, sql string) {
+	t.Helper()
+	if _, err := conn.PgConn().Exec(t.Context(), sql).ReadAll(); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+// A row that is committed after a run with a key that the run has passed is
+// found by the next one, whenever its transaction began and whatever it wrote.
+func TestLateCommits(t *testing.T) {
+	t.Parallel()
+	const number, clock = `nextval('s')`, `now()`
+	for name, tt := range map[string]struct {
+		create    string
+		key       string
+		before    string // in the late transaction, before the first run
+		meanwhile string // in it, after the first run and before the second
+	}{
+		"a sequence":                             {`id int PRIMARY KEY, k int`, number, `INSERT INTO t VALUES (1000, nextval('s'))`, ``},
+		"a sequence, asked before the first run": {`id int PRIMARY KEY, k int`, number, `SELECT nextval('s')`, `INSERT INTO t VALUES (1000, currval('s'))`},
+		"a sequence, within a savepoint":         {`id int PRIMARY KEY, k int`, number, `INSERT INTO other VALUES (1); SAVEPOINT x; INSERT INTO t VALUES (1000, nextval('s'))`, `RELEASE x`},
+		"an update":                              {`id int PRIMARY KEY, k int`, number, `SELECT nextval('s')`, `UPDATE t SET k = currval('s') WHERE id = 3`},
+		"now()":                                  {`id int PRIMARY KEY, k timestamptz`, clock, `SELECT now()`, `INSERT INTO t VALUES (1000, now())`},
+		"now(), without time zone":               {`id int PRIMARY KEY, k timestamp NOT NULL`, clock, `INSERT INTO t VALUES (1000, now())`, ``},
+		"without a primary key":                  {`id int, k int`, number, `INSERT INTO t VALUES (1, 1), (1000, nextval('s'))`, `INSERT INTO t SELECT * FROM t WHERE id = 2`},
+		"without a primary key, now()":           {`id int, k timestamptz`, clock, `INSERT INTO t VALUES (1000, now()), (1000, now())`, `INSERT INTO t SELECT * FROM t WHERE id = 2`},
+		"a null key":                             {`id int PRIMARY KEY, k int`, number, `INSERT INTO t VALUES (1000, NULL)`, `INSERT INTO t VALUES (1001, NULL)`},
+		"a null key without a primary key":       {`id int, k int`, number, `INSERT INTO t VALUES (1000, NULL), (1000, NULL)`, ``},
+		"a partitioned table":                    {`id int, k int) PARTITION BY RANGE (id`, number, `INSERT INTO t VALUES (1000, nextval('s'))`, ``},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+				e := newEnv(t, s, s)
+				e.atSource(t, `CREATE TABLE t (`+tt.create+`); CREATE SEQUENCE s; CREATE TABLE other (id int)`)
+				if strings.Contains(tt.create, "PARTITION") {
+					e.atSource(t, `CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (100); CREATE TABLE t_2 PARTITION OF t FOR VALUES FROM (100) TO (10000)`)
+				}
+				insert := func(id int) { e.atSource(t, fmt.Sprintf(`INSERT INTO t VALUES (%d, %s)`, id, tt.key)) }
+				for id := range 5 {
+					insert(id)
+				}
+				e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "k"}
+				e.create(t)
+
+				late := e.session(t)
+				do(t, late, "BEGIN; "+tt.before)
+				insert(10)
+				e.run(t)
+				if tt.meanwhile != "" {
+					do(t, late, tt.meanwhile)
+				}
+				insert(11)
+				e.run(t)
+				do(t, late, "COMMIT")
+				e.run(t)
+				e.wantSame(t, "t")
+				if got := report(e.run(t), "public.t"); got.RowsLoaded != 0 || len(got.Notes) > 0 {
+					t.Errorf("with nothing new, %d rows were loaded; notes %q", got.RowsLoaded, got.Notes)
+				}
+			})
+		})
+	}
+}
+
+// A transaction that is open when the table was loaded long before, and one that
+// is prepared, are found as well.
+func TestLateCommitsBetweenRuns(t *testing.T) {
+	t.Parallel()
+	s := ownServer(t, sandbox.Config{Settings: map[string]string{"max_prepared_transactions": "5"}})
+	for _, tt := range []struct{ end, after string }{
+		{`COMMIT`, ``},
+		{`PREPARE TRANSACTION 'x'`, `COMMIT PREPARED 'x'`},
+	} {
+		for _, first := range []bool{true, false} {
+			e := newEnv(t, s, s)
+			e.atSource(t, `CREATE TABLE t (id serial PRIMARY KEY, v text); INSERT INTO t (v) SELECT 'v' FROM generate_series(1, 10)`)
+			e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id"}
+			e.create(t)
+			if !first {
+				e.run(t)
+			}
+			late := e.session(t)
+			do(t, late, `BEGIN; INSERT INTO t (v) VALUES ('late')`)
+			for range 2 {
+				e.atSource(t, `INSERT INTO t (v) VALUES ('early')`)
+				e.run(t)
+			}
+			do(t, late, tt.end)
+			e.run(t)
+			if tt.after != "" {
+				e.atSource(t, tt.after)
+				e.run(t)
+			}
+			e.wantSame(t, "t")
+			if got := report(e.run(t), "public.t"); got.RowsLoaded != 0 {
+				t.Errorf("with nothing new, %d rows were loaded", got.RowsLoaded)
+			}
+		}
+	}
+}
+
+// Late commits are looked for by the index on the key, not by reading the table.
+func TestLateCommitsByIndex(t *testing.T) {
+	t.Parallel()
+	s := ownServer(t, sandbox.Config{Settings: map[string]string{"autovacuum": "off"}})
+	for _, key := range []string{"id", "at"} {
+		e := newEnv(t, s, s)
+		e.atSource(t, `CREATE TABLE t (id serial PRIMARY KEY, at timestamptz);
+			INSERT INTO t (at) SELECT now() - g * interval '1 minute' FROM generate_series(100000, 1, -1) g; CREATE INDEX ON t (at); ANALYZE t`)
+		e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: key}
+		e.create(t)
+		e.run(t)
+		scans := func() string {
+			time.Sleep(1500 * time.Millisecond) // sessions tell what they did when they end, or now and then
+			return e.source.Query(t, e.sourceDatabase, `SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 't'`)[0]
+		}
+		before := scans()
+		late := e.session(t)
+		do(t, late, `BEGIN; INSERT INTO t (at) VALUES (now())`)
+		e.atSource(t, `INSERT INTO t (at) VALUES (now())`)
+		e.run(t)
+		do(t, late, `COMMIT`)
+		if got := report(e.run(t), "public.t"); got.RowsLoaded != 1 {
+			t.Errorf("by %s: loaded %d rows", key, got.RowsLoaded)
+		}
+		e.run(t)
+		if after := scans(); after != before {
+			t.Errorf("by %s: %s sequential scans instead of %s", key, after, before)
+		}
+		e.wantSame(t, "t")
+	}
+}
+
+// What late commits need and is not there is told.
+func TestLateCommitsNotKnown(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.atSource(t, `CREATE TABLE base (id int, secret text); INSERT INTO base VALUES (1, 's'); CREATE VIEW v AS SELECT id FROM base`)
+	e.definition.Tables["public.v"] = Selection{Method: Incremental, ReplicationKey: "id"}
+	e.create(t)
+	for range 2 {
+		if notes := strings.Join(report(e.run(t), "public.v").Notes, "; "); !strings.Contains(notes, "rows of a view") {
+			t.Errorf("notes %q", notes)
+		}
+	}
+	e.wantSame(t, "v")
+	e.definition.LateCommitWindow = new(time.Duration)
+	if err := Update(t.Context(), e.endpoint(), e.definition); err != nil {
+		t.Fatal(err)
+	}
+	if notes := report(e.run(t), "public.v").Notes; len(notes) > 0 {
+		t.Errorf("notes %q, although nothing was asked for", notes)
+	}
+}
+
+// The rules of the horizon, without a server.
+func TestHorizon(t *testing.T) {
+	at := func(hours int) time.Time { return time.Unix(int64(hours)*3600, 0) }
+	passed := []catalog.Passed(nil)
+	for hour := range 100 {
+		passed = pass(passed, catalog.Passed{At: at(hour).Unix(), Bookmark: fmt.Sprint(hour)}, 24*time.Hour)
+		if len(passed) > passedPerWindow+2 {
+			t.Fatalf("%d bookmarks are kept", len(passed))
+		}
+		begin := beginning(passed, fmt.Sprint(hour), at(hour).Add(-24*time.Hour))
+		if want := max(hour-24, 0); begin != fmt.Sprint(want) {
+			t.Errorf("hour %d: the window begins at %s, want %d", hour, begin, want)
+		}
+	}
+	for _, tt := range []struct {
+		since, now string
+		timeline   int
+		want       string
+	}{
+		{"100:105:101", "200:200:", 1, "(SELECT pg_catalog.age('100'::pg_catalog.xid))"},
+		{"4294967396:4294967396:", "4294967500:4294967500:", 1, "age('100'::"},
+		{"100:105:", "90:90:", 1, "true"},                 // an earlier state
+		{"100:105:", "5000000000:5000000000:", 1, "true"}, // numbers came again
+		{"100:105:", "200:200:", 2, "true"},               // another timeline
+		{"", "200:200:", 1, "true"},
+	} {
+		if got := unseenSince(tt.since, 1, sight{snapshot: tt.now, timeline: tt.timeline}); !strings.Contains(got, tt.want) {
+			t.Errorf("since %q, now %q: %s", tt.since, tt.now, got)
+		}
+	}
+	h := catalog.Horizon{Open: []string{"3/1", "4/2"}}
+	if still := stillOpen(h, sight{survey: &survey{open: []string{"4/2", "5/9"}}}); !slices.Equal(still, []string{"4/2"}) {
+		t.Errorf("still open: %q", still)
+	}
+}

@@ -1,0 +1,248 @@
+package replication
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+const (
+	partBytes = 128 << 20 // of a table, about how much is one part
+	maxParts  = 64
+	// Older majors read the whole table for each range of places.
+	rangesSince = 14
+)
+
+// A span is the rows of a table that lie on the pages from first up to, but
+// without, end; 0 for end is the end of the table.
+type span struct{ first, end int64 }
+
+// spans divides a table into parts of about the same size.
+func spans(h heap, bytes int64) []span {
+	n := min(h.bytes/bytes, maxParts, h.pages)
+	if n < 2 {
+		return []span{{}}
+	}
+	all := make([]span, n)
+	for i := range n {
+		all[i] = span{h.pages * i / n, h.pages * (i + 1) / n}
+	}
+	all[n-1].end = 0
+	return all
+}
+
+// condition is the condition for rows of the span. For a partitioned table it
+// is about the pages of each partition.
+func (s span) condition() string {
+	condition := fmt.Sprintf("ctid >= '(%d,0)'::pg_catalog.tid", s.first)
+	if s.end > 0 {
+		condition += fmt.Sprintf(" AND ctid < '(%d,0)'::pg_catalog.tid", s.end)
+	}
+	return condition
+}
+
+// parts returns what several workers may copy at once: of a large table that is
+// read whole, by a run that has several.
+func (c *copying) parts() []span {
+	e := c.extraction
+	if c.step.window.since != nil || c.streams < 2 || !e.heap.plain || e.version < rangesSince {
+		return nil
+	}
+	return spans(e.heap, c.partBytes)
+}
+
+// loadParts copies the parts into a table that nobody sees yet, each in a
+// transaction of its own, and then makes it the table or merges it, in one.
+func (c *copying) loadParts(ctx context.Context, parts []span) error {
+	hidden := postgres.TableName{Schema: c.target.Schema, Name: fmt.Sprintf("%s%d", hiddenPrefix, c.unit.ID)}
+	defer c.dropHidden(ctx, hidden)
+	works, err := c.spread(ctx, hidden, parts)
+	if err != nil {
+		return err
+	}
+	err = c.inDestination(ctx, func(tx pgx.Tx) error {
+		sql := c.step.layout.createSQL(hidden.SQL())
+		if c.step.layout.exists {
+			sql = c.step.layout.sharedStageSQL(hidden.SQL())
+		}
+		if _, err := tx.Exec(ctx, sql); err != nil {
+			return fmt.Errorf("create %s: %w", hidden, err)
+		}
+		return catalog.AddUnits(ctx, tx, c.run.ID, c.unit.ID, works)
+	})
+	if err != nil {
+		return err
+	}
+	moved, err := c.workOnParts(ctx)
+	if err != nil {
+		return err
+	}
+	same, err := c.extraction.sameLeaves(ctx)
+	if err != nil {
+		return &extractError{err}
+	}
+	if !same {
+		return errLeaves
+	}
+	return c.commit(ctx, c.step.window, true, func(ld loading) (loaded, error) {
+		if ld.layout.exists {
+			return ld.merge(ctx, hidden.SQL(), moved)
+		}
+		if _, err := ld.tx.Exec(ctx, fmt.Sprintf("ALTER TABLE %s RENAME TO %s", hidden.SQL(), postgres.Ident(c.target.Name))); err != nil {
+			return loaded{}, fmt.Errorf("name the table that was loaded: %w", err)
+		}
+		return ld.complete(ctx, moved)
+	})
+}
+
+// errLeaves is met when a snapshot does not protect what is read.
+var errLeaves = errors.New("partitions came or went while the table was read")
+
+// spread makes units of the parts. They share the snapshot of the extraction,
+// which lasts as long as this worker reads.
+func (c *copying) spread(ctx context.Context, hidden postgres.TableName, parts []span) ([]json.RawMessage, error) {
+	var snapshot string
+	if err := c.extraction.tx.QueryRow(ctx, "SELECT pg_catalog.pg_export_snapshot()").Scan(&snapshot); err != nil {
+		return nil, &extractError{fmt.Errorf("share the snapshot: %w", err)}
+	}
+	works := make([]json.RawMessage, len(parts))
+	for i, s := range parts {
+		work, err := json.Marshal(Work{Table: c.work.Table, Part: &Part{
+			Snapshot: snapshot,
+			CopyOut:  copyOutSQL(c.step.layout, c.extraction.table.Name, s.condition()),
+			CopyIn:   c.step.layout.copyInSQL(hidden.SQL()),
+		}})
+		if err != nil {
+			return nil, err
+		}
+		works[i] = work
+	}
+	return works, nil
+}
+
+// workOnParts copies parts until none is left, and waits for those that other
+// workers copy.
+func (c *copying) workOnParts(ctx context.Context) (copied, error) {
+	for {
+		unit, work, err := c.claim(ctx, c.unit.ID)
+		if errors.Is(err, catalog.ErrNotFound) {
+			break
+		}
+		if err != nil {
+			return copied{}, err
+		}
+		if err := c.copyPart(ctx, unit, *work.Part); err != nil {
+			return copied{}, err
+		}
+	}
+	for {
+		var progress catalog.Progress
+		err := c.inDestination(ctx, func(tx pgx.Tx) (err error) {
+			progress, err = catalog.ProgressOf(ctx, tx, c.unit.ID)
+			return err
+		})
+		switch {
+		case err != nil:
+			return copied{}, err
+		case progress.Error != "":
+			return copied{}, errors.New(progress.Error)
+		case progress.Waiting == 0:
+			return copied{rows: progress.Rows, bytes: progress.Bytes}, nil
+		}
+		if err := sleep(ctx, pollInterval); err != nil {
+			return copied{}, err
+		}
+	}
+}
+
+// pollInterval is how often a worker looks what others have done.
+const pollInterval = 20 * time.Millisecond
+
+// copyPart copies one part. The source's session is in the snapshot already.
+func (w *worker) copyPart(ctx context.Context, unit catalog.Unit, part Part) error {
+	return w.inDestination(ctx, func(tx pgx.Tx) error {
+		c, err := relay(ctx, w.source.PgConn(), part.CopyOut, w.destination.PgConn(), part.CopyIn)
+		if err != nil {
+			return err
+		}
+		return catalog.FinishUnit(ctx, tx, unit, c.rows, c.bytes)
+	})
+}
+
+// helpWithPart copies a part of a table that another worker replicates.
+func (w *worker) helpWithPart(ctx context.Context, unit catalog.Unit, part Part) error {
+	for attempt := 1; ; attempt++ {
+		err := w.copyPartInSnapshot(ctx, unit, part)
+		if err == nil || ctx.Err() != nil || attempt == attempts || !w.passes(err) {
+			return err
+		}
+		if err := sleep(ctx, backoff(attempt)); err != nil {
+			return err
+		}
+		if err := w.reconnect(ctx); err != nil {
+			return err
+		}
+		if err := w.inDestination(ctx, func(tx pgx.Tx) error {
+			unit, err = catalog.Reclaim(ctx, tx, unit)
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+}
+
+func (w *worker) copyPartInSnapshot(ctx context.Context, unit catalog.Unit, part Part) error {
+	tx, err := w.source.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	if err != nil {
+		return &extractError{err}
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // nothing was written
+	if _, err := tx.Exec(ctx, "SET TRANSACTION SNAPSHOT "+postgres.Literal(part.Snapshot)); err != nil {
+		return &extractError{fmt.Errorf("take over the snapshot: %w", err)}
+	}
+	return w.copyPart(ctx, unit, part)
+}
+
+// hiddenPrefix starts the names of tables that are being loaded in parts.
+const hiddenPrefix = reservedPrefix + "_loading_"
+
+// dropHidden forgets the parts, and drops the table that they were copied into
+// unless it has become the table. What it can not drop the next run does.
+func (c *copying) dropHidden(ctx context.Context, hidden postgres.TableName) {
+	_ = c.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		if err := catalog.DropParts(ctx, tx, c.unit.ID); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, "DROP TABLE IF EXISTS "+hidden.SQL())
+		return err
+	})
+}
+
+const hiddenSQL = `
+	SELECT c.relname
+	FROM pg_catalog.pg_class AS c
+	JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+	WHERE n.nspname = $1 AND c.relkind = 'r' AND left(c.relname, length($2)) = $2
+	ORDER BY c.relname`
+
+// dropLeftOver drops what runs that were killed were loading.
+func dropLeftOver(ctx context.Context, tx pgx.Tx, schema string) error {
+	rows, _ := tx.Query(ctx, hiddenSQL, schema, hiddenPrefix)
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return fmt.Errorf("look for what earlier runs left in schema %q: %w", schema, err)
+	}
+	for _, name := range names {
+		if _, err := tx.Exec(ctx, "DROP TABLE "+postgres.TableName{Schema: schema, Name: name}.SQL()); err != nil {
+			return fmt.Errorf("drop what an earlier run left: %w", err)
+		}
+	}
+	return nil
+}

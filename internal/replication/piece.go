@@ -1,0 +1,187 @@
+package replication
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+)
+
+// pieceRows is about how many rows of a backlog are committed at once.
+const pieceRows = 1_000_000
+
+// An unknownError says that the destination did not tell whether it committed.
+type unknownError struct{ error }
+
+func (e *unknownError) Unwrap() error { return e.error }
+
+// load moves the rows: in parts, if the table is large and read whole; in
+// pieces, if a large backlog can be ordered by its key; else at once.
+func (c *copying) load(ctx context.Context) error {
+	if parts := c.parts(); len(parts) > 1 {
+		return c.loadParts(ctx, parts)
+	}
+	w := c.step.window
+	if w.since != nil {
+		if w.from != "" || w.unseen == "" { // else rows with any key are looked through
+			if err := c.extraction.preferIndex(ctx, w.key); err != nil {
+				return &extractError{err}
+			}
+		}
+		empty, err := c.extraction.isEmpty(ctx, w)
+		if err != nil {
+			return &extractError{err}
+		}
+		if empty {
+			return c.commit(ctx, w, true, func(loading) (loaded, error) { return loaded{}, nil })
+		}
+	}
+	for {
+		end, err := c.extraction.pieceEnd(ctx, w, c.pieceRows)
+		if err != nil {
+			return &extractError{err}
+		}
+		w.upTo = end
+		if err := c.commit(ctx, w, end == nil, func(ld loading) (loaded, error) { return c.loadWindow(ctx, ld, end == nil) }); err != nil {
+			return err
+		}
+		if end == nil {
+			return nil
+		}
+		w = w.next()
+	}
+}
+
+// loadWindow loads the rows of one window through this worker's connections.
+func (c *copying) loadWindow(ctx context.Context, ld loading, last bool) (loaded, error) {
+	fill := func(copyIn string) (copied, error) {
+		if last && c.work.Verify == VerifyNone {
+			// The snapshot holds back VACUUM at the source: no longer than it is read.
+			defer c.extraction.close(ctx)
+		}
+		return relay(ctx, c.source.PgConn(), c.extraction.copySQL(ld.layout, ld.window), c.destination.PgConn(), copyIn)
+	}
+	if ld.layout.exists {
+		return ld.stageAndMerge(ctx, fill)
+	}
+	return ld.create(ctx, fill)
+}
+
+// commit runs f in a transaction of the destination that ends with its rows, the
+// bookmark after them and the report. last says that the table is done then.
+func (c *copying) commit(ctx context.Context, w window, last bool, f func(loading) (loaded, error)) error {
+	bookmark, err := c.bookmarkAfter(ctx, w)
+	if err != nil {
+		return &extractError{err}
+	}
+	report := c.report // as it is, should this fail
+	tx, err := c.destination.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // does nothing after Commit
+	ld := loading{tx: tx, step: c.step}
+	ld.window = w
+	moved, err := f(ld)
+	if err != nil {
+		return err
+	}
+	report.RowsExtracted += moved.rows
+	report.RowsLoaded += moved.changed
+	report.Bytes += moved.bytes
+	report.NullKeys += moved.nullKeys
+	report.Status = catalog.Interrupted // until the last piece
+	if bookmark.Bookmark != nil {
+		report.Bookmark = *bookmark.Bookmark
+	}
+	if last {
+		report.Status = catalog.Succeeded
+		if report.Verification, err = c.verify(ctx, tx); err != nil {
+			return err
+		}
+	}
+	report.Duration = elapsed(c.began)
+	if err := errors.Join(catalog.SetBookmark(ctx, tx, bookmark), catalog.SetReport(ctx, tx, c.run.ID, report)); err != nil {
+		return err
+	}
+	fence := catalog.Hold
+	if last {
+		fence = func(ctx context.Context, tx pgx.Tx, u catalog.Unit) error {
+			return catalog.FinishUnit(ctx, tx, u, report.RowsExtracted, report.Bytes)
+		}
+	}
+	if err := fence(ctx, tx, c.unit); err != nil {
+		return err
+	}
+	if err := tx.Commit(ctx); err != nil {
+		return &unknownError{fmt.Errorf("commit: %w", err)}
+	}
+	c.report = report
+	return nil
+}
+
+// bookmarkAfter returns the bookmark once the window has been loaded.
+func (c *copying) bookmarkAfter(ctx context.Context, w window) (catalog.Bookmark, error) {
+	step, table := c.step, c.extraction.table
+	b := catalog.Bookmark{
+		Replication: c.replication, TableName: c.target.Name, SourceTable: c.work.Table, Method: c.selection.Method,
+		ReplicationKey: c.selection.ReplicationKey, KeyType: w.key.sql,
+		Columns: step.layout.filled(), Attributes: step.layout.attributes(),
+		Source: c.identity.String(), SourceOID: table.OID, SourceColumns: lastColumn(table),
+		TableVersion: step.version, Run: c.run.ID,
+	}
+	if c.selection.Method != Incremental {
+		return b, nil
+	}
+	var err error
+	if b.Bookmark = w.upTo; w.upTo == nil {
+		if b.Bookmark, err = c.extraction.greatestKey(ctx, w); err != nil {
+			return catalog.Bookmark{}, err
+		}
+	}
+	if b.Bookmark == nil {
+		b.Bookmark = w.since // nothing new: it stays where it is
+	}
+	var before catalog.Horizon
+	if c.there.bookmark != nil {
+		before = c.there.bookmark.Horizon
+	}
+	b.Horizon = horizonAfter(before, c.step.window, c.extraction.sight, b.Bookmark, step.late, c.there.now)
+	return b, nil
+}
+
+// pieceEnd returns the greatest key of the next piece of a window, or nil if all
+// that is left is one. Only where an index orders the keys can it be found cheaply.
+func (e *extraction) pieceEnd(ctx context.Context, w window, rows int) (*string, error) {
+	if w.since == nil || !e.ordered {
+		return nil, nil
+	}
+	key, later := w.key.extract, w.key.extract+" > "+postgresLiteral(*w.since, w.key.sql)
+	many, err := e.expectsMore(ctx, fmt.Sprintf("SELECT FROM %s WHERE %s", w.table.SQL(), later), rows)
+	if err != nil || !many {
+		return nil, err
+	}
+	return textOrNil(e.tx.QueryRow(ctx, fmt.Sprintf("SELECT k::text FROM (SELECT %[1]s AS k FROM %[2]s WHERE %[3]s AND %[4]s ORDER BY %[1]s OFFSET %[5]d LIMIT 1) AS piece",
+		key, w.table.SQL(), later, finite(w.key), rows-1)), "divide the backlog of "+w.table.String())
+}
+
+// expectsMore reports whether the planner expects a query to return more rows.
+func (e *extraction) expectsMore(ctx context.Context, query string, rows int) (bool, error) {
+	var text []byte
+	if err := e.tx.QueryRow(ctx, "EXPLAIN (FORMAT JSON) "+query).Scan(&text); err != nil {
+		return false, fmt.Errorf("estimate how many rows are new: %w", err)
+	}
+	var plans []struct {
+		Plan struct {
+			Rows float64 `json:"Plan Rows"`
+		}
+	}
+	if err := json.Unmarshal(text, &plans); err != nil || len(plans) != 1 {
+		return false, fmt.Errorf("estimate how many rows are new: read the plan: %w", err)
+	}
+	return plans[0].Plan.Rows > float64(rows), nil
+}

@@ -1,0 +1,261 @@
+package replication
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// Work is a unit of work: a table to replicate, or a part of one to copy. It
+// holds all that a worker has to know beside the definition, which is in the
+// catalog, and names no connection: any process with the same server entries
+// can do it.
+type Work struct {
+	Table  string                `json:"table"` // its key in the definition
+	Kind   postgres.RelationKind `json:"kind"`  // "" if the source has no such table
+	Verify string                `json:"verify"`
+	Part   *Part                 `json:"part,omitempty"`
+}
+
+// A Part is some of the rows of a table that is read in one snapshot.
+type Part struct {
+	Snapshot string `json:"snapshot"` // as pg_export_snapshot named it
+	CopyOut  string `json:"copy_out"` // SQL, for the source
+	CopyIn   string `json:"copy_in"`  // SQL, for the destination
+}
+
+// A job is what all workers of a run share.
+type job struct {
+	definition  Definition
+	replication int64
+	run         catalog.Run
+	streams     int           // workers in this process
+	busy        *atomic.Int32 // of them, those that replicate tables
+	pieceRows   int
+	partBytes   int64
+}
+
+// A worker replicates tables of a run, through a connection to each side.
+type worker struct {
+	job
+	identity    identity // of the source
+	source      *postgres.Conn
+	destination *postgres.Conn
+	leads       bool // whether its session holds the replication's lock
+
+	sourceReady      *pgx.Conn // the session that is prepared
+	destinationReady *pgx.Conn // the session that is prepared
+}
+
+// work does units of the run until none is left, and tells each table's report.
+func (w *worker) work(ctx context.Context, tell func(catalog.Report)) error {
+	for ctx.Err() == nil {
+		if err := w.reconnectDestination(ctx); err != nil {
+			return err
+		}
+		done, err := w.workOnNext(ctx, tell)
+		switch {
+		case err != nil:
+			return err
+		case done:
+		case w.busy.Load() == 0:
+			return nil
+		default: // others replicate tables, which they may divide into parts
+			if err := sleep(ctx, pollInterval); err != nil {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+// workOnNext does the next unit, if there is one.
+func (w *worker) workOnNext(ctx context.Context, tell func(catalog.Report)) (done bool, err error) {
+	w.busy.Add(1)
+	defer w.busy.Add(-1)
+	unit, work, err := w.claim(ctx, 0)
+	if errors.Is(err, catalog.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if work.Part != nil {
+		w.help(ctx, unit, *work.Part)
+	} else {
+		tell(w.replicate(ctx, unit, work))
+	}
+	return true, nil
+}
+
+// help copies a part, or tells the worker whose table it is why not.
+func (w *worker) help(ctx context.Context, unit catalog.Unit, part Part) {
+	err := w.reconnect(ctx)
+	if err == nil {
+		err = w.helpWithPart(ctx, unit, part)
+	}
+	if err == nil {
+		return
+	}
+	_ = w.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		return catalog.FailUnit(ctx, tx, unit, postgres.Explain(w.adviseRights(err)))
+	})
+}
+
+// claim takes the next unit, of the table that partOf replicates if it is not 0.
+func (w *worker) claim(ctx context.Context, partOf int64) (unit catalog.Unit, work Work, err error) {
+	name := fmt.Sprintf("backend %d", w.destination.PgConn().PID())
+	err = w.inDestination(ctx, func(tx pgx.Tx) error {
+		unit, err = catalog.Claim(ctx, tx, w.run.ID, partOf, name)
+		return err
+	})
+	if err != nil {
+		return catalog.Unit{}, Work{}, err
+	}
+	if err := json.Unmarshal(unit.Work, &work); err != nil {
+		return catalog.Unit{}, Work{}, fmt.Errorf("read a unit of work: %w", err)
+	}
+	return unit, work, nil
+}
+
+// attempts is how often a unit is tried.
+const attempts = 4
+
+// backoff is how long to wait after an attempt.
+func backoff(attempt int) time.Duration { return time.Duration(1<<attempt) * 500 * time.Millisecond }
+
+// passes reports whether an error is one that passes: a hot standby that had to
+// go on, a server that restarts, a deadlock, a lost connection.
+func (w *worker) passes(err error) bool {
+	if errors.Is(err, errLeaves) {
+		return true
+	}
+	switch code := postgres.Code(err); code {
+	case "40001", "40P01", "57P01", "57P02", "57P03", "53300", "08000", "08003", "08006":
+		return true
+	case "":
+		return postgres.IsUnreachable(err) || w.source.IsClosed() || w.destination.IsClosed()
+	}
+	return false
+}
+
+// isBinaryRefused reports whether a server could not read the binary form of a row.
+func isBinaryRefused(err error) bool {
+	switch postgres.Code(err) {
+	case "22P03", "08P01", "42804":
+		return true
+	}
+	return false
+}
+
+// reconnect makes both sessions ready. It replaces those that broke.
+func (w *worker) reconnect(ctx context.Context) error {
+	if err := w.source.Renew(ctx); err != nil {
+		return err
+	}
+	if w.sourceReady != w.source.Conn {
+		if err := prepare(ctx, w.source.Conn, rowSecuritySQL); err != nil {
+			return &extractError{err}
+		}
+		found, err := identify(ctx, w.source.Conn, w.definition.Source.Server)
+		if err != nil {
+			return &extractError{err}
+		}
+		if err := w.meet(found); err != nil {
+			return err
+		}
+		w.sourceReady = w.source.Conn
+	}
+	return w.reconnectDestination(ctx)
+}
+
+// meet takes note of which server a session has reached.
+func (w *worker) meet(found identity) error {
+	if known := w.identity; known != (identity{}) {
+		if known.system != found.system {
+			return fmt.Errorf("a new connection to server %q reached another cluster, %s instead of %s", w.definition.Source.Server, found.system, known.system)
+		}
+		if !w.leads && known.boot != found.boot {
+			return errBalanced
+		}
+	}
+	w.identity = found
+	return nil
+}
+
+// errBalanced is what a worker gives up for that could not read what the others do.
+var errBalanced = errors.New("connections to the source reach different servers, as a load balancer makes them do: " +
+	"the run read it through one connection only, and runs may find it in states that differ; name one server as the host")
+
+// reconnectDestination makes the destination's session ready. That of the leader
+// is the only one that runs the replication.
+func (w *worker) reconnectDestination(ctx context.Context) error {
+	if err := w.destination.Renew(ctx); err != nil {
+		return err
+	}
+	if w.destinationReady == w.destination.Conn {
+		return nil
+	}
+	if err := prepare(ctx, w.destination.Conn, extensionPathSQL); err != nil {
+		return err
+	}
+	if err := catalog.OpenSession(ctx, w.destination.Conn); err != nil {
+		return err
+	}
+	if w.leads {
+		if err := catalog.Lock(ctx, w.destination.Conn, w.replication); err != nil {
+			return err
+		}
+	}
+	w.destinationReady = w.destination.Conn
+	return nil
+}
+
+// close ends both sessions: they have settings, a role and maybe a lock of their
+// own. The server would free the lock by itself, but only some time after it has
+// been told goodbye.
+func (w *worker) close(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	defer cancel()
+	if w.leads && w.destinationReady == w.destination.Conn && !w.destination.IsClosed() {
+		_ = catalog.Unlock(ctx, w.destination.Conn, w.replication)
+	}
+	w.source.Discard()
+	w.destination.Discard()
+}
+
+// record writes to the catalog, even when ctx is cancelled or the connection broke.
+func (w *worker) record(ctx context.Context, f func(context.Context, pgx.Tx) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	defer cancel()
+	if err := w.reconnectDestination(ctx); err != nil {
+		return err
+	}
+	return w.inDestination(ctx, func(tx pgx.Tx) error { return f(ctx, tx) })
+}
+
+func (w *worker) inDestination(ctx context.Context, f func(pgx.Tx) error) error {
+	return pgx.BeginFunc(ctx, w.destination.Conn, f)
+}
+
+// adviseRights says which rights a run needs, if that is what it lacked.
+func (w *worker) adviseRights(err error) error {
+	if postgres.Code(err) != "42501" || postgres.IsUnreachable(err) {
+		return err
+	}
+	var source *extractError
+	if errors.As(err, &source) {
+		return postgres.Advise(err, "The login of server "+w.definition.Source.Server+
+			" needs USAGE on the schema and SELECT on the table: stitch_source_grants grants both.")
+	}
+	return postgres.Advise(err, "The login of server "+w.definition.Destination.Server+
+		" needs CREATE and TEMPORARY on the database, which stitch_destination_grants grants, and must own the tables that it loads.")
+}
