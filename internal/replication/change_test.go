@@ -68,7 +68,7 @@ func TestCatalogRaces(t *testing.T) {
 	other.Name, other.SchemaName = "Second", "second"
 	endpoint := e.endpoint()
 	another := *e
-	another.servers = e.again(t)
+	another.servers = e.again(t, 1)
 	endpoint2 := another.endpoint()
 	for range 15 {
 		if err := Create(t.Context(), endpoint, e.definition, false); err != nil {

@@ -21,6 +21,7 @@ type env struct {
 	servers                             *postgres.Servers
 	definition                          Definition
 	adopt                               bool
+	runs                                Runner // what its runs are like
 }
 
 // ownServer starts a server that no other test disturbs.
@@ -48,7 +49,7 @@ func newEnv(t *testing.T, source, destination *sandbox.Server) *env {
 		GRANT USAGE ON SCHEMA public TO `+e.reader+`;
 		ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO `+e.reader)
 	destination.Exec(t, e.destinationDatabase, `GRANT CREATE, CONNECT, TEMPORARY ON DATABASE `+e.destinationDatabase+` TO `+e.writer)
-	e.servers = e.again(t)
+	e.servers = e.again(t, 1)
 	e.definition = Definition{
 		Name: "Shop", SchemaName: "shop",
 		Source:      Endpoint{Server: "source", Database: e.sourceDatabase},
@@ -58,11 +59,11 @@ func newEnv(t *testing.T, source, destination *sandbox.Server) *env {
 	return e
 }
 
-// again returns servers like those of another process.
-func (e *env) again(t *testing.T) *postgres.Servers {
+// again returns servers like those of another process, with so many connections each.
+func (e *env) again(t *testing.T, connections int) *postgres.Servers {
 	servers := postgres.NewServers(map[string]postgres.Config{
-		"source":      {Host: e.source.Host, Port: e.source.Port, Username: e.reader, Password: e.source.Password, MaxConnections: 1},
-		"destination": {Host: e.destination.Host, Port: e.destination.Port, Username: e.writer, Password: e.destination.Password, MaxConnections: 1},
+		"source":      {Host: e.source.Host, Port: e.source.Port, Username: e.reader, Password: e.source.Password, MaxConnections: connections},
+		"destination": {Host: e.destination.Host, Port: e.destination.Port, Username: e.writer, Password: e.destination.Password, MaxConnections: connections},
 	})
 	t.Cleanup(servers.Close)
 	return servers
@@ -78,13 +79,15 @@ func (e *env) endpoint() postgres.Endpoint {
 }
 
 func (e *env) runner() Runner {
-	return Runner{Server: func(name string) (*postgres.Server, error) {
+	r := e.runs
+	r.Server = func(name string) (*postgres.Server, error) {
 		server, ok := e.servers.Server(name)
 		if !ok {
 			return nil, errors.New("no server " + name)
 		}
 		return server, nil
-	}}
+	}
+	return r
 }
 
 func (e *env) create(t *testing.T) {

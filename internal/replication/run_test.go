@@ -327,7 +327,7 @@ func TestRunTwice(t *testing.T) {
 	}()
 	time.Sleep(time.Second)
 	other := *e
-	other.servers = e.again(t)
+	other.servers = e.again(t, 1)
 	if _, err := other.tryRun(t.Context()); err == nil || !strings.Contains(err.Error(), "is being run by backend") {
 		t.Errorf("the second run: %v", err)
 	}

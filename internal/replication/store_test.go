@@ -83,7 +83,7 @@ func TestOtherLogin(t *testing.T) {
 		e.create(t)
 		owner := e.writer
 		e.writer = s.Role(t)
-		e.servers = e.again(t)
+		e.servers = e.again(t, 1)
 		if _, err := Find(t.Context(), e.endpoint(), "shop"); err == nil || !strings.Contains(err.Error(), `belongs to "`+owner) {
 			t.Fatalf("not a member: %v", err)
 		}

@@ -135,7 +135,8 @@ func backoff(attempt int) time.Duration { return time.Duration(1<<attempt) * 500
 // passes reports whether an error is one that passes: a hot standby that had to
 // go on, a server that restarts, a deadlock, a lost connection.
 func (w *worker) passes(err error) bool {
-	if errors.Is(err, errLeaves) {
+	var unknown *unknownError
+	if errors.Is(err, errLeaves) || errors.As(err, &unknown) {
 		return true
 	}
 	switch code := postgres.Code(err); code {

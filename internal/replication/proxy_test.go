@@ -1,0 +1,84 @@
+package replication
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
+)
+
+// A proxy stands between the engine and a server, and cuts a connection.
+type proxy struct {
+	listener net.Listener
+	server   string
+	// Whether the COMMIT of a load is to be cut, and before or after the server
+	// has got it.
+	armed, deliver atomic.Bool
+	cuts           atomic.Int32
+}
+
+func newProxy(t *testing.T, s *sandbox.Server) *proxy {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{listener: listener, server: net.JoinHostPort(s.Host, strconv.Itoa(s.Port))}
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go p.serve(client)
+		}
+	}()
+	return p
+}
+
+func (p *proxy) port() int { return p.listener.Addr().(*net.TCPAddr).Port }
+
+// cutCommit cuts the connection at the next COMMIT that follows a COPY.
+func (p *proxy) cutCommit(deliver bool) {
+	p.deliver.Store(deliver)
+	p.armed.Store(true)
+}
+
+func (p *proxy) serve(client net.Conn) {
+	defer client.Close()
+	server, err := net.Dial("tcp", p.server)
+	if err != nil {
+		return
+	}
+	defer server.Close()
+	go func() { _, _ = io.Copy(client, server); _ = client.Close() }()
+	copied := false
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := client.Read(buffer)
+		if err != nil {
+			return
+		}
+		message := buffer[:n]
+		copied = copied || bytes.Contains(message, []byte("FROM STDIN"))
+		if copied && bytes.HasPrefix(message, []byte("Q\x00\x00\x00\x0bcommit\x00")) && p.armed.CompareAndSwap(true, false) {
+			p.cuts.Add(1)
+			_ = client.(*net.TCPConn).SetLinger(0)
+			if p.deliver.Load() {
+				_ = client.Close() // before the answer
+				_, _ = server.Write(message)
+				time.Sleep(200 * time.Millisecond)
+			}
+			return
+		}
+		if _, err := server.Write(message); err != nil {
+			return
+		}
+	}
+}

@@ -1,0 +1,197 @@
+package replication
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
+)
+
+// Large tables are read in parts, small ones several at once, and nothing is
+// left of either but the tables.
+func TestStreams(t *testing.T) {
+	t.Parallel()
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		e := newEnv(t, s, s)
+		e.servers = e.again(t, 4)
+		e.runs.partBytes = 100 << 10
+		e.atSource(t, `
+			CREATE TABLE keyed (id int PRIMARY KEY, v text); INSERT INTO keyed SELECT g, md5(g::text) FROM generate_series(1, 20000) g;
+			CREATE TABLE keyless (v text); INSERT INTO keyless SELECT md5((g % 1000)::text) FROM generate_series(1, 20000) g;
+			CREATE TABLE parted (id int, v text) PARTITION BY RANGE (id);
+			CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (15000); CREATE TABLE parted_2 PARTITION OF parted FOR VALUES FROM (15000) TO (99999);
+			INSERT INTO parted SELECT g, md5(g::text) FROM generate_series(1, 20000) g;
+			CREATE TABLE toasted (id int PRIMARY KEY, v text); ALTER TABLE toasted ALTER v SET STORAGE EXTERNAL; INSERT INTO toasted SELECT g, repeat('x', 100000) FROM generate_series(1, 20) g;
+			CREATE TABLE small (id int PRIMARY KEY); INSERT INTO small VALUES (1);
+			CREATE TABLE empty (id int)`)
+		tables := []string{"keyed", "keyless", "parted", "toasted", "small", "empty"}
+		for _, name := range tables {
+			e.definition.Tables["public."+name] = Selection{Method: FullTable}
+		}
+		e.atSource(t, `CREATE TABLE queue (id serial PRIMARY KEY, v text); INSERT INTO queue (v) SELECT md5(g::text) FROM generate_series(1, 20000) g`)
+		e.definition.Tables["public.queue"] = Selection{Method: Incremental, ReplicationKey: "id"}
+		var streams any
+		e.runs.Progress = func(_ context.Context, message string, fields ...map[string]any) {
+			if message == "sync run started" {
+				streams = fields[0]["streams"]
+			}
+		}
+		e.create(t)
+		for _, change := range []string{``, `UPDATE keyed SET v = 'new' WHERE id % 100 = 0; DELETE FROM keyed WHERE id > 19000;
+			DELETE FROM keyless WHERE ctid IN (SELECT ctid FROM keyless LIMIT 500); INSERT INTO parted VALUES (20001, 'x'); INSERT INTO queue (v) VALUES ('new')`} {
+			e.atSource(t, change)
+			run := e.run(t)
+			if streams != 4 {
+				t.Errorf("%v streams", streams)
+			}
+			for _, name := range append(tables, "queue") {
+				e.wantSame(t, name)
+			}
+			if got := report(run, "public.parted"); got.RowsExtracted < 20000 {
+				t.Errorf("the report on parted counts %d rows", got.RowsExtracted)
+			}
+		}
+		e.wantRows(t, `SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = 'shop' AND relkind = 'r'`, "7")
+		e.wantRows(t, `SELECT count(*) FROM _stitch.unit`, "0")
+		e.wantRows(t, `SELECT count(*) FROM shop.keyed WHERE _sdc_table_version IS NULL OR _sdc_received_at IS NULL`, "0")
+	})
+}
+
+// What a worker needs is in the catalog: one with connections of its own does
+// the units of a run that another process began.
+func TestUnitsElsewhere(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.atSource(t, `CREATE TABLE a (id int PRIMARY KEY, v text); INSERT INTO a SELECT g, 'v' FROM generate_series(1, 50) g; CREATE TABLE b (id int); INSERT INTO b VALUES (1)`)
+	e.definition.Tables["public.a"] = Selection{Method: Incremental, ReplicationKey: "id"}
+	e.definition.Tables["public.b"] = Selection{Method: FullTable}
+	e.create(t)
+	leader := newWorker(t, e, catalog.Run{})
+	leader.leads = true
+	if _, err := leader.start(t.Context(), VerifyNone); err != nil {
+		t.Fatal(err)
+	}
+	var works []json.RawMessage
+	for _, text := range s.Query(t, e.destinationDatabase, `SELECT work FROM _stitch.unit ORDER BY id`) {
+		works = append(works, json.RawMessage(text))
+	}
+	if len(works) != 2 {
+		t.Fatalf("units %s", works)
+	}
+
+	other := newWorker(t, e, leader.run)
+	done := 0
+	if err := other.work(t.Context(), func(r catalog.Report) {
+		done++
+		if r.Status != catalog.Succeeded {
+			t.Errorf("%+v", r)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if done != 2 {
+		t.Errorf("%d units were done", done)
+	}
+	e.wantSame(t, "a")
+	e.wantSame(t, "b")
+}
+
+// newWorker makes a worker of what a process can know that has the definition's
+// name and, for a run that is under way, its id.
+func newWorker(t *testing.T, e *env, run catalog.Run) *worker {
+	t.Helper()
+	definition, err := Find(t.Context(), e.endpoint(), e.definition.SchemaName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	servers := e.again(t, 1)
+	source, _ := servers.Server("source")
+	destination, _ := servers.Server("destination")
+	w := &worker{job: job{definition: definition, run: run, busy: &atomic.Int32{}, pieceRows: pieceRows, partBytes: partBytes}}
+	w.source, w.destination, err = postgres.AcquirePair(t.Context(),
+		postgres.Endpoint{Server: source, Database: definition.Source.Database}, postgres.Endpoint{Server: destination, Database: definition.Destination.Database})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.close(context.WithoutCancel(t.Context())) })
+	err = w.inDestination(t.Context(), func(tx pgx.Tx) error {
+		stored, err := catalog.ReplicationOf(t.Context(), tx, definition.SchemaName)
+		w.replication = stored.ID
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// A worker whose unit was taken over, by another attempt or another run, can
+// not commit.
+func TestFence(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.atSource(t, `CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1)`)
+	e.definition.Tables["public.a"] = Selection{Method: FullTable}
+	for name, takeOver := range map[string]string{
+		"another attempt": `UPDATE _stitch.unit SET attempt = attempt + 1`,
+		"another run":     `DELETE FROM _stitch.unit`,
+	} {
+		e.definition.SchemaName = "shop" + fmt.Sprint(len(name))
+		e.create(t)
+		leader := newWorker(t, e, catalog.Run{})
+		leader.leads = true
+		if _, err := leader.start(t.Context(), VerifyNone); err != nil {
+			t.Fatal(err)
+		}
+		unit, work, err := leader.claim(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.atDestination(t, takeOver)
+		c := &copying{worker: leader, unit: unit, work: work, selection: e.definition.Tables[work.Table], target: postgres.TableName{Schema: e.definition.SchemaName, Name: "a"}}
+		if err := c.persist(t.Context()); !errors.Is(err, catalog.ErrFenced) {
+			t.Errorf("%s: %v", name, err)
+		}
+		e.wantRows(t, `SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relname = 'a' AND nspname = '`+e.definition.SchemaName+`'`)
+	}
+}
+
+// A connection that is lost in COMMIT does not say whether rows are there. The
+// run asks, and its report is that of what happened.
+func TestUnknownCommit(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	for name, committed := range map[string]bool{"committed": true, "rolled back": false} {
+		e := newEnv(t, s, s)
+		e.atSource(t, `CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a SELECT generate_series(1, 10)`)
+		e.definition.Tables["public.a"] = Selection{Method: Incremental, ReplicationKey: "id"}
+		e.create(t)
+		proxy := newProxy(t, s)
+		proxy.cutCommit(committed)
+		servers := postgres.NewServers(map[string]postgres.Config{
+			"source":      {Host: s.Host, Port: s.Port, Username: e.reader, Password: s.Password},
+			"destination": {Host: "127.0.0.1", Port: proxy.port(), Username: e.writer, Password: s.Password},
+		})
+		t.Cleanup(servers.Close)
+		e.servers = servers
+		got := report(e.run(t), "public.a")
+		if got.RowsExtracted != 10 || got.RowsLoaded != 10 || got.Bookmark != "10" || got.Status != catalog.Succeeded {
+			t.Errorf("%s: %+v", name, got)
+		}
+		if cut := proxy.cuts.Load(); cut != 1 {
+			t.Errorf("%s: %d connections were cut", name, cut)
+		}
+		e.wantSame(t, "a")
+		e.wantRows(t, `SELECT rows_extracted, rows_loaded, status FROM _stitch.report`, "10|10|succeeded")
+	}
+}
