@@ -15,28 +15,31 @@ import (
 // A proxy stands between the engine and a server, and cuts a connection.
 type proxy struct {
 	listener net.Listener
-	server   string
+	servers  []string // the first for the first connection, the last for all further ones
 	// Whether the COMMIT of a load is to be cut, and before or after the server
 	// has got it.
 	armed, deliver atomic.Bool
 	cuts           atomic.Int32
 }
 
-func newProxy(t *testing.T, s *sandbox.Server) *proxy {
+func newProxy(t *testing.T, servers ...*sandbox.Server) *proxy {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{listener: listener, server: net.JoinHostPort(s.Host, strconv.Itoa(s.Port))}
+	p := &proxy{listener: listener}
+	for _, s := range servers {
+		p.servers = append(p.servers, net.JoinHostPort(s.Host, strconv.Itoa(s.Port)))
+	}
 	t.Cleanup(func() { _ = listener.Close() })
 	go func() {
-		for {
+		for n := 0; ; n++ {
 			client, err := listener.Accept()
 			if err != nil {
 				return
 			}
-			go p.serve(client)
+			go p.serve(client, p.servers[min(n, len(p.servers)-1)])
 		}
 	}()
 	return p
@@ -50,9 +53,9 @@ func (p *proxy) cutCommit(deliver bool) {
 	p.armed.Store(true)
 }
 
-func (p *proxy) serve(client net.Conn) {
+func (p *proxy) serve(client net.Conn, address string) {
 	defer client.Close()
-	server, err := net.Dial("tcp", p.server)
+	server, err := net.Dial("tcp", address)
 	if err != nil {
 		return
 	}

@@ -57,6 +57,9 @@ type worker struct {
 
 // work does units of the run until none is left, and tells each table's report.
 func (w *worker) work(ctx context.Context, tell func(catalog.Report)) error {
+	if err := w.reconnect(ctx); err != nil {
+		return err
+	}
 	for ctx.Err() == nil {
 		if err := w.reconnectDestination(ctx); err != nil {
 			return err

@@ -47,6 +47,9 @@ type Config struct {
 	TLS           bool              // with a fresh CA, and a certificate for localhost and 127.0.0.1
 	LogStatements bool              // log every statement
 	Settings      map[string]string // further settings, as if given by -c: ALTER SYSTEM does not change them
+	// StandbyOf makes it a hot standby of a server of this process, of the same
+	// major (12 or newer), which still has all of its WAL.
+	StandbyOf *Server
 }
 
 // A Server is a running PostgreSQL server. It wants a password from everyone;
@@ -143,6 +146,9 @@ func (s *Server) start(ctx context.Context, cfg Config) error {
 		if cfg.TLS {
 			err = s.certify(as)
 		}
+		if p := cfg.StandbyOf; p != nil {
+			err = errors.Join(err, as.writeFile(s.path("pgpass"), fmt.Sprintf("%s:%d:*:%s:%s\n", p.Host, p.Port, p.Username, p.Password)))
+		}
 		return s.command(from, cfg), err
 	})
 	if err != nil {
@@ -164,9 +170,13 @@ func (s *Server) certify(as account) error {
 		as.writeFile(s.path("server.key"), c.key))
 }
 
-// command copies the template's data and becomes the server.
+// command copies the template's data and becomes the server. Copies of one
+// template have one history, so one of them can follow another.
 func (s *Server) command(from *template, cfg Config) []string {
-	const script = `cp -Rp "$1" "$2" && shift 2 && exec "$@"`
+	script := `cp -Rp "$1" "$2" && shift 2 && exec "$@"`
+	if cfg.StandbyOf != nil {
+		script = `cp -Rp "$1" "$2" && : >"$2/standby.signal" && shift 2 && exec "$@"`
+	}
 
 	data := s.path("data")
 	command := []string{"/bin/sh", "-c", script, "start", from.data(), data, filepath.Join(s.bin, "postgres"), "-D", data}
@@ -202,6 +212,9 @@ func (s *Server) settings(cfg Config) map[string]string {
 		settings["ssl"] = "on"
 		settings["ssl_cert_file"] = s.path("server.pem")
 		settings["ssl_key_file"] = s.path("server.key")
+	}
+	if p := cfg.StandbyOf; p != nil {
+		settings["primary_conninfo"] = fmt.Sprintf("host=%s port=%d user=%s passfile='%s'", p.Host, p.Port, p.Username, s.path("pgpass"))
 	}
 	maps.Copy(settings, cfg.Settings)
 	return settings

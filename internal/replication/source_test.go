@@ -1,0 +1,147 @@
+package replication
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
+)
+
+// readFrom makes the source be read through another address than the one that
+// the test writes to.
+func (e *env) readFrom(t *testing.T, host string, port int) {
+	e.servers = postgres.NewServers(map[string]postgres.Config{
+		"source":      {Host: host, Port: port, Username: e.reader, Password: e.source.Password, SSLMode: "disable"},
+		"destination": {Host: e.destination.Host, Port: e.destination.Port, Username: e.writer, Password: e.destination.Password},
+	})
+	t.Cleanup(e.servers.Close)
+}
+
+// follow waits until a standby has what the source has.
+func (e *env) follow(t *testing.T, standby *sandbox.Server) {
+	t.Helper()
+	now := e.source.Query(t, e.sourceDatabase, `SELECT pg_current_wal_lsn()`)[0]
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if standby.Query(t, "postgres", `SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn`, now)[0] == "t" {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the standby does not follow")
+		}
+	}
+}
+
+// A standby is a source: late commits are found on it too, what it does not know
+// is told, and what conflicts with its recovery is tried again.
+func TestStandby(t *testing.T) {
+	t.Parallel()
+	primary := ownServer(t, sandbox.Config{Settings: map[string]string{"autovacuum": "off", "wal_level": "replica", "max_wal_senders": "5"}})
+	standby := ownServer(t, sandbox.Config{StandbyOf: primary, Settings: map[string]string{"max_standby_streaming_delay": "0"}})
+	e := newEnv(t, primary, sandbox.Shared(t, 0))
+	e.readFrom(t, standby.Host, standby.Port)
+	e.atSource(t, `CREATE TABLE t (id serial PRIMARY KEY, at timestamptz DEFAULT now()); INSERT INTO t SELECT FROM generate_series(1, 10);
+		CREATE TABLE u AS TABLE t; ALTER TABLE u ADD PRIMARY KEY (id); ALTER TABLE u ALTER at SET DEFAULT now();
+		CREATE TABLE base (id int, slow boolean); INSERT INTO base SELECT g, true FROM generate_series(1, 3) g;
+		CREATE VIEW v AS SELECT id, CASE WHEN slow THEN pg_sleep(2) IS NULL END AS slept FROM base`)
+	e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id"}
+	e.definition.Tables["public.u"] = Selection{Method: Incremental, ReplicationKey: "at"}
+	e.create(t)
+	e.follow(t, standby)
+	notes := report(e.run(t), "public.t").Notes
+	if len(notes) != 1 || !strings.Contains(notes[0], "the source is a standby") {
+		t.Errorf("notes %q", notes)
+	}
+	late := e.session(t)
+	do(t, late, `BEGIN; INSERT INTO t (at) VALUES (now()); INSERT INTO u VALUES (1000, now())`)
+	e.atSource(t, `INSERT INTO t (at) VALUES (now()); INSERT INTO u VALUES (1001, now())`)
+	e.follow(t, standby)
+	e.run(t)
+	do(t, late, `COMMIT`)
+	e.follow(t, standby)
+	run := e.run(t)
+	e.wantSame(t, "t")
+	e.wantSame(t, "u")
+	if notes := report(run, "public.u").Notes; len(notes) > 0 {
+		t.Errorf("notes on a key that is a time: %q", notes)
+	}
+
+	e.definition.Tables = map[string]Selection{"public.v": {Method: FullTable}}
+	if err := Update(t.Context(), e.endpoint(), e.definition); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan Run, 1)
+	go func() {
+		run, err := e.tryRun(t.Context())
+		if err != nil {
+			t.Error(postgres.Explain(err))
+		}
+		done <- run
+	}()
+	time.Sleep(time.Second)
+	e.atSource(t, `DELETE FROM base WHERE slow; INSERT INTO base VALUES (7, false)`)
+	e.atSource(t, `VACUUM base`)
+	if got := report(<-done, "public.v"); got.Status != catalog.Succeeded || got.RowsExtracted != 1 {
+		t.Errorf("%+v", got)
+	}
+	if log, err := standby.Log(); err != nil || !strings.Contains(log, "conflict with recovery") {
+		t.Errorf("there was no conflict: %v", err)
+	}
+	e.wantSame(t, "v")
+}
+
+// Another cluster under the same address is refused until it is named.
+func TestSourceIdentity(t *testing.T) {
+	t.Parallel()
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		e := newEnv(t, s, s)
+		e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)`)
+		e.definition.Tables["public.t"] = Selection{Method: FullTable}
+		e.create(t)
+		e.run(t)
+		e.atDestination(t, `UPDATE _stitch.replication SET source_system = '123'; UPDATE _stitch.bookmark SET source = '123/1'`)
+		e.atSource(t, `DELETE FROM t`)
+		identifier := s.Query(t, "postgres", `SELECT system_identifier FROM pg_control_system()`)[0]
+		_, err := e.tryRun(t.Context())
+		if err == nil || !strings.Contains(err.Error(), `accept_source_identity = "`+identifier+`"`) || !strings.Contains(err.Error(), "123") {
+			t.Fatalf("got %v", err)
+		}
+		e.wantRows(t, `SELECT id FROM shop.t`, "1")
+		before := e.definition.Revision()
+		e.definition.AcceptSourceIdentity = identifier
+		if e.definition.Revision() == before {
+			t.Error("accepting it is no change of the revision")
+		}
+		if err := Update(t.Context(), e.endpoint(), e.definition); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			e.run(t)
+		}
+		e.wantRows(t, `SELECT id FROM shop.t`)
+		e.wantRows(t, `SELECT source_system FROM _stitch.replication`, identifier)
+	})
+}
+
+// Connections that a load balancer spreads over servers do not share a run.
+func TestBalancedSource(t *testing.T) {
+	t.Parallel()
+	primary := ownServer(t, sandbox.Config{})
+	standby := ownServer(t, sandbox.Config{StandbyOf: primary})
+	e := newEnv(t, primary, sandbox.Shared(t, 0))
+	e.runs.partBytes = 100 << 10
+	balancer := newProxy(t, primary, standby)
+	e.readFrom(t, "127.0.0.1", balancer.port())
+	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT g, md5(g::text) FROM generate_series(1, 20000) g`)
+	e.definition.Tables["public.t"] = Selection{Method: FullTable}
+	e.create(t)
+	e.follow(t, standby)
+	run := e.run(t)
+	if !slices.ContainsFunc(run.Notes, func(note string) bool { return strings.Contains(note, "load balancer") }) {
+		t.Errorf("notes %q", run.Notes)
+	}
+	e.wantSame(t, "t")
+}
