@@ -33,6 +33,8 @@ type Horizon struct {
 	// Snapshot is what txid_current_snapshot was: rows of transactions that it
 	// does not see were not loaded. Empty if rows do not tell their transaction.
 	Snapshot string `json:"snapshot,omitempty"`
+	// Clock is what time it was at the source, as it writes it.
+	Clock string `json:"clock,omitempty"`
 	// Timeline is that of the source's WAL, 0 if it is not known. Transactions
 	// are numbered anew on another one.
 	Timeline int `json:"timeline,omitempty"`

@@ -1,37 +1,56 @@
 // Package replication is the engine: it stores definitions, checks them against
 // the source, and runs them.
 //
-// A run reads a source and writes a destination, each through one connection:
-//
 //	structure sync -> extraction -> load -> bookmark
+//
+// A run is led by one worker, whose session holds the replication's lock. It
+// makes a unit of work of each table; workers claim units from the catalog, each
+// through a connection of its own to both sides, as many as both servers'
+// max_connections allow (run.go, worker.go). A large table that is read whole is
+// divided into ranges of its pages, read in one exported snapshot (parts.go). A
+// large backlog of INCREMENTAL is divided by its key (piece.go).
 //
 // It guarantees:
 //
-//   - Rows, bookmark and loading report of a table commit in one transaction of
-//     the destination, on the session that holds the replication's lock: a
-//     crash repeats work and never skips or doubles a row (table.go, run.go).
+//   - Rows, bookmark and loading report of a table, or of a piece, commit in one
+//     transaction of the destination, which also ends the unit: a crash repeats
+//     work and never skips or doubles a row. A worker whose unit was taken over,
+//     by another attempt or another run, can not commit; whether a COMMIT took
+//     place that was not answered is asked for (piece.go, table.go).
+//   - Rows that are committed late, with a replication key before the bookmark,
+//     are found within the late-commit window, by the index on the key and without
+//     further rights (horizon.go, window.go, survey.go). Where rows do not tell
+//     which transaction wrote them - views, foreign tables, other storage - the
+//     report says that they are missed.
 //   - Rows before a bookmark are read again when they hold what was never
 //     loaded: another database, table, key or column (step.go).
 //   - The structure read is that of the rows: tables are locked against changes
 //     of it before the snapshot is taken (extract.go).
-//   - The settings of a login neither cut a run short nor change what is loaded
-//     (session.go).
-//   - Rows cross as binary COPY and are never decoded: bytes go from one
-//     connection to the other, in bounded memory whatever the rows are. Both
-//     ends must count the same number of them (relay.go, wire.go).
+//   - Row-level security is an error, and the settings of a login neither cut a
+//     run short nor change what is loaded. Another cluster than before is refused
+//     until it is accepted; servers behind a load balancer do not share a run
+//     (session.go, run.go, worker.go).
+//   - Rows cross as COPY and are never decoded: bytes go from one connection to
+//     the other, in bounded memory whatever the rows are. Both ends must count the
+//     same number of them (relay.go, wire.go).
 //   - A column arrives in its own type wherever the destination has it, and as
-//     text where it does not (columns.go).
-//   - Readers of the destination see all of a load or nothing of it. A load
-//     takes no lock that blocks them; structure changes commit alone before it,
-//     with bounded waits (load.go, layout.go).
-//   - A full-table load of a table that exists is a comparison: rows that are the
-//     same are not rewritten, rows that are gone are deleted. It costs a sort or
-//     a hash join at the destination, and keeps views, indexes and grants
-//     (merge.go).
-//   - One table's failure does not stop the others. A cancelled run keeps what
-//     it committed and says that it was interrupted (run.go).
+//     text where it does not. A table crosses in binary form, or in text form
+//     where a type's binary form could mean something else (columns.go).
+//   - Readers of the destination see all of a load or nothing of it. A load takes
+//     no lock that blocks them, but for a table that gets another primary key;
+//     structure changes commit alone before it, with bounded waits (load.go,
+//     layout.go).
+//   - A table that exists is loaded by comparison: rows that are the same are not
+//     rewritten and, with FULL_TABLE, rows that are gone are deleted. That costs a
+//     stage, which is not logged, and a join at the destination; for it, views,
+//     indexes and grants upon the table stay, and a load of what has not changed
+//     writes next to nothing (merge.go).
+//   - What passes - a conflict with a standby's recovery, a deadlock, a lost
+//     connection - is tried again, a few times. One table's failure does not stop
+//     the others. A cancelled run keeps what it committed and says that it was
+//     interrupted (table.go, run.go).
 //
-// What it does not know: a transaction that wrote an older replication key and
-// commits after the run that passed it is not found by INCREMENTAL, and neither
-// are deletes. Rows whose key is null are extracted by the first run only.
+// What it does not know: rows that are deleted at the source are not missed by
+// INCREMENTAL. A key that is no time and was set far ahead of the others hides
+// what comes after it, once the window has passed.
 package replication

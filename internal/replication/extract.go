@@ -104,7 +104,7 @@ const heapSQL = `
 		JOIN pg_catalog.pg_inherits AS i ON i.inhparent = part.oid
 		JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
 	)
-	SELECT pg_catalog.txid_current_snapshot()::text,
+	SELECT pg_catalog.txid_current_snapshot()::text, pg_catalog.clock_timestamp()::text,
 		coalesce(bool_and(part.relkind IN ('r', 'm') AND (part.relam = 0 OR a.amname = 'heap')), true),
 		coalesce(array_agg(part.oid ORDER BY part.oid), '{}'::pg_catalog.oid[]),
 		coalesce(max(pg_catalog.pg_relation_size(part.oid)) / pg_catalog.current_setting('block_size')::bigint, 0),
@@ -114,13 +114,13 @@ const heapSQL = `
 	WHERE part.relkind <> 'p'`
 
 func (e *extraction) readHeap(ctx context.Context) error {
-	var snapshot string
+	var snapshot, clock string
 	h := &e.heap
-	err := e.tx.QueryRow(ctx, heapSQL, e.table.OID).Scan(&snapshot, &h.plain, &h.leaves, &h.pages, &h.bytes)
+	err := e.tx.QueryRow(ctx, heapSQL, e.table.OID).Scan(&snapshot, &clock, &h.plain, &h.leaves, &h.pages, &h.bytes)
 	if err != nil {
 		return fmt.Errorf("look where the rows of %s are: %w", e.table.Name, err)
 	}
-	if e.sight.snapshot = snapshot; !h.plain {
+	if e.sight = (sight{snapshot: snapshot, clock: clock}); !h.plain {
 		e.sight = sight{blind: "the table, or a part of it, is not stored as PostgreSQL's own are"}
 	}
 	return nil

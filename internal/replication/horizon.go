@@ -21,7 +21,8 @@ import (
 // run before did not see: by the index on the key, without sending what is
 // there already.
 //
-// Where the window begins is plain arithmetic for keys that are times. For
+// Where the window begins is plain arithmetic for keys that are times, and a
+// bookmark in the future counts as the present. For
 // others it is the bookmark that there was so long ago or, while there is none
 // so old, the one of the first run. A transaction that was open while that run
 // read the table may have been given any key before: when it has ended, all
@@ -33,6 +34,7 @@ const passedPerWindow = 24
 // A sight is what a source can tell of which rows a run sees.
 type sight struct {
 	snapshot string // txid_current_snapshot, or "" if rows do not tell their transaction
+	clock    string // when it was taken
 	timeline int
 	blind    string // why they do not, for people
 	// Of before the snapshot was taken, see survey; nil if it was not asked.
@@ -88,7 +90,7 @@ func (w window) look(h catalog.Horizon, s sight, late time.Duration, now time.Ti
 	w.unseen = unseenSince(h.Snapshot, h.Timeline, s)
 	switch {
 	case isTime(w.key):
-		w.from = timeBefore(*w.since, w.key.sql, late)
+		w.from = timeBefore(*w.since, h.Clock, w.key.sql, late)
 	case ended(h, s):
 		w.unseen = unseenSince(h.OpenSnapshot, h.Timeline, s)
 	default:
@@ -97,12 +99,17 @@ func (w window) look(h catalog.Horizon, s sight, late time.Duration, now time.Ti
 	return w
 }
 
-// timeBefore is the expression for the key that lies late before key.
-func timeBefore(key, sql string, late time.Duration) string {
-	if strings.HasSuffix(key, " BC") { // there may be no time before
+// timeBefore is the expression for the time that lies late before a bookmark or,
+// should that lie in the future, before the clock of the run that set it.
+func timeBefore(bookmark, clock, sql string, late time.Duration) string {
+	if strings.HasSuffix(bookmark, " BC") { // there may be no time before
 		return postgresLiteral("-infinity", sql)
 	}
-	return fmt.Sprintf("(%s - '%d seconds'::interval)", postgresLiteral(key, sql), int64(late.Seconds()))
+	time := postgresLiteral(bookmark, sql)
+	if clock != "" {
+		time = fmt.Sprintf("least(%s, %s)", time, postgresLiteral(clock, sql))
+	}
+	return fmt.Sprintf("(%s - '%d seconds'::interval)", time, int64(late.Seconds()))
 }
 
 // beginning returns the newest bookmark that is as old as limit or, if none is,
@@ -139,7 +146,7 @@ func horizonAfter(h catalog.Horizon, w window, s sight, bookmark *string, late t
 	if late == 0 || s.snapshot == "" || bookmark == nil {
 		return catalog.Horizon{}
 	}
-	next := catalog.Horizon{Snapshot: s.snapshot, Timeline: s.timeline}
+	next := catalog.Horizon{Snapshot: s.snapshot, Clock: s.clock, Timeline: s.timeline}
 	if isTime(w.key) {
 		return next
 	}

@@ -127,6 +127,24 @@ func TestLateCommitsBetweenRuns(t *testing.T) {
 	}
 }
 
+// A key that lies in the future does not hide what comes after it.
+func TestKeyInTheFuture(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	for _, typ := range []string{"timestamptz", "timestamp", "date"} {
+		e := newEnv(t, s, s)
+		e.atSource(t, `CREATE TABLE t (id serial PRIMARY KEY, k `+typ+` DEFAULT now()); INSERT INTO t (k) VALUES ('2999-01-01'), ('0044-03-15 BC')`)
+		e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "k"}
+		e.create(t)
+		e.run(t)
+		for range 2 {
+			e.atSource(t, `INSERT INTO t DEFAULT VALUES; UPDATE t SET k = now() - interval '1 hour' WHERE id = 2`)
+			e.run(t)
+			e.wantSame(t, "t")
+		}
+	}
+}
+
 // Late commits are looked for by the index on the key, not by reading the table.
 func TestLateCommitsByIndex(t *testing.T) {
 	t.Parallel()

@@ -61,7 +61,7 @@ func (c *copying) parts() []span {
 // loadParts copies the parts into a table that nobody sees yet, each in a
 // transaction of its own, and then makes it the table or merges it, in one.
 func (c *copying) loadParts(ctx context.Context, parts []span) error {
-	hidden := postgres.TableName{Schema: c.target.Schema, Name: fmt.Sprintf("%s%d", hiddenPrefix, c.unit.ID)}
+	hidden := postgres.TableName{Schema: c.target.Schema, Name: fmt.Sprintf("%s%d_%d", hiddenPrefix, c.unit.ID, c.unit.Attempt)}
 	defer c.dropHidden(ctx, hidden)
 	works, err := c.spread(ctx, hidden, parts)
 	if err != nil {
@@ -74,6 +74,9 @@ func (c *copying) loadParts(ctx context.Context, parts []span) error {
 		}
 		if _, err := tx.Exec(ctx, sql); err != nil {
 			return fmt.Errorf("create %s: %w", hidden, err)
+		}
+		if err := catalog.DropParts(ctx, tx, c.unit.ID); err != nil { // of an attempt before
+			return err
 		}
 		return catalog.AddUnits(ctx, tx, c.run.ID, c.unit.ID, works)
 	})
@@ -92,6 +95,7 @@ func (c *copying) loadParts(ctx context.Context, parts []span) error {
 		return errLeaves
 	}
 	return c.commit(ctx, c.step.window, true, func(ld loading) (loaded, error) {
+		c.closeIfRead(ctx)
 		if ld.layout.exists {
 			return ld.merge(ctx, hidden.SQL(), moved)
 		}

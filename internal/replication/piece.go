@@ -59,9 +59,8 @@ func (c *copying) load(ctx context.Context) error {
 // loadWindow loads the rows of one window through this worker's connections.
 func (c *copying) loadWindow(ctx context.Context, ld loading, last bool) (loaded, error) {
 	fill := func(copyIn string) (copied, error) {
-		if last && c.work.Verify == VerifyNone {
-			// The snapshot holds back VACUUM at the source: no longer than it is read.
-			defer c.extraction.close(ctx)
+		if last {
+			defer c.closeIfRead(ctx)
 		}
 		return relay(ctx, c.source.PgConn(), c.extraction.copySQL(ld.layout, ld.window), c.destination.PgConn(), copyIn)
 	}
@@ -69,6 +68,14 @@ func (c *copying) loadWindow(ctx context.Context, ld loading, last bool) (loaded
 		return ld.stageAndMerge(ctx, fill)
 	}
 	return ld.create(ctx, fill)
+}
+
+// closeIfRead ends the extraction once all that is wanted of it was read: its
+// snapshot holds back VACUUM at the source.
+func (c *copying) closeIfRead(ctx context.Context) {
+	if c.work.Verify == VerifyNone {
+		c.extraction.close(ctx)
+	}
 }
 
 // commit runs f in a transaction of the destination that ends with its rows, the

@@ -243,7 +243,7 @@ const tablesPerStream = 4
 
 // divide makes a unit of each table, the largest first.
 func (w *worker) divide(relations map[postgres.TableName]postgres.Relation, verify string) (works []json.RawMessage, useful int, err error) {
-	keys, large := w.definition.keys(), int64(0)
+	keys, bytes := w.definition.keys(), int64(0)
 	relation := func(key string) postgres.Relation {
 		name, _ := postgres.ParseTableName(key) // one that can not be read is none that exists
 		return relations[name]
@@ -255,9 +255,9 @@ func (w *worker) divide(relations map[postgres.TableName]postgres.Relation, veri
 			return nil, 0, err
 		}
 		works = append(works, work)
-		large += relation(key).Bytes / w.partBytes
+		bytes += relation(key).Bytes
 	}
-	return works, int(min(maxStreams, max(large, int64(len(keys)/tablesPerStream), 1))), nil
+	return works, int(min(maxStreams, max(bytes/w.partBytes, int64(len(keys)/tablesPerStream), 1))), nil
 }
 
 func createSchema(ctx context.Context, tx pgx.Tx, replication int64, name string) error {

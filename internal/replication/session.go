@@ -18,6 +18,8 @@ const settingsSQL = `
 		('idle_in_transaction_session_timeout', '0'),
 		('idle_session_timeout', '0'),
 		('lock_timeout', '60s'),
+		('default_transaction_isolation', 'read committed'),
+		('default_transaction_deferrable', 'off'),
 		('standard_conforming_strings', 'on'),
 		('quote_all_identifiers', 'off'),
 		('extra_float_digits', '3'),

@@ -45,10 +45,13 @@ func TestStandby(t *testing.T) {
 	e.readFrom(t, standby.Host, standby.Port)
 	e.atSource(t, `CREATE TABLE t (id serial PRIMARY KEY, at timestamptz DEFAULT now()); INSERT INTO t SELECT FROM generate_series(1, 10);
 		CREATE TABLE u AS TABLE t; ALTER TABLE u ADD PRIMARY KEY (id); ALTER TABLE u ALTER at SET DEFAULT now();
+		CREATE TABLE large (id int, v text); INSERT INTO large SELECT g, md5(g::text) FROM generate_series(1, 20000) g;
 		CREATE TABLE base (id int, slow boolean); INSERT INTO base SELECT g, true FROM generate_series(1, 3) g;
 		CREATE VIEW v AS SELECT id, CASE WHEN slow THEN pg_sleep(2) IS NULL END AS slept FROM base`)
 	e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id"}
 	e.definition.Tables["public.u"] = Selection{Method: Incremental, ReplicationKey: "at"}
+	e.definition.Tables["public.large"] = Selection{Method: FullTable}
+	e.runs.partBytes = 100 << 10 // several workers share one snapshot of the standby
 	e.create(t)
 	e.follow(t, standby)
 	notes := report(e.run(t), "public.t").Notes
@@ -63,8 +66,9 @@ func TestStandby(t *testing.T) {
 	do(t, late, `COMMIT`)
 	e.follow(t, standby)
 	run := e.run(t)
-	e.wantSame(t, "t")
-	e.wantSame(t, "u")
+	for _, table := range []string{"t", "u", "large"} {
+		e.wantSame(t, table)
+	}
 	if notes := report(run, "public.u").Notes; len(notes) > 0 {
 		t.Errorf("notes on a key that is a time: %q", notes)
 	}
