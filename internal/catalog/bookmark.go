@@ -22,6 +22,7 @@ type Bookmark struct {
 	Source         string   // identifies the source database
 	SourceOID      uint32   // of the table at the source
 	SourceColumns  int      // greatest attribute number at the source
+	SourceParts    []uint32 // the partitions of a partitioned table at the source, by oid
 	TableVersion   int64
 	Horizon        Horizon
 	Run            string
@@ -57,10 +58,10 @@ type Passed struct {
 func BookmarkOf(ctx context.Context, tx pgx.Tx, replication int64, tableName string) (Bookmark, error) {
 	b := Bookmark{Replication: replication, TableName: tableName}
 	err := tx.QueryRow(ctx, `
-		SELECT source_table, method, replication_key, bookmark, key_type, columns, attributes, source, source_oid, source_columns, table_version, horizon, run::text
+		SELECT source_table, method, replication_key, bookmark, key_type, columns, attributes, source, source_oid, source_columns, source_parts, table_version, horizon, run::text
 		FROM _stitch.bookmark
 		WHERE replication = $1 AND table_name = $2`, replication, tableName).
-		Scan(&b.SourceTable, &b.Method, &b.ReplicationKey, &b.Bookmark, &b.KeyType, &b.Columns, &b.Attributes, &b.Source, &b.SourceOID, &b.SourceColumns, &b.TableVersion, &b.Horizon, &b.Run)
+		Scan(&b.SourceTable, &b.Method, &b.ReplicationKey, &b.Bookmark, &b.KeyType, &b.Columns, &b.Attributes, &b.Source, &b.SourceOID, &b.SourceColumns, &b.SourceParts, &b.TableVersion, &b.Horizon, &b.Run)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = ErrNotFound
 	}
@@ -75,8 +76,8 @@ func SetBookmark(ctx context.Context, tx pgx.Tx, b Bookmark) error {
 	_, err := tx.Exec(ctx, `
 		INSERT INTO _stitch.bookmark
 			(replication, table_name, source_table, method, replication_key, bookmark,
-			 key_type, columns, attributes, source, source_oid, source_columns, table_version, horizon, run)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+			 key_type, columns, attributes, source, source_oid, source_columns, source_parts, table_version, horizon, run)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
 		ON CONFLICT (replication, table_name) DO UPDATE SET
 			source_table = excluded.source_table,
 			method = excluded.method,
@@ -88,12 +89,13 @@ func SetBookmark(ctx context.Context, tx pgx.Tx, b Bookmark) error {
 			source = excluded.source,
 			source_oid = excluded.source_oid,
 			source_columns = excluded.source_columns,
+			source_parts = excluded.source_parts,
 			table_version = excluded.table_version,
 			horizon = excluded.horizon,
 			run = excluded.run,
 			updated_at = now()`,
 		b.Replication, b.TableName, b.SourceTable, b.Method, b.ReplicationKey, b.Bookmark,
-		b.KeyType, b.Columns, b.Attributes, b.Source, b.SourceOID, b.SourceColumns, b.TableVersion, b.Horizon, b.Run)
+		b.KeyType, b.Columns, b.Attributes, b.Source, b.SourceOID, b.SourceColumns, b.SourceParts, b.TableVersion, b.Horizon, b.Run)
 	if err != nil {
 		return fmt.Errorf("set the bookmark of %q: %w", b.TableName, err)
 	}

@@ -392,6 +392,41 @@ func TestEmptyCatalog(t *testing.T) {
 	e.create(t)
 }
 
+// What has changed at the source is named, once.
+func TestChangesAreNamed(t *testing.T) {
+	t.Parallel()
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		e := newEnv(t, s, s)
+		e.atSource(t, `CREATE TABLE t (id int, a text, b varchar(3), c int) PARTITION BY RANGE (id);
+			CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (10); INSERT INTO t VALUES (1, 'a', 'b', 3)`)
+		e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id"}
+		e.create(t)
+		for _, tt := range []struct{ sql, changes, notes string }{
+			{``, ``, ``},
+			{`ALTER TABLE t ADD d int`, `column "d" of type integer was added`, ``},
+			{`ALTER TABLE t DROP c`, `column "c" is not replicated any more`, ``},
+			{`ALTER TABLE t RENAME a TO z`, `column "a" is called "z" at the source now`, `replicated whole: column "z" was not loaded before`},
+			{`ALTER TABLE t ALTER b TYPE varchar(9)`, `column "b" is now character varying(9) instead of character varying(3)`, ``},
+			{`ALTER TABLE t ALTER d TYPE bigint`, `column "d" is bigint at the source now and was integer`, `of another type`},
+			{`CREATE TABLE t_2 PARTITION OF t FOR VALUES FROM (10) TO (20)`, `partition t_2 was added`, ``},
+			{`DROP TABLE t_1`, `1 partitions are gone`, ``},
+			{`DROP TABLE t; CREATE TABLE t (id int)`, ``, `replicated whole: the table was replaced by another of its name`},
+		} {
+			e.atSource(t, tt.sql)
+			got := report(e.run(t), "public.t")
+			if changes := strings.Join(got.Changes, "; "); !strings.Contains(changes, tt.changes) || tt.changes == "" && tt.notes == "" && changes != "" {
+				t.Errorf("%s: changes %q", tt.sql, got.Changes)
+			}
+			if notes := strings.Join(got.Notes, "; "); !strings.Contains(notes, tt.notes) || tt.notes == "" && notes != "" {
+				t.Errorf("%s: notes %q", tt.sql, got.Notes)
+			}
+			if again := report(e.run(t), "public.t"); len(again.Changes)+len(again.Notes) > 0 {
+				t.Errorf("%s, again: %q, %q", tt.sql, again.Changes, again.Notes)
+			}
+		}
+	})
+}
+
 // Rows that were purged at the source stay in the destination of INCREMENTAL,
 // also when the rest has to be read again.
 func TestPurgedRowsStay(t *testing.T) {

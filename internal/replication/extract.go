@@ -28,6 +28,7 @@ type extraction struct {
 type heap struct {
 	plain  bool     // whether each row has a place (ctid) and tells its transaction (xmin)
 	leaves []uint32 // the tables that hold them
+	names  []string // of those
 	pages  int64    // of the largest
 	bytes  int64    // of all, with what is stored aside
 }
@@ -107,6 +108,7 @@ const heapSQL = `
 	SELECT pg_catalog.txid_current_snapshot()::text, pg_catalog.clock_timestamp()::text,
 		coalesce(bool_and(part.relkind IN ('r', 'm') AND (part.relam = 0 OR a.amname = 'heap')), true),
 		coalesce(array_agg(part.oid ORDER BY part.oid), '{}'::pg_catalog.oid[]),
+		coalesce(array_agg(part.oid::pg_catalog.regclass::text ORDER BY part.oid), '{}'::text[]),
 		coalesce(max(pg_catalog.pg_relation_size(part.oid)) / pg_catalog.current_setting('block_size')::bigint, 0),
 		coalesce(sum(pg_catalog.pg_table_size(part.oid))::bigint, 0)
 	FROM part
@@ -116,7 +118,7 @@ const heapSQL = `
 func (e *extraction) readHeap(ctx context.Context) error {
 	var snapshot, clock string
 	h := &e.heap
-	err := e.tx.QueryRow(ctx, heapSQL, e.table.OID).Scan(&snapshot, &clock, &h.plain, &h.leaves, &h.pages, &h.bytes)
+	err := e.tx.QueryRow(ctx, heapSQL, e.table.OID).Scan(&snapshot, &clock, &h.plain, &h.leaves, &h.names, &h.pages, &h.bytes)
 	if err != nil {
 		return fmt.Errorf("look where the rows of %s are: %w", e.table.Name, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
 // pieceRows is about how many rows of a backlog are committed at once.
@@ -138,7 +139,7 @@ func (c *copying) bookmarkAfter(ctx context.Context, w window) (catalog.Bookmark
 		Replication: c.replication, TableName: c.target.Name, SourceTable: c.work.Table, Method: c.selection.Method,
 		ReplicationKey: c.selection.ReplicationKey, KeyType: w.key.sql,
 		Columns: step.layout.filled(), Attributes: step.layout.attributes(),
-		Source: c.identity.String(), SourceOID: table.OID, SourceColumns: lastColumn(table),
+		Source: c.identity.String(), SourceOID: table.OID, SourceColumns: lastColumn(table), SourceParts: sourceParts(c.extraction),
 		TableVersion: step.version, Run: c.run.ID,
 	}
 	if c.selection.Method != Incremental {
@@ -159,6 +160,14 @@ func (c *copying) bookmarkAfter(ctx context.Context, w window) (catalog.Bookmark
 	}
 	b.Horizon = horizonAfter(before, c.step.window, c.extraction.sight, b.Bookmark, step.late, c.there.now)
 	return b, nil
+}
+
+// sourceParts returns the tables that a partitioned one consists of.
+func sourceParts(e *extraction) []uint32 {
+	if e.table.Kind != postgres.PartitionedTable {
+		return []uint32{}
+	}
+	return e.heap.leaves
 }
 
 // pieceEnd returns the greatest key of the next piece of a window, or nil if all

@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -16,6 +17,7 @@ type step struct {
 	reset   bool  // whether that is a new one
 	full    bool  // whether the method is FULL_TABLE
 	late    time.Duration
+	why     string // all rows are read although there is a bookmark
 
 	// Columns that were added at the source. Rows before the window may hold
 	// values in them; unless they hold none, all rows are needed.
@@ -62,24 +64,78 @@ func nextStep(s Selection, source *extraction, identity string, target postgres.
 		return next, nil
 	}
 	next.version = max(next.version, b.TableVersion+1)
-	if there.table == nil || next.layout.rekey || !continues(*b, s, source.table, identity, next.window.key.sql) {
+	next.layout.changes = append(next.layout.changes, sourceChanges(next.layout, *b, source)...)
+	switch next.why = parted(*b, s, source.table, identity, next.window.key.sql); {
+	case there.table == nil:
+		next.why = "the table was gone from the destination"
+		return next, nil
+	case next.layout.rekey || next.why != "":
 		return next, nil
 	}
 	next.version, next.reset = b.TableVersion, false
-	whole, doubtful := unseen(next.layout, *b)
-	if !whole {
-		next.window.since, next.doubtful = b.Bookmark, doubtful
+	next.why, next.doubtful = unseen(next.layout, *b)
+	if next.why == "" {
+		next.window.since = b.Bookmark
 		next.window = next.window.look(b.Horizon, source.sight, late, there.now)
 	}
 	return next, nil
 }
 
-// continues reports whether a bookmark still applies. A table whose method or
-// replication key has changed, or that was replaced by another, is replicated
+// sourceChanges says what has changed at the source since the bookmark was set
+// that the layout does not tell: columns that are gone or have another name, and
+// partitions that came or went.
+func sourceChanges(l layout, b catalog.Bookmark, source *extraction) []string {
+	var changes []string
+	for i, name := range b.Columns {
+		if b.Attributes[i] == 0 || !slices.Contains(l.stale, name) {
+			continue
+		}
+		now := slices.IndexFunc(l.columns, func(c column) bool { return int(c.source.Number) == b.Attributes[i] })
+		switch {
+		case now < 0:
+			changes = append(changes, fmt.Sprintf("column %q is not replicated any more: it stays, and is null in rows that change", name))
+		case l.columns[now].source.Name != name:
+			changes = append(changes, fmt.Sprintf("column %q is called %q at the source now: its values are in that, and %q is null in rows that change",
+				name, l.columns[now].source.Name, name))
+		}
+	}
+	if source.table.Kind != postgres.PartitionedTable || b.SourceOID != source.table.OID {
+		return changes
+	}
+	for i, leaf := range source.heap.leaves {
+		if !slices.Contains(b.SourceParts, leaf) {
+			changes = append(changes, fmt.Sprintf("partition %s was added", source.heap.names[i]))
+		}
+	}
+	gone := 0
+	for _, leaf := range b.SourceParts {
+		if !slices.Contains(source.heap.leaves, leaf) {
+			gone++
+		}
+	}
+	if gone > 0 {
+		changes = append(changes, fmt.Sprintf("%d partitions are gone", gone))
+	}
+	return changes
+}
+
+// parted says why a bookmark does not apply any more, or "". A table whose method
+// or replication key has changed, or that was replaced by another, is replicated
 // whole, under a new version.
-func continues(b catalog.Bookmark, s Selection, source postgres.Table, identity, keyType string) bool {
-	return b.Method == s.Method && b.ReplicationKey == s.ReplicationKey && sameOrder(b.KeyType, keyType) &&
-		b.Source == identity && b.SourceOID == source.OID
+func parted(b catalog.Bookmark, s Selection, source postgres.Table, identity, keyType string) string {
+	switch {
+	case b.Source != identity:
+		return "the source is another database than before"
+	case b.SourceOID != source.OID:
+		return "the table was replaced by another of its name"
+	case b.Method != s.Method:
+		return "the replication method was " + b.Method
+	case b.ReplicationKey != s.ReplicationKey:
+		return fmt.Sprintf("the replication key was %q", b.ReplicationKey)
+	case !sameOrder(b.KeyType, keyType):
+		return fmt.Sprintf("the replication key was of type %s, which orders rows otherwise", b.KeyType)
+	}
+	return ""
 }
 
 // sameOrder reports whether keys of type from keep their order and their text
@@ -90,31 +146,31 @@ func sameOrder(from, to string) bool {
 	return from == to || was >= 0 && is >= was || widens(from, to)
 }
 
-// unseen reports whether rows that lie before the bookmark hold values that were
-// never loaded: of a column that was not selected then, that has another name
+// unseen says why rows that lie before the bookmark hold values that were never
+// loaded, or "": of a column that was not selected then, that has another name
 // now, that took the name of another, or that was dropped in the destination.
 // Of columns that were added since, only the source can tell.
-func unseen(l layout, b catalog.Bookmark) (whole bool, doubtful []column) {
+func unseen(l layout, b catalog.Bookmark) (why string, doubtful []column) {
 	for _, c := range l.columns {
 		i := slices.Index(b.Columns, c.name)
 		added := slices.ContainsFunc(l.add, func(a column) bool { return a.name == c.name })
 		switch {
 		case i >= 0 && !added && b.Attributes[i] == int(c.source.Number):
 		case i >= 0:
-			return true, nil
+			return fmt.Sprintf("column %q is another one than before", c.name), nil
 		case c.name != c.source.Name && wasLoaded(b, c):
 			// Its type changed: old values stay in the column of the old type.
 			// Without a key, rows that were loaded could not be told from new ones.
 			if len(l.key) == 0 {
-				return true, nil
+				return fmt.Sprintf("column %q is of another type, and rows without a primary key can only be compared whole", c.source.Name), nil
 			}
 		case added && int(c.source.Number) > b.SourceColumns:
 			doubtful = append(doubtful, c)
 		default:
-			return true, nil
+			return fmt.Sprintf("column %q was not loaded before", c.name), nil
 		}
 	}
-	return false, doubtful
+	return "", doubtful
 }
 
 // wasLoaded reports whether the column that c comes from was loaded under its name.

@@ -229,7 +229,7 @@ func (c *copying) decide(ctx context.Context) error {
 			return &extractError{err}
 		}
 		if more {
-			next.window.since = nil
+			next.window.since, next.why = nil, "rows before the bookmark hold values in columns that were added"
 		}
 	}
 	c.step = next
@@ -262,6 +262,9 @@ func (c *copying) noteGuarantees() {
 	step, sight := c.step, c.extraction.sight
 	if types := step.layout.textual(); len(types) > 0 {
 		c.note("rows cross as text, because these types have no binary form that means the same on both sides: " + strings.Join(types, ", "))
+	}
+	if step.why != "" && (step.reset || c.selection.Method == Incremental) {
+		c.note("replicated whole: " + step.why)
 	}
 	if c.selection.Method != Incremental || step.late == 0 {
 		return

@@ -77,6 +77,7 @@ CREATE TABLE _stitch.bookmark (
 	source          text NOT NULL,
 	source_oid      oid NOT NULL,
 	source_columns  int NOT NULL,
+	source_parts    oid[] NOT NULL,
 	table_version   bigint NOT NULL,
 	horizon         jsonb NOT NULL,
 	run             uuid NOT NULL,
@@ -89,5 +90,6 @@ COMMENT ON COLUMN _stitch.bookmark.attributes IS 'For each of the columns the at
 COMMENT ON COLUMN _stitch.bookmark.source IS 'The database that the bookmark is about.';
 COMMENT ON COLUMN _stitch.bookmark.source_oid IS 'The table at the source, which may be replaced by another of the same name.';
 COMMENT ON COLUMN _stitch.bookmark.source_columns IS 'Greatest attribute number at the source: columns with a greater one have been added since.';
+COMMENT ON COLUMN _stitch.bookmark.source_parts IS 'The partitions of a partitioned table at the source.';
 COMMENT ON COLUMN _stitch.bookmark.columns IS 'Columns of the loaded table that come from the source, now or earlier.';
 COMMENT ON COLUMN _stitch.bookmark.horizon IS 'What the last run could not see yet: which transactions may still commit rows with a key before the bookmark.';
