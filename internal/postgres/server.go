@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
 	"golang.org/x/sync/semaphore"
 )
 
@@ -352,11 +354,20 @@ func (c *Conn) close() {
 	c.pool.mu.Unlock()
 }
 
-// sayGoodbye closes the connection. One that was cancelled is being closed
-// already, and counts for the server until that is done.
+// sayGoodbye closes the connection, and waits until the server has ended its
+// session: until then it counts for the limits of the server and of its role.
+// One that was cancelled is being closed already.
 func (c *Conn) sayGoodbye() {
 	ctx, cancel := context.WithTimeout(context.Background(), parting)
 	defer cancel()
+	if !c.IsClosed() {
+		conn := c.PgConn().Conn()
+		_ = conn.SetDeadline(time.Now().Add(parting))
+		c.PgConn().Frontend().Send(&pgproto3.Terminate{})
+		if c.PgConn().Frontend().Flush() == nil {
+			_, _ = io.Copy(io.Discard, conn)
+		}
+	}
 	_ = c.Conn.Close(ctx) // the connection is gone whatever this says
 	select {
 	case <-c.PgConn().CleanupDone():
