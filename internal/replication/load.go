@@ -248,9 +248,9 @@ type known struct {
 	now      time.Time // by the destination's clock
 }
 
-// lookAt reads what the destination holds of a table.
-func lookAt(ctx context.Context, conn *pgx.Conn, replication int64, target postgres.TableName) (known, error) {
-	k := known{version: postgres.Version(conn)}
+// lookAt reads what the destination, which has the types, holds of a table.
+func lookAt(ctx context.Context, conn *pgx.Conn, replication int64, target postgres.TableName, types postgres.TypeSet) (known, error) {
+	k := known{types: types, version: postgres.Version(conn)}
 	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		tables, err := postgres.ReadTables(ctx, tx, []postgres.TableName{target})
 		if err != nil {
@@ -266,9 +266,6 @@ func lookAt(ctx context.Context, conn *pgx.Conn, replication int64, target postg
 		if err == nil {
 			k.bookmark = &bookmark
 		} else if !errors.Is(err, catalog.ErrNotFound) {
-			return err
-		}
-		if k.types, err = postgres.ReadTypeSet(ctx, tx); err != nil {
 			return err
 		}
 		return tx.QueryRow(ctx, "SELECT now()").Scan(&k.now)

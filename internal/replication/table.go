@@ -156,7 +156,7 @@ func (c *copying) attempt(ctx context.Context) error {
 	if c.work.Kind == "" {
 		return errors.New(c.definition.noTable(name))
 	}
-	if c.there, err = lookAt(ctx, c.destination.Conn, c.replication, c.target); err != nil {
+	if c.there, err = lookAt(ctx, c.destination.Conn, c.replication, c.target, c.types); err != nil {
 		return err
 	}
 	if err := c.open(ctx, name); err != nil {

@@ -49,7 +49,8 @@ type worker struct {
 	identity    identity // of the source
 	source      *postgres.Conn
 	destination *postgres.Conn
-	leads       bool // whether its session holds the replication's lock
+	leads       bool             // whether its session holds the replication's lock
+	types       postgres.TypeSet // of the destination
 
 	sourceReady      *pgx.Conn // the session that is prepared
 	destinationReady *pgx.Conn // the session that is prepared
@@ -218,6 +219,13 @@ func (w *worker) reconnectDestination(ctx context.Context) error {
 		if err := catalog.Lock(ctx, w.destination.Conn, w.replication); err != nil {
 			return err
 		}
+	}
+	err := w.inDestination(ctx, func(tx pgx.Tx) (err error) {
+		w.types, err = postgres.ReadTypeSet(ctx, tx)
+		return err
+	})
+	if err != nil {
+		return err
 	}
 	w.destinationReady = w.destination.Conn
 	return nil
