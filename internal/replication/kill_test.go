@@ -49,7 +49,7 @@ func TestKilledProcess(t *testing.T) {
 // while others write to the source.
 func TestKill(t *testing.T) {
 	t.Parallel()
-	const kills = 10
+	kills := 10 * effort(t)
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
 	e.atSource(t, `
@@ -73,7 +73,7 @@ func TestKill(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	seed := uint64(time.Now().UnixNano())
+	seed := seedOf(t)
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	for range kills {
