@@ -40,18 +40,3 @@ func TestParseTableName(t *testing.T) {
 		}
 	}
 }
-
-func FuzzParseTableName(f *testing.F) {
-	for _, seed := range []string{"a.b", `"a.b"."c"`, `"`, `""""".x`} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		name, err := ParseTableName(text)
-		if err != nil {
-			return
-		}
-		if again, err := ParseTableName(name.String()); err != nil || again != name {
-			t.Errorf("%q is %+v, written %q, read %+v (%v)", text, name, name.String(), again, err)
-		}
-	})
-}

@@ -1,0 +1,269 @@
+package replication
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// What is derived is allowed, and derived from itself.
+func FuzzSchemaNameOf(f *testing.F) {
+	for _, seed := range []string{"Shop PostgreSQL", "2nd shop", "PG catalog", "İ", "ſ", strings.Repeat("K", 60)} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, displayName string) {
+		name, err := SchemaNameOf(displayName)
+		if err != nil {
+			return
+		}
+		if err := CheckSchemaName(name); err != nil {
+			t.Errorf("%q gives %q: %v", displayName, name, err)
+		}
+		if again, err := SchemaNameOf(name); again != name || err != nil {
+			t.Errorf("%q gives %q, which gives %q (%v)", displayName, name, again, err)
+		}
+	})
+}
+
+// A column beside another has a name that PostgreSQL takes as it is.
+func FuzzSplitName(f *testing.F) {
+	f.Add("v", "numeric(10,2)")
+	f.Add(strings.Repeat("ü", 31), "text")
+	f.Add(strings.Repeat("x", 63), "timestamp(3) with time zone")
+	f.Fuzz(func(t *testing.T, name, sql string) {
+		if postgres.CheckName(name) != nil || !utf8.ValidString(name) {
+			return
+		}
+		beside := splitName(name, sql)
+		if err := postgres.CheckName(beside); err != nil || !utf8.ValidString(beside) {
+			t.Errorf("%q for type %q: %q, %v", name, sql, beside, err)
+		}
+		start, _, found := strings.Cut(strings.TrimPrefix(beside, name), "__")
+		if beside == name || !found || !strings.HasPrefix(name, start) {
+			t.Errorf("%q for type %q: %q does not tell where it comes from", name, sql, beside)
+		}
+	})
+}
+
+// draws are decisions that the bytes of a fuzzer stand for.
+type draws []byte
+
+func (d *draws) next(n int) int {
+	if len(*d) == 0 {
+		return 0
+	}
+	first := int((*d)[0])
+	*d = (*d)[1:]
+	return first % n
+}
+
+// typeText draws a type of a destination.
+func (d *draws) typeText() string {
+	room := 1 + d.next(12)
+	switch d.next(8) {
+	case 0:
+		return "text"
+	case 1:
+		return "integer[]"
+	case 2:
+		return fmt.Sprintf("character varying(%d)", room)
+	case 3:
+		return fmt.Sprintf("numeric(%d,%d)", room, d.next(room+1))
+	case 4:
+		return fmt.Sprintf("timestamp(%d) with time zone", room%7)
+	case 5:
+		return fmt.Sprintf("timestamp(%d) without time zone", room%7)
+	case 6:
+		return fmt.Sprintf("character(%d)", room)
+	}
+	return []string{"integer", "character varying", "numeric", "timestamp with time zone", "bit varying(3)"}[d.next(5)]
+}
+
+// More room is a direction: what can go there and on can go all the way, and
+// nothing comes back.
+func FuzzWidens(f *testing.F) {
+	f.Add([]byte("\x05\x02\x06\x02\x00\x00"))
+	f.Add([]byte("\x05\x03\x02\x06\x03\x02\x00\x07\x02"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		d := draws(data)
+		a, b, c := d.typeText(), d.typeText(), d.typeText()
+		if widens(a, b) && widens(b, c) && !widens(a, c) {
+			t.Errorf("%s has less room than %s, and that than %s", a, b, c)
+		}
+		if widens(a, b) && widens(b, a) && a != b {
+			t.Errorf("%s and %s have less room than each other", a, b)
+		}
+		family := func(sql string) string {
+			return strings.Map(func(r rune) rune {
+				if strings.ContainsRune("0123456789,()", r) {
+					return -1
+				}
+				return r
+			}, sql)
+		}
+		if widens(a, b) && family(a) != family(b) && (family(a) != "character varying" || b != "text") {
+			t.Errorf("%s can not become %s in place", a, b)
+		}
+	})
+}
+
+// A layout that was carried out needs nothing more.
+func FuzzLayOut(f *testing.F) {
+	f.Add([]byte("some bytes to begin with, which stand for columns"))
+	f.Add([]byte{2, 0, 0, 0, 1, 1, 1, 1, 0, 2, 0, 2, 2, 1, 3, 3, 1, 1, 0, 0, 1})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		d := draws(data)
+		target := postgres.TableName{Schema: "shop", Name: "t"}
+		names := []string{"a", "b", "a__text", "a__integer", "B", strings.Repeat("é", 31), "a__numeric_3_2"}
+		var columns []column
+		var key []string
+		for range 1 + d.next(4) {
+			c := column{name: names[d.next(len(names))], sql: d.typeText()}
+			c.source = postgres.Column{Name: c.name, SQL: c.sql, Number: int16(len(columns) + 1)}
+			if d.next(4) == 0 && !slices.Contains(key, c.name) {
+				key = append(key, c.name)
+			}
+			columns = append(columns, c)
+		}
+		existing := &postgres.Table{Name: target, Kind: postgres.OrdinaryTable, Key: key}
+		var loaded, viewed []string
+		for range d.next(5) {
+			c := postgres.Column{Name: names[d.next(len(names))], SQL: d.typeText()}
+			if _, there := existing.Column(c.Name); there {
+				continue
+			}
+			existing.Columns = append(existing.Columns, c)
+			if d.next(2) == 0 {
+				loaded = append(loaded, c.Name)
+			}
+			if d.next(4) == 0 {
+				viewed = append(viewed, c.Name)
+			}
+		}
+		first, err := layOut(target, columns, key, existing, loaded, viewed)
+		if err != nil {
+			return
+		}
+		wantSound(t, first, columns)
+		carryOut(first, existing)
+		for _, c := range first.columns {
+			if have, _ := existing.Column(c.name); have.SQL != c.sql && !widens(c.sql, have.SQL) {
+				t.Errorf("column %q is to hold %s and is %s: %+v", c.name, c.sql, have.SQL, first)
+			}
+		}
+		second, err := layOut(target, columns, key, existing, first.filled(), viewed)
+		if err != nil {
+			t.Fatalf("%+v\ncan not be continued: %v", first, err)
+		}
+		if second.alterSQL() != "" || len(second.changes) > 0 || !slices.Equal(second.names(), first.names()) || !sameSet(second.filled(), first.filled()) {
+			t.Errorf("%+v\nis followed by\n%+v", first, second)
+		}
+	})
+}
+
+// wantSound fails if a layout contradicts itself.
+func wantSound(t *testing.T, l layout, columns []column) {
+	t.Helper()
+	if twice := duplicate(l.filled()); twice != "" {
+		t.Errorf("column %q is filled twice: %+v", twice, l)
+	}
+	if len(l.columns) != len(columns) {
+		t.Fatalf("%d columns became %d", len(columns), len(l.columns))
+	}
+	for i, c := range l.columns {
+		if c.source.Name != columns[i].source.Name || slices.Contains(l.key, columns[i].name) && c.name != columns[i].name {
+			t.Errorf("column %+v became %+v", columns[i], c)
+		}
+	}
+}
+
+// carryOut does to a table what the layout says.
+func carryOut(l layout, table *postgres.Table) {
+	for _, c := range l.add {
+		table.Columns = append(table.Columns, postgres.Column{Name: c.name, SQL: c.sql})
+	}
+	for _, c := range l.widen {
+		i := slices.IndexFunc(table.Columns, func(have postgres.Column) bool { return have.Name == c.name })
+		table.Columns[i].SQL = c.sql
+	}
+	for _, name := range l.repair {
+		table.Columns = append(table.Columns, postgres.Column{Name: name})
+	}
+}
+
+// saying is a connection whose other end says some bytes and hangs up, and to
+// which anything can be said.
+type saying struct {
+	net.Conn
+	said  *bytes.Reader
+	heard *bytes.Buffer
+}
+
+func (s saying) Read(p []byte) (int, error)  { return s.said.Read(p) }
+func (s saying) Write(p []byte) (int, error) { return s.heard.Write(p) }
+
+func wireThatSays(said []byte) (*wire, *bytes.Buffer) {
+	heard := &bytes.Buffer{}
+	return newWire(saying{said: bytes.NewReader(said), heard: heard}), heard
+}
+
+func message(kind byte, body string) string {
+	return string(binary.BigEndian.AppendUint32([]byte{kind}, uint32(len(body)+4))) + body
+}
+
+// Whatever a server says, it costs no more memory than a message may have, and
+// what is passed on are the rows that it sent.
+func FuzzWire(f *testing.F) {
+	for _, seed := range []string{
+		message('d', "row") + message('N', "notice") + message('d', "another") + message('c', "") + message('C', "COPY 2\x00") + message('Z', "I"),
+		message('d', "row") + message('E', "SERROR\x00C22012\x00Mdivision by zero\x00\x00") + message('Z', "E"),
+		message('d', "x") + message('c', "") + message('C', "") + message('Z', "I"), message('G', "\x01\x00\x00") + message('C', ""), "d\x00\x00\x00\x03", "E\xff\xff\xff\xff", "d\xff\xff\xff\xffx", message('E', "no end"),
+		message('d', strings.Repeat("x", 300000)) + message('c', ""),
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, said []byte) {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		source, _ := wireThatSays(said)
+		destination, heard := wireThatSays(nil)
+		r := relaying{source: source, destination: destination}
+		passed, err := r.forward()
+		r.source.outcome()
+		asked, _ := wireThatSays(said)
+		if asked.query("COPY t FROM STDIN", 'G') == nil {
+			asked.outcome()
+		}
+		runtime.ReadMemStats(&after)
+		if cost, limit := after.TotalAlloc-before.TotalAlloc, uint64(8*maxControl+20*len(said)); cost > limit {
+			t.Errorf("%d bytes cost %d bytes of memory", len(said), cost)
+		}
+		if err != nil {
+			return
+		}
+		if sent, got := rowData(said), rowData(heard.Bytes()); sent != got || passed != int64(len(sent)) {
+			t.Errorf("the source sent %d bytes, %d are said to have passed, and %d did", len(sent), passed, len(got))
+		}
+	})
+}
+
+// rowData joins the bodies of messages of row data, up to the end of the COPY.
+func rowData(said []byte) string {
+	var b strings.Builder
+	for len(said) >= 5 && said[0] != 'c' {
+		length := int(binary.BigEndian.Uint32(said[1:])) + 1
+		if said[0] == 'd' {
+			b.Write(said[5:length])
+		}
+		said = said[length:]
+	}
+	return b.String()
+}
