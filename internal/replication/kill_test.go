@@ -36,7 +36,7 @@ func TestKilledProcess(t *testing.T) {
 	runner := Runner{Server: func(name string) (*postgres.Server, error) {
 		server, _ := servers.Server(name)
 		return server, nil
-	}}
+	}, pieceRows: 300, partBytes: 200 << 10}
 	destination, _ := runner.Server(k.Destination.Server)
 	for {
 		if _, err := runner.Run(context.Background(), postgres.Endpoint{Server: destination, Database: k.Destination.Database}, k.Schema); err != nil {
@@ -53,7 +53,7 @@ func TestKill(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
 	e.atSource(t, `
-		CREATE TABLE keyed (id int PRIMARY KEY, n int, pad text); INSERT INTO keyed SELECT g, g, repeat('x', 100) FROM generate_series(1, 20000) g;
+		CREATE TABLE keyed (id int PRIMARY KEY, n int, pad text); CREATE INDEX ON keyed (n); INSERT INTO keyed SELECT g, g, repeat('x', 100) FROM generate_series(1, 20000) g;
 		CREATE TABLE keyless (n int, pad text); INSERT INTO keyless SELECT g, repeat('x', 100) FROM generate_series(1, 20000) g;
 		CREATE TABLE whole (n int, pad text); INSERT INTO whole SELECT g % 1000, repeat('x', 100) FROM generate_series(1, 20000) g;
 		CREATE SEQUENCE next START 100000`)
@@ -67,7 +67,7 @@ func TestKill(t *testing.T) {
 		Configs: map[string]postgres.Config{
 			"source":      {Host: s.Host, Port: s.Port, Username: e.reader, Password: s.Password},
 			"destination": {Host: s.Host, Port: s.Port, Username: e.writer, Password: s.Password},
-		},
+		}, // with several connections each: parts, and pieces, are under way when it is killed
 		Destination: e.definition.Destination, Schema: e.definition.SchemaName,
 	})
 	if err != nil {
@@ -101,6 +101,7 @@ func TestKill(t *testing.T) {
 	for _, table := range []string{"keyed", "keyless", "whole"} {
 		e.wantSame(t, table)
 	}
+	e.wantRows(t, `SELECT relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = 'shop' AND relkind = 'r' ORDER BY 1`, "keyed", "keyless", "whole")
 	got := e.destination.Query(t, e.destinationDatabase, `SELECT count(*) FILTER (WHERE status = 'running'), count(*) FILTER (WHERE status = 'interrupted') > 0 FROM _stitch.run`)
 	if got[0] != "0|t" {
 		t.Errorf("runs that still run, and whether any was interrupted: %s", got[0])

@@ -20,27 +20,27 @@ const (
 	rangesSince = 14
 )
 
-// A span is the rows of a table that lie on the pages from first up to, but
+// A pageRange is the rows of a table that lie on the pages from first up to, but
 // without, end; 0 for end is the end of the table.
-type span struct{ first, end int64 }
+type pageRange struct{ first, end int64 }
 
-// spans divides a table into parts of about the same size.
-func spans(h heap, bytes int64) []span {
+// pageRanges divides a table into parts of about the same size.
+func pageRanges(h heap, bytes int64) []pageRange {
 	n := min(h.bytes/bytes, maxParts, h.pages)
 	if n < 2 {
-		return []span{{}}
+		return []pageRange{{}}
 	}
-	all := make([]span, n)
+	all := make([]pageRange, n)
 	for i := range n {
-		all[i] = span{h.pages * i / n, h.pages * (i + 1) / n}
+		all[i] = pageRange{h.pages * i / n, h.pages * (i + 1) / n}
 	}
 	all[n-1].end = 0
 	return all
 }
 
-// condition is the condition for rows of the span. For a partitioned table it
+// condition is the condition for rows of the range. For a partitioned table it
 // is about the pages of each partition.
-func (s span) condition() string {
+func (s pageRange) condition() string {
 	condition := fmt.Sprintf("ctid >= '(%d,0)'::pg_catalog.tid", s.first)
 	if s.end > 0 {
 		condition += fmt.Sprintf(" AND ctid < '(%d,0)'::pg_catalog.tid", s.end)
@@ -50,17 +50,17 @@ func (s span) condition() string {
 
 // parts returns what several workers may copy at once: of a large table that is
 // read whole, by a run that has several.
-func (c *copying) parts() []span {
+func (c *copying) parts() []pageRange {
 	e := c.extraction
 	if c.step.window.since != nil || c.streams < 2 || !e.heap.plain || e.version < rangesSince {
 		return nil
 	}
-	return spans(e.heap, c.partBytes)
+	return pageRanges(e.heap, c.partBytes)
 }
 
 // loadParts copies the parts into a table that nobody sees yet, each in a
 // transaction of its own, and then makes it the table or merges it, in one.
-func (c *copying) loadParts(ctx context.Context, parts []span) error {
+func (c *copying) loadParts(ctx context.Context, parts []pageRange) error {
 	hidden := postgres.TableName{Schema: c.target.Schema, Name: fmt.Sprintf("%s%d_%d", hiddenPrefix, c.unit.ID, c.unit.Attempt)}
 	defer c.dropHidden(ctx, hidden)
 	works, err := c.spread(ctx, hidden, parts)
@@ -111,7 +111,7 @@ var errLeaves = errors.New("partitions came or went while the table was read")
 
 // spread makes units of the parts. They share the snapshot of the extraction,
 // which lasts as long as this worker reads.
-func (c *copying) spread(ctx context.Context, hidden postgres.TableName, parts []span) ([]json.RawMessage, error) {
+func (c *copying) spread(ctx context.Context, hidden postgres.TableName, parts []pageRange) ([]json.RawMessage, error) {
 	var snapshot string
 	if err := c.extraction.tx.QueryRow(ctx, "SELECT pg_catalog.pg_export_snapshot()").Scan(&snapshot); err != nil {
 		return nil, &extractError{fmt.Errorf("share the snapshot: %w", err)}
