@@ -1,7 +1,7 @@
 package main
 
 import (
-	"cmp"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,27 +11,65 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A measure is what one copy took.
+// A measure is what one way took in one round.
 type measure struct {
-	wall    time.Duration
-	cpu     time.Duration // of this process
-	servers time.Duration // CPU of both servers
-	memory  int64         // most bytes that this process had more than before
-	bytes   int64
+	wall        time.Duration
+	client      time.Duration // CPU of the engine, or of psql
+	source      time.Duration // CPU of the source's server
+	destination time.Duration // CPU of the destination's server
+	memory      int64         // most bytes that this process had more than before
+	wal         int64         // bytes of WAL that the destination wrote
+	rows        int64         // extracted
+	bytes       int64         // of row data that crossed the wire
+	tables      int           // how many the run has
+	report      time.Duration // what the loading report says that they took
+	heap        int64         // rows of the destination that were written or locked; only where that is looked at
 }
 
-// median returns the measure whose wall time is the median.
-func median(all []measure) measure {
-	sorted := slices.SortedFunc(slices.Values(all), func(a, b measure) int { return cmp.Compare(a.wall, b.wall) })
-	return sorted[len(sorted)/2]
+// median returns the median of what of takes from each.
+func median(all []measure, of func(measure) float64) float64 {
+	return middle(values(all, of))
+}
+
+func values(all []measure, of func(measure) float64) []float64 {
+	var result []float64
+	for _, m := range all {
+		result = append(result, of(m))
+	}
+	return result
+}
+
+func middle(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
+}
+
+// ratios divides what of takes from a and b, round by round.
+func ratios(a, b []measure, of func(measure) float64) []float64 {
+	var result []float64
+	for i := range min(len(a), len(b)) {
+		result = append(result, of(a[i])/of(b[i]))
+	}
+	return result
+}
+
+func seconds(m measure) float64 { return m.wall.Seconds() }
+
+// A counter is what the servers have used so far.
+type counter struct {
+	source, destination time.Duration // CPU
+	wal                 int64
 }
 
 // measure takes what f takes.
-func (b *bench) measure(f func() error) (measure, error) {
+func (b *bench) measure(ctx context.Context, f func() error) (measure, error) {
+	for _, s := range []*server{b.source, b.destination} {
+		if err := s.execute(ctx, "CHECKPOINT"); err != nil { // what was written before is not f's to write out
+			return measure{}, err
+		}
+	}
 	debug.FreeOSMemory()
 	// 5 resets the peak, see proc_pid_clear_refs(5).
 	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
@@ -41,30 +79,69 @@ func (b *bench) measure(f func() error) (measure, error) {
 	if err != nil {
 		return measure{}, err
 	}
-	servers, err := b.serverCPU()
+	before, err := b.count(ctx)
 	if err != nil {
 		return measure{}, err
 	}
-	cpu, began := ownCPU(), time.Now()
+	client, began := clientCPU(), time.Now()
 	if err := f(); err != nil {
 		return measure{}, err
 	}
-	m := measure{wall: time.Since(began), cpu: ownCPU() - cpu}
+	m := measure{wall: time.Since(began), client: clientCPU() - client}
 	peak, err := peakMemory()
 	if err != nil {
 		return measure{}, err
 	}
-	m.memory = peak - memory
-	time.Sleep(100 * time.Millisecond) // sessions end, and are counted by their parent
-	after, err := b.serverCPU()
-	m.servers = after - servers
+	after, err := b.count(ctx)
+	m.memory, m.wal = peak-memory, after.wal-before.wal
+	m.source, m.destination = after.source-before.source, after.destination-before.destination
 	return m, err
 }
 
-func ownCPU() time.Duration {
-	var usage syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &usage) // fails for no valid argument
-	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+// count reads the counters once the sessions that were closed have ended: their
+// server counts what they used when they have.
+func (b *bench) count(ctx context.Context) (c counter, err error) {
+	for _, s := range []*server{b.source, b.destination} {
+		if err := s.alone(ctx); err != nil {
+			return counter{}, err
+		}
+	}
+	if c.source, err = b.source.cpu(); err != nil {
+		return counter{}, err
+	}
+	if c.destination, err = b.destination.cpu(); err != nil {
+		return counter{}, err
+	}
+	c.wal, err = value[int64](ctx, b.destination, "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint")
+	return c, err
+}
+
+// alone returns when no session is left but this one.
+func (s *server) alone(ctx context.Context) error {
+	const others = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		n, err := value[int64](ctx, s, others)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			time.Sleep(20 * time.Millisecond) // the process ends after its entry
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%d sessions do not end", n)
+		}
+	}
+}
+
+// clientCPU is what this process has used, and psql as far as it has ended.
+func clientCPU() (d time.Duration) {
+	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
+		var usage syscall.Rusage
+		_ = syscall.Getrusage(who, &usage) // fails for no valid argument
+		d += time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+	}
+	return d
 }
 
 // peakMemory returns the greatest resident size of this process, in bytes.
@@ -82,39 +159,67 @@ func peakMemory() (int64, error) {
 	return 0, fmt.Errorf("/proc/self/status has no VmHWM")
 }
 
-// serverCPU is what both servers have used: each postmaster with the children
-// that ended, and those that still run.
-func (b *bench) serverCPU() (time.Duration, error) {
-	var ticks int64
-	for _, s := range []*sandbox.Server{b.source, b.destination} {
-		pidFile, err := os.ReadFile(filepath.Join(s.Dir, "data", "postmaster.pid"))
-		if err != nil {
-			return 0, err
-		}
-		postmaster := strings.Fields(string(pidFile))[0]
-		stats, err := filepath.Glob("/proc/[0-9]*/stat")
-		if err != nil {
-			return 0, err
-		}
-		for _, stat := range stats {
-			text, err := os.ReadFile(stat)
-			if err != nil {
-				continue // it has ended
-			}
-			// The name of the program, in parentheses, may hold blanks.
-			fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-			pid := filepath.Base(filepath.Dir(stat))
-			if pid != postmaster && fields[1] != postmaster {
-				continue
-			}
-			for _, field := range fields[11:15] { // utime, stime, cutime, cstime
-				n, err := strconv.ParseInt(field, 10, 64)
-				if err != nil {
-					return 0, err
-				}
-				ticks += n
-			}
-		}
+// cpu is what the server has used: the postmaster with the children that ended,
+// and those that still run.
+func (s *server) cpu() (time.Duration, error) {
+	pidFile, err := os.ReadFile(filepath.Join(s.Dir, "data", "postmaster.pid"))
+	if err != nil {
+		return 0, err
 	}
-	return time.Duration(ticks) * (time.Second / 100), nil
+	postmaster := strings.Fields(string(pidFile))[0]
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		return 0, err
+	}
+	var ticks int64
+	for _, stat := range stats {
+		text, err := os.ReadFile(stat)
+		if err != nil {
+			continue // it has ended
+		}
+		// The name of the program, in parentheses, may hold blanks.
+		fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+		pid := filepath.Base(filepath.Dir(stat))
+		if pid != postmaster && fields[1] != postmaster {
+			continue
+		}
+		n, err := sum(fields[11:15]) // utime, stime, cutime, cstime
+		if err != nil {
+			return 0, err
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * tick, nil
+}
+
+// othersCPU is what the machine has used for others than the servers and us.
+func (b *bench) othersCPU() (time.Duration, error) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, err
+	}
+	fields := strings.Fields(string(text))                     // cpu user nice system idle iowait irq softirq steal ...
+	ticks, err := sum(slices.Concat(fields[1:4], fields[6:9])) // all but idle and iowait
+	if err != nil {
+		return 0, err
+	}
+	source, err := b.source.cpu()
+	if err != nil {
+		return 0, err
+	}
+	destination, err := b.destination.cpu()
+	return time.Duration(ticks)*tick - source - destination - clientCPU(), err
+}
+
+const tick = time.Second / 100 // of what /proc counts in
+
+func sum(fields []string) (total int64, err error) {
+	for _, field := range fields {
+		n, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		total += n
+	}
+	return total, nil
 }

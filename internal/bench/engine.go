@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
+)
+
+// An engine runs one replication.
+type engine struct {
+	bench       *bench
+	servers     *postgres.Servers
+	destination postgres.Endpoint
+	definition  replication.Definition
+}
+
+// newEngine defines the replication of a dataset into a schema. It may use so
+// many connections to each server.
+func (b *bench) newEngine(ctx context.Context, d dataset, schema string, connections int) (*engine, error) {
+	config := func(s *server) postgres.Config {
+		return postgres.Config{Host: s.Host, Port: s.Port, Username: s.Username, Password: s.Password, MaxConnections: connections}
+	}
+	e := &engine{bench: b}
+	e.servers = postgres.NewServers(map[string]postgres.Config{"source": config(b.source), "destination": config(b.destination)})
+	destination, _ := e.servers.Server("destination")
+	e.destination = postgres.Endpoint{Server: destination, Database: database}
+	e.definition = replication.Definition{
+		Name: schema, SchemaName: schema,
+		Source:      replication.Endpoint{Server: "source", Database: database},
+		Destination: replication.Endpoint{Server: "destination", Database: database},
+		Tables:      map[string]replication.Selection{},
+	}
+	for _, t := range d.tables {
+		e.definition.Tables["public."+t.name] = t.selection
+	}
+	return e, replication.Create(ctx, e.destination, e.definition, false)
+}
+
+// remove removes the replication, and the tables that it loaded unless they are
+// to be kept.
+func (e *engine) remove(ctx context.Context, keepTables bool) error {
+	defer e.servers.Close()
+	return replication.Delete(ctx, e.destination, e.definition.SchemaName, !keepTables)
+}
+
+// run is one sync run, with connections of its own.
+func (e *engine) run(ctx context.Context) (measure, replication.Run, error) {
+	runner := replication.Runner{Server: func(name string) (*postgres.Server, error) {
+		s, _ := e.servers.Server(name)
+		return s, nil
+	}}
+	e.servers.Close()
+	var run replication.Run
+	m, err := e.bench.measure(ctx, func() (err error) {
+		defer e.servers.Close()
+		run, err = runner.Run(ctx, e.destination, e.definition.SchemaName)
+		return err
+	})
+	if err == nil && run.Status != replication.Succeeded {
+		err = fmt.Errorf("the run is %s", run.Status)
+	}
+	m.rows, m.tables = run.RowsExtracted(), len(run.Tables)
+	for _, report := range run.Tables {
+		m.bytes += report.Bytes
+		m.report += report.Duration
+	}
+	return m, run, err
+}
+
+// runUnchanged is a run that finds nothing new. It counts what was done to the
+// rows of the destination.
+func (e *engine) runUnchanged(ctx context.Context) (measure, error) {
+	before, err := e.look(ctx, 0)
+	if err != nil {
+		return measure{}, err
+	}
+	m, run, err := e.run(ctx)
+	if err != nil {
+		return measure{}, err
+	}
+	if run.RowsLoaded() != 0 {
+		return measure{}, fmt.Errorf("nothing has changed, and the run loaded %d rows", run.RowsLoaded())
+	}
+	after, err := e.look(ctx, before.transaction)
+	m.heap = after.touched + max(before.rows-after.rows, 0)
+	return m, err
+}
+
+// A sight is what the tables of a schema hold.
+type sight struct {
+	rows        int64
+	touched     int64 // of them written or locked since a transaction
+	transaction int64 // the next one
+}
+
+// look looks at the rows themselves: statistics come late, and do not count
+// rows that were locked, which writes to them too.
+func (e *engine) look(ctx context.Context, since int64) (s sight, err error) {
+	var parts []string
+	for key := range e.definition.Tables {
+		name, err := e.definition.TableNameOf(key)
+		if err != nil {
+			return sight{}, err
+		}
+		parts = append(parts, "SELECT xmin, xmax FROM "+postgres.TableName{Schema: e.definition.SchemaName, Name: name}.SQL())
+	}
+	err = e.bench.destination.conn.QueryRow(ctx, `
+		SELECT count(*),
+			count(*) FILTER (WHERE greatest(xmin::text::bigint, xmax::text::bigint) >= $1),
+			txid_snapshot_xmax(txid_current_snapshot())
+		FROM (`+strings.Join(parts, " UNION ALL ")+") AS all_rows", pgx.QueryExecModeSimpleProtocol, since).
+		Scan(&s.rows, &s.touched, &s.transaction)
+	return s, err
+}

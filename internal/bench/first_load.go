@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+)
+
+// The ways, as they are printed.
+const (
+	oneStream    = "engine, 1 connection"
+	moreStreams  = "engine, 4 connections"
+	engineAgain  = "engine again, nothing changed"
+	psqlPipe     = "psql | psql"
+	psqlToNull   = "psql to nowhere"
+	engineMerges = "engine, 1 % changed"
+	psqlMerges   = "psql | psql, 1 % changed"
+)
+
+// firstLoads measures what it takes to load a dataset for the first time. The
+// engine then runs once more.
+func (b *bench) firstLoads(ctx context.Context, d dataset) (*group, error) {
+	if err := b.fill(ctx, d); err != nil {
+		return nil, err
+	}
+	g := newGroup("first load: "+d.name, psqlPipe, oneStream, moreStreams, engineAgain, psqlPipe, psqlToNull)
+	ways := []func() error{
+		func() error { return b.firstLoad(ctx, d, 1, g, oneStream, "") },
+		func() error { return b.firstLoad(ctx, d, 4, g, moreStreams, engineAgain) },
+		func() error {
+			m, err := b.pipe(ctx, d)
+			return g.add(psqlPipe, m, err)
+		},
+		func() error {
+			m, err := b.sourceOnly(ctx, d)
+			return g.add(psqlToNull, m, err)
+		},
+	}
+	for round := range d.rounds {
+		b.progress("%s, round %d of %d", g.title, round+1, d.rounds)
+		if err := inTurn(round, ways); err != nil {
+			return nil, err
+		}
+	}
+	g.sameBytes(oneStream, psqlPipe, psqlToNull)
+	return g, nil
+}
+
+// inTurn does all ways, each round beginning with another one: what a way
+// leaves behind is not always found by the same.
+func inTurn(round int, ways []func() error) error {
+	for i := range ways {
+		if err := ways[(round+i)%len(ways)](); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// firstLoad is one by the engine, and another run after it if that has a name.
+func (b *bench) firstLoad(ctx context.Context, d dataset, connections int, g *group, way, again string) error {
+	e, err := b.newEngine(ctx, d, "bench", connections)
+	if err != nil {
+		return err
+	}
+	m, _, err := e.run(ctx)
+	if err == nil && m.rows != d.rows() {
+		err = fmt.Errorf("it extracted %d rows of %d", m.rows, d.rows())
+	}
+	if err := g.add(way, m, err); err != nil {
+		return err
+	}
+	if again != "" {
+		m, err := e.runUnchanged(ctx)
+		if err := g.add(again, m, err); err != nil {
+			return err
+		}
+	}
+	return e.remove(ctx, false)
+}
+
+// firstLoadBars are those of the wide table.
+func firstLoadBars(g *group) []bar {
+	one, more, again, pipe := g.measures[oneStream], g.measures[moreStreams], g.measures[engineAgain], g.measures[psqlPipe]
+	perRows := func(m measure) float64 { return m.client.Seconds() / float64(m.rows) * 3e6 }
+	memory := func(m measure) float64 { return float64(m.memory) / (1 << 20) }
+	wal := func(m measure) float64 { return float64(m.wal) }
+	return []bar{
+		{"first load, wide: engine / psql, one stream each", "", ratios(one, pipe, seconds), "<=", 0.90},
+		{"first load, wide: CPU of the engine for 3 million rows", "s", values(one, perRows), "<=", 1},
+		{"first load, wide: 4 connections / 1 (5 % are noise)", "", ratios(more, one, seconds), "<=", 1.05},
+		{"first load, wide: peak memory above idle", "MiB", []float64{slices.Max(values(slices.Concat(one, more), memory))}, "<", 64},
+		{"re-load, wide, nothing changed: WAL / first load's WAL", "", ratios(again, more, wal), "<", 0.1},
+	}
+}
+
+// smallTablesBars are those of many small tables.
+func smallTablesBars(g *group) []bar {
+	again := g.measures[engineAgain]
+	tables := again[0].tables
+	return []bar{
+		{fmt.Sprintf("%d small tables, nothing changed: one run (1,000: 15 s)", tables), "s", values(again, seconds), "<", 15 * float64(tables) / 1000},
+	}
+}
+
+const (
+	million    = "engine, 1 million rows"
+	tenMillion = "engine, 10 million rows"
+)
+
+// growth measures first loads of one million rows and of ten.
+func (b *bench) growth(ctx context.Context) (*group, error) {
+	few := dataset{million, []table{{"wide_1", wideSQL, 1_000_000, fullTable}}, 3}
+	many := dataset{tenMillion, []table{{"wide_10", wideSQL, 10_000_000, fullTable}}, 3}
+	g := newGroup("first load: growth", "", million, tenMillion)
+	for _, d := range []dataset{few, many} {
+		if err := b.fill(ctx, d); err != nil {
+			return nil, err
+		}
+	}
+	for round := range few.rounds {
+		b.progress("%s, round %d of %d", g.title, round+1, few.rounds)
+		err := inTurn(round, []func() error{
+			func() error { return b.firstLoad(ctx, few, 4, g, million, "") },
+			func() error { return b.firstLoad(ctx, many, 4, g, tenMillion, "") },
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return g, nil
+}
+
+func growthBar(g *group) bar {
+	perRow := func(m measure) float64 { return m.wall.Seconds() / float64(m.rows) }
+	return bar{"first load, wide: 10 million rows / 1 million, per row", "", ratios(g.measures[tenMillion], g.measures[million], perRow), "<=", 1.2}
+}

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+	"text/tabwriter"
+)
+
+// A group is the ways of doing one thing, each with a measure of every round.
+type group struct {
+	title    string
+	against  string // the way that the others are compared with; may be ""
+	ways     []string
+	measures map[string][]measure
+}
+
+func newGroup(title, against string, ways ...string) *group {
+	return &group{title, against, ways, map[string][]measure{}}
+}
+
+// add adds a measure of a way, unless it failed.
+func (g *group) add(way string, m measure, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %s: %w", g.title, way, err)
+	}
+	g.measures[way] = append(g.measures[way], m)
+	return nil
+}
+
+// sameBytes says that ways moved as many bytes as the engine, which counts them.
+func (g *group) sameBytes(engine string, ways ...string) {
+	for _, way := range ways {
+		for i := range g.measures[way] {
+			g.measures[way][i].bytes = g.measures[engine][i].bytes
+		}
+	}
+}
+
+// A bar is what a figure is to be.
+type bar struct {
+	what   string
+	unit   string
+	rounds []float64 // the figure of each round
+	sign   string    // < or <=; "" if there is no bar, for a figure that explains one
+	limit  float64
+}
+
+func (b bar) met() bool {
+	figure := middle(b.rounds)
+	return figure < b.limit || b.sign == "<=" && figure == b.limit
+}
+
+// printGroups prints medians. The first column, which is a text, is padded here:
+// the writer aligns all to the right.
+func printGroups(groups []*group) {
+	width := 0
+	for _, g := range groups {
+		width = max(width, len(g.title))
+		for _, way := range g.ways {
+			width = max(width, len(way)+2)
+		}
+	}
+	var text strings.Builder
+	out := newTable(&text)
+	for _, g := range groups {
+		fmt.Fprintf(out, "%-*s\trows\tseconds\t/ psql\trows/s\tMB/s\tCPU: client\tsource\tdestination\tWAL MB\tpeak MiB\theap rows\t\n", width, g.title)
+		for _, way := range g.ways {
+			fmt.Fprintf(out, "%-*s\t%s\t\n", width, "  "+way, strings.Join(g.cells(way), "\t"))
+		}
+		fmt.Fprintln(out, strings.Repeat("\t", 11))
+	}
+	out.Flush()
+	printTrimmed(text.String())
+}
+
+// newTable makes a table whose columns are aligned to the right.
+func newTable(to io.Writer) *tabwriter.Writer {
+	return tabwriter.NewWriter(to, 0, 0, 2, ' ', tabwriter.AlignRight)
+}
+
+// printTrimmed prints lines without the blanks that fill the last columns.
+func printTrimmed(text string) {
+	for line := range strings.Lines(text) {
+		fmt.Println(strings.TrimRight(line, " \n"))
+	}
+}
+
+// cells are the medians of a way, as they are printed.
+func (g *group) cells(way string) []string {
+	all := g.measures[way]
+	of := func(f func(measure) float64) float64 { return median(all, f) }
+	compared := ""
+	if g.against != "" {
+		compared = fmt.Sprintf("%.2f", middle(ratios(all, g.measures[g.against], seconds)))
+	}
+	memory, heap := "", ""
+	if strings.HasPrefix(way, "engine") {
+		memory = fmt.Sprintf("%.1f", of(func(m measure) float64 { return float64(m.memory) / (1 << 20) }))
+	}
+	if way == engineAgain {
+		heap = thousands(of(func(m measure) float64 { return float64(m.heap) }))
+	}
+	return []string{
+		thousands(of(func(m measure) float64 { return float64(m.rows) })),
+		fmt.Sprintf("%.3f", of(seconds)),
+		compared,
+		thousands(of(func(m measure) float64 { return float64(m.rows) / seconds(m) })),
+		fmt.Sprintf("%.1f", of(func(m measure) float64 { return float64(m.bytes) / 1e6 / seconds(m) })),
+		fmt.Sprintf("%.2f", of(func(m measure) float64 { return m.client.Seconds() })),
+		fmt.Sprintf("%.2f", of(func(m measure) float64 { return m.source.Seconds() })),
+		fmt.Sprintf("%.2f", of(func(m measure) float64 { return m.destination.Seconds() })),
+		fmt.Sprintf("%.2f", of(func(m measure) float64 { return float64(m.wal) / 1e6 })),
+		memory,
+		heap,
+	}
+}
+
+// thousands writes 1234567 as 1,234,567.
+func thousands(n float64) string {
+	text := fmt.Sprintf("%.0f", n)
+	for i := len(text) - 3; i > 0; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}
+
+func printBars(bars []bar) {
+	width := 0
+	for _, b := range bars {
+		width = max(width, len(b.what))
+	}
+	var text strings.Builder
+	out := newTable(&text)
+	fmt.Fprintf(out, "%-*s\tmeasured\tfrom\tto\tbar\tmet\t\n", width, "bar")
+	for _, b := range bars {
+		limit, met := "", ""
+		if b.sign != "" {
+			limit, met = b.sign+" "+b.figure(b.limit), "no"
+		}
+		switch {
+		case len(b.rounds) == 0:
+			fmt.Fprintf(out, "%-*s\t\t\t\t%s\tSIZE=full\t\n", width, b.what, limit)
+			continue
+		case b.sign != "" && b.met():
+			met = "yes"
+		}
+		fmt.Fprintf(out, "%-*s\t%s\t%s\t%s\t%s\t%s\t\n", width, b.what,
+			b.figure(middle(b.rounds)), b.figure(slices.Min(b.rounds)), b.figure(slices.Max(b.rounds)), limit, met)
+	}
+	out.Flush()
+	printTrimmed(text.String())
+}
+
+func (b bar) figure(value float64) string {
+	text := fmt.Sprintf("%.2f", value)
+	if value == math.Trunc(value) && b.unit != "" || value >= 100 {
+		text = thousands(value)
+	}
+	return strings.TrimSpace(text + " " + b.unit)
+}
+
+const legend = `
+SIZE=%s, PostgreSQL %d on both ends, in %s. Others kept %.1f of %d cores busy meanwhile: with that, bars in seconds say little.
+Figures are medians of the rounds; in each round the ways take turns. Ratios are of one round each; "from" and "to" are the least
+and the greatest of all rounds.
+
+engine           a sync run: structure sync, extraction, load, bookmark and report. With 1 connection to each server it has one
+                 stream, with 4 it may have more
+psql | psql      COPY TO STDOUT into COPY FROM STDIN, binary: into a new table like the engine's, the key built after; or, of what
+                 is not before the bookmark, into a temporary table, and from there INSERT ... ON CONFLICT DO UPDATE
+psql to nowhere  COPY TO STDOUT > /dev/null: what the source can give
+CPU              seconds of the client, which is the engine or psql, of the source's server and of the destination's
+WAL              that the destination wrote
+peak             memory of the engine's process above what it had before
+heap rows        of the destination that were written or locked
+`
