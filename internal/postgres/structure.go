@@ -149,11 +149,16 @@ const columnsSQL = `
 	WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
 	ORDER BY n.nspname, c.relname, a.attnum`
 
+// missingSQL writes all arrays of one element as those of text are written: not
+// all types put a comma between elements, and quote one that is within.
 const missingSQL = `
-	SELECT attrelid, attnum, attmissingval::text
-	FROM pg_catalog.pg_attribute
-	WHERE attrelid = ANY ($1::pg_catalog.oid[]) AND atthasmissing AND NOT attisdropped
-	ORDER BY attrelid, attnum`
+	SELECT a.attrelid, a.attnum, CASE WHEN t.typdelim = ',' OR m.text LIKE '{"%' THEN m.text
+		ELSE ARRAY[substr(m.text, 2, length(m.text) - 2)]::text END
+	FROM pg_catalog.pg_attribute AS a
+	JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
+	CROSS JOIN LATERAL (SELECT a.attmissingval::text) AS m (text)
+	WHERE a.attrelid = ANY ($1::pg_catalog.oid[]) AND a.atthasmissing AND NOT a.attisdropped
+	ORDER BY a.attrelid, a.attnum`
 
 // columnRow is a row of columnsSQL. The columns are null for a table without any.
 type columnRow struct {

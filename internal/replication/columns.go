@@ -2,6 +2,8 @@ package replication
 
 import (
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
@@ -90,6 +92,22 @@ func base(t postgres.Type) postgres.Type {
 // catalog, which name something else in another.
 func isReference(t postgres.Type) bool {
 	return t.BuiltIn() && strings.HasPrefix(t.Name, "reg")
+}
+
+var scaled = regexp.MustCompile(`^numeric\((\d+),(-?\d+)\)`)
+
+// plainNumeric leaves out a precision and scale that only PostgreSQL 15 knows.
+func plainNumeric(sql string) string {
+	m := scaled.FindStringSubmatch(sql)
+	if m == nil {
+		return sql
+	}
+	precision, err := strconv.Atoi(m[1])
+	scale, err2 := strconv.Atoi(m[2])
+	if err != nil || err2 != nil || scale >= 0 && scale <= precision {
+		return sql
+	}
+	return "numeric" + strings.TrimPrefix(sql, m[0])
 }
 
 // isInterval reports whether values of the type are intervals, or hold some.

@@ -131,6 +131,7 @@ var notWord = regexp.MustCompile(`[^a-z0-9]+`)
 // splitName names the column beside name that holds its values since it has
 // another type.
 func splitName(name, sql string) string {
+	sql = strings.ReplaceAll(sql, "[]", " array")
 	beside := name + "__" + strings.Trim(notWord.ReplaceAllString(strings.ToLower(sql), "_"), "_")
 	if len(beside) <= postgres.MaxNameBytes {
 		return beside

@@ -59,11 +59,30 @@ func (l layout) upsertSQL(stage string) string {
 	}
 	differs := fmt.Sprintf("CAST(ROW(%s) AS record) OPERATOR(pg_catalog.*<>) CAST(ROW(%s) AS record)",
 		list(l.names(), "d.?", ", "), list(l.names(), "excluded.?", ", "))
+	for _, c := range l.columns {
+		for _, earlier := range l.earlier(c) { // a value of another type may have become null
+			differs += fmt.Sprintf(" OR d.%s IS NOT NULL AND excluded.%s IS NULL", postgres.Ident(earlier), postgres.Ident(c.name))
+		}
+	}
 	return fmt.Sprintf("INSERT INTO %s AS d (%s, %s) SELECT %s, %s FROM %s AS s ON CONFLICT (%s) DO UPDATE SET %s "+
 		"WHERE d._sdc_table_version IS DISTINCT FROM excluded._sdc_table_version OR %s",
 		l.target.SQL(), list(l.names(), "?", ", "), systemNames(),
 		list(l.names(), "s.?", ", "), stamps, stage,
 		list(l.key, "?", ", "), strings.Join(sets, ", "), differs)
+}
+
+// earlier returns the columns that held the values of c while it was of other types.
+func (l layout) earlier(c column) []string {
+	if c.name == c.source.Name {
+		return nil
+	}
+	var names []string
+	for _, name := range l.stale {
+		if name == c.source.Name || strings.HasPrefix(name, c.source.Name+"__") {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // insertSQL inserts all staged rows.

@@ -43,6 +43,9 @@ func nextStep(s Selection, source *extraction, identity string, target postgres.
 		c := columnOf(column, there.types)
 		// PostgreSQL 17 has infinite intervals, which older ones would take for very long ones.
 		c.text = c.text || source.version >= 17 && there.version < 17 && isInterval(column.Type)
+		if there.version < 15 {
+			c.sql = plainNumeric(c.sql)
+		}
 		columns = append(columns, c)
 	}
 	var loaded []string
