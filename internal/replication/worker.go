@@ -73,9 +73,7 @@ func (w *worker) work(ctx context.Context, tell func(catalog.Report)) error {
 		case w.busy.Load() == 0:
 			return nil
 		default: // others replicate tables, which they may divide into parts
-			if err := sleep(ctx, pollInterval); err != nil {
-				return nil
-			}
+			_ = sleep(ctx, pollInterval) // the loop asks whether it is cancelled
 		}
 	}
 	return nil
