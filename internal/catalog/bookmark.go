@@ -34,6 +34,8 @@ type Horizon struct {
 	// Snapshot is what txid_current_snapshot was: rows of transactions that it
 	// does not see were not loaded. Empty if rows do not tell their transaction.
 	Snapshot string `json:"snapshot,omitempty"`
+	// At is when that was, in seconds since 1970, by the destination's clock.
+	At int64 `json:"at,omitempty"`
 	// Clock is what time it was at the source, as it writes it.
 	Clock string `json:"clock,omitempty"`
 	// Timeline is that of the source's WAL, 0 if it is not known. Transactions

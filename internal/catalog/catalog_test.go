@@ -77,7 +77,7 @@ func TestRoundTrip(t *testing.T) {
 			TableName: "orders", SourceTable: "public.orders", Method: "INCREMENTAL", ReplicationKey: "at", Bookmark: &key,
 			KeyType: "text",
 			Columns: []string{"id", `a "b", c`}, Attributes: []int{1, 0}, Source: "7/16384", SourceOID: 4000000000, SourceColumns: 1600, SourceParts: []uint32{1, 4000000000}, TableVersion: 1 << 60, Run: run,
-			Horizon: Horizon{Snapshot: "5:7:5", Clock: "2026-01-01 00:00:00+00", Timeline: 3, Passed: []Passed{{At: 1, Bookmark: key}}, Open: []string{"3/4"}, OpenSnapshot: "1:2:"},
+			Horizon: Horizon{Snapshot: "5:7:5", At: 1800000000, Clock: "2026-01-01 00:00:00+00", Timeline: 3, Passed: []Passed{{At: 1, Bookmark: key}}, Open: []string{"3/4"}, OpenSnapshot: "1:2:"},
 		}
 		report := Report{
 			SourceTable: "public.orders", TableName: "orders", Status: Failed, Method: "INCREMENTAL", RowsExtracted: 1 << 40,

@@ -25,6 +25,7 @@ type Progress struct {
 	Waiting     int // neither done nor failed
 	Rows, Bytes int64
 	Error       string // of one that failed, or ""
+	Code        string // its SQLSTATE, if it has one
 }
 
 // AddUnits records units for workers to claim, in their order. partOf is the
@@ -110,14 +111,14 @@ func FinishUnit(ctx context.Context, tx pgx.Tx, u Unit, rows, bytes int64) error
 	return fenced("finish a unit of work", err)
 }
 
-// FailUnit records why a unit failed.
-func FailUnit(ctx context.Context, tx pgx.Tx, u Unit, text string) error {
+// FailUnit records why a unit failed, and the SQLSTATE if there is one.
+func FailUnit(ctx context.Context, tx pgx.Tx, u Unit, text, code string) error {
 	var id int64
 	err := tx.QueryRow(ctx, `
 		UPDATE _stitch.unit
-		SET error = $3
+		SET error = $3, error_code = $4
 		WHERE id = $1 AND attempt = $2 AND NOT done
-		RETURNING id`, u.ID, u.Attempt, text).Scan(&id)
+		RETURNING id`, u.ID, u.Attempt, text, code).Scan(&id)
 	return fenced("record that a unit of work failed", err)
 }
 
@@ -133,9 +134,10 @@ func IsDone(ctx context.Context, tx pgx.Tx, u Unit) (bool, error) {
 func ProgressOf(ctx context.Context, tx pgx.Tx, unit int64) (Progress, error) {
 	var p Progress
 	err := tx.QueryRow(ctx, `
-		SELECT count(*) FILTER (WHERE NOT done AND error = ''), coalesce(sum(rows), 0), coalesce(sum(bytes), 0), coalesce(max(error), '')
+		SELECT count(*) FILTER (WHERE NOT done AND error = ''), coalesce(sum(rows), 0), coalesce(sum(bytes), 0),
+			coalesce(max(error), ''), coalesce(max(error_code), '')
 		FROM _stitch.unit
-		WHERE part_of = $1`, unit).Scan(&p.Waiting, &p.Rows, &p.Bytes, &p.Error)
+		WHERE part_of = $1`, unit).Scan(&p.Waiting, &p.Rows, &p.Bytes, &p.Error, &p.Code)
 	if err != nil {
 		return Progress{}, fmt.Errorf("look how far the parts are: %w", err)
 	}

@@ -135,7 +135,10 @@ const orderedSQL = `
 	FROM pg_catalog.pg_index AS i
 	JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
 	JOIN pg_catalog.pg_am AS a ON a.oid = c.relam
-	WHERE i.indrelid = $1 AND i.indkey[0] = $2 AND i.indpred IS NULL AND i.indisvalid AND a.amname = 'btree'
+	JOIN pg_catalog.pg_opclass AS o ON o.oid = i.indclass[0]
+	JOIN pg_catalog.pg_attribute AS k ON k.attrelid = i.indrelid AND k.attnum = i.indkey[0]
+	WHERE i.indrelid = $1 AND i.indkey[0] = $2 AND i.indpred IS NULL AND i.indisvalid
+		AND a.amname = 'btree' AND o.opcdefault AND i.indcollation[0] = k.attcollation
 	LIMIT 1`
 
 // preferIndex looks for an index that orders the rows by the key, and has it used.
@@ -145,11 +148,16 @@ func (e *extraction) preferIndex(ctx context.Context, key column) error {
 	return err
 }
 
-// sameLeaves reports whether partitions came or went since the extraction began:
-// a snapshot does not keep them.
+// sameLeaves reports whether partitions came or went since the extraction began,
+// which it ends: statements see partitions as they are, but what a transaction
+// reads of the catalog is as old as its snapshot.
 func (e *extraction) sameLeaves(ctx context.Context) (bool, error) {
-	now := extraction{tx: e.tx, table: e.table}
-	err := now.readHeap(ctx)
+	e.close(ctx)
+	now := extraction{table: e.table}
+	err := pgx.BeginFunc(ctx, e.tx.Conn(), func(tx pgx.Tx) error {
+		now.tx = tx
+		return now.readHeap(ctx)
+	})
 	return slices.Equal(now.heap.leaves, e.heap.leaves), err
 }
 
@@ -185,7 +193,7 @@ func (e *extraction) isEmpty(ctx context.Context, w window) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("look for new rows: %w", err)
 	}
-	return empty, nil
+	return empty && w.attached == "", nil
 }
 
 // greatestKey returns the greatest key of the window, as the source writes it,
@@ -195,7 +203,7 @@ func (e *extraction) greatestKey(ctx context.Context, w window) (*string, error)
 	limit := "true"
 	if w.upTo != nil {
 		limit = w.key.extract + " <= " + postgresLiteral(*w.upTo, w.key.sql)
-	} else if w.since == nil && e.sight.survey != nil {
+	} else if w.since == nil && e.sight.survey != nil && e.sight.survey.oid == e.table.OID {
 		if e.sight.survey.key == nil {
 			return nil, nil // there was none; those that came since are found by the next run
 		}
@@ -245,9 +253,43 @@ func finite(key column) string {
 
 // copySQL sends the rows of the window to the client.
 func (e *extraction) copySQL(l layout, w window) string {
+	if w.attached != "" {
+		return copyOutSQL(l, e.table.Name, w.where(), w.whereAttached())
+	}
 	return copyOutSQL(l, e.table.Name, w.where())
 }
 
-func copyOutSQL(l layout, table postgres.TableName, condition string) string {
-	return fmt.Sprintf("COPY (SELECT %s FROM %s WHERE %s) TO STDOUT (FORMAT %s)", l.extractList(), table.SQL(), condition, l.format())
+// copyOutSQL sends the rows that meet one of the conditions, of which no two
+// are met by one row.
+func copyOutSQL(l layout, table postgres.TableName, conditions ...string) string {
+	queries := make([]string, len(conditions))
+	for i, condition := range conditions {
+		queries[i] = fmt.Sprintf("SELECT %s FROM %s WHERE %s", l.extractList(), table.SQL(), condition)
+	}
+	return fmt.Sprintf("COPY (%s) TO STDOUT (FORMAT %s)", strings.Join(queries, " UNION ALL "), l.format())
+}
+
+// rowsOf is the condition for rows of some of the table's partitions. What they
+// are for lets the planner leave the others out.
+func (e *extraction) rowsOf(ctx context.Context, leaves []uint32) (string, error) {
+	rows, _ := e.tx.Query(ctx, `
+		SELECT pg_catalog.format('tableoid = %s AND (%s)', l.oid, coalesce(pg_catalog.pg_get_partition_constraintdef(l.oid), 'true'))
+		FROM unnest($1::pg_catalog.oid[]) AS l (oid)
+		ORDER BY l.oid`, leaves)
+	conditions, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return "", fmt.Errorf("look what new partitions of %s are for: %w", e.table.Name, err)
+	}
+	return strings.Join(conditions, " OR "), nil
+}
+
+// holdsAttached reports whether partitions that were attached hold rows that the
+// window does not hold otherwise.
+func (e *extraction) holdsAttached(ctx context.Context, w window) (bool, error) {
+	var holds bool
+	err := e.tx.QueryRow(ctx, fmt.Sprintf("SELECT EXISTS (SELECT FROM %s WHERE %s)", e.table.Name.SQL(), w.whereAttached())).Scan(&holds)
+	if err != nil {
+		return false, fmt.Errorf("look into new partitions of %s: %w", e.table.Name, err)
+	}
+	return holds, nil
 }

@@ -23,13 +23,17 @@ import (
 //
 // Where the window begins is plain arithmetic for keys that are times, and a
 // bookmark in the future counts as the present. For
-// others it is the bookmark that there was so long ago or, while there is none
-// so old, the one of the first run. A transaction that was open while that run
-// read the table may have been given any key before: when it has ended, all
-// keys are looked through once.
+// others it is the bookmark that there was so long before the last run or, while
+// there is none so old, the one of the first run; and for integers some keys
+// before that, because sequences with a cache, and applications, reserve keys in
+// blocks. A transaction that was open while the first run read the table may have
+// been given any key before: when it has ended, all keys are looked through once.
 
 // passedPerWindow is about how many earlier bookmarks are kept.
 const passedPerWindow = 24
+
+// reservedKeys is how many integer keys before a bookmark may still be handed out.
+const reservedKeys = 10_000
 
 // A sight is what a source can tell of which rows a run sees.
 type sight struct {
@@ -82,8 +86,8 @@ func isTime(key column) bool {
 	return false
 }
 
-// look adds to a window what late commits need. now is the destination's clock.
-func (w window) look(h catalog.Horizon, s sight, late time.Duration, now time.Time) window {
+// look adds to a window what late commits need.
+func (w window) look(h catalog.Horizon, s sight, late time.Duration) window {
 	if w.since == nil || late == 0 || s.snapshot == "" {
 		return w
 	}
@@ -94,9 +98,24 @@ func (w window) look(h catalog.Horizon, s sight, late time.Duration, now time.Ti
 	case ended(h, s):
 		w.unseen = unseenSince(h.OpenSnapshot, h.Timeline, s)
 	default:
-		w.from = postgresLiteral(beginning(h.Passed, *w.since, now.Add(-late)), w.key.sql)
+		begin := beginning(h.Passed, *w.since, time.Unix(h.At, 0).Add(-late))
+		w.from = postgresLiteral(beforeReserved(begin, w.key), w.key.sql)
 	}
 	return w
+}
+
+// beforeReserved returns the key that lies before an integer one and those that
+// may have been reserved with it.
+func beforeReserved(key string, column column) string {
+	least, ok := map[string]int64{"int2": math.MinInt16, "int4": math.MinInt32, "int8": math.MinInt64}[base(column.source.Type).Name]
+	n, err := strconv.ParseInt(key, 10, 64)
+	if !ok || err != nil {
+		return key
+	}
+	if n < least+reservedKeys {
+		return strconv.FormatInt(least, 10)
+	}
+	return strconv.FormatInt(n-reservedKeys, 10)
 }
 
 // timeBefore is the expression for the time that lies late before a bookmark or,
@@ -109,7 +128,7 @@ func timeBefore(bookmark, clock, sql string, late time.Duration) string {
 	if clock != "" {
 		time = fmt.Sprintf("least(%s, %s)", time, postgresLiteral(clock, sql))
 	}
-	return fmt.Sprintf("(%s - '%d seconds'::interval)", time, int64(late.Seconds()))
+	return fmt.Sprintf("(%s - '%d seconds'::interval)::%s", time, int64(late.Seconds()), sql)
 }
 
 // beginning returns the newest bookmark that is as old as limit or, if none is,
@@ -146,17 +165,18 @@ func horizonAfter(h catalog.Horizon, w window, s sight, bookmark *string, late t
 	if late == 0 || s.snapshot == "" || bookmark == nil {
 		return catalog.Horizon{}
 	}
-	next := catalog.Horizon{Snapshot: s.snapshot, Clock: s.clock, Timeline: s.timeline}
+	next := catalog.Horizon{Snapshot: s.snapshot, At: now.Unix(), Clock: s.clock, Timeline: s.timeline}
 	if isTime(w.key) {
 		return next
 	}
 	if w.since == nil {
 		h = catalog.Horizon{}
 	}
+	begins := h.Snapshot == ""
 	next.Passed = pass(h.Passed, catalog.Passed{At: now.Unix(), Bookmark: *bookmark}, late)
 	switch {
 	case s.survey == nil:
-	case w.since == nil:
+	case begins:
 		next.Open, next.OpenSnapshot = s.survey.open, s.snapshot
 	case len(h.Open) > 0:
 		next.Open, next.OpenSnapshot = stillOpen(h, s), h.OpenSnapshot

@@ -88,7 +88,7 @@ func layOut(target postgres.TableName, columns []column, key []string, existing 
 	}
 	l.key = l.namesOf(key)
 	if l.rekey = !sameSet(l.key, existing.Key); l.rekey {
-		l.changes = append(l.changes, fmt.Sprintf("rows are identified by %s and were by %s: the table was replicated whole, and rows that are gone at the source are gone",
+		l.changes = append(l.changes, fmt.Sprintf("rows are identified by %s and were by %s: the table is replicated whole, and rows that are gone at the source go",
 			keyText(l.key), keyText(existing.Key)))
 	}
 	for _, system := range systemColumns {

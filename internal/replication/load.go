@@ -15,6 +15,9 @@ import (
 // analyzeRows is from how many staged rows on the planner is told about them.
 const analyzeRows = 1000
 
+// turns is how often a lock that blocks readers is tried for.
+const turns = 5
+
 // alter adds what the existing table lacks, in a transaction of its own: it
 // needs a lock that blocks readers, which the load must not hold. It waits for
 // that lock in short turns, because readers queue behind the one who waits.
@@ -23,7 +26,6 @@ func alter(ctx context.Context, conn *pgx.Conn, l layout) error {
 	if sql == "" {
 		return nil
 	}
-	const turns = 5
 	for turn := 1; ; turn++ {
 		err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 			_, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '2s';\n"+sql)
@@ -184,10 +186,33 @@ const keySQL = `
 	WHERE k.conrelid = $1::text::pg_catalog.regclass AND k.contype = 'p'
 	ORDER BY a.attnum`
 
+// lockAlone keeps readers out. It waits for those that are there in short turns,
+// because others queue behind it.
+func (ld loading) lockAlone(ctx context.Context) error {
+	for turn := 1; ; turn++ {
+		err := pgx.BeginFunc(ctx, ld.tx, func(tx pgx.Tx) error {
+			_, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '2s'; LOCK TABLE "+ld.layout.target.SQL()+" IN ACCESS EXCLUSIVE MODE")
+			return err
+		})
+		if err == nil {
+			return nil
+		}
+		if postgres.Code(err) != "55P03" || turn == turns {
+			return fmt.Errorf("give %s another key: %w", ld.layout.target, err)
+		}
+		if err := sleep(ctx, time.Duration(turn)*time.Second); err != nil {
+			return err
+		}
+	}
+}
+
 // replaceAll gives the table another key and all its rows anew. From here to the
 // end of the transaction readers wait: there is no telling old rows from new ones.
 func (ld loading) replaceAll(ctx context.Context, stage string) (changed int64, err error) {
 	l := ld.layout
+	if err := ld.lockAlone(ctx); err != nil {
+		return 0, err
+	}
 	rows, _ := ld.tx.Query(ctx, keySQL, l.target.SQL())
 	var constraint, column string
 	var statements []string

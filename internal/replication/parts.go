@@ -61,6 +61,7 @@ func (c *copying) parts() []pageRange {
 // loadParts copies the parts into a table that nobody sees yet, each in a
 // transaction of its own, and then makes it the table or merges it, in one.
 func (c *copying) loadParts(ctx context.Context, parts []pageRange) error {
+	c.inParts = true
 	hidden := postgres.TableName{Schema: c.target.Schema, Name: fmt.Sprintf("%s%d_%d", hiddenPrefix, c.unit.ID, c.unit.Attempt)}
 	defer c.dropHidden(ctx, hidden)
 	works, err := c.spread(ctx, hidden, parts)
@@ -87,13 +88,6 @@ func (c *copying) loadParts(ctx context.Context, parts []pageRange) error {
 	if err != nil {
 		return err
 	}
-	same, err := c.extraction.sameLeaves(ctx)
-	if err != nil {
-		return &extractError{err}
-	}
-	if !same {
-		return errLeaves
-	}
 	return c.commit(ctx, c.step.window, true, func(ld loading) (loaded, error) {
 		c.closeIfRead(ctx)
 		if ld.layout.exists {
@@ -108,6 +102,14 @@ func (c *copying) loadParts(ctx context.Context, parts []pageRange) error {
 
 // errLeaves is met when a snapshot does not protect what is read.
 var errLeaves = errors.New("partitions came or went while the table was read")
+
+// errOrphan is met when a worker is gone that had claimed a part.
+var errOrphan = errors.New("a worker that copied a part of the table is gone")
+
+// A partError is what another worker met with a part.
+type partError struct{ text, code string }
+
+func (e *partError) Error() string { return e.text }
 
 // spread makes units of the parts. They share the snapshot of the extraction,
 // which lasts as long as this worker reads.
@@ -147,6 +149,7 @@ func (c *copying) workOnParts(ctx context.Context) (copied, error) {
 		}
 	}
 	for {
+		alone := c.busy.Load() == 1 // asked before: who was at work may have finished since
 		var progress catalog.Progress
 		err := c.inDestination(ctx, func(tx pgx.Tx) (err error) {
 			progress, err = catalog.ProgressOf(ctx, tx, c.unit.ID)
@@ -156,9 +159,11 @@ func (c *copying) workOnParts(ctx context.Context) (copied, error) {
 		case err != nil:
 			return copied{}, err
 		case progress.Error != "":
-			return copied{}, errors.New(progress.Error)
+			return copied{}, &partError{progress.Error, progress.Code}
 		case progress.Waiting == 0:
 			return copied{rows: progress.Rows, bytes: progress.Bytes}, nil
+		case alone:
+			return copied{}, errOrphan
 		}
 		if err := sleep(ctx, pollInterval); err != nil {
 			return copied{}, err
@@ -167,7 +172,7 @@ func (c *copying) workOnParts(ctx context.Context) (copied, error) {
 }
 
 // pollInterval is how often a worker looks what others have done.
-const pollInterval = 20 * time.Millisecond
+const pollInterval = 50 * time.Millisecond
 
 // copyPart copies one part. The source's session is in the snapshot already.
 func (w *worker) copyPart(ctx context.Context, unit catalog.Unit, part Part) error {
@@ -178,28 +183,6 @@ func (w *worker) copyPart(ctx context.Context, unit catalog.Unit, part Part) err
 		}
 		return catalog.FinishUnit(ctx, tx, unit, c.rows, c.bytes)
 	})
-}
-
-// helpWithPart copies a part of a table that another worker replicates.
-func (w *worker) helpWithPart(ctx context.Context, unit catalog.Unit, part Part) error {
-	for attempt := 1; ; attempt++ {
-		err := w.copyPartInSnapshot(ctx, unit, part)
-		if err == nil || ctx.Err() != nil || attempt == attempts || !w.passes(err) {
-			return err
-		}
-		if err := sleep(ctx, backoff(attempt)); err != nil {
-			return err
-		}
-		if err := w.reconnect(ctx); err != nil {
-			return err
-		}
-		if err := w.inDestination(ctx, func(tx pgx.Tx) error {
-			unit, err = catalog.Reclaim(ctx, tx, unit)
-			return err
-		}); err != nil {
-			return err
-		}
-	}
 }
 
 func (w *worker) copyPartInSnapshot(ctx context.Context, unit catalog.Unit, part Part) error {
@@ -218,13 +201,13 @@ func (w *worker) copyPartInSnapshot(ctx context.Context, unit catalog.Unit, part
 const hiddenPrefix = reservedPrefix + "_loading_"
 
 // dropHidden forgets the parts, and drops the table that they were copied into
-// unless it has become the table. What it can not drop the next run does.
+// unless it has become the table. What it can not drop, because others still
+// copy into it, the next run does.
 func (c *copying) dropHidden(ctx context.Context, hidden postgres.TableName) {
+	// One after the other: workers first lock the table, and then their unit.
+	_ = c.record(ctx, func(ctx context.Context, tx pgx.Tx) error { return catalog.DropParts(ctx, tx, c.unit.ID) })
 	_ = c.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		if err := catalog.DropParts(ctx, tx, c.unit.ID); err != nil {
-			return err
-		}
-		_, err := tx.Exec(ctx, "DROP TABLE IF EXISTS "+hidden.SQL())
+		_, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '5s'; DROP TABLE IF EXISTS "+hidden.SQL())
 		return err
 	})
 }

@@ -1,10 +1,12 @@
 package replication
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -25,6 +27,9 @@ func (e *unknownError) Unwrap() error { return e.error }
 func (c *copying) load(ctx context.Context) error {
 	if parts := c.parts(); len(parts) > 1 {
 		return c.loadParts(ctx, parts)
+	}
+	if err := c.findGreatest(ctx); err != nil {
+		return &extractError{err}
 	}
 	w := c.step.window
 	if w.since != nil {
@@ -57,6 +62,26 @@ func (c *copying) load(ctx context.Context) error {
 	}
 }
 
+// findGreatest finds the greatest key of the table, before rows are read. If it
+// lies before the bookmark, the table was emptied and its keys began anew, or the
+// last rows were deleted: then rows with any key are looked through, and the
+// bookmark goes back.
+func (c *copying) findGreatest(ctx context.Context) (err error) {
+	w := &c.step.window
+	if c.selection.Method != Incremental {
+		return nil
+	}
+	if c.greatest, err = c.extraction.greatestKey(ctx, *w); err != nil || c.greatest != nil || w.unseen == "" {
+		return err
+	}
+	if c.greatest, err = greatest(ctx, c.extraction.tx, w.table, w.key, "true"); err != nil || c.greatest == nil {
+		return err
+	}
+	w.from = ""
+	c.note(fmt.Sprintf("no row has the key of the bookmark, %s, or a later one: rows with any key were looked through", *w.since))
+	return nil
+}
+
 // loadWindow loads the rows of one window through this worker's connections.
 func (c *copying) loadWindow(ctx context.Context, ld loading, last bool) (loaded, error) {
 	fill := func(copyIn string) (copied, error) {
@@ -82,10 +107,7 @@ func (c *copying) closeIfRead(ctx context.Context) {
 // commit runs f in a transaction of the destination that ends with its rows, the
 // bookmark after them and the report. last says that the table is done then.
 func (c *copying) commit(ctx context.Context, w window, last bool, f func(loading) (loaded, error)) error {
-	bookmark, err := c.bookmarkAfter(ctx, w)
-	if err != nil {
-		return &extractError{err}
-	}
+	bookmark := c.bookmarkAfter(w)
 	report := c.report // as it is, should this fail
 	tx, err := c.destination.Begin(ctx)
 	if err != nil {
@@ -112,6 +134,11 @@ func (c *copying) commit(ctx context.Context, w window, last bool, f func(loadin
 			return err
 		}
 	}
+	if c.inParts {
+		if same, err := c.extraction.sameLeaves(ctx); err != nil || !same {
+			return cmp.Or[error](err, errLeaves)
+		}
+	}
 	report.Duration = elapsed(c.began)
 	if err := errors.Join(catalog.SetBookmark(ctx, tx, bookmark), catalog.SetReport(ctx, tx, c.run.ID, report)); err != nil {
 		return err
@@ -126,14 +153,17 @@ func (c *copying) commit(ctx context.Context, w window, last bool, f func(loadin
 		return err
 	}
 	if err := tx.Commit(ctx); err != nil {
-		return &unknownError{fmt.Errorf("commit: %w", err)}
+		if code := postgres.Code(err); code == "" || strings.HasPrefix(code, "08") || strings.HasPrefix(code, "57") {
+			return &unknownError{fmt.Errorf("commit: %w", err)}
+		}
+		return fmt.Errorf("commit: %w", err)
 	}
 	c.report = report
 	return nil
 }
 
 // bookmarkAfter returns the bookmark once the window has been loaded.
-func (c *copying) bookmarkAfter(ctx context.Context, w window) (catalog.Bookmark, error) {
+func (c *copying) bookmarkAfter(w window) catalog.Bookmark {
 	step, table := c.step, c.extraction.table
 	b := catalog.Bookmark{
 		Replication: c.replication, TableName: c.target.Name, SourceTable: c.work.Table, Method: c.selection.Method,
@@ -143,28 +173,25 @@ func (c *copying) bookmarkAfter(ctx context.Context, w window) (catalog.Bookmark
 		TableVersion: step.version, Run: c.run.ID,
 	}
 	if c.selection.Method != Incremental {
-		return b, nil
+		return b
 	}
-	var err error
-	if b.Bookmark = w.upTo; w.upTo == nil {
-		if b.Bookmark, err = c.extraction.greatestKey(ctx, w); err != nil {
-			return catalog.Bookmark{}, err
+	// The last piece ends with the greatest key; without any, the bookmark stays.
+	for _, key := range []*string{w.upTo, c.greatest, w.since} {
+		if b.Bookmark == nil {
+			b.Bookmark = key
 		}
-	}
-	if b.Bookmark == nil {
-		b.Bookmark = w.since // nothing new: it stays where it is
 	}
 	var before catalog.Horizon
 	if c.there.bookmark != nil {
 		before = c.there.bookmark.Horizon
 	}
 	b.Horizon = horizonAfter(before, c.step.window, c.extraction.sight, b.Bookmark, step.late, c.there.now)
-	return b, nil
+	return b
 }
 
-// sourceParts returns the tables that a partitioned one consists of.
+// sourceParts returns the tables that hold the rows.
 func sourceParts(e *extraction) []uint32 {
-	if e.table.Kind != postgres.PartitionedTable {
+	if e.heap.leaves == nil {
 		return []uint32{}
 	}
 	return e.heap.leaves

@@ -113,6 +113,9 @@ func (r Runner) run(ctx context.Context, destination postgres.Endpoint, schemaNa
 	if ctx.Err() == nil {
 		leader.reportSkipped(&run)
 	}
+	// What a table could not drop while others copied into it. If this can not
+	// either, the next run does.
+	_ = leader.record(ctx, func(ctx context.Context, tx pgx.Tx) error { return dropLeftOver(ctx, tx, stored.SchemaName) })
 	return leader.finish(ctx, run)
 }
 
@@ -209,14 +212,11 @@ func (w *worker) start(ctx context.Context, verify string) (useful int, err erro
 	if err != nil {
 		return 0, err
 	}
-	return useful, w.inDestination(ctx, func(tx pgx.Tx) (err error) {
+	err = w.inDestination(ctx, func(tx pgx.Tx) (err error) {
 		if err := createSchema(ctx, tx, w.replication, w.definition.SchemaName); err != nil {
 			return err
 		}
 		if w.run, err = catalog.StartRun(ctx, tx, w.replication, uuid.NewString()); err != nil {
-			return err
-		}
-		if err := dropLeftOver(ctx, tx, w.definition.SchemaName); err != nil {
 			return err
 		}
 		if err := catalog.SetSourceSystem(ctx, tx, w.replication, cmp.Or(w.identity.system, stored.SourceSystem)); err != nil {
@@ -224,6 +224,11 @@ func (w *worker) start(ctx context.Context, verify string) (useful int, err erro
 		}
 		return catalog.AddUnits(ctx, tx, w.run.ID, 0, works)
 	})
+	if err != nil {
+		return 0, err
+	}
+	// Now that the units of earlier runs are gone, their workers can not commit.
+	return useful, w.inDestination(ctx, func(tx pgx.Tx) error { return dropLeftOver(ctx, tx, w.definition.SchemaName) })
 }
 
 // accept refuses another cluster than the one that earlier runs read, unless the

@@ -60,7 +60,8 @@ type identity struct {
 	database string // oid
 	timeline int    // 0 where it may not be read
 	standby  bool
-	boot     string // when and where the server was started that was reached
+	address  string // of the server that was reached, as it knows it
+	started  string // when it was
 }
 
 // String is what a bookmark remembers.
@@ -75,7 +76,7 @@ const identitySQL = `
 	SELECT pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
 			AND pg_catalog.has_function_privilege('pg_catalog.pg_control_checkpoint()', 'EXECUTE'),
 		d.oid::text, pg_catalog.pg_is_in_recovery(),
-		concat(pg_catalog.pg_postmaster_start_time(), ' ', pg_catalog.inet_server_addr(), ' ', pg_catalog.inet_server_port())
+		concat(pg_catalog.inet_server_addr(), ' ', pg_catalog.inet_server_port()), pg_catalog.pg_postmaster_start_time()::text
 	FROM pg_catalog.pg_database AS d
 	WHERE d.datname = pg_catalog.current_database()`
 
@@ -84,7 +85,7 @@ const identitySQL = `
 func identify(ctx context.Context, conn *pgx.Conn, server string) (identity, error) {
 	id := identity{server: server}
 	var readable bool
-	err := conn.QueryRow(ctx, identitySQL).Scan(&readable, &id.database, &id.standby, &id.boot)
+	err := conn.QueryRow(ctx, identitySQL).Scan(&readable, &id.database, &id.standby, &id.address, &id.started)
 	if err == nil && readable {
 		err = conn.QueryRow(ctx, `
 			SELECT s.system_identifier::text, c.timeline_id

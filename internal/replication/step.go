@@ -79,7 +79,7 @@ func nextStep(s Selection, source *extraction, identity string, target postgres.
 	next.why, next.doubtful = unseen(next.layout, *b)
 	if next.why == "" {
 		next.window.since = b.Bookmark
-		next.window = next.window.look(b.Horizon, source.sight, late, there.now)
+		next.window = next.window.look(b.Horizon, source.sight, late)
 	}
 	return next, nil
 }
@@ -102,7 +102,7 @@ func sourceChanges(l layout, b catalog.Bookmark, source *extraction) []string {
 				name, l.columns[now].source.Name, name))
 		}
 	}
-	if source.table.Kind != postgres.PartitionedTable || b.SourceOID != source.table.OID {
+	if b.SourceOID != source.table.OID {
 		return changes
 	}
 	for i, leaf := range source.heap.leaves {
@@ -117,7 +117,7 @@ func sourceChanges(l layout, b catalog.Bookmark, source *extraction) []string {
 		}
 	}
 	if gone > 0 {
-		changes = append(changes, fmt.Sprintf("%d partitions are gone", gone))
+		changes = append(changes, fmt.Sprintf("partitions are gone: %d", gone))
 	}
 	return changes
 }

@@ -143,6 +143,9 @@ func dropLoaded(ctx context.Context, tx pgx.Tx, stored catalog.Replication) erro
 			return fmt.Errorf("drop %s: %w", table, err)
 		}
 	}
+	if err := dropLeftOver(ctx, tx, stored.SchemaName); err != nil {
+		return err
+	}
 	if !stored.SchemaCreated {
 		return nil
 	}

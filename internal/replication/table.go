@@ -29,6 +29,8 @@ type copying struct {
 	extraction *extraction
 	there      known
 	step       step
+	greatest   *string // replication key of the rows to load; nil if none has one
+	inParts    bool    // whether several workers read the table
 }
 
 // replicate copies the table of a unit and returns the report on it, which is
@@ -89,7 +91,7 @@ func (c *copying) again(ctx context.Context, attempt int) error {
 	if err := sleep(ctx, backoff(attempt)); err != nil {
 		return err
 	}
-	if err := c.reconnectDestination(ctx); err != nil {
+	if err := c.reconnectPatiently(ctx); err != nil {
 		return err
 	}
 	return c.inDestination(ctx, func(tx pgx.Tx) (err error) {
@@ -100,6 +102,9 @@ func (c *copying) again(ctx context.Context, attempt int) error {
 
 // ask finds out whether the transaction was committed whose end was not heard of.
 func (c *copying) ask(ctx context.Context) (committed bool, err error) {
+	if err := c.reconnectPatiently(ctx); err != nil {
+		return false, err
+	}
 	err = c.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		if committed, err = catalog.IsDone(ctx, tx, c.unit); err != nil {
 			return err
@@ -146,13 +151,11 @@ func (c *copying) note(text string) {
 
 // attempt extracts and loads the table once.
 func (c *copying) attempt(ctx context.Context) error {
-	if err := c.reconnect(ctx); err != nil {
-		return err
-	}
 	name, err := postgres.ParseTableName(c.work.Table)
 	if err != nil {
 		return err
 	}
+	c.inParts = false
 	if c.work.Kind == "" {
 		return errors.New(c.definition.noTable(name))
 	}
@@ -209,7 +212,9 @@ func (c *copying) open(ctx context.Context, name postgres.TableName) error {
 // needsSurvey reports whether it matters which transactions were open before the
 // snapshot was taken.
 func (c *copying) needsSurvey() bool {
-	return c.selection.Method == Incremental && c.step.window.since == nil && c.step.late > 0 &&
+	before := c.there.bookmark
+	begins := c.step.window.since == nil || before == nil || before.Horizon.Snapshot == ""
+	return begins && c.selection.Method == Incremental && c.step.late > 0 &&
 		!isTime(c.step.window.key) && c.extraction.sight.snapshot != ""
 }
 
@@ -233,6 +238,38 @@ func (c *copying) decide(ctx context.Context) error {
 		}
 	}
 	c.step = next
+	return c.decideAttached(ctx)
+}
+
+// decideAttached adds to the window the rows of partitions that came since the
+// bookmark was set. They may be older than both, and have any key.
+func (c *copying) decideAttached(ctx context.Context) error {
+	w := &c.step.window
+	if w.since == nil {
+		return nil
+	}
+	var added []uint32
+	for _, leaf := range c.extraction.heap.leaves {
+		if !slices.Contains(c.there.bookmark.SourceParts, leaf) {
+			added = append(added, leaf)
+		}
+	}
+	if len(added) == 0 {
+		return nil
+	}
+	var err error
+	if w.attached, err = c.extraction.rowsOf(ctx, added); err != nil {
+		return &extractError{err}
+	}
+	some, err := c.extraction.holdsAttached(ctx, *w)
+	switch {
+	case err != nil:
+		return &extractError{err}
+	case !some:
+		w.attached = ""
+	case w.keyless:
+		w.since, c.step.why = nil, "partitions were added that held rows, and rows without a primary key can only be compared whole"
+	}
 	return nil
 }
 

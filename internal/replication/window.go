@@ -20,6 +20,8 @@ type window struct {
 	// knows, it is those whose key equals since.
 	from   string // an expression
 	unseen string // a condition
+	// Of partitions that were attached since, all rows are extracted.
+	attached string // a condition, or ""
 	// Rows without a key of their own can only be counted: all that share their
 	// replication key are extracted with one that was not seen.
 	keyless bool
@@ -43,6 +45,12 @@ func (w window) where() string {
 	}
 	below := key + " <= " + postgresLiteral(*w.upTo, w.key.sql)
 	return fmt.Sprintf("(%s) AND (%s OR %s IS NULL)", condition, below, key)
+}
+
+// whereAttached is the condition for rows that only partitions hold which were
+// attached since. It is to be met by a query of its own, or all partitions would be read.
+func (w window) whereAttached() string {
+	return fmt.Sprintf("(%s) AND (%s) IS NOT TRUE", w.attached, w.where())
 }
 
 // lateOr adds to the condition for later rows the one for rows that are late.

@@ -58,11 +58,8 @@ type worker struct {
 
 // work does units of the run until none is left, and tells each table's report.
 func (w *worker) work(ctx context.Context, tell func(catalog.Report)) error {
-	if err := w.reconnect(ctx); err != nil {
-		return err
-	}
 	for ctx.Err() == nil {
-		if err := w.reconnectDestination(ctx); err != nil {
+		if err := w.reconnectPatiently(ctx); err != nil {
 			return err
 		}
 		done, err := w.workOnNext(ctx, tell)
@@ -91,24 +88,26 @@ func (w *worker) workOnNext(ctx context.Context, tell func(catalog.Report)) (don
 		return false, err
 	}
 	if work.Part != nil {
-		w.help(ctx, unit, *work.Part)
-	} else {
-		tell(w.replicate(ctx, unit, work))
+		return true, w.help(ctx, unit, *work.Part)
 	}
+	tell(w.replicate(ctx, unit, work))
 	return true, nil
 }
 
-// help copies a part, or tells the worker whose table it is why not.
-func (w *worker) help(ctx context.Context, unit catalog.Unit, part Part) {
-	err := w.reconnect(ctx)
+// help copies a part, or tells the worker whose table it is why not. That one
+// decides whether to try the table again: a snapshot may be gone. If it can not
+// be told, it finds out by itself, see errOrphan.
+func (w *worker) help(ctx context.Context, unit catalog.Unit, part Part) error {
+	err := w.copyPartInSnapshot(ctx, unit, part)
 	if err == nil {
-		err = w.helpWithPart(ctx, unit, part)
+		return nil
 	}
-	if err == nil {
-		return
-	}
-	_ = w.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		return catalog.FailUnit(ctx, tx, unit, postgres.Explain(w.adviseRights(err)))
+	return w.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		err := catalog.FailUnit(ctx, tx, unit, postgres.Explain(w.adviseRights(err)), postgres.Code(err))
+		if errors.Is(err, catalog.ErrFenced) {
+			return nil // the table is being tried again already
+		}
+		return err
 	})
 }
 
@@ -129,7 +128,7 @@ func (w *worker) claim(ctx context.Context, partOf int64) (unit catalog.Unit, wo
 }
 
 // attempts is how often a unit is tried.
-const attempts = 4
+const attempts = 5
 
 // backoff is how long to wait after an attempt.
 func backoff(attempt int) time.Duration { return time.Duration(1<<attempt) * 500 * time.Millisecond }
@@ -138,7 +137,8 @@ func backoff(attempt int) time.Duration { return time.Duration(1<<attempt) * 500
 // go on, a server that restarts, a deadlock, a lost connection.
 func (w *worker) passes(err error) bool {
 	var unknown *unknownError
-	if errors.Is(err, errLeaves) || errors.As(err, &unknown) {
+	var part *partError
+	if errors.Is(err, errLeaves) || errors.Is(err, errOrphan) || errors.As(err, &unknown) || errors.As(err, &part) {
 		return true
 	}
 	switch code := postgres.Code(err); code {
@@ -152,11 +152,29 @@ func (w *worker) passes(err error) bool {
 
 // isBinaryRefused reports whether a server could not read the binary form of a row.
 func isBinaryRefused(err error) bool {
-	switch postgres.Code(err) {
+	code := postgres.Code(err)
+	var part *partError
+	if errors.As(err, &part) {
+		code = part.code
+	}
+	switch code {
 	case "22P03", "08P01", "42804":
 		return true
 	}
 	return false
+}
+
+// reconnectPatiently is reconnect for servers that may be about to come back.
+func (w *worker) reconnectPatiently(ctx context.Context) error {
+	for attempt := 1; ; attempt++ {
+		err := w.reconnect(ctx)
+		if err == nil || attempt == attempts || !w.passes(err) {
+			return err
+		}
+		if err := sleep(ctx, backoff(attempt)); err != nil {
+			return err
+		}
+	}
 }
 
 // reconnect makes both sessions ready. It replaces those that broke.
@@ -186,7 +204,8 @@ func (w *worker) meet(found identity) error {
 		if known.system != found.system {
 			return fmt.Errorf("a new connection to server %q reached another cluster, %s instead of %s", w.definition.Source.Server, found.system, known.system)
 		}
-		if !w.leads && known.boot != found.boot {
+		first := w.sourceReady == nil // later it may have been started again
+		if !w.leads && (known.address != found.address || first && known.started != found.started) {
 			return errBalanced
 		}
 	}

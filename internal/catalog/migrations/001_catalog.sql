@@ -31,7 +31,8 @@ CREATE TABLE _stitch.unit (
 	done       boolean NOT NULL DEFAULT false,
 	rows       bigint NOT NULL DEFAULT 0,
 	bytes      bigint NOT NULL DEFAULT 0,
-	error      text NOT NULL DEFAULT ''
+	error      text NOT NULL DEFAULT '',
+	error_code text NOT NULL DEFAULT ''
 );
 CREATE INDEX ON _stitch.unit (run, id) WHERE claimed_by IS NULL;
 CREATE INDEX ON _stitch.unit (part_of);
