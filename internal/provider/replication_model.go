@@ -2,9 +2,11 @@ package provider
 
 import (
 	"context"
+	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
@@ -19,6 +21,8 @@ type replicationModel struct {
 	Destination               types.Object `tfsdk:"destination"`
 	Tables                    types.Map    `tfsdk:"tables"`
 	IncludeSchemaInTableNames types.Bool   `tfsdk:"include_schema_in_table_names"`
+	LateCommitWindow          types.String `tfsdk:"late_commit_window"`
+	AcceptSourceIdentity      types.String `tfsdk:"accept_source_identity"`
 	Adopt                     types.Bool   `tfsdk:"adopt"`
 	ForceDestroy              types.Bool   `tfsdk:"force_destroy"`
 	ValidateAtPlan            types.Bool   `tfsdk:"validate_at_plan"`
@@ -69,10 +73,13 @@ func (m replicationModel) toDefinition(ctx context.Context) (replication.Definit
 	d := replication.Definition{
 		Name: m.Name.ValueString(), SchemaName: m.SchemaName.ValueString(),
 		IncludeSchemaInTableNames: m.IncludeSchemaInTableNames.ValueBool(),
+		AcceptSourceIdentity:      m.AcceptSourceIdentity.ValueString(),
 		Tables:                    map[string]replication.Selection{},
 	}
+	window, diags := m.lateCommitWindow()
+	d.LateCommitWindow = window
 	var source, destination endpointModel
-	diags := m.Source.As(ctx, &source, basetypes.ObjectAsOptions{})
+	diags.Append(m.Source.As(ctx, &source, basetypes.ObjectAsOptions{})...)
 	diags.Append(m.Destination.As(ctx, &destination, basetypes.ObjectAsOptions{})...)
 	d.Source, d.Destination = source.toEndpoint(), destination.toEndpoint()
 
@@ -91,6 +98,19 @@ func (m replicationModel) toDefinition(ctx context.Context) (replication.Definit
 	return d, diags
 }
 
+// lateCommitWindow is nil for the default, and while it is not known.
+func (m replicationModel) lateCommitWindow() (*time.Duration, diag.Diagnostics) {
+	if m.LateCommitWindow.IsNull() || m.LateCommitWindow.IsUnknown() {
+		return nil, nil
+	}
+	var diags diag.Diagnostics
+	window, err := time.ParseDuration(m.LateCommitWindow.ValueString())
+	if err != nil {
+		diags.AddAttributeError(path.Root("late_commit_window"), "Invalid duration", err.Error())
+	}
+	return &window, diags
+}
+
 func (m endpointModel) toEndpoint() replication.Endpoint {
 	return replication.Endpoint{Server: m.Server.ValueString(), Database: m.Database.ValueString()}
 }
@@ -101,6 +121,14 @@ func (m *replicationModel) fromDefinition(ctx context.Context, d replication.Def
 	m.Name = types.StringValue(d.Name)
 	m.SchemaName = types.StringValue(d.SchemaName)
 	m.IncludeSchemaInTableNames = types.BoolValue(d.IncludeSchemaInTableNames)
+	m.AcceptSourceIdentity = textOrNull(d.AcceptSourceIdentity)
+	window := replication.DefaultLateCommitWindow
+	if d.LateCommitWindow != nil {
+		window = *d.LateCommitWindow
+	}
+	if text := types.StringValue(durationText(window)); !equalDurations(m.LateCommitWindow, text) {
+		m.LateCommitWindow = text // else it stays as the user wrote it
+	}
 
 	var diags, more diag.Diagnostics
 	m.Source, diags = types.ObjectValueFrom(ctx, endpointType.AttrTypes, endpointModel{

@@ -83,7 +83,7 @@ func (r *replicationResource) ModifyPlan(ctx context.Context, req resource.Modif
 	resp.Diagnostics.Append(diags...)
 	plan.SchemaName = schemaName
 	plan.ID, plan.Revision = types.StringUnknown(), types.StringUnknown()
-	complete := known(ctx, plan.SchemaName, plan.Source, plan.Destination, plan.Tables, plan.IncludeSchemaInTableNames)
+	complete := known(ctx, plan.SchemaName, plan.Source, plan.Destination, plan.Tables, plan.IncludeSchemaInTableNames, plan.AcceptSourceIdentity)
 	var definition replication.Definition
 	if complete {
 		var diags diag.Diagnostics

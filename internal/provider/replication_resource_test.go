@@ -3,6 +3,7 @@ package provider
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -154,6 +155,125 @@ func TestAccReplication(t *testing.T) {
 	})
 }
 
+// A late-commit window changes in place and runs nothing, and another spelling
+// of it is no change.
+func TestAccReplication_lateCommitWindow(t *testing.T) {
+	p := newPipe(t, sandbox.Shared(t, 0))
+	const address = "stitch_replication.shop"
+	config := func(window string) string {
+		if window != "" {
+			window = "late_commit_window = " + window + "\n"
+		}
+		return p.runConfig(window+twoTables, "1") + `
+			resource "terraform_data" "window" { input = "1h30m" }`
+	}
+	stored := func(seconds int) resource.TestCheckFunc {
+		return func(*terraform.State) error {
+			got := p.Query(t, p.destination, `SELECT (definition->>'late_commit_window')::bigint / 1000000000 FROM _stitch.replication`)
+			if want := fmt.Sprint(seconds); !slices.Equal(got, []string{want}) {
+				return fmt.Errorf("the catalog has %q seconds, want %s", got, want)
+			}
+			return nil
+		}
+	}
+	attribute := tfjsonpath.New("late_commit_window")
+	is := func(text string) []statecheck.StateCheck {
+		return []statecheck.StateCheck{statecheck.ExpectKnownValue(address, attribute, knownvalue.StringExact(text))}
+	}
+	inPlace := resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{
+		plancheck.ExpectResourceAction(address, plancheck.ResourceActionUpdate),
+		plancheck.ExpectResourceAction(syncRunAddress, plancheck.ResourceActionNoop),
+	}}
+	imported := resource.TestStep{
+		ResourceName: address, ImportState: true, ImportStateId: p.id(), ImportStateVerify: true, ImportStateVerifyIdentifierAttribute: "id",
+	}
+	resource.ParallelTest(t, resource.TestCase{
+		ProtoV6ProviderFactories: factories(),
+		Steps: []resource.TestStep{
+			{Config: config(""), Check: stored(86400), ConfigStateChecks: is("24h")},
+			imported,
+			{Config: config(`"1440m"`), PlanOnly: true},
+			{Config: config(`"90m"`), ConfigPlanChecks: inPlace, Check: stored(5400), ConfigStateChecks: is("90m")},
+			{Config: config("terraform_data.window.output"), PlanOnly: true},
+			{ // beside a change, it stays as it was written first
+				Config: strings.Replace(config(`"5400s"`), `"Shop"`, `"Shop, renamed"`, 1), ConfigPlanChecks: inPlace, Check: stored(5400), ConfigStateChecks: is("90m"),
+			},
+			{Config: config(`"0s"`), ConfigPlanChecks: inPlace, Check: stored(0), ConfigStateChecks: is("0s")},
+			imported,
+			{ // drift
+				PreConfig: func() {
+					p.atDestination(t, `UPDATE _stitch.replication SET definition = definition || '{"late_commit_window": 60000000000}'`)
+				},
+				Config: config(`"0s"`), ConfigPlanChecks: inPlace, Check: stored(0),
+			},
+			{Config: config(""), ConfigPlanChecks: inPlace, Check: stored(86400), ConfigStateChecks: is("24h")},
+		},
+	})
+}
+
+// A window and an identity that are not known yet are planned, the revision with them.
+func TestAccReplication_unknownArguments(t *testing.T) {
+	p := newPipe(t, sandbox.Shared(t, 0))
+	const address = "stitch_replication.shop"
+	resource.ParallelTest(t, resource.TestCase{
+		ProtoV6ProviderFactories: factories(),
+		Steps: []resource.TestStep{{
+			Config: p.config("Shop", `
+				late_commit_window     = terraform_data.window.output
+				accept_source_identity = terraform_data.identity.output
+				`+twoTables) + `
+				resource "terraform_data" "window" { input = "48h" }
+				resource "terraform_data" "identity" { input = "123" }`,
+			ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{
+				plancheck.ExpectUnknownValue(address, tfjsonpath.New("late_commit_window")),
+				plancheck.ExpectUnknownValue(address, tfjsonpath.New("revision")),
+			}},
+			ConfigStateChecks: []statecheck.StateCheck{
+				statecheck.ExpectKnownValue(address, tfjsonpath.New("late_commit_window"), knownvalue.StringExact("48h")),
+				statecheck.ExpectKnownValue(address, tfjsonpath.New("revision"), knownvalue.NotNull()),
+			},
+		}},
+	})
+}
+
+// A source in another cluster than before is refused, until the value that the
+// error says is set.
+func TestAccReplication_acceptSourceIdentity(t *testing.T) {
+	p := newPipe(t, sandbox.Shared(t, 0))
+	const address = "stitch_replication.shop"
+	identity := p.Query(t, "postgres", `SELECT system_identifier FROM pg_control_system()`)[0]
+	accepting := fmt.Sprintf("accept_source_identity = %q\n", identity) + twoTables
+	both := func(actions plancheck.ResourceActionType) resource.ConfigPlanChecks {
+		return resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{
+			plancheck.ExpectResourceAction(address, actions), plancheck.ExpectResourceAction(syncRunAddress, actions),
+		}}
+	}
+	resource.ParallelTest(t, resource.TestCase{
+		ProtoV6ProviderFactories: factories(),
+		Steps: []resource.TestStep{
+			{Config: p.runConfig(twoTables, "1")},
+			{
+				PreConfig: func() {
+					p.atDestination(t, `UPDATE _stitch.replication SET source_system = '123'; UPDATE _stitch.bookmark SET source = '123/1'`)
+				},
+				Config:      p.runConfig(twoTables, "2"),
+				ExpectError: says(`earlier runs read 123: it was restored, upgraded or replaced by another one. To replicate from it, all tables anew, set accept_source_identity = "` + identity + `"`),
+			},
+			{ // all tables are replicated whole
+				Config: p.runConfig(accepting, "2"), ConfigPlanChecks: both(plancheck.ResourceActionUpdate),
+				ConfigStateChecks: append(rowsLoaded(12), statecheck.ExpectKnownValue(address, tfjsonpath.New("accept_source_identity"), knownvalue.StringExact(identity))),
+			},
+			{Config: p.runConfig(accepting, "2"), PlanOnly: true},
+			{
+				ResourceName: address, ImportState: true, ImportStateId: p.id(), ImportStateVerify: true, ImportStateVerifyIdentifierAttribute: "id",
+			},
+			{ // nor is it needed any more
+				Config: p.runConfig(twoTables, "2"), ConfigPlanChecks: both(plancheck.ResourceActionUpdate), ConfigStateChecks: rowsLoaded(0),
+			},
+		},
+	})
+}
+
 // What is wrong is an error of the plan, on the attribute.
 func TestAccReplication_mistakes(t *testing.T) {
 	p := newPipe(t, sandbox.Shared(t, 0))
@@ -175,6 +295,10 @@ func TestAccReplication_mistakes(t *testing.T) {
 		`tables = { "public.orders" = { replication_method = "FULL_TABLE", replication_key = "" } }`:                                                          `length must be at least 1`,
 		`tables = { "public.orders" = { replication_method = "FULL_TABLE" }, "public.\"orders\"" = { replication_method = "FULL_TABLE", table_name = "o" } }`: `list it once`,
 		`schema_name = "public"` + "\n" + twoTables:                                                                                                           `"public" is reserved`,
+		`late_commit_window = "1 day"` + "\n" + twoTables:                                                                                                     `"1 day" is not a duration: write hours, minutes and seconds, such as "24h"`,
+		`late_commit_window = "-1h"` + "\n" + twoTables:                                                                                                       `"-1h" is negative`,
+		`late_commit_window = "721h"` + "\n" + twoTables:                                                                                                      `"721h" is too long: "720h" is the most`,
+		`accept_source_identity = "yes"` + "\n" + twoTables:                                                                                                   `must be the system identifier that the error of the run says`,
 		`frequency_in_minutes = 30` + "\n" + twoTables:                                                                                                        `frequency_in_minutes`,
 	} {
 		steps = append(steps, resource.TestStep{Config: p.config("Shop", arguments), PlanOnly: true, ExpectError: says(message)})

@@ -2,6 +2,8 @@ package provider
 
 import (
 	"context"
+	"regexp"
+	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework-validators/listvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/mapvalidator"
@@ -11,10 +13,17 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringdefault"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
 )
+
+// maxLateCommitWindow is longer than any transaction should take: each run
+// looks through that much of each table.
+const maxLateCommitWindow = 30 * 24 * time.Hour
 
 // Schema describes the resource.
 func (*replicationResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
@@ -57,6 +66,26 @@ func (*replicationResource) Schema(_ context.Context, _ resource.SchemaRequest, 
 				Computed:            true,
 				Default:             booldefault.StaticBool(false),
 			},
+			"late_commit_window": schema.StringAttribute{
+				MarkdownDescription: "How long after its replication key was given a row may be committed and still be found by `INCREMENTAL`: " +
+					"`24h` by default, at most `720h`. Each run looks through the rows whose key lies within this time before the bookmark, " +
+					"and extracts those that the run before may not have seen. That costs a range scan of the index on the key at the source; what was loaded already is not sent. " +
+					"`0s` turns it off: rows are then extracted by their key alone. So they are in views and foreign tables, whose rows do not tell when they were committed; " +
+					"the `notes` in the loading report say that. Changing it does not run the replication.",
+				Optional:      true,
+				Computed:      true,
+				Default:       stringdefault.StaticString(durationText(replication.DefaultLateCommitWindow)),
+				PlanModifiers: []planmodifier.String{sameDuration{}},
+				Validators:    []validator.String{validDuration{limit: maxLateCommitWindow}},
+			},
+			"accept_source_identity": schema.StringAttribute{
+				MarkdownDescription: "System identifier of the cluster that the source is in now. Runs remember it. Once it is another one, after a major upgrade, " +
+					"a dump that was restored elsewhere or a move to a logical replica, they fail without changing anything, and the error says the value to set here. " +
+					"All tables are then replicated whole. The value may stay: it accepts no further cluster.",
+				Optional: true,
+				Validators: []validator.String{stringvalidator.RegexMatches(regexp.MustCompile("^[0-9]+$"),
+					"must be the system identifier that the error of the run says, which is a number")},
+			},
 			"adopt": schema.BoolAttribute{
 				MarkdownDescription: "Accept a destination schema that already holds tables which this replication did not load; `false` by default. " +
 					"Runs then load into tables of the same name, and change what those hold.",
@@ -78,7 +107,7 @@ func (*replicationResource) Schema(_ context.Context, _ resource.SchemaRequest, 
 				Default:  booldefault.StaticBool(true),
 			},
 			"revision": schema.StringAttribute{
-				MarkdownDescription: "Hash of what changes rows in the destination: source, destination and tables, but not the login for the destination. Use it as a trigger of `stitch_sync_run`. It is known when planning.",
+				MarkdownDescription: "Hash of what changes rows in the destination: source, destination, tables and `accept_source_identity`, but not the login for the destination. Use it as a trigger of `stitch_sync_run`. It is known when planning.",
 				Computed:            true,
 			},
 		},
@@ -109,7 +138,7 @@ func selectionAttributes() map[string]schema.Attribute {
 	return map[string]schema.Attribute{
 		"replication_method": schema.StringAttribute{
 			MarkdownDescription: "`FULL_TABLE` replicates all rows in each run, and deletes from the destination what is gone. " +
-				"`INCREMENTAL` replicates the rows whose `replication_key` is at least the greatest one seen so far; it does not see deletes.",
+				"`INCREMENTAL` replicates the rows whose `replication_key` is greater than the greatest one seen so far, and those that were committed late (`late_commit_window`); it does not see deletes.",
 			Required: true,
 		},
 		"replication_key": schema.StringAttribute{
