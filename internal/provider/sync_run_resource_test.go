@@ -3,6 +3,7 @@ package provider
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -73,6 +74,7 @@ func TestAccSyncRun(t *testing.T) {
 						"rows_extracted": knownvalue.Int64Exact(10), "rows_loaded": knownvalue.Int64Exact(10),
 						"replication_key": knownvalue.StringExact("updated_at"), "bookmark": knownvalue.StringExact("2026-01-01 00:00:00+00"),
 						"bytes": knownvalue.NotNull(), "duration": knownvalue.NotNull(), "error": knownvalue.Null(),
+						"null_keys": knownvalue.Int64Exact(0), "notes": knownvalue.Null(), "verification": knownvalue.Null(),
 					})),
 					statecheck.ExpectKnownValue(syncRunAddress, tfjsonpath.New("run_id"), knownvalue.NotNull()),
 					statecheck.ExpectKnownValue(syncRunAddress, tfjsonpath.New("completed_at"), knownvalue.NotNull())),
@@ -200,4 +202,123 @@ func TestAccSyncRun_timeout(t *testing.T) {
 			ExpectError: says(`did not end in time`),
 		}},
 	})
+}
+
+// What is to be compared is asked for in place, and runs the replication.
+func TestAccSyncRun_verify(t *testing.T) {
+	p := newPipe(t, sandbox.Shared(t, 0))
+	config := func(verify string) string {
+		return strings.Replace(p.runConfig(twoTables, "1"), "triggers ", verify+"\ntriggers ", 1)
+	}
+	verified := func(table string, text knownvalue.Check) statecheck.StateCheck {
+		return statecheck.ExpectKnownValue(syncRunAddress, tfjsonpath.New("tables").AtMapKey(table).AtMapKey("verification"), text)
+	}
+	same := func(text string) []statecheck.StateCheck {
+		return []statecheck.StateCheck{
+			verified("public.orders", knownvalue.StringExact("the same by "+text+": 10 rows")),
+			verified("public.countries", knownvalue.StringExact("the same by "+text+": 2 rows")),
+		}
+	}
+	runs := resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{
+		plancheck.ExpectResourceAction(syncRunAddress, plancheck.ResourceActionUpdate),
+		plancheck.ExpectUnknownValue(syncRunAddress, tfjsonpath.New("run_id")),
+	}}
+	runsNot := resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{
+		plancheck.ExpectResourceAction(syncRunAddress, plancheck.ResourceActionUpdate),
+		plancheck.ExpectKnownValue(syncRunAddress, tfjsonpath.New("run_id"), knownvalue.NotNull()),
+	}}
+	resource.ParallelTest(t, resource.TestCase{
+		ProtoV6ProviderFactories: factories(),
+		Steps: []resource.TestStep{
+			{Config: config(`verify = "all"`), PlanOnly: true, ExpectError: says(`value must be one of: ["none" "count" "checksum"]`)},
+			{Config: config(`verify = "count"`), ConfigStateChecks: same("count")},
+			{Config: config(`verify = "checksum"`), ConfigPlanChecks: runs, ConfigStateChecks: same("checksum")},
+			{Config: config(``), ConfigPlanChecks: runsNot, ConfigStateChecks: same("checksum")},
+			{ // nothing of a table that differs is committed
+				PreConfig: func() {
+					p.atSource(t, `INSERT INTO countries VALUES ('jp', 'Japan'); DELETE FROM orders WHERE id = 1`)
+					p.atDestination(t, `CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+						CREATE TRIGGER swallow BEFORE INSERT ON shop.countries FOR EACH ROW EXECUTE PROCEDURE swallow()`)
+				},
+				Config: config(`verify = "count"`), ExpectError: says(`public.countries has 3 rows and shop.countries would have 2 rows: nothing was committed`),
+			},
+			{ // INCREMENTAL keeps what is gone
+				PreConfig:        func() { p.atDestination(t, `DROP FUNCTION swallow() CASCADE`) },
+				Config:           config(`verify = "count"`),
+				ConfigPlanChecks: runs,
+				ConfigStateChecks: []statecheck.StateCheck{
+					verified("public.orders", knownvalue.StringRegexp(regexp.MustCompile(`^different by count: the source has 9 rows, the destination 10 rows`))),
+					verified("public.countries", knownvalue.StringExact("the same by count: 3 rows")),
+				},
+			},
+		},
+	})
+}
+
+// Rows without a replication key are counted, and a report on pieces of a table
+// that failed is shown as it is.
+func TestAccSyncRun_report(t *testing.T) {
+	p := newPipe(t, sandbox.Shared(t, 0))
+	p.atSource(t, `CREATE TABLE items (id int PRIMARY KEY, at timestamptz); INSERT INTO items VALUES (1, NULL), (2, NULL), (3, '2026-01-01');
+		GRANT SELECT ON items TO `+p.reader)
+	config := p.runConfig(`tables = { "public.items" = { replication_method = "INCREMENTAL", replication_key = "at" } }`, "1")
+	items := tfjsonpath.New("tables").AtMapKey("public.items")
+	resource.ParallelTest(t, resource.TestCase{
+		ProtoV6ProviderFactories: factories(),
+		Steps: []resource.TestStep{
+			{
+				Config:            config,
+				ConfigStateChecks: []statecheck.StateCheck{statecheck.ExpectKnownValue(syncRunAddress, items.AtMapKey("null_keys"), knownvalue.Int64Exact(2))},
+			},
+			{
+				PreConfig: func() {
+					p.atDestination(t, `UPDATE _stitch.run SET status = 'failed'; UPDATE _stitch.report SET status = 'failed', error = 'no more'`)
+				},
+				RefreshState: true, ExpectNonEmptyPlan: true,
+				Check: resource.ComposeTestCheckFunc(
+					resource.TestCheckResourceAttr(syncRunAddress, "status", "failed"),
+					resource.TestCheckResourceAttr(syncRunAddress, "rows_loaded", "3"),
+					resource.TestCheckResourceAttr(syncRunAddress, "tables.public.items.status", "failed"),
+					resource.TestCheckResourceAttr(syncRunAddress, "tables.public.items.rows_extracted", "3"),
+					resource.TestCheckResourceAttr(syncRunAddress, "tables.public.items.error", "no more"),
+				),
+			},
+		},
+	})
+}
+
+// A note is one warning of the run that has it first, and of no plan. It stays
+// in the report.
+func TestAccSyncRun_notes(t *testing.T) {
+	p := newPipe(t, sandbox.Shared(t, 0))
+	p.atSource(t, `CREATE VIEW open AS SELECT id, updated_at FROM orders; CREATE VIEW late AS SELECT id, updated_at FROM orders; GRANT SELECT ON open, late TO `+p.reader)
+	config := func(trigger string) string {
+		return requiredProviders + p.runConfig(`tables = {
+			"public.open"   = { replication_method = "INCREMENTAL", replication_key = "updated_at", view_key_properties = ["id"] }
+			"public.late"   = { replication_method = "INCREMENTAL", replication_key = "updated_at", view_key_properties = ["id"] }
+			"public.orders" = { replication_method = "INCREMENTAL", replication_key = "updated_at" }
+		}`, trigger) + `
+		output "notes" { value = { for name, table in stitch_sync_run.shop.tables : name => table.notes if table.notes != null } }`
+	}
+	const note = "public.late, public.open: rows that are committed late, with a key before the bookmark, are missed"
+	w := newWorkspace(t, config("1"))
+	told := func(output string) int { return len(says(note).FindAllString(output, -1)) }
+	if output := w.run(t, "apply", "-auto-approve"); told(output) != 1 || strings.Count(output, "Warning:") != 2 { // one is that of dev_overrides
+		t.Errorf("the first run:\n%s", output)
+	}
+	if output, code := w.try(t, "plan", "-detailed-exitcode"); code != 0 || told(output) != 0 {
+		t.Errorf("the plan after it:\n%s", output)
+	}
+	w.write(t, "main.tf", config("2"))
+	if output := w.run(t, "apply", "-auto-approve"); told(output) != 0 {
+		t.Errorf("the second run:\n%s", output)
+	}
+	if output := w.run(t, "output", "notes"); strings.Count(output, "are missed: rows of a view") != 2 {
+		t.Errorf("the report:\n%s", output)
+	}
+	p.atSource(t, `ALTER TABLE orders ADD COLUMN extra int DEFAULT 7`)
+	w.write(t, "main.tf", config("3"))
+	if output := w.run(t, "apply", "-auto-approve"); !says(`public.orders: column "extra" of type integer was added`).MatchString(output) {
+		t.Errorf("a run that met another structure:\n%s", output)
+	}
 }

@@ -1,0 +1,128 @@
+package provider
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
+)
+
+// remarks are what is to be said of tables. That of 300 has to be readable: what
+// is the same for many is said once.
+type remarks []remark
+
+type remark struct {
+	tables []string
+	text   string
+}
+
+func (all *remarks) add(table, text string) {
+	i := slices.IndexFunc(*all, func(r remark) bool { return r.text == text })
+	if i < 0 {
+		i = len(*all)
+		*all = append(*all, remark{text: text})
+	}
+	(*all)[i].tables = append((*all)[i].tables, table)
+}
+
+// some lists the tables, but not too many.
+func (r remark) some() string {
+	const shown = 5
+	if more := len(r.tables) - shown; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(r.tables[:shown], ", "), more)
+	}
+	return strings.Join(r.tables, ", ")
+}
+
+// warning is one for all remarks, or none if there are none. attribute is where
+// the loading report has them.
+func (all remarks) warning(summary, attribute string) (diags diag.Diagnostics) {
+	if len(all) == 0 {
+		return nil
+	}
+	const shown = 20
+	var lines []string
+	for _, r := range all[:min(len(all), shown)] {
+		lines = append(lines, "- "+r.some()+": "+r.text)
+	}
+	if more := len(all) - shown; more > 0 {
+		lines = append(lines, fmt.Sprintf("- and %d more", more))
+	}
+	diags.AddWarning(summary, strings.Join(lines, "\n")+"\n\nThe loading report has "+attribute+" of each table.")
+	return diags
+}
+
+// warnOf says what is to be known of a run beside errors, in one warning of each
+// kind. Notes hold for run after run, so only those are told that the run before
+// did not have; before are its notes, by table.
+func warnOf(schemaName string, run replication.Run, before map[string][]string) (diags diag.Diagnostics) {
+	var changes, notes, different remarks
+	for _, report := range run.Tables {
+		for _, change := range report.Changes {
+			changes.add(report.SourceTable, change)
+		}
+		for _, note := range report.Notes {
+			if !slices.Contains(before[report.SourceTable], note) {
+				notes.add(report.SourceTable, note)
+			}
+		}
+		if strings.HasPrefix(report.Verification, "different") {
+			different.add(report.SourceTable, report.Verification)
+		}
+	}
+	summary := "Sync run of " + schemaName
+	diags.Append(changes.warning(summary+" found tables with another structure", "the changes")...)
+	diags.Append(notes.warning(summary+" has notes on tables", "the notes")...)
+	diags.Append(different.warning(summary+" verified tables, and they differ", "the verification")...)
+	if own := notesOf(run); len(own) > 0 {
+		diags.AddWarning(summary+" did not go as usual", strings.Join(own, "\n\n"))
+	}
+	return diags
+}
+
+// notesOf returns the notes of the run itself. Several connections may note the
+// same, and what made tables fail is an error.
+func notesOf(run replication.Run) []string {
+	notes := slices.Compact(slices.Sorted(slices.Values(run.Notes)))
+	return slices.DeleteFunc(notes, func(note string) bool {
+		for _, report := range run.Tables {
+			if strings.Contains(report.Error, note) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// diagnoseRun names the tables that failed, those with the same error together.
+func diagnoseRun(schemaName string, err error) (diags diag.Diagnostics) {
+	var failed *replication.TablesError
+	if !errors.As(err, &failed) {
+		diags.Append(diagnose("Cannot run replication "+schemaName, err))
+		return diags
+	}
+	var errs remarks
+	for _, report := range failed.Reports {
+		text := report.Error
+		if report.RowsExtracted > 0 { // pieces of a large backlog
+			text += fmt.Sprintf("\n\nBefore that, %s, up to the bookmark %s. They stay.", moved(report.RowsExtracted, report.RowsLoaded), report.Bookmark)
+		}
+		errs.add(report.SourceTable, text)
+	}
+	for _, r := range errs {
+		summary, text := "Cannot replicate table "+r.tables[0], r.text
+		if n := len(r.tables); n > 1 {
+			summary, text = fmt.Sprintf("Cannot replicate %d tables", n), r.some()+":\n"+text
+		}
+		diags.AddError(summary, text+"\n\nThe tables that did not fail are replicated. Apply again to go on with the rest.")
+	}
+	return diags
+}
+
+func moved(extracted, loaded int64) string {
+	return fmt.Sprintf("%d rows were extracted and %d loaded", extracted, loaded)
+}

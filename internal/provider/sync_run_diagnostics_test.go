@@ -1,0 +1,94 @@
+package provider
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
+)
+
+// reportsOf are n reports that the function completes.
+func reportsOf(n int, complete func(i int, r *catalog.Report)) []catalog.Report {
+	reports := make([]catalog.Report, n)
+	for i := range reports {
+		reports[i].SourceTable = fmt.Sprintf("public.t%03d", i)
+		complete(i, &reports[i])
+	}
+	return reports
+}
+
+// wantDiagnostics compares diagnostics with what each is to contain.
+func wantDiagnostics(t *testing.T, got diag.Diagnostics, want ...string) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Errorf("%d diagnostics, want %d: %v", len(got), len(want), got)
+		return
+	}
+	for i, d := range got {
+		if text := d.Summary() + "\n" + d.Detail(); !strings.Contains(text, want[i]) {
+			t.Errorf("got %q, want %q", text, want[i])
+		}
+	}
+}
+
+// However many tables there are, there is one warning of a kind, which is short.
+func TestWarnOf(t *testing.T) {
+	run := replication.Run{
+		Tables: reportsOf(300, func(i int, r *catalog.Report) {
+			r.Changes = []string{`column "tenant" of type uuid was added`}
+			r.Notes = []string{"the source is a standby"}
+			r.Verification = "the same by count: 5 rows"
+			if i >= 200 {
+				r.Verification = fmt.Sprintf("different by count: the source has %d rows, the destination 1000 rows", i)
+			}
+		}),
+		Notes: []string{"a connection broke", "a connection broke", "the disk is full"},
+	}
+	run.Tables[7].Notes = append(run.Tables[7].Notes, "rows cross as text")
+	run.Tables[8].Error = "write: the disk is full"
+	diags := warnOf("shop", run, nil)
+	const five = "public.t000, public.t001, public.t002, public.t003, public.t004 and 295 more: "
+	wantDiagnostics(t, diags,
+		"Sync run of shop found tables with another structure\n- "+five+"column \"tenant\" of type uuid was added\n\n",
+		"Sync run of shop has notes on tables\n- "+five+"the source is a standby\n- public.t007: rows cross as text\n\n",
+		"public.t219: different by count: the source has 219 rows, the destination 1000 rows\n- and 80 more\n\n",
+		"Sync run of shop did not go as usual\na connection broke",
+	)
+	if detail := diags[3].Detail(); detail != "a connection broke" {
+		t.Errorf("the notes of the run: %q", detail)
+	}
+
+	// What the run before noted is known.
+	before := map[string][]string{}
+	for _, r := range run.Tables {
+		before[r.SourceTable] = []string{"the source is a standby"}
+	}
+	run = replication.Run{Tables: reportsOf(300, func(_ int, r *catalog.Report) { r.Notes = []string{"the source is a standby"} })}
+	wantDiagnostics(t, warnOf("shop", run, before))
+	run.Tables[7].Notes = append(run.Tables[7].Notes, "rows cross as text")
+	wantDiagnostics(t, warnOf("shop", run, before), "Sync run of shop has notes on tables\n- public.t007: rows cross as text\n\n")
+}
+
+// Tables with the same error are named together, and what was committed of one
+// that failed is said.
+func TestDiagnoseRun(t *testing.T) {
+	failed := &replication.TablesError{Reports: reportsOf(300, func(i int, r *catalog.Report) {
+		switch i {
+		case 0:
+			r.Error = "permission denied"
+		case 1:
+			r.Error, r.RowsExtracted, r.RowsLoaded, r.Bookmark = "the connection broke", 2000000, 1999990, "42"
+		default:
+			r.Error = "the connection broke"
+		}
+	})}
+	wantDiagnostics(t, diagnoseRun("shop", fmt.Errorf("run: %w", failed)),
+		"Cannot replicate table public.t000\npermission denied\n\nThe tables",
+		"Cannot replicate table public.t001\nthe connection broke\n\nBefore that, 2000000 rows were extracted and 1999990 loaded, up to the bookmark 42. They stay.",
+		"Cannot replicate 298 tables\npublic.t002, public.t003, public.t004, public.t005, public.t006 and 293 more:\nthe connection broke\n\nThe tables",
+	)
+}
