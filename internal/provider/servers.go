@@ -158,7 +158,7 @@ func serversAttribute() schema.MapNestedAttribute {
 				Validators:          []validator.String{notYetSSH{}},
 			},
 			"max_connections": schema.Int64Attribute{
-				MarkdownDescription: "How many connections this entry may have open at once, for all resources together; `8` by default. `1` works.",
+				MarkdownDescription: "How many connections this entry may have open at once, for all resources together; `8` by default. `1` works; a sync run uses up to four, as far as they are free.",
 				Optional:            true,
 				Validators:          []validator.Int64{int64validator.Between(1, 1000)},
 			},
