@@ -37,7 +37,7 @@ func (q *quickstart) compare(ctx context.Context) error {
 	return q.compareTables(ctx, reports)
 }
 
-// slack is how many rows may share the replication key that is the bookmark.
+// slack is how many rows may be read again that the run before may not have seen.
 const slack = 100
 
 // compareChanges also checks that the incremental tables moved what changed and
@@ -58,8 +58,8 @@ func (q *quickstart) compareChanges(ctx context.Context) error {
 		extracted += r.RowsExtracted
 		loaded += r.RowsLoaded
 	}
-	fmt.Printf("  INCREMENTAL loaded the %s rows that have changed, table by table. It extracted %s, for\n"+
-		"  rows that stand at the bookmark are read again, lest one is missed; they are not written again.\n"+
+	fmt.Printf("  INCREMENTAL loaded the %s rows that have changed, table by table. It extracted %s: a row\n"+
+		"  that the run before may not have seen is read again, lest it is missed, and not written again.\n"+
 		"  FULL_TABLE extracts all rows, writes those that differ, and deletes those that are gone.\n",
 		thousands(loaded), thousands(extracted))
 	return q.compareTables(ctx, reports)
