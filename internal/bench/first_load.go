@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -17,16 +18,12 @@ const (
 	psqlMerges   = "psql | psql, 1 % changed"
 )
 
-// firstLoads measures what it takes to load a dataset for the first time. The
-// engine then runs once more.
+// firstLoads measures what it takes to load a dataset for the first time.
 func (b *bench) firstLoads(ctx context.Context, d dataset) (*group, error) {
-	if err := b.fill(ctx, d); err != nil {
-		return nil, err
-	}
 	g := newGroup("first load: "+d.name, psqlPipe, oneStream, moreStreams, engineAgain, psqlPipe, psqlToNull)
 	ways := []func() error{
-		func() error { return b.firstLoad(ctx, d, 1, g, oneStream, "") },
-		func() error { return b.firstLoad(ctx, d, 4, g, moreStreams, engineAgain) },
+		func() error { return b.firstLoad(ctx, d, 1, g, oneStream, false) },
+		func() error { return b.firstLoad(ctx, d, 4, g, moreStreams, d.again) },
 		func() error {
 			m, err := b.pipe(ctx, d)
 			return g.add(psqlPipe, m, err)
@@ -43,6 +40,9 @@ func (b *bench) firstLoads(ctx context.Context, d dataset) (*group, error) {
 		}
 	}
 	g.sameBytes(oneStream, psqlPipe, psqlToNull)
+	if d.bars != nil {
+		g.bars = d.bars(g)
+	}
 	return g, nil
 }
 
@@ -57,8 +57,8 @@ func inTurn(round int, ways []func() error) error {
 	return nil
 }
 
-// firstLoad is one by the engine, and another run after it if that has a name.
-func (b *bench) firstLoad(ctx context.Context, d dataset, connections int, g *group, way, again string) error {
+// firstLoad is one by the engine and, if again is set, another run after it.
+func (b *bench) firstLoad(ctx context.Context, d dataset, connections int, g *group, way string, again bool) error {
 	e, err := b.newEngine(ctx, d, "bench", connections)
 	if err != nil {
 		return err
@@ -70,17 +70,17 @@ func (b *bench) firstLoad(ctx context.Context, d dataset, connections int, g *gr
 	if err := g.add(way, m, err); err != nil {
 		return err
 	}
-	if again != "" {
+	if again {
 		m, err := e.runUnchanged(ctx)
-		if err := g.add(again, m, err); err != nil {
+		if err := g.add(engineAgain, m, err); err != nil {
 			return err
 		}
 	}
 	return e.remove(ctx, false)
 }
 
-// firstLoadBars are those of the wide table.
-func firstLoadBars(g *group) []bar {
+// wideBars are those of the wide table.
+func wideBars(g *group) []bar {
 	one, more, again, pipe := g.measures[oneStream], g.measures[moreStreams], g.measures[engineAgain], g.measures[psqlPipe]
 	perRows := func(m measure) float64 { return m.client.Seconds() / float64(m.rows) * 3e6 }
 	memory := func(m measure) float64 { return float64(m.memory) / (1 << 20) }
@@ -94,8 +94,8 @@ func firstLoadBars(g *group) []bar {
 	}
 }
 
-// smallTablesBars are those of many small tables.
-func smallTablesBars(g *group) []bar {
+// smallBars are those of many small tables.
+func smallBars(g *group) []bar {
 	again := g.measures[engineAgain]
 	tables := again[0].tables
 	return []bar{
@@ -104,34 +104,31 @@ func smallTablesBars(g *group) []bar {
 }
 
 const (
-	million    = "engine, 1 million rows"
-	tenMillion = "engine, 10 million rows"
+	million    = "engine, 1 million wide rows"
+	tenMillion = "engine, 10 million wide rows"
 )
 
-// growth measures first loads of one million rows and of ten.
-func (b *bench) growth(ctx context.Context) (*group, error) {
-	few := dataset{million, []table{{"wide_1", wideSQL, 1_000_000, fullTable}}, 3}
-	many := dataset{tenMillion, []table{{"wide_10", wideSQL, 10_000_000, fullTable}}, 3}
+// growth measures first loads of one million rows and of ten, if the size is such.
+func (b *bench) growth(ctx context.Context, s size) (*group, error) {
 	g := newGroup("first load: growth", "", million, tenMillion)
-	for _, d := range []dataset{few, many} {
-		if err := b.fill(ctx, d); err != nil {
+	few := dataset{name: million, tables: []table{{"wide_1", wideSQL, 1_000_000, fullTable}}}
+	many := dataset{name: tenMillion, tables: []table{{"wide_10", wideSQL, 10_000_000, fullTable}}}
+	if s.growth > 0 {
+		if err := errors.Join(b.fill(ctx, few), b.fill(ctx, many)); err != nil {
 			return nil, err
 		}
 	}
-	for round := range few.rounds {
-		b.progress("%s, round %d of %d", g.title, round+1, few.rounds)
+	for round := range s.growth {
+		b.progress("%s, round %d of %d", g.title, round+1, s.growth)
 		err := inTurn(round, []func() error{
-			func() error { return b.firstLoad(ctx, few, 4, g, million, "") },
-			func() error { return b.firstLoad(ctx, many, 4, g, tenMillion, "") },
+			func() error { return b.firstLoad(ctx, few, 4, g, million, false) },
+			func() error { return b.firstLoad(ctx, many, 4, g, tenMillion, false) },
 		})
 		if err != nil {
 			return nil, err
 		}
 	}
-	return g, nil
-}
-
-func growthBar(g *group) bar {
 	perRow := func(m measure) float64 { return m.wall.Seconds() / float64(m.rows) }
-	return bar{"first load, wide: 10 million rows / 1 million, per row", "", ratios(g.measures[tenMillion], g.measures[million], perRow), "<=", 1.2}
+	g.bars = []bar{{"first load, wide: 10 million rows / 1 million, per row", "", ratios(g.measures[tenMillion], g.measures[million], perRow), "<=", 1.2}}
+	return g, nil
 }

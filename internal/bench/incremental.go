@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -10,15 +11,16 @@ import (
 // that find none. The table is at the source already.
 func (b *bench) incrementals(ctx context.Context, t table) (*group, error) {
 	t.selection = incremental
-	d := dataset{"incremental", []table{t}, 7}
+	const rounds = 7
+	d := dataset{tables: []table{t}}
 	g := newGroup("INCREMENTAL: wide", psqlMerges, engineMerges, psqlMerges, engineAgain)
 	b.progress("%s, first loads", g.title)
 	e, bookmark, err := b.loadTwice(ctx, d)
 	if err != nil {
 		return nil, err
 	}
-	for round := range d.rounds {
-		b.progress("%s, round %d of %d", g.title, round+1, d.rounds)
+	for round := range rounds {
+		b.progress("%s, round %d of %d", g.title, round+1, rounds)
 		if err := b.change(ctx, t); err != nil {
 			return nil, err
 		}
@@ -53,6 +55,7 @@ func (b *bench) incrementals(ctx context.Context, t table) (*group, error) {
 	if err := b.compare(ctx, t.name); err != nil {
 		return nil, err
 	}
+	g.bars = incrementalBars(g)
 	return g, e.remove(ctx, false)
 }
 
@@ -128,6 +131,6 @@ func incrementalBars(g *group) []bar {
 		{"incremental, 1 % changed: engine / psql", "", ratios(merges, g.measures[psqlMerges], seconds), "<=", 1.15},
 		{"incremental, nothing changed: one run", "ms", values(again, milliseconds), "<", 20},
 		{"  the table's part of it, by the loading report", "ms", values(again, report), "", 0},
-		{"incremental, nothing changed: written to the heap", "rows", values(again, heap), "<=", 0},
+		{"incremental, nothing changed: written to the heap", "rows", []float64{slices.Max(values(again, heap))}, "<=", 0},
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/pprof"
-	"slices"
 	"syscall"
 	"time"
 )
@@ -49,20 +48,24 @@ func profiled(name string, f func() error) error {
 type size struct {
 	name        string
 	factor      int   // of the rows of a large table
+	rounds      int   // of its first loads
 	smallTables int   // how many
-	linear      bool  // whether one million rows are compared with ten
+	growth      int   // rounds in which one million rows are compared with ten
 	disk        int64 // bytes that the servers need
 }
 
-var sizes = map[string]size{
-	"":      {"small", 1, 200, false, 5 << 30},
-	"small": {"small", 1, 200, false, 5 << 30},
-	"full":  {"full", 10, 1000, true, 30 << 30},
-}
+var (
+	smallSize = size{name: "small", factor: 1, rounds: 5, smallTables: 100, disk: 6 << 30}
+	fullSize  = size{name: "full", factor: 10, rounds: 3, smallTables: 1000, growth: 3, disk: 30 << 30}
+)
 
 func run(ctx context.Context, sizeName string) error {
-	size, ok := sizes[sizeName]
-	if !ok {
+	size := smallSize
+	switch sizeName {
+	case "", size.name:
+	case fullSize.name:
+		size = fullSize
+	default:
 		return fmt.Errorf("SIZE is %q: small or full", sizeName)
 	}
 	if err := checkDisk(os.TempDir(), size.disk); err != nil {
@@ -79,49 +82,38 @@ func run(ctx context.Context, sizeName string) error {
 		return err
 	}
 
-	groups, bars, err := b.measureAll(ctx, size)
+	groups, err := b.measureAll(ctx, size)
 	if err != nil {
 		return err
 	}
 	took := time.Since(began)
 	after, err := b.othersCPU()
 	printGroups(groups)
-	printBars(bars)
+	printBars(groups)
 	fmt.Printf(legend, size.name, b.source.Major, took.Round(time.Second), (after-others).Seconds()/took.Seconds(), runtime.NumCPU())
 	return err
 }
 
-func (b *bench) measureAll(ctx context.Context, size size) (groups []*group, bars []bar, err error) {
-	wide := wide(size)
-	for _, d := range []dataset{narrow(size), toast(size), small(size), wide} {
-		g, err := b.firstLoads(ctx, d)
-		if err != nil {
-			return nil, nil, err
-		}
+func (b *bench) measureAll(ctx context.Context, size size) (groups []*group, err error) {
+	add := func(g *group, err error) error {
 		groups = append(groups, g)
-		if d.name == wide.name {
-			continue // the next measures use it
+		return err
+	}
+	for _, d := range []dataset{narrow(size), toast(size), wide(size), small(size)} {
+		if err := b.fill(ctx, d); err != nil {
+			return nil, err
+		}
+		if err := add(b.firstLoads(ctx, d)); err != nil {
+			return nil, err
+		}
+		if d.changes {
+			if err := add(b.incrementals(ctx, d.tables[0])); err != nil {
+				return nil, err
+			}
 		}
 		if err := b.source.drop(ctx, d); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 	}
-	g, err := b.incrementals(ctx, wide.tables[0])
-	if err != nil {
-		return nil, nil, err
-	}
-	smallTables, first := groups[2], groups[3]
-	groups = append(groups, g)
-	bars = slices.Concat(firstLoadBars(first), incrementalBars(g), smallTablesBars(smallTables))
-	if err := b.source.drop(ctx, wide); err != nil {
-		return nil, nil, err
-	}
-	growth := newGroup("first load: growth", "")
-	if size.linear {
-		if growth, err = b.growth(ctx); err != nil {
-			return nil, nil, err
-		}
-		groups = append(groups, growth)
-	}
-	return groups, append(bars, growthBar(growth)), nil
+	return groups, add(b.growth(ctx, size))
 }

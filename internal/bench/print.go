@@ -15,10 +15,11 @@ type group struct {
 	against  string // the way that the others are compared with; may be ""
 	ways     []string
 	measures map[string][]measure
+	bars     []bar
 }
 
 func newGroup(title, against string, ways ...string) *group {
-	return &group{title, against, ways, map[string][]measure{}}
+	return &group{title: title, against: against, ways: ways, measures: map[string][]measure{}}
 }
 
 // add adds a measure of a way, unless it failed.
@@ -66,8 +67,14 @@ func printGroups(groups []*group) {
 	var text strings.Builder
 	out := newTable(&text)
 	for _, g := range groups {
+		if len(g.measures) == 0 {
+			continue
+		}
 		fmt.Fprintf(out, "%-*s\trows\tseconds\t/ psql\trows/s\tMB/s\tCPU: client\tsource\tdestination\tWAL MB\tpeak MiB\theap rows\t\n", width, g.title)
 		for _, way := range g.ways {
+			if len(g.measures[way]) == 0 {
+				continue
+			}
 			fmt.Fprintf(out, "%-*s\t%s\t\n", width, "  "+way, strings.Join(g.cells(way), "\t"))
 		}
 		fmt.Fprintln(out, strings.Repeat("\t", 11))
@@ -127,8 +134,12 @@ func thousands(n float64) string {
 	return text
 }
 
-func printBars(bars []bar) {
+func printBars(groups []*group) {
+	var bars []bar
 	width := 0
+	for _, g := range groups {
+		bars = append(bars, g.bars...)
+	}
 	for _, b := range bars {
 		width = max(width, len(b.what))
 	}

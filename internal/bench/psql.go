@@ -74,10 +74,6 @@ func (b *bench) merge(ctx context.Context, name, target, bookmark string) (measu
 	}
 	names := strings.Join(d.names, ", ")
 	query := fmt.Sprintf("SELECT %s FROM %s WHERE updated_at >= '%s'", names, name, bookmark)
-	rows, err := value[int64](ctx, b.source, "SELECT count(*) FROM ("+query+") AS changed")
-	if err != nil {
-		return measure{}, err
-	}
 	m, err := b.measure(ctx, func() error {
 		return connect(b.source.psql(ctx, "COPY ("+query+") TO STDOUT (FORMAT binary)"),
 			b.destination.psql(ctx, "BEGIN",
@@ -86,7 +82,10 @@ func (b *bench) merge(ctx context.Context, name, target, bookmark string) (measu
 				fmt.Sprintf("INSERT INTO %s (%[2]s) SELECT %[2]s FROM changed ON CONFLICT (%s) DO UPDATE SET %s", target, names, d.key, strings.Join(sets, ", ")),
 				"COMMIT"))
 	})
-	m.rows = rows
+	if err != nil {
+		return measure{}, err
+	}
+	m.rows, err = value[int64](ctx, b.source, "SELECT count(*) FROM ("+query+") AS changed") // not before: it would warm up the source
 	return m, err
 }
 

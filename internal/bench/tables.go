@@ -17,9 +17,12 @@ type table struct {
 
 // A dataset is what is copied at once.
 type dataset struct {
-	name   string
-	tables []table
-	rounds int
+	name    string
+	tables  []table
+	rounds  int
+	bars    func(*group) []bar // that its first loads have; may be nil
+	again   bool               // whether the engine runs once more after a first load
+	changes bool               // whether its first table is then measured as it changes
 }
 
 func (d dataset) rows() (n int64) {
@@ -67,21 +70,24 @@ const smallSQL = `
 	CREATE INDEX ON %[1]s (updated_at)`
 
 func narrow(s size) dataset {
-	return dataset{"narrow", []table{{"pgbench_accounts", pgbenchSQL, 300_000 * s.factor, fullTable}}, 5}
-}
-
-func wide(s size) dataset {
-	return dataset{"wide", []table{{"wide", wideSQL, 300_000 * s.factor, fullTable}}, 5}
+	return dataset{name: "narrow", rounds: s.rounds,
+		tables: []table{{"pgbench_accounts", pgbenchSQL, 300_000 * s.factor, fullTable}}}
 }
 
 func toast(s size) dataset {
-	return dataset{"TOAST", []table{{"toast", toastSQL, 6_000 * s.factor, fullTable}}, 5}
+	return dataset{name: "TOAST", rounds: s.rounds,
+		tables: []table{{"toast", toastSQL, 6_000 * s.factor, fullTable}}}
+}
+
+func wide(s size) dataset {
+	return dataset{name: "wide", rounds: s.rounds, bars: wideBars, again: true, changes: true,
+		tables: []table{{"wide", wideSQL, 300_000 * s.factor, fullTable}}}
 }
 
 // small is half of tables that are read whole, half of such that have a
 // replication key.
 func small(s size) dataset {
-	d := dataset{name: fmt.Sprintf("%d small tables", s.smallTables), rounds: 3}
+	d := dataset{name: fmt.Sprintf("%d small tables", s.smallTables), rounds: 3, bars: smallBars, again: true}
 	for i := range s.smallTables {
 		t := table{fmt.Sprintf("small_%04d", i), smallSQL, 100, fullTable}
 		if i%2 == 1 {
