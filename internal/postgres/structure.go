@@ -175,11 +175,26 @@ type columnRow struct {
 
 // ReadTables is Tables within the caller's transaction, and so in its snapshot.
 func ReadTables(ctx context.Context, tx pgx.Tx, names []TableName) (map[TableName]Table, error) {
+	return inNoSchema(ctx, tx, names, readTables)
+}
+
+// ReadTablesWithoutTypes is ReadTables for those who only want to know what the
+// columns' types are called: Type and Missing are not set.
+func ReadTablesWithoutTypes(ctx context.Context, tx pgx.Tx, names []TableName) (map[TableName]Table, error) {
+	return inNoSchema(ctx, tx, names, func(ctx context.Context, tx pgx.Tx, names []TableName) (map[TableName]Table, error) {
+		found, err := readColumns(ctx, tx, names)
+		return assemble(found, nil, nil), err
+	})
+}
+
+type reading func(context.Context, pgx.Tx, []TableName) (map[TableName]Table, error)
+
+func inNoSchema(ctx context.Context, tx pgx.Tx, names []TableName, read reading) (map[TableName]Table, error) {
 	// Types are to be written qualified, whatever the login's search_path is.
 	if _, err := tx.Exec(ctx, "SELECT pg_catalog.set_config('search_path', '', true)"); err != nil {
 		return nil, fmt.Errorf("read structure: %w", err)
 	}
-	tables, err := readTables(ctx, tx, names)
+	tables, err := read(ctx, tx, names)
 	if err != nil {
 		return nil, fmt.Errorf("read structure: %w", err)
 	}
@@ -189,13 +204,17 @@ func ReadTables(ctx context.Context, tx pgx.Tx, names []TableName) (map[TableNam
 	return tables, nil
 }
 
-func readTables(ctx context.Context, tx pgx.Tx, names []TableName) (map[TableName]Table, error) {
+func readColumns(ctx context.Context, tx pgx.Tx, names []TableName) ([]columnRow, error) {
 	schemas, relations := make([]string, len(names)), make([]string, len(names))
 	for i, name := range names {
 		schemas[i], relations[i] = name.Schema, name.Name
 	}
 	rows, _ := tx.Query(ctx, columnsSQL, schemas, relations)
-	found, err := pgx.CollectRows(rows, scanColumn)
+	return pgx.CollectRows(rows, scanColumn)
+}
+
+func readTables(ctx context.Context, tx pgx.Tx, names []TableName) (map[TableName]Table, error) {
+	found, err := readColumns(ctx, tx, names)
 	if err != nil {
 		return nil, err
 	}

@@ -155,15 +155,28 @@ func (ld loading) merge(ctx context.Context, stage string, c copied) (loaded, er
 			return loaded{}, fmt.Errorf("delete from %s what is gone at the source: %w", l.target, err)
 		}
 	}
-	sql := l.upsertSQL(stage)
-	if len(l.key) == 0 {
-		sql = l.insertLackingSQL(stage, ld.window.repeated())
+	into := loaded{copied: c, nullKeys: nullKeys}
+	for _, sql := range ld.mergeSQL(stage) {
+		tag, err := ld.tx.Exec(ctx, sql, ld.version)
+		if err != nil {
+			return loaded{}, fmt.Errorf("merge into %s: %w", l.target, err)
+		}
+		into.changed += tag.RowsAffected()
 	}
-	tag, err := ld.tx.Exec(ctx, sql, ld.version)
-	if err != nil {
-		return loaded{}, fmt.Errorf("merge into %s: %w", l.target, err)
+	return into, nil
+}
+
+// mergeSQL brings the staged rows in. Of all rows of a table most are there
+// already, and of those of a window few.
+func (ld loading) mergeSQL(stage string) []string {
+	switch l := ld.layout; {
+	case len(l.key) == 0:
+		return []string{l.insertLackingSQL(stage, ld.window.repeated())}
+	case ld.window.since == nil:
+		return []string{l.updateSQL(stage), l.insertNewSQL(stage)}
+	default:
+		return []string{l.upsertSQL(stage)}
 	}
-	return loaded{copied: c, changed: tag.RowsAffected(), nullKeys: nullKeys}, nil
 }
 
 // deleteSQL deletes what is gone at the source. Rows without a key carry their
@@ -277,7 +290,7 @@ type known struct {
 func lookAt(ctx context.Context, conn *pgx.Conn, replication int64, target postgres.TableName, types postgres.TypeSet) (known, error) {
 	k := known{types: types, version: postgres.Version(conn)}
 	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		tables, err := postgres.ReadTables(ctx, tx, []postgres.TableName{target})
+		tables, err := postgres.ReadTablesWithoutTypes(ctx, tx, []postgres.TableName{target})
 		if err != nil {
 			return err
 		}

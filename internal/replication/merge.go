@@ -44,31 +44,47 @@ func (l layout) sharedStageSQL(name string) string {
 }
 
 // upsertSQL inserts the staged rows whose key is new and changes those that
-// differ. Rows are compared as stored, which works for types without equality.
-// Rows of an older table version differ.
+// differ, for rows of which most do either: the others are locked for nothing.
 func (l layout) upsertSQL(stage string) string {
-	sets := []string{}
-	for _, name := range l.names() {
-		sets = append(sets, list([]string{name}, "? = excluded.?", ""))
-	}
-	for _, name := range l.stale {
-		sets = append(sets, postgres.Ident(name)+" = NULL")
-	}
+	var sets []string
 	for _, c := range systemColumns {
 		sets = append(sets, c.name+" = excluded."+c.name)
 	}
-	differs := fmt.Sprintf("CAST(ROW(%s) AS record) OPERATOR(pg_catalog.*<>) CAST(ROW(%s) AS record)",
-		list(l.names(), "d.?", ", "), list(l.names(), "excluded.?", ", "))
+	return fmt.Sprintf("%s ON CONFLICT (%s) DO UPDATE SET %s, %s WHERE d._sdc_table_version IS DISTINCT FROM excluded._sdc_table_version OR %s",
+		l.insertSQL(stage), list(l.key, "?", ", "), l.assignments("excluded"), strings.Join(sets, ", "), l.differs("excluded"))
+}
+
+// updateSQL changes the rows that differ from the staged ones of the same key.
+func (l layout) updateSQL(stage string) string {
+	return fmt.Sprintf("UPDATE %s AS d SET %s, (%s) = ROW(%s) FROM %s AS s WHERE %s AND (d._sdc_table_version IS DISTINCT FROM $1::bigint OR %s)",
+		l.target.SQL(), l.assignments("s"), systemNames(), stamps, stage, list(l.key, "d.? = s.?", " AND "), l.differs("s"))
+}
+
+// insertNewSQL inserts the staged rows whose key is new.
+func (l layout) insertNewSQL(stage string) string {
+	return fmt.Sprintf("%s WHERE NOT EXISTS (SELECT FROM %s AS d WHERE %s)", l.insertSQL(stage), l.target.SQL(), list(l.key, "d.? = s.?", " AND "))
+}
+
+// assignments gives a row the values of another.
+func (l layout) assignments(from string) string {
+	sets := []string{list(l.names(), "? = "+from+".?", ", ")}
+	for _, name := range l.stale {
+		sets = append(sets, postgres.Ident(name)+" = NULL")
+	}
+	return strings.Join(sets, ", ")
+}
+
+// differs is the condition for a row that is another than that of the target,
+// called d. Rows are compared as stored, which works for types without equality.
+func (l layout) differs(from string) string {
+	condition := fmt.Sprintf("CAST(ROW(%s) AS record) OPERATOR(pg_catalog.*<>) CAST(ROW(%s) AS record)",
+		list(l.names(), "d.?", ", "), list(l.names(), from+".?", ", "))
 	for _, c := range l.columns {
 		for _, earlier := range l.earlier(c) { // a value of another type may have become null
-			differs += fmt.Sprintf(" OR d.%s IS NOT NULL AND excluded.%s IS NULL", postgres.Ident(earlier), postgres.Ident(c.name))
+			condition += fmt.Sprintf(" OR d.%s IS NOT NULL AND %s.%s IS NULL", postgres.Ident(earlier), from, postgres.Ident(c.name))
 		}
 	}
-	return fmt.Sprintf("INSERT INTO %s AS d (%s, %s) SELECT %s, %s FROM %s AS s ON CONFLICT (%s) DO UPDATE SET %s "+
-		"WHERE d._sdc_table_version IS DISTINCT FROM excluded._sdc_table_version OR %s",
-		l.target.SQL(), list(l.names(), "?", ", "), systemNames(),
-		list(l.names(), "s.?", ", "), stamps, stage,
-		list(l.key, "?", ", "), strings.Join(sets, ", "), differs)
+	return condition
 }
 
 // earlier returns the columns that held the values of c while it was of other types.
@@ -87,7 +103,7 @@ func (l layout) earlier(c column) []string {
 
 // insertSQL inserts all staged rows.
 func (l layout) insertSQL(stage string) string {
-	return fmt.Sprintf("INSERT INTO %s (%s, %s) SELECT %s, %s FROM %s AS s", l.target.SQL(), list(l.names(), "?", ", "), systemNames(),
+	return fmt.Sprintf("INSERT INTO %s AS d (%s, %s) SELECT %s, %s FROM %s AS s", l.target.SQL(), list(l.names(), "?", ", "), systemNames(),
 		list(l.names(), "s.?", ", "), stamps, stage)
 }
 

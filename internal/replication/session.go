@@ -28,7 +28,8 @@ const settingsSQL = `
 		('intervalstyle', 'postgres'),
 		('timezone', 'UTC'),
 		('xmloption', 'content'),
-		('array_nulls', 'on')
+		('array_nulls', 'on'),
+		('jit', 'off') -- compiling takes longer than what it is for
 	) AS w (name, value)
 	JOIN pg_catalog.pg_settings AS s ON lower(s.name) = w.name`
 
