@@ -3,9 +3,12 @@ package replication
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
@@ -108,6 +111,70 @@ func (e *env) run(t *testing.T) Run {
 
 func (e *env) tryRun(ctx context.Context) (Run, error) {
 	return e.runner().Run(ctx, e.endpoint(), e.definition.SchemaName)
+}
+
+// A result is how a run ended that was started.
+type result struct {
+	run Run
+	err error
+}
+
+// start begins a run, which has a minute.
+func (e *env) start(ctx context.Context) chan result {
+	done := make(chan result, 1)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	go func() {
+		defer cancel()
+		run, err := e.tryRun(ctx)
+		if err == nil && ctx.Err() != nil {
+			err = fmt.Errorf("the run hung: %v", run.Tables)
+		}
+		done <- result{run, err}
+	}()
+	return done
+}
+
+// await waits until a query returns so many rows.
+func await(t *testing.T, s *sandbox.Server, database, query string, n int) []string {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		rows := s.Query(t, database, query)
+		if len(rows) == n {
+			return rows
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s\n still returns %q, want %d rows", query, rows, n)
+		}
+	}
+}
+
+// session opens a session at the source that the test steers.
+func (e *env) session(t *testing.T) *pgx.Conn {
+	t.Helper()
+	return connect(t, e.source, e.sourceDatabase)
+}
+
+// sessionAtDestination is session for the destination.
+func (e *env) sessionAtDestination(t *testing.T) *pgx.Conn {
+	t.Helper()
+	return connect(t, e.destination, e.destinationDatabase)
+}
+
+func connect(t *testing.T, s *sandbox.Server, database string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), s.URL(database))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
+	return conn
+}
+
+func do(t *testing.T, conn *pgx.Conn, sql string) {
+	t.Helper()
+	if _, err := conn.PgConn().Exec(t.Context(), sql).ReadAll(); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
 }
 
 func (e *env) atSource(t *testing.T, sql string) {

@@ -5,14 +5,16 @@ import (
 	"io"
 	"net"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A proxy stands between the engine and a server, and cuts a connection.
+// A proxy stands between the engine and a server, and cuts one connection or all.
 type proxy struct {
 	listener net.Listener
 	servers  []string // the first for the first connection, the last for all further ones
@@ -20,6 +22,10 @@ type proxy struct {
 	// has got it.
 	armed, deliver atomic.Bool
 	cuts           atomic.Int32
+
+	mu     sync.Mutex
+	isShut bool
+	open   []net.Conn // from the engine
 }
 
 func newProxy(t *testing.T, servers ...*sandbox.Server) *proxy {
@@ -47,14 +53,52 @@ func newProxy(t *testing.T, servers ...*sandbox.Server) *proxy {
 
 func (p *proxy) port() int { return p.listener.Addr().(*net.TCPAddr).Port }
 
+// loadThrough makes the destination be reached through a proxy.
+func (e *env) loadThrough(t *testing.T, p *proxy) {
+	e.servers = postgres.NewServers(map[string]postgres.Config{
+		"source":      {Host: e.source.Host, Port: e.source.Port, Username: e.reader, Password: e.source.Password},
+		"destination": {Host: "127.0.0.1", Port: p.port(), Username: e.writer, Password: e.destination.Password},
+	})
+	t.Cleanup(e.servers.Close)
+}
+
 // cutCommit cuts the connection at the next COMMIT that follows a COPY.
 func (p *proxy) cutCommit(deliver bool) {
 	p.deliver.Store(deliver)
 	p.armed.Store(true)
 }
 
+// shut cuts all connections and lets none through until reopen, as if the server
+// were away.
+func (p *proxy) shut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.isShut = true
+	for _, client := range p.open {
+		_ = client.Close()
+	}
+}
+
+func (p *proxy) reopen() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.isShut = false
+}
+
+func (p *proxy) isOpenTo(client net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.isShut {
+		p.open = append(p.open, client)
+	}
+	return !p.isShut
+}
+
 func (p *proxy) serve(client net.Conn, address string) {
 	defer client.Close()
+	if !p.isOpenTo(client) {
+		return
+	}
 	server, err := net.Dial("tcp", address)
 	if err != nil {
 		return

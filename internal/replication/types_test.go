@@ -56,6 +56,7 @@ var extremes = map[string][]string{
 	"tsquery":                     {"'a' & !'b'"},
 	"pg_lsn":                      {"16/B374D848"},
 	"oid":                         {"4294967295"},
+	"oidvector":                   {"", "1 2"},
 	"regclass":                    {"pg_class"},
 	"integer[]":                   {"{}", "{NULL,1}", "{{1,2},{3,4}}", "[0:1]={1,2}"},
 	"text[]":                      {`{"",NULL,"NULL","a,b"}`},
@@ -181,4 +182,17 @@ func TestColumns(t *testing.T) {
 			"1|2026-01-01 00:00:00|{1,NULL}", "2|2026-01-01 00:00:00|{1,NULL}")
 		e.wantRows(t, `SELECT n FROM shop.dependent ORDER BY 1`, "∅", "∅")
 	})
+}
+
+// PostgreSQL 15 has scales below zero and above the precision. An older one gets
+// the values without them.
+func TestScales(t *testing.T) {
+	t.Parallel()
+	majors := sandbox.Majors()
+	e := newEnv(t, sandbox.Shared(t, majors[len(majors)-1]), sandbox.Shared(t, majors[0]))
+	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, v numeric(5,-2), w numeric(3,5)); INSERT INTO t VALUES (1, 12345, 0.00123)`)
+	e.definition.Tables["public.t"] = Selection{Method: FullTable}
+	e.create(t)
+	e.run(t)
+	e.wantRows(t, `SELECT v, w FROM shop.t`, "12300|0.00123")
 }

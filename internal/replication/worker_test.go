@@ -178,12 +178,7 @@ func TestUnknownCommit(t *testing.T) {
 		e.create(t)
 		proxy := newProxy(t, s)
 		proxy.cutCommit(committed)
-		servers := postgres.NewServers(map[string]postgres.Config{
-			"source":      {Host: s.Host, Port: s.Port, Username: e.reader, Password: s.Password},
-			"destination": {Host: "127.0.0.1", Port: proxy.port(), Username: e.writer, Password: s.Password},
-		})
-		t.Cleanup(servers.Close)
-		e.servers = servers
+		e.loadThrough(t, proxy)
 		got := report(e.run(t), "public.a")
 		if got.RowsExtracted != 10 || got.RowsLoaded != 10 || got.Bookmark != "10" || got.Status != catalog.Succeeded {
 			t.Errorf("%s: %+v", name, got)

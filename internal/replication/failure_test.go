@@ -1,0 +1,172 @@
+package replication
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
+)
+
+// ctl runs pg_ctl on a server, as the account that it runs as.
+func ctl(s *sandbox.Server, args ...string) error {
+	info, err := os.Stat(s.Dir + "/data")
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(s.Program("pg_ctl"), append([]string{"-D", s.Dir + "/data", "-w", "-m", "fast"}, args...)...)
+	cmd.Dir = "/"
+	if os.Geteuid() == 0 {
+		owner := info.Sys().(*syscall.Stat_t)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: owner.Uid, Gid: owner.Gid}}
+	}
+	return cmd.Run()
+}
+
+// A source that restarts costs no table, and no worker takes it for another server.
+func TestSourceRestarts(t *testing.T) {
+	t.Parallel()
+	source := ownServer(t, sandbox.Config{})
+	t.Cleanup(func() { _ = ctl(source, "stop") }) // once restarted, it is nobody's child
+	e := newEnv(t, source, sandbox.Shared(t, 0))
+	e.servers = e.again(t, 2)
+	e.atSource(t, heldSQL)
+	for i := range 8 {
+		e.atSource(t, fmt.Sprintf(`CREATE TABLE t%d (id int PRIMARY KEY, h held); INSERT INTO t%[1]d VALUES (1, ROW(1))`, i))
+		e.definition.Tables[fmt.Sprintf("public.t%d", i)] = Selection{Method: FullTable}
+	}
+	e.create(t)
+	do(t, e.session(t), `SELECT pg_advisory_lock(1)`) // until the restart
+	done := e.start(t.Context())
+	await(t, source, e.sourceDatabase, waitingSQL, 2)
+	if err := ctl(source, "-l", source.Dir+"/log2", "restart"); err != nil {
+		t.Fatal(err)
+	}
+	got := <-done
+	if got.err != nil {
+		t.Error(postgres.Explain(got.err))
+	}
+	if len(got.run.Notes) > 0 {
+		t.Errorf("notes %q", got.run.Notes)
+	}
+}
+
+// A destination that is away for some seconds, as when it restarts, is waited for.
+func TestDestinationAway(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.atSource(t, heldSQL+`CREATE TABLE a (id int PRIMARY KEY, h held); INSERT INTO a VALUES (1, ROW(1)); CREATE TABLE b (id int)`)
+	e.definition.Tables["public.a"] = Selection{Method: FullTable}
+	e.definition.Tables["public.b"] = Selection{Method: FullTable}
+	e.create(t)
+	p := newProxy(t, s)
+	e.loadThrough(t, p)
+	holder := e.session(t)
+	do(t, holder, `SELECT pg_advisory_lock(1)`)
+	done := e.start(t.Context())
+	await(t, s, e.sourceDatabase, waitingSQL, 1)
+	p.shut()
+	time.AfterFunc(3*time.Second, p.reopen)
+	do(t, holder, letGo)
+	if got := <-done; got.err != nil {
+		t.Error(postgres.Explain(got.err))
+	}
+	e.wantSame(t, "a")
+	e.wantSame(t, "b")
+}
+
+// Workers do not get in each other's way, whatever isolation level the login has.
+func TestIsolation(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.servers = e.again(t, 4)
+	for i := range 40 {
+		e.atSource(t, fmt.Sprintf(`CREATE TABLE t%d (id int PRIMARY KEY)`, i))
+		e.definition.Tables[fmt.Sprintf("public.t%d", i)] = Selection{Method: FullTable}
+	}
+	s.Exec(t, "postgres", `ALTER ROLE `+e.writer+` SET default_transaction_isolation = 'repeatable read'`)
+	e.create(t)
+	for range 3 {
+		if run := e.run(t); len(run.Notes) > 0 {
+			t.Errorf("notes %q", run.Notes)
+		}
+	}
+}
+
+// While the engine waits for a long query of the destination to end, because it
+// follows another key, others who come later are let through.
+func TestReadersQueue(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, b int NOT NULL); INSERT INTO t SELECT g, g FROM generate_series(1, 10) g`)
+	e.definition.Tables["public.t"] = Selection{Method: FullTable}
+	e.create(t)
+	e.run(t)
+	e.atSource(t, `ALTER TABLE t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (b)`)
+	long, short := e.sessionAtDestination(t), e.sessionAtDestination(t)
+	do(t, long, `BEGIN; SELECT count(*) FROM shop.t`)
+	done := e.start(t.Context())
+	await(t, s, e.destinationDatabase, `SELECT FROM pg_locks WHERE NOT granted AND relation = 'shop.t'::regclass`, 1)
+	began := time.Now()
+	do(t, short, `SELECT count(*) FROM shop.t`)
+	if waited := time.Since(began); waited > 5*time.Second {
+		t.Errorf("a reader waited for %s", waited)
+	}
+	do(t, long, `COMMIT`)
+	if got := <-done; got.err != nil {
+		t.Error(postgres.Explain(got.err))
+	}
+	e.wantSame(t, "t")
+}
+
+// An error in COMMIT, of a constraint that is deferred, is a failure like any
+// other and no unknown outcome: nothing is tried twice.
+func TestDeferredConstraint(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)`)
+	e.definition.Tables["public.t"] = Selection{Method: FullTable}
+	e.create(t)
+	e.run(t)
+	e.atSource(t, `INSERT INTO t VALUES (2)`)
+	e.atDestination(t, `CREATE SEQUENCE tries; GRANT ALL ON tries TO PUBLIC;
+		CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM nextval(''public.tries''); RAISE check_violation; END';
+		CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON shop.t DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE PROCEDURE refuse()`)
+	if _, err := e.tryRun(t.Context()); err == nil {
+		t.Error("it succeeded")
+	}
+	e.wantRows(t, `SELECT last_value FROM tries`, "1")
+}
+
+// The report on a table that failed does not name as done what was not done.
+func TestRekeyReport(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, b int NOT NULL); INSERT INTO t VALUES (1, 1)`)
+	e.definition.Tables["public.t"] = Selection{Method: FullTable}
+	e.create(t)
+	e.run(t)
+	e.atDestination(t, `CREATE VIEW shop.mine AS SELECT id, b FROM shop.t GROUP BY id`) // depends on the key
+	e.atSource(t, `ALTER TABLE t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (b)`)
+	run, err := e.tryRun(t.Context())
+	got := report(run, "public.t")
+	var failed *TablesError
+	if !errors.As(err, &failed) || got.Status != catalog.Failed {
+		t.Fatalf("the view did not hinder it: %v", err)
+	}
+	if strings.Contains(strings.Join(got.Changes, ""), "was replicated whole") {
+		t.Errorf("the report says %q", got.Changes)
+	}
+}

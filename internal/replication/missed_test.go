@@ -1,0 +1,183 @@
+package replication
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
+)
+
+// later lets time go by for what the catalog remembers.
+func (e *env) later(t *testing.T, d time.Duration) {
+	t.Helper()
+	e.atDestination(t, fmt.Sprintf(`
+		UPDATE _stitch.bookmark SET horizon = jsonb_set(horizon, '{passed}', (
+			SELECT jsonb_agg(jsonb_set(p, '{at}', to_jsonb((p->>'at')::bigint - %d)) ORDER BY n)
+			FROM jsonb_array_elements(horizon->'passed') WITH ORDINALITY AS e (p, n)))
+		WHERE horizon ? 'passed'`, int64(d.Seconds())))
+}
+
+// The late-commit window is counted back from the run that did not see a row,
+// not from the one that looks for it: that may be a day later, or a weekend.
+func TestDailyRuns(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.atSource(t, `CREATE TABLE t (id serial PRIMARY KEY, v text); INSERT INTO t (v) SELECT 'v' FROM generate_series(1, 10)`)
+	e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id"}
+	e.create(t)
+	e.run(t)
+	e.later(t, 24*time.Hour)
+	late := e.session(t)
+	do(t, late, `BEGIN; INSERT INTO t (v) VALUES ('late')`)
+	e.atSource(t, `INSERT INTO t (v) VALUES ('early')`)
+	e.run(t)
+	do(t, late, `COMMIT`)
+	e.later(t, 24*time.Hour)
+	for range 2 {
+		e.run(t)
+		e.wantSame(t, "t")
+	}
+}
+
+// Rows that come with a partition are found, although they were committed before
+// it was attached and have keys before the bookmark.
+func TestAttachedPartition(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	for _, key := range []string{"id", "at"} {
+		e := newEnv(t, s, s)
+		e.atSource(t, `CREATE TABLE t (id int, at timestamptz, region int) PARTITION BY LIST (region);
+			CREATE TABLE t_1 PARTITION OF t FOR VALUES IN (1); INSERT INTO t SELECT g, now() - interval '10 seconds', 1 FROM generate_series(1, 10) g;
+			CREATE TABLE t_2 (LIKE t); INSERT INTO t_2 SELECT g, now(), 2 FROM generate_series(11, 20) g;
+			INSERT INTO t SELECT g, now() + interval '1 second', 1 FROM generate_series(21, 30) g`)
+		e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: key}
+		e.create(t)
+		e.run(t)
+		e.run(t)
+		e.atSource(t, `ALTER TABLE t ATTACH PARTITION t_2 FOR VALUES IN (2)`)
+		e.run(t)
+		e.wantSame(t, "t")
+	}
+}
+
+// Sessions may take numbers of a sequence beforehand (CACHE, or hi/lo of an
+// application): transactions that begin after the first run are found although
+// they have keys before the first bookmark.
+func TestCachedSequence(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.atSource(t, `CREATE SEQUENCE s CACHE 50; CREATE TABLE t (id bigint PRIMARY KEY DEFAULT nextval('s'), v text)`)
+	e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id"}
+	e.create(t)
+	a, b := e.session(t), e.session(t)
+	do(t, a, `INSERT INTO t (v) VALUES ('a')`)
+	do(t, b, `INSERT INTO t (v) VALUES ('b')`) // 51
+	e.run(t)
+	do(t, a, `INSERT INTO t (v) VALUES ('a')`) // 2, seconds after it was taken
+	e.run(t)
+	e.wantSame(t, "t")
+}
+
+// A row with a time ahead that comes between runs does not hide those that follow.
+func TestKeyAhead(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.atSource(t, `CREATE TABLE t (id serial PRIMARY KEY, k timestamptz DEFAULT now()); INSERT INTO t SELECT FROM generate_series(1, 5)`)
+	e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "k"}
+	e.create(t)
+	e.run(t)
+	e.atSource(t, `INSERT INTO t (k) VALUES (now() + interval '2 days')`)
+	for range 2 {
+		e.run(t)
+	}
+	e.atSource(t, `INSERT INTO t (k) VALUES (now())`)
+	e.run(t)
+	e.wantSame(t, "t")
+}
+
+// A window that is turned on while a transaction is open has its rows found.
+func TestWindowTurnedOn(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.byKeyAlone()
+	e.atSource(t, `CREATE TABLE t (id serial PRIMARY KEY, v text); INSERT INTO t (v) SELECT 'v' FROM generate_series(1, 10)`)
+	e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id"}
+	e.create(t)
+	e.run(t)
+	e.definition.LateCommitWindow = nil
+	if err := Update(t.Context(), e.endpoint(), e.definition); err != nil {
+		t.Fatal(err)
+	}
+	late := e.session(t)
+	do(t, late, `BEGIN; INSERT INTO t (v) VALUES ('late')`)
+	e.atSource(t, `INSERT INTO t (v) VALUES ('early')`)
+	e.run(t)
+	do(t, late, `COMMIT`)
+	e.run(t)
+	e.wantSame(t, "t")
+}
+
+// A date is that of the day's beginning, and yet a window of an hour reaches
+// back over midnight.
+func TestDates(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	window := time.Hour
+	e.definition.LateCommitWindow = &window
+	e.atSource(t, `CREATE TABLE t (id serial PRIMARY KEY, k date); INSERT INTO t (k) VALUES ('2026-01-01')`)
+	e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "k"}
+	e.create(t)
+	e.run(t)
+	late := e.session(t)
+	do(t, late, `BEGIN; INSERT INTO t (k) VALUES ('2026-01-01')`) // a second before midnight
+	e.atSource(t, `INSERT INTO t (k) VALUES ('2026-01-02')`)      // a second after
+	e.run(t)
+	do(t, late, `COMMIT`)
+	e.run(t)
+	e.wantSame(t, "t")
+}
+
+// A replication key of another type, which is followed while a transaction is
+// open, has a bookmark when rows were loaded.
+func TestKeyBecomesTime(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.atSource(t, `CREATE TABLE t (id serial PRIMARY KEY, at timestamptz DEFAULT now()); INSERT INTO t SELECT FROM generate_series(1, 10)`)
+	e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id"}
+	e.create(t)
+	open := e.session(t)
+	do(t, open, `BEGIN; SELECT`)
+	e.run(t)
+	e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "at"}
+	if err := Update(t.Context(), e.endpoint(), e.definition); err != nil {
+		t.Fatal(err)
+	}
+	if got := report(e.run(t), "public.t"); got.RowsExtracted != 10 || got.Bookmark == "" {
+		t.Errorf("%d rows and the bookmark %q", got.RowsExtracted, got.Bookmark)
+	}
+}
+
+// The rows of a table that was emptied and numbered anew are found, and told
+// from those of before; the report says why.
+func TestRestartIdentity(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.atSource(t, `CREATE TABLE t (id serial PRIMARY KEY, v text); INSERT INTO t (v) SELECT 'old' FROM generate_series(1, 10)`)
+	e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id"}
+	e.create(t)
+	e.run(t)
+	e.atSource(t, `TRUNCATE t RESTART IDENTITY; INSERT INTO t (v) SELECT 'new' FROM generate_series(1, 5)`)
+	if notes := strings.Join(report(e.run(t), "public.t").Notes, "; "); !strings.Contains(notes, "no row has the key of the bookmark, 10") {
+		t.Errorf("notes %q", notes)
+	}
+	e.wantRows(t, `SELECT v, count(*) FROM shop.t GROUP BY v ORDER BY v`, "new|5", "old|5")
+}

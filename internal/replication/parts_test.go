@@ -1,0 +1,199 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
+)
+
+// heldSQL makes a type of the source whose values are not sent while somebody
+// holds the advisory lock of their number.
+const heldSQL = `
+	CREATE TYPE held AS (n int);
+	CREATE FUNCTION held_text(held) RETURNS text LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock_shared(($1).n); RETURN ($1).n::text; END';
+	CREATE CAST (held AS text) WITH FUNCTION held_text(held);`
+
+// waitingSQL finds the sessions of a database that wait for an advisory lock.
+const waitingSQL = `SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`
+
+const (
+	twoParts = `CREATE TABLE t (id int PRIMARY KEY, v text, h held);` // for 20000 rows
+	letGo    = `SELECT pg_advisory_unlock_all()`
+)
+
+// inParts creates t, as create says, and prepares two workers for it, which read
+// it in parts. The rows 1 and 20000, which are in different ones, are held by the
+// locks 1 and 2 of the session that is returned.
+func inParts(t *testing.T, e *env, create string, rows int) *pgx.Conn {
+	t.Helper()
+	e.servers = e.again(t, 2)
+	e.atSource(t, heldSQL+create+fmt.Sprintf(`
+		INSERT INTO t SELECT g, md5(g::text), CASE g WHEN 1 THEN ROW(1)::held WHEN 20000 THEN ROW(2)::held END FROM generate_series(1, %d) g`, rows))
+	e.runs.partBytes = 500 << 10
+	e.definition.Tables["public.t"] = Selection{Method: FullTable}
+	e.create(t)
+	holder := e.session(t)
+	do(t, holder, `SELECT pg_advisory_lock(1), pg_advisory_lock(2)`)
+	return holder
+}
+
+// ownPart waits until both workers are in the midst of a part, and returns the
+// number of the one that is copied by the worker whose table it is.
+func ownPart(t *testing.T, e *env) string {
+	t.Helper()
+	await(t, e.source, e.sourceDatabase, waitingSQL, 2)
+	return await(t, e.destination, e.destinationDatabase, `
+		SELECT p.n
+		FROM _stitch.unit AS u
+		JOIN (SELECT *, rank() OVER (ORDER BY id) AS n FROM _stitch.unit WHERE part_of IS NOT NULL) AS p ON p.part_of = u.id AND p.claimed_by = u.claimed_by`, 1)[0]
+}
+
+// alone waits until the worker whose table it is has copied its part, and
+// returns the session, in the destination, of the one that still copies.
+func alone(t *testing.T, e *env, holder *pgx.Conn) string {
+	t.Helper()
+	do(t, holder, `SELECT pg_advisory_unlock(`+ownPart(t, e)+`)`)
+	return await(t, e.destination, e.destinationDatabase, `SELECT split_part(claimed_by, ' ', 2) FROM _stitch.unit WHERE part_of IS NOT NULL AND NOT done`, 1)[0]
+}
+
+// wantNothingHidden fails if a table that is loaded in parts is left.
+func (e *env) wantNothingHidden(t *testing.T) {
+	t.Helper()
+	e.wantRows(t, `SELECT relname FROM pg_class WHERE relname LIKE '\_sdc%' AND relkind = 'r'`)
+}
+
+// A worker that dies with a part in its hands, and can not say so, is not waited
+// for: the one whose table it is copies all of it.
+func TestLostHelper(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	holder := inParts(t, e, twoParts, 20000)
+	done := e.start(t.Context())
+	helper := alone(t, e, holder)
+	s.Exec(t, "postgres", `ALTER ROLE `+e.writer+` CONNECTION LIMIT 1`) // as if others had taken the connections
+	s.Query(t, "postgres", `SELECT pg_terminate_backend($1::text::int)`, helper)
+	await(t, s, "postgres", `SELECT FROM pg_stat_activity WHERE pid = `+helper, 0)
+	do(t, holder, letGo)
+	got := <-done
+	if got.err != nil {
+		t.Error(postgres.Explain(got.err))
+	}
+	if len(got.run.Notes) != 1 {
+		t.Errorf("notes %q, want that of the lost worker", got.run.Notes)
+	}
+	e.wantNothingHidden(t)
+	e.wantSame(t, "t")
+}
+
+// When the source ends all sessions while the worker whose table it is waits for
+// the part of another, the table is tried again.
+func TestSourceSessionsEnd(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	holder := inParts(t, e, twoParts, 20000)
+	done := e.start(t.Context())
+	alone(t, e, holder)
+	if ended := s.Query(t, "postgres", `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1`, e.reader); len(ended) != 2 {
+		t.Errorf("%d sessions were ended", len(ended))
+	}
+	do(t, holder, letGo)
+	if got := <-done; got.err != nil {
+		t.Error(postgres.Explain(got.err))
+	}
+	e.wantNothingHidden(t)
+	e.wantSame(t, "t")
+}
+
+// When the worker whose table it is fails, in a way that passes, it tries again
+// although another one still copies into the table of the first attempt.
+func TestOwnerFails(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	holder := inParts(t, e, twoParts, 20000)
+	done := e.start(t.Context())
+	own := ownPart(t, e)
+	if ended := s.Query(t, e.sourceDatabase, `SELECT pg_terminate_backend(pid) FROM (`+waitingSQL+` AND objid = `+own+`) AS owner`); len(ended) != 1 {
+		t.Errorf("%d sessions were ended", len(ended))
+	}
+	await(t, s, e.destinationDatabase, `SELECT FROM pg_class WHERE relname LIKE '\_sdc\_loading\_%' AND relkind = 'r'`, 2)
+	do(t, holder, letGo)
+	if got := <-done; got.err != nil {
+		t.Error(postgres.Explain(got.err))
+	}
+	e.wantNothingHidden(t)
+	e.wantSame(t, "t")
+}
+
+// A partition that is attached while parts are read is there whole.
+func TestAttachedWhileRead(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	holder := inParts(t, e, `
+		CREATE TABLE t (id int, v text, h held) PARTITION BY RANGE (id);
+		CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (100000);
+		CREATE TABLE t_2 (id int, v text, h held); INSERT INTO t_2 SELECT g, md5(g::text), NULL FROM generate_series(100001, 140000) g;`, 40000)
+	done := e.start(t.Context())
+	await(t, s, e.sourceDatabase, waitingSQL, 2)
+	e.wantRows(t, `SELECT count(*) > 0 FROM _stitch.unit WHERE claimed_by IS NULL`, "t") // parts are read after it too
+	e.atSource(t, `ALTER TABLE t ATTACH PARTITION t_2 FOR VALUES FROM (100000) TO (200000)`)
+	do(t, holder, letGo)
+	if got := <-done; got.err != nil {
+		t.Error(postgres.Explain(got.err))
+	}
+	e.wantSame(t, "t")
+}
+
+// What a killed run left hidden goes when the replication is deleted.
+func TestDeleteAfterKill(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	inParts(t, e, twoParts, 20000)
+	ctx, kill := context.WithCancel(t.Context())
+	defer kill()
+	done := e.start(ctx)
+	ownPart(t, e)
+	// As kill -9: nothing is said to the catalog any more.
+	s.Exec(t, "postgres", `ALTER ROLE `+e.writer+` CONNECTION LIMIT 0`)
+	s.Query(t, "postgres", `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1`, e.writer)
+	kill()
+	<-done
+	e.wantRows(t, `SELECT count(*) FROM pg_class WHERE relname LIKE '\_sdc\_loading\_%' AND relkind = 'r'`, "1")
+	s.Exec(t, "postgres", `ALTER ROLE `+e.writer+` CONNECTION LIMIT -1`)
+	if err := Delete(t.Context(), e.endpoint(), "shop", true); err != nil {
+		t.Fatal(err)
+	}
+	e.wantRows(t, `SELECT nspname, relname FROM pg_namespace n LEFT JOIN pg_class c ON relnamespace = n.oid AND relkind = 'r' WHERE nspname IN ('shop', '_stitch')`)
+}
+
+// The snapshot of a table that was read in parts ends before it is merged: it
+// holds back VACUUM at the source.
+func TestSnapshotHeld(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	do(t, inParts(t, e, twoParts, 20000), letGo)
+	e.run(t)
+	e.atDestination(t, `CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END';
+		CREATE TRIGGER wait BEFORE INSERT ON shop.t FOR EACH STATEMENT EXECUTE PROCEDURE wait()`)
+	holder := e.sessionAtDestination(t)
+	do(t, holder, `SELECT pg_advisory_lock(1)`)
+	done := e.start(t.Context())
+	await(t, s, e.destinationDatabase, waitingSQL, 1)
+	if open := s.Query(t, e.sourceDatabase, `SELECT state, now() - xact_start FROM pg_stat_activity WHERE usename = $1 AND xact_start IS NOT NULL`, e.reader); len(open) > 0 {
+		t.Errorf("while rows are merged, the source has %q", open)
+	}
+	do(t, holder, letGo)
+	if got := <-done; got.err != nil {
+		t.Error(postgres.Explain(got.err))
+	}
+}
