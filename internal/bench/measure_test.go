@@ -23,9 +23,9 @@ func TestMiddle(t *testing.T) {
 
 // A ratio is of one round, whatever the other rounds took.
 func TestRatios(t *testing.T) {
-	took := func(seconds ...time.Duration) (all []measure) {
+	took := func(seconds ...int) (all []measure) {
 		for _, s := range seconds {
-			all = append(all, measure{wall: s * time.Second})
+			all = append(all, measure{wall: time.Duration(s) * time.Second})
 		}
 		return all
 	}
