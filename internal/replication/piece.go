@@ -25,11 +25,11 @@ func (e *unknownError) Unwrap() error { return e.error }
 // load moves the rows: in parts, if the table is large and read whole; in
 // pieces, if a large backlog can be ordered by its key; else at once.
 func (c *copying) load(ctx context.Context) error {
-	if parts := c.parts(); len(parts) > 1 {
-		return c.loadParts(ctx, parts)
-	}
 	if err := c.findGreatest(ctx); err != nil {
 		return &extractError{err}
+	}
+	if parts := c.parts(); len(parts) > 1 {
+		return c.loadParts(ctx, parts)
 	}
 	w := c.step.window
 	if w.since != nil {

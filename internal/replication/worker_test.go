@@ -55,6 +55,9 @@ func TestStreams(t *testing.T) {
 			for _, name := range append(tables, "queue") {
 				e.wantSame(t, name)
 			}
+			if got := report(run, "public.queue"); got.Bookmark < "20000" || got.Bookmark == "20001" && got.RowsExtracted > 10000 {
+				t.Errorf("the report on queue: %+v", got)
+			}
 			if got := report(run, "public.parted"); got.RowsExtracted < 20000 {
 				t.Errorf("the report on parted counts %d rows", got.RowsExtracted)
 			}
