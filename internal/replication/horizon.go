@@ -99,7 +99,8 @@ func (w window) look(h catalog.Horizon, s sight, late time.Duration) window {
 		w.unseen = unseenSince(h.OpenSnapshot, h.Timeline, s)
 	default:
 		begin := beginning(h.Passed, *w.since, time.Unix(h.At, 0).Add(-late))
-		w.from = postgresLiteral(beforeReserved(begin, w.key), w.key.sql)
+		// The bookmark may have gone back since.
+		w.from = fmt.Sprintf("least(%s, %s)", postgresLiteral(beforeReserved(begin, w.key), w.key.sql), postgresLiteral(*w.since, w.key.sql))
 	}
 	return w
 }

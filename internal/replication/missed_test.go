@@ -171,13 +171,18 @@ func TestRestartIdentity(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
-	e.atSource(t, `CREATE TABLE t (id serial PRIMARY KEY, v text); INSERT INTO t (v) SELECT 'old' FROM generate_series(1, 10)`)
+	e.atSource(t, `CREATE TABLE t (id serial PRIMARY KEY, v text); INSERT INTO t (v) SELECT 'old' FROM generate_series(1, 30000)`)
 	e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id"}
 	e.create(t)
 	e.run(t)
 	e.atSource(t, `TRUNCATE t RESTART IDENTITY; INSERT INTO t (v) SELECT 'new' FROM generate_series(1, 5)`)
-	if notes := strings.Join(report(e.run(t), "public.t").Notes, "; "); !strings.Contains(notes, "no row has the key of the bookmark, 10") {
+	if notes := strings.Join(report(e.run(t), "public.t").Notes, "; "); !strings.Contains(notes, "no row has the key of the bookmark, 30000") {
 		t.Errorf("notes %q", notes)
 	}
-	e.wantRows(t, `SELECT v, count(*) FROM shop.t GROUP BY v ORDER BY v`, "new|5", "old|5")
+	e.wantRows(t, `SELECT v, count(*) FROM shop.t GROUP BY v ORDER BY v`, "new|5", "old|29995")
+	e.atSource(t, `INSERT INTO t (v) SELECT 'new' FROM generate_series(1, 5)`)
+	if notes := report(e.run(t), "public.t").Notes; len(notes) > 0 {
+		t.Errorf("notes %q, once the bookmark has gone back", notes)
+	}
+	e.wantRows(t, `SELECT v, count(*) FROM shop.t GROUP BY v ORDER BY v`, "new|10", "old|29990")
 }
