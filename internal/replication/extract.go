@@ -186,10 +186,12 @@ func (e *extraction) holdsMore(ctx context.Context, s step) (bool, error) {
 	return holds, nil
 }
 
-// isEmpty reports whether the window holds no row.
+// isEmpty reports whether the window holds no row. Most often there are some with
+// later keys, which are found without looking through those before.
 func (e *extraction) isEmpty(ctx context.Context, w window) (bool, error) {
 	var empty bool
-	err := e.tx.QueryRow(ctx, fmt.Sprintf("SELECT NOT EXISTS (SELECT FROM %s WHERE %s)", e.table.Name.SQL(), w.where())).Scan(&empty)
+	err := e.tx.QueryRow(ctx, fmt.Sprintf("SELECT NOT (EXISTS (SELECT FROM %[1]s WHERE %[2]s > %[3]s) OR EXISTS (SELECT FROM %[1]s WHERE %[4]s))",
+		e.table.Name.SQL(), w.key.extract, postgresLiteral(*w.since, w.key.sql), w.where())).Scan(&empty)
 	if err != nil {
 		return false, fmt.Errorf("look for new rows: %w", err)
 	}
