@@ -183,12 +183,16 @@ func (w *worker) helper(ctx context.Context, source, destination postgres.Endpoi
 // sync, and divides the run into units. It returns how many workers are of use.
 func (w *worker) start(ctx context.Context, verify string) (useful int, err error) {
 	var stored catalog.Replication
+	var loaded []string
 	err = w.inDestination(ctx, func(tx pgx.Tx) error {
 		if err := catalog.Install(ctx, tx); err != nil {
 			return err
 		}
-		stored, err = catalog.ReplicationOf(ctx, tx, w.definition.SchemaName)
+		if stored, err = catalog.ReplicationOf(ctx, tx, w.definition.SchemaName); err != nil {
+			return err
+		}
 		w.replication = stored.ID
+		loaded, err = catalog.LoadedTables(ctx, tx, stored.ID)
 		return err
 	})
 	if err != nil {
@@ -200,6 +204,9 @@ func (w *worker) start(ctx context.Context, verify string) (useful int, err erro
 	if err := w.accept(stored.SourceSystem); err != nil {
 		return 0, err
 	}
+	if w.identity.system != stored.SourceSystem {
+		loaded = nil // all tables anew
+	}
 	var relations map[postgres.TableName]postgres.Relation
 	err = pgx.BeginFunc(ctx, w.source.Conn, func(tx pgx.Tx) (err error) {
 		relations, err = postgres.ReadRelations(ctx, tx, w.definition.sourceTables())
@@ -208,7 +215,7 @@ func (w *worker) start(ctx context.Context, verify string) (useful int, err erro
 	if err != nil {
 		return 0, fmt.Errorf("structure sync: %w", err)
 	}
-	works, useful, err := w.divide(relations, verify)
+	works, useful, err := w.divide(relations, loaded, verify)
 	if err != nil {
 		return 0, err
 	}
@@ -246,8 +253,9 @@ func (w *worker) accept(before string) error {
 // tablesPerStream is from how many small tables on another worker is of use.
 const tablesPerStream = 4
 
-// divide makes a unit of each table, the largest first.
-func (w *worker) divide(relations map[postgres.TableName]postgres.Relation, verify string) (works []json.RawMessage, useful int, err error) {
+// divide makes a unit of each table, the largest first. Of those that were loaded
+// and have a replication key, few rows are expected, whatever their size.
+func (w *worker) divide(relations map[postgres.TableName]postgres.Relation, loaded []string, verify string) (works []json.RawMessage, useful int, err error) {
 	keys, bytes := w.definition.keys(), int64(0)
 	relation := func(key string) postgres.Relation {
 		name, _ := postgres.ParseTableName(key) // one that can not be read is none that exists
@@ -260,7 +268,10 @@ func (w *worker) divide(relations map[postgres.TableName]postgres.Relation, veri
 			return nil, 0, err
 		}
 		works = append(works, work)
-		bytes += relation(key).Bytes
+		name, _ := w.definition.TableNameOf(key) // one that can not be read was never loaded
+		if w.definition.Tables[key].Method == FullTable || !slices.Contains(loaded, name) {
+			bytes += relation(key).Bytes
+		}
 	}
 	return works, int(min(maxStreams, max(bytes/w.partBytes, int64(len(keys)/tablesPerStream), 1))), nil
 }

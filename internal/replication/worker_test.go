@@ -68,6 +68,32 @@ func TestStreams(t *testing.T) {
 	})
 }
 
+// Only what is read whole wants several workers, or many tables do.
+func TestDivide(t *testing.T) {
+	t.Parallel()
+	w := &worker{job: job{partBytes: 100, definition: Definition{Tables: map[string]Selection{
+		"public.a": {Method: FullTable}, "public.b": {Method: Incremental, ReplicationKey: "id", TableName: "other"},
+	}}}}
+	table := func(name string) postgres.TableName { return postgres.TableName{Schema: "public", Name: name} }
+	for _, test := range []struct {
+		a, b   int64
+		loaded []string
+		want   int
+	}{
+		{0, 0, nil, 1},
+		{250, 0, []string{"a"}, 2},
+		{250, 250, nil, 4},
+		{0, 900, nil, 4},
+		{0, 900, []string{"a", "b"}, 4},
+		{0, 900, []string{"a", "other"}, 1},
+	} {
+		relations := map[postgres.TableName]postgres.Relation{table("a"): {Bytes: test.a}, table("b"): {Bytes: test.b}}
+		if works, useful, err := w.divide(relations, test.loaded, VerifyNone); err != nil || len(works) != 2 || useful != test.want {
+			t.Errorf("%+v: %d units, %d workers of use, %v", test, len(works), useful, err)
+		}
+	}
+}
+
 // What a worker needs is in the catalog: one with connections of its own does
 // the units of a run that another process began.
 func TestUnitsElsewhere(t *testing.T) {
