@@ -12,7 +12,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
-// analyzeRows is from how many staged rows on the planner is told about them.
+// analyzeRows is from how many staged rows on the planner is told about them,
+// if they are to be joined.
 const analyzeRows = 1000
 
 // turns is how often a lock that blocks readers is tried for.
@@ -137,8 +138,8 @@ func (ld loading) stageAndMerge(ctx context.Context, fill fill) (loaded, error) 
 // merge brings staged rows into a table that exists.
 func (ld loading) merge(ctx context.Context, stage string, c copied) (loaded, error) {
 	l := ld.layout
-	if c.rows >= analyzeRows {
-		if _, err := ld.tx.Exec(ctx, "ANALYZE "+stage); err != nil {
+	if c.rows >= analyzeRows && !ld.upserts() {
+		if _, err := ld.tx.Exec(ctx, l.analyzeSQL(stage)); err != nil {
 			return loaded{}, fmt.Errorf("analyze the stage for %s: %w", l.target, err)
 		}
 	}
@@ -166,16 +167,19 @@ func (ld loading) merge(ctx context.Context, stage string, c copied) (loaded, er
 	return into, nil
 }
 
-// mergeSQL brings the staged rows in. Of all rows of a table most are there
-// already, and of those of a window few.
+// upserts reports whether staged rows go in one by one: of those of a window few
+// are there already, of all rows of a table most.
+func (ld loading) upserts() bool { return len(ld.layout.key) > 0 && ld.window.since != nil }
+
+// mergeSQL brings the staged rows in.
 func (ld loading) mergeSQL(stage string) []string {
 	switch l := ld.layout; {
+	case ld.upserts():
+		return []string{l.upsertSQL(stage)}
 	case len(l.key) == 0:
 		return []string{l.insertLackingSQL(stage, ld.window.repeated())}
-	case ld.window.since == nil:
-		return []string{l.updateSQL(stage), l.insertNewSQL(stage)}
 	default:
-		return []string{l.upsertSQL(stage)}
+		return []string{l.updateSQL(stage), l.insertNewSQL(stage)}
 	}
 }
 

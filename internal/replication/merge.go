@@ -43,6 +43,16 @@ func (l layout) sharedStageSQL(name string) string {
 	return fmt.Sprintf("CREATE UNLOGGED TABLE %s AS SELECT %s FROM %s WITH NO DATA", name, list(l.names(), "?", ", "), l.target.SQL())
 }
 
+// analyzeSQL tells the planner how many rows are staged, and about the columns
+// that it may join by.
+func (l layout) analyzeSQL(stage string) string {
+	columns := l.key
+	if len(columns) == 0 {
+		columns = l.names()[:1]
+	}
+	return fmt.Sprintf("ANALYZE %s (%s)", stage, list(columns, "?", ", "))
+}
+
 // upsertSQL inserts the staged rows whose key is new and changes those that
 // differ, for rows of which most do either: the others are locked for nothing.
 func (l layout) upsertSQL(stage string) string {
