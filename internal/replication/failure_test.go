@@ -170,3 +170,28 @@ func TestRekeyReport(t *testing.T) {
 		t.Errorf("the report says %q", got.Changes)
 	}
 }
+
+// Where the source does not see to it that a key identifies a row, in views and
+// in tables that others inherit from, no row takes the place of another.
+func TestSharedKey(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.atSource(t, `CREATE TABLE base (id int, v text); INSERT INTO base VALUES (1, 'a'), (2, 'b'); CREATE VIEW w AS SELECT * FROM base;
+		CREATE TABLE p (id int PRIMARY KEY, v text); INSERT INTO p VALUES (1, 'a'); CREATE TABLE c () INHERITS (p); INSERT INTO c VALUES (2, 'b')`)
+	e.definition.Tables["public.w"] = Selection{Method: FullTable, ViewKeyProperties: []string{"id"}}
+	e.definition.Tables["public.p"] = Selection{Method: FullTable}
+	e.create(t)
+	e.run(t)
+	e.atSource(t, `INSERT INTO base VALUES (1, 'c'); INSERT INTO c VALUES (1, 'c')`)
+	run, _ := e.tryRun(t.Context())
+	for _, key := range []string{"public.w", "public.p"} {
+		if got := report(run, key); got.Status != catalog.Failed || !strings.Contains(got.Error, "share the key (id)") {
+			t.Errorf("%s %s: %s", key, got.Status, got.Error)
+		}
+	}
+	e.atSource(t, `DELETE FROM base WHERE v = 'a'; DELETE FROM c WHERE id = 1`)
+	e.run(t)
+	e.wantSame(t, "w")
+	e.wantSame(t, "p")
+}

@@ -18,6 +18,7 @@ type step struct {
 	full    bool  // whether the method is FULL_TABLE
 	late    time.Duration
 	why     string // all rows are read although there is a bookmark
+	loose   bool   // whether the source does not see to it that the key identifies a row
 
 	// Columns that were added at the source. Rows before the window may hold
 	// values in them; unless they hold none, all rows are needed.
@@ -38,6 +39,8 @@ func (s step) deletes() bool {
 // is how late a row may be committed.
 func nextStep(s Selection, source *extraction, identity string, target postgres.TableName, there known, late time.Duration) (step, error) {
 	next := step{version: there.now.UnixMilli(), reset: true, full: s.Method == FullTable, late: late}
+	// Of a table that others inherit from, the primary key says nothing of their rows.
+	next.loose = !source.table.Kind.HasKeys() || source.table.Kind == postgres.OrdinaryTable && len(source.heap.leaves) > 1
 	var columns []column
 	for _, column := range s.selected(source.table) {
 		c := columnOf(column, there.types)
