@@ -100,9 +100,12 @@ func (c *copying) again(ctx context.Context, attempt int) error {
 	})
 }
 
-// ask finds out whether the transaction was committed whose end was not heard of.
+// ask finds out whether the transaction was committed whose end was not heard of:
+// of the destination alone, and also if the run was cancelled meanwhile.
 func (c *copying) ask(ctx context.Context) (committed bool, err error) {
-	if err := c.reconnectPatiently(ctx); err != nil {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	defer cancel()
+	if err := c.patiently(ctx, c.reconnectDestination); err != nil {
 		return false, err
 	}
 	err = c.record(ctx, func(ctx context.Context, tx pgx.Tx) error {

@@ -166,8 +166,12 @@ func isBinaryRefused(err error) bool {
 
 // reconnectPatiently is reconnect for servers that may be about to come back.
 func (w *worker) reconnectPatiently(ctx context.Context) error {
+	return w.patiently(ctx, w.reconnect)
+}
+
+func (w *worker) patiently(ctx context.Context, reconnect func(context.Context) error) error {
 	for attempt := 1; ; attempt++ {
-		err := w.reconnect(ctx)
+		err := reconnect(ctx)
 		if err == nil || attempt == attempts || !w.passes(err) {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -192,4 +193,29 @@ func TestUnknownCommit(t *testing.T) {
 		e.wantSame(t, "a")
 		e.wantRows(t, `SELECT rows_extracted, rows_loaded, status FROM _stitch.report`, "10|10|succeeded")
 	}
+}
+
+// A run that is cancelled while it commits reports what was committed as such.
+func TestCancelledInCommit(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.atSource(t, `CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a SELECT generate_series(1, 10)`)
+	e.definition.Tables["public.a"] = Selection{Method: FullTable}
+	e.create(t)
+	proxy := newProxy(t, s)
+	proxy.cutCommit(true)
+	e.loadThrough(t, proxy)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := e.start(ctx)
+	for proxy.cuts.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	if got := report((<-done).run, "public.a"); got.Status != catalog.Succeeded || got.RowsLoaded != 10 {
+		t.Errorf("%+v", got)
+	}
+	e.wantRows(t, `SELECT status, rows_loaded FROM _stitch.report`, "succeeded|10")
+	e.wantRows(t, `SELECT count(*) FROM shop.a`, "10")
 }
