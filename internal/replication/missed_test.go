@@ -186,3 +186,22 @@ func TestRestartIdentity(t *testing.T) {
 	}
 	e.wantRows(t, `SELECT v, count(*) FROM shop.t GROUP BY v ORDER BY v`, "new|10", "old|29990")
 }
+
+// Rows that were given other keys can be told from those of before.
+func TestKeyReplaced(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, k int); INSERT INTO t SELECT g * 10, g FROM generate_series(1, 5) g`)
+	e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "k"}
+	e.create(t)
+	e.run(t)
+	e.atSource(t, `ALTER TABLE t DROP id; ALTER TABLE t ADD id serial PRIMARY KEY`)
+	if notes := strings.Join(report(e.run(t), "public.t").Notes, "; "); !strings.Contains(notes, "the primary key is made of other columns") {
+		t.Errorf("notes %q", notes)
+	}
+	e.wantRows(t, `SELECT id, k FROM shop.t WHERE _sdc_table_version = (SELECT max(_sdc_table_version) FROM shop.t) ORDER BY id`, "1|1", "2|2", "3|3", "4|4", "5|5")
+	if got := report(e.run(t), "public.t"); got.RowsLoaded != 0 || len(got.Notes) > 0 {
+		t.Errorf("again: %+v", got)
+	}
+}

@@ -71,7 +71,11 @@ func nextStep(s Selection, source *extraction, identity string, target postgres.
 	}
 	next.version = max(next.version, b.TableVersion+1)
 	next.layout.changes = append(next.layout.changes, sourceChanges(next.layout, *b, source)...)
-	switch next.why = parted(*b, s, source.table, identity, next.window.key.sql); {
+	next.why = parted(*b, s, source.table, identity, next.window.key.sql)
+	if next.why == "" && next.layout.keyReplaced(*b) {
+		next.why = "the primary key is made of other columns of the same names"
+	}
+	switch {
 	case there.table == nil:
 		next.why = "the table was gone from the destination"
 		return next, nil
@@ -142,6 +146,15 @@ func parted(b catalog.Bookmark, s Selection, source postgres.Table, identity, ke
 		return fmt.Sprintf("the replication key was of type %s, which orders rows otherwise", b.KeyType)
 	}
 	return ""
+}
+
+// keyReplaced reports whether a column of the key was dropped at the source and
+// another one added under its name: nothing tells which rows are which.
+func (l layout) keyReplaced(b catalog.Bookmark) bool {
+	return slices.ContainsFunc(l.columns, func(c column) bool {
+		i := slices.Index(b.Columns, c.name)
+		return i >= 0 && slices.Contains(l.key, c.name) && b.Attributes[i] != int(c.source.Number)
+	})
 }
 
 // sameOrder reports whether keys of type from keep their order and their text
