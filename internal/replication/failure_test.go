@@ -195,3 +195,23 @@ func TestSharedKey(t *testing.T) {
 	e.wantSame(t, "w")
 	e.wantSame(t, "p")
 }
+
+// Row-level security that binds the owner of a destination table too would hide
+// rows from the comparison.
+func TestRowSecurityAtDestination(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1), (2)`)
+	e.definition.Tables["public.t"] = Selection{Method: FullTable}
+	e.create(t)
+	e.run(t)
+	e.atSource(t, `DELETE FROM t WHERE id = 2`)
+	e.atDestination(t, `ALTER TABLE shop.t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; CREATE POLICY p ON shop.t USING (id = 1)`)
+	if _, err := e.tryRun(t.Context()); err == nil || !strings.Contains(err.Error(), "row-level security") {
+		t.Errorf("got %v", err)
+	}
+	e.atDestination(t, `ALTER TABLE shop.t NO FORCE ROW LEVEL SECURITY`)
+	e.run(t)
+	e.wantSame(t, "t")
+}

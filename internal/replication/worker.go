@@ -187,7 +187,7 @@ func (w *worker) reconnect(ctx context.Context) error {
 		return err
 	}
 	if w.sourceReady != w.source.Conn {
-		if err := prepare(ctx, w.source.Conn, rowSecuritySQL); err != nil {
+		if err := prepare(ctx, w.source.Conn); err != nil {
 			return &extractError{err}
 		}
 		found, err := identify(ctx, w.source.Conn, w.definition.Source.Server)
