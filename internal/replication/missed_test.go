@@ -69,15 +69,36 @@ func TestAttachedPartition(t *testing.T) {
 func TestCachedSequence(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
+	for _, typ := range []string{"bigint", "numeric(20)"} {
+		e := newEnv(t, s, s)
+		e.atSource(t, `CREATE SEQUENCE s CACHE 50; CREATE TABLE t (id `+typ+` PRIMARY KEY DEFAULT nextval('s'), v text)`)
+		e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id"}
+		e.create(t)
+		a, b := e.session(t), e.session(t)
+		do(t, a, `INSERT INTO t (v) VALUES ('a')`)
+		do(t, b, `INSERT INTO t (v) VALUES ('b')`) // 51
+		e.run(t)
+		do(t, a, `INSERT INTO t (v) VALUES ('a')`) // 2, seconds after it was taken
+		e.run(t)
+		e.wantSame(t, "t")
+	}
+}
+
+// Keys that are texts are ordered as their column is, not as the database: here
+// a < b < B, and there, in C, B < a.
+func TestCollatedKey(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
-	e.atSource(t, `CREATE SEQUENCE s CACHE 50; CREATE TABLE t (id bigint PRIMARY KEY DEFAULT nextval('s'), v text)`)
-	e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id"}
+	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, k text COLLATE "en-x-icu"); INSERT INTO t VALUES (1, 'a')`)
+	e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "k"}
 	e.create(t)
-	a, b := e.session(t), e.session(t)
-	do(t, a, `INSERT INTO t (v) VALUES ('a')`)
-	do(t, b, `INSERT INTO t (v) VALUES ('b')`) // 51
 	e.run(t)
-	do(t, a, `INSERT INTO t (v) VALUES ('a')`) // 2, seconds after it was taken
+	late := e.session(t)
+	do(t, late, `BEGIN; INSERT INTO t VALUES (2, 'b')`)
+	e.atSource(t, `INSERT INTO t VALUES (3, 'B')`)
+	e.run(t)
+	do(t, late, `COMMIT`)
 	e.run(t)
 	e.wantSame(t, "t")
 }

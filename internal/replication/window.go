@@ -14,6 +14,7 @@ type window struct {
 	key   column
 	since *string // the bookmark
 	upTo  *string // the greatest key of this piece; nil: all that follow
+	back  bool    // whether no row has since or a later key, so that the bookmark goes back
 
 	// Of rows whose key is at most since, those are extracted whose key is at
 	// least from ("": any) and that match unseen. Without unseen, where nobody
