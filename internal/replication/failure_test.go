@@ -215,3 +215,36 @@ func TestRowSecurityAtDestination(t *testing.T) {
 	e.run(t)
 	e.wantSame(t, "t")
 }
+
+// Operators that somebody made for the types of keys, which suit them better than
+// PostgreSQL's own, are not run as the login.
+func TestForeignOperators(t *testing.T) {
+	t.Parallel()
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		e := newEnv(t, s, s)
+		e.atSource(t, `CREATE DOMAIN number AS int;
+			CREATE TABLE t (id varchar(10) PRIMARY KEY, n number); INSERT INTO t VALUES ('1', 1), ('2', 2); CREATE TABLE u AS TABLE t; ALTER TABLE u ADD PRIMARY KEY (id)`)
+		e.definition.Tables["public.t"] = Selection{Method: FullTable}
+		e.definition.Tables["public.u"] = Selection{Method: Incremental, ReplicationKey: "id"}
+		e.create(t)
+		e.run(t)
+		trap := func(typ string) string {
+			sql := `CREATE FUNCTION public.trap(` + typ + `, ` + typ + `) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RAISE ''caught''; END';`
+			for _, operator := range []string{"=", "<", "<=", ">", ">="} {
+				sql += `CREATE OPERATOR public.` + operator + ` (LEFTARG = ` + typ + `, RIGHTARG = ` + typ + `, PROCEDURE = public.trap);`
+			}
+			return sql
+		}
+		e.atSource(t, trap("varchar")+trap("number")+`INSERT INTO t VALUES ('3', 3); INSERT INTO u VALUES ('3', 3)`)
+		e.atDestination(t, trap("varchar")+`GRANT USAGE ON SCHEMA public TO PUBLIC`)
+		e.run(t)
+		e.definition.Tables["public.u"] = Selection{Method: Incremental, ReplicationKey: "n"}
+		if err := Update(t.Context(), e.endpoint(), e.definition); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			e.run(t)
+			e.atSource(t, `INSERT INTO u SELECT count(*) + 1, count(*) + 1 FROM u`)
+		}
+	})
+}

@@ -2,6 +2,7 @@ package replication
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
@@ -57,12 +58,27 @@ func (l layout) upsertSQL(stage string) string {
 // updateSQL changes the rows that differ from the staged ones of the same key.
 func (l layout) updateSQL(stage string) string {
 	return fmt.Sprintf("UPDATE %s AS d SET %s, (%s) = ROW(%s) FROM %s AS s WHERE %s AND (d._sdc_table_version IS DISTINCT FROM $1::bigint OR %s)",
-		l.target.SQL(), l.assignments("s"), systemNames(), stamps, stage, list(l.key, "d.? = s.?", " AND "), l.differs("s"))
+		l.target.SQL(), l.assignments("s"), systemNames(), stamps, stage, l.sameKey(), l.differs("s"))
 }
 
 // insertNewSQL inserts the staged rows whose key is new.
 func (l layout) insertNewSQL(stage string) string {
-	return fmt.Sprintf("%s WHERE NOT EXISTS (SELECT FROM %s AS d WHERE %s)", l.insertSQL(stage), l.target.SQL(), list(l.key, "d.? = s.?", " AND "))
+	return fmt.Sprintf("%s WHERE NOT EXISTS (SELECT FROM %s AS d WHERE %s)", l.insertSQL(stage), l.target.SQL(), l.sameKey())
+}
+
+// sameKey is the condition for a row of the target, called d, and a staged one,
+// called s, that have the same key. Operators are PostgreSQL's own, but for keys
+// of extensions' types: others may have made some that fit a type better.
+func (l layout) sameKey() string {
+	conditions := make([]string, len(l.key))
+	for i, name := range l.key {
+		operator := "OPERATOR(pg_catalog.=)"
+		if slices.ContainsFunc(l.columns, func(c column) bool { return c.name == name && base(c.source.Type).Extension != "" }) {
+			operator = "="
+		}
+		conditions[i] = fmt.Sprintf("d.%[1]s %[2]s s.%[1]s", postgres.Ident(name), operator)
+	}
+	return strings.Join(conditions, " AND ")
 }
 
 // assignments gives a row the values of another.
@@ -110,7 +126,7 @@ func (l layout) insertSQL(stage string) string {
 // deleteGoneSQL deletes the rows whose key is not staged.
 func (l layout) deleteGoneSQL(stage string) string {
 	return fmt.Sprintf("DELETE FROM %s AS d WHERE NOT EXISTS (SELECT FROM %s AS s WHERE %s)",
-		l.target.SQL(), stage, list(l.key, "s.? = d.?", " AND "))
+		l.target.SQL(), stage, l.sameKey())
 }
 
 // image is the text of a whole row: what identifies it if nothing else does.

@@ -62,7 +62,7 @@ func nextStep(s Selection, source *extraction, identity string, target postgres.
 	next.window = window{table: source.table.Name, keyless: len(next.layout.key) == 0}
 	for _, c := range next.layout.columns {
 		if c.source.Name == s.ReplicationKey {
-			next.window.key = c
+			next.window.key = c.asKey()
 		}
 	}
 	b := there.bookmark

@@ -2,7 +2,6 @@ package replication
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
@@ -80,8 +79,7 @@ func (w window) next() window {
 // repeated is the condition for rows of the destination, called d, that the
 // window may hold again.
 func (w window) repeated() string {
-	text := w.key.sql == "text" || strings.HasPrefix(w.key.sql, "character varying")
-	if w.since == nil || text || w.unseen != "" && w.from == "" { // servers may order texts differently
+	if w.since == nil || w.key.sql == "text" || w.unseen != "" && w.from == "" { // servers may order texts differently
 		return "true"
 	}
 	from := w.from
