@@ -45,6 +45,10 @@ func openExtraction(ctx context.Context, conn *pgx.Conn, name postgres.TableName
 		locks = []string{"LOCK TABLE " + name.SQL() + " IN ACCESS SHARE MODE", "LOCK TABLE ONLY " + name.SQL() + " IN ACCESS SHARE MODE"}
 	case kind == postgres.View && postgres.Version(conn) >= 11:
 		locks = []string{"LOCK TABLE " + name.SQL() + " IN ACCESS SHARE MODE", ""}
+	case kind == postgres.MaterializedView:
+		// LOCK does not know them, and reading does the same. The snapshot is older
+		// than that lock, but sees what a REFRESH between the two has brought.
+		locks = []string{"SELECT FROM " + name.SQL() + " LIMIT 0"}
 	}
 	var err error
 	for _, lock := range locks {
