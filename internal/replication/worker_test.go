@@ -219,3 +219,26 @@ func TestCancelledInCommit(t *testing.T) {
 	e.wantRows(t, `SELECT status, rows_loaded FROM _stitch.report`, "succeeded|10")
 	e.wantRows(t, `SELECT count(*) FROM shop.a`, "10")
 }
+
+// The session of a client that is gone ends, whatever it was doing.
+func TestClientGone(t *testing.T) {
+	t.Parallel()
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		if s.Major < 14 {
+			return // the server does not look
+		}
+		conn := session(t, s)
+		if err := prepare(t.Context(), conn); err != nil {
+			t.Fatal(err)
+		}
+		pid := conn.PgConn().PID()
+		wire := newWire(conn.PgConn().Conn())
+		if err := wire.send('Q', []byte("SELECT pg_sleep(100)\x00")); err != nil {
+			t.Fatal(err)
+		}
+		session := fmt.Sprintf(`SELECT FROM pg_stat_activity WHERE pid = %d AND state = 'active'`, pid)
+		await(t, s, "postgres", session, 1)
+		_ = conn.PgConn().Conn().Close()
+		await(t, s, "postgres", session, 0)
+	})
+}
