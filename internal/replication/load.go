@@ -101,7 +101,7 @@ func (ld loading) buildKey(ctx context.Context) error {
 	if len(l.key) == 0 {
 		return nil
 	}
-	_, err := ld.tx.Exec(ctx, fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (%s)", l.target.SQL(), list(l.key, "?", ", ")))
+	_, err := ld.tx.Exec(ctx, fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (%s)", l.target.SQL(), list(l.key, "?")))
 	if err != nil {
 		return fmt.Errorf("build the key %s of %s: %w", keyText(l.key), l.target, err)
 	}
@@ -177,7 +177,7 @@ func (ld loading) checkKey(ctx context.Context, stage string) error {
 		return nil
 	}
 	var shared bool
-	err := ld.tx.QueryRow(ctx, fmt.Sprintf("SELECT EXISTS (SELECT FROM %s AS s GROUP BY %s HAVING count(*) > 1)", stage, list(l.key, "s.?", ", "))).Scan(&shared)
+	err := ld.tx.QueryRow(ctx, fmt.Sprintf("SELECT EXISTS (SELECT FROM %s AS s GROUP BY %s HAVING count(*) > 1)", stage, list(l.key, "s.?"))).Scan(&shared)
 	if err != nil {
 		return fmt.Errorf("look for rows of %s that share their key: %w", l.target, err)
 	}
@@ -277,7 +277,7 @@ func (ld loading) replaceAll(ctx context.Context, stage string) (changed int64, 
 }
 
 func (l layout) copyInSQL(table string) string {
-	return fmt.Sprintf("COPY %s (%s) FROM STDIN (FORMAT %s)", table, list(l.names(), "?", ", "), l.format())
+	return fmt.Sprintf("COPY %s (%s) FROM STDIN (FORMAT %s)", table, list(l.names(), "?"), l.format())
 }
 
 // systemSQL gives the rows just loaded their system columns.

@@ -24,24 +24,24 @@ func systemNames() string {
 	return strings.Join(names, ", ")
 }
 
-// list writes each name with format and joins them with sep.
-func list(names []string, format, sep string) string {
+// list writes each name with format.
+func list(names []string, format string) string {
 	parts := make([]string, len(names))
 	for i, name := range names {
 		parts[i] = strings.ReplaceAll(format, "?", postgres.Ident(name))
 	}
-	return strings.Join(parts, sep)
+	return strings.Join(parts, ", ")
 }
 
 // sessionStageSQL creates the stage with the types of the target's columns.
 func (l layout) sessionStageSQL() string {
 	return fmt.Sprintf("CREATE TEMP TABLE stitch_stage ON COMMIT DROP AS SELECT %s FROM %s WITH NO DATA",
-		list(l.names(), "?", ", "), l.target.SQL())
+		list(l.names(), "?"), l.target.SQL())
 }
 
 // sharedStageSQL creates one that several sessions fill.
 func (l layout) sharedStageSQL(name string) string {
-	return fmt.Sprintf("CREATE UNLOGGED TABLE %s AS SELECT %s FROM %s WITH NO DATA", name, list(l.names(), "?", ", "), l.target.SQL())
+	return fmt.Sprintf("CREATE UNLOGGED TABLE %s AS SELECT %s FROM %s WITH NO DATA", name, list(l.names(), "?"), l.target.SQL())
 }
 
 // upsertSQL inserts the staged rows whose key is new and changes those that
@@ -52,7 +52,7 @@ func (l layout) upsertSQL(stage string) string {
 		sets = append(sets, c.name+" = excluded."+c.name)
 	}
 	return fmt.Sprintf("%s ON CONFLICT (%s) DO UPDATE SET %s, %s WHERE d._sdc_table_version IS DISTINCT FROM excluded._sdc_table_version OR %s",
-		l.insertSQL(stage), list(l.key, "?", ", "), l.assignments("excluded"), strings.Join(sets, ", "), l.differs("excluded"))
+		l.insertSQL(stage), list(l.key, "?"), l.assignments("excluded"), strings.Join(sets, ", "), l.differs("excluded"))
 }
 
 // updateSQL changes the rows that differ from the staged ones of the same key.
@@ -83,7 +83,7 @@ func (l layout) sameKey() string {
 
 // assignments gives a row the values of another.
 func (l layout) assignments(from string) string {
-	sets := []string{list(l.names(), "? = "+from+".?", ", ")}
+	sets := []string{list(l.names(), "? = "+from+".?")}
 	for _, name := range l.stale {
 		sets = append(sets, postgres.Ident(name)+" = NULL")
 	}
@@ -94,7 +94,7 @@ func (l layout) assignments(from string) string {
 // called d. Rows are compared as stored, which works for types without equality.
 func (l layout) differs(from string) string {
 	condition := fmt.Sprintf("CAST(ROW(%s) AS record) OPERATOR(pg_catalog.*<>) CAST(ROW(%s) AS record)",
-		list(l.names(), "d.?", ", "), list(l.names(), from+".?", ", "))
+		list(l.names(), "d.?"), list(l.names(), from+".?"))
 	for _, c := range l.columns {
 		for _, earlier := range l.earlier(c) { // a value of another type may have become null
 			condition += fmt.Sprintf(" OR d.%s IS NOT NULL AND %s.%s IS NULL", postgres.Ident(earlier), from, postgres.Ident(c.name))
@@ -119,8 +119,8 @@ func (l layout) earlier(c column) []string {
 
 // insertSQL inserts all staged rows.
 func (l layout) insertSQL(stage string) string {
-	return fmt.Sprintf("INSERT INTO %s AS d (%s, %s) SELECT %s, %s FROM %s AS s", l.target.SQL(), list(l.names(), "?", ", "), systemNames(),
-		list(l.names(), "s.?", ", "), stamps, stage)
+	return fmt.Sprintf("INSERT INTO %s AS d (%s, %s) SELECT %s, %s FROM %s AS s", l.target.SQL(), list(l.names(), "?"), systemNames(),
+		list(l.names(), "s.?"), stamps, stage)
 }
 
 // deleteGoneSQL deletes the rows whose key is not staged.
@@ -131,7 +131,7 @@ func (l layout) deleteGoneSQL(stage string) string {
 
 // image is the text of a whole row: what identifies it if nothing else does.
 func (l layout) image(alias string) string {
-	return fmt.Sprintf("CAST(ROW(%s) AS text)", list(l.names(), alias+".?", ", "))
+	return fmt.Sprintf("CAST(ROW(%s) AS text)", list(l.names(), alias+".?"))
 }
 
 // deleteSurplusSQL deletes rows of a table without a key that are there more
@@ -176,6 +176,6 @@ func (l layout) insertLackingSQL(stage, where string) string {
 			GROUP BY image
 		) AS d USING (image)
 		WHERE s.n > coalesce(d.times, 0)`,
-		l.target.SQL(), list(l.names(), "?", ", "), systemNames(), strings.Join(numbered, ", "), stamps,
+		l.target.SQL(), list(l.names(), "?"), systemNames(), strings.Join(numbered, ", "), stamps,
 		strings.Join(staged, ", "), l.image("s"), stage, l.image("d"), where)
 }
