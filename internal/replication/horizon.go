@@ -29,6 +29,8 @@ import (
 // before that, because sequences with a cache, and applications, reserve keys in
 // blocks. A transaction that was open while the first run read the table may have
 // been given any key before: when it has ended, all keys are looked through once.
+// So are they when the table was emptied by TRUNCATE or rewritten, and may hold
+// other rows.
 
 // passedPerWindow is about how many earlier bookmarks are kept.
 const passedPerWindow = 24
@@ -42,6 +44,7 @@ type sight struct {
 	clock    string // when it was taken
 	timeline int
 	blind    string // why they do not, for people
+	files    map[uint32]uint32
 	// Of before the snapshot was taken, see survey; nil if it was not asked.
 	survey *survey
 }
@@ -101,7 +104,21 @@ func (w window) look(h catalog.Horizon, s sight, late time.Duration) window {
 	default:
 		w.from = beforeReserved(beginning(h.Passed, *w.since, time.Unix(h.At, 0).Add(-late)), w.key)
 	}
+	if w.rewritten = movedSince(h, s); w.rewritten {
+		w.from = ""
+	}
 	return w
+}
+
+// movedSince reports whether the rows of a table, or of a partition, lie in
+// another file than before: it may have been emptied and filled anew.
+func movedSince(h catalog.Horizon, s sight) bool {
+	for table, file := range s.files {
+		if before, known := h.Files[table]; known && before != file {
+			return true
+		}
+	}
+	return false
 }
 
 // beforeReserved is the expression for the key that lies before a number and
@@ -169,7 +186,7 @@ func horizonAfter(h catalog.Horizon, w window, s sight, bookmark *string, late t
 	if late == 0 || s.snapshot == "" || bookmark == nil {
 		return catalog.Horizon{}
 	}
-	next := catalog.Horizon{Snapshot: s.snapshot, At: now.Unix(), Clock: s.clock, Timeline: s.timeline}
+	next := catalog.Horizon{Snapshot: s.snapshot, At: now.Unix(), Clock: s.clock, Timeline: s.timeline, Files: s.files}
 	if isTime(w.key) {
 		return next
 	}

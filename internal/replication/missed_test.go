@@ -226,3 +226,30 @@ func TestKeyReplaced(t *testing.T) {
 		t.Errorf("again: %+v", got)
 	}
 }
+
+// A table that was emptied and filled beyond its bookmark is found to be another,
+// and one that was only rewritten is not sent again.
+func TestRefilled(t *testing.T) {
+	t.Parallel()
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		for _, key := range []string{"id", "at"} {
+			e := newEnv(t, s, s)
+			e.atSource(t, `CREATE TABLE t (id serial PRIMARY KEY, at timestamptz, v text); INSERT INTO t (at, v) SELECT now() - interval '9 days', 'old' FROM generate_series(1, 30000)`)
+			e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: key}
+			e.create(t)
+			e.run(t)
+			e.atSource(t, `TRUNCATE t RESTART IDENTITY; INSERT INTO t (at, v) SELECT now() - interval '90 days', 'new' FROM generate_series(1, 30000); INSERT INTO t (at) VALUES (now())`)
+			if notes := strings.Join(report(e.run(t), "public.t").Notes, "; "); !strings.Contains(notes, "emptied by TRUNCATE") {
+				t.Errorf("notes %q", notes)
+			}
+			e.wantSame(t, "t")
+			e.atSource(t, `VACUUM FULL t`)
+			if got := report(e.run(t), "public.t"); got.RowsLoaded != 0 {
+				t.Errorf("after VACUUM FULL: %+v", got)
+			}
+			if got := report(e.run(t), "public.t"); len(got.Notes) > 0 {
+				t.Errorf("again: notes %q", got.Notes)
+			}
+		}
+	})
+}

@@ -306,6 +306,9 @@ func (c *copying) noteGuarantees() {
 	if step.why != "" && (step.reset || c.selection.Method == Incremental) {
 		c.note("replicated whole: " + step.why)
 	}
+	if step.window.rewritten {
+		c.note("the table was emptied by TRUNCATE, or rewritten: rows with any key were looked through")
+	}
 	if c.selection.Method != Incremental || step.late == 0 {
 		return
 	}

@@ -15,6 +15,8 @@ type window struct {
 	upTo  *string // the greatest key of this piece; nil: all that follow
 	back  bool    // whether no row has since or a later key, so that the bookmark goes back
 
+	rewritten bool // whether the table lies in another file than when since was set
+
 	// Of rows whose key is at most since, those are extracted whose key is at
 	// least from ("": any) and that match unseen. Without unseen, where nobody
 	// knows, it is those whose key equals since.
