@@ -52,5 +52,7 @@
 //
 // What it does not know: rows that are deleted at the source are not missed by
 // INCREMENTAL. A key that is no time and was set far ahead of the others hides
-// what comes after it, once the window has passed.
+// what comes after it, once the window has passed. A table that was emptied by
+// DELETE and filled again beyond its bookmark looks like one that grew: of its
+// new rows, those with keys before the window are missed.
 package replication

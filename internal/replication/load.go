@@ -102,7 +102,7 @@ func (ld loading) buildKey(ctx context.Context) error {
 	if len(l.key) == 0 {
 		return nil
 	}
-	_, err := ld.tx.Exec(ctx, fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (%s)", l.target.SQL(), list(l.key, "?", ", ")))
+	_, err := ld.tx.Exec(ctx, fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (%s)", l.target.SQL(), list(l.key, "?")))
 	if err != nil {
 		return fmt.Errorf("build the key %s of %s: %w", keyText(l.key), l.target, err)
 	}
@@ -147,6 +147,9 @@ func (ld loading) merge(ctx context.Context, stage string, c copied) (loaded, er
 	if err != nil {
 		return loaded{}, err
 	}
+	if err := ld.checkKey(ctx, stage); err != nil {
+		return loaded{}, err
+	}
 	if l.rekey {
 		changed, err := ld.replaceAll(ctx, stage)
 		return loaded{copied: c, changed: changed, nullKeys: nullKeys}, err
@@ -165,6 +168,25 @@ func (ld loading) merge(ctx context.Context, stage string, c copied) (loaded, er
 		into.changed += tag.RowsAffected()
 	}
 	return into, nil
+}
+
+// checkKey refuses staged rows that share their key: one would take the place of
+// the other.
+func (ld loading) checkKey(ctx context.Context, stage string) error {
+	l := ld.layout
+	if !ld.loose || len(l.key) == 0 {
+		return nil
+	}
+	var shared bool
+	err := ld.tx.QueryRow(ctx, fmt.Sprintf("SELECT EXISTS (SELECT FROM %s AS s GROUP BY %s HAVING count(*) > 1)", stage, list(l.key, "s.?"))).Scan(&shared)
+	if err != nil {
+		return fmt.Errorf("look for rows of %s that share their key: %w", l.target, err)
+	}
+	if shared {
+		return fmt.Errorf("merge into %s: rows of the source share the key %s, and one would take the place of another: "+
+			"set view_key_properties to columns that identify a row of the view; of tables that inherit from one another, replicate each through a view", l.target, keyText(l.key))
+	}
+	return nil
 }
 
 // upserts reports whether staged rows go in one by one: of those of a window few
@@ -259,7 +281,7 @@ func (ld loading) replaceAll(ctx context.Context, stage string) (changed int64, 
 }
 
 func (l layout) copyInSQL(table string) string {
-	return fmt.Sprintf("COPY %s (%s) FROM STDIN (FORMAT %s)", table, list(l.names(), "?", ", "), l.format())
+	return fmt.Sprintf("COPY %s (%s) FROM STDIN (FORMAT %s)", table, list(l.names(), "?"), l.format())
 }
 
 // systemSQL gives the rows just loaded their system columns.

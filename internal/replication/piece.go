@@ -77,7 +77,7 @@ func (c *copying) findGreatest(ctx context.Context) (err error) {
 	if c.greatest, err = greatest(ctx, c.extraction.tx, w.table, w.key, "true"); err != nil || c.greatest == nil {
 		return err
 	}
-	w.from = ""
+	w.from, w.back = "", true
 	c.note(fmt.Sprintf("no row has the key of the bookmark, %s, or a later one: rows with any key were looked through", *w.since))
 	return nil
 }

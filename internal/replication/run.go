@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -220,6 +221,9 @@ func (w *worker) start(ctx context.Context, verify string) (useful int, err erro
 		return 0, err
 	}
 	err = w.inDestination(ctx, func(tx pgx.Tx) (err error) {
+		if err := w.sameDefinition(ctx, tx); err != nil {
+			return err
+		}
 		if err := createSchema(ctx, tx, w.replication, w.definition.SchemaName); err != nil {
 			return err
 		}
@@ -236,6 +240,24 @@ func (w *worker) start(ctx context.Context, verify string) (useful int, err erro
 	}
 	// Now that the units of earlier runs are gone, their workers can not commit.
 	return useful, w.inDestination(ctx, func(tx pgx.Tx) error { return dropLeftOver(ctx, tx, w.definition.SchemaName) })
+}
+
+// sameDefinition refuses a definition that is not the stored one any more, now
+// that the replication is locked: another run, which was waited for, may have
+// followed the new one already.
+func (w *worker) sameDefinition(ctx context.Context, tx pgx.Tx) error {
+	stored, err := catalog.ReplicationOf(ctx, tx, w.definition.SchemaName)
+	if err != nil {
+		return err
+	}
+	now, err := decode(stored)
+	if err != nil {
+		return err
+	}
+	if stored.ID != w.replication || !reflect.DeepEqual(now, w.definition) {
+		return errors.New("the definition was changed while this run began: run it again")
+	}
+	return nil
 }
 
 // accept refuses another cluster than the one that earlier runs read, unless the
