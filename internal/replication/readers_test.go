@@ -431,6 +431,72 @@ func TestReadersChangeDuringLoad(t *testing.T) {
 	}
 }
 
+// A load of a new table waits, at its end, for a change of readers that was not
+// committed, and heeds it.
+func TestReadersHeld(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	goes, comes := s.Role(t), s.Role(t)
+	e := withReaders(t, s, goes, comes)
+	e.definition.Readers = []string{goes}
+	holder := inParts(t, e, twoParts, 20000)
+	e.servers = e.again(t, 1)
+	done := e.start(t.Context())
+	await(t, s, e.sourceDatabase, waitingSQL, 1)
+	change := e.sessionAtDestination(t)
+	do(t, change, `BEGIN; UPDATE _stitch.replication SET definition = definition || '{"readers": ["`+comes+`"]}';
+		ALTER DEFAULT PRIVILEGES FOR ROLE `+e.writer+` IN SCHEMA shop REVOKE SELECT ON TABLES FROM `+goes)
+	do(t, holder, letGo)
+	await(t, s, e.destinationDatabase, `SELECT FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid) WHERE NOT l.granted AND a.usename = '`+e.writer+`'`, 1)
+	do(t, change, `COMMIT`)
+	if got := <-done; got.err != nil {
+		t.Error(postgres.Explain(got.err))
+	}
+	e.wantRows(t, `SELECT has_table_privilege('`+goes+`', 'shop.t', 'SELECT'), has_table_privilege('`+comes+`', 'shop.t', 'SELECT')`, "f|t")
+}
+
+// A run that adds a column waits for a change of readers that has granted on the
+// table and is not committed: it would fail otherwise.
+func TestReadersChangeBeforeAlter(t *testing.T) {
+	t.Parallel()
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		readers := []string{s.Role(t), s.Role(t)}
+		slices.Sort(readers)
+		e := withReaders(t, s, readers...)
+		e.definition.Readers = readers[:1]
+		e.atSource(t, heldSQL+`CREATE TABLE large (id int PRIMARY KEY, h held); INSERT INTO large SELECT g, CASE g WHEN 1 THEN ROW(1)::held END FROM generate_series(1, 5000) g;
+			CREATE TABLE t (id int PRIMARY KEY)`)
+		e.definition.Tables["public.large"] = Selection{Method: FullTable}
+		e.definition.Tables["public.t"] = Selection{Method: FullTable}
+		e.create(t)
+		e.run(t)
+		e.atDestination(t, `REVOKE SELECT ON shop.t FROM `+readers[0])
+		e.atSource(t, `ALTER TABLE t ADD COLUMN more int`)
+		holder := e.session(t)
+		do(t, holder, `SELECT pg_advisory_lock(1)`)
+		done := e.start(t.Context())
+		await(t, s, e.sourceDatabase, waitingSQL, 1) // at the larger table, which comes first
+		change := e.sessionAtDestination(t)
+		do(t, change, `BEGIN; GRANT USAGE ON SCHEMA shop TO pg_monitor`) // holds the update up after its GRANT for the first reader
+		e.servers = e.again(t, 1)
+		e.definition.Readers = readers
+		updated := make(chan error, 1)
+		go func() { updated <- Update(t.Context(), e.endpoint(), e.definition) }()
+		waits := `SELECT FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid) WHERE NOT l.granted AND a.usename = '` + e.writer + `'`
+		await(t, s, e.destinationDatabase, waits, 1)
+		do(t, holder, letGo)
+		await(t, s, e.destinationDatabase, waits, 2)
+		do(t, change, `ROLLBACK`)
+		if err := <-updated; err != nil {
+			t.Error(postgres.Explain(err))
+		}
+		if got := <-done; got.err != nil {
+			t.Error(postgres.Explain(got.err))
+		}
+		e.wantMissing(t)
+	})
+}
+
 // While a run gives a table another key, a change of readers waits for it, and
 // while rights were changed and are not committed, the run waits.
 func TestReadersChangeDuringRekey(t *testing.T) {
