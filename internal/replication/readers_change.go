@@ -80,7 +80,7 @@ func lockStructure(ctx context.Context, tx pgx.Tx, schema string, tables []strin
 		names[i] = postgres.TableName{Schema: schema, Name: table}.SQL()
 	}
 	if _, err := tx.Exec(ctx, "LOCK TABLE "+strings.Join(names, ", ")+" IN ACCESS SHARE MODE"+wait); err != nil {
-		return fmt.Errorf("change what readers of schema %q may do: %w", schema, err)
+		return &readersError{schema, err}
 	}
 	return nil
 }
@@ -121,7 +121,7 @@ func (p readersPlan) run(ctx context.Context, tx pgx.Tx) error {
 	}
 	for _, sql := range p.statements() {
 		if _, err := tx.Exec(ctx, sql); err != nil {
-			return fmt.Errorf("change what readers of schema %q may do: %w", p.schema, err)
+			return &readersError{p.schema, err}
 		}
 	}
 	return nil
@@ -169,9 +169,25 @@ func patiently(ctx context.Context, destination postgres.Endpoint, schema string
 	}
 }
 
+// A readersError is why rights could not be changed.
+type readersError struct {
+	schema string
+	err    error
+}
+
+func (e *readersError) Error() string {
+	return fmt.Sprintf("change what readers of schema %q may do: %v", e.schema, e.err)
+}
+
+func (e *readersError) Unwrap() error { return e.err }
+
 // isInterference reports whether a change of readers failed only because of what
 // others did at the same time.
 func isInterference(err error) bool {
+	var change *readersError
+	if !errors.As(err, &change) {
+		return errors.Is(err, errMoreTables)
+	}
 	switch postgres.Code(err) {
 	case "55P03", "40001", "40P01", // a lock
 		"42P01", "3F000", "42704", // a table, the schema or a role that vanished
@@ -183,7 +199,7 @@ func isInterference(err error) bool {
 		return errors.As(err, &pg) &&
 			(strings.HasPrefix(pg.Message, "tuple concurrently ") || strings.HasPrefix(pg.Message, "could not find tuple for default ACL"))
 	}
-	return errors.Is(err, errMoreTables)
+	return false
 }
 
 const structureHoldersSQL = `

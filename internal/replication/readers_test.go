@@ -553,6 +553,30 @@ func TestReadersChangeDuringRekey(t *testing.T) {
 	})
 }
 
+// What a change of readers waits for in vain is named.
+func TestReadersLockHolder(t *testing.T) {
+	t.Parallel()
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		e := newEnv(t, s, s)
+		e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY)`)
+		e.definition.Tables["public.t"] = Selection{Method: FullTable}
+		e.create(t)
+		e.run(t)
+		holder := e.sessionAtDestination(t)
+		do(t, holder, `BEGIN; LOCK TABLE shop.t`)
+		err := inCatalog(t.Context(), e.endpoint(), func(tx pgx.Tx) error {
+			return lockStructure(t.Context(), tx, "shop", []string{"t"}, " NOWAIT")
+		})
+		if !isInterference(err) {
+			t.Fatal(err)
+		}
+		err = nameHolders(t.Context(), e.endpoint(), "shop", err)
+		if want := fmt.Sprintf("are locked by pid %d (user %s", holder.PgConn().PID(), s.Username); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	})
+}
+
 // Many changes of readers, by several processes, and runs that give tables another
 // key all the while: nothing fails.
 func TestReadersChangeOften(t *testing.T) {
