@@ -106,13 +106,11 @@ const readerRightsSQL = `
 		WHERE w.oid IS NULL OR o.kind IS NOT NULL
 	)
 	SELECT reader, kind, name, effective, grantable
-	FROM rights
-	WHERE %s
-	ORDER BY reader, kind, name`
+	FROM rights`
 
-var (
-	readersLackSQL = fmt.Sprintf(readerRightsSQL, "NOT granted")   // explicitly
-	readersMissSQL = fmt.Sprintf(readerRightsSQL, "NOT effective") // in any way
+const (
+	readersLackSQL = readerRightsSQL + ` WHERE NOT granted ORDER BY reader, kind, name`   // explicitly
+	readersMissSQL = readerRightsSQL + ` WHERE NOT effective ORDER BY reader, kind, name` // in any way
 )
 
 func readerRights(ctx context.Context, tx pgx.Tx, sql, schema string, readers, loaded []string) ([]readerRight, error) {
