@@ -191,6 +191,7 @@ func (s stage) prepare(t *testing.T, name string) {
 		for _, server := range []*sandbox.Server{s.app, s.warehouse} {
 			server.Exec(t, "postgres", "CREATE ROLE stitch LOGIN PASSWORD '"+stitchPassword+"'")
 		}
+		s.warehouse.Exec(t, "postgres", "CREATE ROLE analysts")
 		s.warehouse.Exec(t, "analytics", "GRANT CREATE, CONNECT, TEMPORARY ON DATABASE analytics TO stitch")
 		s.app.Exec(t, "shop", `
 			GRANT USAGE ON SCHEMA public, billing TO stitch;

@@ -139,6 +139,9 @@ func (c *copying) commit(ctx context.Context, w window, last bool, f func(loadin
 			return cmp.Or[error](err, errLeaves)
 		}
 	}
+	if err := c.letReadersRead(ctx, tx, &report); err != nil {
+		return err
+	}
 	report.Duration = elapsed(c.began)
 	if err := errors.Join(catalog.SetBookmark(ctx, tx, bookmark), catalog.SetReport(ctx, tx, c.run.ID, report)); err != nil {
 		return err

@@ -114,6 +114,7 @@ func (r Runner) run(ctx context.Context, destination postgres.Endpoint, schemaNa
 	if ctx.Err() == nil {
 		leader.reportSkipped(&run)
 	}
+	run.Notes = append(run.Notes, leader.notes...)
 	// What a table could not drop while others copied into it. If this can not
 	// either, the next run does.
 	_ = leader.record(ctx, func(ctx context.Context, tx pgx.Tx) error { return dropLeftOver(ctx, tx, stored.SchemaName) })
@@ -224,7 +225,7 @@ func (w *worker) start(ctx context.Context, verify string) (useful int, err erro
 		if err := w.sameDefinition(ctx, tx); err != nil {
 			return err
 		}
-		if err := createSchema(ctx, tx, w.replication, w.definition.SchemaName); err != nil {
+		if err := w.openSchema(ctx, tx); err != nil {
 			return err
 		}
 		if w.run, err = catalog.StartRun(ctx, tx, w.replication, uuid.NewString()); err != nil {
@@ -254,6 +255,7 @@ func (w *worker) sameDefinition(ctx context.Context, tx pgx.Tx) error {
 	if err != nil {
 		return err
 	}
+	now.Readers = w.definition.Readers // they are asked for when something is granted
 	if stored.ID != w.replication || !reflect.DeepEqual(now, w.definition) {
 		return errors.New("the definition was changed while this run began: run it again")
 	}
@@ -298,18 +300,18 @@ func (w *worker) divide(relations map[postgres.TableName]postgres.Relation, load
 	return works, int(min(maxStreams, max(bytes/w.partBytes, int64(len(keys)/tablesPerStream), 1))), nil
 }
 
-func createSchema(ctx context.Context, tx pgx.Tx, replication int64, name string) error {
+func createSchema(ctx context.Context, tx pgx.Tx, replication int64, name string) (created bool, err error) {
 	var exists bool
 	if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)", name).Scan(&exists); err != nil {
-		return fmt.Errorf("look for schema %q: %w", name, err)
+		return false, fmt.Errorf("look for schema %q: %w", name, err)
 	}
 	if exists {
-		return nil
+		return false, nil
 	}
 	if _, err := tx.Exec(ctx, "CREATE SCHEMA "+postgres.Ident(name)); err != nil {
-		return fmt.Errorf("create schema %q in the destination: %w", name, err)
+		return false, fmt.Errorf("create schema %q in the destination: %w", name, err)
 	}
-	return catalog.MarkSchemaCreated(ctx, tx, replication)
+	return true, catalog.MarkSchemaCreated(ctx, tx, replication)
 }
 
 // finish records how the run ended.

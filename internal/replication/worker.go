@@ -51,6 +51,7 @@ type worker struct {
 	destination *postgres.Conn
 	leads       bool             // whether its session holds the replication's lock
 	types       postgres.TypeSet // of the destination
+	notes       []string         // of the run, from its start
 
 	sourceReady      *pgx.Conn // the session that is prepared
 	destinationReady *pgx.Conn // the session that is prepared
