@@ -44,7 +44,7 @@ func (s *Server) changeRights(ctx context.Context, database string, f func(pgx.T
 			return err
 		})
 		if err == nil {
-			s.siblings.retry() // a login may have been let in
+			s.siblings.changed() // a login may have been let in
 			return nil
 		}
 		if !isInterference(err) || attempt == rightsAttempts {

@@ -58,12 +58,14 @@ func (all *Servers) Close() {
 	}
 }
 
-// retry forgets the dials that failed, because a login may work from now on.
-func (all *Servers) retry() {
+// changed forgets the dials that failed, because a login may work from now on,
+// and what was read, because it may be otherwise now.
+func (all *Servers) changed() {
 	for _, s := range all.byName {
 		s.mu.Lock()
 		s.failure = nil
 		s.mu.Unlock()
+		s.accesses.forget()
 	}
 }
 
@@ -95,6 +97,8 @@ type pool struct {
 	idle      []*Conn // oldest first
 	failure   error   // what a dial for planning met
 	planDials chan struct{}
+
+	accesses sharedReads[*access] // by database
 }
 
 // A Conn is a connection that belongs to its holder until Release.
