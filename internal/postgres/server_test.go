@@ -332,35 +332,6 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// The output of a password command is a password; what it says on its standard
-// error is for people.
-func TestPasswordCommand(t *testing.T) {
-	s := sandbox.Shared(t, 0)
-	for name, tt := range map[string]struct {
-		command []string
-		err     string
-	}{
-		"printed": {[]string{"sh", "-c", "echo '" + s.Password + "'"}, ""},
-		"failing": {[]string{"sh", "-c", "echo hidden; echo expired >&2; exit 3"}, `run password_command "sh": exit status 3: expired`},
-		"no such": {[]string{"/none/such"}, `run password_command "/none/such"`},
-		"wrong":   {[]string{"echo", "hidden"}, "password authentication failed"},
-	} {
-		all := NewServers(map[string]Config{"a": {Host: s.Host, Port: s.Port, Username: s.Username, PasswordCommand: tt.command}})
-		server, _ := all.Server("a")
-		conn, err := server.Acquire(t.Context(), "")
-		switch {
-		case err == nil:
-			conn.Release()
-			if tt.err != "" {
-				t.Errorf("%s: no error", name)
-			}
-		case tt.err == "" || !strings.Contains(err.Error(), tt.err) || strings.Contains(Explain(err), "hidden"):
-			t.Errorf("%s: got %v, want %q", name, err, tt.err)
-		}
-		all.Close()
-	}
-}
-
 // What the server says, and what to do, is part of an explanation.
 func TestExplain(t *testing.T) {
 	s := sandbox.Shared(t, 0)
