@@ -84,6 +84,9 @@ func (s *Server) Planning() *Server { return &Server{pool: s.pool, planning: tru
 // Name is the server's key in the provider block.
 func (s *Server) Name() string { return s.name }
 
+// DefaultDatabase is where the entry connects to when no database is asked for.
+func (s *Server) DefaultDatabase() string { return s.config.Database }
+
 // A pool holds a server's connections: never more than config.MaxConnections,
 // idle ones of other databases giving way to the one that is asked for.
 type pool struct {
@@ -93,9 +96,10 @@ type pool struct {
 	budget   *semaphore.Weighted // one for each Conn in use
 
 	mu        sync.Mutex
-	open      int     // connections in use or idle
-	idle      []*Conn // oldest first
-	failure   error   // what a dial for planning met
+	open      int                // connections in use or idle
+	idle      []*Conn            // oldest first
+	failure   error              // what a dial for planning met
+	poolings  map[string]Pooling // by database, as far as it is known
 	planDials chan struct{}
 
 	accesses sharedReads[*access] // by database

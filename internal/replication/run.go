@@ -76,6 +76,9 @@ func (r Runner) Run(ctx context.Context, destination postgres.Endpoint, schemaNa
 }
 
 func (r Runner) run(ctx context.Context, destination postgres.Endpoint, schemaName string) (Run, error) {
+	if err := destination.Server.RequireSessions(ctx, destination.Database); err != nil {
+		return Run{}, err
+	}
 	stored, err := Find(ctx, destination, schemaName)
 	if err != nil {
 		return Run{}, err
@@ -89,6 +92,9 @@ func (r Runner) run(ctx context.Context, destination postgres.Endpoint, schemaNa
 		pieceRows: cmp.Or(r.pieceRows, pieceRows), partBytes: cmp.Or(r.partBytes, partBytes),
 	}}
 	source := postgres.Endpoint{Server: sourceServer, Database: stored.Source.Database}
+	if err := source.Server.RequireSessions(ctx, source.Database); err != nil {
+		return Run{}, err
+	}
 	if leader.source, leader.destination, err = postgres.AcquirePair(ctx, source, destination); err != nil {
 		return Run{}, err
 	}
