@@ -8,8 +8,10 @@
 //     everything but a replication within one server (server.go).
 //   - Nothing is taken from the environment: no PGHOST, no ~/.pgpass, no
 //     fallback to localhost (config.go).
+//   - A check of a connection changes nothing, and a pool that gives connections no
+//     sessions of their own is found out (check.go, proxy.go).
 //   - A password reaches a server only as a SCRAM-SHA-256 verifier (scram.go)
-//     or inside the login handshake, and appears in no error (config.go).
+//     or inside the login handshake, and appears in no error (password_command.go).
 //   - An exported method is one transaction, except where PostgreSQL forbids
 //     it (CREATE and DROP DATABASE); it reads what is there, decides in a pure
 //     function what differs, and changes only that.
