@@ -95,7 +95,7 @@ func (a *access) planDefaultGrants(user person, schemas []string) rightsPlan {
 	for _, d := range a.wanted(user, schemas) {
 		switch has := a.hasDefault(user, d); {
 		case a.defaultGranted(user, d):
-		case a.canAlter(d) && !(has && a.mustJoin(d)):
+		case a.canAlter(d) && (!has || !a.mustJoin(d)):
 			grant = append(grant, d)
 		case !has:
 			refused = append(refused, d)

@@ -231,7 +231,7 @@ func (a *access) planGrants(user person, sc scope) (rightsPlan, error) {
 		switch has := user.may(r.Privilege, r.Kind, r.object); {
 		case login.mayGrant(r.Privilege, r.object):
 			grant.add(actor{}, r.right)
-		case ok && !(has && as.join):
+		case ok && (!has || !as.join):
 			grant.add(as, r.right)
 		case !has:
 			refused.add(actor{}, r.right)
