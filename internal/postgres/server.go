@@ -95,6 +95,8 @@ type pool struct {
 	idle      []*Conn // oldest first
 	failure   error   // what a dial for planning met
 	planDials chan struct{}
+
+	users sharedRead[map[string]User] // for those who plan
 }
 
 // A Conn is a connection that belongs to its holder until Release.
