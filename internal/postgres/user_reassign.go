@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -15,13 +16,14 @@ const reassignAttempts = 3
 // be reassigned or revoked: the default one ("") if it all belongs to the
 // server. It fails, before anything is changed, if one can not be connected to.
 func (s *Server) databasesToReassign(ctx context.Context, name, to string) ([]string, error) {
-	var dependents []Dependents
-	err := s.inTx(ctx, "", func(tx pgx.Tx) (err error) {
+	var databases []string
+	err := s.inTx(ctx, "", func(tx pgx.Tx) error {
+		dependents, err := dependentsOf(ctx, tx.Conn(), name)
+		if databases = s.reassignIn(dependents); err != nil || len(databases) == 0 {
+			return err
+		}
 		if _, err = user(ctx, tx, to); errors.Is(err, ErrNotFound) {
 			return fmt.Errorf("there is no role %q to reassign to", to)
-		}
-		if err == nil {
-			dependents, err = dependentsOf(ctx, tx.Conn(), name)
 		}
 		return err
 	})
@@ -29,7 +31,6 @@ func (s *Server) databasesToReassign(ctx context.Context, name, to string) ([]st
 		return nil, err
 	}
 	var failures []error
-	databases := s.reassignIn(dependents)
 	for _, database := range databases {
 		err := s.onConn(ctx, database, func(*pgx.Conn) error { return nil })
 		if err != nil && Code(err) != "3D000" { // that one is gone
@@ -72,52 +73,100 @@ func reassignOwnedSQL(name, to string) string {
 
 func dropOwnedSQL(name string) string { return "DROP OWNED BY " + Ident(name) }
 
-// What REASSIGN OWNED leaves to DROP OWNED holds no data: default privileges,
-// and passwords for foreign servers.
-const ownedSQL = `
-	SELECT count(*)
+// reassign gives what a user owns in a database to another role, and revokes
+// what it was granted there.
+func (s *Server) reassign(ctx context.Context, database, name, to string) error {
+	err := s.changeRights(ctx, database, func(tx pgx.Tx) error {
+		owners, err := ownersOfRights(ctx, tx, name)
+		if err != nil {
+			return err
+		}
+		return asMember(ctx, tx, []string{name, to}, owners, func() error { return reassignOwned(ctx, tx, name, to) })
+	})
+	if err == nil || Code(err) == "3D000" {
+		return nil
+	}
+	if database == "" {
+		database = s.config.Database
+	}
+	var left *leftoverError
+	refused := Code(err) == "42501" || errors.As(err, &left)
+	err = fmt.Errorf("reassign what it owns in database %q: %w", database, err)
+	if !refused {
+		return err
+	}
+	return Advise(err, fmt.Sprintf("The login of this server entry may not do that, so nothing was changed in that database. Have somebody who may run there:\n  %s", reassignSQL(name, to)))
+}
+
+// ownersOfRights returns the owners of that on which a user has rights: who is
+// none of them, and no member, revokes nothing.
+func ownersOfRights(ctx context.Context, tx pgx.Tx, name string) ([]string, error) {
+	rows, _ := tx.Query(ctx, `
+		SELECT DISTINCT owner.rolname
+		FROM pg_catalog.pg_shdepend AS d
+		JOIN pg_catalog.pg_roles AS r ON r.oid = d.refobjid
+		LEFT JOIN pg_catalog.pg_database AS b ON b.oid = d.dbid
+		JOIN pg_catalog.pg_shdepend AS o
+			ON o.dbid = d.dbid AND o.classid = d.classid AND o.objid = d.objid
+			AND o.deptype = 'o' AND o.refclassid = d.refclassid
+		JOIN pg_catalog.pg_roles AS owner ON owner.oid = o.refobjid
+		WHERE d.refclassid = 'pg_catalog.pg_authid'::regclass
+		  AND r.rolname = $1
+		  AND d.deptype = 'a'
+		  AND (d.dbid = 0 OR b.datname = pg_catalog.current_database())
+		  AND owner.oid <> r.oid
+		ORDER BY 1`, name)
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
+// dependingSQL lists, in the words of a DependentsError, what depends on a user
+// in this database and on the server. Of what it owns, REASSIGN OWNED leaves
+// default privileges and passwords for foreign servers to DROP OWNED.
+const dependingSQL = `
+	SELECT ` + dependenceSQL + `
 	FROM pg_catalog.pg_shdepend AS d
 	JOIN pg_catalog.pg_roles AS r ON r.oid = d.refobjid
 	LEFT JOIN pg_catalog.pg_database AS b ON b.oid = d.dbid
 	WHERE d.refclassid = 'pg_catalog.pg_authid'::regclass
 	  AND r.rolname = $1
-	  AND d.deptype = 'o'
 	  AND (d.dbid = 0 OR b.datname = pg_catalog.current_database())
-	  AND d.classid NOT IN ('pg_catalog.pg_default_acl'::regclass, 'pg_catalog.pg_user_mapping'::regclass)`
+	  AND (NOT $2 OR d.deptype = 'o'
+	       AND d.classid NOT IN ('pg_catalog.pg_default_acl'::regclass, 'pg_catalog.pg_user_mapping'::regclass))
+	ORDER BY d.deptype DESC, d.classid, d.objid
+	LIMIT $3`
 
-// reassign gives what a user owns in a database to another role, and revokes
-// what it was granted there.
-func (s *Server) reassign(ctx context.Context, database, name, to string) error {
-	err := s.changeRights(ctx, database, func(tx pgx.Tx) error {
-		return asMember(ctx, tx, []string{name, to}, func() error { return reassignOwned(ctx, tx, name, to) })
-	})
-	switch {
-	case err == nil, Code(err) == "3D000":
-		return nil
-	case database == "":
-		database = s.config.Database
-	}
-	err = fmt.Errorf("reassign what it owns in database %q: %w", database, err)
-	if Code(err) != "42501" {
-		return err
-	}
-	return Advise(err, fmt.Sprintf("The login of this server entry may not do that. Have somebody who may run, in database %q:\n  %s", database, reassignSQL(name, to)))
+func depending(ctx context.Context, tx pgx.Tx, name string, onlyOwned bool) ([]string, error) {
+	rows, _ := tx.Query(ctx, dependingSQL, name, onlyOwned, namedDependents)
+	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
-// reassignOwned drops nothing that the user created while the rest was reassigned.
+// A leftoverError says what depends on a user after all was done that the login may do.
+type leftoverError struct{ names []string }
+
+func (e *leftoverError) Error() string { return "these remain: " + strings.Join(e.names, ", ") }
+
+// reassignOwned drops nothing that the user created while the rest was
+// reassigned, and leaves nothing.
 func reassignOwned(ctx context.Context, tx pgx.Tx, name, to string) error {
 	for range reassignAttempts {
 		if _, err := tx.Exec(ctx, reassignOwnedSQL(name, to)); err != nil {
 			return err
 		}
-		var owned int
-		if err := tx.QueryRow(ctx, ownedSQL, name).Scan(&owned); err != nil {
+		owned, err := depending(ctx, tx, name, true)
+		if err != nil {
 			return err
 		}
-		if owned == 0 {
-			_, err := tx.Exec(ctx, dropOwnedSQL(name))
+		if len(owned) > 0 {
+			continue
+		}
+		if _, err := tx.Exec(ctx, dropOwnedSQL(name)); err != nil {
 			return err
 		}
+		left, err := depending(ctx, tx, name, false) // where nothing may be revoked, the server only warns
+		if err == nil && len(left) > 0 {
+			err = &leftoverError{names: left}
+		}
+		return err
 	}
 	return errors.New("the user goes on creating objects; set terminate_sessions = true and apply before destroying it")
 }

@@ -187,7 +187,8 @@ func (*databaseUserResource) ImportState(ctx context.Context, req resource.Impor
 // the password that was sent.
 const sealKey = "password_seal"
 
-// readSeal returns nil if there is none.
+// readSeal returns nil if there is none. The framework does not export the type
+// of the private state, hence the interfaces.
 func readSeal(ctx context.Context, private interface {
 	GetKey(context.Context, string) ([]byte, diag.Diagnostics)
 }) (*postgres.PasswordSeal, diag.Diagnostics) {
