@@ -145,9 +145,9 @@ func (p person) mayGrant(privilege string, on object) bool {
 type footing int
 
 const (
-	unable   footing = iota
-	asMember         // it may become a member first
-	asRole           // it may SET ROLE
+	unable    footing = iota
+	byJoining         // it may become a member first
+	bySetRole         // it may SET ROLE
 )
 
 // footing returns how the login, a person, can act as a role.
@@ -156,13 +156,13 @@ func (p person) footing(as uint32) footing {
 	case target == nil:
 		return unable
 	case p.all, p.reach(p.oid, func(m membership) bool { return m.set })[as]:
-		return asRole
+		return bySetRole
 	case target.superuser, target.name == databaseOwner:
 		return unable
 	case p.joinedByItself(as): // what it would take and give back is there already, and would be gone
 		return unable
 	case p.access.roles[p.oid].joinsAny, p.administers(as):
-		return asMember
+		return byJoining
 	}
 	return unable
 }

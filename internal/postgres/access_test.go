@@ -26,7 +26,7 @@ func administrator(t *testing.T, s *sandbox.Server, roles int) (login string, cr
 	return login, created
 }
 
-const membershipsSQL = `SELECT m.*::text FROM pg_auth_members AS m JOIN pg_roles AS r ON r.oid = m.member WHERE r.rolname = $1 ORDER BY 1`
+const memberOfSQL = `SELECT m.*::text FROM pg_auth_members AS m JOIN pg_roles AS r ON r.oid = m.member WHERE r.rolname = $1 ORDER BY 1`
 
 // An administrator who owns none of the application's tables grants what is on
 // them, by a membership that nobody ever sees.
@@ -43,14 +43,14 @@ func TestAdministrator(t *testing.T) {
 			ALTER SCHEMA billing OWNER TO `+owner+`;
 			ALTER TABLE billing.payments OWNER TO `+owner+`;
 			ALTER TABLE billing.payments_1 OWNER TO `+owner)
-		before, members := shop.acls(t), s.Query(t, "postgres", membershipsSQL, login)
+		before, members := shop.acls(t), s.Query(t, "postgres", memberOfSQL, login)
 		server := shop.as(t, login)
 		g := shop.grants("billing")
 		if err := server.GrantSource(t.Context(), g); err != nil {
 			t.Fatal(Explain(err))
 		}
 		assertEqual(t, "missing", shop.missing(t, g), []string{"DEFAULT SELECT ON TABLES IN SCHEMA billing OF " + s.Username}) // which an administrator can not act for
-		assertEqual(t, "memberships", s.Query(t, "postgres", membershipsSQL, login), members)
+		assertEqual(t, "memberships", s.Query(t, "postgres", memberOfSQL, login), members)
 		shop.assertReads(t, "billing.payments", "billing.payments_1")
 
 		// An owner that appears later is drift, and repaired.
@@ -73,7 +73,7 @@ func TestAdministrator(t *testing.T) {
 		}
 		shop.exec(t, "DROP TABLE billing.later; REVOKE ALL ON SCHEMA billing FROM "+newcomer)
 		assertEqual(t, "rights after all", shop.acls(t), before)
-		assertEqual(t, "memberships after all", s.Query(t, "postgres", membershipsSQL, login), members)
+		assertEqual(t, "memberships after all", s.Query(t, "postgres", memberOfSQL, login), members)
 	})
 }
 
@@ -186,7 +186,7 @@ func TestAccessAnswersAsPostgreSQL(t *testing.T) {
 					said = append(said, fmt.Sprintf("%s %t %t", r, p.may(r.Privilege, r.Kind, r.object), p.mayGrant(r.Privilege, r.object)))
 				}
 				for _, other := range roles {
-					said = append(said, fmt.Sprintf("%s %t %t", other, p.holds(a.byName[other]), p.footing(a.byName[other]) == asRole))
+					said = append(said, fmt.Sprintf("%s %t %t", other, p.holds(a.byName[other]), p.footing(a.byName[other]) == bySetRole))
 				}
 				return err
 			})

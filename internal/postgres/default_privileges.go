@@ -132,7 +132,7 @@ func (a *access) canAlter(d defaultRight) bool {
 // mustJoin reports whether it has to become a member of the creator for that.
 func (a *access) mustJoin(d defaultRight) bool {
 	login := a.person(a.login)
-	return !login.holds(d.creator) && login.footing(d.creator) == asMember
+	return !login.holds(d.creator) && login.footing(d.creator) == byJoining
 }
 
 // defaultStatements returns one statement for each creator, as whoever may run it.

@@ -165,9 +165,9 @@ type actor struct {
 func (p person) actorFor(role uint32) (as actor, ok bool) {
 	as = actor{role: p.name(role)}
 	switch p.footing(role) {
-	case asRole:
+	case bySetRole:
 		return as, true
-	case asMember:
+	case byJoining:
 		as.join = true
 		return as, true
 	}
