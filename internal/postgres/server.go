@@ -95,6 +95,9 @@ type pool struct {
 	idle      []*Conn // oldest first
 	failure   error   // what a dial for planning met
 	planDials chan struct{}
+
+	databases sharedRead[map[string]Database]           // by name
+	schemas   map[string]*sharedRead[map[string]Schema] // by database, then by name
 }
 
 // A Conn is a connection that belongs to its holder until Release.

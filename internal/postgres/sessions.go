@@ -12,6 +12,7 @@ import (
 type SessionsError struct {
 	Sessions []Session
 	Err      error // the server's
+	advice   string
 }
 
 // A Session is somebody who is connected. What the login may not see is empty.
@@ -36,8 +37,7 @@ func (e *SessionsError) Error() string {
 	for i, session := range e.Sessions {
 		lines[i] = session.String()
 	}
-	return e.Err.Error() + "\nConnected to it:" + list(lines) +
-		"\nSessions of others are not terminated. End them, then apply again."
+	return e.Err.Error() + "\nConnected to it:" + list(lines) + "\n" + e.advice
 }
 
 func (e *SessionsError) Unwrap() error { return e.Err }
