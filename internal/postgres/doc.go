@@ -16,6 +16,8 @@
 //   - Changes of rights are made one at a time in a database, and again if others
 //     interfered; what a login may not do is said in SQL before anything is
 //     changed (rights_lock.go, rights.go).
+//   - A membership that it takes to act on what a role owns begins and ends within
+//     one transaction, and is never committed (ownership.go).
 //   - Names travel raw and are quoted once, by ident (name.go). Values are bound.
 //   - An error keeps the server's detail and hint for Explain (errors.go).
 package postgres
