@@ -41,6 +41,9 @@ type Horizon struct {
 	// Timeline is that of the source's WAL, 0 if it is not known. Transactions
 	// are numbered anew on another one.
 	Timeline int `json:"timeline,omitempty"`
+	// Files are those in which the rows of each table or partition lay: TRUNCATE,
+	// and whatever else writes all rows anew, gives it another.
+	Files map[uint32]uint32 `json:"files,omitempty"`
 	// Passed are earlier bookmarks, oldest first, for keys that are no times.
 	Passed []Passed `json:"passed,omitempty"`
 	// Open are the transactions that were open when the table was read whole.

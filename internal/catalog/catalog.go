@@ -44,7 +44,10 @@ const ownerSQL = `
 
 // Open prepares a transaction for the other functions of this package: it acts
 // as the catalog's owner. It returns ErrNone if there is no catalog.
-func Open(ctx context.Context, tx pgx.Tx) error { return open(ctx, tx, "SET LOCAL ROLE ") }
+func Open(ctx context.Context, tx pgx.Tx) error {
+	_, err := open(ctx, tx, "SET LOCAL ROLE ")
+	return err
+}
 
 // OpenAlone is Open for a transaction that may drop the catalog: until it ends,
 // nobody installs one.
@@ -57,7 +60,10 @@ func OpenAlone(ctx context.Context, tx pgx.Tx) error {
 
 // OpenSession is Open for all transactions of a session, which must not go back
 // to a pool afterwards.
-func OpenSession(ctx context.Context, conn *pgx.Conn) error { return open(ctx, conn, "SET ROLE ") }
+func OpenSession(ctx context.Context, conn *pgx.Conn) error {
+	_, err := open(ctx, conn, "SET ROLE ")
+	return err
+}
 
 // Install creates the catalog or upgrades it, and opens it for the transaction.
 func Install(ctx context.Context, tx pgx.Tx) error {
@@ -65,7 +71,8 @@ func Install(ctx context.Context, tx pgx.Tx) error {
 	if err := lockCatalog(ctx, tx); err != nil {
 		return err
 	}
-	if err := Open(ctx, tx); err != nil && !errors.Is(err, ErrNone) {
+	current, err := open(ctx, tx, "SET LOCAL ROLE ")
+	if current || err != nil && !errors.Is(err, ErrNone) {
 		return err
 	}
 	if err := migrate(ctx, tx); err != nil {
@@ -87,22 +94,23 @@ type querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-func open(ctx context.Context, q querier, setRole string) error {
+// open also reports whether the catalog has all that this provider knows of.
+func open(ctx context.Context, q querier, setRole string) (current bool, err error) {
 	var owner, login string
 	var member, same bool
-	err := q.QueryRow(ctx, ownerSQL, Schema).Scan(&owner, &login, &member, &same)
+	err = q.QueryRow(ctx, ownerSQL, Schema).Scan(&owner, &login, &member, &same)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return ErrNone
+		return false, ErrNone
 	}
 	if err != nil {
-		return fmt.Errorf("open the catalog: %w", err)
+		return false, fmt.Errorf("open the catalog: %w", err)
 	}
 	if !same && !member {
-		return &OwnerError{Owner: owner, Login: login}
+		return false, &OwnerError{Owner: owner, Login: login}
 	}
 	if !same {
 		if _, err := q.Exec(ctx, setRole+pgx.Identifier{owner}.Sanitize()); err != nil {
-			return fmt.Errorf("act as %q, the owner of the catalog: %w", owner, err)
+			return false, fmt.Errorf("act as %q, the owner of the catalog: %w", owner, err)
 		}
 	}
 	return checkVersion(ctx, q)
@@ -117,27 +125,27 @@ func (e *OwnerError) Error() string {
 		pgx.Identifier{e.Owner}.Sanitize(), pgx.Identifier{e.Login}.Sanitize())
 }
 
-func checkVersion(ctx context.Context, q querier) error {
+func checkVersion(ctx context.Context, q querier) (current bool, err error) {
 	var have int
 	var exists bool // the schema may have been dropped meanwhile, or made by hand
 	if err := q.QueryRow(ctx, "SELECT pg_catalog.to_regclass('_stitch.version') IS NOT NULL").Scan(&exists); err != nil {
-		return fmt.Errorf("look for the catalog: %w", err)
+		return false, fmt.Errorf("look for the catalog: %w", err)
 	}
 	if !exists {
-		return ErrNone
+		return false, ErrNone
 	}
 	if err := q.QueryRow(ctx, "SELECT version FROM _stitch.version").Scan(&have); err != nil {
-		return fmt.Errorf("read the version of the catalog: %w", err)
+		return false, fmt.Errorf("read the version of the catalog: %w", err)
 	}
 	files, err := fs.Glob(migrations, "migrations/*.sql")
 	if err != nil {
-		return err
+		return false, err
 	}
 	if have > len(files) {
-		return fmt.Errorf("the catalog has version %d and this provider knows up to %d: "+
+		return false, fmt.Errorf("the catalog has version %d and this provider knows up to %d: "+
 			"a newer release of the provider has been used here, use that one or a later one", have, len(files))
 	}
-	return nil
+	return have == len(files), nil
 }
 
 // migrate runs the migrations that are still to come. They are numbered from 1

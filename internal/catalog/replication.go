@@ -72,6 +72,24 @@ func UpdateDefinition(ctx context.Context, tx pgx.Tx, schemaName string, definit
 	return nil
 }
 
+// HoldDefinition returns a member of the definition, nil if it has none of that
+// name. Nobody changes the definition before the transaction ends.
+func HoldDefinition(ctx context.Context, tx pgx.Tx, replication int64, member string) (json.RawMessage, error) {
+	var value json.RawMessage
+	err := tx.QueryRow(ctx, `
+		SELECT definition->$2::text
+		FROM _stitch.replication
+		WHERE id = $1
+		FOR SHARE`, replication, member).Scan(&value)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("hold the definition: %w", err)
+	}
+	return value, nil
+}
+
 // MarkSchemaCreated records that a run created the replication's schema.
 func MarkSchemaCreated(ctx context.Context, tx pgx.Tx, replication int64) error {
 	_, err := tx.Exec(ctx, "UPDATE _stitch.replication SET schema_created = true WHERE id = $1", replication)

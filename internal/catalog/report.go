@@ -29,7 +29,8 @@ type Report struct {
 }
 
 // SetReport writes a report, or replaces the one on the same table. For rows
-// that were loaded, call it in the transaction that loads them.
+// that were loaded, call it in the transaction that loads them. One of success
+// stays: who then says otherwise has not heard of the commit.
 func SetReport(ctx context.Context, tx pgx.Tx, run string, r Report) error {
 	_, err := tx.Exec(ctx, `
 		INSERT INTO _stitch.report
@@ -50,7 +51,8 @@ func SetReport(ctx context.Context, tx pgx.Tx, run string, r Report) error {
 			changes = excluded.changes,
 			notes = excluded.notes,
 			verification = excluded.verification,
-			error = excluded.error`,
+			error = excluded.error
+		WHERE _stitch.report.status <> 'succeeded'`,
 		run, r.SourceTable, r.TableName, r.Status, r.Method, r.RowsExtracted, r.RowsLoaded, r.Bytes,
 		r.ReplicationKey, r.Bookmark, r.Duration.Milliseconds(), r.NullKeys, r.Changes, r.Notes, r.Verification, r.Error)
 	if err != nil {

@@ -1,14 +1,12 @@
 package postgres
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"time"
@@ -193,24 +191,4 @@ func withoutHostname(config *tls.Config) *tls.Config {
 		return err
 	}
 	return config
-}
-
-// password returns what to log in with. The output of a password command is
-// never part of an error; what it writes to its standard error is.
-func (c Config) password(ctx context.Context) (string, error) {
-	if len(c.PasswordCommand) == 0 {
-		return c.Password, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, c.ConnectTimeout+20*time.Second)
-	defer cancel()
-	// running the user's command is what the attribute is for
-	output, err := exec.CommandContext(ctx, c.PasswordCommand[0], c.PasswordCommand[1:]...).Output()
-	if err != nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
-			err = fmt.Errorf("%w: %s", err, strings.TrimSpace(string(exit.Stderr)))
-		}
-		return "", fmt.Errorf("run password_command %q: %w", c.PasswordCommand[0], err)
-	}
-	return strings.TrimRight(string(output), "\r\n"), nil
 }

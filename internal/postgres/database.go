@@ -99,15 +99,6 @@ func (s *Server) findDatabase(ctx context.Context, name string) (d Database, err
 	return d, nil
 }
 
-// forgetDatabases makes all entries of this server read the databases again.
-func (s *Server) forgetDatabases() {
-	for _, sibling := range s.siblings.byName {
-		if sibling.config.address() == s.config.address() {
-			sibling.databases.forget()
-		}
-	}
-}
-
 func databasesByName(ctx context.Context, tx pgx.Tx) (map[string]Database, error) {
 	rows, _ := tx.Query(ctx, databasesSQL)
 	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Database])
@@ -129,7 +120,7 @@ func database(ctx context.Context, tx pgx.Tx, name string) (Database, error) {
 
 // UpdateDatabase changes what differs, as far as a database can be changed.
 func (s *Server) UpdateDatabase(ctx context.Context, d Database) error {
-	defer s.forgetDatabases()
+	defer s.siblings.changed()
 	err := s.changeRights(ctx, s.besides(d.Name), func(tx pgx.Tx) error {
 		_, err := alterDatabase(ctx, tx, d)
 		return err
@@ -153,7 +144,7 @@ func alterDatabase(ctx context.Context, tx pgx.Tx, want Database) (Database, err
 	if len(sql) == 0 {
 		return have, nil
 	}
-	needed := ownership{holder: have.Owner}
+	needed := ownerAct{holder: have.Owner}
 	if want.Owner != "" && want.Owner != have.Owner {
 		needed.taker, needed.database = want.Owner, true
 	}

@@ -21,7 +21,7 @@ const DefaultTemplate = "template1"
 // transaction, one that can not be made as it is wanted is dropped again. If not
 // even that succeeds, the error comes with the Database that is left.
 func (s *Server) CreateDatabase(ctx context.Context, d Database, template string) (Database, error) {
-	defer s.forgetDatabases()
+	defer s.siblings.changed()
 	err := s.startDatabase(ctx, d, template)
 	if err != nil {
 		return Database{}, fmt.Errorf("create database %q: %w", d.Name, err)
@@ -63,7 +63,7 @@ func (s *Server) tryStartDatabase(ctx context.Context, d Database, template stri
 			return err
 		}
 		err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-			_, err := ownership{taker: d.Owner, database: true}.joins(ctx, tx)
+			_, err := ownerAct{taker: d.Owner, database: true}.joins(ctx, tx)
 			return err
 		})
 		if err != nil {

@@ -20,7 +20,7 @@ func (s *Server) DropDatabase(ctx context.Context, name string, may DatabaseDrop
 	address := s.config.address()
 	s.siblings.beginDrop(address, name)
 	defer s.siblings.endDrop(address, name)
-	defer s.forgetDatabases()
+	defer s.siblings.changed()
 
 	err := s.dropDatabase(ctx, name, may)
 	if err != nil {
@@ -71,12 +71,12 @@ func (s *Server) databaseToDrop(ctx context.Context, name string) (have Database
 func (s *Server) takeDatabase(ctx context.Context, have Database) (taken bool, err error) {
 	err = s.changeRights(ctx, s.besides(have.Name), func(tx pgx.Tx) error {
 		taken = false
-		join, err := ownership{holder: have.Owner}.joins(ctx, tx)
+		join, err := ownerAct{holder: have.Owner}.joins(ctx, tx)
 		if err != nil || len(join) == 0 {
 			return err
 		}
 		taken = true
-		needed := ownership{holder: have.Owner, database: true}
+		needed := ownerAct{holder: have.Owner, database: true}
 		return needed.run(ctx, tx, "ALTER DATABASE "+Ident(have.Name)+" OWNER TO CURRENT_USER")
 	})
 	return taken && err == nil, err
@@ -91,7 +91,7 @@ func (s *Server) giveDatabaseBack(ctx context.Context, have Database, refusal er
 		if err != nil {
 			return err
 		}
-		needed := ownership{holder: now.Owner, taker: have.Owner, database: true}
+		needed := ownerAct{holder: now.Owner, taker: have.Owner, database: true}
 		return needed.run(ctx, tx, "ALTER DATABASE "+Ident(have.Name)+" OWNER TO "+Ident(have.Owner))
 	})
 	if err != nil && !errors.Is(err, ErrNotFound) {
@@ -153,12 +153,14 @@ const allowsSessionsSQL = `
 	FROM pg_catalog.pg_database
 	WHERE datname = $1`
 
-// Autovacuum's workers are ended by DROP DATABASE, and parallel ones end with whom they work for.
+// Autovacuum's workers, who act as nobody, are ended by DROP DATABASE, and
+// parallel ones end with whom they work for. What kind it is may not be shown.
 const terminateSQL = `
 	SELECT pg_catalog.pg_terminate_backend(pid)
 	FROM pg_catalog.pg_stat_activity
 	WHERE datname = $1
-	  AND backend_type IN ('client backend', 'walsender')`
+	  AND usesysid IS NOT NULL
+	  AND coalesce(backend_type, 'client backend') IN ('client backend', 'walsender')`
 
 // dropShut lets nobody in, ends the sessions that are, and drops the database. It
 // returns whether somebody could get in before.

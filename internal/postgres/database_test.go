@@ -254,6 +254,11 @@ func TestDropDatabaseMayNotEndSessions(t *testing.T) {
 		}
 		defer other.Close(t.Context())
 		server := serverOf(t, Config{Host: s.Host, Port: s.Port, Username: admin, Password: s.Password})
+		guest, err := serverOf(t, Config{Host: s.Host, Port: s.Port, Username: s.Role(t), Password: s.Password}).Acquire(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer guest.Discard()
 		err = server.DropDatabase(t.Context(), name, DatabaseDrop{Sessions: true})
 		if err == nil || !strings.Contains(Explain(err), "with someone") || !strings.Contains(Explain(err), "pg_signal_backend") {
 			t.Errorf("got %v", err)
@@ -263,6 +268,15 @@ func TestDropDatabaseMayNotEndSessions(t *testing.T) {
 		}
 		if got := s.Query(t, "postgres", "SELECT datallowconn FROM pg_database WHERE datname = $1", name); got[0] != "t" {
 			t.Error("nobody can connect any more")
+		}
+
+		// The superuser's is out of reach for ever, others' are not.
+		if err := other.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s.Exec(t, "postgres", "GRANT pg_signal_backend TO "+admin)
+		if err := server.DropDatabase(t.Context(), name, DatabaseDrop{Sessions: true}); err != nil {
+			t.Error(err)
 		}
 	})
 }

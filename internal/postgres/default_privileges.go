@@ -1,163 +1,181 @@
 package postgres
 
 import (
-	"context"
 	"maps"
 	"slices"
-
-	"github.com/jackc/pgx/v5"
+	"strings"
 )
 
 // A defaultRight is SELECT on the tables that one role will create in one schema.
 type defaultRight struct {
-	Schema    string
-	Creator   string
-	Owns      bool // the creator has relations in the schema already
-	Alterable bool // by this login
-	Explicit  bool // granted to the user, for this schema
-	Effective bool // or had in another way
+	schema  string
+	creator uint32
+	owns    bool // the creator has relations in the schema already
 }
 
-// String names it for people, like that of right.
-func (d defaultRight) String() string {
-	return "DEFAULT SELECT ON TABLES IN SCHEMA " + quotePart(d.Schema) + " OF " + quotePart(d.Creator)
-}
-
-// wanted reports whether the right is part of the grants: for the roles that own
-// relations, and those that may be expected to create some as far as this login
-// may act for them. The owner of a schema that managed servers do not let
-// anybody act for, and that owns nothing in it, is left out.
-func (d defaultRight) wanted(user string) bool { return d.Creator != user && (d.Owns || d.Alterable) }
-
-// alterableSQL: since PostgreSQL 16, membership is not enough for ALTER DEFAULT
-// PRIVILEGES, it must be inherited.
-const alterableSQL = `pg_catalog.pg_has_role(o.oid,
-	CASE WHEN pg_catalog.current_setting('server_version_num')::int4 >= 160000 THEN 'USAGE' ELSE 'MEMBER' END)`
-
-// Creators are the owners of what is in a schema, its own owner and this login.
-const defaultRightsSQL = `
-	WITH creators AS (
-		SELECT c.relnamespace AS namespace, c.relowner AS role, true AS owns
-		FROM pg_catalog.pg_class AS c
-		WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
-		UNION ALL
-		SELECT n.oid, n.nspowner, false
-		FROM pg_catalog.pg_namespace AS n
-		UNION ALL
-		SELECT n.oid, r.oid, false
-		FROM pg_catalog.pg_namespace AS n
-		JOIN pg_catalog.pg_roles AS r ON r.rolname = current_user
-	), grouped AS (
-		SELECT n.oid AS namespace, n.nspname, o.oid, o.rolname, bool_or(c.owns) AS owns
-		FROM creators AS c
-		JOIN pg_catalog.pg_namespace AS n ON n.oid = c.namespace
-		JOIN pg_catalog.pg_roles AS r ON r.oid = c.role
-		JOIN pg_catalog.pg_database AS d ON d.datname = pg_catalog.current_database()
-		JOIN pg_catalog.pg_roles AS o
-			ON o.oid = CASE r.rolname WHEN 'pg_database_owner' THEN d.datdba ELSE r.oid END
-		WHERE n.nspname::text = ANY ($2::text[])
-		  AND o.rolname !~ '^pg_'
-		GROUP BY n.oid, n.nspname, o.oid, o.rolname
-	)
-	SELECT o.nspname, o.rolname, o.owns, ` + alterableSQL + `,
-	       coalesce(acl.explicit, false),
-	       u.rolsuper
-	           OR pg_catalog.pg_has_role(u.oid, o.oid, 'USAGE')
-	           OR EXISTS (SELECT 1 FROM pg_catalog.pg_roles AS r
-	                      WHERE r.rolname = 'pg_read_all_data' AND pg_catalog.pg_has_role(u.oid, r.oid, 'USAGE'))
-	           OR coalesce(acl.effective, false)
-	FROM grouped AS o
-	JOIN pg_catalog.pg_roles AS u ON u.rolname = $1
-	LEFT JOIN LATERAL (
-		SELECT bool_or(a.grantee = u.oid AND d.defaclnamespace <> 0) AS explicit,
-		       bool_or(CASE a.grantee WHEN 0 THEN true ELSE pg_catalog.pg_has_role(u.oid, a.grantee, 'USAGE') END) AS effective
-		FROM pg_catalog.pg_default_acl AS d
-		CROSS JOIN LATERAL pg_catalog.aclexplode(d.defaclacl) AS a
-		WHERE d.defaclrole = o.oid
-		  AND d.defaclnamespace IN (0, o.namespace)
-		  AND d.defaclobjtype = 'r'
-		  AND a.privilege_type = 'SELECT'
-	) AS acl ON true
-	ORDER BY o.nspname, o.rolname`
-
-func defaultRights(ctx context.Context, tx pgx.Tx, user string, schemas []string) ([]defaultRight, error) {
-	if len(schemas) == 0 {
-		return nil, nil
+// creators returns whose tables to come matter in some schemas: the owners of
+// what is in them, their own owners and this login. What extensions bring along
+// is created by nobody who goes on to create tables.
+func (a *access) creators(schemas []string) []defaultRight {
+	var all []defaultRight
+	for _, name := range slices.Sorted(slices.Values(schemas)) {
+		schema, ok := a.schemas[name]
+		if !ok {
+			continue
+		}
+		owns := map[uint32]bool{a.login: false, a.ownerOf(schema): false}
+		for _, alike := range a.relations[name] {
+			if !alike.extension {
+				owns[alike.owner] = true
+			}
+		}
+		for _, creator := range slices.Sorted(maps.Keys(owns)) {
+			if text := a.name(creator); text != "" && !strings.HasPrefix(text, "pg_") {
+				all = append(all, defaultRight{name, creator, owns[creator]})
+			}
+		}
 	}
-	rows, _ := tx.Query(ctx, defaultRightsSQL, user, schemas)
-	return pgx.CollectRows(rows, pgx.RowToStructByPos[defaultRight])
+	return all
 }
 
-// planDefaultGrants plans to grant the user SELECT on the tables to come in the schemas.
-func planDefaultGrants(ctx context.Context, tx pgx.Tx, user string, schemas []string) (rightsPlan, error) {
-	have, err := defaultRights(ctx, tx, user, schemas)
-	grant, refused := decideDefaults(user, have)
-	change := "GRANT SELECT ON TABLES TO " + Ident(user)
-	return rightsPlan{sql: defaultStatements(grant, change), refused: defaultStatements(refused, change)}, err
+// ownerOf returns who owns a schema: of public, in new databases, it is the owner
+// of the database.
+func (a *access) ownerOf(schema object) uint32 {
+	if a.name(schema.owner) == databaseOwner {
+		return a.database.owner
+	}
+	return schema.owner
 }
 
-func decideDefaults(user string, have []defaultRight) (grant, refused []defaultRight) {
-	for _, d := range have {
-		switch {
-		case d.Explicit || !d.wanted(user):
-		case d.Alterable:
+// wanted returns the default rights that grants to a user are made of: for the
+// roles that own relations, and those that may be expected to create some as far
+// as this login can act for them. The owner of a schema that managed servers do
+// not let anybody act for, and that owns nothing in it, is left out.
+func (a *access) wanted(user person, schemas []string) []defaultRight {
+	login := a.person(a.login)
+	return slices.DeleteFunc(a.creators(schemas), func(d defaultRight) bool {
+		return d.creator == user.oid || !d.owns && !login.holds(d.creator) && login.footing(d.creator) == unable
+	})
+}
+
+// defaultText names a default right for people, like that of right.
+func (a *access) defaultText(d defaultRight) string {
+	return "DEFAULT SELECT ON TABLES IN SCHEMA " + quotePart(d.schema) + " OF " + quotePart(a.name(d.creator))
+}
+
+// hasDefault reports whether somebody will be able to read what a creator creates.
+func (a *access) hasDefault(user person, d defaultRight) bool {
+	return user.readsAll || user.holds(d.creator) || slices.ContainsFunc(a.defaults, func(acl defaultACL) bool {
+		return acl.owner == d.creator && (acl.schema == "" || acl.schema == d.schema) && user.may("SELECT", "TABLE", acl.object)
+	})
+}
+
+// defaultGranted reports whether that was granted to the user itself, in the schema.
+func (a *access) defaultGranted(user person, d defaultRight) bool {
+	return slices.ContainsFunc(a.defaults, func(acl defaultACL) bool {
+		return acl.owner == d.creator && acl.schema == d.schema && acl.grantedTo(user.oid, "SELECT")
+	})
+}
+
+// missingDefaults returns what the user will not be able to read.
+func (a *access) missingDefaults(user person, schemas []string) []string {
+	var items []string
+	for _, d := range a.wanted(user, schemas) {
+		if !a.hasDefault(user, d) {
+			items = append(items, a.defaultText(d))
+		}
+	}
+	return items
+}
+
+// planDefaultGrants plans to grant the user SELECT on the tables to come in the
+// schemas. What this login may not grant is refused, unless the user has it anyway.
+func (a *access) planDefaultGrants(user person, schemas []string) rightsPlan {
+	var grant, refused []defaultRight
+	for _, d := range a.wanted(user, schemas) {
+		switch has := a.hasDefault(user, d); {
+		case a.defaultGranted(user, d):
+		case a.canAlter(d) && !(has && a.mustJoin(d)):
 			grant = append(grant, d)
-		case !d.Effective:
+		case !has:
 			refused = append(refused, d)
 		}
 	}
-	return grant, refused
-}
-
-// defaultStatements returns one statement for each creator.
-func defaultStatements(rights []defaultRight, change string) []string {
-	schemas := map[string][]string{}
-	for _, d := range rights {
-		schemas[d.Creator] = append(schemas[d.Creator], d.Schema)
-	}
-	var sql []string
-	for _, creator := range slices.Sorted(maps.Keys(schemas)) {
-		sql = append(sql, "ALTER DEFAULT PRIVILEGES FOR ROLE "+Ident(creator)+
-			" IN SCHEMA "+idents(schemas[creator])+" "+change)
-	}
-	return sql
-}
-
-// Those of any role, also of one that has nothing in the schema any more.
-const grantedDefaultsSQL = `
-	SELECT n.nspname, o.rolname, false, ` + alterableSQL + `, true, true
-	FROM pg_catalog.pg_default_acl AS d
-	JOIN pg_catalog.pg_namespace AS n ON n.oid = d.defaclnamespace
-	JOIN pg_catalog.pg_roles AS o ON o.oid = d.defaclrole
-	CROSS JOIN LATERAL pg_catalog.aclexplode(d.defaclacl) AS a
-	JOIN pg_catalog.pg_roles AS u ON u.oid = a.grantee
-	WHERE u.rolname = $1
-	  AND u.oid <> o.oid
-	  AND n.nspname::text = ANY ($2::text[])
-	  AND d.defaclobjtype = 'r'
-	  AND a.privilege_type = 'SELECT'
-	ORDER BY n.nspname, o.rolname`
-
-func grantedDefaults(ctx context.Context, tx pgx.Tx, user string, schemas []string) ([]defaultRight, error) {
-	if len(schemas) == 0 {
-		return nil, nil
-	}
-	rows, _ := tx.Query(ctx, grantedDefaultsSQL, user, schemas)
-	return pgx.CollectRows(rows, pgx.RowToStructByPos[defaultRight])
+	change := "GRANT SELECT ON TABLES TO " + Ident(user.name(user.oid))
+	return rightsPlan{sql: a.defaultStatements(grant, change), refused: a.defaultTexts(refused, change)}
 }
 
 // planDefaultRevokes plans to take back SELECT on the tables to come in the
-// schemas, whoever creates them.
-func planDefaultRevokes(ctx context.Context, tx pgx.Tx, user string, schemas []string) (rightsPlan, error) {
-	have, err := grantedDefaults(ctx, tx, user, schemas)
+// schemas, whoever creates them, also if he has nothing in them any more.
+func (a *access) planDefaultRevokes(user person, schemas []string) rightsPlan {
 	var revoke, refused []defaultRight
-	for _, d := range have {
-		if d.Alterable {
+	for _, acl := range a.defaults {
+		if !slices.Contains(schemas, acl.schema) || acl.owner == user.oid || !acl.grantedTo(user.oid, "SELECT") {
+			continue
+		}
+		if d := (defaultRight{schema: acl.schema, creator: acl.owner}); a.canAlter(d) {
 			revoke = append(revoke, d)
 		} else {
 			refused = append(refused, d)
 		}
 	}
-	change := "REVOKE SELECT ON TABLES FROM " + Ident(user)
-	return rightsPlan{sql: defaultStatements(revoke, change), refused: defaultStatements(refused, change)}, err
+	change := "REVOKE SELECT ON TABLES FROM " + Ident(user.name(user.oid))
+	return rightsPlan{sql: a.defaultStatements(revoke, change), refused: a.defaultTexts(refused, change)}
+}
+
+// canAlter reports whether this login can change default privileges of a creator.
+func (a *access) canAlter(d defaultRight) bool {
+	login := a.person(a.login)
+	return login.holds(d.creator) || login.footing(d.creator) != unable
+}
+
+// mustJoin reports whether it has to become a member of the creator for that.
+func (a *access) mustJoin(d defaultRight) bool {
+	login := a.person(a.login)
+	return !login.holds(d.creator) && login.footing(d.creator) == asMember
+}
+
+// defaultStatements returns one statement for each creator, as whoever may run it.
+func (a *access) defaultStatements(rights []defaultRight, change string) []string {
+	var sql []string
+	login := a.person(a.login)
+	for _, d := range byCreator(rights) {
+		statement := []string{a.defaultStatement(d, change)}
+		if !login.holds(d[0].creator) {
+			as, _ := login.actorFor(d[0].creator)
+			statement = as.acting(statement)
+		}
+		sql = append(sql, statement...)
+	}
+	return sql
+}
+
+// defaultTexts returns the same for somebody else to run.
+func (a *access) defaultTexts(rights []defaultRight, change string) []string {
+	var sql []string
+	for _, d := range byCreator(rights) {
+		sql = append(sql, a.defaultStatement(d, change))
+	}
+	return sql
+}
+
+func (a *access) defaultStatement(of []defaultRight, change string) string {
+	schemas := make([]string, len(of))
+	for i, d := range of {
+		schemas[i] = d.schema
+	}
+	return "ALTER DEFAULT PRIVILEGES FOR ROLE " + Ident(a.name(of[0].creator)) + " IN SCHEMA " + idents(schemas) + " " + change
+}
+
+// byCreator groups default rights by who creates the tables.
+func byCreator(rights []defaultRight) [][]defaultRight {
+	groups := map[uint32][]defaultRight{}
+	for _, d := range rights {
+		groups[d.creator] = append(groups[d.creator], d)
+	}
+	var all [][]defaultRight
+	for _, creator := range slices.Sorted(maps.Keys(groups)) {
+		all = append(all, groups[creator])
+	}
+	return all
 }

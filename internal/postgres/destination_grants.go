@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -48,18 +47,30 @@ func (s *Server) GrantDestination(ctx context.Context, g DestinationGrants) erro
 }
 
 func grantDestination(ctx context.Context, tx pgx.Tx, g DestinationGrants) error {
-	plan, err := planGrants(ctx, tx, g.Database, g.scope())
+	sc := g.scope()
+	a, err := readAccess(ctx, tx, orEmpty(sc.reads()))
+	if err != nil {
+		return err
+	}
+	user, err := a.requireUser(g.User)
+	if err != nil {
+		return err
+	}
+	plan, err := a.planGrants(user, sc)
 	if err != nil {
 		return err
 	}
 	return plan.run(ctx, tx)
 }
 
-// UpdateDestination takes back what only the old grants covered and grants what
-// the new ones lack.
+// UpdateDestination takes back what only the old grants covered, and options to
+// pass on what the new ones cover, and grants what these lack.
 func (s *Server) UpdateDestination(ctx context.Context, old, want DestinationGrants) error {
 	err := s.changeRights(ctx, want.Database, func(tx pgx.Tx) error {
 		if err := grantDestination(ctx, tx, want); err != nil {
+			return err
+		}
+		if err := revokeRights(ctx, tx, want.scope(), true); err != nil {
 			return err
 		}
 		if want.SystemCatalogs || !old.SystemCatalogs {
@@ -67,7 +78,7 @@ func (s *Server) UpdateDestination(ctx context.Context, old, want DestinationGra
 		}
 		sc := scope{user: old.User}
 		sc.addSystemCatalogs()
-		return revokeScope(ctx, tx, want.Database, sc)
+		return revokeRights(ctx, tx, sc, false)
 	})
 	if err != nil {
 		return fmt.Errorf("update destination rights on database %q of %q: %w", want.Database, want.User, err)
@@ -79,15 +90,12 @@ func (s *Server) UpdateDestination(ctx context.Context, old, want DestinationGra
 // granted nothing else in the database. What is gone is done.
 func (s *Server) RevokeDestination(ctx context.Context, g DestinationGrants) error {
 	err := s.changeRights(ctx, g.Database, func(tx pgx.Tx) error {
-		if err := requireUser(ctx, tx, g.User); err != nil {
-			return err
-		}
 		sc := g.scope()
 		sc.database = []string{"CREATE", "TEMPORARY"}
-		if err := revokeScope(ctx, tx, g.Database, sc); err != nil {
+		if err := revokeRights(ctx, tx, sc, false); err != nil {
 			return err
 		}
-		return revokeConnect(ctx, tx, g.Database, g.User)
+		return revokeConnect(ctx, tx, g.User)
 	})
 	if err != nil && !isGone(err) {
 		return fmt.Errorf("revoke destination rights on database %q from %q: %w", g.Database, g.User, err)
@@ -95,18 +103,13 @@ func (s *Server) RevokeDestination(ctx context.Context, g DestinationGrants) err
 	return nil
 }
 
-// MissingFromDestination returns what the user can not do, in whatever way it
-// might have been allowed to, such as "CREATE ON DATABASE analytics". It returns
-// ErrNotFound when the database or the user does not exist.
-func (s *Server) MissingFromDestination(ctx context.Context, g DestinationGrants) ([]string, error) {
-	var items []string
-	err := s.inTx(ctx, g.Database, func(tx pgx.Tx) (err error) {
-		items, err = missing(ctx, tx, g.scope())
-		return err
-	})
+// DestinationDrift returns what the user can not do, in whatever way it might
+// have been allowed to, and what it may pass on. It returns ErrNotFound when the
+// database or the user does not exist.
+func (s *Server) DestinationDrift(ctx context.Context, g DestinationGrants) (Drift, error) {
+	d, err := s.drift(ctx, g.Database, g.scope(), nil)
 	if err != nil {
-		return nil, missingError("destination", g.Database, g.User, err)
+		return Drift{}, fmt.Errorf("read destination rights on database %q of %q: %w", g.Database, g.User, err)
 	}
-	slices.Sort(items)
-	return items, nil
+	return d, nil
 }

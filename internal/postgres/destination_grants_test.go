@@ -17,11 +17,11 @@ func newWarehouse(t *testing.T, s *sandbox.Server) shop {
 
 func (s shop) missingToLoad(t *testing.T, g DestinationGrants) []string {
 	t.Helper()
-	missing, err := s.server.MissingFromDestination(t.Context(), g)
+	drift, err := s.server.DestinationDrift(t.Context(), g)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return missing
+	return drift.Missing
 }
 
 func TestDestinationGrants(t *testing.T) {
@@ -154,7 +154,7 @@ func TestDestinationGrantsOfWhatDoesNotExist(t *testing.T) {
 			if err := warehouse.server.GrantDestination(t.Context(), g); err == nil {
 				t.Error("granted")
 			}
-			if _, err := warehouse.server.MissingFromDestination(t.Context(), g); !errors.Is(err, ErrNotFound) {
+			if _, err := warehouse.server.DestinationDrift(t.Context(), g); !errors.Is(err, ErrNotFound) {
 				t.Errorf("missing: %v", err)
 			}
 			if err := warehouse.server.RevokeDestination(t.Context(), g); err != nil {

@@ -8,16 +8,21 @@
 //     everything but a replication within one server (server.go).
 //   - Nothing is taken from the environment: no PGHOST, no ~/.pgpass, no
 //     fallback to localhost (config.go).
+//   - A check of a connection changes nothing, and a pool that gives connections no
+//     sessions of their own is found out (check.go, proxy.go).
 //   - A password reaches a server only as a SCRAM-SHA-256 verifier (scram.go)
-//     or inside the login handshake, and appears in no error (config.go).
+//     or inside the login handshake, and appears in no error (password_command.go).
 //   - An exported method is one transaction, except where PostgreSQL forbids
 //     it (CREATE and DROP DATABASE); it reads what is there, decides in a pure
 //     function what differs, and changes only that.
+//   - Who may do what is read at once, and answered from that as PostgreSQL would
+//     (access.go, access_read.go). In a plan, all resources share one reading, for
+//     ten seconds or until this process changes something (shared_read.go).
 //   - Changes of rights are made one at a time in a database, and again if others
 //     interfered; what a login may not do is said in SQL before anything is
-//     changed (rights_lock.go, rights.go).
-//   - A membership that it takes to act on what a role owns begins and ends within
-//     one transaction, and is never committed (ownership.go).
+//     changed (rights_lock.go, rights.go, rights_change.go).
+//   - Where a login has to be a member of an owner to act for it, it becomes one
+//     and stops being one within a transaction: nobody ever sees it (rights.go, owner_act.go).
 //   - Names travel raw and are quoted once, by ident (name.go). Values are bound.
 //   - An error keeps the server's detail and hint for Explain (errors.go).
 package postgres

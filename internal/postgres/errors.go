@@ -107,6 +107,9 @@ func advise(err error) string {
 		return "A column of the table takes no nulls: give it a default, or drop its NOT NULL."
 	case "55P03":
 		return "Another session holds a lock that conflicts. Apply again when it has finished."
+	case "26000", "42P05": // of prepared statements, which nobody names but this provider
+		return "A statement that one session prepared met another session: a proxy that pools sessions by transaction stands before the server, such as PgBouncer with pool_mode = transaction. " +
+			"Set host and port of the server entry to the server itself, or to a pool with pool_mode = session."
 	}
 	return ""
 }

@@ -1,41 +1,30 @@
 package postgres
 
 import (
-	"context"
-	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
-
-	"github.com/jackc/pgx/v5"
 )
-
-// relationsPerGrant bounds the length of one GRANT or REVOKE.
-const relationsPerGrant = 500
 
 // A scope says which rights of a user are meant.
 type scope struct {
 	user     string
 	database []string    // privileges on the database itself
 	schemas  []string    // USAGE on these schemas
-	whole    []string    // SELECT on all relations of these schemas
+	whole    []string    // SELECT on all relations of these schemas, but those of extensions
 	tables   []TableName // and on these
 	except   []TableName // but not on these
 }
 
-func (sc scope) args() []any {
-	return []any{sc.user, orEmpty(sc.database), orEmpty(sc.schemas), orEmpty(sc.whole), quoted(sc.tables), quoted(sc.except)}
-}
-
-// orEmpty keeps nil from being sent as NULL, with which nothing compares.
-func orEmpty(names []string) []string { return append([]string{}, names...) }
-
-func quoted(tables []TableName) []string {
-	result := make([]string, len(tables))
-	for i, table := range tables {
-		result[i] = table.SQL()
+// reads returns the schemas whose relations matter to a scope.
+func (sc scope) reads() []string {
+	schemas := slices.Clone(sc.whole)
+	for _, t := range sc.tables {
+		schemas = append(schemas, t.Schema)
 	}
-	return result
+	slices.Sort(schemas)
+	return slices.Compact(schemas)
 }
 
 // A right is one privilege on one object.
@@ -55,196 +44,238 @@ func (r right) String() string {
 	return r.Privilege + " ON " + r.Kind + " " + name
 }
 
-// rightsSQL lists the rights of a scope. Relations are compared by their quoted
-// names, as dots may be part of a name. Of information_schema, what PostgreSQL
-// itself lets nobody read is left out: the views called _pg_... would show the
-// passwords of user mappings to whoever may.
-const rightsSQL = `
-	WITH u AS (SELECT r.oid FROM pg_catalog.pg_roles AS r WHERE r.rolname = $1),
-	relations AS (
-		SELECT c.oid, c.relkind, c.relname, c.relowner, c.relacl, n.nspname,
-		       '"' || replace(n.nspname, '"', '""') || '"."' || replace(c.relname, '"', '""') || '"' AS quoted
-		FROM pg_catalog.pg_class AS c
-		JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-		WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
-		  AND NOT (n.nspname = 'information_schema'
-		           AND (c.relname LIKE '\_pg\_%' OR c.relname IN ('sql_parts', 'transforms')))
-	),
-	rights AS (
-		SELECT p.privilege, 'DATABASE' AS kind, '' AS schema, d.datname::text AS name, d.oid, d.datdba AS owner,
-		       coalesce(d.datacl, pg_catalog.acldefault('d', d.datdba)) AS acl
-		FROM pg_catalog.pg_database AS d
-		CROSS JOIN unnest($2::text[]) AS p(privilege)
-		WHERE d.datname = pg_catalog.current_database()
-		UNION ALL
-		SELECT 'USAGE', 'SCHEMA', '', n.nspname, n.oid, n.nspowner,
-		       coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))
-		FROM pg_catalog.pg_namespace AS n
-		WHERE n.nspname::text = ANY ($3::text[])
-		UNION ALL
-		SELECT 'SELECT',
-		       CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'f' THEN 'FOREIGN TABLE' ELSE 'TABLE' END,
-		       c.nspname, c.relname, c.oid, c.relowner,
-		       coalesce(c.relacl, pg_catalog.acldefault('r', c.relowner))
-		FROM relations AS c
-		WHERE (c.nspname::text = ANY ($4::text[]) OR c.quoted IN (SELECT unnest($5::text[])))
-		  AND c.quoted NOT IN (SELECT unnest($6::text[]))
-	)`
-
-// A lackedRight is a right that the user was not granted.
-type lackedRight struct {
+// A rightOn is a right, and what the object is like that it is on.
+type rightOn struct {
 	right
-	Effective bool // the user has it in another way
-	Grantable bool // by this login
+	object
 }
 
-// What is dropped meanwhile makes the functions return NULL.
-const lackedSQL = rightsSQL + `,
-	lacked AS (
-		SELECT r.privilege, r.kind, r.schema, r.name,
-		       coalesce(CASE r.kind
-		           WHEN 'DATABASE' THEN pg_catalog.has_database_privilege(u.oid, r.oid, r.privilege)
-		           WHEN 'SCHEMA' THEN pg_catalog.has_schema_privilege(u.oid, r.oid, r.privilege)
-		           ELSE pg_catalog.has_table_privilege(u.oid, r.oid, r.privilege)
-		       END, true) AS effective,
-		       coalesce(CASE r.kind
-		           WHEN 'DATABASE' THEN pg_catalog.has_database_privilege(r.oid, r.privilege || ' WITH GRANT OPTION')
-		           WHEN 'SCHEMA' THEN pg_catalog.has_schema_privilege(r.oid, r.privilege || ' WITH GRANT OPTION')
-		           ELSE pg_catalog.has_table_privilege(r.oid, r.privilege || ' WITH GRANT OPTION')
-		       END, false) AS grantable
-		FROM rights AS r
-		CROSS JOIN u
-		WHERE NOT EXISTS (
-			SELECT 1
-			FROM pg_catalog.aclexplode(r.acl) AS a
-			WHERE a.grantee = u.oid
-			  AND a.privilege_type = r.privilege
-		)
-	)
-	SELECT privilege, kind, schema, name, effective, grantable
-	FROM lacked`
-
-// notGranted returns the rights of a scope that the user was not granted explicitly.
-func notGranted(ctx context.Context, tx pgx.Tx, sc scope) ([]lackedRight, error) {
-	return lackedRights(ctx, tx, sc, lackedSQL+`
-	ORDER BY kind, schema, name, privilege`)
+// rights returns those of a scope that match. Nothing but the privilege and what
+// the object is like may matter to match: it is not asked for each relation.
+func (a *access) rights(sc scope, match func(privilege, kind string, on object) bool) []rightOn {
+	var all []rightOn
+	add := func(r right, on object) {
+		if match(r.Privilege, r.Kind, on) {
+			all = append(all, rightOn{r, on})
+		}
+	}
+	for _, privilege := range sc.database {
+		add(right{privilege, "DATABASE", "", a.databaseName}, a.database)
+	}
+	for _, name := range sc.schemas {
+		if schema, ok := a.schemas[name]; ok {
+			add(right{"USAGE", "SCHEMA", "", name}, schema)
+		}
+	}
+	for _, schema := range sc.reads() {
+		for _, alike := range a.relations[schema] {
+			if !match("SELECT", alike.kind, alike.object) {
+				continue
+			}
+			for _, name := range sc.among(schema, alike) {
+				all = append(all, rightOn{right{"SELECT", alike.kind, schema, name}, alike.object})
+			}
+		}
+	}
+	return all
 }
 
-// notHeld returns the rights of a scope that the user does not have in any way.
-func notHeld(ctx context.Context, tx pgx.Tx, sc scope) ([]lackedRight, error) {
-	return lackedRights(ctx, tx, sc, lackedSQL+`
-	WHERE NOT effective`)
-}
-
-func lackedRights(ctx context.Context, tx pgx.Tx, sc scope, sql string) ([]lackedRight, error) {
-	rows, _ := tx.Query(ctx, sql, sc.args()...)
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (r lackedRight, err error) {
-		err = row.Scan(&r.Privilege, &r.Kind, &r.Schema, &r.Name, &r.Effective, &r.Grantable)
-		return r, err
+// among returns the names of those of the relations of a schema that are meant.
+func (sc scope) among(schema string, alike relations) []string {
+	var names []string
+	if slices.Contains(sc.whole, schema) && !alike.extension {
+		names = alike.names
+	} else {
+		for _, t := range sc.tables {
+			if _, found := slices.BinarySearch(alike.names, t.Name); found && t.Schema == schema {
+				names = append(names, t.Name)
+			}
+		}
+	}
+	if len(sc.except) == 0 {
+		return names
+	}
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		return slices.Contains(sc.except, TableName{schema, name})
 	})
 }
-
-const absentSQL = `
-	SELECT 'SCHEMA', '', s.name
-	FROM unnest($1::text[]) AS s(name)
-	WHERE s.name NOT IN (SELECT n.nspname::text FROM pg_catalog.pg_namespace AS n)
-	UNION ALL
-	SELECT 'TABLE', t.schema, t.name
-	FROM unnest($2::text[], $3::text[]) AS t(schema, name)
-	WHERE NOT EXISTS (
-		SELECT 1
-		FROM pg_catalog.pg_class AS c
-		JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-		WHERE n.nspname = t.schema
-		  AND c.relname = t.name
-		  AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-	)`
 
 // absent returns the schemas and tables that a scope names and that do not exist.
-func absent(ctx context.Context, tx pgx.Tx, sc scope) ([]string, error) {
-	var schemas, names []string
-	for _, table := range sc.tables {
-		schemas, names = append(schemas, table.Schema), append(names, table.Name)
-	}
-	rows, _ := tx.Query(ctx, absentSQL, orEmpty(sc.schemas), orEmpty(schemas), orEmpty(names))
-	items, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (string, error) {
-		var kind, schema, name string
-		err := row.Scan(&kind, &schema, &name)
-		if schema != "" {
-			return kind + " " + TableName{schema, name}.String(), err
+func (a *access) absent(sc scope) []string {
+	var items []string
+	for _, name := range sc.schemas {
+		if _, ok := a.schemas[name]; !ok {
+			items = append(items, "SCHEMA "+quotePart(name))
 		}
-		return kind + " " + quotePart(name), err
-	})
+	}
+	for _, t := range sc.tables {
+		if !slices.ContainsFunc(a.relations[t.Schema], func(alike relations) bool {
+			_, found := slices.BinarySearch(alike.names, t.Name)
+			return found
+		}) {
+			items = append(items, "TABLE "+t.String())
+		}
+	}
 	slices.Sort(items)
-	return items, err
+	return items
 }
 
-// requireUser returns ErrNotFound if there is no such user.
-func requireUser(ctx context.Context, tx pgx.Tx, name string) error {
-	if _, err := user(ctx, tx, name); err != nil {
-		return fmt.Errorf("database user %q: %w", name, err)
+// missing returns what a scope means and the user can not do, in whatever way it
+// might have been allowed to, and what does not exist.
+func (a *access) missing(user person, sc scope) []string {
+	var items []string
+	for _, item := range a.absent(sc) {
+		items = append(items, item+" does not exist")
 	}
-	return nil
+	for _, r := range a.rights(sc, func(privilege, kind string, on object) bool { return !user.may(privilege, kind, on) }) {
+		items = append(items, r.String())
+	}
+	return items
+}
+
+// excess returns the rights of a scope that the user may pass on, which nobody
+// who lets it read or load means.
+func (a *access) excess(user person, sc scope) []string {
+	var items []string
+	for _, r := range a.rights(sc, func(privilege, _ string, on object) bool { return len(on.grantors(user, privilege, true)) > 0 }) {
+		items = append(items, r.String()+" WITH GRANT OPTION")
+	}
+	return items
+}
+
+// grantors returns who granted a privilege to the user, or the option to grant
+// it to others. What belongs to the user is none of our grants.
+func (o object) grantors(user person, privilege string, option bool) []uint32 {
+	var grantors []uint32
+	for _, e := range o.acl {
+		if e.grantee == user.oid && e.privilege == privilege && (e.grantable || !option) && o.owner != user.oid {
+			grantors = append(grantors, e.grantor)
+		}
+	}
+	return grantors
+}
+
+// An actor is the role that a statement is run as: "" is the login.
+type actor struct {
+	role string
+	join bool // the login has to become a member of it for that
+}
+
+// actorFor returns as whom the login can do what a role can, if at all.
+func (p person) actorFor(role uint32) (as actor, ok bool) {
+	as = actor{role: p.name(role)}
+	switch p.footing(role) {
+	case asRole:
+		return as, true
+	case asMember:
+		as.join = true
+		return as, true
+	}
+	return as, false
+}
+
+// acting runs statements as somebody else. The membership that it may take is
+// given back in the same transaction, so nobody else ever sees it.
+func (as actor) acting(statements []string) []string {
+	if as.role == "" {
+		return statements
+	}
+	sql := slices.Concat([]string{"SET LOCAL ROLE " + Ident(as.role)}, statements, []string{"RESET ROLE"})
+	if as.join {
+		sql = slices.Concat([]string{"GRANT " + Ident(as.role) + " TO CURRENT_USER"}, sql, []string{"REVOKE " + Ident(as.role) + " FROM CURRENT_USER"})
+	}
+	return sql
+}
+
+// A grouping sorts rights by who is to change them.
+type grouping map[actor][]right
+
+func (g grouping) add(as actor, r right) { g[as] = append(g[as], r) }
+
+// statements returns the SQL for all of them: change says what is done to
+// privileges on objects.
+func (g grouping) statements(database string, change func(on string) string) []string {
+	var sql []string
+	actors := slices.SortedFunc(maps.Keys(g), func(a, b actor) int { return strings.Compare(a.role, b.role) })
+	for _, as := range actors {
+		var changes []string
+		for _, on := range objectLists(database, g[as]) {
+			changes = append(changes, change(on))
+		}
+		sql = append(sql, as.acting(changes)...)
+	}
+	return sql
 }
 
 // A rightsPlan is the SQL that a change of rights takes, and the SQL that it
 // would take but this login may not run.
 type rightsPlan struct{ sql, refused []string }
 
-// run runs all or, if something is refused, nothing.
-func (p rightsPlan) run(ctx context.Context, tx pgx.Tx) error {
-	if len(p.refused) > 0 {
-		return &forbiddenError{statements: p.refused}
+func (p rightsPlan) and(others ...rightsPlan) rightsPlan {
+	for _, other := range others {
+		p.sql, p.refused = append(p.sql, other.sql...), append(p.refused, other.refused...)
 	}
-	for _, sql := range p.sql {
-		if _, err := tx.Exec(ctx, sql); err != nil {
-			return err
-		}
-	}
-	return nil
+	return p
 }
 
-// planGrants plans to grant what a scope means and the user was not granted.
-func planGrants(ctx context.Context, tx pgx.Tx, database string, sc scope) (rightsPlan, error) {
-	if err := requireUser(ctx, tx, sc.user); err != nil {
-		return rightsPlan{}, err
-	}
-	items, err := absent(ctx, tx, sc)
-	if err != nil {
-		return rightsPlan{}, err
-	}
-	if len(items) > 0 {
+// planGrants plans to grant what a scope means and the user was not granted. What
+// this login may not grant is refused, unless the user has it anyway, as everybody
+// may use the schema public by default.
+func (a *access) planGrants(user person, sc scope) (rightsPlan, error) {
+	if items := a.absent(sc); len(items) > 0 {
 		return rightsPlan{}, fmt.Errorf("these do not exist: %s; create them first, or take them out of the configuration (names are case-sensitive)", strings.Join(items, ", "))
 	}
-	lacked, err := notGranted(ctx, tx, sc)
-	grant, refused := decideGrants(lacked)
-	return rightsPlan{
-		sql:     grantStatements(database, sc.user, grant),
-		refused: grantStatements(database, sc.user, refused),
-	}, err
-}
-
-// decideGrants picks what to grant. What this login may not grant is refused,
-// unless the user has it anyway, as everybody may use the schema public by default.
-func decideGrants(lacked []lackedRight) (grant, refused []right) {
-	for _, r := range lacked {
-		switch {
-		case r.Grantable:
-			grant = append(grant, r.right)
-		case !r.Effective:
-			refused = append(refused, r.right)
+	grant, refused, login := grouping{}, grouping{}, a.person(a.login)
+	for _, r := range a.rights(sc, func(privilege, _ string, on object) bool { return !on.grantedTo(user.oid, privilege) }) {
+		as, ok := login.actorFor(r.owner)
+		switch has := user.may(r.Privilege, r.Kind, r.object); {
+		case login.mayGrant(r.Privilege, r.object):
+			grant.add(actor{}, r.right)
+		case ok && !(has && as.join):
+			grant.add(as, r.right)
+		case !has:
+			refused.add(actor{}, r.right)
 		}
 	}
-	return grant, refused
+	change := func(on string) string { return "GRANT " + on + " TO " + Ident(sc.user) }
+	database := a.databaseName
+	return rightsPlan{sql: grant.statements(database, change), refused: refused.statements(database, change)}, nil
 }
 
-func grantStatements(database, user string, rights []right) []string {
-	var sql []string
-	for _, on := range objectLists(database, rights) {
-		sql = append(sql, "GRANT "+on+" TO "+Ident(user))
+// planRevokes plans to take back what a scope means or, if option is set, that
+// the user may pass it on. PostgreSQL picks the role that a REVOKE acts as, and
+// finding nothing of that grantor's is no error. So what an attempt has left is
+// tried again as its grantor, and then refused.
+func (a *access) planRevokes(user person, sc scope, option bool, attempt int) rightsPlan {
+	revoke, refused, login := grouping{}, grouping{}, a.person(a.login)
+	match := func(privilege, _ string, on object) bool { return len(on.grantors(user, privilege, option)) > 0 }
+	for _, r := range a.rights(sc, match) {
+		for _, grantor := range r.grantors(user, r.Privilege, option) {
+			as, ok := login.actorFor(grantor)
+			switch plain := grantor == a.login || grantor == r.owner && login.holds(grantor); {
+			case plain && attempt == 1:
+				revoke.add(actor{}, r.right)
+			case ok && attempt <= 2:
+				revoke.add(as, r.right)
+			default:
+				refused.add(actor{role: as.role}, r.right)
+			}
+		}
 	}
-	return sql
+	prefix := "REVOKE "
+	if option {
+		prefix = "REVOKE GRANT OPTION FOR "
+	}
+	change := func(on string) string { return prefix + on + " FROM " + Ident(sc.user) }
+	plan := rightsPlan{sql: revoke.statements(a.databaseName, change), refused: refused.statements(a.databaseName, change)}
+	for i, sql := range plan.refused { // not within our transaction
+		plan.refused[i] = strings.Replace(sql, "SET LOCAL ROLE ", "SET ROLE ", 1)
+	}
+	return plan
 }
+
+// relationsPerGrant bounds the length of one GRANT or REVOKE.
+const relationsPerGrant = 500
 
 // objectLists renders rights as "privileges ON objects", as few as possible.
 func objectLists(database string, rights []right) []string {
@@ -266,23 +297,47 @@ func objectLists(database string, rights []right) []string {
 	if len(schemas) > 0 {
 		lists = append(lists, "USAGE ON SCHEMA "+idents(schemas))
 	}
+	slices.Sort(relations)
 	for chunk := range slices.Chunk(relations, relationsPerGrant) {
 		lists = append(lists, "SELECT ON TABLE "+strings.Join(chunk, ", "))
 	}
 	return lists
 }
 
-// A forbiddenError says what this login has no right to do, in SQL for somebody who has.
-type forbiddenError struct{ statements []string }
-
-func (e *forbiddenError) Error() string {
-	return "the login of this server entry may not do all of this, so nothing was changed. " +
-		"Use an entry whose username owns these objects or is a member of their owners, or have somebody who may do it run:\n  " +
-		strings.Join(e.statements, ";\n  ") + ";"
+// readSchemas returns the schemas of which the user was granted SELECT on something.
+func (a *access) readSchemas(user person) []string {
+	var schemas []string
+	for name, all := range a.relations {
+		if isSystemSchema(name) {
+			continue
+		}
+		if slices.ContainsFunc(all, func(alike relations) bool { return len(alike.grantors(user, "SELECT", false)) > 0 }) {
+			schemas = append(schemas, name)
+		}
+	}
+	slices.Sort(schemas)
+	return schemas
 }
 
-// isGone reports whether err says that the database or the user that rights
-// belong to does not exist.
-func isGone(err error) bool {
-	return errors.Is(err, ErrNotFound) || IsUnreachable(err) && Code(err) == "3D000"
+// usedSchemas returns the schemas that the user was granted USAGE on.
+func (a *access) usedSchemas(user person) []string {
+	var schemas []string
+	for name, schema := range a.schemas {
+		if !isSystemSchema(name) && len(schema.grantors(user, "USAGE", false)) > 0 {
+			schemas = append(schemas, name)
+		}
+	}
+	slices.Sort(schemas)
+	return schemas
+}
+
+// needsConnect reports whether grants to the user in the database would be of no
+// use without CONNECT.
+func (a *access) needsConnect(user person) bool {
+	return len(a.readSchemas(user)) > 0 || len(a.usedSchemas(user)) > 0 ||
+		a.database.grantedTo(user.oid, "CREATE") || a.database.grantedTo(user.oid, "TEMPORARY")
+}
+
+func isSystemSchema(name string) bool {
+	return name == "information_schema" || strings.HasPrefix(name, "pg_")
 }

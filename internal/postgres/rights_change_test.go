@@ -102,11 +102,11 @@ func TestSourceGrantsTogether(t *testing.T) {
 		shop.revoke(t, two)
 		assertEqual(t, "missing of three", shop.missing(t, three), nil)
 		shop.revoke(t, three)
-		missing, err := shop.server.MissingFromDestination(t.Context(), loading)
+		drift, err := shop.server.DestinationDrift(t.Context(), loading)
 		if err != nil {
 			t.Error(err)
 		}
-		assertEqual(t, "missing of loading", missing, nil)
+		assertEqual(t, "missing of loading", drift.Missing, nil)
 
 		shop.grant(t, three)
 		if err := shop.server.RevokeDestination(t.Context(), loading); err != nil {
@@ -281,7 +281,7 @@ func TestGrantSourceNotAllowed(t *testing.T) {
 		}
 		to := ` TO "` + shop.user + `"`
 		want := []string{
-			`GRANT SELECT ON TABLE "public"."remote", "public"."totals", "billing"."payments", "billing"."payments_1", "public"."orders", "public"."open_orders"` + to,
+			`GRANT SELECT ON TABLE "billing"."payments", "billing"."payments_1", "public"."open_orders", "public"."orders", "public"."remote", "public"."totals"` + to,
 			`ALTER DEFAULT PRIVILEGES FOR ROLE "` + s.Username + `" IN SCHEMA "public" GRANT SELECT ON TABLES` + to,
 			`ALTER DEFAULT PRIVILEGES FOR ROLE "` + shop.application + `" IN SCHEMA "billing" GRANT SELECT ON TABLES` + to,
 		}
@@ -297,11 +297,11 @@ func TestGrantSourceNotAllowed(t *testing.T) {
 		if err := server.GrantSource(t.Context(), g); err != nil {
 			t.Fatal(err)
 		}
-		missing, err := server.MissingFromSource(t.Context(), g)
+		drift, err := server.SourceDrift(t.Context(), g)
 		if err != nil {
 			t.Fatal(err)
 		}
-		assertEqual(t, "missing", missing, nil)
+		assertEqual(t, "missing", drift.Missing, nil)
 
 		// To take it back takes somebody else again.
 		err = server.RevokeSource(t.Context(), g)

@@ -29,6 +29,9 @@ const (
 // changeRights runs f in a transaction of database, one at a time in that
 // database, and again if others interfered.
 func (s *Server) changeRights(ctx context.Context, database string, f func(pgx.Tx) error) error {
+	if err := s.RequireSessions(ctx, database); err != nil {
+		return err
+	}
 	pause := rightsPause
 	for attempt := 1; ; attempt++ {
 		err := s.onConn(ctx, database, func(conn *pgx.Conn) error {
@@ -44,7 +47,7 @@ func (s *Server) changeRights(ctx context.Context, database string, f func(pgx.T
 			return err
 		})
 		if err == nil {
-			s.siblings.retry() // a login may have been let in
+			s.siblings.changed() // a login may have been let in
 			return nil
 		}
 		if !isInterference(err) || attempt == rightsAttempts {

@@ -10,124 +10,164 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-func TestDecideGrants(t *testing.T) {
-	on := func(name string) right { return right{"SELECT", "TABLE", "public", name} }
-	lacked := []lackedRight{
-		{right: on("ours"), Grantable: true},
-		{right: on("ours and everybody's"), Grantable: true, Effective: true},
-		{right: on("everybody's"), Effective: true},
-		{right: on("nobody's")},
+// The roles of anAccess.
+const (
+	superuserOID, loginOID, ownerOID, otherOID, strangerOID, userOID, groupOID = 10, 100, 101, 102, 103, 104, 105
+)
+
+// anAccess is that of a login that has the rights of "owner", may become "other",
+// and administers "joinable" roles, to the relations that are given.
+func anAccess(all map[string]relations) *access {
+	a := &access{
+		login: loginOID, databaseName: "shop", byName: map[string]uint32{}, relations: map[string][]relations{},
+		roles: map[uint32]*role{
+			superuserOID: {name: "postgres", superuser: true},
+			loginOID:     {name: "admin", memberships: []membership{{of: ownerOID, inherit: true, set: true}, {of: otherOID, set: true}, {of: groupOID, admin: true}}},
+			ownerOID:     {name: "owner"},
+			otherOID:     {name: "other"},
+			strangerOID:  {name: "stranger"},
+			userOID:      {name: "stitch"},
+			groupOID:     {name: "joinable"},
+		},
+		database: object{owner: superuserOID},
+		schemas:  map[string]object{"public": {owner: superuserOID}},
 	}
-	grant, refused := decideGrants(lacked)
-	if want := []right{on("ours"), on("ours and everybody's")}; !slices.Equal(grant, want) {
-		t.Errorf("grant %v, want %v", grant, want)
+	for oid, r := range a.roles {
+		a.byName[r.name] = oid
 	}
-	if want := []right{on("nobody's")}; !slices.Equal(refused, want) {
-		t.Errorf("refused %v, want %v", refused, want)
+	for name, alike := range all {
+		alike.kind, alike.names = "TABLE", []string{name}
+		a.relations["public"] = append(a.relations["public"], alike)
+	}
+	slices.SortFunc(a.relations["public"], func(a, b relations) int { return strings.Compare(a.names[0], b.names[0]) })
+	return a
+}
+
+func ownedBy(owner uint32, acl ...aclEntry) relations {
+	return relations{object: object{owner: owner, acl: acl}}
+}
+
+// selects is SELECT, as grantor gave it to grantee.
+func selects(grantee, grantor uint32) aclEntry {
+	return aclEntry{grantee: grantee, grantor: grantor, privilege: "SELECT"}
+}
+
+var wholePublic = scope{user: "stitch", whole: []string{"public"}}
+
+func TestPlanGrants(t *testing.T) {
+	inDatabase := ownedBy(strangerOID)
+	inDatabase.extension = true
+	a := anAccess(map[string]relations{
+		"a_ours":        ownedBy(ownerOID),
+		"b_everybodys":  ownedBy(ownerOID, selects(everybody, ownerOID)),
+		"c_granted":     ownedBy(ownerOID, selects(userOID, ownerOID)),
+		"d_others":      ownedBy(otherOID),
+		"e_joinable":    ownedBy(groupOID),
+		"f_readable":    ownedBy(groupOID, selects(everybody, groupOID)),
+		"g_strangers":   ownedBy(strangerOID),
+		"h_readable":    ownedBy(strangerOID, selects(everybody, strangerOID)),
+		"i_superusers":  ownedBy(superuserOID, selects(everybody, superuserOID)),
+		"j_extension's": inDatabase,
+	})
+	plan, err := a.planGrants(a.person(userOID), wholePublic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	assertEqual(t, "sql", plan.sql, []string{
+		`GRANT SELECT ON TABLE "public"."a_ours", "public"."b_everybodys" TO "stitch"`,
+		`GRANT "joinable" TO CURRENT_USER`,
+		`SET LOCAL ROLE "joinable"`,
+		`GRANT SELECT ON TABLE "public"."e_joinable" TO "stitch"`,
+		`RESET ROLE`,
+		`REVOKE "joinable" FROM CURRENT_USER`,
+		`SET LOCAL ROLE "other"`,
+		`GRANT SELECT ON TABLE "public"."d_others" TO "stitch"`,
+		`RESET ROLE`,
+	})
+	assertEqual(t, "refused", plan.refused, []string{`GRANT SELECT ON TABLE "public"."g_strangers" TO "stitch"`})
+}
+
+func TestPlanRevokes(t *testing.T) {
+	a := anAccess(map[string]relations{
+		"a": ownedBy(ownerOID, selects(userOID, ownerOID)),
+		"b": ownedBy(strangerOID, selects(userOID, otherOID)),
+		"c": ownedBy(strangerOID, selects(userOID, loginOID)),
+		"d": ownedBy(strangerOID, selects(userOID, strangerOID)),
+		"e": ownedBy(userOID, selects(userOID, userOID)),
+		"f": ownedBy(strangerOID, selects(groupOID, strangerOID)),
+	})
+	plan := a.planRevokes(a.person(userOID), wholePublic, false, 1)
+	assertEqual(t, "sql", plan.sql, []string{
+		`REVOKE SELECT ON TABLE "public"."a", "public"."c" FROM "stitch"`,
+		`SET LOCAL ROLE "other"`,
+		`REVOKE SELECT ON TABLE "public"."b" FROM "stitch"`,
+		`RESET ROLE`,
+	})
+	assertEqual(t, "refused", plan.refused, []string{
+		`SET ROLE "stranger"`,
+		`REVOKE SELECT ON TABLE "public"."d" FROM "stitch"`,
+		`RESET ROLE`,
+	})
+	if plan := a.planRevokes(a.person(userOID), wholePublic, true, 1); len(plan.sql)+len(plan.refused) > 0 {
+		t.Errorf("no option was given to pass anything on: %q %q", plan.sql, plan.refused)
 	}
 }
 
-func TestGrantStatements(t *testing.T) {
-	rights := []right{
+func TestObjectListsOfManyTables(t *testing.T) {
+	var rights []right
+	for i := range 2*relationsPerGrant + 1 {
+		rights = append(rights, right{"SELECT", "TABLE", "public", fmt.Sprint("t", i)})
+	}
+	lists := objectLists("shop", rights)
+	if names := strings.Count(strings.Join(lists, ""), `"public"."t`); len(lists) != 3 || names != len(rights) {
+		t.Errorf("%d lists name %d tables, want 3 and %d", len(lists), names, len(rights))
+	}
+	assertEqual(t, "lists", objectLists("shop", []right{
 		{"CONNECT", "DATABASE", "", "shop"},
 		{"CREATE", "DATABASE", "", "shop"},
 		{"USAGE", "SCHEMA", "", "public"},
 		{"USAGE", "SCHEMA", "", `a"b`},
 		{"SELECT", "VIEW", "public", "open.orders"},
 		{"SELECT", "TABLE", "public", "Orders"},
-	}
-	want := []string{
-		`GRANT CONNECT, CREATE ON DATABASE "shop" TO "stitch"`,
-		`GRANT USAGE ON SCHEMA "public", "a""b" TO "stitch"`,
-		`GRANT SELECT ON TABLE "public"."open.orders", "public"."Orders" TO "stitch"`,
-	}
-	if got := grantStatements("shop", "stitch", rights); !slices.Equal(got, want) {
-		t.Errorf("got %q\nwant %q", got, want)
-	}
-}
-
-func TestGrantStatementsOfManyTables(t *testing.T) {
-	var rights []right
-	for i := range 2*relationsPerGrant + 1 {
-		rights = append(rights, right{"SELECT", "TABLE", "public", fmt.Sprint("t", i)})
-	}
-	statements := grantStatements("shop", "stitch", rights)
-	if len(statements) != 3 {
-		t.Fatalf("%d statements, want 3", len(statements))
-	}
-	if names := strings.Count(strings.Join(statements, ""), `"public"."t`); names != len(rights) {
-		t.Errorf("they name %d tables, want %d", names, len(rights))
-	}
-}
-
-func TestPlanRevokes(t *testing.T) {
-	on := func(name string) right { return right{"SELECT", "TABLE", "public", name} }
-	plan := planRevokes("shop", "stitch", []grantedRight{
-		{right: on("a"), Grantor: "owner", Plain: true, AsOther: true},
-		{right: on("b"), Grantor: "delegate", AsOther: true},
-		{right: on("c"), Grantor: "owner", Plain: true},
-		{right: on("d"), Grantor: "stranger"},
+	}), []string{
+		`CONNECT, CREATE ON DATABASE "shop"`,
+		`USAGE ON SCHEMA "public", "a""b"`,
+		`SELECT ON TABLE "public"."Orders", "public"."open.orders"`,
 	})
-	sql := []string{
-		`REVOKE SELECT ON TABLE "public"."a", "public"."c" FROM "stitch"`,
-		`SET LOCAL ROLE "delegate"`,
-		`REVOKE SELECT ON TABLE "public"."b" FROM "stitch"`,
-		`RESET ROLE`,
-	}
-	if !slices.Equal(plan.sql, sql) {
-		t.Errorf("sql %q\nwant %q", plan.sql, sql)
-	}
-	refused := []string{
-		`SET ROLE "stranger"`,
-		`REVOKE SELECT ON TABLE "public"."d" FROM "stitch"`,
-		`RESET ROLE`,
-	}
-	if !slices.Equal(plan.refused, refused) {
-		t.Errorf("refused %q\nwant %q", plan.refused, refused)
-	}
 }
 
-func TestDecideDefaults(t *testing.T) {
+func TestPlanDefaultGrants(t *testing.T) {
+	const statement = `ALTER DEFAULT PRIVILEGES FOR ROLE "%s" IN SCHEMA "public" GRANT SELECT ON TABLES TO "stitch"`
+	ofLogin := fmt.Sprintf(statement, "admin")
 	tests := map[string]struct {
-		have defaultRight
-		want string
+		creator uint32 // of a table
+		acl     []aclEntry
+		sql     []string // besides that for the login's own tables
+		refused []string
 	}{
-		"of an owner of tables":                   {defaultRight{Owns: true, Alterable: true}, "grant"},
-		"granted before":                          {defaultRight{Owns: true, Alterable: true, Explicit: true, Effective: true}, ""},
-		"had in another way":                      {defaultRight{Owns: true, Alterable: true, Effective: true}, "grant"},
-		"of an owner of tables whom we may not":   {defaultRight{Owns: true}, "refuse"},
-		"had in another way, and we may not":      {defaultRight{Owns: true, Effective: true}, ""},
-		"of the schema's owner or this login":     {defaultRight{Alterable: true}, "grant"},
-		"of the schema's owner, whom we may not":  {defaultRight{}, ""},
-		"of the user's own tables, which it owns": {defaultRight{Creator: "stitch", Owns: true, Alterable: true}, ""},
+		"whose rights the login has":      {creator: ownerOID, sql: []string{fmt.Sprintf(statement, "owner")}},
+		"granted before":                  {creator: ownerOID, acl: []aclEntry{selects(userOID, ownerOID)}},
+		"had in another way":              {creator: ownerOID, acl: []aclEntry{selects(everybody, ownerOID)}, sql: []string{fmt.Sprintf(statement, "owner")}},
+		"whom the login may become":       {creator: otherOID, sql: []string{`SET LOCAL ROLE "other"`, fmt.Sprintf(statement, "other"), `RESET ROLE`}},
+		"that it may join":                {creator: groupOID, sql: []string{`GRANT "joinable" TO CURRENT_USER`, `SET LOCAL ROLE "joinable"`, fmt.Sprintf(statement, "joinable"), `RESET ROLE`, `REVOKE "joinable" FROM CURRENT_USER`}},
+		"that it need not join":           {creator: groupOID, acl: []aclEntry{selects(everybody, groupOID)}},
+		"a stranger":                      {creator: strangerOID, refused: []string{fmt.Sprintf(statement, "stranger")}},
+		"a stranger who lets all read":    {creator: strangerOID, acl: []aclEntry{selects(everybody, strangerOID)}},
+		"the user itself":                 {creator: userOID},
+		"nobody but the schema's owner":   {creator: 0},
+		"a role that is gone, as its oid": {creator: 999},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			grant, refused := decideDefaults("stitch", []defaultRight{test.have})
-			got := ""
-			switch {
-			case len(grant) > 0:
-				got = "grant"
-			case len(refused) > 0:
-				got = "refuse"
+			a := anAccess(map[string]relations{"t": ownedBy(test.creator)})
+			if test.creator == 0 {
+				delete(a.relations, "public")
 			}
-			if got != test.want {
-				t.Errorf("got %q, want %q", got, test.want)
-			}
+			a.defaults = []defaultACL{{object: object{owner: test.creator, acl: test.acl}, schema: "public"}}
+			plan := a.planDefaultGrants(a.person(userOID), []string{"public"})
+			assertEqual(t, "sql", plan.sql, append([]string{ofLogin}, test.sql...))
+			assertEqual(t, "refused", plan.refused, test.refused)
 		})
-	}
-}
-
-func TestDefaultStatements(t *testing.T) {
-	got := defaultStatements([]defaultRight{
-		{Schema: "billing", Creator: "app"}, {Schema: "public", Creator: "admin"}, {Schema: "public", Creator: "app"},
-	}, `GRANT SELECT ON TABLES TO "stitch"`)
-	want := []string{
-		`ALTER DEFAULT PRIVILEGES FOR ROLE "admin" IN SCHEMA "public" GRANT SELECT ON TABLES TO "stitch"`,
-		`ALTER DEFAULT PRIVILEGES FOR ROLE "app" IN SCHEMA "billing", "public" GRANT SELECT ON TABLES TO "stitch"`,
-	}
-	if !slices.Equal(got, want) {
-		t.Errorf("got %q\nwant %q", got, want)
 	}
 }
 

@@ -1,6 +1,8 @@
 package postgres
 
 import (
+	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
@@ -23,4 +25,33 @@ func serversOf(t *testing.T, configs map[string]Config) map[string]*Server {
 	all := NewServers(configs)
 	t.Cleanup(all.Close)
 	return all.byName
+}
+
+// ownServer starts a server that no other test disturbs.
+func ownServer(t *testing.T, config sandbox.Config) *sandbox.Server {
+	t.Helper()
+	s, err := sandbox.Start(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// logged returns the statements that a server ran, each by its first words, and
+// how many connections it accepted.
+func logged(t *testing.T, s *sandbox.Server) (statements []string, connections int) {
+	t.Helper()
+	log, err := s.Log()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, match := range regexp.MustCompile(`LOG:  (?:statement|execute [^:]*):\s*(\S+(?: \S+)*)`).FindAllStringSubmatch(log, -1) {
+		statements = append(statements, match[1])
+	}
+	return statements, strings.Count(log, "connection authorized")
 }

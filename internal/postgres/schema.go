@@ -35,7 +35,7 @@ func CheckSchemaName(name string) error {
 
 // CreateSchema creates a schema and returns it with its owner.
 func (s *Server) CreateSchema(ctx context.Context, c Schema) (Schema, error) {
-	defer s.forgetSchemas(c.Database)
+	defer s.siblings.changed()
 	var created Schema
 	err := CheckSchemaName(c.Name)
 	if err == nil {
@@ -80,7 +80,7 @@ func (s *Server) findSchema(ctx context.Context, database, name string) (c Schem
 		})
 		return c, err
 	}
-	all, err := s.schemasOf(database).get(ctx, func(ctx context.Context) (all map[string]Schema, err error) {
+	all, err := s.schemas.of(database).get(ctx, func(ctx context.Context) (all map[string]Schema, err error) {
 		err = s.inTx(ctx, database, func(tx pgx.Tx) (err error) {
 			all, err = schemasByName(ctx, tx, database)
 			return err
@@ -95,27 +95,6 @@ func (s *Server) findSchema(ctx context.Context, database, name string) (c Schem
 		return Schema{}, ErrNotFound
 	}
 	return c, nil
-}
-
-func (p *pool) schemasOf(database string) *sharedRead[map[string]Schema] {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.schemas == nil {
-		p.schemas = map[string]*sharedRead[map[string]Schema]{}
-	}
-	if p.schemas[database] == nil {
-		p.schemas[database] = &sharedRead[map[string]Schema]{}
-	}
-	return p.schemas[database]
-}
-
-// forgetSchemas makes all entries of this server read the schemas of a database again.
-func (s *Server) forgetSchemas(database string) {
-	for _, sibling := range s.siblings.byName {
-		if sibling.config.address() == s.config.address() {
-			sibling.schemasOf(database).forget()
-		}
-	}
 }
 
 const schemasSQL = `
@@ -147,7 +126,7 @@ func schemasByName(ctx context.Context, tx pgx.Tx, database string) (map[string]
 
 // UpdateSchema changes what differs.
 func (s *Server) UpdateSchema(ctx context.Context, c Schema) error {
-	defer s.forgetSchemas(c.Database)
+	defer s.siblings.changed()
 	err := s.changeRights(ctx, c.Database, func(tx pgx.Tx) error {
 		_, err := alterSchema(ctx, tx, c)
 		return err
@@ -168,7 +147,7 @@ func alterSchema(ctx context.Context, tx pgx.Tx, want Schema) (Schema, error) {
 	if len(sql) == 0 {
 		return have, nil
 	}
-	needed := ownership{holder: have.Owner}
+	needed := ownerAct{holder: have.Owner}
 	if want.Owner != have.Owner {
 		needed.taker = want.Owner
 	}
@@ -195,7 +174,7 @@ func (c Schema) changes(have Schema) []string {
 // done. One that holds anything is dropped only by force, which takes along
 // what depends on that elsewhere, such as views.
 func (s *Server) DropSchema(ctx context.Context, database, name string, force bool) error {
-	defer s.forgetSchemas(database)
+	defer s.siblings.changed()
 	err := s.changeRights(ctx, database, func(tx pgx.Tx) error {
 		have, err := schema(ctx, tx, database, name)
 		if err != nil {
@@ -247,5 +226,5 @@ func dropSchema(ctx context.Context, tx pgx.Tx, have Schema, force bool) error {
 			return err
 		}
 	}
-	return ownership{holder: have.Owner}.run(ctx, tx, "SET LOCAL lock_timeout = '30s'", sql)
+	return ownerAct{holder: have.Owner}.run(ctx, tx, "SET LOCAL lock_timeout = '30s'", sql)
 }

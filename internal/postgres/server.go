@@ -58,12 +58,16 @@ func (all *Servers) Close() {
 	}
 }
 
-// retry forgets the dials that failed, because a login may work from now on.
-func (all *Servers) retry() {
+// changed forgets the dials that failed, because a login may work from now on,
+// and what was read, because it may be otherwise now.
+func (all *Servers) changed() {
 	for _, s := range all.byName {
 		s.mu.Lock()
 		s.failure = nil
 		s.mu.Unlock()
+		s.accesses.forget()
+		s.schemas.forget()
+		s.databases.forget()
 	}
 }
 
@@ -82,6 +86,9 @@ func (s *Server) Planning() *Server { return &Server{pool: s.pool, planning: tru
 // Name is the server's key in the provider block.
 func (s *Server) Name() string { return s.name }
 
+// DefaultDatabase is where the entry connects to when no database is asked for.
+func (s *Server) DefaultDatabase() string { return s.config.Database }
+
 // A pool holds a server's connections: never more than config.MaxConnections,
 // idle ones of other databases giving way to the one that is asked for.
 type pool struct {
@@ -91,13 +98,15 @@ type pool struct {
 	budget   *semaphore.Weighted // one for each Conn in use
 
 	mu        sync.Mutex
-	open      int     // connections in use or idle
-	idle      []*Conn // oldest first
-	failure   error   // what a dial for planning met
+	open      int                // connections in use or idle
+	idle      []*Conn            // oldest first
+	failure   error              // what a dial for planning met
+	poolings  map[string]Pooling // by database, as far as it is known
 	planDials chan struct{}
 
-	databases sharedRead[map[string]Database]           // by name
-	schemas   map[string]*sharedRead[map[string]Schema] // by database, then by name
+	accesses  sharedReads[*access]            // by database
+	schemas   sharedReads[map[string]Schema]  // by database, then by name
+	databases sharedRead[map[string]Database] // by name
 }
 
 // A Conn is a connection that belongs to its holder until Release.

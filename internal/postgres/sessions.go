@@ -18,10 +18,12 @@ type SessionsError struct {
 // A Session is somebody who is connected. What the login may not see is empty.
 type Session struct{ Username, Application, Address string }
 
+// Autovacuum's workers leave when they are in the way.
 const sessionsSQL = `
 	SELECT coalesce(usename, ''), coalesce(application_name, ''), coalesce(pg_catalog.host(client_addr), '')
 	FROM pg_catalog.pg_stat_activity
 	WHERE datname = $1
+	  AND backend_type IS DISTINCT FROM 'autovacuum worker'
 	ORDER BY 1, 2, 3`
 
 func sessionsOf(ctx context.Context, conn *pgx.Conn, database string) ([]Session, error) {

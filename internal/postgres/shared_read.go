@@ -94,3 +94,31 @@ func (r *sharedRead[T]) leave(current *sharedReading[T]) {
 func (current *sharedReading[T]) isStale() bool {
 	return !current.ended.IsZero() && time.Since(current.ended) >= sharedReadAge
 }
+
+// sharedReads are the readings of something that there are several of, by name.
+type sharedReads[T any] struct {
+	mu     sync.Mutex
+	byName map[string]*sharedRead[T]
+}
+
+// of returns the reading of what has that name.
+func (all *sharedReads[T]) of(name string) *sharedRead[T] {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	if all.byName[name] == nil {
+		if all.byName == nil {
+			all.byName = map[string]*sharedRead[T]{}
+		}
+		all.byName[name] = &sharedRead[T]{}
+	}
+	return all.byName[name]
+}
+
+// forget makes the next who asks for any read again.
+func (all *sharedReads[T]) forget() {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	for _, one := range all.byName {
+		one.forget()
+	}
+}

@@ -82,11 +82,11 @@ func (s shop) versions(t *testing.T) []string {
 
 func (s shop) missing(t *testing.T, g SourceGrants) []string {
 	t.Helper()
-	missing, err := s.server.MissingFromSource(t.Context(), g)
+	drift, err := s.server.SourceDrift(t.Context(), g)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return missing
+	return drift.Missing
 }
 
 func (s shop) grant(t *testing.T, g SourceGrants) {

@@ -75,28 +75,34 @@ func grantSource(ctx context.Context, tx pgx.Tx, g SourceGrants) error {
 	if err := g.check(); err != nil {
 		return err
 	}
-	plan, err := planGrants(ctx, tx, g.Database, g.scope())
+	a, err := readAccess(ctx, tx, g.Schemas)
 	if err != nil {
 		return err
 	}
-	defaults, err := planDefaultGrants(ctx, tx, g.User, g.defaults())
+	user, err := a.requireUser(g.User)
 	if err != nil {
 		return err
 	}
-	plan.sql = append(plan.sql, defaults.sql...)
-	plan.refused = append(plan.refused, defaults.refused...)
-	return plan.run(ctx, tx)
+	plan, err := a.planGrants(user, g.scope())
+	if err != nil {
+		return err
+	}
+	return plan.and(a.planDefaultGrants(user, g.defaults())).run(ctx, tx)
 }
 
-// UpdateSource takes back what only the old grants covered and grants what the
-// new ones lack. No right that both cover is ever missing, for anybody.
+// UpdateSource takes back what only the old grants covered, and options to pass
+// on what the new ones cover, and grants what these lack. No right that both
+// cover is ever missing, for anybody.
 func (s *Server) UpdateSource(ctx context.Context, old, want SourceGrants) error {
 	err := s.changeRights(ctx, want.Database, func(tx pgx.Tx) error {
 		if err := grantSource(ctx, tx, want); err != nil {
 			return err
 		}
+		if err := revokeRights(ctx, tx, want.scope(), true); err != nil {
+			return err
+		}
 		sc, defaults := droppedSource(old, want)
-		return revokeSource(ctx, tx, want.Database, sc, defaults)
+		return revokeSource(ctx, tx, sc, defaults)
 	})
 	if err != nil {
 		return fmt.Errorf("update source rights on database %q of %q: %w", want.Database, want.User, err)
@@ -134,40 +140,41 @@ func droppedSource(old, want SourceGrants) (scope, []string) {
 
 // revokeSource takes back SELECT and default privileges, and then USAGE on the
 // schemas in which other grants leave the user nothing to read.
-func revokeSource(ctx context.Context, tx pgx.Tx, database string, sc scope, defaults []string) error {
-	plan, err := planDefaultRevokes(ctx, tx, sc.user, defaults)
+func revokeSource(ctx context.Context, tx pgx.Tx, sc scope, defaults []string) error {
+	a, err := readAccess(ctx, tx, []string{})
 	if err != nil {
 		return err
 	}
-	if err := plan.run(ctx, tx); err != nil {
+	user, err := a.requireUser(sc.user)
+	if err != nil {
+		return err
+	}
+	if err := a.planDefaultRevokes(user, defaults).run(ctx, tx); err != nil {
 		return err
 	}
 	relations := sc
 	relations.schemas = nil
-	if err := revokeScope(ctx, tx, database, relations); err != nil {
+	if err := revokeRights(ctx, tx, relations, false); err != nil {
 		return err
 	}
-	read, err := readSchemas(ctx, tx, sc.user)
-	if err != nil {
+	if a, err = readAccess(ctx, tx, orEmpty(sc.schemas)); err != nil {
 		return err
 	}
+	read := a.readSchemas(user)
 	unused := slices.DeleteFunc(slices.Clone(sc.schemas), func(schema string) bool { return slices.Contains(read, schema) })
-	return revokeScope(ctx, tx, database, scope{user: sc.user, schemas: unused})
+	return revokeRights(ctx, tx, scope{user: sc.user, schemas: unused}, false)
 }
 
 // RevokeSource takes the grants back: CONNECT only when the user was granted
 // nothing else in the database. What is gone is done.
 func (s *Server) RevokeSource(ctx context.Context, g SourceGrants) error {
 	err := s.changeRights(ctx, g.Database, func(tx pgx.Tx) error {
-		if err := requireUser(ctx, tx, g.User); err != nil {
-			return err
-		}
 		sc := g.scope()
 		sc.database = nil
-		if err := revokeSource(ctx, tx, g.Database, sc, g.defaults()); err != nil {
+		if err := revokeSource(ctx, tx, sc, g.defaults()); err != nil {
 			return err
 		}
-		return revokeConnect(ctx, tx, g.Database, g.User)
+		return revokeConnect(ctx, tx, g.User)
 	})
 	if err != nil && !isGone(err) {
 		return fmt.Errorf("revoke source rights on database %q from %q: %w", g.Database, g.User, err)
@@ -175,95 +182,72 @@ func (s *Server) RevokeSource(ctx context.Context, g SourceGrants) error {
 	return nil
 }
 
-// MissingFromSource returns what the user can not do, in whatever way it might
-// have been allowed to, such as "SELECT ON TABLE public.orders". It returns
-// ErrNotFound when the database or the user does not exist.
-func (s *Server) MissingFromSource(ctx context.Context, g SourceGrants) ([]string, error) {
-	var items []string
-	err := s.inTx(ctx, g.Database, func(tx pgx.Tx) (err error) {
-		if items, err = missing(ctx, tx, g.scope()); err != nil {
-			return err
-		}
-		defaults, err := defaultRights(ctx, tx, g.User, g.defaults())
-		for _, d := range defaults {
-			if !d.Effective && d.wanted(g.User) {
-				items = append(items, d.String())
-			}
-		}
-		return err
-	})
-	if err != nil {
-		return nil, missingError("source", g.Database, g.User, err)
-	}
-	slices.Sort(items)
-	return items, nil
+// A Drift is how rights on the server differ from what was granted. Both lists
+// are sorted.
+type Drift struct {
+	Missing []string // what the user can not do, such as "SELECT ON TABLE public.orders"
+	Excess  []string // what it may pass on to others, such as "SELECT ON TABLE public.orders WITH GRANT OPTION"
 }
 
-const grantedSchemasSQL = `
-	SELECT n.nspname
-	FROM pg_catalog.pg_namespace AS n
-	JOIN pg_catalog.pg_roles AS u ON u.rolname = $1
-	WHERE n.nspname <> 'information_schema'
-	  AND n.nspname !~ '^pg_'
-	  AND n.nspowner <> u.oid
-	  AND EXISTS (
-		SELECT 1
-		FROM pg_catalog.aclexplode(n.nspacl) AS a
-		WHERE a.grantee = u.oid
-		  AND a.privilege_type = 'USAGE'
-	)
-	ORDER BY n.nspname`
+// SourceDrift returns what the user can not do, in whatever way it might have
+// been allowed to, and what it may pass on. It returns ErrNotFound when the
+// database or the user does not exist.
+func (s *Server) SourceDrift(ctx context.Context, g SourceGrants) (Drift, error) {
+	d, err := s.drift(ctx, g.Database, g.scope(), g.defaults())
+	if err != nil {
+		return Drift{}, fmt.Errorf("read source rights on database %q of %q: %w", g.Database, g.User, err)
+	}
+	return d, nil
+}
+
+func (s *Server) drift(ctx context.Context, database string, sc scope, defaults []string) (Drift, error) {
+	a, err := s.access(ctx, database)
+	var user person
+	if err == nil {
+		user, err = a.requireUser(sc.user)
+	}
+	if err != nil {
+		return Drift{}, orNotFound(err)
+	}
+	d := Drift{Missing: append(a.missing(user, sc), a.missingDefaults(user, defaults)...), Excess: a.excess(user, sc)}
+	slices.Sort(d.Missing)
+	slices.Sort(d.Excess)
+	return d, nil
+}
 
 // SourceGrants returns the grants that a user has on a database, as far as they
 // can be told from the catalogs: the schemas that it was granted USAGE on, and
 // whether there are default privileges. It returns ErrNotFound if there are none.
-func (s *Server) SourceGrants(ctx context.Context, database, user string) (SourceGrants, error) {
-	g := SourceGrants{Database: database, User: user}
-	err := s.inTx(ctx, database, func(tx pgx.Tx) error {
-		if err := requireUser(ctx, tx, user); err != nil {
-			return err
-		}
-		rows, _ := tx.Query(ctx, grantedSchemasSQL, user)
-		schemas, err := pgx.CollectRows(rows, pgx.RowTo[string])
-		if err != nil {
-			return err
-		}
-		if len(schemas) == 0 {
-			return fmt.Errorf("USAGE granted on a schema: %w", ErrNotFound)
-		}
-		defaults, err := grantedDefaults(ctx, tx, user, schemas)
-		g.Schemas, g.FutureTables = schemas, len(defaults) > 0
-		return err
-	})
-	if err != nil {
-		return SourceGrants{}, fmt.Errorf("read source rights on database %q of %q: %w", database, user, err)
+func (s *Server) SourceGrants(ctx context.Context, database, name string) (SourceGrants, error) {
+	g := SourceGrants{Database: database, User: name}
+	a, err := s.access(ctx, database)
+	var user person
+	if err == nil {
+		user, err = a.requireUser(name)
 	}
+	if err == nil {
+		if g.Schemas = a.usedSchemas(user); len(g.Schemas) == 0 {
+			err = fmt.Errorf("USAGE granted on a schema: %w", ErrNotFound)
+		}
+	}
+	if err != nil {
+		return SourceGrants{}, fmt.Errorf("read source rights on database %q of %q: %w", database, name, err)
+	}
+	plan := a.planDefaultRevokes(user, g.Schemas)
+	g.FutureTables = len(plan.sql)+len(plan.refused) > 0
 	return g, nil
 }
 
-// missing returns what a scope means and the user can not do, and what does not exist.
-func missing(ctx context.Context, tx pgx.Tx, sc scope) ([]string, error) {
-	if err := requireUser(ctx, tx, sc.user); err != nil {
-		return nil, err
-	}
-	gone, err := absent(ctx, tx, sc)
-	if err != nil {
-		return nil, err
-	}
-	lacked, err := notHeld(ctx, tx, sc)
-	var items []string
-	for _, item := range gone {
-		items = append(items, item+" does not exist")
-	}
-	for _, r := range lacked {
-		items = append(items, r.String())
-	}
-	return items, err
+// isGone reports whether err says that the database or the user that rights
+// belong to does not exist.
+func isGone(err error) bool {
+	return errors.Is(err, ErrNotFound) || IsUnreachable(err) && Code(err) == "3D000"
 }
 
-func missingError(what, database, user string, err error) error {
+// orNotFound makes ErrNotFound of a database that does not exist.
+func orNotFound(err error) error {
 	if isGone(err) && !errors.Is(err, ErrNotFound) {
 		err = fmt.Errorf("%w: %w", ErrNotFound, err)
 	}
-	return fmt.Errorf("read %s rights on database %q of %q: %w", what, database, user, err)
+	return err
 }

@@ -291,7 +291,7 @@ func TestSourceGrantsOfWhatDoesNotExist(t *testing.T) {
 			if err := shop.server.GrantSource(t.Context(), g); err == nil || !strings.Contains(err.Error(), "no") {
 				t.Errorf("%s: grant: %v", name, err)
 			}
-			if _, err := shop.server.MissingFromSource(t.Context(), g); !errors.Is(err, ErrNotFound) {
+			if _, err := shop.server.SourceDrift(t.Context(), g); !errors.Is(err, ErrNotFound) {
 				t.Errorf("%s: missing: %v", name, err)
 			}
 			if err := shop.server.RevokeSource(t.Context(), g); err != nil {

@@ -33,7 +33,7 @@ func (s *Server) CreateUser(ctx context.Context, u User, password string) error 
 	if err != nil {
 		return fmt.Errorf("create database user %q: %w", u.Name, err)
 	}
-	s.siblings.retry() // it may be the login of another entry
+	s.siblings.changed() // it may be the login of another entry
 	return nil
 }
 
@@ -91,7 +91,7 @@ func (s *Server) UpdateUser(ctx context.Context, u User, password *string) error
 	if err != nil {
 		return fmt.Errorf("update database user %q: %w", u.Name, err)
 	}
-	s.siblings.retry()
+	s.siblings.changed()
 	return nil
 }
 

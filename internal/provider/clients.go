@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
@@ -19,7 +20,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
-// clients is what the provider gives to its resources.
+// clients is what the provider gives to its resources and data sources.
 type clients struct {
 	servers *postgres.Servers
 	names   []string            // of all servers, sorted
@@ -31,6 +32,13 @@ type configured struct{ *clients }
 
 func (c *configured) Configure(_ context.Context, req resource.ConfigureRequest, _ *resource.ConfigureResponse) {
 	c.clients, _ = req.ProviderData.(*clients) // nil until the provider itself is configured
+}
+
+// configuredDataSource is what configured is, for data sources.
+type configuredDataSource struct{ *clients }
+
+func (c *configuredDataSource) Configure(_ context.Context, req datasource.ConfigureRequest, _ *datasource.ConfigureResponse) {
+	c.clients, _ = req.ProviderData.(*clients)
 }
 
 // An unknownError says that a server can not be reached yet because parts of

@@ -29,6 +29,7 @@ type destinationGrantsModel struct {
 	User           types.String `tfsdk:"user"`
 	SystemCatalogs types.Bool   `tfsdk:"system_catalogs"`
 	Missing        types.Set    `tfsdk:"missing"`
+	Excess         types.Set    `tfsdk:"excess"`
 }
 
 func (m destinationGrantsModel) toGrants() postgres.DestinationGrants {
@@ -72,6 +73,7 @@ func (*destinationGrantsResource) Schema(_ context.Context, _ resource.SchemaReq
 				Default:  booldefault.StaticBool(false),
 			},
 			"missing": missingAttribute("CREATE ON DATABASE analytics"),
+			"excess":  excessAttribute(),
 		},
 	}
 }
@@ -101,10 +103,10 @@ func (r *destinationGrantsResource) Read(ctx context.Context, req resource.ReadR
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	var missing []string
+	var drift postgres.Drift
 	server, err := r.serverToRead(state.Server.ValueString())
 	if err == nil {
-		missing, err = server.MissingFromDestination(ctx, state.toGrants())
+		drift, err = server.DestinationDrift(ctx, state.toGrants())
 	}
 	if errors.Is(err, postgres.ErrNotFound) {
 		resp.State.RemoveResource(ctx)
@@ -114,7 +116,7 @@ func (r *destinationGrantsResource) Read(ctx context.Context, req resource.ReadR
 		resp.Diagnostics.Append(diagnose("Cannot read destination grants", err))
 		return
 	}
-	state.Missing = stringSet(missing)
+	state.Missing, state.Excess = stringSet(drift.Missing), stringSet(drift.Excess)
 	resp.Diagnostics.Append(resp.State.Set(ctx, state)...)
 }
 

@@ -53,8 +53,8 @@ func TestAccDestinationGrants(t *testing.T) {
 			{ // drift
 				PreConfig: shop.changed(t, "REVOKE CREATE ON DATABASE "+shop.database+" FROM "+shop.user+"; REVOKE SELECT ON pg_class FROM PUBLIC, "+shop.user),
 				Config:    config("system_catalogs = true"),
-				ConfigPlanChecks: planned(address, plancheck.ResourceActionUpdate, foundMissing{
-					address, []any{"CREATE ON DATABASE " + shop.database, "SELECT ON TABLE pg_catalog.pg_class"},
+				ConfigPlanChecks: planned(address, plancheck.ResourceActionUpdate, foundDrift{
+					address, "missing", []any{"CREATE ON DATABASE " + shop.database, "SELECT ON TABLE pg_catalog.pg_class"},
 				}),
 				ConfigStateChecks: systemCatalogs(true),
 			},

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
@@ -100,6 +101,19 @@ func TestExamplesAreComplete(t *testing.T) {
 	}
 }
 
+// Every data source has an example.
+func TestDataSourceExamplesAreComplete(t *testing.T) {
+	all := examples(t)
+	for _, newDataSource := range New("test").DataSources(t.Context()) {
+		var meta datasource.MetadataResponse
+		newDataSource().Metadata(t.Context(), datasource.MetadataRequest{ProviderTypeName: "stitch"}, &meta)
+		i := slices.IndexFunc(all, func(e example) bool { return e.name == "data-sources/"+meta.TypeName })
+		if i < 0 || !strings.Contains(all[i].config, `data "`+meta.TypeName+`"`) {
+			t.Errorf("examples/data-sources/%s/data-source.tf is missing, or shows something else", meta.TypeName)
+		}
+	}
+}
+
 var (
 	variableBlock = regexp.MustCompile(`(?ms)^variable "(\w+)" \{\n(.*?)^\}`)
 	secretName    = regexp.MustCompile(`password|secret|token|key`)
@@ -186,11 +200,12 @@ func (s stage) prepare(t *testing.T, name string) {
 	switch name {
 	case "resources/stitch_destination_grants":
 		s.warehouse.Exec(t, "postgres", "CREATE DATABASE analytics")
-	case "provider", "resources/stitch_replication", "resources/stitch_sync_run":
+	case "provider", "resources/stitch_replication", "resources/stitch_sync_run", "data-sources/stitch_connection_check":
 		s.warehouse.Exec(t, "postgres", "CREATE DATABASE analytics")
 		for _, server := range []*sandbox.Server{s.app, s.warehouse} {
 			server.Exec(t, "postgres", "CREATE ROLE stitch LOGIN PASSWORD '"+stitchPassword+"'")
 		}
+		s.warehouse.Exec(t, "postgres", "CREATE ROLE analysts")
 		s.warehouse.Exec(t, "analytics", "GRANT CREATE, CONNECT, TEMPORARY ON DATABASE analytics TO stitch")
 		s.app.Exec(t, "shop", `
 			GRANT USAGE ON SCHEMA public, billing TO stitch;

@@ -21,6 +21,17 @@ func missingAttribute(example string) schema.SetAttribute {
 	}
 }
 
+// excessAttribute shows drift as missingAttribute does.
+func excessAttribute() schema.SetAttribute {
+	return schema.SetAttribute{
+		MarkdownDescription: "What the user may pass on to others although it was only meant to use it, as the last refresh found it: for example `SELECT ON TABLE public.orders WITH GRANT OPTION`. " +
+			"Empty after each apply. A plan that shows items here takes that option back.",
+		ElementType: types.StringType,
+		Computed:    true,
+		Default:     setdefault.StaticValue(stringSet(nil)),
+	}
+}
+
 func stringSet(items []string) types.Set {
 	values := make([]attr.Value, len(items))
 	for i, item := range items {

@@ -116,7 +116,10 @@ func (*Provider) Resources(context.Context) []func() resource.Resource {
 	}
 }
 
-// DataSources lists the data sources: none yet.
+// DataSources lists the data sources.
 func (*Provider) DataSources(context.Context) []func() datasource.DataSource {
-	return nil
+	return []func() datasource.DataSource{
+		newConnectionCheckDataSource,
+		newIPAddressesDataSource,
+	}
 }

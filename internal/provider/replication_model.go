@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/attr"
@@ -20,6 +21,8 @@ type replicationModel struct {
 	Source                    types.Object `tfsdk:"source"`
 	Destination               types.Object `tfsdk:"destination"`
 	Tables                    types.Map    `tfsdk:"tables"`
+	Readers                   types.Set    `tfsdk:"readers"`
+	ReadersMissing            types.Set    `tfsdk:"readers_missing"`
 	IncludeSchemaInTableNames types.Bool   `tfsdk:"include_schema_in_table_names"`
 	LateCommitWindow          types.String `tfsdk:"late_commit_window"`
 	AcceptSourceIdentity      types.String `tfsdk:"accept_source_identity"`
@@ -74,6 +77,7 @@ func (m replicationModel) toDefinition(ctx context.Context) (replication.Definit
 		Name: m.Name.ValueString(), SchemaName: m.SchemaName.ValueString(),
 		IncludeSchemaInTableNames: m.IncludeSchemaInTableNames.ValueBool(),
 		AcceptSourceIdentity:      m.AcceptSourceIdentity.ValueString(),
+		Readers:                   m.readers(),
 		Tables:                    map[string]replication.Selection{},
 	}
 	window, diags := m.lateCommitWindow()
@@ -96,6 +100,16 @@ func (m replicationModel) toDefinition(ctx context.Context) (replication.Definit
 		d.Tables[key] = selection
 	}
 	return d, diags
+}
+
+// readers is nil if there are none that were given, and while they are not known.
+func (m replicationModel) readers() []string {
+	if m.Readers.IsNull() || m.Readers.IsUnknown() {
+		return nil
+	}
+	names, _ := setStrings(m.Readers)
+	slices.Sort(names)
+	return append([]string{}, names...)
 }
 
 // lateCommitWindow is nil for the default, and while it is not known.
@@ -131,9 +145,11 @@ func (m *replicationModel) fromDefinition(ctx context.Context, d replication.Def
 	}
 
 	var diags, more diag.Diagnostics
-	m.Source, diags = types.ObjectValueFrom(ctx, endpointType.AttrTypes, endpointModel{
+	m.Readers, diags = types.SetValueFrom(ctx, types.StringType, d.Readers)
+	m.Source, more = types.ObjectValueFrom(ctx, endpointType.AttrTypes, endpointModel{
 		Server: types.StringValue(d.Source.Server), Database: types.StringValue(d.Source.Database),
 	})
+	diags.Append(more...)
 	tables := map[string]selectionModel{}
 	for key, selection := range d.Tables {
 		table := selectionModel{

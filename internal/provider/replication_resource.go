@@ -221,7 +221,7 @@ func (r *replicationResource) Read(ctx context.Context, req resource.ReadRequest
 		resp.Diagnostics.Append(r.unread(state, err))
 		return
 	}
-	definition, err := replication.Find(ctx, destination, state.SchemaName.ValueString())
+	definition, missing, err := replication.FindWithMissing(ctx, destination, state.SchemaName.ValueString())
 	switch {
 	case replication.IsGone(err):
 		resp.State.RemoveResource(ctx)
@@ -234,6 +234,7 @@ func (r *replicationResource) Read(ctx context.Context, req resource.ReadRequest
 		return
 	}
 	resp.Diagnostics.Append(state.fromDefinition(ctx, definition)...)
+	state.ReadersMissing = stringSet(missing)
 	state.setDefaults()
 	if !resp.Diagnostics.HasError() {
 		resp.Diagnostics.Append(resp.State.Set(ctx, state)...)

@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/setdefault"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringdefault"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
@@ -59,6 +60,24 @@ func (*replicationResource) Schema(_ context.Context, _ resource.SchemaRequest, 
 				Required:     true,
 				Validators:   []validator.Map{mapvalidator.SizeAtLeast(1), mapvalidator.NoNullValues()},
 				NestedObject: schema.NestedAttributeObject{Attributes: selectionAttributes()},
+			},
+			"readers": schema.SetAttribute{
+				MarkdownDescription: "Roles of the destination that may read what is loaded: `USAGE` on the schema, and `SELECT` on the loaded tables and on those to come. " +
+					"A role for a group, such as `analysts`, spares a change here for each of its members. The roles must exist when this is applied, and need `CONNECT` on the database, " +
+					"which everybody has unless it was revoked. `public`, which is everybody, is refused. " +
+					"Changing it takes effect in the same apply, and does not run the replication. A role that is taken out, and each of them when the replication is destroyed, loses what the login " +
+					"of `destination` granted it in the schema; what somebody else granted it stays.",
+				Optional:    true,
+				ElementType: types.StringType,
+				Validators:  []validator.Set{setvalidator.NoNullValues(), setvalidator.ValueStringsAre(validReader{})},
+			},
+			"readers_missing": schema.SetAttribute{
+				MarkdownDescription: "What `readers` can not do although they should, as the last refresh found it: for example `SELECT ON TABLE shop.orders TO analysts`, " +
+					"or `ROLE analysts` if there is no such role any more. Empty after each apply. A plan that shows items here grants them again. " +
+					"What a reader may do in another way, as a member of a role or because everybody may, is not missing.",
+				ElementType: types.StringType,
+				Computed:    true,
+				Default:     setdefault.StaticValue(stringSet(nil)),
 			},
 			"include_schema_in_table_names": schema.BoolAttribute{
 				MarkdownDescription: "Name destination tables `<schema>__<table>`, so that tables of the same name from several schemas do not collide; `false` by default.",

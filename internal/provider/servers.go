@@ -127,7 +127,7 @@ func serversAttribute() schema.MapNestedAttribute {
 			},
 			"password_command": schema.ListAttribute{
 				MarkdownDescription: "Program and arguments that print the password, run for each new connection: for tokens that expire, " +
-					"such as `[\"aws\", \"rds\", \"generate-db-auth-token\", ...]`. No shell is involved, and the output is not logged.",
+					"such as `[\"aws\", \"rds\", \"generate-db-auth-token\", ...]`. No shell is involved, and the output is not logged. A command that hangs is ended, with what it started, 20 seconds after `connect_timeout`.",
 				Optional:    true,
 				ElementType: types.StringType,
 				Validators:  []validator.List{listvalidator.SizeAtLeast(1)},

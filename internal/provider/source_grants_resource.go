@@ -37,6 +37,7 @@ type sourceGrantsModel struct {
 	Tables       types.Set    `tfsdk:"tables"`
 	FutureTables types.Bool   `tfsdk:"future_tables"`
 	Missing      types.Set    `tfsdk:"missing"`
+	Excess       types.Set    `tfsdk:"excess"`
 }
 
 func (m sourceGrantsModel) toGrants() (postgres.SourceGrants, error) {
@@ -66,7 +67,7 @@ func (*sourceGrantsResource) Schema(_ context.Context, _ resource.SchemaRequest,
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "Lets a database user read schemas of a source database, which is what Stitch needs to replicate from it: " +
 			"`CONNECT` on the database, `USAGE` on the schemas, and `SELECT` on their tables, partitions, views, materialized views and foreign tables. " +
-			"Nothing else is granted, and rights that the user has beyond that are left alone.\n\n" +
+			"Nothing else is granted, and rights that the user has beyond that are left alone, but not the option to pass these on. Tables and views that belong to an extension are left out, unless `tables` lists them.\n\n" +
 			"A table or view on which the right was revoked, or that was created without it, appears in `missing` and is granted by the next apply. " +
 			"Destroying the resource takes its schemas' rights back, and `CONNECT` when the user was granted nothing else in the database.",
 		Attributes: map[string]schema.Attribute{
@@ -108,6 +109,7 @@ func (*sourceGrantsResource) Schema(_ context.Context, _ resource.SchemaRequest,
 				PlanModifiers: []planmodifier.Bool{futureTablesDefault{}},
 			},
 			"missing": missingAttribute("SELECT ON TABLE public.orders"),
+			"excess":  excessAttribute(),
 		},
 	}
 }
@@ -221,7 +223,7 @@ func (r *sourceGrantsResource) Read(ctx context.Context, req resource.ReadReques
 		resp.Diagnostics.Append(diagnose("Cannot read source grants", err))
 		return
 	}
-	missing, err := server.MissingFromSource(ctx, grants)
+	drift, err := server.SourceDrift(ctx, grants)
 	if errors.Is(err, postgres.ErrNotFound) {
 		resp.State.RemoveResource(ctx)
 		return
@@ -230,7 +232,7 @@ func (r *sourceGrantsResource) Read(ctx context.Context, req resource.ReadReques
 		resp.Diagnostics.Append(diagnose("Cannot read source grants", err))
 		return
 	}
-	state.Missing = stringSet(missing)
+	state.Missing, state.Excess = stringSet(drift.Missing), stringSet(drift.Excess)
 	resp.Diagnostics.Append(resp.State.Set(ctx, state)...)
 }
 
@@ -307,5 +309,6 @@ func (r *sourceGrantsResource) ImportState(ctx context.Context, req resource.Imp
 		Tables:       types.SetNull(types.StringType),
 		FutureTables: types.BoolValue(grants.FutureTables),
 		Missing:      stringSet(nil),
+		Excess:       stringSet(nil),
 	})...)
 }

@@ -83,21 +83,22 @@ func planned(address string, action plancheck.ResourceActionType, more ...planch
 	}
 }
 
-// foundMissing checks what a refresh found to be missing, which the plan then grants.
-type foundMissing struct {
-	address string
-	items   []any
+// foundDrift checks which items a refresh found, in missing or excess, which the
+// plan then sets right.
+type foundDrift struct {
+	address, attribute string
+	items              []any
 }
 
-func (want foundMissing) CheckPlan(_ context.Context, req plancheck.CheckPlanRequest, resp *plancheck.CheckPlanResponse) {
+func (want foundDrift) CheckPlan(_ context.Context, req plancheck.CheckPlanRequest, resp *plancheck.CheckPlanResponse) {
 	for _, change := range req.Plan.ResourceChanges {
 		if change.Address != want.address {
 			continue
 		}
 		before, _ := change.Change.Before.(map[string]any)
 		after, _ := change.Change.After.(map[string]any)
-		if !reflect.DeepEqual(before["missing"], want.items) || !reflect.DeepEqual(after["missing"], []any{}) {
-			resp.Error = fmt.Errorf("missing goes from %q to %q, want from %q to none", before["missing"], after["missing"], want.items)
+		if !reflect.DeepEqual(before[want.attribute], want.items) || !reflect.DeepEqual(after[want.attribute], []any{}) {
+			resp.Error = fmt.Errorf("%s goes from %q to %q, want from %q to none", want.attribute, before[want.attribute], after[want.attribute], want.items)
 		}
 		return
 	}
@@ -138,8 +139,15 @@ func TestAccSourceGrants(t *testing.T) {
 				PreConfig: shop.changed(t, "REVOKE SELECT ON public.open_orders FROM "+shop.user+"; REVOKE USAGE ON SCHEMA billing FROM "+shop.user),
 				Config:    shop.config(`schemas = ["public", "billing"]`),
 				ConfigPlanChecks: planned(address, plancheck.ResourceActionUpdate,
-					foundMissing{address, []any{"SELECT ON VIEW public.open_orders", "USAGE ON SCHEMA billing"}}),
+					foundDrift{address, "missing", []any{"SELECT ON VIEW public.open_orders", "USAGE ON SCHEMA billing"}}),
 				ConfigStateChecks: []statecheck.StateCheck{state("missing", knownvalue.SetExact(nil))},
+			},
+			{ // drift: the user may pass a right on
+				PreConfig: shop.changed(t, "GRANT SELECT ON public.orders TO "+shop.user+" WITH GRANT OPTION"),
+				Config:    shop.config(`schemas = ["public", "billing"]`),
+				ConfigPlanChecks: planned(address, plancheck.ResourceActionUpdate,
+					foundDrift{address, "excess", []any{"SELECT ON TABLE public.orders WITH GRANT OPTION"}}),
+				ConfigStateChecks: []statecheck.StateCheck{state("excess", knownvalue.SetExact(nil))},
 			},
 			{ // what is created later is covered
 				PreConfig:        shop.changed(t, "CREATE TABLE billing.later (id int)"),
@@ -157,7 +165,7 @@ func TestAccSourceGrants(t *testing.T) {
 				Config: shop.config(`
 					schemas       = ["public", "billing"]
 					future_tables = false`),
-				ConfigPlanChecks: planned(address, plancheck.ResourceActionUpdate, foundMissing{address, []any{"SELECT ON TABLE billing.uncovered"}}),
+				ConfigPlanChecks: planned(address, plancheck.ResourceActionUpdate, foundDrift{address, "missing", []any{"SELECT ON TABLE billing.uncovered"}}),
 			},
 			{ // only some tables, in place
 				Config: shop.config(`

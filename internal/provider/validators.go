@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
 )
 
 // validName refuses what can not be the name of anything in PostgreSQL.
@@ -31,6 +32,19 @@ func (v validSchemaName) MarkdownDescription(ctx context.Context) string { retur
 
 func (validSchemaName) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
 	validateString(req, resp, postgres.CheckSchemaName)
+}
+
+// validReader refuses what can not be a reader.
+type validReader struct{}
+
+func (validReader) Description(context.Context) string {
+	return "must be a name of 1 to 63 bytes, and not public"
+}
+
+func (v validReader) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
+
+func (validReader) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	validateString(req, resp, replication.CheckReader)
 }
 
 // validateString applies check to a value that is known.

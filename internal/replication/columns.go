@@ -29,6 +29,18 @@ func columnOf(source postgres.Column, destination postgres.TypeSet) column {
 	return c
 }
 
+// asKey is the column as a replication key, in a type that PostgreSQL's own
+// operators are for: others may have made some for a domain, or for varchar.
+func (c column) asKey() column {
+	if strings.HasPrefix(c.sql, "character varying") {
+		c.sql = "text"
+	}
+	if c.sql != c.source.SQL {
+		c.extract = fmt.Sprintf("(%s)::%s", postgres.Ident(c.source.Name), c.sql)
+	}
+	return c
+}
+
 // An arrival is what becomes of the values of a type.
 type arrival struct {
 	sql  string // their type in the destination

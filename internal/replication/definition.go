@@ -29,6 +29,9 @@ type Definition struct {
 	Destination               Endpoint             `json:"destination"`
 	IncludeSchemaInTableNames bool                 `json:"include_schema_in_table_names"`
 	Tables                    map[string]Selection `json:"tables"` // by schema.table, as postgres.ParseTableName reads it
+	// Readers are the roles that may read what is loaded. Nil is none that was
+	// given, as opposed to an empty list.
+	Readers []string `json:"readers,omitzero"`
 	// LateCommitWindow is how long after its replication key was given a row may
 	// be committed and still be found; nil is DefaultLateCommitWindow. Without any,
 	// rows are extracted by their key alone.
@@ -68,8 +71,9 @@ type Selection struct {
 
 // Revision is a hash of all that changes rows at the destination. The login
 // that writes them is not part of it: another one must lead to the same database.
+// Nor is who reads them.
 func (d Definition) Revision() string {
-	d.Name, d.Destination.Server, d.LateCommitWindow = "", "", nil
+	d.Name, d.Destination.Server, d.LateCommitWindow, d.Readers = "", "", nil, nil
 	tables := map[string]Selection{}
 	for _, key := range d.keys() {
 		tables[canonical(key)] = d.Tables[key]

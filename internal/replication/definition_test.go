@@ -44,6 +44,7 @@ func TestRevision(t *testing.T) {
 	}{
 		"the name":                {func(d *Definition) { d.Name = "Other" }, true},
 		"another way to quote it": {func(d *Definition) { d.Tables = map[string]Selection{`"public"."t"`: {Method: FullTable}} }, true},
+		"the readers":             {func(d *Definition) { d.Readers = []string{"analysts"} }, true},
 		"the destination's login": {func(d *Definition) { d.Destination.Server = "x" }, true},
 		"the destination":         {func(d *Definition) { d.Destination.Database = "x" }, false},
 		"the source's login":      {func(d *Definition) { d.Source.Server = "x" }, false},

@@ -40,6 +40,9 @@
 //     no lock that blocks them, but for a table that gets another primary key;
 //     structure changes commit alone before it, with bounded waits (load.go,
 //     layout.go).
+//   - Readers that a definition names may read a table from the moment that it is
+//     there, and not before, also if they are changed meanwhile; no load fails for
+//     what they can not be granted (readers.go, readers_change.go).
 //   - A table that exists is loaded by comparison: rows that are the same are not
 //     rewritten and, with FULL_TABLE, rows that are gone are deleted. That costs a
 //     stage, which is not logged, and a join at the destination; for it, views,
@@ -52,5 +55,7 @@
 //
 // What it does not know: rows that are deleted at the source are not missed by
 // INCREMENTAL. A key that is no time and was set far ahead of the others hides
-// what comes after it, once the window has passed.
+// what comes after it, once the window has passed. A table that was emptied by
+// DELETE and filled again beyond its bookmark looks like one that grew: of its
+// new rows, those with keys before the window are missed.
 package replication

@@ -45,6 +45,10 @@ func openExtraction(ctx context.Context, conn *pgx.Conn, name postgres.TableName
 		locks = []string{"LOCK TABLE " + name.SQL() + " IN ACCESS SHARE MODE", "LOCK TABLE ONLY " + name.SQL() + " IN ACCESS SHARE MODE"}
 	case kind == postgres.View && postgres.Version(conn) >= 11:
 		locks = []string{"LOCK TABLE " + name.SQL() + " IN ACCESS SHARE MODE", ""}
+	case kind == postgres.MaterializedView:
+		// LOCK does not know them, and reading does the same. The snapshot is older
+		// than that lock, but sees what a REFRESH between the two has brought.
+		locks = []string{"SELECT FROM " + name.SQL() + " LIMIT 0"}
 	}
 	var err error
 	for _, lock := range locks {
@@ -96,11 +100,11 @@ func (e *extraction) start(ctx context.Context, name postgres.TableName, lock st
 
 const heapSQL = `
 	WITH RECURSIVE part AS (
-		SELECT c.oid, c.relkind, c.relam
+		SELECT c.oid, c.relkind, c.relam, c.relfilenode
 		FROM pg_catalog.pg_class AS c
 		WHERE c.oid = $1
 		UNION
-		SELECT c.oid, c.relkind, c.relam
+		SELECT c.oid, c.relkind, c.relam, c.relfilenode
 		FROM part
 		JOIN pg_catalog.pg_inherits AS i ON i.inhparent = part.oid
 		JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
@@ -109,6 +113,7 @@ const heapSQL = `
 		coalesce(bool_and(part.relkind IN ('r', 'm') AND (part.relam = 0 OR a.amname = 'heap')), true),
 		coalesce(array_agg(part.oid ORDER BY part.oid), '{}'::pg_catalog.oid[]),
 		coalesce(array_agg(part.oid::pg_catalog.regclass::text ORDER BY part.oid), '{}'::text[]),
+		coalesce(array_agg(part.relfilenode ORDER BY part.oid), '{}'::pg_catalog.oid[]),
 		coalesce(max(pg_catalog.pg_relation_size(part.oid)) / pg_catalog.current_setting('block_size')::bigint, 0),
 		coalesce(sum(pg_catalog.pg_table_size(part.oid))::bigint, 0)
 	FROM part
@@ -117,13 +122,20 @@ const heapSQL = `
 
 func (e *extraction) readHeap(ctx context.Context) error {
 	var snapshot, clock string
+	var files []uint32
 	h := &e.heap
-	err := e.tx.QueryRow(ctx, heapSQL, e.table.OID).Scan(&snapshot, &clock, &h.plain, &h.leaves, &h.names, &h.pages, &h.bytes)
+	err := e.tx.QueryRow(ctx, heapSQL, e.table.OID).Scan(&snapshot, &clock, &h.plain, &h.leaves, &h.names, &files, &h.pages, &h.bytes)
 	if err != nil {
 		return fmt.Errorf("look where the rows of %s are: %w", e.table.Name, err)
 	}
 	if e.sight = (sight{snapshot: snapshot, clock: clock}); !h.plain {
 		e.sight = sight{blind: "the table, or a part of it, is not stored as PostgreSQL's own are"}
+	}
+	if e.table.Kind.HasKeys() { // a materialized view is written anew each time
+		e.sight.files = map[uint32]uint32{}
+		for i, leaf := range h.leaves {
+			e.sight.files[leaf] = files[i]
+		}
 	}
 	return nil
 }

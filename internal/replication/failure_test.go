@@ -170,3 +170,81 @@ func TestRekeyReport(t *testing.T) {
 		t.Errorf("the report says %q", got.Changes)
 	}
 }
+
+// Where the source does not see to it that a key identifies a row, in views and
+// in tables that others inherit from, no row takes the place of another.
+func TestSharedKey(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.atSource(t, `CREATE TABLE base (id int, v text); INSERT INTO base VALUES (1, 'a'), (2, 'b'); CREATE VIEW w AS SELECT * FROM base;
+		CREATE TABLE p (id int PRIMARY KEY, v text); INSERT INTO p VALUES (1, 'a'); CREATE TABLE c () INHERITS (p); INSERT INTO c VALUES (2, 'b')`)
+	e.definition.Tables["public.w"] = Selection{Method: FullTable, ViewKeyProperties: []string{"id"}}
+	e.definition.Tables["public.p"] = Selection{Method: FullTable}
+	e.create(t)
+	e.run(t)
+	e.atSource(t, `INSERT INTO base VALUES (1, 'c'); INSERT INTO c VALUES (1, 'c')`)
+	run, _ := e.tryRun(t.Context())
+	for _, key := range []string{"public.w", "public.p"} {
+		if got := report(run, key); got.Status != catalog.Failed || !strings.Contains(got.Error, "share the key (id)") {
+			t.Errorf("%s %s: %s", key, got.Status, got.Error)
+		}
+	}
+	e.atSource(t, `DELETE FROM base WHERE v = 'a'; DELETE FROM c WHERE id = 1`)
+	e.run(t)
+	e.wantSame(t, "w")
+	e.wantSame(t, "p")
+}
+
+// Row-level security that binds the owner of a destination table too would hide
+// rows from the comparison.
+func TestRowSecurityAtDestination(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1), (2)`)
+	e.definition.Tables["public.t"] = Selection{Method: FullTable}
+	e.create(t)
+	e.run(t)
+	e.atSource(t, `DELETE FROM t WHERE id = 2`)
+	e.atDestination(t, `ALTER TABLE shop.t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; CREATE POLICY p ON shop.t USING (id = 1)`)
+	if _, err := e.tryRun(t.Context()); err == nil || !strings.Contains(err.Error(), "row-level security") {
+		t.Errorf("got %v", err)
+	}
+	e.atDestination(t, `ALTER TABLE shop.t NO FORCE ROW LEVEL SECURITY`)
+	e.run(t)
+	e.wantSame(t, "t")
+}
+
+// Operators that somebody made for the types of keys, which suit them better than
+// PostgreSQL's own, are not run as the login.
+func TestForeignOperators(t *testing.T) {
+	t.Parallel()
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		e := newEnv(t, s, s)
+		e.atSource(t, `CREATE DOMAIN number AS int;
+			CREATE TABLE t (id varchar(10) PRIMARY KEY, n number); INSERT INTO t VALUES ('1', 1), ('2', 2); CREATE TABLE u AS TABLE t; ALTER TABLE u ADD PRIMARY KEY (id)`)
+		e.definition.Tables["public.t"] = Selection{Method: FullTable}
+		e.definition.Tables["public.u"] = Selection{Method: Incremental, ReplicationKey: "id"}
+		e.create(t)
+		e.run(t)
+		trap := func(typ string) string {
+			sql := `CREATE FUNCTION public.trap(` + typ + `, ` + typ + `) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RAISE ''caught''; END';`
+			for _, operator := range []string{"=", "<", "<=", ">", ">="} {
+				sql += `CREATE OPERATOR public.` + operator + ` (LEFTARG = ` + typ + `, RIGHTARG = ` + typ + `, PROCEDURE = public.trap);`
+			}
+			return sql
+		}
+		e.atSource(t, trap("varchar")+trap("number")+`INSERT INTO t VALUES ('3', 3); INSERT INTO u VALUES ('3', 3)`)
+		e.atDestination(t, trap("varchar")+`GRANT USAGE ON SCHEMA public TO PUBLIC`)
+		e.run(t)
+		e.definition.Tables["public.u"] = Selection{Method: Incremental, ReplicationKey: "n"}
+		if err := Update(t.Context(), e.endpoint(), e.definition); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			e.run(t)
+			e.atSource(t, `INSERT INTO u SELECT count(*) + 1, count(*) + 1 FROM u`)
+		}
+	})
+}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
 // Keys are given to rows before they are committed: a sequence's when it is
@@ -24,15 +25,17 @@ import (
 // Where the window begins is plain arithmetic for keys that are times, and a
 // bookmark in the future counts as the present. For
 // others it is the bookmark that there was so long before the last run or, while
-// there is none so old, the one of the first run; and for integers some keys
+// there is none so old, the one of the first run; and for numbers some keys
 // before that, because sequences with a cache, and applications, reserve keys in
 // blocks. A transaction that was open while the first run read the table may have
 // been given any key before: when it has ended, all keys are looked through once.
+// So are they when the table was emptied by TRUNCATE or rewritten, and may hold
+// other rows.
 
 // passedPerWindow is about how many earlier bookmarks are kept.
 const passedPerWindow = 24
 
-// reservedKeys is how many integer keys before a bookmark may still be handed out.
+// reservedKeys is how many keys that are numbers, before a bookmark may still be handed out.
 const reservedKeys = 10_000
 
 // A sight is what a source can tell of which rows a run sees.
@@ -41,6 +44,7 @@ type sight struct {
 	clock    string // when it was taken
 	timeline int
 	blind    string // why they do not, for people
+	files    map[uint32]uint32
 	// Of before the snapshot was taken, see survey; nil if it was not asked.
 	survey *survey
 }
@@ -98,25 +102,41 @@ func (w window) look(h catalog.Horizon, s sight, late time.Duration) window {
 	case ended(h, s):
 		w.unseen = unseenSince(h.OpenSnapshot, h.Timeline, s)
 	default:
-		begin := beginning(h.Passed, *w.since, time.Unix(h.At, 0).Add(-late))
-		// The bookmark may have gone back since.
-		w.from = fmt.Sprintf("least(%s, %s)", postgresLiteral(beforeReserved(begin, w.key), w.key.sql), postgresLiteral(*w.since, w.key.sql))
+		w.from = beforeReserved(beginning(h.Passed, *w.since, time.Unix(h.At, 0).Add(-late)), w.key)
+	}
+	if w.rewritten = movedSince(h, s); w.rewritten {
+		w.from = ""
 	}
 	return w
 }
 
-// beforeReserved returns the key that lies before an integer one and those that
-// may have been reserved with it.
+// movedSince reports whether the rows of a table, or of a partition, lie in
+// another file than before: it may have been emptied and filled anew.
+func movedSince(h catalog.Horizon, s sight) bool {
+	for table, file := range s.files {
+		if before, known := h.Files[table]; known && before != file {
+			return true
+		}
+	}
+	return false
+}
+
+// beforeReserved is the expression for the key that lies before a number and
+// those that may have been reserved with it, or for the key itself.
 func beforeReserved(key string, column column) string {
-	least, ok := map[string]int64{"int2": math.MinInt16, "int4": math.MinInt32, "int8": math.MinInt64}[base(column.source.Type).Name]
+	name := base(column.source.Type).Name
+	if name == "numeric" {
+		return fmt.Sprintf("(%s::numeric - %d)", postgres.Literal(key), reservedKeys)
+	}
+	least, ok := map[string]int64{"int2": math.MinInt16, "int4": math.MinInt32, "int8": math.MinInt64}[name]
 	n, err := strconv.ParseInt(key, 10, 64)
-	if !ok || err != nil {
-		return key
+	switch {
+	case !ok || err != nil:
+		return postgresLiteral(key, column.sql)
+	case n < least+reservedKeys:
+		return postgresLiteral(strconv.FormatInt(least, 10), column.sql)
 	}
-	if n < least+reservedKeys {
-		return strconv.FormatInt(least, 10)
-	}
-	return strconv.FormatInt(n-reservedKeys, 10)
+	return postgresLiteral(strconv.FormatInt(n-reservedKeys, 10), column.sql)
 }
 
 // timeBefore is the expression for the time that lies late before a bookmark or,
@@ -166,12 +186,15 @@ func horizonAfter(h catalog.Horizon, w window, s sight, bookmark *string, late t
 	if late == 0 || s.snapshot == "" || bookmark == nil {
 		return catalog.Horizon{}
 	}
-	next := catalog.Horizon{Snapshot: s.snapshot, At: now.Unix(), Clock: s.clock, Timeline: s.timeline}
+	next := catalog.Horizon{Snapshot: s.snapshot, At: now.Unix(), Clock: s.clock, Timeline: s.timeline, Files: s.files}
 	if isTime(w.key) {
 		return next
 	}
-	if w.since == nil {
+	switch {
+	case w.since == nil:
 		h = catalog.Horizon{}
+	case w.back: // those that were passed lie after it
+		h.Passed = nil
 	}
 	begins := h.Snapshot == ""
 	next.Passed = pass(h.Passed, catalog.Passed{At: now.Unix(), Bookmark: *bookmark}, late)

@@ -12,7 +12,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
-// analyzeRows is from how many staged rows on the planner is told about them.
+// analyzeRows is from how many staged rows on the planner is told about them,
+// if they are to be joined.
 const analyzeRows = 1000
 
 // turns is how often a lock that blocks readers is tried for.
@@ -101,7 +102,7 @@ func (ld loading) buildKey(ctx context.Context) error {
 	if len(l.key) == 0 {
 		return nil
 	}
-	_, err := ld.tx.Exec(ctx, fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (%s)", l.target.SQL(), list(l.key, "?", ", ")))
+	_, err := ld.tx.Exec(ctx, fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (%s)", l.target.SQL(), list(l.key, "?")))
 	if err != nil {
 		return fmt.Errorf("build the key %s of %s: %w", keyText(l.key), l.target, err)
 	}
@@ -137,13 +138,16 @@ func (ld loading) stageAndMerge(ctx context.Context, fill fill) (loaded, error) 
 // merge brings staged rows into a table that exists.
 func (ld loading) merge(ctx context.Context, stage string, c copied) (loaded, error) {
 	l := ld.layout
-	if c.rows >= analyzeRows {
-		if _, err := ld.tx.Exec(ctx, "ANALYZE "+stage); err != nil {
+	if c.rows >= analyzeRows && !ld.upserts() {
+		if _, err := ld.tx.Exec(ctx, l.analyzeSQL(stage)); err != nil {
 			return loaded{}, fmt.Errorf("analyze the stage for %s: %w", l.target, err)
 		}
 	}
 	nullKeys, err := ld.countNullKeys(ctx, stage)
 	if err != nil {
+		return loaded{}, err
+	}
+	if err := ld.checkKey(ctx, stage); err != nil {
 		return loaded{}, err
 	}
 	if l.rekey {
@@ -166,16 +170,38 @@ func (ld loading) merge(ctx context.Context, stage string, c copied) (loaded, er
 	return into, nil
 }
 
-// mergeSQL brings the staged rows in. Of all rows of a table most are there
-// already, and of those of a window few.
+// checkKey refuses staged rows that share their key: one would take the place of
+// the other.
+func (ld loading) checkKey(ctx context.Context, stage string) error {
+	l := ld.layout
+	if !ld.loose || len(l.key) == 0 {
+		return nil
+	}
+	var shared bool
+	err := ld.tx.QueryRow(ctx, fmt.Sprintf("SELECT EXISTS (SELECT FROM %s AS s GROUP BY %s HAVING count(*) > 1)", stage, list(l.key, "s.?"))).Scan(&shared)
+	if err != nil {
+		return fmt.Errorf("look for rows of %s that share their key: %w", l.target, err)
+	}
+	if shared {
+		return fmt.Errorf("merge into %s: rows of the source share the key %s, and one would take the place of another: "+
+			"set view_key_properties to columns that identify a row of the view; of tables that inherit from one another, replicate each through a view", l.target, keyText(l.key))
+	}
+	return nil
+}
+
+// upserts reports whether staged rows go in one by one: of those of a window few
+// are there already, of all rows of a table most.
+func (ld loading) upserts() bool { return len(ld.layout.key) > 0 && ld.window.since != nil }
+
+// mergeSQL brings the staged rows in.
 func (ld loading) mergeSQL(stage string) []string {
 	switch l := ld.layout; {
+	case ld.upserts():
+		return []string{l.upsertSQL(stage)}
 	case len(l.key) == 0:
 		return []string{l.insertLackingSQL(stage, ld.window.repeated())}
-	case ld.window.since == nil:
-		return []string{l.updateSQL(stage), l.insertNewSQL(stage)}
 	default:
-		return []string{l.upsertSQL(stage)}
+		return []string{l.updateSQL(stage), l.insertNewSQL(stage)}
 	}
 }
 
@@ -255,7 +281,7 @@ func (ld loading) replaceAll(ctx context.Context, stage string) (changed int64, 
 }
 
 func (l layout) copyInSQL(table string) string {
-	return fmt.Sprintf("COPY %s (%s) FROM STDIN (FORMAT %s)", table, list(l.names(), "?", ", "), l.format())
+	return fmt.Sprintf("COPY %s (%s) FROM STDIN (FORMAT %s)", table, list(l.names(), "?"), l.format())
 }
 
 // systemSQL gives the rows just loaded their system columns.

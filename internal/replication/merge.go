@@ -2,6 +2,7 @@ package replication
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
@@ -23,24 +24,34 @@ func systemNames() string {
 	return strings.Join(names, ", ")
 }
 
-// list writes each name with format and joins them with sep.
-func list(names []string, format, sep string) string {
+// list writes each name with format.
+func list(names []string, format string) string {
 	parts := make([]string, len(names))
 	for i, name := range names {
 		parts[i] = strings.ReplaceAll(format, "?", postgres.Ident(name))
 	}
-	return strings.Join(parts, sep)
+	return strings.Join(parts, ", ")
 }
 
 // sessionStageSQL creates the stage with the types of the target's columns.
 func (l layout) sessionStageSQL() string {
 	return fmt.Sprintf("CREATE TEMP TABLE stitch_stage ON COMMIT DROP AS SELECT %s FROM %s WITH NO DATA",
-		list(l.names(), "?", ", "), l.target.SQL())
+		list(l.names(), "?"), l.target.SQL())
 }
 
 // sharedStageSQL creates one that several sessions fill.
 func (l layout) sharedStageSQL(name string) string {
-	return fmt.Sprintf("CREATE UNLOGGED TABLE %s AS SELECT %s FROM %s WITH NO DATA", name, list(l.names(), "?", ", "), l.target.SQL())
+	return fmt.Sprintf("CREATE UNLOGGED TABLE %s AS SELECT %s FROM %s WITH NO DATA", name, list(l.names(), "?"), l.target.SQL())
+}
+
+// analyzeSQL tells the planner how many rows are staged, and about the columns
+// that it may join by.
+func (l layout) analyzeSQL(stage string) string {
+	columns := l.key
+	if len(columns) == 0 {
+		columns = l.names()[:1]
+	}
+	return fmt.Sprintf("ANALYZE %s (%s)", stage, list(columns, "?"))
 }
 
 // upsertSQL inserts the staged rows whose key is new and changes those that
@@ -51,23 +62,38 @@ func (l layout) upsertSQL(stage string) string {
 		sets = append(sets, c.name+" = excluded."+c.name)
 	}
 	return fmt.Sprintf("%s ON CONFLICT (%s) DO UPDATE SET %s, %s WHERE d._sdc_table_version IS DISTINCT FROM excluded._sdc_table_version OR %s",
-		l.insertSQL(stage), list(l.key, "?", ", "), l.assignments("excluded"), strings.Join(sets, ", "), l.differs("excluded"))
+		l.insertSQL(stage), list(l.key, "?"), l.assignments("excluded"), strings.Join(sets, ", "), l.differs("excluded"))
 }
 
 // updateSQL changes the rows that differ from the staged ones of the same key.
 func (l layout) updateSQL(stage string) string {
 	return fmt.Sprintf("UPDATE %s AS d SET %s, (%s) = ROW(%s) FROM %s AS s WHERE %s AND (d._sdc_table_version IS DISTINCT FROM $1::bigint OR %s)",
-		l.target.SQL(), l.assignments("s"), systemNames(), stamps, stage, list(l.key, "d.? = s.?", " AND "), l.differs("s"))
+		l.target.SQL(), l.assignments("s"), systemNames(), stamps, stage, l.sameKey(), l.differs("s"))
 }
 
 // insertNewSQL inserts the staged rows whose key is new.
 func (l layout) insertNewSQL(stage string) string {
-	return fmt.Sprintf("%s WHERE NOT EXISTS (SELECT FROM %s AS d WHERE %s)", l.insertSQL(stage), l.target.SQL(), list(l.key, "d.? = s.?", " AND "))
+	return fmt.Sprintf("%s WHERE NOT EXISTS (SELECT FROM %s AS d WHERE %s)", l.insertSQL(stage), l.target.SQL(), l.sameKey())
+}
+
+// sameKey is the condition for a row of the target, called d, and a staged one,
+// called s, that have the same key. Operators are PostgreSQL's own, but for keys
+// of extensions' types: others may have made some that fit a type better.
+func (l layout) sameKey() string {
+	conditions := make([]string, len(l.key))
+	for i, name := range l.key {
+		operator := "OPERATOR(pg_catalog.=)"
+		if slices.ContainsFunc(l.columns, func(c column) bool { return c.name == name && base(c.source.Type).Extension != "" }) {
+			operator = "="
+		}
+		conditions[i] = fmt.Sprintf("d.%[1]s %[2]s s.%[1]s", postgres.Ident(name), operator)
+	}
+	return strings.Join(conditions, " AND ")
 }
 
 // assignments gives a row the values of another.
 func (l layout) assignments(from string) string {
-	sets := []string{list(l.names(), "? = "+from+".?", ", ")}
+	sets := []string{list(l.names(), "? = "+from+".?")}
 	for _, name := range l.stale {
 		sets = append(sets, postgres.Ident(name)+" = NULL")
 	}
@@ -78,7 +104,7 @@ func (l layout) assignments(from string) string {
 // called d. Rows are compared as stored, which works for types without equality.
 func (l layout) differs(from string) string {
 	condition := fmt.Sprintf("CAST(ROW(%s) AS record) OPERATOR(pg_catalog.*<>) CAST(ROW(%s) AS record)",
-		list(l.names(), "d.?", ", "), list(l.names(), from+".?", ", "))
+		list(l.names(), "d.?"), list(l.names(), from+".?"))
 	for _, c := range l.columns {
 		for _, earlier := range l.earlier(c) { // a value of another type may have become null
 			condition += fmt.Sprintf(" OR d.%s IS NOT NULL AND %s.%s IS NULL", postgres.Ident(earlier), from, postgres.Ident(c.name))
@@ -103,19 +129,19 @@ func (l layout) earlier(c column) []string {
 
 // insertSQL inserts all staged rows.
 func (l layout) insertSQL(stage string) string {
-	return fmt.Sprintf("INSERT INTO %s AS d (%s, %s) SELECT %s, %s FROM %s AS s", l.target.SQL(), list(l.names(), "?", ", "), systemNames(),
-		list(l.names(), "s.?", ", "), stamps, stage)
+	return fmt.Sprintf("INSERT INTO %s AS d (%s, %s) SELECT %s, %s FROM %s AS s", l.target.SQL(), list(l.names(), "?"), systemNames(),
+		list(l.names(), "s.?"), stamps, stage)
 }
 
 // deleteGoneSQL deletes the rows whose key is not staged.
 func (l layout) deleteGoneSQL(stage string) string {
 	return fmt.Sprintf("DELETE FROM %s AS d WHERE NOT EXISTS (SELECT FROM %s AS s WHERE %s)",
-		l.target.SQL(), stage, list(l.key, "s.? = d.?", " AND "))
+		l.target.SQL(), stage, l.sameKey())
 }
 
 // image is the text of a whole row: what identifies it if nothing else does.
 func (l layout) image(alias string) string {
-	return fmt.Sprintf("CAST(ROW(%s) AS text)", list(l.names(), alias+".?", ", "))
+	return fmt.Sprintf("CAST(ROW(%s) AS text)", list(l.names(), alias+".?"))
 }
 
 // deleteSurplusSQL deletes rows of a table without a key that are there more
@@ -160,6 +186,6 @@ func (l layout) insertLackingSQL(stage, where string) string {
 			GROUP BY image
 		) AS d USING (image)
 		WHERE s.n > coalesce(d.times, 0)`,
-		l.target.SQL(), list(l.names(), "?", ", "), systemNames(), strings.Join(numbered, ", "), stamps,
+		l.target.SQL(), list(l.names(), "?"), systemNames(), strings.Join(numbered, ", "), stamps,
 		strings.Join(staged, ", "), l.image("s"), stage, l.image("d"), where)
 }

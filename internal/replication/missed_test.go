@@ -69,15 +69,36 @@ func TestAttachedPartition(t *testing.T) {
 func TestCachedSequence(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
+	for _, typ := range []string{"bigint", "numeric(20)"} {
+		e := newEnv(t, s, s)
+		e.atSource(t, `CREATE SEQUENCE s CACHE 50; CREATE TABLE t (id `+typ+` PRIMARY KEY DEFAULT nextval('s'), v text)`)
+		e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id"}
+		e.create(t)
+		a, b := e.session(t), e.session(t)
+		do(t, a, `INSERT INTO t (v) VALUES ('a')`)
+		do(t, b, `INSERT INTO t (v) VALUES ('b')`) // 51
+		e.run(t)
+		do(t, a, `INSERT INTO t (v) VALUES ('a')`) // 2, seconds after it was taken
+		e.run(t)
+		e.wantSame(t, "t")
+	}
+}
+
+// Keys that are texts are ordered as their column is, not as the database: here
+// a < b < B, and there, in C, B < a.
+func TestCollatedKey(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
-	e.atSource(t, `CREATE SEQUENCE s CACHE 50; CREATE TABLE t (id bigint PRIMARY KEY DEFAULT nextval('s'), v text)`)
-	e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id"}
+	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, k text COLLATE "en-x-icu"); INSERT INTO t VALUES (1, 'a')`)
+	e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "k"}
 	e.create(t)
-	a, b := e.session(t), e.session(t)
-	do(t, a, `INSERT INTO t (v) VALUES ('a')`)
-	do(t, b, `INSERT INTO t (v) VALUES ('b')`) // 51
 	e.run(t)
-	do(t, a, `INSERT INTO t (v) VALUES ('a')`) // 2, seconds after it was taken
+	late := e.session(t)
+	do(t, late, `BEGIN; INSERT INTO t VALUES (2, 'b')`)
+	e.atSource(t, `INSERT INTO t VALUES (3, 'B')`)
+	e.run(t)
+	do(t, late, `COMMIT`)
 	e.run(t)
 	e.wantSame(t, "t")
 }
@@ -185,4 +206,50 @@ func TestRestartIdentity(t *testing.T) {
 		t.Errorf("notes %q, once the bookmark has gone back", notes)
 	}
 	e.wantRows(t, `SELECT v, count(*) FROM shop.t GROUP BY v ORDER BY v`, "new|10", "old|29990")
+}
+
+// Rows that were given other keys can be told from those of before.
+func TestKeyReplaced(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, k int); INSERT INTO t SELECT g * 10, g FROM generate_series(1, 5) g`)
+	e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "k"}
+	e.create(t)
+	e.run(t)
+	e.atSource(t, `ALTER TABLE t DROP id; ALTER TABLE t ADD id serial PRIMARY KEY`)
+	if notes := strings.Join(report(e.run(t), "public.t").Notes, "; "); !strings.Contains(notes, "the primary key is made of other columns") {
+		t.Errorf("notes %q", notes)
+	}
+	e.wantRows(t, `SELECT id, k FROM shop.t WHERE _sdc_table_version = (SELECT max(_sdc_table_version) FROM shop.t) ORDER BY id`, "1|1", "2|2", "3|3", "4|4", "5|5")
+	if got := report(e.run(t), "public.t"); got.RowsLoaded != 0 || len(got.Notes) > 0 {
+		t.Errorf("again: %+v", got)
+	}
+}
+
+// A table that was emptied and filled beyond its bookmark is found to be another,
+// and one that was only rewritten is not sent again.
+func TestRefilled(t *testing.T) {
+	t.Parallel()
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		for _, key := range []string{"id", "at"} {
+			e := newEnv(t, s, s)
+			e.atSource(t, `CREATE TABLE t (id serial PRIMARY KEY, at timestamptz, v text); INSERT INTO t (at, v) SELECT now() - interval '9 days', 'old' FROM generate_series(1, 30000)`)
+			e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: key}
+			e.create(t)
+			e.run(t)
+			e.atSource(t, `TRUNCATE t RESTART IDENTITY; INSERT INTO t (at, v) SELECT now() - interval '90 days', 'new' FROM generate_series(1, 30000); INSERT INTO t (at) VALUES (now())`)
+			if notes := strings.Join(report(e.run(t), "public.t").Notes, "; "); !strings.Contains(notes, "emptied by TRUNCATE") {
+				t.Errorf("notes %q", notes)
+			}
+			e.wantSame(t, "t")
+			e.atSource(t, `VACUUM FULL t`)
+			if got := report(e.run(t), "public.t"); got.RowsLoaded != 0 {
+				t.Errorf("after VACUUM FULL: %+v", got)
+			}
+			if got := report(e.run(t), "public.t"); len(got.Notes) > 0 {
+				t.Errorf("again: notes %q", got.Notes)
+			}
+		}
+	})
 }

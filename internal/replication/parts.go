@@ -76,6 +76,9 @@ func (c *copying) loadParts(ctx context.Context, parts []pageRange) error {
 		if _, err := tx.Exec(ctx, sql); err != nil {
 			return fmt.Errorf("create %s: %w", hidden, err)
 		}
+		if err := c.hideFromReaders(ctx, tx, hidden); err != nil {
+			return err
+		}
 		if err := catalog.DropParts(ctx, tx, c.unit.ID); err != nil { // of an attempt before
 			return err
 		}

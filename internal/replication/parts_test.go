@@ -206,3 +206,23 @@ func TestSnapshotHeld(t *testing.T) {
 		t.Error(postgres.Explain(got.err))
 	}
 }
+
+// A materialized view that is refreshed while workers share out its parts is
+// read as it was, or as it is, and not half of each.
+func TestRefreshedMeanwhile(t *testing.T) {
+	t.Parallel()
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		e := newEnv(t, s, s)
+		e.atSource(t, `CREATE TABLE base AS SELECT 1 AS id; CREATE MATERIALIZED VIEW m AS SELECT * FROM base; UPDATE base SET id = 2`)
+		conn, other := e.session(t), e.session(t)
+		x, err := openExtraction(t.Context(), conn, postgres.TableName{Schema: "public", Name: "m"}, postgres.MaterializedView)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer x.close(t.Context())
+		_, err = other.Exec(t.Context(), `SET lock_timeout = '200ms'; REFRESH MATERIALIZED VIEW m`)
+		if postgres.Code(err) != "55P03" {
+			t.Errorf("the view was refreshed within the extraction: %v", err)
+		}
+	})
+}

@@ -77,7 +77,7 @@ func (c *copying) findGreatest(ctx context.Context) (err error) {
 	if c.greatest, err = greatest(ctx, c.extraction.tx, w.table, w.key, "true"); err != nil || c.greatest == nil {
 		return err
 	}
-	w.from = ""
+	w.from, w.back = "", true
 	c.note(fmt.Sprintf("no row has the key of the bookmark, %s, or a later one: rows with any key were looked through", *w.since))
 	return nil
 }
@@ -138,6 +138,9 @@ func (c *copying) commit(ctx context.Context, w window, last bool, f func(loadin
 		if same, err := c.extraction.sameLeaves(ctx); err != nil || !same {
 			return cmp.Or[error](err, errLeaves)
 		}
+	}
+	if err := c.letReadersRead(ctx, tx, &report); err != nil {
+		return err
 	}
 	report.Duration = elapsed(c.began)
 	if err := errors.Join(catalog.SetBookmark(ctx, tx, bookmark), catalog.SetReport(ctx, tx, c.run.ID, report)); err != nil {

@@ -168,7 +168,7 @@ func (t *randomTable) createSQL() string {
 		parts = append(parts, c.definition())
 	}
 	if primary := t.primary(); len(primary) > 0 {
-		parts = append(parts, "PRIMARY KEY ("+list(namesOf(primary), "?", ", ")+")")
+		parts = append(parts, "PRIMARY KEY ("+list(namesOf(primary), "?")+")")
 	}
 	sql := "CREATE TABLE " + t.sql() + " (" + strings.Join(parts, ", ") + ")"
 	if !t.partitioned {
@@ -212,7 +212,7 @@ func (t *randomTable) insertSQL(r *rand.Rand) string {
 		}
 		rows = append(rows, "("+strings.Join(values, ", ")+")")
 	}
-	sql := "INSERT INTO " + t.sql() + " (" + list(namesOf(columns), "?", ", ") + ") VALUES " + strings.Join(rows, ", ")
+	sql := "INSERT INTO " + t.sql() + " (" + list(namesOf(columns), "?") + ") VALUES " + strings.Join(rows, ", ")
 	if len(t.primary()) > 0 {
 		sql += " ON CONFLICT DO NOTHING"
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -97,8 +98,10 @@ func (r *relaying) run(copyOut, copyIn string) (copied, error) {
 	r.destinationBroken = r.destination.broken || in.err != nil && postgres.Code(in.err) == ""
 	r.sourceBroken = r.source.broken || extractErr != nil && postgres.Code(extractErr) == ""
 	// The destination answers our giving up with an error of its own, 57014. Any
-	// other is what stopped the source, unless that has an error to tell.
-	if in.err != nil && postgres.Code(in.err) != "57014" && postgres.Code(extractErr) == "" {
+	// other, and one that came before, is what stopped the source, unless that has
+	// an error to tell.
+	stopped := postgres.Code(in.err) != "57014" || errors.Is(extractErr, os.ErrDeadlineExceeded)
+	if in.err != nil && stopped && postgres.Code(extractErr) == "" {
 		extractErr = nil
 	}
 	switch {

@@ -123,3 +123,21 @@ func TestRelayLoss(t *testing.T) {
 		}
 	}
 }
+
+// A COPY that an administrator of the destination cancels is no loss of the source.
+func TestRelayCancelled(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	source, destination := session(t, s), session(t, s)
+	do(t, destination, "CREATE TEMP TABLE t (a int, b text)")
+	pid := destination.PgConn().PID()
+	go func() {
+		time.Sleep(300 * time.Millisecond)
+		s.Query(t, "postgres", "SELECT pg_cancel_backend($1)", int(pid))
+	}()
+	_, err := relay(t.Context(), source.PgConn(), "COPY (SELECT g, repeat('x', 10000) || pg_sleep(0.001) FROM generate_series(1, 100000) g) TO STDOUT (FORMAT binary)",
+		destination.PgConn(), "COPY pg_temp.t FROM STDIN (FORMAT binary)")
+	if err == nil || !strings.HasPrefix(err.Error(), "load: ERROR: canceling statement due to user request") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -75,6 +76,9 @@ func (r Runner) Run(ctx context.Context, destination postgres.Endpoint, schemaNa
 }
 
 func (r Runner) run(ctx context.Context, destination postgres.Endpoint, schemaName string) (Run, error) {
+	if err := destination.Server.RequireSessions(ctx, destination.Database); err != nil {
+		return Run{}, err
+	}
 	stored, err := Find(ctx, destination, schemaName)
 	if err != nil {
 		return Run{}, err
@@ -88,6 +92,9 @@ func (r Runner) run(ctx context.Context, destination postgres.Endpoint, schemaNa
 		pieceRows: cmp.Or(r.pieceRows, pieceRows), partBytes: cmp.Or(r.partBytes, partBytes),
 	}}
 	source := postgres.Endpoint{Server: sourceServer, Database: stored.Source.Database}
+	if err := source.Server.RequireSessions(ctx, source.Database); err != nil {
+		return Run{}, err
+	}
 	if leader.source, leader.destination, err = postgres.AcquirePair(ctx, source, destination); err != nil {
 		return Run{}, err
 	}
@@ -113,6 +120,7 @@ func (r Runner) run(ctx context.Context, destination postgres.Endpoint, schemaNa
 	if ctx.Err() == nil {
 		leader.reportSkipped(&run)
 	}
+	run.Notes = append(run.Notes, leader.notes...)
 	// What a table could not drop while others copied into it. If this can not
 	// either, the next run does.
 	_ = leader.record(ctx, func(ctx context.Context, tx pgx.Tx) error { return dropLeftOver(ctx, tx, stored.SchemaName) })
@@ -183,12 +191,16 @@ func (w *worker) helper(ctx context.Context, source, destination postgres.Endpoi
 // sync, and divides the run into units. It returns how many workers are of use.
 func (w *worker) start(ctx context.Context, verify string) (useful int, err error) {
 	var stored catalog.Replication
+	var loaded []string
 	err = w.inDestination(ctx, func(tx pgx.Tx) error {
 		if err := catalog.Install(ctx, tx); err != nil {
 			return err
 		}
-		stored, err = catalog.ReplicationOf(ctx, tx, w.definition.SchemaName)
+		if stored, err = catalog.ReplicationOf(ctx, tx, w.definition.SchemaName); err != nil {
+			return err
+		}
 		w.replication = stored.ID
+		loaded, err = catalog.LoadedTables(ctx, tx, stored.ID)
 		return err
 	})
 	if err != nil {
@@ -200,6 +212,9 @@ func (w *worker) start(ctx context.Context, verify string) (useful int, err erro
 	if err := w.accept(stored.SourceSystem); err != nil {
 		return 0, err
 	}
+	if w.identity.system != stored.SourceSystem {
+		loaded = nil // all tables anew
+	}
 	var relations map[postgres.TableName]postgres.Relation
 	err = pgx.BeginFunc(ctx, w.source.Conn, func(tx pgx.Tx) (err error) {
 		relations, err = postgres.ReadRelations(ctx, tx, w.definition.sourceTables())
@@ -208,12 +223,15 @@ func (w *worker) start(ctx context.Context, verify string) (useful int, err erro
 	if err != nil {
 		return 0, fmt.Errorf("structure sync: %w", err)
 	}
-	works, useful, err := w.divide(relations, verify)
+	works, useful, err := w.divide(relations, loaded, verify)
 	if err != nil {
 		return 0, err
 	}
 	err = w.inDestination(ctx, func(tx pgx.Tx) (err error) {
-		if err := createSchema(ctx, tx, w.replication, w.definition.SchemaName); err != nil {
+		if err := w.sameDefinition(ctx, tx); err != nil {
+			return err
+		}
+		if err := w.openSchema(ctx, tx); err != nil {
 			return err
 		}
 		if w.run, err = catalog.StartRun(ctx, tx, w.replication, uuid.NewString()); err != nil {
@@ -231,6 +249,25 @@ func (w *worker) start(ctx context.Context, verify string) (useful int, err erro
 	return useful, w.inDestination(ctx, func(tx pgx.Tx) error { return dropLeftOver(ctx, tx, w.definition.SchemaName) })
 }
 
+// sameDefinition refuses a definition that is not the stored one any more, now
+// that the replication is locked: another run, which was waited for, may have
+// followed the new one already.
+func (w *worker) sameDefinition(ctx context.Context, tx pgx.Tx) error {
+	stored, err := catalog.ReplicationOf(ctx, tx, w.definition.SchemaName)
+	if err != nil {
+		return err
+	}
+	now, err := decode(stored)
+	if err != nil {
+		return err
+	}
+	now.Readers = w.definition.Readers // they are asked for when something is granted
+	if stored.ID != w.replication || !reflect.DeepEqual(now, w.definition) {
+		return errors.New("the definition was changed while this run began: run it again")
+	}
+	return nil
+}
+
 // accept refuses another cluster than the one that earlier runs read, unless the
 // definition names it.
 func (w *worker) accept(before string) error {
@@ -246,8 +283,9 @@ func (w *worker) accept(before string) error {
 // tablesPerStream is from how many small tables on another worker is of use.
 const tablesPerStream = 4
 
-// divide makes a unit of each table, the largest first.
-func (w *worker) divide(relations map[postgres.TableName]postgres.Relation, verify string) (works []json.RawMessage, useful int, err error) {
+// divide makes a unit of each table, the largest first. Of those that were loaded
+// and have a replication key, few rows are expected, whatever their size.
+func (w *worker) divide(relations map[postgres.TableName]postgres.Relation, loaded []string, verify string) (works []json.RawMessage, useful int, err error) {
 	keys, bytes := w.definition.keys(), int64(0)
 	relation := func(key string) postgres.Relation {
 		name, _ := postgres.ParseTableName(key) // one that can not be read is none that exists
@@ -260,23 +298,26 @@ func (w *worker) divide(relations map[postgres.TableName]postgres.Relation, veri
 			return nil, 0, err
 		}
 		works = append(works, work)
-		bytes += relation(key).Bytes
+		name, _ := w.definition.TableNameOf(key) // one that can not be read was never loaded
+		if w.definition.Tables[key].Method == FullTable || !slices.Contains(loaded, name) {
+			bytes += relation(key).Bytes
+		}
 	}
 	return works, int(min(maxStreams, max(bytes/w.partBytes, int64(len(keys)/tablesPerStream), 1))), nil
 }
 
-func createSchema(ctx context.Context, tx pgx.Tx, replication int64, name string) error {
+func createSchema(ctx context.Context, tx pgx.Tx, replication int64, name string) (created bool, err error) {
 	var exists bool
 	if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)", name).Scan(&exists); err != nil {
-		return fmt.Errorf("look for schema %q: %w", name, err)
+		return false, fmt.Errorf("look for schema %q: %w", name, err)
 	}
 	if exists {
-		return nil
+		return false, nil
 	}
 	if _, err := tx.Exec(ctx, "CREATE SCHEMA "+postgres.Ident(name)); err != nil {
-		return fmt.Errorf("create schema %q in the destination: %w", name, err)
+		return false, fmt.Errorf("create schema %q in the destination: %w", name, err)
 	}
-	return catalog.MarkSchemaCreated(ctx, tx, replication)
+	return true, catalog.MarkSchemaCreated(ctx, tx, replication)
 }
 
 // finish records how the run ended.

@@ -8,8 +8,10 @@ import (
 )
 
 // settingsSQL makes values look the same whatever the login's settings are, and
-// keeps the server's limits from cutting a run short. A server may be too old
-// to know all of them.
+// keeps the server's limits from cutting a run short. Row-level security, which
+// would leave rows out silently, becomes an error on both sides. Sessions whose
+// client is gone, killed in the midst of a statement or cut off, end within a
+// minute or so, with their locks. A server may be too old to know all of them.
 const settingsSQL = `
 	SELECT pg_catalog.set_config(s.name, w.value, false)
 	FROM (VALUES
@@ -18,6 +20,7 @@ const settingsSQL = `
 		('idle_in_transaction_session_timeout', '0'),
 		('idle_session_timeout', '0'),
 		('lock_timeout', '60s'),
+		('row_security', 'off'),
 		('default_transaction_isolation', 'read committed'),
 		('default_transaction_deferrable', 'off'),
 		('standard_conforming_strings', 'on'),
@@ -29,12 +32,14 @@ const settingsSQL = `
 		('timezone', 'UTC'),
 		('xmloption', 'content'),
 		('array_nulls', 'on'),
+		('tcp_keepalives_idle', '30'),
+		('tcp_keepalives_interval', '10'),
+		('tcp_keepalives_count', '3'),
+		('client_connection_check_interval', '10s'),
 		('jit', 'off') -- compiling takes longer than what it is for
 	) AS w (name, value)
-	JOIN pg_catalog.pg_settings AS s ON lower(s.name) = w.name`
-
-// rowSecuritySQL makes row-level security an error: it would leave rows out silently.
-const rowSecuritySQL = "SET row_security = off"
+	JOIN pg_catalog.pg_settings AS s ON lower(s.name) = w.name
+	WHERE w.name <> 'client_connection_check_interval' OR pg_catalog.version() LIKE '%linux%' -- an error on other systems`
 
 // extensionPathSQL lets the operators of extensions' types be found, wherever
 // the extensions were installed.

@@ -18,6 +18,7 @@ type step struct {
 	full    bool  // whether the method is FULL_TABLE
 	late    time.Duration
 	why     string // all rows are read although there is a bookmark
+	loose   bool   // whether the source does not see to it that the key identifies a row
 
 	// Columns that were added at the source. Rows before the window may hold
 	// values in them; unless they hold none, all rows are needed.
@@ -38,6 +39,8 @@ func (s step) deletes() bool {
 // is how late a row may be committed.
 func nextStep(s Selection, source *extraction, identity string, target postgres.TableName, there known, late time.Duration) (step, error) {
 	next := step{version: there.now.UnixMilli(), reset: true, full: s.Method == FullTable, late: late}
+	// Of a table that others inherit from, the primary key says nothing of their rows.
+	next.loose = !source.table.Kind.HasKeys() || source.table.Kind == postgres.OrdinaryTable && len(source.heap.leaves) > 1
 	var columns []column
 	for _, column := range s.selected(source.table) {
 		c := columnOf(column, there.types)
@@ -59,7 +62,7 @@ func nextStep(s Selection, source *extraction, identity string, target postgres.
 	next.window = window{table: source.table.Name, keyless: len(next.layout.key) == 0}
 	for _, c := range next.layout.columns {
 		if c.source.Name == s.ReplicationKey {
-			next.window.key = c
+			next.window.key = c.asKey()
 		}
 	}
 	b := there.bookmark
@@ -68,7 +71,11 @@ func nextStep(s Selection, source *extraction, identity string, target postgres.
 	}
 	next.version = max(next.version, b.TableVersion+1)
 	next.layout.changes = append(next.layout.changes, sourceChanges(next.layout, *b, source)...)
-	switch next.why = parted(*b, s, source.table, identity, next.window.key.sql); {
+	next.why = parted(*b, s, source.table, identity, next.window.key.sql)
+	if next.why == "" && next.layout.keyReplaced(*b) {
+		next.why = "the primary key is made of other columns of the same names"
+	}
+	switch {
 	case there.table == nil:
 		next.why = "the table was gone from the destination"
 		return next, nil
@@ -139,6 +146,15 @@ func parted(b catalog.Bookmark, s Selection, source postgres.Table, identity, ke
 		return fmt.Sprintf("the replication key was of type %s, which orders rows otherwise", b.KeyType)
 	}
 	return ""
+}
+
+// keyReplaced reports whether a column of the key was dropped at the source and
+// another one added under its name: nothing tells which rows are which.
+func (l layout) keyReplaced(b catalog.Bookmark) bool {
+	return slices.ContainsFunc(l.columns, func(c column) bool {
+		i := slices.Index(b.Columns, c.name)
+		return i >= 0 && slices.Contains(l.key, c.name) && b.Attributes[i] != int(c.source.Number)
+	})
 }
 
 // sameOrder reports whether keys of type from keep their order and their text

@@ -20,7 +20,7 @@ func Create(ctx context.Context, destination postgres.Endpoint, d Definition, ad
 	if err != nil {
 		return err
 	}
-	err = onCatalog(ctx, destination, catalog.Install, func(tx pgx.Tx) error {
+	err = patiently(ctx, destination, d.SchemaName, catalog.Install, func(tx pgx.Tx) error {
 		if err := refuseOther(ctx, tx, d.SchemaName); err != nil {
 			return err
 		}
@@ -29,8 +29,11 @@ func Create(ctx context.Context, destination postgres.Endpoint, d Definition, ad
 				return err
 			}
 		}
-		_, err := catalog.InsertReplication(ctx, tx, catalog.Replication{SchemaName: d.SchemaName, Definition: text})
-		return err
+		id, err := catalog.InsertReplication(ctx, tx, catalog.Replication{SchemaName: d.SchemaName, Definition: text})
+		if err != nil {
+			return err
+		}
+		return readersChange{replication: id, schema: d.SchemaName, readers: d.Readers}.apply(ctx, tx, nil)
 	})
 	if err != nil {
 		return fmt.Errorf("create replication %q: %w", d.Name, err)
@@ -88,21 +91,39 @@ func Find(ctx context.Context, destination postgres.Endpoint, schemaName string)
 	return d, err
 }
 
-// Update replaces a stored definition.
+// Update replaces a stored definition, and lets its readers read what is loaded,
+// and those that it had no more.
 func Update(ctx context.Context, destination postgres.Endpoint, d Definition) error {
 	text, err := json.Marshal(d)
 	if err != nil {
 		return err
 	}
-	return onCatalog(ctx, destination, catalog.Install, func(tx pgx.Tx) error {
-		return catalog.UpdateDefinition(ctx, tx, d.SchemaName, text)
+	return patiently(ctx, destination, d.SchemaName, catalog.Install, func(tx pgx.Tx) error {
+		stored, err := catalog.ReplicationOf(ctx, tx, d.SchemaName)
+		if err != nil {
+			return err
+		}
+		before, err := decode(stored)
+		if err != nil {
+			return err
+		}
+		change := readersChange{replication: stored.ID, schema: d.SchemaName, readers: d.Readers, gone: without(before.Readers, d.Readers)}
+		locked, err := change.lockTables(ctx, tx) // before the definition, as loads do
+		if err != nil {
+			return err
+		}
+		if err := catalog.UpdateDefinition(ctx, tx, d.SchemaName, text); err != nil {
+			return err
+		}
+		return change.apply(ctx, tx, locked)
 	})
 }
 
 // Delete forgets a definition, its bookmarks and reports, and drops the catalog
 // with the last one. The loaded tables stay unless force is set; then they are
 // dropped, and the schema if a run created it and nothing else is in it. What
-// is gone already is done, the whole database included.
+// stays, readers may not read any more. What is gone already is done, the whole
+// database included.
 func Delete(ctx context.Context, destination postgres.Endpoint, schemaName string, force bool) error {
 	err := onCatalog(ctx, destination, catalog.OpenAlone, func(tx pgx.Tx) error {
 		stored, err := catalog.ReplicationOf(ctx, tx, schemaName)
@@ -117,6 +138,9 @@ func Delete(ctx context.Context, destination postgres.Endpoint, schemaName strin
 			if err := dropLoaded(ctx, tx, stored); err != nil {
 				return err
 			}
+		}
+		if err := revokeFromReaders(ctx, tx, stored); err != nil {
+			return err
 		}
 		if err := catalog.DeleteReplication(ctx, tx, stored.ID); err != nil {
 			return err

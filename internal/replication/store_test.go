@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -134,4 +135,33 @@ func TestWithinOneServer(t *testing.T) {
 		}
 		e.servers.Close()
 	}
+}
+
+// A run that waited for another does not follow a definition that was changed
+// meanwhile, such as to leave a column out.
+func TestDefinitionChangedMeanwhile(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.servers = e.again(t, 2)
+	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, secret text); INSERT INTO t VALUES (1, 's')`)
+	e.definition.Tables["public.t"] = Selection{Method: FullTable}
+	e.create(t)
+	e.run(t)
+	e.atDestination(t, `ALTER TABLE shop.t DROP secret`)
+	replication := e.destination.Query(t, e.destinationDatabase, `SELECT id FROM _stitch.replication`)[0]
+	holder := e.sessionAtDestination(t)
+	do(t, holder, fmt.Sprintf(`SELECT pg_advisory_lock(%d, %s)`, 0x57_17_c4, replication))
+	done := e.start(t.Context())
+	await(t, s, e.destinationDatabase, `SELECT FROM pg_stat_activity WHERE query LIKE '%pg_try_advisory_lock%' AND datname = current_database() AND pid <> pg_backend_pid()`, 1)
+	e.definition.Tables["public.t"] = Selection{Method: FullTable, ExcludeColumns: []string{"secret"}}
+	if err := Update(t.Context(), e.endpoint(), e.definition); err != nil {
+		t.Fatal(err)
+	}
+	do(t, holder, letGo)
+	if got := <-done; got.err == nil || !strings.Contains(got.err.Error(), "the definition was changed") {
+		t.Errorf("got %v", got.err)
+	}
+	e.run(t)
+	e.wantRows(t, `SELECT attname FROM pg_attribute WHERE attrelid = 'shop.t'::regclass AND attname = 'secret'`)
 }

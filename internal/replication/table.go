@@ -100,9 +100,12 @@ func (c *copying) again(ctx context.Context, attempt int) error {
 	})
 }
 
-// ask finds out whether the transaction was committed whose end was not heard of.
+// ask finds out whether the transaction was committed whose end was not heard of:
+// of the destination alone, and also if the run was cancelled meanwhile.
 func (c *copying) ask(ctx context.Context) (committed bool, err error) {
-	if err := c.reconnectPatiently(ctx); err != nil {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	defer cancel()
+	if err := c.patiently(ctx, c.reconnectDestination); err != nil {
 		return false, err
 	}
 	err = c.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
@@ -302,6 +305,9 @@ func (c *copying) noteGuarantees() {
 	}
 	if step.why != "" && (step.reset || c.selection.Method == Incremental) {
 		c.note("replicated whole: " + step.why)
+	}
+	if step.window.rewritten {
+		c.note("the table was emptied by TRUNCATE, or rewritten: rows with any key were looked through")
 	}
 	if c.selection.Method != Incremental || step.late == 0 {
 		return

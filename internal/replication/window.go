@@ -2,7 +2,6 @@ package replication
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
@@ -14,6 +13,9 @@ type window struct {
 	key   column
 	since *string // the bookmark
 	upTo  *string // the greatest key of this piece; nil: all that follow
+	back  bool    // whether no row has since or a later key, so that the bookmark goes back
+
+	rewritten bool // whether the table lies in another file than when since was set
 
 	// Of rows whose key is at most since, those are extracted whose key is at
 	// least from ("": any) and that match unseen. Without unseen, where nobody
@@ -79,8 +81,7 @@ func (w window) next() window {
 // repeated is the condition for rows of the destination, called d, that the
 // window may hold again.
 func (w window) repeated() string {
-	text := w.key.sql == "text" || strings.HasPrefix(w.key.sql, "character varying")
-	if w.since == nil || text || w.unseen != "" && w.from == "" { // servers may order texts differently
+	if w.since == nil || w.key.sql == "text" || w.unseen != "" && w.from == "" { // servers may order texts differently
 		return "true"
 	}
 	from := w.from

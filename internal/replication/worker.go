@@ -51,6 +51,7 @@ type worker struct {
 	destination *postgres.Conn
 	leads       bool             // whether its session holds the replication's lock
 	types       postgres.TypeSet // of the destination
+	notes       []string         // of the run, from its start
 
 	sourceReady      *pgx.Conn // the session that is prepared
 	destinationReady *pgx.Conn // the session that is prepared
@@ -166,8 +167,12 @@ func isBinaryRefused(err error) bool {
 
 // reconnectPatiently is reconnect for servers that may be about to come back.
 func (w *worker) reconnectPatiently(ctx context.Context) error {
+	return w.patiently(ctx, w.reconnect)
+}
+
+func (w *worker) patiently(ctx context.Context, reconnect func(context.Context) error) error {
 	for attempt := 1; ; attempt++ {
-		err := w.reconnect(ctx)
+		err := reconnect(ctx)
 		if err == nil || attempt == attempts || !w.passes(err) {
 			return err
 		}
@@ -183,7 +188,7 @@ func (w *worker) reconnect(ctx context.Context) error {
 		return err
 	}
 	if w.sourceReady != w.source.Conn {
-		if err := prepare(ctx, w.source.Conn, rowSecuritySQL); err != nil {
+		if err := prepare(ctx, w.source.Conn); err != nil {
 			return &extractError{err}
 		}
 		found, err := identify(ctx, w.source.Conn, w.definition.Source.Server)

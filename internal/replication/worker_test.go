@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -66,6 +67,32 @@ func TestStreams(t *testing.T) {
 		e.wantRows(t, `SELECT count(*) FROM _stitch.unit`, "0")
 		e.wantRows(t, `SELECT count(*) FROM shop.keyed WHERE _sdc_table_version IS NULL OR _sdc_received_at IS NULL`, "0")
 	})
+}
+
+// Only what is read whole wants several workers, or many tables do.
+func TestDivide(t *testing.T) {
+	t.Parallel()
+	w := &worker{job: job{partBytes: 100, definition: Definition{Tables: map[string]Selection{
+		"public.a": {Method: FullTable}, "public.b": {Method: Incremental, ReplicationKey: "id", TableName: "other"},
+	}}}}
+	table := func(name string) postgres.TableName { return postgres.TableName{Schema: "public", Name: name} }
+	for _, test := range []struct {
+		a, b   int64
+		loaded []string
+		want   int
+	}{
+		{0, 0, nil, 1},
+		{250, 0, []string{"a"}, 2},
+		{250, 250, nil, 4},
+		{0, 900, nil, 4},
+		{0, 900, []string{"a", "b"}, 4},
+		{0, 900, []string{"a", "other"}, 1},
+	} {
+		relations := map[postgres.TableName]postgres.Relation{table("a"): {Bytes: test.a}, table("b"): {Bytes: test.b}}
+		if works, useful, err := w.divide(relations, test.loaded, VerifyNone); err != nil || len(works) != 2 || useful != test.want {
+			t.Errorf("%+v: %d units, %d workers of use, %v", test, len(works), useful, err)
+		}
+	}
 }
 
 // What a worker needs is in the catalog: one with connections of its own does
@@ -192,4 +219,52 @@ func TestUnknownCommit(t *testing.T) {
 		e.wantSame(t, "a")
 		e.wantRows(t, `SELECT rows_extracted, rows_loaded, status FROM _stitch.report`, "10|10|succeeded")
 	}
+}
+
+// A run that is cancelled while it commits reports what was committed as such.
+func TestCancelledInCommit(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.atSource(t, `CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a SELECT generate_series(1, 10)`)
+	e.definition.Tables["public.a"] = Selection{Method: FullTable}
+	e.create(t)
+	proxy := newProxy(t, s)
+	proxy.cutCommit(true)
+	e.loadThrough(t, proxy)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := e.start(ctx)
+	for proxy.cuts.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	if got := report((<-done).run, "public.a"); got.Status != catalog.Succeeded || got.RowsLoaded != 10 {
+		t.Errorf("%+v", got)
+	}
+	e.wantRows(t, `SELECT status, rows_loaded FROM _stitch.report`, "succeeded|10")
+	e.wantRows(t, `SELECT count(*) FROM shop.a`, "10")
+}
+
+// The session of a client that is gone ends, whatever it was doing.
+func TestClientGone(t *testing.T) {
+	t.Parallel()
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		if s.Major < 14 {
+			return // the server does not look
+		}
+		conn := session(t, s)
+		if err := prepare(t.Context(), conn); err != nil {
+			t.Fatal(err)
+		}
+		pid := conn.PgConn().PID()
+		wire := newWire(conn.PgConn().Conn())
+		if err := wire.send('Q', []byte("SELECT pg_sleep(100)\x00")); err != nil {
+			t.Fatal(err)
+		}
+		session := fmt.Sprintf(`SELECT FROM pg_stat_activity WHERE pid = %d AND state = 'active'`, pid)
+		await(t, s, "postgres", session, 1)
+		_ = conn.PgConn().Conn().Close()
+		await(t, s, "postgres", session, 0)
+	})
 }

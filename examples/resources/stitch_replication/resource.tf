@@ -6,6 +6,9 @@ resource "stitch_replication" "shop" {
   source      = { server = "app_stitch", database = "shop" }
   destination = { server = "warehouse_stitch", database = "analytics" }
 
+  # Roles of the destination that may read what is loaded, now and later.
+  readers = ["analysts"]
+
   tables = {
     # Rows that are new, or have changed since the last run.
     "public.orders" = {

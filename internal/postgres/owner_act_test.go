@@ -9,33 +9,33 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-func TestOwnershipDecide(t *testing.T) {
+func TestOwnerActDecide(t *testing.T) {
 	admin := login{Name: `ad"min`, CreateDB: true, Inherits: true}
 	stranger, member := standing{Role: "a"}, standing{Role: "a", Holds: true, Gives: true}
 	guest := standing{Role: "a", Gives: true} // a member without the rights
 	joins := standing{Role: "a", Joins: true}
 
 	for name, tt := range map[string]struct {
-		needed    ownership
+		needed    ownerAct
 		major     int
 		as        login
 		standings []standing
 		join      []string
 		refused   []string
 	}{
-		"a member":               {needed: ownership{holder: "a", taker: "a"}, as: admin, standings: []standing{member}},
-		"nobody's":               {needed: ownership{database: true}, as: admin},
-		"takes a membership":     {needed: ownership{holder: "a"}, as: admin, standings: []standing{joins}, join: []string{"a"}},
-		"and may not use it":     {needed: ownership{holder: "a"}, as: login{Name: "x"}, standings: []standing{joins}, refused: []string{`GRANT "a" TO "x"`, `ALTER ROLE "x" INHERIT`}},
-		"but may give with it":   {needed: ownership{taker: "a"}, as: login{Name: "x"}, standings: []standing{joins}, join: []string{"a"}},
-		"a member by name":       {needed: ownership{holder: "a"}, as: login{Name: "x"}, standings: []standing{guest}, refused: []string{`ALTER ROLE "x" INHERIT`}},
-		"which is enough":        {needed: ownership{taker: "a"}, as: admin, standings: []standing{guest}},
-		"but not to hold":        {needed: ownership{holder: "a"}, major: 16, as: admin, standings: []standing{guest}, refused: []string{`GRANT "a" TO "ad""min" WITH INHERIT TRUE, SET TRUE`}},
-		"a stranger":             {needed: ownership{taker: "a"}, as: admin, standings: []standing{stranger}, refused: []string{`GRANT "a" TO "ad""min"`}},
-		"a stranger since 16":    {needed: ownership{taker: "a"}, major: 16, as: admin, standings: []standing{stranger}, refused: []string{`GRANT "a" TO "ad""min" WITH INHERIT TRUE, SET TRUE`}},
-		"creates no databases":   {needed: ownership{taker: "a", database: true}, as: login{Name: "x"}, standings: []standing{member}, refused: []string{`ALTER ROLE "x" CREATEDB`}},
-		"from one to the other":  {needed: ownership{holder: "a", taker: "b"}, as: admin, standings: []standing{joins, {Role: "b", Joins: true}}, join: []string{"a", "b"}},
-		"the other is a strange": {needed: ownership{holder: "a", taker: "b"}, as: admin, standings: []standing{joins, {Role: "b"}}, join: []string{"a"}, refused: []string{`GRANT "b" TO "ad""min"`}},
+		"a member":               {needed: ownerAct{holder: "a", taker: "a"}, as: admin, standings: []standing{member}},
+		"nobody's":               {needed: ownerAct{database: true}, as: admin},
+		"takes a membership":     {needed: ownerAct{holder: "a"}, as: admin, standings: []standing{joins}, join: []string{"a"}},
+		"and may not use it":     {needed: ownerAct{holder: "a"}, as: login{Name: "x"}, standings: []standing{joins}, refused: []string{`GRANT "a" TO "x"`, `ALTER ROLE "x" INHERIT`}},
+		"but may give with it":   {needed: ownerAct{taker: "a"}, as: login{Name: "x"}, standings: []standing{joins}, join: []string{"a"}},
+		"a member by name":       {needed: ownerAct{holder: "a"}, as: login{Name: "x"}, standings: []standing{guest}, refused: []string{`ALTER ROLE "x" INHERIT`}},
+		"which is enough":        {needed: ownerAct{taker: "a"}, as: admin, standings: []standing{guest}},
+		"but not to hold":        {needed: ownerAct{holder: "a"}, major: 16, as: admin, standings: []standing{guest}, refused: []string{`GRANT "a" TO "ad""min" WITH INHERIT TRUE, SET TRUE`}},
+		"a stranger":             {needed: ownerAct{taker: "a"}, as: admin, standings: []standing{stranger}, refused: []string{`GRANT "a" TO "ad""min"`}},
+		"a stranger since 16":    {needed: ownerAct{taker: "a"}, major: 16, as: admin, standings: []standing{stranger}, refused: []string{`GRANT "a" TO "ad""min" WITH INHERIT TRUE, SET TRUE`}},
+		"creates no databases":   {needed: ownerAct{taker: "a", database: true}, as: login{Name: "x"}, standings: []standing{member}, refused: []string{`ALTER ROLE "x" CREATEDB`}},
+		"from one to the other":  {needed: ownerAct{holder: "a", taker: "b"}, as: admin, standings: []standing{joins, {Role: "b", Joins: true}}, join: []string{"a", "b"}},
+		"the other is a strange": {needed: ownerAct{holder: "a", taker: "b"}, as: admin, standings: []standing{joins, {Role: "b"}}, join: []string{"a"}, refused: []string{`GRANT "b" TO "ad""min"`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			join, refused := tt.needed.decide(max(tt.major, 10), tt.as, tt.standings)

@@ -8,11 +8,11 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// An ownership says what it takes to act on something that has an owner. A login
+// An ownerAct says what it takes to act on something that has an owner. A login
 // that lacks it may be able to become a member of the role in question, and then
 // is one within a single transaction: no other session ever sees it, and nothing
 // of it is left.
-type ownership struct {
+type ownerAct struct {
 	holder   string // the owner, whose rights are needed; "" for nobody's
 	taker    string // the role that is to be the owner; "" for none
 	database bool   // it is about a database, so that CREATEDB is needed too
@@ -59,7 +59,7 @@ const standingsSQL = `
 
 // joins returns the roles that the login must become a member of. What it
 // lacks and can not have in that way is an error, with the SQL that changes it.
-func (o ownership) joins(ctx context.Context, tx pgx.Tx) ([]string, error) {
+func (o ownerAct) joins(ctx context.Context, tx pgx.Tx) ([]string, error) {
 	rows, _ := tx.Query(ctx, loginSQL)
 	as, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[login])
 	if err != nil || as.Superuser {
@@ -82,7 +82,7 @@ func (o ownership) joins(ctx context.Context, tx pgx.Tx) ([]string, error) {
 
 // decide returns the roles to become a member of, and what somebody else must
 // run first.
-func (o ownership) decide(major int, as login, standings []standing) (join, refused []string) {
+func (o ownerAct) decide(major int, as login, standings []standing) (join, refused []string) {
 	if o.database && !as.CreateDB {
 		refused = append(refused, "ALTER ROLE "+Ident(as.Name)+" CREATEDB")
 	}
@@ -110,7 +110,7 @@ func (o ownership) decide(major int, as login, standings []standing) (join, refu
 }
 
 // run runs statements with what they take.
-func (o ownership) run(ctx context.Context, tx pgx.Tx, statements ...string) error {
+func (o ownerAct) run(ctx context.Context, tx pgx.Tx, statements ...string) error {
 	join, err := o.joins(ctx, tx)
 	if err != nil {
 		return err

@@ -1,0 +1,164 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Since PostgreSQL 16, a membership says what comes with it; before, the member
+// does, and SET ROLE always does.
+const rolesSQL = `
+	SELECT r.oid, r.rolname, r.rolsuper,
+	       r.rolcreaterole AND pg_catalog.current_setting('server_version_num')::int4 < 160000,
+	       r.rolname = current_user,
+	       coalesce(m.of, '{}'), coalesce(m.grantor, '{}'), coalesce(m.inherit, '{}'), coalesce(m.set, '{}'), coalesce(m.admin, '{}')
+	FROM pg_catalog.pg_roles AS r
+	LEFT JOIN (
+		SELECT m.member, array_agg(m.roleid) AS of, array_agg(m.grantor) AS grantor, array_agg(o.inherit) AS inherit, array_agg(o.set) AS set, array_agg(m.admin_option) AS admin
+		FROM pg_catalog.pg_auth_members AS m
+		JOIN pg_catalog.pg_roles AS r ON r.oid = m.member
+		CROSS JOIN LATERAL (SELECT pg_catalog.to_jsonb(m)) AS j (membership)
+		CROSS JOIN LATERAL (
+			SELECT coalesce((j.membership ->> 'inherit_option')::bool, r.rolinherit), coalesce((j.membership ->> 'set_option')::bool, true)
+		) AS o (inherit, set)
+		GROUP BY m.member
+	) AS m ON m.member = r.oid`
+
+// objectsSQL reads the database, schemas and relations. Relations that are alike
+// are one row: a schema with a hundred thousand tables has few. Of
+// information_schema, what PostgreSQL itself lets nobody read is left out: the
+// views called _pg_... would show the passwords of user mappings to whoever may.
+const objectsSQL = `
+	SELECT o.kind, o.schema, o.names, o.extension, o.owner, acl.*
+	FROM (
+		SELECT 'DATABASE' AS kind, '' AS schema, ARRAY[d.datname::text] AS names, false AS extension, d.datdba AS owner,
+		       coalesce(d.datacl, pg_catalog.acldefault('d', d.datdba)) AS acl
+		FROM pg_catalog.pg_database AS d
+		WHERE d.datname = pg_catalog.current_database()
+		UNION ALL
+		SELECT 'SCHEMA', '', ARRAY[n.nspname::text], false, n.nspowner, coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))
+		FROM pg_catalog.pg_namespace AS n
+		WHERE n.nspname !~ '^pg_(toast|temp)'
+		UNION ALL
+		SELECT alike.kind, n.nspname, alike.names, alike.extension, c.relowner, coalesce(c.relacl, pg_catalog.acldefault('r', c.relowner))
+		FROM (
+			SELECT min(c.oid) AS first, array_agg(c.relname::text) AS names,
+			       e.objid IS NOT NULL AS extension,
+			       CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'f' THEN 'FOREIGN TABLE' ELSE 'TABLE' END AS kind
+			FROM pg_catalog.pg_class AS c
+			JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+			LEFT JOIN pg_catalog.pg_depend AS e
+				ON e.refclassid = 'pg_catalog.pg_extension'::regclass AND e.classid = 'pg_catalog.pg_class'::regclass
+				AND e.objid = c.oid AND e.deptype = 'e'
+			WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
+			  AND ($1::text[] IS NULL OR n.nspname::text = ANY ($1::text[]))
+			  AND NOT (n.nspname = 'information_schema' AND (c.relname LIKE '\_pg\_%' OR c.relname IN ('sql_parts', 'transforms')))
+			GROUP BY c.relnamespace, 3, 4, c.relowner, c.relacl::text
+		) AS alike
+		JOIN pg_catalog.pg_class AS c ON c.oid = alike.first
+		JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+		WHERE n.nspname !~ '^pg_(toast|temp)'
+		UNION ALL
+		SELECT 'DEFAULT', coalesce(n.nspname, ''), '{}', false, d.defaclrole, d.defaclacl
+		FROM pg_catalog.pg_default_acl AS d
+		LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = d.defaclnamespace
+		WHERE d.defaclobjtype = 'r'
+	) AS o
+	CROSS JOIN LATERAL (
+		SELECT coalesce(array_agg(a.grantee), '{}'), coalesce(array_agg(a.grantor), '{}'),
+		       coalesce(array_agg(a.privilege_type), '{}'), coalesce(array_agg(a.is_grantable), '{}')
+		FROM pg_catalog.aclexplode(o.acl) AS a
+		WHERE a.privilege_type IN ('CONNECT', 'CREATE', 'TEMPORARY', 'USAGE', 'SELECT')
+	) AS acl
+	ORDER BY o.kind, o.schema, o.owner, o.names`
+
+// readAccess reads who may do what, with the relations of some schemas; nil is all.
+func readAccess(ctx context.Context, tx pgx.Tx, schemas []string) (*access, error) {
+	a := &access{roles: map[uint32]*role{}, byName: map[string]uint32{}, schemas: map[string]object{}, relations: map[string][]relations{}}
+	if err := a.readRoles(ctx, tx); err != nil {
+		return nil, fmt.Errorf("read the roles of the server: %w", err)
+	}
+	if err := a.readObjects(ctx, tx, schemas); err != nil {
+		return nil, fmt.Errorf("read who may do what in the database: %w", err)
+	}
+	return a, nil
+}
+
+func (a *access) readRoles(ctx context.Context, tx pgx.Tx) error {
+	rows, _ := tx.Query(ctx, rolesSQL)
+	var oid uint32
+	var r role
+	var isLogin bool
+	var of, grantors []uint32
+	var inherit, set, admin []bool
+	_, err := pgx.ForEachRow(rows, []any{&oid, &r.name, &r.superuser, &r.joinsAny, &isLogin, &of, &grantors, &inherit, &set, &admin}, func() error {
+		found := r
+		found.memberships = make([]membership, len(of))
+		for i := range of {
+			found.memberships[i] = membership{of: of[i], grantor: grantors[i], inherit: inherit[i], set: set[i], admin: admin[i]}
+		}
+		a.roles[oid], a.byName[r.name] = &found, oid
+		if isLogin {
+			a.login = oid
+		}
+		return nil
+	})
+	return err
+}
+
+func (a *access) readObjects(ctx context.Context, tx pgx.Tx, schemas []string) error {
+	rows, _ := tx.Query(ctx, objectsSQL, schemas)
+	var kind, schema string
+	var names, privileges []string
+	var extension bool
+	var owner uint32
+	var grantees, grantors []uint32
+	var grantable []bool
+	_, err := pgx.ForEachRow(rows, []any{&kind, &schema, &names, &extension, &owner, &grantees, &grantors, &privileges, &grantable}, func() error {
+		o := object{owner: owner, acl: make([]aclEntry, len(grantees))}
+		for i := range grantees {
+			o.acl[i] = aclEntry{grantees[i], grantors[i], privileges[i], grantable[i]}
+		}
+		switch kind {
+		case "DATABASE":
+			a.databaseName, a.database = names[0], o
+		case "SCHEMA":
+			a.schemas[names[0]] = o
+		case "DEFAULT":
+			a.defaults = append(a.defaults, defaultACL{object: o, schema: schema})
+		default:
+			slices.Sort(names)
+			a.relations[schema] = append(a.relations[schema], relations{object: o, kind: kind, extension: extension, names: names})
+		}
+		return nil
+	})
+	return err
+}
+
+// access returns who may do what in a database. In a plan, all resources share
+// one reading.
+func (s *Server) access(ctx context.Context, database string) (*access, error) {
+	read := func(ctx context.Context) (a *access, err error) {
+		err = s.inTx(ctx, database, func(tx pgx.Tx) (err error) {
+			a, err = readAccess(ctx, tx, nil)
+			return err
+		})
+		return a, err
+	}
+	if !s.planning {
+		return read(ctx)
+	}
+	return s.accesses.of(database).get(ctx, read)
+}
+
+// requireUser returns ErrNotFound if there is no such user.
+func (a *access) requireUser(name string) (person, error) {
+	oid, ok := a.byName[name]
+	if !ok {
+		return person{}, fmt.Errorf("database user %q: %w", name, ErrNotFound)
+	}
+	return a.person(oid), nil
+}

@@ -1,0 +1,235 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// namedAtMost is how many tables a message names.
+const namedAtMost = 20
+
+// hiddenSQL lists the tables of schemas of which the login does not see all rows.
+const hiddenSQL = `
+	SELECT n.nspname, c.relname
+	FROM pg_catalog.pg_class AS c
+	JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+	WHERE n.nspname = ANY ($1::text[]) AND c.relrowsecurity AND pg_catalog.row_security_active(c.oid)
+	ORDER BY n.nspname, c.relname`
+
+// checkedTablesSQL finds of each table whether it may be read, and whether an
+// index puts its rows in the order of the replication key. A partitioned table
+// has none of its own before PostgreSQL 11, so its partitions are asked. What
+// can not have an index, such as a view, needs none here.
+const checkedTablesSQL = `
+	WITH RECURSIVE wanted AS (
+		SELECT w.schema, w.name, w.key, c.oid, c.relkind, c.relrowsecurity
+		FROM unnest($1::text[], $2::text[], $3::text[]) AS w (schema, name, key)
+		LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = w.schema
+		LEFT JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = w.name AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+	), part AS (
+		SELECT w.oid AS root, w.oid, w.relkind, w.key
+		FROM wanted AS w
+		WHERE w.key <> ''
+		UNION
+		SELECT p.root, c.oid, c.relkind, p.key
+		FROM part AS p
+		JOIN pg_catalog.pg_inherits AS i ON i.inhparent = p.oid
+		JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
+	)
+	SELECT w.schema, w.name, coalesce(w.relkind::text, ''),
+		coalesce(pg_catalog.has_table_privilege(w.oid, 'SELECT'), false),
+		coalesce(w.relrowsecurity AND pg_catalog.row_security_active(w.oid), false),
+		w.key = '' OR EXISTS (
+			SELECT 1 FROM pg_catalog.pg_attribute AS a
+			WHERE a.attrelid = w.oid AND a.attname = w.key AND a.attnum > 0 AND NOT a.attisdropped
+		),
+		NOT EXISTS (
+			SELECT 1
+			FROM part AS p
+			JOIN pg_catalog.pg_attribute AS a ON a.attrelid = p.oid AND a.attname = p.key AND NOT a.attisdropped
+			WHERE p.root = w.oid AND p.relkind IN ('r', 'm')
+			  AND NOT EXISTS (
+				SELECT 1
+				FROM pg_catalog.pg_index AS i
+				JOIN pg_catalog.pg_opclass AS o ON o.oid = i.indclass[0]
+				WHERE i.indrelid = p.oid AND i.indkey[0] = a.attnum AND i.indisvalid AND i.indpred IS NULL AND o.opcdefault
+				  AND pg_catalog.pg_index_column_has_property(i.indexrelid, 1, 'orderable')
+			)
+		)
+	FROM wanted AS w
+	ORDER BY w.schema, w.name`
+
+// A checkedTable is a row of checkedTablesSQL.
+type checkedTable struct {
+	Name        TableName
+	Kind        RelationKind // "" if there is none of that name
+	Readable    bool
+	RowSecurity bool
+	HasKey      bool
+	Indexed     bool
+}
+
+// checkSource looks at what reading takes.
+func checkSource(ctx context.Context, tx pgx.Tx, check ConnectionCheck, found *Connection) error {
+	a, err := readAccess(ctx, tx, orEmpty(check.Schemas))
+	if err != nil {
+		return err
+	}
+	tables, err := readCheckedTables(ctx, tx, check)
+	if err != nil {
+		return err
+	}
+	if len(check.Schemas) > 0 {
+		rows, _ := tx.Query(ctx, hiddenSQL, check.Schemas)
+		if found.RowSecurity, err = pgx.CollectRows(rows, pgx.RowToStructByPos[TableName]); err != nil {
+			return err
+		}
+	}
+	found.decideSource(check, a, tables)
+	return nil
+}
+
+// schemaNames returns the schemas that are to be read from, sorted.
+func (c ConnectionCheck) schemaNames() []string {
+	names := slices.Clone(c.Schemas)
+	for table := range c.Tables {
+		names = append(names, table.Schema)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+func readCheckedTables(ctx context.Context, tx pgx.Tx, check ConnectionCheck) ([]checkedTable, error) {
+	names := check.tableNames()
+	if len(names) == 0 {
+		return nil, nil
+	}
+	var schemas, tables, keys []string
+	for _, name := range names {
+		schemas, tables, keys = append(schemas, name.Schema), append(tables, name.Name), append(keys, check.Tables[name])
+	}
+	rows, _ := tx.Query(ctx, checkedTablesSQL, schemas, tables, keys)
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (t checkedTable, err error) {
+		err = row.Scan(&t.Name.Schema, &t.Name.Name, &t.Kind, &t.Readable, &t.RowSecurity, &t.HasKey, &t.Indexed)
+		return t, err
+	})
+}
+
+// decideSource writes down what was found. The reasons are those of Stitch's
+// documents, but for what they leave to the reader.
+func (c *Connection) decideSource(check ConnectionCheck, a *access, tables []checkedTable) {
+	login, user := a.person(a.login), Ident(c.Facts.Username)
+	c.Privileges = append(c.Privileges, Privilege{
+		Privilege: "CONNECT", Object: "DATABASE " + quotePart(check.Database), Held: login.may("CONNECT", "DATABASE", a.database),
+		Reason: "To connect to the database.",
+		remedy: "GRANT CONNECT ON DATABASE " + Ident(check.Database) + " TO " + user,
+	})
+	for _, name := range check.schemaNames() {
+		schema, exists := a.schemas[name]
+		usage := Privilege{
+			Privilege: "USAGE", Object: "SCHEMA " + quotePart(name), Held: exists && login.may("USAGE", "SCHEMA", schema),
+			Reason: "To get at the objects in the schema.",
+			remedy: "GRANT USAGE ON SCHEMA " + Ident(name) + " TO " + user,
+		}
+		if !exists {
+			usage.missing, usage.remedy = "there is no such schema", ""
+		}
+		c.Privileges = append(c.Privileges, usage)
+		if slices.Contains(check.Schemas, name) {
+			c.Privileges = append(c.Privileges, selectOnAll(a, login, name))
+		}
+	}
+	for _, t := range tables {
+		c.decideTable(check.Tables[t.Name], t, user)
+	}
+	// Nobody asked for more than the tables where tables are named alone.
+	for _, d := range a.wanted(login, check.Schemas) {
+		c.Privileges = append(c.Privileges, Privilege{
+			Privilege: "SELECT", Object: "TABLES TO COME IN SCHEMA " + quotePart(d.schema) + " OF " + quotePart(a.name(d.creator)), Held: a.hasDefault(login, d),
+			Reason: "To read also the tables that are created in the schema later, by this role (ALTER DEFAULT PRIVILEGES).",
+			remedy: a.defaultStatement([]defaultRight{d}, "GRANT SELECT ON TABLES TO "+user),
+			spared: true,
+		})
+	}
+	c.RowSecurity = slices.Compact(sortedTables(slices.Values(c.RowSecurity)))
+}
+
+// selectOnAll leaves out what extensions bring along, as grants do.
+func selectOnAll(a *access, login person, schema string) Privilege {
+	unread := a.rights(scope{whole: []string{schema}}, func(privilege, kind string, on object) bool { return !login.may(privilege, kind, on) })
+	_, exists := a.schemas[schema]
+	all := Privilege{
+		Privilege: "SELECT", Object: "ALL TABLES IN SCHEMA " + quotePart(schema), Held: exists && len(unread) == 0,
+		Reason: "To read the rows of the tables in the schema.",
+		remedy: "GRANT SELECT ON ALL TABLES IN SCHEMA " + Ident(schema) + " TO " + Ident(a.name(login.oid)),
+	}
+	switch {
+	case !exists:
+		all.missing, all.remedy = "there is no such schema", ""
+	case len(unread) > 0:
+		all.missing = "not on " + some(namesOf(unread))
+	}
+	return all
+}
+
+// namesOf returns the names of the objects, sorted.
+func namesOf(rights []rightOn) []string {
+	names := make([]string, len(rights))
+	for i, r := range rights {
+		names[i] = r.Name
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (c *Connection) decideTable(key string, t checkedTable, user string) {
+	held := Privilege{
+		Privilege: "SELECT", Object: "TABLE " + t.Name.String(), Held: t.Readable,
+		Reason: "To read the rows of the table.",
+		remedy: "GRANT SELECT ON TABLE " + t.Name.SQL() + " TO " + user,
+	}
+	switch {
+	case t.Kind == "":
+		held.missing, held.remedy = "there is no such table or view", ""
+	case !t.HasKey:
+		c.Advice = append(c.Advice, Advice{
+			Summary: fmt.Sprintf("Table %s has no column %q", t.Name, key),
+			Detail:  "It is to be the replication key. Name a column that says which rows are new, exactly as PostgreSQL stores its name.",
+			Blocks:  true,
+		})
+	case key != "" && !t.Indexed:
+		if c.NotIndexed == nil {
+			c.NotIndexed = map[TableName]string{}
+		}
+		c.NotIndexed[t.Name] = key
+	}
+	if t.RowSecurity {
+		c.RowSecurity = append(c.RowSecurity, t.Name)
+	}
+	c.Privileges = append(c.Privileges, held)
+}
+
+func sortedTables(names iter.Seq[TableName]) []TableName {
+	return slices.SortedFunc(names, func(a, b TableName) int {
+		return cmp.Or(cmp.Compare(a.Schema, b.Schema), cmp.Compare(a.Name, b.Name))
+	})
+}
+
+// some lists names, but not too many.
+func some(names []string) string {
+	var parts []string
+	for _, name := range names[:min(len(names), namedAtMost)] {
+		parts = append(parts, quotePart(name))
+	}
+	text := strings.Join(parts, ", ")
+	if more := len(names) - len(parts); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}

@@ -1,0 +1,73 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// run runs all or, if something is refused, nothing.
+func (p rightsPlan) run(ctx context.Context, tx pgx.Tx) error {
+	if len(p.refused) > 0 {
+		return &forbiddenError{statements: p.refused}
+	}
+	for _, sql := range p.sql {
+		if _, err := tx.Exec(ctx, sql); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A forbiddenError says what this login has no right to do, in SQL for somebody who has.
+type forbiddenError struct{ statements []string }
+
+func (e *forbiddenError) Error() string {
+	return "the login of this server entry may not do all of this, so nothing was changed. " +
+		"Use an entry whose username owns these objects or is a member of their owners, or have somebody who may do it run:\n  " +
+		strings.Join(e.statements, ";\n  ") + ";"
+}
+
+// revokeRights takes back what a scope means, whoever granted it, or that the
+// user may pass it on.
+func revokeRights(ctx context.Context, tx pgx.Tx, sc scope, option bool) error {
+	for attempt := 1; ; attempt++ {
+		a, err := readAccess(ctx, tx, orEmpty(sc.reads()))
+		if err != nil {
+			return err
+		}
+		user, err := a.requireUser(sc.user)
+		if err != nil {
+			return err
+		}
+		plan := a.planRevokes(user, sc, option, attempt)
+		if len(plan.sql) == 0 && len(plan.refused) == 0 {
+			return nil
+		}
+		if err := plan.run(ctx, tx); err != nil {
+			if Code(err) == "2BP01" {
+				err = fmt.Errorf("%w\n%s has passed rights on to others: take those back first", err, Ident(sc.user))
+			}
+			return err
+		}
+	}
+}
+
+// orEmpty keeps nil from being sent as NULL, which would mean all.
+func orEmpty(names []string) []string { return append([]string{}, names...) }
+
+// revokeConnect takes back CONNECT, unless other grants to the user in this
+// database would be of no use without it.
+func revokeConnect(ctx context.Context, tx pgx.Tx, name string) error {
+	a, err := readAccess(ctx, tx, nil)
+	if err != nil {
+		return err
+	}
+	user, err := a.requireUser(name)
+	if err != nil || a.needsConnect(user) {
+		return err
+	}
+	return revokeRights(ctx, tx, scope{user: name, database: []string{"CONNECT"}}, false)
+}

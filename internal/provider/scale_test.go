@@ -1,0 +1,115 @@
+package provider
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
+)
+
+// scaleConfig has so many users, each with grants on each of so many schemas.
+const scaleConfig = requiredProviders + `
+variable "port" { type = number }
+variable "password" {
+	type      = string
+	ephemeral = true
+}
+variable "prefix" { type = string }
+variable "users" { type = number }
+variable "schemas" { type = number }
+
+provider "stitch" {
+	servers = { app = { host = "127.0.0.1", port = var.port, username = "postgres", password = var.password } }
+}
+resource "stitch_database_user" "reader" {
+	count  = var.users
+	server = "app"
+	name   = "${var.prefix}_${count.index}"
+}
+resource "stitch_source_grants" "reader" {
+	count    = var.users * var.schemas
+	server   = "app"
+	database = "shop"
+	user     = stitch_database_user.reader[floor(count.index / var.schemas)].name
+	schemas  = ["s_${count.index % var.schemas}"]
+}
+`
+
+// newScale starts a server with so many schemas of so many tables, and prepares
+// a workspace for each prefix.
+func newScale(t *testing.T, users, schemas, tables int, prefixes ...string) (*sandbox.Server, []*workspace) {
+	t.Helper()
+	s, err := sandbox.Start(t.Context(), sandbox.Config{LogStatements: true, Settings: map[string]string{"log_connections": "on"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Stop() })
+	s.Exec(t, "postgres", "CREATE DATABASE shop")
+	s.Exec(t, "shop", fmt.Sprintf(`DO $$ BEGIN
+		FOR s IN 0..%d LOOP
+			EXECUTE format('CREATE SCHEMA s_%%s', s);
+			FOR t IN 1..%d LOOP EXECUTE format('CREATE TABLE s_%%s.t_%%s (id int)', s, t); END LOOP;
+		END LOOP; END $$`, schemas-1, tables))
+	var all []*workspace
+	for _, prefix := range prefixes {
+		all = append(all, newWorkspace(t, scaleConfig,
+			fmt.Sprintf("TF_VAR_port=%d", s.Port), "TF_VAR_password="+s.Password, "TF_VAR_prefix="+prefix,
+			fmt.Sprintf("TF_VAR_users=%d", users), fmt.Sprintf("TF_VAR_schemas=%d", schemas)))
+	}
+	return s, all
+}
+
+// asked counts the statements that a server was sent, and the sessions that sent them.
+func asked(t *testing.T, s *sandbox.Server, f func()) (statements, sessions int) {
+	t.Helper()
+	count := func() (int, int) {
+		log, err := s.Log()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(log, "LOG:  statement: ") + strings.Count(log, "LOG:  execute "), strings.Count(log, "connection authorized: ")
+	}
+	statements, sessions = count()
+	f()
+	after, sessionsAfter := count()
+	return after - statements, sessionsAfter - sessions
+}
+
+// A plan of 220 resources reads each database once, through one connection.
+func TestAccScale(t *testing.T) {
+	t.Parallel()
+	s, workspaces := newScale(t, 20, 10, 20, "reader")
+	w := workspaces[0]
+	w.run(t, "apply", "-auto-approve", "-parallelism=10")
+	statements, sessions := asked(t, s, func() {
+		if output, code := w.try(t, "plan", "-detailed-exitcode"); code != 0 {
+			t.Errorf("the second plan is not empty:\n%s", output)
+		}
+	})
+	if statements > 20 || sessions > 4 {
+		t.Errorf("a plan of 220 resources that changes nothing took %d statements of %d sessions", statements, sessions)
+	}
+	w.run(t, "destroy", "-auto-approve", "-parallelism=10")
+}
+
+// Two Terraforms change rights on the same objects at once, ten at a time each.
+func TestAccTwoTerraforms(t *testing.T) {
+	t.Parallel()
+	s, workspaces := newScale(t, 5, 5, 10, "one", "two")
+	for _, command := range []string{"apply", "destroy", "apply", "destroy"} {
+		var both sync.WaitGroup
+		for _, w := range workspaces {
+			both.Go(func() {
+				if output, code := w.try(t, command, "-auto-approve", "-parallelism=10"); code != 0 {
+					t.Errorf("%s:\n%s", command, output)
+				}
+			})
+		}
+		both.Wait()
+	}
+	if left := s.Query(t, "shop", "SELECT rolname FROM pg_roles WHERE rolname !~ '^(pg_|postgres)'"); left != nil {
+		t.Errorf("left: %q", left)
+	}
+}

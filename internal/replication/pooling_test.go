@@ -1,0 +1,85 @@
+package replication
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
+)
+
+// through makes both sides be reached through PgBouncers of these modes, "" for
+// none.
+func (e *env) through(t *testing.T, source, destination string, connections int) {
+	t.Helper()
+	entry := func(s *sandbox.Server, mode, user string) postgres.Config {
+		config := postgres.Config{Host: s.Host, Port: s.Port, Username: user, Password: s.Password, MaxConnections: connections}
+		if mode == "" {
+			return config
+		}
+		p, err := sandbox.StartPgBouncer(t.Context(), s, mode, user)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = p.Stop() })
+		config.Host, config.Port = p.Host, p.Port
+		return config
+	}
+	e.servers = postgres.NewServers(map[string]postgres.Config{
+		"source":      entry(e.source, source, e.reader),
+		"destination": entry(e.destination, destination, e.writer),
+	})
+	t.Cleanup(e.servers.Close)
+}
+
+// A run never begins through a pool that gives it no session of its own.
+func TestTransactionPool(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)`)
+	e.definition.Tables["public.t"] = Selection{Method: FullTable}
+	e.create(t)
+	for side, modes := range map[string][2]string{"source": {"transaction", ""}, "destination": {"", "transaction"}} {
+		e.through(t, modes[0], modes[1], 4)
+		_, err := e.tryRun(t.Context())
+		var refused *postgres.PoolingError
+		if !errors.As(err, &refused) || refused.Server != side || !strings.Contains(err.Error(), "pool_mode = session") {
+			t.Errorf("%s: got %v", side, err)
+		}
+	}
+	e.wantRows(t, `SELECT count(*) FROM _stitch.run`, "0")
+	e.through(t, "session", "session", 1)
+	if _, err := e.tryRun(t.Context()); err == nil || !strings.Contains(err.Error(), "max_connections") {
+		t.Errorf("one connection through pools: got %v", err)
+	}
+}
+
+// Through a pool that lends sessions for as long as connections last, runs work
+// as they do without: tables side by side, a large one in parts, and with the
+// next run in sessions that others have used.
+func TestSessionPool(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.atSource(t, `
+		CREATE TABLE large (id int PRIMARY KEY, v text); INSERT INTO large SELECT g, repeat('x', 100) FROM generate_series(1, 20000) g;
+		CREATE TABLE small (id int PRIMARY KEY, at timestamptz); INSERT INTO small SELECT g, now() FROM generate_series(1, 10) g`)
+	e.definition.Tables["public.large"] = Selection{Method: FullTable}
+	e.definition.Tables["public.small"] = Selection{Method: Incremental, ReplicationKey: "at"}
+	e.through(t, "session", "session", 4)
+	e.runs.partBytes = 256 << 10
+	e.create(t)
+	for _, change := range []string{"", `UPDATE large SET v = 'new' WHERE id % 100 = 0; DELETE FROM large WHERE id = 1; INSERT INTO small VALUES (11, now())`, ""} {
+		if change != "" {
+			e.atSource(t, change)
+		}
+		run := e.run(t)
+		if len(run.Notes) > 0 {
+			t.Errorf("notes %q", run.Notes)
+		}
+		e.wantSame(t, "large")
+		e.wantSame(t, "small")
+	}
+}

@@ -1,0 +1,298 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// CheckReader refuses what can not be a reader.
+func CheckReader(name string) error {
+	if strings.EqualFold(name, "public") {
+		return fmt.Errorf("%q is everybody, and can not be a reader: name a role, for instance a group that those are members of who may read", name)
+	}
+	return postgres.CheckName(name)
+}
+
+// A readerRight is a right that a reader of a replication is to have, or has.
+type readerRight struct {
+	Reader    string
+	Kind      string // SCHEMA, TABLE, DEFAULT, or ROLE if there is no role of the reader's name
+	Name      string // of the schema, or the table, or the role that creates tables
+	Effective bool   // the reader has it in another way
+	Grantable bool   // by the role that loads
+}
+
+// text names the right for people: "SELECT ON TABLE shop.orders TO analysts".
+func (r readerRight) text(schema string) string {
+	switch reader := roleText(r.Reader); r.Kind {
+	case "SCHEMA":
+		return "USAGE ON SCHEMA " + schema + " TO " + reader
+	case "TABLE":
+		return "SELECT ON TABLE " + postgres.TableName{Schema: schema, Name: r.Name}.String() + " TO " + reader
+	case "DEFAULT":
+		return "DEFAULT SELECT ON TABLES IN SCHEMA " + schema + " OF " + roleText(r.Name) + " TO " + reader
+	default:
+		return "ROLE " + reader
+	}
+}
+
+var plainName = regexp.MustCompile(`^[\pL_][\pL\pN_$]*$`)
+
+// roleText quotes the names that would be hard to read without.
+func roleText(name string) string {
+	if plainName.MatchString(name) {
+		return name
+	}
+	return postgres.Ident(name)
+}
+
+// readerRightsSQL lists what each of the readers $2 is to have in the schema $1
+// with the loaded tables $3. Objects that are dropped meanwhile make the
+// functions return NULL.
+const readerRightsSQL = `
+	WITH wanted AS (
+		SELECT w.name, r.oid, r.rolsuper
+		FROM unnest($2::text[]) AS w (name)
+		LEFT JOIN pg_catalog.pg_roles AS r ON r.rolname = w.name
+	), objects AS (
+		SELECT 'SCHEMA' AS kind, n.nspname AS name, 'USAGE' AS privilege, n.oid, n.oid AS namespace, n.nspowner AS owner, n.nspacl AS acl
+		FROM pg_catalog.pg_namespace AS n
+		WHERE n.nspname = $1
+		UNION ALL
+		SELECT 'TABLE', c.relname, 'SELECT', c.oid, n.oid, c.relowner, c.relacl
+		FROM pg_catalog.pg_class AS c
+		JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+		WHERE n.nspname = $1 AND c.relname::text = ANY ($3::text[]) AND c.relkind IN ('r', 'p')
+		UNION ALL
+		SELECT 'DEFAULT', l.rolname, 'SELECT', n.oid, n.oid, l.oid, d.defaclacl
+		FROM pg_catalog.pg_namespace AS n
+		JOIN pg_catalog.pg_roles AS l ON l.rolname = current_user
+		LEFT JOIN pg_catalog.pg_default_acl AS d ON d.defaclrole = l.oid AND d.defaclnamespace = n.oid AND d.defaclobjtype = 'r'
+		WHERE n.nspname = $1
+	), rights AS (
+		SELECT w.name AS reader, coalesce(o.kind, 'ROLE') AS kind, coalesce(o.name, w.name) AS name,
+			o.kind IS NOT NULL AND (w.oid = o.owner OR EXISTS (
+				SELECT FROM pg_catalog.aclexplode(o.acl) AS a WHERE a.grantee = w.oid AND a.privilege_type = o.privilege)) AS granted,
+			CASE o.kind
+				WHEN 'SCHEMA' THEN coalesce(pg_catalog.has_schema_privilege(w.oid, o.oid, 'USAGE'), true)
+				WHEN 'TABLE' THEN coalesce(pg_catalog.has_table_privilege(w.oid, o.oid, 'SELECT'), true)
+				WHEN 'DEFAULT' THEN w.rolsuper OR pg_catalog.pg_has_role(w.oid, o.owner, 'USAGE')
+					OR EXISTS (
+						SELECT FROM pg_catalog.pg_roles AS r
+						WHERE r.rolname = 'pg_read_all_data' AND pg_catalog.pg_has_role(w.oid, r.oid, 'USAGE'))
+					OR EXISTS (
+						SELECT FROM pg_catalog.pg_default_acl AS d
+						CROSS JOIN LATERAL pg_catalog.aclexplode(d.defaclacl) AS a
+						WHERE d.defaclrole = o.owner AND d.defaclnamespace IN (0, o.namespace) AND d.defaclobjtype = 'r'
+							AND a.privilege_type = 'SELECT'
+							AND CASE a.grantee WHEN 0 THEN true ELSE pg_catalog.pg_has_role(w.oid, a.grantee, 'USAGE') END)
+				ELSE false
+			END AS effective,
+			CASE o.kind
+				WHEN 'SCHEMA' THEN coalesce(pg_catalog.has_schema_privilege(o.oid, 'USAGE WITH GRANT OPTION'), true)
+				WHEN 'TABLE' THEN coalesce(pg_catalog.has_table_privilege(o.oid, 'SELECT WITH GRANT OPTION'), true)
+				ELSE true
+			END AS grantable
+		FROM wanted AS w
+		LEFT JOIN objects AS o ON w.oid IS NOT NULL
+		WHERE w.oid IS NULL OR o.kind IS NOT NULL
+	)
+	SELECT reader, kind, name, effective, grantable
+	FROM rights`
+
+const (
+	readersLackSQL = readerRightsSQL + ` WHERE NOT granted ORDER BY reader, kind, name`   // explicitly
+	readersMissSQL = readerRightsSQL + ` WHERE NOT effective ORDER BY reader, kind, name` // in any way
+)
+
+func readerRights(ctx context.Context, tx pgx.Tx, sql, schema string, readers, loaded []string) ([]readerRight, error) {
+	if len(readers) == 0 {
+		return nil, nil
+	}
+	rows, _ := tx.Query(ctx, sql, schema, readers, loaded)
+	rights, err := pgx.CollectRows(rows, pgx.RowToStructByPos[readerRight])
+	if err != nil {
+		return nil, fmt.Errorf("look what readers of schema %q may do: %w", schema, err)
+	}
+	return rights, nil
+}
+
+// FindWithMissing is Find that also returns what readers can not do, in whatever
+// way they might have been allowed to, such as "SELECT ON TABLE shop.orders TO analysts".
+func FindWithMissing(ctx context.Context, destination postgres.Endpoint, schemaName string) (Definition, []string, error) {
+	var d Definition
+	var missing []string
+	err := inCatalog(ctx, destination, func(tx pgx.Tx) error {
+		stored, err := catalog.ReplicationOf(ctx, tx, schemaName)
+		if err != nil {
+			return err
+		}
+		if d, err = decode(stored); err != nil || len(d.Readers) == 0 {
+			return err
+		}
+		loaded, err := catalog.LoadedTables(ctx, tx, stored.ID)
+		if err != nil {
+			return err
+		}
+		rights, err := readerRights(ctx, tx, readersMissSQL, schemaName, d.Readers, loaded)
+		for _, r := range rights {
+			missing = append(missing, r.text(schemaName))
+		}
+		return err
+	})
+	return d, missing, err
+}
+
+// givenSQL lists what the role that loads, or the owner that it may act for,
+// granted the roles $2: rights of the schema $1, of the tables that are its own or
+// that it loaded ($3), and default privileges. Tables that nobody sees yet, with
+// the prefix $4, are those of a load.
+const givenSQL = `
+	WITH loader AS (
+		SELECT r.oid, r.rolname
+		FROM pg_catalog.pg_roles AS r
+		WHERE r.rolname = current_user
+	), objects AS (
+		SELECT 'SCHEMA' AS kind, n.nspname AS name, 'USAGE' AS privilege, n.nspowner AS owner, n.nspacl AS acl
+		FROM pg_catalog.pg_namespace AS n
+		WHERE n.nspname = $1
+		UNION ALL
+		SELECT 'TABLE', c.relname, 'SELECT', c.relowner, c.relacl
+		FROM pg_catalog.pg_class AS c
+		JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+		CROSS JOIN loader AS l
+		WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+			AND (c.relowner = l.oid OR c.relname::text = ANY ($3::text[]))
+			AND left(c.relname, length($4)) <> $4
+		UNION ALL
+		SELECT 'DEFAULT', l.rolname, 'SELECT', l.oid, d.defaclacl
+		FROM pg_catalog.pg_default_acl AS d
+		JOIN pg_catalog.pg_namespace AS n ON n.oid = d.defaclnamespace
+		JOIN loader AS l ON l.oid = d.defaclrole
+		WHERE n.nspname = $1 AND d.defaclobjtype = 'r'
+	)
+	SELECT r.rolname, o.kind, o.name, true, true
+	FROM objects AS o
+	CROSS JOIN loader AS l
+	CROSS JOIN LATERAL pg_catalog.aclexplode(o.acl) AS a
+	JOIN pg_catalog.pg_roles AS r ON r.oid = a.grantee
+	WHERE r.rolname::text = ANY ($2::text[]) AND r.oid <> o.owner AND a.privilege_type = o.privilege
+		AND a.grantor = CASE WHEN pg_catalog.pg_has_role(o.owner, 'USAGE') THEN o.owner ELSE l.oid END
+	ORDER BY r.rolname, o.kind, o.name`
+
+func givenTo(ctx context.Context, tx pgx.Tx, schema string, roles, loaded []string) ([]readerRight, error) {
+	if len(roles) == 0 {
+		return nil, nil
+	}
+	rows, _ := tx.Query(ctx, givenSQL, schema, roles, loaded, hiddenPrefix)
+	rights, err := pgx.CollectRows(rows, pgx.RowToStructByPos[readerRight])
+	if err != nil {
+		return nil, fmt.Errorf("look what readers of schema %q were granted: %w", schema, err)
+	}
+	return rights, nil
+}
+
+// A readersPlan is what a change of readers takes.
+type readersPlan struct {
+	schema  string
+	absent  []string // readers that do not exist
+	grant   []readerRight
+	refused []readerRight // that the role that loads may not grant
+	revoke  []readerRight
+}
+
+// decideReaders picks what to grant of what readers lack. What can not be granted
+// is refused, unless they have it anyway.
+func decideReaders(schema string, lacked, revoke []readerRight) readersPlan {
+	p := readersPlan{schema: schema, revoke: revoke}
+	for _, r := range lacked {
+		switch {
+		case r.Kind == "ROLE":
+			p.absent = append(p.absent, r.Reader)
+		case r.Grantable:
+			p.grant = append(p.grant, r)
+		case !r.Effective:
+			p.refused = append(p.refused, r)
+		}
+	}
+	return p
+}
+
+// refusal says what stands against the change, nil if nothing does.
+func (p readersPlan) refusal() error {
+	switch {
+	case len(p.absent) > 0:
+		return postgres.Advise(
+			fmt.Errorf("these readers do not exist on the destination server: %s; nothing was changed", roleTexts(p.absent)),
+			fmt.Sprintf("Create the role first, for instance with CREATE ROLE %s, or take it out of readers. Names are case-sensitive. "+
+				"If a resource creates it, refer to that in readers.", postgres.Ident(p.absent[0])))
+	case len(p.refused) > 0:
+		return postgres.Advise(
+			fmt.Errorf("the login of the destination may not grant all that readers of schema %q need, so nothing was changed", p.schema),
+			"It should own the schema and the tables that it loads. Or have somebody who may do it run:\n  "+
+				strings.Join(readerStatements("GRANT", p.schema, p.refused), ";\n  ")+";")
+	}
+	return nil
+}
+
+func roleTexts(names []string) string {
+	texts := make([]string, len(names))
+	for i, name := range names {
+		texts[i] = roleText(name)
+	}
+	return strings.Join(texts, ", ")
+}
+
+// tables returns the names of those, of the loaded ones, whose rights change.
+func (p readersPlan) tables(loaded []string) []string {
+	var names []string
+	for _, r := range slices.Concat(p.grant, p.revoke) {
+		if r.Kind == "TABLE" && slices.Contains(loaded, r.Name) {
+			names = append(names, r.Name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+func (p readersPlan) statements() []string {
+	return slices.Concat(readerStatements("REVOKE", p.schema, p.revoke), readerStatements("GRANT", p.schema, p.grant))
+}
+
+// tablesPerGrant bounds the length of a statement.
+const tablesPerGrant = 500
+
+// readerStatements changes rights, reader by reader. Default privileges are those
+// of the role that the session acts as.
+func readerStatements(change, schema string, rights []readerRight) []string {
+	preposition := " TO "
+	if change == "REVOKE" {
+		preposition = " FROM "
+	}
+	var statements, tables []string
+	for i, r := range rights {
+		reader := preposition + postgres.Ident(r.Reader)
+		switch r.Kind {
+		case "SCHEMA":
+			statements = append(statements, change+" USAGE ON SCHEMA "+postgres.Ident(schema)+reader)
+		case "DEFAULT":
+			statements = append(statements, "ALTER DEFAULT PRIVILEGES IN SCHEMA "+postgres.Ident(schema)+" "+change+" SELECT ON TABLES"+reader)
+		case "TABLE":
+			tables = append(tables, postgres.TableName{Schema: schema, Name: r.Name}.SQL())
+		}
+		last := i+1 == len(rights) || rights[i+1].Reader != r.Reader
+		if len(tables) == tablesPerGrant || last && len(tables) > 0 {
+			statements = append(statements, change+" SELECT ON TABLE "+strings.Join(tables, ", ")+reader)
+			tables = nil
+		}
+	}
+	return statements
+}
