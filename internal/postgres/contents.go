@@ -15,7 +15,8 @@ func refuseContents(objects []string) error {
 
 func (e *ContentsError) Error() string {
 	return "this would be lost with it:" + list(e.Objects) +
-		"\nMove away what is still needed. To drop it with all that it holds, set force_destroy = true, apply, and destroy again."
+		"\nMove away what is still needed. To drop it with all that it holds, set force_destroy = true and apply that alone; " +
+		"then destroy it, or make the change that replaces it, again."
 }
 
 // list writes the first items one a line and counts the rest.

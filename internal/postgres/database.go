@@ -4,48 +4,67 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
 
 // A Database is a database of a server.
 type Database struct {
-	Name  string
-	Owner string // "" when creating: the login; when updating: whoever it is
+	Name            string
+	Owner           string // "" when creating: the login; when updating: whoever it is
+	Encoding        string // of this and the next five, "" when creating is what the template has
+	LCCollate       string
+	LCCtype         string
+	LocaleProvider  string // libc; since PostgreSQL 15 also icu, since 17 builtin
+	ICULocale       string // "" unless that is the provider
+	BuiltinLocale   string // "" unless that is the provider
+	ConnectionLimit int    // -1: no limit
+	Comment         string // "": none
 }
 
-// CreateDatabase creates a database and returns it with its owner.
-func (s *Server) CreateDatabase(ctx context.Context, d Database) (Database, error) {
-	err := s.onConn(ctx, s.besides(d.Name), func(conn *pgx.Conn) error {
-		sql := "CREATE DATABASE " + Ident(d.Name)
-		if d.Owner == "" {
-			if err := conn.QueryRow(ctx, `SELECT current_user`).Scan(&d.Owner); err != nil {
-				return err
-			}
-			_, err := conn.Exec(ctx, sql)
-			return err
-		}
-		_, err := conn.Exec(ctx, sql+" OWNER "+Ident(d.Owner))
-		return explainOwner(err, d.Owner, " and may create databases")
-	})
-	if err != nil {
-		return Database{}, fmt.Errorf("create database %q: %w", d.Name, err)
-	}
-	return d, nil
+// LocaleProviders are the values of Database.LocaleProvider.
+var LocaleProviders = []string{"libc", "icu", "builtin"}
+
+// Encodings are those that a database can have.
+var Encodings = []string{
+	"UTF8", "SQL_ASCII",
+	"EUC_CN", "EUC_JIS_2004", "EUC_JP", "EUC_KR", "EUC_TW",
+	"ISO_8859_5", "ISO_8859_6", "ISO_8859_7", "ISO_8859_8", "KOI8R", "KOI8U",
+	"LATIN1", "LATIN2", "LATIN3", "LATIN4", "LATIN5", "LATIN6", "LATIN7", "LATIN8", "LATIN9", "LATIN10", "MULE_INTERNAL",
+	"WIN866", "WIN874", "WIN1250", "WIN1251", "WIN1252", "WIN1253", "WIN1254", "WIN1255", "WIN1256", "WIN1257", "WIN1258",
 }
 
-const databaseSQL = `
-	SELECT datname, pg_catalog.pg_get_userbyid(datdba)
-	FROM pg_catalog.pg_database
-	WHERE datname = $1`
+// IsInvalid reports whether a DROP DATABASE of it was interrupted, so that it can
+// only be dropped.
+func (d Database) IsInvalid() bool { return d.ConnectionLimit == -2 }
 
-// Database returns the database called name, or ErrNotFound.
+// The columns that came with PostgreSQL 15 and 17, one of them under another
+// name at first, are looked up by name in what there is.
+const databasesSQL = `
+	SELECT d.datname,
+	       pg_catalog.pg_get_userbyid(d.datdba),
+	       pg_catalog.pg_encoding_to_char(d.encoding),
+	       coalesce(d.datcollate::text, ''),
+	       coalesce(d.datctype::text, ''),
+	       CASE l.provider WHEN 'i' THEN 'icu' WHEN 'b' THEN 'builtin' ELSE 'libc' END,
+	       CASE l.provider WHEN 'i' THEN coalesce(l.locale, '') ELSE '' END,
+	       CASE l.provider WHEN 'b' THEN coalesce(l.locale, '') ELSE '' END,
+	       d.datconnlimit,
+	       coalesce(pg_catalog.shobj_description(d.oid, 'pg_database'), '')
+	FROM pg_catalog.pg_database AS d
+	CROSS JOIN LATERAL (SELECT pg_catalog.to_jsonb(d)) AS j(columns)
+	CROSS JOIN LATERAL (
+		SELECT j.columns ->> 'datlocprovider', coalesce(j.columns ->> 'datlocale', j.columns ->> 'daticulocale')
+	) AS l(provider, locale)`
+
+const databaseSQL = databasesSQL + `
+	WHERE d.datname = $1`
+
+// Database returns the database called name, or ErrNotFound. All who plan share
+// one reading of all databases.
 func (s *Server) Database(ctx context.Context, name string) (Database, error) {
-	var d Database
-	err := s.onConn(ctx, "", func(conn *pgx.Conn) (err error) {
-		d, err = database(ctx, conn, name)
-		return err
-	})
+	d, err := s.findDatabase(ctx, name)
 	if Code(err) == "3D000" && name == s.config.Database {
 		err = ErrNotFound // it was to be connected to
 	}
@@ -55,8 +74,43 @@ func (s *Server) Database(ctx context.Context, name string) (Database, error) {
 	return d, nil
 }
 
-func database(ctx context.Context, conn *pgx.Conn, name string) (Database, error) {
-	rows, _ := conn.Query(ctx, databaseSQL, name)
+func (s *Server) findDatabase(ctx context.Context, name string) (d Database, err error) {
+	if !s.planning {
+		err = s.inTx(ctx, "", func(tx pgx.Tx) (err error) {
+			d, err = database(ctx, tx, name)
+			return err
+		})
+		return d, err
+	}
+	all, err := s.databases.get(ctx, func(ctx context.Context) (all map[string]Database, err error) {
+		err = s.inTx(ctx, "", func(tx pgx.Tx) (err error) {
+			all, err = databasesByName(ctx, tx)
+			return err
+		})
+		return all, err
+	})
+	if err != nil {
+		return Database{}, err
+	}
+	d, ok := all[name]
+	if !ok {
+		return Database{}, ErrNotFound
+	}
+	return d, nil
+}
+
+func databasesByName(ctx context.Context, tx pgx.Tx) (map[string]Database, error) {
+	rows, _ := tx.Query(ctx, databasesSQL)
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Database])
+	all := make(map[string]Database, len(list))
+	for _, d := range list {
+		all[d.Name] = d
+	}
+	return all, err
+}
+
+func database(ctx context.Context, tx pgx.Tx, name string) (Database, error) {
+	rows, _ := tx.Query(ctx, databaseSQL, name)
 	d, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[Database])
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = ErrNotFound
@@ -64,15 +118,12 @@ func database(ctx context.Context, conn *pgx.Conn, name string) (Database, error
 	return d, err
 }
 
-// UpdateDatabase gives the database to d.Owner if that is another one.
+// UpdateDatabase changes what differs, as far as a database can be changed.
 func (s *Server) UpdateDatabase(ctx context.Context, d Database) error {
-	err := s.onConn(ctx, "", func(conn *pgx.Conn) error {
-		have, err := database(ctx, conn, d.Name)
-		if err != nil || d.Owner == "" || d.Owner == have.Owner {
-			return err
-		}
-		_, err = conn.Exec(ctx, "ALTER DATABASE "+Ident(d.Name)+" OWNER TO "+Ident(d.Owner))
-		return explainOwner(err, d.Owner, " and may create databases")
+	defer s.siblings.changed()
+	err := s.changeRights(ctx, s.besides(d.Name), func(tx pgx.Tx) error {
+		_, err := alterDatabase(ctx, tx, d)
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("update database %q: %w", d.Name, err)
@@ -80,94 +131,74 @@ func (s *Server) UpdateDatabase(ctx context.Context, d Database) error {
 	return nil
 }
 
-// DropDatabase drops a database; one that is gone is done. Unless it is told to
-// by force, it drops none that holds tables. Sessions of others are never
-// terminated: if they stay, the error lists them.
-func (s *Server) DropDatabase(ctx context.Context, name string, force bool) error {
-	address := s.config.address()
-	s.siblings.beginDrop(address, name)
-	defer s.siblings.endDrop(address, name)
-
-	err := s.dropDatabase(ctx, name, force)
+// alterDatabase changes what differs, and returns the database as it is then.
+func alterDatabase(ctx context.Context, tx pgx.Tx, want Database) (Database, error) {
+	have, err := database(ctx, tx, want.Name)
 	if err != nil {
-		return fmt.Errorf("drop database %q: %w", name, err)
+		return Database{}, err
 	}
-	return nil
+	if err := want.requireFixed(have); err != nil {
+		return Database{}, err
+	}
+	sql := want.changes(have)
+	if len(sql) == 0 {
+		return have, nil
+	}
+	needed := ownerAct{holder: have.Owner}
+	if want.Owner != "" && want.Owner != have.Owner {
+		needed.taker, needed.database = want.Owner, true
+	}
+	if err := needed.run(ctx, tx, sql...); err != nil {
+		return Database{}, err
+	}
+	return database(ctx, tx, want.Name)
 }
 
-func (s *Server) dropDatabase(ctx context.Context, name string, force bool) error {
-	if !force {
-		if err := s.refuseTables(ctx, name); err != nil {
-			return err
+// changes returns the SQL that turns have into d. The owner comes last: the
+// login may own it no longer then.
+func (d Database) changes(have Database) []string {
+	var sql []string
+	if d.Comment != have.Comment {
+		sql = append(sql, "COMMENT ON DATABASE "+Ident(d.Name)+" IS "+commentLiteral(d.Comment))
+	}
+	if d.ConnectionLimit != have.ConnectionLimit {
+		sql = append(sql, fmt.Sprintf("ALTER DATABASE %s CONNECTION LIMIT %d", Ident(d.Name), d.ConnectionLimit))
+	}
+	if d.Owner != "" && d.Owner != have.Owner {
+		sql = append(sql, "ALTER DATABASE "+Ident(d.Name)+" OWNER TO "+Ident(d.Owner))
+	}
+	return sql
+}
+
+// commentLiteral returns what a comment is set to; an empty one is none.
+func commentLiteral(comment string) string {
+	if comment == "" {
+		return "NULL"
+	}
+	return Literal(comment)
+}
+
+// requireFixed refuses what can not be changed, or was written in another way
+// than the server keeps it, which would be a difference for ever.
+func (d Database) requireFixed(have Database) error {
+	var lines []string
+	for _, fixed := range []struct{ attribute, want, have string }{
+		{"encoding", d.Encoding, have.Encoding},
+		{"lc_collate", d.LCCollate, have.LCCollate},
+		{"lc_ctype", d.LCCtype, have.LCCtype},
+		{"locale_provider", d.LocaleProvider, have.LocaleProvider},
+		{"icu_locale", d.ICULocale, have.ICULocale},
+		{"builtin_locale", d.BuiltinLocale, have.BuiltinLocale},
+	} {
+		if fixed.want != "" && fixed.want != fixed.have {
+			lines = append(lines, fmt.Sprintf("\n  %s is %q, not %q", fixed.attribute, fixed.have, fixed.want))
 		}
 	}
-	err := s.tryDropDatabase(ctx, name)
-	var busy *SessionsError
-	if errors.As(err, &busy) && busy.mayPass() {
-		err = s.tryDropDatabase(ctx, name)
+	if len(lines) == 0 {
+		return nil
 	}
-	return err
-}
-
-// tryDropDatabase waits for as long as PostgreSQL does, 5 seconds, for other
-// sessions to end.
-func (s *Server) tryDropDatabase(ctx context.Context, name string) error {
-	s.siblings.leave(s.config.address(), name)
-	return s.onConn(ctx, s.besides(name), func(conn *pgx.Conn) error {
-		_, err := conn.Exec(ctx, "DROP DATABASE "+Ident(name))
-		switch Code(err) {
-		case "3D000":
-			return nil
-		case "55006":
-			sessions, failed := sessionsOf(ctx, conn, name)
-			if failed == nil {
-				return &SessionsError{Sessions: sessions, Err: err}
-			}
-		}
-		return err
-	})
-}
-
-const tablesToLoseSQL = `
-	SELECT CASE c.relkind
-			WHEN 'v' THEN 'view'
-			WHEN 'm' THEN 'materialized view'
-			WHEN 'S' THEN 'sequence'
-			WHEN 'f' THEN 'foreign table'
-			ELSE 'table'
-		END, n.nspname, c.relname
-	FROM pg_catalog.pg_class AS c
-	JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-	WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
-	  AND NOT c.relispartition
-	  AND n.nspname NOT IN ('information_schema', '_stitch')
-	  AND n.nspname NOT LIKE 'pg\_%'
-	  AND NOT EXISTS ( -- part of an extension, or a table's own sequence
-		SELECT
-		FROM pg_catalog.pg_depend AS d
-		WHERE d.classid = 'pg_catalog.pg_class'::regclass
-		  AND d.objid = c.oid
-		  AND (d.deptype = 'e' OR c.relkind = 'S' AND d.deptype IN ('a', 'i') AND d.refobjsubid <> 0))
-	ORDER BY n.nspname, c.relname`
-
-// refuseTables returns a ContentsError if a database holds tables or the like
-// that somebody made. The memory of the engine, _stitch, is none of them.
-func (s *Server) refuseTables(ctx context.Context, name string) error {
-	var objects []string
-	err := s.onConn(ctx, name, func(conn *pgx.Conn) (err error) {
-		rows, _ := conn.Query(ctx, tablesToLoseSQL)
-		objects, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (string, error) {
-			var kind string
-			var t TableName
-			err := row.Scan(&kind, &t.Schema, &t.Name)
-			return kind + " " + t.String(), err
-		})
-		return err
-	})
-	if err != nil && Code(err) != "3D000" {
-		return fmt.Errorf("look for tables that would be lost: %w", err)
-	}
-	return refuseContents(objects)
+	return fmt.Errorf("the server has it otherwise than configured, and never changes this of a database that exists:%s\n"+
+		"If that is another spelling of the same, configure it as the server has it", strings.Join(lines, ""))
 }
 
 // besides is a database to be connected to while something is done to the one
@@ -180,47 +211,4 @@ func (s *Server) besides(name string) string {
 		return DefaultDatabase
 	}
 	return "template1"
-}
-
-// explainOwner adds to the refusal of an owner what it takes to have that one.
-func explainOwner(err error, owner, also string) error {
-	if Code(err) != "42501" {
-		return err
-	}
-	return fmt.Errorf("%w\nOwner can become %q only if the login of this server entry is a superuser, or is a member of that role (GRANT %s TO CURRENT_USER)%s",
-		err, owner, Ident(owner), also)
-}
-
-func dropKey(address, database string) string { return address + "/" + database }
-
-// beginDrop notes that a database is being dropped, so that those who are in
-// its way leave it, and those whose way it is in wait.
-func (all *Servers) beginDrop(address, database string) {
-	all.mu.Lock()
-	defer all.mu.Unlock()
-	all.dropping[dropKey(address, database)]++
-}
-
-func (all *Servers) endDrop(address, database string) {
-	all.mu.Lock()
-	defer all.mu.Unlock()
-	key := dropKey(address, database)
-	if all.dropping[key]--; all.dropping[key] == 0 {
-		delete(all.dropping, key)
-	}
-}
-
-func (all *Servers) isDropping(address, database string) bool {
-	all.mu.Lock()
-	defer all.mu.Unlock()
-	return all.dropping[dropKey(address, database)] > 0
-}
-
-// leave closes the idle connections to a database, of all entries.
-func (all *Servers) leave(address, database string) {
-	for _, s := range all.byName {
-		if s.config.address() == address {
-			s.closeIdle(func(c *Conn) bool { return c.database == database })
-		}
-	}
 }

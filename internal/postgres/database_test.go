@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,8 +25,8 @@ func TestDatabase(t *testing.T) {
 		if _, err := server.Database(ctx, name); !errors.Is(err, ErrNotFound) {
 			t.Fatalf("before it is created: %v", err)
 		}
-		want := Database{Name: name, Owner: s.Username}
-		created, err := server.CreateDatabase(ctx, Database{Name: name})
+		want := plainDatabase(name, s.Username)
+		created, err := server.CreateDatabase(ctx, Database{Name: name, ConnectionLimit: -1}, "template0")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -33,19 +34,32 @@ func TestDatabase(t *testing.T) {
 			t.Errorf("created %+v, want %+v", created, want)
 		}
 		wantDatabase(t, server, want)
-		if _, err := server.CreateDatabase(ctx, want); !IsExisting(err) {
+		if _, err := server.CreateDatabase(ctx, want, ""); !IsExisting(err) {
 			t.Errorf("created twice: %v", err)
 		}
 
-		for _, change := range []Database{{Name: name, Owner: owner}, {Name: name, Owner: owner}, {Name: name}} {
+		change := Database{Name: name, Owner: owner, ConnectionLimit: 5, Comment: `it's a "comment"\` + "\n"}
+		changed := plainDatabase(name, owner)
+		changed.ConnectionLimit, changed.Comment = change.ConnectionLimit, change.Comment
+		unsaid := change
+		unsaid.Owner = ""
+		for _, change := range []Database{change, change, unsaid} {
 			if err := server.UpdateDatabase(ctx, change); err != nil {
 				t.Fatal(err)
 			}
-			wantDatabase(t, server, Database{Name: name, Owner: owner})
+			wantDatabase(t, server, changed)
+		}
+		if err := server.UpdateDatabase(ctx, Database{Name: name, ConnectionLimit: -1}); err != nil {
+			t.Fatal(err)
+		}
+		wantDatabase(t, server, plainDatabase(name, owner))
+		change.Encoding = "LATIN1"
+		if err := server.UpdateDatabase(ctx, change); err == nil || !strings.Contains(err.Error(), `encoding is "UTF8", not "LATIN1"`) {
+			t.Errorf("another encoding: %v", err)
 		}
 
 		for range 2 { // gone is done
-			if err := server.DropDatabase(ctx, name, false); err != nil {
+			if err := server.DropDatabase(ctx, name, DatabaseDrop{}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -56,6 +70,13 @@ func TestDatabase(t *testing.T) {
 			t.Error("updated after it was dropped")
 		}
 	})
+}
+
+// plainDatabase is a database of a sandbox in which nothing was chosen.
+func plainDatabase(name, owner string) Database {
+	return Database{
+		Name: name, Owner: owner, Encoding: "UTF8", LCCollate: "C", LCCtype: "C", LocaleProvider: "libc", ConnectionLimit: -1,
+	}
 }
 
 func wantDatabase(t *testing.T, server *Server, want Database) {
@@ -86,7 +107,7 @@ func TestDropDatabaseRefusesTables(t *testing.T) {
 			CREATE SEQUENCE public.numbers;
 			CREATE SCHEMA "a.b"; CREATE TABLE "a.b".t ()`)
 
-		err := server.DropDatabase(ctx, name, false)
+		err := server.DropDatabase(ctx, name, DatabaseDrop{})
 		var contents *ContentsError
 		if !errors.As(err, &contents) {
 			t.Fatalf("got %v", err)
@@ -98,9 +119,9 @@ func TestDropDatabaseRefusesTables(t *testing.T) {
 		if got := contents.Objects; strings.Join(got, "\n") != strings.Join(want, "\n") {
 			t.Errorf("objects\n got %q\nwant %q", got, want)
 		}
-		wantDatabase(t, server, Database{Name: name, Owner: s.Username})
+		wantDatabase(t, server, plainDatabase(name, s.Username))
 
-		if err := server.DropDatabase(ctx, name, true); err != nil {
+		if err := server.DropDatabase(ctx, name, DatabaseDrop{Tables: true}); err != nil {
 			t.Errorf("with force: %v", err)
 		}
 	})
@@ -114,7 +135,7 @@ func TestDropDatabaseWithoutTables(t *testing.T) {
 			CREATE SCHEMA _stitch; CREATE TABLE _stitch.bookmark (id serial);
 			CREATE SCHEMA empty;
 			CREATE EXTENSION pg_stat_statements`)
-		if err := serverOf(t, superuserOf(s)).DropDatabase(t.Context(), name, false); err != nil {
+		if err := serverOf(t, superuserOf(s)).DropDatabase(t.Context(), name, DatabaseDrop{}); err != nil {
 			t.Error(err)
 		}
 	})
@@ -139,7 +160,7 @@ func TestDropDatabaseClosesOwnConnections(t *testing.T) {
 		time.AfterFunc(time.Second, used.Release)
 
 		began := time.Now()
-		if err := servers["admin"].DropDatabase(t.Context(), name, false); err != nil {
+		if err := servers["admin"].DropDatabase(t.Context(), name, DatabaseDrop{}); err != nil {
 			t.Fatal(err)
 		}
 		if took := time.Since(began); took > 4*time.Second {
@@ -161,7 +182,7 @@ func TestDropDatabaseUnderAnotherAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	conn.Release()
-	if err := servers["admin"].DropDatabase(t.Context(), name, false); err != nil {
+	if err := servers["admin"].DropDatabase(t.Context(), name, DatabaseDrop{}); err != nil {
 		t.Error(err)
 	}
 }
@@ -176,7 +197,7 @@ func TestDropDatabaseKeepsOthersSessions(t *testing.T) {
 	}
 	defer other.Close(t.Context())
 
-	err = serverOf(t, superuserOf(s)).DropDatabase(t.Context(), name, false)
+	err = serverOf(t, superuserOf(s)).DropDatabase(t.Context(), name, DatabaseDrop{})
 	var busy *SessionsError
 	if !errors.As(err, &busy) || len(busy.Sessions) != 1 || busy.Sessions[0].Application != "someone" {
 		t.Fatalf("got %v", err)
@@ -189,32 +210,138 @@ func TestDropDatabaseKeepsOthersSessions(t *testing.T) {
 	}
 }
 
-func TestDatabaseWithoutSuperuser(t *testing.T) {
+func TestDropDatabaseEndsSessions(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
-		ctx, admin, owner, name := t.Context(), s.Role(t), s.Role(t), s.DatabaseName(t)
-		s.Exec(t, "postgres", "ALTER ROLE "+admin+" CREATEDB")
-		server := serverOf(t, Config{Host: s.Host, Port: s.Port, Username: admin, Password: s.Password})
-
-		_, err := server.CreateDatabase(ctx, Database{Name: name, Owner: owner})
-		if want := fmt.Sprintf(`GRANT "%s" TO CURRENT_USER`, owner); !strings.Contains(fmt.Sprint(err), want) {
-			t.Errorf("the error lacks %q: %v", want, err)
-		}
-		s.Exec(t, "postgres", "GRANT "+owner+" TO "+admin)
-		created, err := server.CreateDatabase(ctx, Database{Name: name, Owner: owner})
+		name, server := s.Database(t), serverOf(t, superuserOf(s))
+		other, err := pgx.Connect(t.Context(), s.URL(name))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if created.Owner != owner {
-			t.Errorf("the owner is %q", created.Owner)
+		defer other.Close(t.Context())
+
+		// What nobody can end keeps the database, and lets others in again.
+		s.Exec(t, name, "CREATE SUBSCRIPTION \""+name+"\" CONNECTION 'dbname=nowhere' PUBLICATION p WITH (connect = false)")
+		if err := server.DropDatabase(t.Context(), name, DatabaseDrop{Sessions: true}); Code(err) != "55006" {
+			t.Errorf("with a subscription: %v", err)
 		}
-		if err := server.UpdateDatabase(ctx, Database{Name: name, Owner: admin}); err != nil {
-			t.Error(err)
+		if got := s.Query(t, "postgres", "SELECT datallowconn FROM pg_database WHERE datname = $1", name); got[0] != "t" {
+			t.Error("nobody can connect any more")
 		}
-		if err := server.DropDatabase(ctx, name, false); err != nil {
+		s.Exec(t, name, "ALTER SUBSCRIPTION \""+name+"\" SET (slot_name = NONE)")
+		s.Exec(t, name, "DROP SUBSCRIPTION \""+name+"\"")
+
+		again, err := pgx.Connect(t.Context(), s.URL(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer again.Close(t.Context())
+		if err := server.DropDatabase(t.Context(), name, DatabaseDrop{Sessions: true}); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// Who may not end a session is told so, and ends none.
+func TestDropDatabaseMayNotEndSessions(t *testing.T) {
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		t.Parallel()
+		admin, name := s.Role(t), s.Database(t)
+		s.Exec(t, "postgres", "ALTER ROLE "+admin+" CREATEDB; ALTER DATABASE "+name+" OWNER TO "+admin)
+		other, err := pgx.Connect(t.Context(), s.URL(name)+"&application_name=someone")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer other.Close(t.Context())
+		server := serverOf(t, Config{Host: s.Host, Port: s.Port, Username: admin, Password: s.Password})
+		guest, err := serverOf(t, Config{Host: s.Host, Port: s.Port, Username: s.Role(t), Password: s.Password}).Acquire(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer guest.Discard()
+		err = server.DropDatabase(t.Context(), name, DatabaseDrop{Sessions: true})
+		if err == nil || !strings.Contains(Explain(err), "with someone") || !strings.Contains(Explain(err), "pg_signal_backend") {
+			t.Errorf("got %v", err)
+		}
+		if err := other.Ping(t.Context()); err != nil {
+			t.Errorf("the session did not survive: %v", err)
+		}
+		if got := s.Query(t, "postgres", "SELECT datallowconn FROM pg_database WHERE datname = $1", name); got[0] != "t" {
+			t.Error("nobody can connect any more")
+		}
+
+		// The superuser's is out of reach for ever, others' are not.
+		if err := other.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s.Exec(t, "postgres", "GRANT pg_signal_backend TO "+admin)
+		if err := server.DropDatabase(t.Context(), name, DatabaseDrop{Sessions: true}); err != nil {
 			t.Error(err)
 		}
 	})
+}
+
+// One whose drop was interrupted can be dropped, and nothing else.
+func TestDropInvalidDatabase(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	name, server := s.Database(t), serverOf(t, superuserOf(s))
+	s.Exec(t, "postgres", "UPDATE pg_database SET datconnlimit = -2 WHERE datname = '"+name+"'")
+	d, err := server.Database(t.Context(), name)
+	if err != nil || !d.IsInvalid() {
+		t.Errorf("got %+v, %v", d, err)
+	}
+	if err := server.DropDatabase(t.Context(), name, DatabaseDrop{}); err != nil {
+		t.Error(err)
+	}
+}
+
+// A plan asks once for all databases, and once for all schemas of a database.
+func TestPlanReadsTogether(t *testing.T) {
+	t.Parallel()
+	s, err := sandbox.Start(t.Context(), sandbox.Config{LogStatements: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Stop() })
+	server := serverOf(t, superuserOf(s))
+	s.Exec(t, "postgres", "CREATE SCHEMA shop")
+	var group sync.WaitGroup
+	for range 50 {
+		group.Go(func() {
+			planning := server.Planning()
+			_, one := planning.Database(t.Context(), "postgres")
+			_, two := planning.Schema(t.Context(), "postgres", "shop")
+			if err := errors.Join(one, two); err != nil {
+				t.Error(err)
+			}
+			if _, err := planning.Database(t.Context(), "nowhere"); !errors.Is(err, ErrNotFound) {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	log, err := s.Log()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range []string{"FROM pg_catalog.pg_database AS d", "FROM pg_catalog.pg_namespace AS n"} {
+		if n := strings.Count(log, table); n != 1 {
+			t.Errorf("%d statements %s", n, table)
+		}
+	}
+
+	// What this process changes is seen at once.
+	if err := server.UpdateSchema(t.Context(), Schema{Database: "postgres", Name: "shop", Comment: "new"}); err != nil {
+		t.Fatal(err)
+	}
+	wantSchema(t, server.Planning(), Schema{Database: "postgres", Name: "shop", Owner: "postgres", Comment: "new"})
+	if err := server.UpdateDatabase(t.Context(), Database{Name: "postgres", ConnectionLimit: 77}); err != nil {
+		t.Fatal(err)
+	}
+	if d, err := server.Planning().Database(t.Context(), "postgres"); err != nil || d.ConnectionLimit != 77 {
+		t.Errorf("got %+v, %v", d, err)
+	}
 }
 
 func TestList(t *testing.T) {

@@ -63,7 +63,7 @@ func TestDropUserWaitsForItsDatabases(t *testing.T) {
 	time.Sleep(dropGrace / 2) // the drop begins late, under another entry,
 	servers["b"].siblings.beginDrop(servers["b"].config.address(), database)
 	time.Sleep(dropGrace) // and takes longer than the grace
-	if err := servers["b"].DropDatabase(t.Context(), database, true); err != nil {
+	if err := servers["b"].DropDatabase(t.Context(), database, DatabaseDrop{Tables: true}); err != nil {
 		t.Fatal(err)
 	}
 	servers["b"].siblings.endDrop(servers["b"].config.address(), database)

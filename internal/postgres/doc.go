@@ -22,7 +22,7 @@
 //     interfered; what a login may not do is said in SQL before anything is
 //     changed (rights_lock.go, rights.go, rights_change.go).
 //   - Where a login has to be a member of an owner to act for it, it becomes one
-//     and stops being one within a transaction: nobody ever sees it (rights.go).
+//     and stops being one within a transaction: nobody ever sees it (rights.go, owner_act.go).
 //   - Names travel raw and are quoted once, by ident (name.go). Values are bound.
 //   - An error keeps the server's detail and hint for Explain (errors.go).
 package postgres

@@ -101,6 +101,14 @@ func CheckName(name string) error {
 	return nil
 }
 
+// CheckText refuses what can not be the value of anything in PostgreSQL.
+func CheckText(text string) error {
+	if strings.ContainsRune(text, 0) {
+		return fmt.Errorf("%q holds a zero byte", text)
+	}
+	return nil
+}
+
 // String is the form that ParseTableName reads.
 func (t TableName) String() string { return quotePart(t.Schema) + "." + quotePart(t.Name) }
 

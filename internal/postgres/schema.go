@@ -14,6 +14,7 @@ type Schema struct {
 	Database string
 	Name     string
 	Owner    string // "" when creating: the login; when updating: whoever it is
+	Comment  string // "": none
 }
 
 // CheckSchemaName refuses the names of schemas that are not anybody's to create.
@@ -34,10 +35,11 @@ func CheckSchemaName(name string) error {
 
 // CreateSchema creates a schema and returns it with its owner.
 func (s *Server) CreateSchema(ctx context.Context, c Schema) (Schema, error) {
+	defer s.siblings.changed()
 	var created Schema
 	err := CheckSchemaName(c.Name)
 	if err == nil {
-		err = s.inTx(ctx, c.Database, func(tx pgx.Tx) (err error) {
+		err = s.changeRights(ctx, c.Database, func(tx pgx.Tx) (err error) {
 			created, err = createSchema(ctx, tx, c)
 			return err
 		})
@@ -48,28 +50,19 @@ func (s *Server) CreateSchema(ctx context.Context, c Schema) (Schema, error) {
 	return created, nil
 }
 
+// createSchema creates a schema of the login's and then gives it away, which
+// takes less than to create it for somebody.
 func createSchema(ctx context.Context, tx pgx.Tx, c Schema) (Schema, error) {
-	sql := "CREATE SCHEMA " + Ident(c.Name)
-	if c.Owner != "" {
-		sql += " AUTHORIZATION " + Ident(c.Owner)
-	}
-	if _, err := tx.Exec(ctx, sql); err != nil {
-		if c.Owner != "" {
-			err = explainSchemaOwner(err, c.Owner)
-		}
+	if _, err := tx.Exec(ctx, "CREATE SCHEMA "+Ident(c.Name)); err != nil {
 		return Schema{}, err
 	}
-	return schema(ctx, tx, c.Database, c.Name)
+	return alterSchema(ctx, tx, c)
 }
 
 // Schema returns the schema called name, or ErrNotFound if there is none, or no
-// such database.
+// such database. All who plan share one reading of all schemas of a database.
 func (s *Server) Schema(ctx context.Context, database, name string) (Schema, error) {
-	var c Schema
-	err := s.inTx(ctx, database, func(tx pgx.Tx) (err error) {
-		c, err = schema(ctx, tx, database, name)
-		return err
-	})
+	c, err := s.findSchema(ctx, database, name)
 	if Code(err) == "3D000" {
 		err = ErrNotFound
 	}
@@ -79,10 +72,38 @@ func (s *Server) Schema(ctx context.Context, database, name string) (Schema, err
 	return c, nil
 }
 
-const schemaSQL = `
-	SELECT $1::text, nspname, pg_catalog.pg_get_userbyid(nspowner)
-	FROM pg_catalog.pg_namespace
-	WHERE nspname = $2`
+func (s *Server) findSchema(ctx context.Context, database, name string) (c Schema, err error) {
+	if !s.planning {
+		err = s.inTx(ctx, database, func(tx pgx.Tx) (err error) {
+			c, err = schema(ctx, tx, database, name)
+			return err
+		})
+		return c, err
+	}
+	all, err := s.schemas.of(database).get(ctx, func(ctx context.Context) (all map[string]Schema, err error) {
+		err = s.inTx(ctx, database, func(tx pgx.Tx) (err error) {
+			all, err = schemasByName(ctx, tx, database)
+			return err
+		})
+		return all, err
+	})
+	if err != nil {
+		return Schema{}, err
+	}
+	c, ok := all[name]
+	if !ok {
+		return Schema{}, ErrNotFound
+	}
+	return c, nil
+}
+
+const schemasSQL = `
+	SELECT $1::text, n.nspname, pg_catalog.pg_get_userbyid(n.nspowner),
+	       coalesce(pg_catalog.obj_description(n.oid, 'pg_namespace'), '')
+	FROM pg_catalog.pg_namespace AS n`
+
+const schemaSQL = schemasSQL + `
+	WHERE n.nspname = $2`
 
 func schema(ctx context.Context, tx pgx.Tx, database, name string) (Schema, error) {
 	rows, _ := tx.Query(ctx, schemaSQL, database, name)
@@ -93,15 +114,22 @@ func schema(ctx context.Context, tx pgx.Tx, database, name string) (Schema, erro
 	return c, err
 }
 
-// UpdateSchema gives the schema to c.Owner if that is another one.
+func schemasByName(ctx context.Context, tx pgx.Tx, database string) (map[string]Schema, error) {
+	rows, _ := tx.Query(ctx, schemasSQL, database)
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Schema])
+	all := make(map[string]Schema, len(list))
+	for _, c := range list {
+		all[c.Name] = c
+	}
+	return all, err
+}
+
+// UpdateSchema changes what differs.
 func (s *Server) UpdateSchema(ctx context.Context, c Schema) error {
-	err := s.inTx(ctx, c.Database, func(tx pgx.Tx) error {
-		have, err := schema(ctx, tx, c.Database, c.Name)
-		if err != nil || c.Owner == "" || c.Owner == have.Owner {
-			return err
-		}
-		_, err = tx.Exec(ctx, "ALTER SCHEMA "+Ident(c.Name)+" OWNER TO "+Ident(c.Owner))
-		return explainSchemaOwner(err, c.Owner)
+	defer s.siblings.changed()
+	err := s.changeRights(ctx, c.Database, func(tx pgx.Tx) error {
+		_, err := alterSchema(ctx, tx, c)
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("update schema %q of database %q: %w", c.Name, c.Database, err)
@@ -109,16 +137,52 @@ func (s *Server) UpdateSchema(ctx context.Context, c Schema) error {
 	return nil
 }
 
-func explainSchemaOwner(err error, owner string) error {
-	return explainOwner(err, owner, " and may create schemas in this database")
+// alterSchema changes what differs, and returns the schema as it is then.
+func alterSchema(ctx context.Context, tx pgx.Tx, want Schema) (Schema, error) {
+	have, err := schema(ctx, tx, want.Database, want.Name)
+	if err != nil {
+		return Schema{}, err
+	}
+	sql := want.changes(have)
+	if len(sql) == 0 {
+		return have, nil
+	}
+	needed := ownerAct{holder: have.Owner}
+	if want.Owner != have.Owner {
+		needed.taker = want.Owner
+	}
+	if err := needed.run(ctx, tx, sql...); err != nil {
+		return Schema{}, err
+	}
+	return schema(ctx, tx, want.Database, want.Name)
+}
+
+// changes returns the SQL that turns have into c. The owner comes last: the
+// login may own it no longer then.
+func (c Schema) changes(have Schema) []string {
+	var sql []string
+	if c.Comment != have.Comment {
+		sql = append(sql, "COMMENT ON SCHEMA "+Ident(c.Name)+" IS "+commentLiteral(c.Comment))
+	}
+	if c.Owner != "" && c.Owner != have.Owner {
+		sql = append(sql, "ALTER SCHEMA "+Ident(c.Name)+" OWNER TO "+Ident(c.Owner))
+	}
+	return sql
 }
 
 // DropSchema drops a schema; one that is gone, with its database or alone, is
 // done. One that holds anything is dropped only by force, which takes along
 // what depends on that elsewhere, such as views.
 func (s *Server) DropSchema(ctx context.Context, database, name string, force bool) error {
-	err := s.inTx(ctx, database, func(tx pgx.Tx) error { return dropSchema(ctx, tx, name, force) })
-	if code := Code(err); code == "3D000" || code == "3F000" {
+	defer s.siblings.changed()
+	err := s.changeRights(ctx, database, func(tx pgx.Tx) error {
+		have, err := schema(ctx, tx, database, name)
+		if err != nil {
+			return err
+		}
+		return dropSchema(ctx, tx, have, force)
+	})
+	if errors.Is(err, ErrNotFound) || Code(err) == "3D000" {
 		return nil
 	}
 	if err != nil {
@@ -148,19 +212,19 @@ const schemaContentsSQL = `
 
 // The lock is not waited for without end: those who read the tables meanwhile
 // would queue up behind.
-func dropSchema(ctx context.Context, tx pgx.Tx, name string, force bool) error {
+func dropSchema(ctx context.Context, tx pgx.Tx, have Schema, force bool) error {
+	sql := "DROP SCHEMA " + Ident(have.Name)
 	if force {
-		_, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '30s'; DROP SCHEMA "+Ident(name)+" CASCADE")
-		return err
+		sql += " CASCADE"
+	} else {
+		rows, _ := tx.Query(ctx, schemaContentsSQL, have.Name)
+		objects, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return err
+		}
+		if err := refuseContents(objects); err != nil {
+			return err
+		}
 	}
-	rows, _ := tx.Query(ctx, schemaContentsSQL, name)
-	objects, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return err
-	}
-	if err := refuseContents(objects); err != nil {
-		return err
-	}
-	_, err = tx.Exec(ctx, "SET LOCAL lock_timeout = '30s'; DROP SCHEMA "+Ident(name))
-	return err
+	return ownerAct{holder: have.Owner}.run(ctx, tx, "SET LOCAL lock_timeout = '30s'", sql)
 }

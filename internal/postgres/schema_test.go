@@ -49,8 +49,10 @@ func TestSchema(t *testing.T) {
 			t.Error("created _stitch")
 		}
 
-		want.Owner = owner
-		for _, change := range []Schema{want, want, {Database: database, Name: name}} {
+		want.Owner, want.Comment = owner, `it's a "comment"\`+"\n"
+		unsaid := want
+		unsaid.Owner = ""
+		for _, change := range []Schema{want, want, unsaid} {
 			if err := server.UpdateSchema(ctx, change); err != nil {
 				t.Fatal(err)
 			}
@@ -91,7 +93,7 @@ func TestCreateSchemaWithOwner(t *testing.T) {
 
 		want := Schema{Database: database, Name: "shop", Owner: owner}
 		_, err := server.CreateSchema(ctx, want)
-		if err == nil || !strings.Contains(err.Error(), `GRANT "`+owner+`" TO CURRENT_USER`) {
+		if err == nil || !strings.Contains(err.Error(), `GRANT "`+owner+`" TO "`+admin+`"`) {
 			t.Errorf("by no member of the owner: %v", err)
 		}
 		s.Exec(t, "postgres", "GRANT "+owner+" TO "+admin)

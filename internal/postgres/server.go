@@ -67,6 +67,8 @@ func (all *Servers) changed() {
 		s.mu.Unlock()
 		s.accesses.forget()
 		s.users.forget()
+		s.schemas.forget()
+		s.databases.forget()
 	}
 }
 
@@ -104,8 +106,10 @@ type pool struct {
 	planDials chan struct{}
 
 	// What those who plan share.
-	accesses sharedReads[*access] // by database
-	users    sharedRead[map[string]User]
+	accesses  sharedReads[*access] // by database
+	users     sharedRead[map[string]User]
+	schemas   sharedReads[map[string]Schema] // by database, then by name
+	databases sharedRead[map[string]Database]
 }
 
 // A Conn is a connection that belongs to its holder until Release.

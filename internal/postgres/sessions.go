@@ -12,15 +12,18 @@ import (
 type SessionsError struct {
 	Sessions []Session
 	Err      error // the server's
+	advice   string
 }
 
 // A Session is somebody who is connected. What the login may not see is empty.
 type Session struct{ Username, Application, Address string }
 
+// Autovacuum's workers leave when they are in the way.
 const sessionsSQL = `
 	SELECT coalesce(usename, ''), coalesce(application_name, ''), coalesce(pg_catalog.host(client_addr), '')
 	FROM pg_catalog.pg_stat_activity
 	WHERE datname = $1
+	  AND backend_type IS DISTINCT FROM 'autovacuum worker'
 	ORDER BY 1, 2, 3`
 
 func sessionsOf(ctx context.Context, conn *pgx.Conn, database string) ([]Session, error) {
@@ -36,8 +39,7 @@ func (e *SessionsError) Error() string {
 	for i, session := range e.Sessions {
 		lines[i] = session.String()
 	}
-	return e.Err.Error() + "\nConnected to it:" + list(lines) +
-		"\nSessions of others are not terminated. End them, then apply again."
+	return e.Err.Error() + "\nConnected to it:" + list(lines) + "\n" + e.advice
 }
 
 func (e *SessionsError) Unwrap() error { return e.Err }

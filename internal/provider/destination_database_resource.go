@@ -3,14 +3,11 @@ package provider
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
-	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
-	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
-	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
-	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
-	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
@@ -24,69 +21,125 @@ var _ resource.ResourceWithImportState = (*destinationDatabaseResource)(nil)
 func newDestinationDatabaseResource() resource.Resource { return &destinationDatabaseResource{} }
 
 type destinationDatabaseModel struct {
-	Server       types.String `tfsdk:"server"`
-	Name         types.String `tfsdk:"name"`
-	Owner        types.String `tfsdk:"owner"`
-	ForceDestroy types.Bool   `tfsdk:"force_destroy"`
+	Server            types.String `tfsdk:"server"`
+	Name              types.String `tfsdk:"name"`
+	Owner             types.String `tfsdk:"owner"`
+	Encoding          types.String `tfsdk:"encoding"`
+	LCCollate         types.String `tfsdk:"lc_collate"`
+	LCCtype           types.String `tfsdk:"lc_ctype"`
+	LocaleProvider    types.String `tfsdk:"locale_provider"`
+	ICULocale         types.String `tfsdk:"icu_locale"`
+	BuiltinLocale     types.String `tfsdk:"builtin_locale"`
+	Template          types.String `tfsdk:"template"`
+	ConnectionLimit   types.Int64  `tfsdk:"connection_limit"`
+	Comment           types.String `tfsdk:"comment"`
+	ForceDestroy      types.Bool   `tfsdk:"force_destroy"`
+	TerminateSessions types.Bool   `tfsdk:"terminate_sessions"`
 }
 
+// toDatabase makes of what is not known, since it is not configured, what
+// PostgreSQL does without being told.
 func (m destinationDatabaseModel) toDatabase() postgres.Database {
-	return postgres.Database{Name: m.Name.ValueString(), Owner: m.Owner.ValueString()}
+	limit := int64(-1)
+	if !m.ConnectionLimit.IsUnknown() && !m.ConnectionLimit.IsNull() {
+		limit = m.ConnectionLimit.ValueInt64()
+	}
+	return postgres.Database{
+		Name:            m.Name.ValueString(),
+		Owner:           m.Owner.ValueString(),
+		Encoding:        m.Encoding.ValueString(),
+		LCCollate:       m.LCCollate.ValueString(),
+		LCCtype:         m.LCCtype.ValueString(),
+		LocaleProvider:  m.LocaleProvider.ValueString(),
+		ICULocale:       m.ICULocale.ValueString(),
+		BuiltinLocale:   m.BuiltinLocale.ValueString(),
+		ConnectionLimit: int(limit),
+		Comment:         m.Comment.ValueString(),
+	}
 }
 
 // fromDatabase overwrites only what the server can tell us.
 func (m *destinationDatabaseModel) fromDatabase(d postgres.Database) {
 	m.Name = types.StringValue(d.Name)
 	m.Owner = types.StringValue(d.Owner)
+	m.Encoding = types.StringValue(d.Encoding)
+	m.LCCollate = types.StringValue(d.LCCollate)
+	m.LCCtype = types.StringValue(d.LCCtype)
+	m.LocaleProvider = types.StringValue(d.LocaleProvider)
+	m.ICULocale = stringOrNull(d.ICULocale)
+	m.BuiltinLocale = stringOrNull(d.BuiltinLocale)
+	m.ConnectionLimit = types.Int64Value(int64(d.ConnectionLimit))
+	m.Comment = types.StringValue(d.Comment)
+}
+
+// leftover is all that is known of a database that should not be there.
+func (m destinationDatabaseModel) leftover() destinationDatabaseModel {
+	return destinationDatabaseModel{
+		Server: m.Server, Name: m.Name, Template: m.Template, ForceDestroy: m.ForceDestroy, TerminateSessions: m.TerminateSessions,
+	}
+}
+
+func stringOrNull(text string) types.String {
+	if text == "" {
+		return types.StringNull()
+	}
+	return types.StringValue(text)
 }
 
 func (*destinationDatabaseResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
 	resp.TypeName = req.ProviderTypeName + "_destination_database"
 }
 
-func (*destinationDatabaseResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
-	resp.Schema = schema.Schema{
-		MarkdownDescription: "A database for Stitch to load into. Keep it apart from the databases that applications write to: " +
-			"what is loaded takes space and time, and is best dropped or restored by itself.\n\n" +
-			"The server entry's login must be allowed to create databases: a superuser, or a role with `CREATEDB`. " +
-			"The user that loads then needs `stitch_destination_grants`.\n\n" +
-			"Destroying drops the database. One that holds tables is kept, and the error lists them, unless `force_destroy` is set. " +
-			"Sessions of other programs are never terminated: if they stay connected, the error lists who they are.",
-		Attributes: map[string]schema.Attribute{
-			"server": serverAttribute(),
-			"name": schema.StringAttribute{
-				MarkdownDescription: "Name of the database, exactly as PostgreSQL is to store it. Changing it creates a new database, and drops this one.",
-				Required:            true,
-				Validators:          []validator.String{validName{}},
-				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
-			},
-			"owner":         ownerAttribute("database"),
-			"force_destroy": forceDestroyAttribute("the database together with all tables in it"),
-		},
+// ModifyPlan replaces the database when something is to be different that
+// PostgreSQL can not change, and says what that means.
+func (r *destinationDatabaseResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	r.configured.ModifyPlan(ctx, req, resp)
+	if req.Plan.Raw.IsNull() || req.State.Raw.IsNull() || resp.Diagnostics.HasError() {
+		return
 	}
+	var plan, state destinationDatabaseModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	fixed := plan.fixed(state)
+	if resp.Diagnostics.HasError() || len(fixed) == 0 {
+		return
+	}
+	for _, attribute := range fixed {
+		resp.RequiresReplace = append(resp.RequiresReplace, path.Root(attribute))
+	}
+	follows := "If it holds tables, applying refuses to drop it, and nothing is changed."
+	if state.ForceDestroy.ValueBool() {
+		follows = "As force_destroy is set, all tables in it will be lost."
+	}
+	resp.Diagnostics.AddWarning(fmt.Sprintf("Replacing drops the database %q", state.Name.ValueString()),
+		fmt.Sprintf("Of a database that exists, %s can not be changed: it would be dropped, and an empty one created. %s", strings.Join(fixed, ", "), follows))
 }
 
-// ownerAttribute is the attribute "owner". One that is no longer configured
-// stays the owner: nobody said who else should be.
-func ownerAttribute(noun string) schema.StringAttribute {
-	return schema.StringAttribute{
-		MarkdownDescription: "Role that owns the " + noun + ". It is changed in place. By default, it is the login of the server entry when the " + noun + " is created, " +
-			"and whoever owns it afterwards. A login that is not a superuser must be a member of the role that is to be the owner.",
-		Optional:      true,
-		Computed:      true,
-		Validators:    []validator.String{validName{}},
-		PlanModifiers: []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
+// fixed returns the attributes in which a plan differs from the state and that
+// can not be changed. What is not known, then or now, replaces nothing: such as
+// the template of a database that was imported.
+func (m destinationDatabaseModel) fixed(state destinationDatabaseModel) []string {
+	var names []string
+	for _, a := range []struct {
+		name        string
+		plan, state types.String
+	}{
+		{"server", m.Server, state.Server},
+		{"name", m.Name, state.Name},
+		{"encoding", m.Encoding, state.Encoding},
+		{"lc_collate", m.LCCollate, state.LCCollate},
+		{"lc_ctype", m.LCCtype, state.LCCtype},
+		{"locale_provider", m.LocaleProvider, state.LocaleProvider},
+		{"icu_locale", m.ICULocale, state.ICULocale},
+		{"builtin_locale", m.BuiltinLocale, state.BuiltinLocale},
+		{"template", m.Template, state.Template},
+	} {
+		if a.plan.IsUnknown() || a.plan.IsNull() || a.state.IsNull() || a.plan.Equal(a.state) {
+			continue
+		}
+		names = append(names, a.name)
 	}
-}
-
-// forceDestroyAttribute is the attribute "force_destroy" of what holds data.
-func forceDestroyAttribute(what string) schema.BoolAttribute {
-	return schema.BoolAttribute{
-		MarkdownDescription: "Whether destroying drops " + what + ". `false` by default. It must be applied before it can take effect on destroy.",
-		Optional:            true,
-		Computed:            true,
-		Default:             booldefault.StaticBool(false),
-	}
+	return names
 }
 
 // Create creates the database.
@@ -99,9 +152,12 @@ func (r *destinationDatabaseResource) Create(ctx context.Context, req resource.C
 	var database postgres.Database
 	server, err := r.server(plan.Server.ValueString())
 	if err == nil {
-		database, err = server.CreateDatabase(ctx, plan.toDatabase())
+		database, err = server.CreateDatabase(ctx, plan.toDatabase(), plan.Template.ValueString())
 	}
 	if err != nil {
+		if database.Name != "" {
+			resp.Diagnostics.Append(resp.State.Set(ctx, plan.leftover())...)
+		}
 		err = importable(err, "stitch_destination_database", plan.Server.ValueString(), plan.Name.ValueString())
 		resp.Diagnostics.Append(diagnose("Cannot create destination database", err))
 		return
@@ -130,11 +186,15 @@ func (r *destinationDatabaseResource) Read(ctx context.Context, req resource.Rea
 		resp.Diagnostics.Append(diagnose("Cannot read destination database", err))
 		return
 	}
+	if database.IsInvalid() {
+		resp.Diagnostics.AddWarning("Invalid destination database", fmt.Sprintf(
+			"Dropping the database %q was interrupted: nobody can connect to it, and what it held is lost. Replace or destroy it.", database.Name))
+	}
 	state.fromDatabase(database)
 	resp.Diagnostics.Append(resp.State.Set(ctx, state)...)
 }
 
-// Update changes the owner.
+// Update changes what PostgreSQL can change of a database.
 func (r *destinationDatabaseResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
 	var plan destinationDatabaseModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
@@ -161,7 +221,9 @@ func (r *destinationDatabaseResource) Delete(ctx context.Context, req resource.D
 	}
 	server, err := r.server(state.Server.ValueString())
 	if err == nil {
-		err = server.DropDatabase(ctx, state.Name.ValueString(), state.ForceDestroy.ValueBool())
+		err = server.DropDatabase(ctx, state.Name.ValueString(), postgres.DatabaseDrop{
+			Tables: state.ForceDestroy.ValueBool(), Sessions: state.TerminateSessions.ValueBool(),
+		})
 	}
 	if err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot delete destination database", err))
@@ -172,4 +234,5 @@ func (r *destinationDatabaseResource) Delete(ctx context.Context, req resource.D
 func (*destinationDatabaseResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
 	importByID(ctx, req, resp, "server", "name")
 	resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("force_destroy"), false)...)
+	resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("terminate_sessions"), false)...)
 }

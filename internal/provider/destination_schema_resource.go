@@ -27,11 +27,17 @@ type destinationSchemaModel struct {
 	Database     types.String `tfsdk:"database"`
 	Name         types.String `tfsdk:"name"`
 	Owner        types.String `tfsdk:"owner"`
+	Comment      types.String `tfsdk:"comment"`
 	ForceDestroy types.Bool   `tfsdk:"force_destroy"`
 }
 
 func (m destinationSchemaModel) toSchema() postgres.Schema {
-	return postgres.Schema{Database: m.Database.ValueString(), Name: m.Name.ValueString(), Owner: m.Owner.ValueString()}
+	return postgres.Schema{
+		Database: m.Database.ValueString(),
+		Name:     m.Name.ValueString(),
+		Owner:    m.Owner.ValueString(),
+		Comment:  m.Comment.ValueString(),
+	}
 }
 
 // fromSchema overwrites only what the server can tell us.
@@ -39,6 +45,7 @@ func (m *destinationSchemaModel) fromSchema(c postgres.Schema) {
 	m.Database = types.StringValue(c.Database)
 	m.Name = types.StringValue(c.Name)
 	m.Owner = types.StringValue(c.Owner)
+	m.Comment = types.StringValue(c.Comment)
 }
 
 func (*destinationSchemaResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
@@ -67,6 +74,7 @@ func (*destinationSchemaResource) Schema(_ context.Context, _ resource.SchemaReq
 				PlanModifiers: []planmodifier.String{stringplanmodifier.RequiresReplace()},
 			},
 			"owner":         ownerAttribute("schema"),
+			"comment":       commentAttribute("schema"),
 			"force_destroy": forceDestroyAttribute("the schema together with all that is in it, and what depends on that elsewhere, such as views"),
 		},
 	}
@@ -117,7 +125,7 @@ func (r *destinationSchemaResource) Read(ctx context.Context, req resource.ReadR
 	resp.Diagnostics.Append(resp.State.Set(ctx, state)...)
 }
 
-// Update changes the owner.
+// Update changes owner and comment.
 func (r *destinationSchemaResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
 	var plan destinationSchemaModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)

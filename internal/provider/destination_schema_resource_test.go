@@ -33,6 +33,10 @@ func TestAccDestinationSchema(t *testing.T) {
 	owned := func(want ...string) resource.TestCheckFunc {
 		return wantRows(t, s, database, schemaOwnerSQL, name, want...)
 	}
+	comment := `x'"; DROP SCHEMA public; --\` + "\n$$ ü"
+	commented := func(want string) resource.TestCheckFunc {
+		return wantRows(t, s, database, `SELECT pg_catalog.obj_description(oid, 'pg_namespace') FROM pg_catalog.pg_namespace WHERE nspname = $1`, name, want)
+	}
 	resource.ParallelTest(t, resource.TestCase{
 		ProtoV6ProviderFactories: factories(),
 		CheckDestroy:             owned(),
@@ -67,6 +71,30 @@ func TestAccDestinationSchema(t *testing.T) {
 				Config:           schemaConfig(s, database, name, ""),
 				ConfigPlanChecks: planned(address, plancheck.ResourceActionNoop),
 				Check:            owned(owner),
+			},
+			{
+				Config:           schemaConfig(s, database, name, fmt.Sprintf("comment = %q", comment)),
+				ConfigPlanChecks: planned(address, plancheck.ResourceActionUpdate),
+				Check:            commented(comment),
+			},
+			{ // drift
+				PreConfig:        func() { s.Exec(t, database, `COMMENT ON SCHEMA "my/shop" IS NULL`) },
+				Config:           schemaConfig(s, database, name, fmt.Sprintf("comment = %q", comment)),
+				ConfigPlanChecks: planned(address, plancheck.ResourceActionUpdate),
+				Check:            commented(comment),
+			},
+			{ // a comment that is no longer configured stays, an empty one is none
+				Config:           schemaConfig(s, database, name, ""),
+				ConfigPlanChecks: planned(address, plancheck.ResourceActionNoop),
+			},
+			{
+				Config:           schemaConfig(s, database, name, `comment = ""`),
+				ConfigPlanChecks: planned(address, plancheck.ResourceActionUpdate),
+				Check:            commented("∅"),
+			},
+			{
+				Config:           schemaConfig(s, database, name, ""),
+				ConfigPlanChecks: planned(address, plancheck.ResourceActionNoop),
 			},
 			{ // disappears
 				PreConfig:          func() { s.Exec(t, database, `DROP SCHEMA "my/shop"`) },

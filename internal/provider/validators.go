@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"errors"
 
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 
@@ -52,6 +53,33 @@ func validateString(req validator.StringRequest, resp *validator.StringResponse,
 		return
 	}
 	if err := check(req.ConfigValue.ValueString()); err != nil {
-		resp.Diagnostics.AddAttributeError(req.Path, "Invalid name", err.Error())
+		resp.Diagnostics.AddAttributeError(req.Path, "Invalid value", err.Error())
 	}
+}
+
+// validText refuses empty text, and what PostgreSQL can not store.
+type validText struct{}
+
+func (validText) Description(context.Context) string { return "must be text that is not empty" }
+
+func (v validText) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
+
+func (validText) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	validateString(req, resp, func(text string) error {
+		if text == "" {
+			return errors.New("it is empty: leave it out")
+		}
+		return postgres.CheckText(text)
+	})
+}
+
+// validComment refuses what PostgreSQL can not store.
+type validComment struct{}
+
+func (validComment) Description(context.Context) string { return "must hold no zero byte" }
+
+func (v validComment) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
+
+func (validComment) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	validateString(req, resp, postgres.CheckText)
 }

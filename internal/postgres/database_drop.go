@@ -1,0 +1,282 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// A DatabaseDrop says what may go with a database.
+type DatabaseDrop struct {
+	Tables   bool // and whatever else it holds
+	Sessions bool // those of others
+}
+
+// DropDatabase drops a database; one that is gone is done. Without leave it drops
+// none that holds tables, and ends no sessions of others: the error lists them.
+func (s *Server) DropDatabase(ctx context.Context, name string, may DatabaseDrop) error {
+	address := s.config.address()
+	s.siblings.beginDrop(address, name)
+	defer s.siblings.endDrop(address, name)
+	defer s.siblings.changed()
+
+	err := s.dropDatabase(ctx, name, may)
+	if err != nil {
+		return fmt.Errorf("drop database %q: %w", name, err)
+	}
+	return nil
+}
+
+func (s *Server) dropDatabase(ctx context.Context, name string, may DatabaseDrop) error {
+	have, err := s.databaseToDrop(ctx, name)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if !may.Tables && !have.IsInvalid() {
+		if err := s.refuseTables(ctx, name); err != nil {
+			return err
+		}
+	}
+	taken, err := s.takeDatabase(ctx, have)
+	if err != nil {
+		return err
+	}
+	err = s.tryDropDatabase(ctx, name, may)
+	var busy *SessionsError
+	if errors.As(err, &busy) && busy.mayPass() {
+		err = s.tryDropDatabase(ctx, name, may)
+	}
+	if err != nil && taken {
+		err = s.giveDatabaseBack(ctx, have, err)
+	}
+	return err
+}
+
+func (s *Server) databaseToDrop(ctx context.Context, name string) (have Database, err error) {
+	err = s.inTx(ctx, s.besides(name), func(tx pgx.Tx) error {
+		have, err = database(ctx, tx, name)
+		return err
+	})
+	return have, err
+}
+
+// takeDatabase makes the login the owner if it has not the rights of the one
+// that is: a membership in that role would have to be committed to be of use,
+// as DROP DATABASE runs in no transaction.
+func (s *Server) takeDatabase(ctx context.Context, have Database) (taken bool, err error) {
+	err = s.changeRights(ctx, s.besides(have.Name), func(tx pgx.Tx) error {
+		taken = false
+		join, err := ownerAct{holder: have.Owner}.joins(ctx, tx)
+		if err != nil || len(join) == 0 {
+			return err
+		}
+		taken = true
+		needed := ownerAct{holder: have.Owner, database: true}
+		return needed.run(ctx, tx, "ALTER DATABASE "+Ident(have.Name)+" OWNER TO CURRENT_USER")
+	})
+	return taken && err == nil, err
+}
+
+// giveDatabaseBack returns refusal, with what else went wrong.
+func (s *Server) giveDatabaseBack(ctx context.Context, have Database, refusal error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidying)
+	defer cancel()
+	err := s.changeRights(ctx, s.besides(have.Name), func(tx pgx.Tx) error {
+		now, err := database(ctx, tx, have.Name)
+		if err != nil {
+			return err
+		}
+		needed := ownerAct{holder: now.Owner, taker: have.Owner, database: true}
+		return needed.run(ctx, tx, "ALTER DATABASE "+Ident(have.Name)+" OWNER TO "+Ident(have.Owner))
+	})
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("%w\nThe login of this server entry, which became its owner to drop it, is so still: give it back to %q failed: %w", refusal, have.Owner, err)
+	}
+	return refusal
+}
+
+// tryDropDatabase waits for as long as PostgreSQL does, 5 seconds, for other
+// sessions to end.
+func (s *Server) tryDropDatabase(ctx context.Context, name string, may DatabaseDrop) error {
+	s.siblings.leave(s.config.address(), name)
+	if may.Sessions {
+		return s.dropWithSessions(ctx, name)
+	}
+	return s.onConn(ctx, s.besides(name), func(conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, "DROP DATABASE "+Ident(name))
+		return explainDrop(ctx, conn, name, err, "Sessions of others are not ended unless that is wanted. "+
+			"End them and apply again; or set terminate_sessions = true, apply that alone, and then destroy or replace the database.")
+	})
+}
+
+// explainDrop adds to the refusal to drop a database who is connected to it. One
+// that is gone is done.
+func explainDrop(ctx context.Context, conn *pgx.Conn, name string, refusal error, advice string) error {
+	switch Code(refusal) {
+	case "3D000":
+		return nil
+	case "55006", "42501":
+		sessions, err := sessionsOf(ctx, conn, name)
+		if err == nil {
+			return &SessionsError{Sessions: sessions, Err: refusal, advice: advice}
+		}
+	}
+	return refusal
+}
+
+// dropWithSessions ends the sessions of others. PostgreSQL has a way to do that
+// since 13; before, nobody is let in meanwhile.
+func (s *Server) dropWithSessions(ctx context.Context, name string) error {
+	shut := false
+	err := s.onConn(ctx, s.besides(name), func(conn *pgx.Conn) (err error) {
+		if Version(conn) >= 13 {
+			_, err = conn.Exec(ctx, "DROP DATABASE "+Ident(name)+" WITH (FORCE)")
+		} else {
+			shut, err = dropShut(ctx, conn, name)
+		}
+		return explainDrop(ctx, conn, name, err, "Ending sessions takes membership in their roles or in pg_signal_backend, and a superuser for those of superusers. "+
+			"What else uses the database, such as a subscription or a prepared transaction, must be removed by hand.")
+	})
+	if err != nil && shut {
+		err = s.allowSessions(ctx, name, err)
+	}
+	return err
+}
+
+const allowsSessionsSQL = `
+	SELECT datallowconn
+	FROM pg_catalog.pg_database
+	WHERE datname = $1`
+
+// Autovacuum's workers, who act as nobody, are ended by DROP DATABASE, and
+// parallel ones end with whom they work for. What kind it is may not be shown.
+const terminateSQL = `
+	SELECT pg_catalog.pg_terminate_backend(pid)
+	FROM pg_catalog.pg_stat_activity
+	WHERE datname = $1
+	  AND usesysid IS NOT NULL
+	  AND coalesce(backend_type, 'client backend') IN ('client backend', 'walsender')`
+
+// dropShut lets nobody in, ends the sessions that are, and drops the database. It
+// returns whether somebody could get in before.
+func dropShut(ctx context.Context, conn *pgx.Conn, name string) (shut bool, err error) {
+	err = conn.QueryRow(ctx, allowsSessionsSQL, name).Scan(&shut)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	for _, sql := range []string{"ALTER DATABASE " + Ident(name) + " ALLOW_CONNECTIONS false", terminateSQL, "DROP DATABASE " + Ident(name)} {
+		var args []any
+		if sql == terminateSQL {
+			args = []any{name}
+		}
+		if _, err := conn.Exec(ctx, sql, args...); err != nil {
+			return shut, err
+		}
+	}
+	return false, nil
+}
+
+// allowSessions lets everybody in again, and returns refusal with what went wrong.
+func (s *Server) allowSessions(ctx context.Context, name string, refusal error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidying)
+	defer cancel()
+	sql := "ALTER DATABASE " + Ident(name) + " ALLOW_CONNECTIONS true"
+	err := s.onConn(ctx, s.besides(name), func(conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, sql)
+		return err
+	})
+	if err != nil && Code(err) != "3D000" {
+		return fmt.Errorf("%w\nNobody can connect to it now, and undoing that failed: %w\nRun: %s;", refusal, err, sql)
+	}
+	return refusal
+}
+
+const tablesToLoseSQL = `
+	SELECT CASE c.relkind
+			WHEN 'v' THEN 'view'
+			WHEN 'm' THEN 'materialized view'
+			WHEN 'S' THEN 'sequence'
+			WHEN 'f' THEN 'foreign table'
+			ELSE 'table'
+		END, n.nspname, c.relname
+	FROM pg_catalog.pg_class AS c
+	JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+	WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+	  AND NOT c.relispartition
+	  AND n.nspname NOT IN ('information_schema', '_stitch')
+	  AND n.nspname NOT LIKE 'pg\_%'
+	  AND NOT EXISTS ( -- part of an extension, or a table's own sequence
+		SELECT
+		FROM pg_catalog.pg_depend AS d
+		WHERE d.classid = 'pg_catalog.pg_class'::regclass
+		  AND d.objid = c.oid
+		  AND (d.deptype = 'e' OR c.relkind = 'S' AND d.deptype IN ('a', 'i') AND d.refobjsubid <> 0))
+	ORDER BY n.nspname, c.relname`
+
+// refuseTables returns a ContentsError if a database holds tables or the like
+// that somebody made. The memory of the engine, _stitch, is none of them.
+func (s *Server) refuseTables(ctx context.Context, name string) error {
+	var objects []string
+	err := s.onConn(ctx, name, func(conn *pgx.Conn) (err error) {
+		rows, _ := conn.Query(ctx, tablesToLoseSQL)
+		objects, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (string, error) {
+			var kind string
+			var t TableName
+			err := row.Scan(&kind, &t.Schema, &t.Name)
+			return kind + " " + t.String(), err
+		})
+		return err
+	})
+	switch Code(err) {
+	case "3D000":
+		return nil
+	case "55000":
+		err = Advise(err, "Let somebody in (ALTER DATABASE "+Ident(name)+" ALLOW_CONNECTIONS true), or give up what it may hold: set force_destroy = true, apply that alone, and then destroy it.")
+	}
+	if err != nil {
+		return fmt.Errorf("look for tables that would be lost: %w", err)
+	}
+	return refuseContents(objects)
+}
+
+func dropKey(address, database string) string { return address + "/" + database }
+
+// beginDrop notes that a database is being dropped, so that those who are in
+// its way leave it, and those whose way it is in wait.
+func (all *Servers) beginDrop(address, database string) {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	all.dropping[dropKey(address, database)]++
+}
+
+func (all *Servers) endDrop(address, database string) {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	key := dropKey(address, database)
+	if all.dropping[key]--; all.dropping[key] == 0 {
+		delete(all.dropping, key)
+	}
+}
+
+func (all *Servers) isDropping(address, database string) bool {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	return all.dropping[dropKey(address, database)] > 0
+}
+
+// leave closes the idle connections to a database, of all entries.
+func (all *Servers) leave(address, database string) {
+	for _, s := range all.byName {
+		if s.config.address() == address {
+			s.closeIdle(func(c *Conn) bool { return c.database == database })
+		}
+	}
+}

@@ -1,0 +1,181 @@
+package postgres
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
+)
+
+func TestOwnerActDecide(t *testing.T) {
+	admin := login{Name: `ad"min`, CreateDB: true, Inherits: true}
+	stranger, member := standing{Role: "a"}, standing{Role: "a", Holds: true, Gives: true}
+	guest := standing{Role: "a", Gives: true} // a member without the rights
+	joins := standing{Role: "a", Joins: true}
+
+	for name, tt := range map[string]struct {
+		needed    ownerAct
+		major     int
+		as        login
+		standings []standing
+		join      []string
+		refused   []string
+	}{
+		"a member":               {needed: ownerAct{holder: "a", taker: "a"}, as: admin, standings: []standing{member}},
+		"nobody's":               {needed: ownerAct{database: true}, as: admin},
+		"takes a membership":     {needed: ownerAct{holder: "a"}, as: admin, standings: []standing{joins}, join: []string{"a"}},
+		"and may not use it":     {needed: ownerAct{holder: "a"}, as: login{Name: "x"}, standings: []standing{joins}, refused: []string{`GRANT "a" TO "x"`, `ALTER ROLE "x" INHERIT`}},
+		"but may give with it":   {needed: ownerAct{taker: "a"}, as: login{Name: "x"}, standings: []standing{joins}, join: []string{"a"}},
+		"a member by name":       {needed: ownerAct{holder: "a"}, as: login{Name: "x"}, standings: []standing{guest}, refused: []string{`ALTER ROLE "x" INHERIT`}},
+		"which is enough":        {needed: ownerAct{taker: "a"}, as: admin, standings: []standing{guest}},
+		"but not to hold":        {needed: ownerAct{holder: "a"}, major: 16, as: admin, standings: []standing{guest}, refused: []string{`GRANT "a" TO "ad""min" WITH INHERIT TRUE, SET TRUE`}},
+		"a stranger":             {needed: ownerAct{taker: "a"}, as: admin, standings: []standing{stranger}, refused: []string{`GRANT "a" TO "ad""min"`}},
+		"a stranger since 16":    {needed: ownerAct{taker: "a"}, major: 16, as: admin, standings: []standing{stranger}, refused: []string{`GRANT "a" TO "ad""min" WITH INHERIT TRUE, SET TRUE`}},
+		"creates no databases":   {needed: ownerAct{taker: "a", database: true}, as: login{Name: "x"}, standings: []standing{member}, refused: []string{`ALTER ROLE "x" CREATEDB`}},
+		"from one to the other":  {needed: ownerAct{holder: "a", taker: "b"}, as: admin, standings: []standing{joins, {Role: "b", Joins: true}}, join: []string{"a", "b"}},
+		"the other is a strange": {needed: ownerAct{holder: "a", taker: "b"}, as: admin, standings: []standing{joins, {Role: "b"}}, join: []string{"a"}, refused: []string{`GRANT "b" TO "ad""min"`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			join, refused := tt.needed.decide(max(tt.major, 10), tt.as, tt.standings)
+			if !slices.Equal(join, tt.join) || !slices.Equal(refused, tt.refused) {
+				t.Errorf("got %q and %q, want %q and %q", join, refused, tt.join, tt.refused)
+			}
+		})
+	}
+}
+
+func TestUndoGrants(t *testing.T) {
+	kept := memberGrant{Grantor: "postgres", Inherit: false, Set: false}
+	for name, tt := range map[string]struct {
+		major          int
+		former, grants []memberGrant
+		want           []string
+	}{
+		"nothing":   {major: 16, former: []memberGrant{kept}, grants: []memberGrant{kept}},
+		"before 16": {major: 15, grants: []memberGrant{{"me", true, true}}, want: []string{`REVOKE "r""" FROM CURRENT_USER`}},
+		"beside another": {
+			major: 16, former: []memberGrant{kept}, grants: []memberGrant{kept, {"me", true, true}},
+			want: []string{`REVOKE "r""" FROM CURRENT_USER GRANTED BY "me"`},
+		},
+		"over another": {
+			major: 16, former: []memberGrant{{"me", true, false}}, grants: []memberGrant{{"me", true, true}},
+			want: []string{`GRANT "r""" TO CURRENT_USER WITH INHERIT true, SET false GRANTED BY "me"`},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := undoGrants(tt.major, `r"`, tt.former, tt.grants); !slices.Equal(got, tt.want) {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// A managed administrator creates databases and roles, and is no superuser. What
+// it makes belong to a role it can update and drop, and is a member of that role
+// no longer than each transaction.
+func TestManagedAdministrator(t *testing.T) {
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		t.Parallel()
+		ctx, admin, name := t.Context(), s.Role(t), s.DatabaseName(t)
+		one, two, foreign := s.RoleName(t), s.RoleName(t), s.Role(t)
+		s.Exec(t, "postgres", "ALTER ROLE "+admin+" CREATEDB CREATEROLE")
+		if s.Major >= 16 { // so that a membership is changed instead of added
+			s.Exec(t, "postgres", "ALTER ROLE "+admin+" SET createrole_self_grant = 'inherit'")
+		}
+		server := serverOf(t, Config{Host: s.Host, Port: s.Port, Username: admin, Password: s.Password, MaxConnections: 1})
+		for _, role := range []string{one, two} {
+			if _, err := server.CreateUser(ctx, User{Name: role, Login: true, ConnectionLimit: -1}, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.Exec(t, "postgres", "ALTER ROLE "+admin+" RESET ALL")
+		members := func() string {
+			return strings.Join(s.Query(t, "postgres", `
+				SELECT to_jsonb(m) - 'oid' FROM pg_auth_members AS m WHERE member = $1::regrole ORDER BY roleid, grantor`, admin), "\n")
+		}
+		before := members()
+
+		want := plainDatabase(name, one)
+		want.Comment, want.ConnectionLimit = "by nobody's member", 7
+		created, err := server.CreateDatabase(ctx, want, "template0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if created != want {
+			t.Errorf("created %+v, want %+v", created, want)
+		}
+		want.Owner, want.Comment, want.ConnectionLimit = two, "", 8
+		if err := server.UpdateDatabase(ctx, want); err != nil {
+			t.Fatal(err)
+		}
+		wantDatabase(t, server, want)
+
+		s.Exec(t, "postgres", "GRANT CREATE ON DATABASE "+name+" TO "+admin)
+		schema := Schema{Database: name, Name: "shop", Owner: one, Comment: "c"}
+		if _, err := server.CreateSchema(ctx, schema); err != nil {
+			t.Fatal(err)
+		}
+		schema.Owner, schema.Comment = two, "d"
+		if err := server.UpdateSchema(ctx, schema); err != nil {
+			t.Fatal(err)
+		}
+		wantSchema(t, server, schema)
+		if err := server.DropSchema(ctx, name, "shop", false); err != nil {
+			t.Fatal(err)
+		}
+
+		// A drop that fails gives the database back.
+		other, err := serverOf(t, superuserOf(s)).Acquire(ctx, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var busy *SessionsError
+		if err := server.DropDatabase(ctx, name, DatabaseDrop{}); !errors.As(err, &busy) {
+			t.Errorf("dropped under a session: %v", err)
+		}
+		wantDatabase(t, server, want)
+		other.Discard()
+		if err := server.DropDatabase(ctx, name, DatabaseDrop{}); err != nil {
+			t.Fatal(err)
+		}
+		if after := members(); after != before {
+			t.Errorf("memberships were\n%s\nand are\n%s", before, after)
+		}
+
+		// The roles of others are out of reach since 16: nothing is created then.
+		_, err = server.CreateDatabase(ctx, Database{Name: name, Owner: foreign, ConnectionLimit: -1}, "template0")
+		if s.Major < 16 {
+			if err != nil {
+				t.Error(err)
+			}
+			return
+		}
+		if err == nil || !strings.Contains(err.Error(), `GRANT "`+foreign+`" TO "`+admin+`" WITH INHERIT TRUE, SET TRUE;`) {
+			t.Errorf("for a role of others: %v", err)
+		}
+		if s.Query(t, "postgres", "SELECT FROM pg_database WHERE datname = $1", name) != nil {
+			t.Error("it was created nevertheless")
+		}
+	})
+}
+
+// Who may not even create databases is told all that it takes.
+func TestNoAdministrator(t *testing.T) {
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		t.Parallel()
+		nobody, owner, name := s.Role(t), s.Role(t), s.DatabaseName(t)
+		server := serverOf(t, Config{Host: s.Host, Port: s.Port, Username: nobody, Password: s.Password})
+		_, err := server.CreateDatabase(t.Context(), Database{Name: name, Owner: owner, ConnectionLimit: -1}, "")
+		for _, want := range []string{`ALTER ROLE "` + nobody + `" CREATEDB;`, `GRANT "` + owner + `" TO "` + nobody + `"`} {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("the error lacks %q: %v", want, err)
+			}
+		}
+		_, err = server.CreateDatabase(t.Context(), Database{Name: name, Owner: "no such role", ConnectionLimit: -1}, "")
+		if err == nil || !strings.Contains(err.Error(), `role "no such role" does not exist`) {
+			t.Errorf("for a role that is not: %v", err)
+		}
+	})
+}

@@ -1,0 +1,122 @@
+package provider
+
+import (
+	"context"
+	"math"
+
+	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// Schema says what can be configured of a database.
+func (*destinationDatabaseResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
+	resp.Schema = schema.Schema{
+		MarkdownDescription: "A database for Stitch to load into. Keep it apart from the databases that applications write to: " +
+			"what is loaded takes space and time, and is best dropped or restored by itself.\n\n" +
+			"The server entry's login must be allowed to create databases: a superuser, or a role with `CREATEDB`. " +
+			"The user that loads then needs `stitch_destination_grants`.\n\n" +
+			"Encoding, locale and template are chosen when a database is created, and can not be changed: another value replaces the database, which the plan warns of. " +
+			"What is not configured is as the server has it. A database that can not be made as it is configured is dropped again.\n\n" +
+			"Destroying drops the database. One that holds tables is kept, and the error lists them, unless `force_destroy` is set. " +
+			"Sessions of other programs are not ended unless `terminate_sessions` is set: if they stay connected, the error lists who they are.",
+		Attributes: map[string]schema.Attribute{
+			"server": serverAttribute(),
+			"name": schema.StringAttribute{
+				MarkdownDescription: "Name of the database, exactly as PostgreSQL is to store it. Changing it creates a new database, and drops this one.",
+				Required:            true,
+				Validators:          []validator.String{validName{}},
+				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
+			},
+			"owner": ownerAttribute("database"),
+			"encoding": fixedAttribute("Encoding of the database, as PostgreSQL spells it: `UTF8`, `LATIN1`, `SQL_ASCII` and so on. "+
+				"Rows arrive in the encoding of the destination: with `UTF8`, all can.", stringvalidator.OneOf(postgres.Encodings...)),
+			"lc_collate": fixedAttribute("Order in which the operating system's locales sort text, such as `C` or `en_US.UTF-8`. "+
+				"What PostgreSQL calls `LOCALE` is this and `lc_ctype` together.", validText{}),
+			"lc_ctype": fixedAttribute("What are letters, and which are upper-case, by the operating system's locales.", validText{}),
+			"locale_provider": fixedAttribute("Where locales come from: `libc`; with PostgreSQL 15 or newer also `icu`, which needs `icu_locale`; "+
+				"with 17 or newer also `builtin`, which needs `builtin_locale`.", stringvalidator.OneOf(postgres.LocaleProviders...)),
+			"icu_locale": fixedAttribute("Locale of the provider `icu`, such as `de-DE` or `und`, as a language tag, which is how the server keeps it. "+
+				"PostgreSQL 15 or newer.", validText{}),
+			"builtin_locale": fixedAttribute("Locale of the provider `builtin`: `C`, `C.UTF-8` or, with PostgreSQL 18 or newer, `PG_UNICODE_FAST`. "+
+				"PostgreSQL 17 or newer.", validText{}),
+			"template": schema.StringAttribute{
+				MarkdownDescription: "Database that this one is created as a copy of, `template1` by default. Use `template0` to choose an encoding or a locale that differs from that of `template1`. " +
+					"The server does not remember it: it says nothing about a database that was imported, and configuring one later replaces nothing.",
+				Optional:   true,
+				Validators: []validator.String{validName{}},
+			},
+			"connection_limit": schema.Int64Attribute{
+				MarkdownDescription: "How many connections the database may have at once, but for superusers; `-1` is no limit, which is what a new one has.",
+				Optional:            true,
+				Computed:            true,
+				Validators:          []validator.Int64{int64validator.Between(-1, math.MaxInt32)},
+				PlanModifiers:       []planmodifier.Int64{int64planmodifier.UseStateForUnknown()},
+			},
+			"comment":       commentAttribute("database"),
+			"force_destroy": forceDestroyAttribute("the database together with all tables in it"),
+			"terminate_sessions": schema.BoolAttribute{
+				MarkdownDescription: "Whether destroying ends the sessions of others that are connected to the database. `false` by default. It must be applied before it can take effect on destroy. " +
+					"A login that is not a superuser must be a member of their roles or of `pg_signal_backend`.",
+				Optional: true,
+				Computed: true,
+				Default:  booldefault.StaticBool(false),
+			},
+		},
+	}
+}
+
+// fixedAttribute is what can not be changed of a database. ModifyPlan replaces it then.
+func fixedAttribute(description string, validators ...validator.String) schema.StringAttribute {
+	return schema.StringAttribute{
+		MarkdownDescription: description,
+		Optional:            true,
+		Computed:            true,
+		Validators:          validators,
+		PlanModifiers:       []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
+	}
+}
+
+// commentAttribute is the attribute "comment". No comment and an empty one are
+// the same to the server, and "" here.
+func commentAttribute(noun string) schema.StringAttribute {
+	return schema.StringAttribute{
+		MarkdownDescription: "Comment on the " + noun + ", as psql and other tools show it; `\"\"` is none. One that is no longer configured stays.",
+		Optional:            true,
+		Computed:            true,
+		Validators:          []validator.String{validComment{}},
+		PlanModifiers:       []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
+	}
+}
+
+// ownerAttribute is the attribute "owner". One that is no longer configured
+// stays the owner: nobody said who else should be.
+func ownerAttribute(noun string) schema.StringAttribute {
+	return schema.StringAttribute{
+		MarkdownDescription: "Role that owns the " + noun + ". It is changed in place. By default, it is the login of the server entry when the " + noun + " is created, " +
+			"and whoever owns it afterwards. A login that is not a superuser must be a member of the role, or be able to become one: " +
+			"with `ADMIN OPTION` on it or, before PostgreSQL 16, with `CREATEROLE`. It is one then for the time of the change only.",
+		Optional:      true,
+		Computed:      true,
+		Validators:    []validator.String{validName{}},
+		PlanModifiers: []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
+	}
+}
+
+// forceDestroyAttribute is the attribute "force_destroy" of what holds data.
+func forceDestroyAttribute(what string) schema.BoolAttribute {
+	return schema.BoolAttribute{
+		MarkdownDescription: "Whether destroying drops " + what + ". `false` by default. It must be applied before it can take effect on destroy.",
+		Optional:            true,
+		Computed:            true,
+		Default:             booldefault.StaticBool(false),
+	}
+}
