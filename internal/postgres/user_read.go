@@ -73,19 +73,23 @@ func (s *Server) readUsers(ctx context.Context) (map[string]User, error) {
 		if err != nil || !mayVerify {
 			return err
 		}
-		rows, _ = conn.Query(ctx, verifiersSQL)
-		var name, verifier string
-		_, err = pgx.ForEachRow(rows, []any{&name, &verifier}, func() error {
-			if u, found := users[name]; found {
-				kept := verifier
-				u.verifier = &kept
-				users[name] = u
-			}
-			return nil
-		})
-		return err
+		return readVerifiers(ctx, conn, users)
 	})
 	return users, err
+}
+
+func readVerifiers(ctx context.Context, conn *pgx.Conn, users map[string]User) error {
+	rows, _ := conn.Query(ctx, verifiersSQL)
+	var name, verifier string
+	_, err := pgx.ForEachRow(rows, []any{&name, &verifier}, func() error {
+		if u, found := users[name]; found {
+			kept := verifier
+			u.verifier = &kept
+			users[name] = u
+		}
+		return nil
+	})
+	return err
 }
 
 // user reads one user, without its verifier, or returns ErrNotFound.

@@ -122,8 +122,9 @@ func TestAccDatabaseUserPasswordDrift(t *testing.T) {
 	name := s.RoleName(t)
 	const withPassword = "password_wo = var.password\npassword_wo_version = 1"
 	w := newWorkspace(t, requiredProviders+userConfig(s, name, withPassword))
-	apply := func(password string) string {
-		return w.run(t, "apply", "-auto-approve", "-var=password="+password)
+	apply := func(password string) {
+		t.Helper()
+		w.run(t, "apply", "-auto-approve", "-var=password="+password)
 	}
 	plan := func(password string, want int) string {
 		t.Helper()
@@ -149,7 +150,7 @@ func TestAccDatabaseUserPasswordDrift(t *testing.T) {
 	}
 	plan("another-secret", 0)
 
-	state := w.read(t, "terraform.tfstate")
+	state := w.state(t)
 	for _, secret := range append(s.Query(t, "postgres", "SELECT rolpassword FROM pg_authid WHERE rolname = $1", name), "first-secret", "another-secret", "by-hand") {
 		if strings.Contains(state, secret) {
 			t.Errorf("the state holds %q", secret)
