@@ -11,65 +11,10 @@ import (
 )
 
 const (
-	dropPatience = 60 * time.Second       // to wait for databases that this process is dropping
-	dropGrace    = 3 * time.Second        // within which such a drop is expected to begin
-	dropPause    = 500 * time.Millisecond // between attempts
-
 	namedDatabases  = 8  // whose objects an error names; the others are only counted
 	namedDependents = 10 // of each of them
 	naming          = 15 * time.Second
 )
-
-// DropUser drops a user; one that is gone is done. What depends on it is never
-// touched. As Terraform destroys a user and a database with its objects at the
-// same time, it waits while all that depends on the user lies in databases that
-// this process is dropping, or may be about to.
-func (s *Server) DropUser(ctx context.Context, name string) error {
-	began := time.Now()
-	hopeful := began // when the wait last made sense
-	for {
-		dependents, err := s.tryDropUser(ctx, name)
-		if err == nil {
-			return nil
-		}
-		if Code(err) != "2BP01" {
-			return fmt.Errorf("drop database user %q: %w", name, err)
-		}
-		if len(dependents) > 0 && s.areDropping(dependents) {
-			hopeful = time.Now()
-		}
-		if onServer(dependents) || time.Since(hopeful) > dropGrace || time.Since(began) > dropPatience {
-			return s.dependentsError(ctx, name, dependents, err)
-		}
-		select {
-		case <-time.After(dropPause):
-		case <-ctx.Done():
-			return fmt.Errorf("drop database user %q: %w", name, ctx.Err())
-		}
-	}
-}
-
-// tryDropUser returns what depends on the user if that is why the server
-// refuses; nothing, if that has gone meanwhile. The connection is given back
-// before anybody waits.
-func (s *Server) tryDropUser(ctx context.Context, name string) (dependents []Dependents, refusal error) {
-	err := s.onConn(ctx, "", func(conn *pgx.Conn) error {
-		_, refusal = conn.Exec(ctx, "DROP ROLE "+Ident(name))
-		switch Code(refusal) {
-		case "42704": // it is gone
-			refusal = nil
-		case "2BP01":
-			var err error
-			dependents, err = dependentsOf(ctx, conn, name)
-			return err
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return dependents, refusal
-}
 
 // Dependents are the things that keep a user from being dropped, of one
 // database or, with Database "", of the server.
@@ -166,7 +111,7 @@ type DependentsError struct {
 
 func (s *Server) dependentsError(ctx context.Context, user string, dependents []Dependents, refusal error) error {
 	if len(dependents) == 0 { // such as PostgreSQL's own roles, which nothing is recorded of
-		return fmt.Errorf("drop database user %q: %w", user, refusal)
+		return refusal
 	}
 	return &DependentsError{User: user, Dependents: s.describe(ctx, user, dependents), Err: refusal}
 }
@@ -200,8 +145,8 @@ func (d Dependents) String() string {
 func (e *DependentsError) advice() string {
 	user := Ident(e.User)
 	var b strings.Builder
-	b.WriteString("\nNothing of that is touched on its own. To keep the objects, but give them to the login of this server entry " +
-		"and take the user's privileges away, run")
+	b.WriteString("\nNothing of that is touched on its own. To keep the objects, but give them to another role and take the user's privileges away, " +
+		"set reassign_owned_to to that role, apply, and destroy again; or, to give them to the login of this server entry, run")
 	for _, d := range e.Dependents {
 		if d.inside {
 			fmt.Fprintf(&b, "\n  in database %q: REASSIGN OWNED BY %s TO CURRENT_USER; DROP OWNED BY %s;", d.Database, user, user)

@@ -22,7 +22,7 @@ func TestDropUserRefused(t *testing.T) {
 		config.MaxConnections = 1
 		config.Database = here
 
-		err := serverOf(t, config).DropUser(t.Context(), name)
+		err := serverOf(t, config).DropUser(t.Context(), name, DropOptions{})
 		var dependents *DependentsError
 		if !errors.As(err, &dependents) {
 			t.Fatalf("got %v", err)
@@ -41,7 +41,7 @@ func TestDropUserRefused(t *testing.T) {
 		// The advice is good.
 		s.Exec(t, here, `REASSIGN OWNED BY "`+name+`" TO CURRENT_USER; DROP OWNED BY "`+name+`"`)
 		s.Exec(t, there, `REASSIGN OWNED BY "`+name+`" TO CURRENT_USER; DROP OWNED BY "`+name+`"`)
-		if err := serverOf(t, config).DropUser(t.Context(), name); err != nil {
+		if err := serverOf(t, config).DropUser(t.Context(), name, DropOptions{}); err != nil {
 			t.Error(err)
 		}
 	})
@@ -59,7 +59,7 @@ func TestDropUserWaitsForItsDatabases(t *testing.T) {
 	servers := serversOf(t, map[string]Config{"a": config, "b": config})
 
 	dropped := make(chan error, 1)
-	go func() { dropped <- servers["a"].DropUser(t.Context(), name) }()
+	go func() { dropped <- servers["a"].DropUser(t.Context(), name, DropOptions{}) }()
 	time.Sleep(dropGrace / 2) // the drop begins late, under another entry,
 	servers["b"].siblings.beginDrop(servers["b"].config.address(), database)
 	time.Sleep(dropGrace) // and takes longer than the grace
@@ -83,12 +83,12 @@ func TestDropUserDoesNotWait(t *testing.T) {
 	s.Exec(t, database, "CREATE SCHEMA x AUTHORIZATION "+name)
 	ctx, cancel := context.WithTimeout(t.Context(), dropPause)
 	defer cancel()
-	if err := server.DropUser(ctx, name); !errors.Is(err, context.DeadlineExceeded) {
+	if err := server.DropUser(ctx, name, DropOptions{}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 
 	began := time.Now()
-	err := server.DropUser(t.Context(), s.Username)
+	err := server.DropUser(t.Context(), s.Username, DropOptions{})
 	if err == nil || time.Since(began) > dropGrace {
 		t.Errorf("dropping the login itself took %v: %v", time.Since(began), err)
 	}

@@ -150,7 +150,7 @@ func TestLoginWithOddPasswords(t *testing.T) {
 		admin := serverOf(t, superuserOf(s))
 		for _, password := range oddPasswords {
 			name := s.RoleName(t)
-			if err := admin.CreateUser(t.Context(), User{Name: name, Login: true, ConnectionLimit: -1}, password); err != nil {
+			if _, err := admin.CreateUser(t.Context(), User{Name: name, Login: true, ConnectionLimit: -1}, scram(password)); err != nil {
 				t.Fatal(err)
 			}
 			conn, err := serverOf(t, Config{Host: s.Host, Port: s.Port, Username: name, Password: password}).Acquire(t.Context(), "")

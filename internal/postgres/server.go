@@ -66,6 +66,7 @@ func (all *Servers) changed() {
 		s.failure = nil
 		s.mu.Unlock()
 		s.accesses.forget()
+		s.users.forget()
 	}
 }
 
@@ -102,7 +103,8 @@ type pool struct {
 	poolings  map[string]Pooling // by database, as far as it is known
 	planDials chan struct{}
 
-	accesses sharedReads[*access] // by database
+	accesses sharedReads[*access]        // by database
+	users    sharedRead[map[string]User] // for those who plan
 }
 
 // A Conn is a connection that belongs to its holder until Release.

@@ -2,101 +2,127 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+)
+
+const (
+	userLockTimeout = 10 * time.Second // to wait for others who change the same roles
+	userAttempts    = 4
+	userPause       = 50 * time.Millisecond // before the second attempt, then twice as long each time
 )
 
 // A User is a role that Stitch logs in as.
 type User struct {
 	Name            string
 	Login           bool
-	ConnectionLimit int // -1: no limit
+	ConnectionLimit int               // -1: no limit
+	ValidUntil      string            // RFC 3339; "" or "infinity": the password never expires
+	Replication     bool              // see user_replication.go
+	Parameters      map[string]string // what its sessions begin with, in all databases; nil: not to be changed
+
+	replicating replicating // how it comes to Replication; unused in what is wished for
+	verifier    *string     // what the server keeps of its password; nil if this login may not see that
 }
 
-// CreateUser creates a user. Without a password ("") it can log in only where
-// the server asks for none.
-func (s *Server) CreateUser(ctx context.Context, u User, password string) error {
-	err := s.inTx(ctx, "", func(tx pgx.Tx) error {
-		if err := requireSCRAM(Version(tx.Conn())); err != nil {
-			return err
-		}
-		verifier, err := optionalVerifier(&password)
+// CreateUser creates a user. Without a password (nil) it can log in only where
+// the server asks for none. The seal recognises the password later.
+func (s *Server) CreateUser(ctx context.Context, u User, password *Password) (*PasswordSeal, error) {
+	var seal *PasswordSeal
+	err := s.changeUser(ctx, func(tx pgx.Tx) error {
+		verifier, err := password.verifier(u.Name, Version(tx.Conn()))
 		if err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, "CREATE ROLE "+Ident(u.Name)+" "+u.options()+" "+verifier)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("create database user %q: %w", u.Name, err)
-	}
-	s.siblings.changed() // it may be the login of another entry
-	return nil
-}
-
-// User returns the user called name, or ErrNotFound.
-func (s *Server) User(ctx context.Context, name string) (User, error) {
-	var u User
-	err := s.inTx(ctx, "", func(tx pgx.Tx) (err error) {
-		u, err = user(ctx, tx, name)
-		return err
-	})
-	if err != nil {
-		return User{}, fmt.Errorf("read database user %q: %w", name, err)
-	}
-	return u, nil
-}
-
-const userSQL = `
-	SELECT rolname, rolcanlogin, rolconnlimit
-	FROM pg_catalog.pg_roles
-	WHERE rolname = $1`
-
-func user(ctx context.Context, tx pgx.Tx, name string) (User, error) {
-	rows, _ := tx.Query(ctx, userSQL, name)
-	u, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[User])
-	if errors.Is(err, pgx.ErrNoRows) {
-		err = ErrNotFound
-	}
-	return u, err
-}
-
-// UpdateUser changes what differs. A password is set if it is given: nil leaves
-// the one that is, "" takes it away.
-func (s *Server) UpdateUser(ctx context.Context, u User, password *string) error {
-	err := s.inTx(ctx, "", func(tx pgx.Tx) error {
+		seal = sealPassword(verifier)
+		options := append([]string{u.login(), u.connectionLimit(), u.validUntil()}, passwordOption(verifier)...)
+		if _, err = tx.Exec(ctx, "CREATE ROLE "+Ident(u.Name)+" "+strings.Join(options, " ")); err != nil {
+			return s.adviseCreate(err)
+		}
 		have, err := user(ctx, tx, u.Name)
 		if err != nil {
 			return err
 		}
-		if password != nil {
-			if err := requireSCRAM(Version(tx.Conn())); err != nil {
-				return err
-			}
-		}
-		verifier, err := optionalVerifier(password)
+		return runUserChanges(ctx, tx, u.changes(have, ""))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("create database user %q: %w", u.Name, err)
+	}
+	return seal, nil
+}
+
+// adviseCreate adds what a login needs to create users.
+func (s *Server) adviseCreate(err error) error {
+	if Code(err) != "42501" {
+		return err
+	}
+	return Advise(err, fmt.Sprintf("The login of this server entry may not create users. Have somebody who may allow it run:\n  ALTER ROLE %s CREATEROLE;",
+		Ident(s.config.Username)))
+}
+
+// UpdateUser changes what differs, and the password if one is given. The seal
+// recognises the password later; it is nil if none was given.
+func (s *Server) UpdateUser(ctx context.Context, u User, password *Password) (*PasswordSeal, error) {
+	var seal *PasswordSeal
+	err := s.changeUser(ctx, func(tx pgx.Tx) error {
+		have, err := user(ctx, tx, u.Name)
 		if err != nil {
 			return err
 		}
-		sql := u.changes(have, verifier)
-		if sql == "" {
-			return nil
+		verifier, err := password.verifier(u.Name, Version(tx.Conn()))
+		if err != nil {
+			return err
 		}
-		_, err = tx.Exec(ctx, sql)
-		return err
+		seal = sealPassword(verifier)
+		return runUserChanges(ctx, tx, u.changes(have, verifier))
 	})
 	if err != nil {
-		return fmt.Errorf("update database user %q: %w", u.Name, err)
+		return nil, fmt.Errorf("update database user %q: %w", u.Name, err)
 	}
-	s.siblings.changed()
-	return nil
+	return seal, nil
 }
 
-// changes returns the SQL that turns have into u, or "".
-func (u User) changes(have User, password string) string {
+// changeUser runs f in a transaction, and again if others interfered.
+func (s *Server) changeUser(ctx context.Context, f func(pgx.Tx) error) error {
+	defer s.siblings.changed() // it may be the login of another entry
+	pause := userPause
+	for attempt := 1; ; attempt++ {
+		err := s.inTx(ctx, "", func(tx pgx.Tx) error {
+			if err := limitUserLocks(ctx, tx); err != nil {
+				return err
+			}
+			return f(tx)
+		})
+		if err == nil || !isInterference(err) || attempt == userAttempts {
+			return err
+		}
+		select {
+		case <-time.After(pause/2 + rand.N(pause)):
+			pause *= 2
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func limitUserLocks(ctx context.Context, tx pgx.Tx) error {
+	_, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL lock_timeout = %d", userLockTimeout.Milliseconds()))
+	return err
+}
+
+// A userChange is one statement, and what would do as well.
+type userChange struct {
+	sql     string
+	shown   string   // for people: without a verifier
+	instead []string // what is tried if the login may not do that
+}
+
+// changes returns what turns have into u. A verifier of "" leaves the password.
+func (u User) changes(have User, verifier string) []userChange {
 	var options []string
 	if u.Login != have.Login {
 		options = append(options, u.login())
@@ -104,16 +130,63 @@ func (u User) changes(have User, password string) string {
 	if u.ConnectionLimit != have.ConnectionLimit {
 		options = append(options, u.connectionLimit())
 	}
-	if password != "" {
-		options = append(options, password)
+	if !SameValidUntil(u.ValidUntil, have.ValidUntil) {
+		options = append(options, u.validUntil())
 	}
-	if len(options) == 0 {
-		return ""
+	var changes []userChange
+	alter := "ALTER ROLE " + Ident(u.Name) + " "
+	if all := append(options, passwordOption(verifier)...); len(all) > 0 {
+		var shown []string
+		if len(options) > 0 {
+			shown = append(shown, alter+strings.Join(options, " ")+";")
+		}
+		if verifier != "" {
+			shown = append(shown, `\password `+Ident(u.Name))
+		}
+		changes = append(changes, userChange{sql: alter + strings.Join(all, " "), shown: strings.Join(shown, "\n  ")})
 	}
-	return "ALTER ROLE " + Ident(u.Name) + " " + strings.Join(options, " ")
+	changes = append(changes, u.replicationChanges(have)...)
+	for _, clause := range parameterChanges(u.Parameters, have.Parameters) {
+		changes = append(changes, userChange{sql: alter + clause, shown: alter + clause + ";"})
+	}
+	return changes
 }
 
-func (u User) options() string { return u.login() + " " + u.connectionLimit() }
+// runUserChanges runs all of them or, if the login may not run some, none.
+func runUserChanges(ctx context.Context, tx pgx.Tx, changes []userChange) error {
+	var refusal error // the first
+	var refused []string
+	for _, change := range changes {
+		err := attempt(ctx, tx, change.sql)
+		for _, sql := range change.instead {
+			if Code(err) == "42501" && attempt(ctx, tx, sql) == nil {
+				err = nil
+			}
+		}
+		switch {
+		case Code(err) == "42501":
+			refused = append(refused, change.shown)
+			if refusal == nil {
+				refusal = err
+			}
+		case err != nil:
+			return err
+		}
+	}
+	if refusal == nil {
+		return nil
+	}
+	return Advise(refusal, "The login of this server entry may not do all of this, so nothing was changed. Have somebody who may run:\n  "+
+		strings.Join(refused, "\n  "))
+}
+
+// attempt runs a statement that may fail without ending the transaction.
+func attempt(ctx context.Context, tx pgx.Tx, sql string) error {
+	return pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, sql)
+		return err
+	})
+}
 
 func (u User) login() string {
 	if u.Login {
@@ -124,26 +197,11 @@ func (u User) login() string {
 
 func (u User) connectionLimit() string { return fmt.Sprintf("CONNECTION LIMIT %d", u.ConnectionLimit) }
 
-// optionalVerifier returns the option of CREATE and ALTER ROLE that sets a
-// password by its verifier.
-func optionalVerifier(password *string) (string, error) {
-	switch {
-	case password == nil:
-		return "", nil
-	case *password == "":
-		return "PASSWORD NULL", nil
-	}
-	verifier, err := scramVerifier(*password)
-	if err != nil {
-		return "", err
-	}
-	return "PASSWORD " + Literal(verifier), nil
-}
+func (u User) validUntil() string { return "VALID UNTIL " + Literal(canonicalInstant(u.ValidUntil)) }
 
-// requireSCRAM refuses servers that would take a verifier for a password.
-func requireSCRAM(major int) error {
-	if major >= 10 {
+func passwordOption(verifier string) []string {
+	if verifier == "" {
 		return nil
 	}
-	return fmt.Errorf("the server is PostgreSQL %d, which knows no SCRAM-SHA-256 passwords: 10 or newer is needed", major)
+	return []string{"PASSWORD " + Literal(verifier)}
 }

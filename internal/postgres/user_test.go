@@ -2,43 +2,53 @@ package postgres
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
 func TestUserChanges(t *testing.T) {
-	want := User{Name: `a"b`, Login: true, ConnectionLimit: 5}
+	want := User{
+		Name: `a"b`, Login: true, ConnectionLimit: 5, ValidUntil: "2030-01-01T01:00:00+01:00",
+		Parameters: map[string]string{"work_mem": "1MB"},
+	}
+	stored := want
+	stored.ValidUntil = "2030-01-01T00:00:00Z"
+	but := func(change func(*User)) User { u := stored; change(&u); return u }
 
 	for name, tt := range map[string]struct {
 		have     User
-		password string
-		sql      string
+		verifier string
+		sql      []string
 	}{
-		"nothing to do":    {have: want},
-		"no login":         {have: User{ConnectionLimit: 5}, sql: `ALTER ROLE "a""b" LOGIN`},
-		"another limit":    {have: User{Login: true, ConnectionLimit: -1}, sql: `ALTER ROLE "a""b" CONNECTION LIMIT 5`},
-		"another password": {have: want, password: "PASSWORD 'x'", sql: `ALTER ROLE "a""b" PASSWORD 'x'`},
-		"all at once": {
-			have: User{ConnectionLimit: -1}, password: "PASSWORD NULL",
-			sql: `ALTER ROLE "a""b" LOGIN CONNECTION LIMIT 5 PASSWORD NULL`,
-		},
+		"nothing to do":      {have: stored},
+		"no login":           {have: but(func(u *User) { u.Login = false }), sql: []string{`ALTER ROLE "a""b" LOGIN`}},
+		"another limit":      {have: but(func(u *User) { u.ConnectionLimit = -1 }), sql: []string{`ALTER ROLE "a""b" CONNECTION LIMIT 5`}},
+		"another instant":    {have: but(func(u *User) { u.ValidUntil = "" }), sql: []string{`ALTER ROLE "a""b" VALID UNTIL '2030-01-01T00:00:00Z'`}},
+		"another password":   {have: stored, verifier: "x", sql: []string{`ALTER ROLE "a""b" PASSWORD 'x'`}},
+		"replication":        {have: but(func(u *User) { u.Replication, u.replicating.attribute = true, true }), sql: []string{`ALTER ROLE "a""b" NOREPLICATION`}},
+		"another parameter":  {have: but(func(u *User) { u.Parameters = map[string]string{"work_mem": "2MB"} }), sql: []string{`ALTER ROLE "a""b" SET "work_mem" TO '1MB'`}},
+		"all of the options": {have: User{ConnectionLimit: -1, Parameters: want.Parameters}, verifier: "x", sql: []string{`ALTER ROLE "a""b" LOGIN CONNECTION LIMIT 5 VALID UNTIL '2030-01-01T00:00:00Z' PASSWORD 'x'`}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := want.changes(tt.have, tt.password); got != tt.sql {
-				t.Errorf("changes(%+v, %q)\n got %s\nwant %s", tt.have, tt.password, got, tt.sql)
+			var sql []string
+			for _, change := range want.changes(tt.have, tt.verifier) {
+				sql = append(sql, change.sql)
+				if strings.Contains(change.shown, "'x'") {
+					t.Errorf("a verifier is shown: %s", change.shown)
+				}
+			}
+			if !slices.Equal(sql, tt.sql) {
+				t.Errorf("got %q, want %q", sql, tt.sql)
 			}
 		})
-	}
-}
-
-func TestRequireSCRAM(t *testing.T) {
-	if err := requireSCRAM(10); err != nil {
-		t.Error(err)
-	}
-	if err := requireSCRAM(9); err == nil || !strings.Contains(err.Error(), "PostgreSQL 9") {
-		t.Errorf("got %v", err)
 	}
 }
 
@@ -51,12 +61,12 @@ func TestUser(t *testing.T) {
 		if _, err := server.User(ctx, name); !errors.Is(err, ErrNotFound) {
 			t.Fatalf("before it is created: %v", err)
 		}
-		if err := server.UpdateUser(ctx, User{Name: name}, nil); !errors.Is(err, ErrNotFound) {
+		if _, err := server.UpdateUser(ctx, User{Name: name}, nil); !errors.Is(err, ErrNotFound) {
 			t.Fatalf("updated before it is created: %v", err)
 		}
 
 		want := User{Name: name, Login: true, ConnectionLimit: -1}
-		if err := server.CreateUser(ctx, want, `it's a "secret"\`); err != nil {
+		if _, err := server.CreateUser(ctx, want, scram(`it's a "secret"\`)); err != nil {
 			t.Fatal(err)
 		}
 		wantUser(t, server, want)
@@ -66,14 +76,14 @@ func TestUser(t *testing.T) {
 		}
 		mayLogIn(t, s, name, `it's a "secret"\`)
 
-		err := server.CreateUser(ctx, want, "")
+		_, err := server.CreateUser(ctx, want, nil)
 		if !IsExisting(err) {
 			t.Errorf("created twice: %v", err)
 		}
 
 		for range 2 { // the second changes nothing
 			want = User{Name: name, Login: false, ConnectionLimit: 7}
-			if err := server.UpdateUser(ctx, want, nil); err != nil {
+			if _, err := server.UpdateUser(ctx, want, nil); err != nil {
 				t.Fatal(err)
 			}
 			wantUser(t, server, want)
@@ -83,23 +93,14 @@ func TestUser(t *testing.T) {
 		}
 
 		want.Login = true
-		password := "another"
-		if err := server.UpdateUser(ctx, want, &password); err != nil {
+		if _, err := server.UpdateUser(ctx, want, scram("another")); err != nil {
 			t.Fatal(err)
 		}
 		wantUser(t, server, want)
-		mayLogIn(t, s, name, password)
-
-		password = ""
-		if err := server.UpdateUser(ctx, want, &password); err != nil {
-			t.Fatal(err)
-		}
-		if got := s.Query(t, "postgres", rolePasswordSQL, name)[0]; got != "" {
-			t.Errorf("a password that was taken away is %q", got)
-		}
+		mayLogIn(t, s, name, "another")
 
 		for range 2 { // gone is done
-			if err := server.DropUser(ctx, name); err != nil {
+			if err := server.DropUser(ctx, name, DropOptions{}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -115,10 +116,15 @@ func wantUser(t *testing.T, server *Server, want User) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got != want {
-		t.Errorf("got %+v, want %+v", got, want)
+	if want.Parameters == nil {
+		want.Parameters = got.Parameters // not managed
+	}
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(User{})); diff != "" {
+		t.Error(diff)
 	}
 }
+
+func scram(text string) *Password { return &Password{Text: text, Encryption: SCRAM} }
 
 func mayLogIn(t *testing.T, s *sandbox.Server, username, password string) {
 	t.Helper()
@@ -140,17 +146,14 @@ func TestServerLogsNoPassword(t *testing.T) {
 	t.Cleanup(func() { _ = s.Stop() })
 	server := serverOf(t, superuserOf(s))
 	const first, second = "first-secret-43", "second-secret-44"
-	password := second
 	u := User{Name: "stitch", Login: true, ConnectionLimit: -1}
-	for _, err := range []error{
-		server.CreateUser(t.Context(), u, first),
-		server.UpdateUser(t.Context(), u, &password),
-	} {
-		if err != nil {
-			t.Fatal(err)
-		}
+	if _, err := server.CreateUser(t.Context(), u, scram(first)); err != nil {
+		t.Fatal(err)
 	}
-	if err := server.CreateUser(t.Context(), u, first); err == nil || strings.Contains(Explain(err), first) {
+	if _, err := server.UpdateUser(t.Context(), u, scram(second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := server.CreateUser(t.Context(), u, scram(first)); err == nil || strings.Contains(Explain(err), first) {
 		t.Errorf("created twice: %v", err)
 	}
 	log, err := s.Log()
@@ -175,7 +178,7 @@ func TestCreateUserLetsOthersRetry(t *testing.T) {
 	if _, err := planning.User(t.Context(), name); !IsUnreachable(err) {
 		t.Fatalf("logged in before it exists: %v", err)
 	}
-	if err := servers["admin"].CreateUser(t.Context(), User{Name: name, Login: true, ConnectionLimit: -1}, "secret"); err != nil {
+	if _, err := servers["admin"].CreateUser(t.Context(), User{Name: name, Login: true, ConnectionLimit: -1}, scram("secret")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := planning.User(t.Context(), name); err != nil {
@@ -183,27 +186,99 @@ func TestCreateUserLetsOthersRetry(t *testing.T) {
 	}
 }
 
-// What managed services give: a login that creates roles and databases, and is
-// no superuser.
+// administratorOf creates what managed services give: a login that creates
+// roles and databases, and is no superuser.
+func administratorOf(t *testing.T, s *sandbox.Server) Config {
+	t.Helper()
+	admin := s.Role(t)
+	s.Exec(t, "postgres", "ALTER ROLE "+admin+" CREATEROLE CREATEDB")
+	return Config{Host: s.Host, Port: s.Port, Username: admin, Password: s.Password}
+}
+
 func TestUserWithoutSuperuser(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
-		admin, name := s.Role(t), s.RoleName(t)
-		s.Exec(t, "postgres", "ALTER ROLE "+admin+" CREATEROLE CREATEDB")
-		server := serverOf(t, Config{Host: s.Host, Port: s.Port, Username: admin, Password: s.Password})
+		server, name := serverOf(t, administratorOf(t, s)), s.RoleName(t)
 
-		u := User{Name: name, Login: true, ConnectionLimit: -1}
-		if err := server.CreateUser(t.Context(), u, "secret"); err != nil {
+		u := User{
+			Name: name, Login: true, ConnectionLimit: -1, ValidUntil: "2040-01-01T00:00:00Z",
+			Parameters: map[string]string{"search_path": `"$user", public`, "statement_timeout": "30s"},
+		}
+		seal, err := server.CreateUser(t.Context(), u, scram("secret"))
+		if err != nil {
 			t.Fatal(err)
 		}
-		u.ConnectionLimit = 3
-		password := "other"
-		if err := server.UpdateUser(t.Context(), u, &password); err != nil {
+		wantUser(t, server, u)
+		s.Exec(t, "postgres", "ALTER ROLE "+name+" PASSWORD 'x'")
+		if read, err := server.User(t.Context(), name); err != nil || read.PasswordChanged(seal) {
+			t.Errorf("who may not look at passwords knows that one changed (%v)", err)
+		}
+
+		u.ConnectionLimit, u.ValidUntil, u.Parameters = 3, "", map[string]string{"statement_timeout": "40s"}
+		if _, err := server.UpdateUser(t.Context(), u, scram("other")); err != nil {
 			t.Fatal(err)
 		}
-		mayLogIn(t, s, name, password)
-		if err := server.DropUser(t.Context(), name); err != nil {
+		wantUser(t, server, u)
+		mayLogIn(t, s, name, "other")
+		if err := server.DropUser(t.Context(), name, DropOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	})
+}
+
+// What a login may not do is said before anything is changed, as SQL.
+func TestUserRefused(t *testing.T) {
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		t.Parallel()
+		superuser, admin := serverOf(t, superuserOf(s)), serverOf(t, administratorOf(t, s))
+		name := s.RoleName(t)
+		u := User{Name: name, Login: true, ConnectionLimit: -1, Parameters: map[string]string{"log_statement": "all", "work_mem": "1MB"}}
+
+		_, err := admin.CreateUser(t.Context(), u, scram("secret"))
+		if sql := "run:\n  ALTER ROLE \"" + name + "\" SET \"log_statement\" TO 'all';"; err == nil || !strings.HasSuffix(Explain(err), sql) {
+			t.Errorf("got %v", err)
+		}
+		if s.Query(t, "postgres", rolePasswordSQL, name) != nil {
+			t.Error("a refused user was created")
+		}
+		if _, err := superuser.CreateUser(t.Context(), u, nil); err != nil {
+			t.Fatal(err)
+		}
+		s.Exec(t, "postgres", "ALTER ROLE "+name+" SUPERUSER") // which no administrator may change
+		u.ConnectionLimit, u.Parameters = 7, nil
+		_, err = admin.UpdateUser(t.Context(), u, scram("secret"))
+		if sql := "run:\n  ALTER ROLE \"" + name + "\" CONNECTION LIMIT 7;\n  \\password \"" + name + "\""; err == nil || !strings.HasSuffix(Explain(err), sql) {
+			t.Errorf("got %s", Explain(err))
+		}
+		nobody := serverOf(t, Config{Host: s.Host, Port: s.Port, Username: s.Role(t), Password: s.Password})
+		_, err = nobody.CreateUser(t.Context(), User{Name: s.RoleName(t)}, nil)
+		if err == nil || !strings.Contains(Explain(err), `" CREATEROLE;`) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// Two who change one user at a time both succeed.
+func TestUserConcurrently(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	name := s.RoleName(t)
+	u := User{Name: name, Login: true, ConnectionLimit: -1}
+	servers := serversOf(t, map[string]Config{"a": superuserOf(s), "b": superuserOf(s)})
+	if _, err := servers["a"].CreateUser(t.Context(), u, nil); err != nil {
+		t.Fatal(err)
+	}
+	var group sync.WaitGroup
+	for _, server := range servers {
+		group.Go(func() {
+			for i := range 20 {
+				u := u
+				u.ConnectionLimit, u.Parameters = i, map[string]string{"work_mem": fmt.Sprintf("%dMB", i+1)}
+				if _, err := server.UpdateUser(t.Context(), u, nil); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
 }

@@ -2,19 +2,13 @@ package provider
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
-	"math"
+	"fmt"
 
-	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
-	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
-	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
-	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
-	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64default"
-	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
-	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
-	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
@@ -24,83 +18,43 @@ import (
 // databaseUserResource manages the role that Stitch logs in as.
 type databaseUserResource struct{ configured }
 
-var _ resource.ResourceWithImportState = (*databaseUserResource)(nil)
+var (
+	_ resource.ResourceWithImportState    = (*databaseUserResource)(nil)
+	_ resource.ResourceWithModifyPlan     = (*databaseUserResource)(nil)
+	_ resource.ResourceWithValidateConfig = (*databaseUserResource)(nil)
+)
 
 func newDatabaseUserResource() resource.Resource { return &databaseUserResource{} }
-
-type databaseUserModel struct {
-	Server            types.String `tfsdk:"server"`
-	Name              types.String `tfsdk:"name"`
-	PasswordWO        types.String `tfsdk:"password_wo"`
-	PasswordWOVersion types.Int64  `tfsdk:"password_wo_version"`
-	ConnectionLimit   types.Int64  `tfsdk:"connection_limit"`
-	Login             types.Bool   `tfsdk:"login"`
-}
-
-func (m databaseUserModel) toUser() postgres.User {
-	return postgres.User{
-		Name:            m.Name.ValueString(),
-		Login:           m.Login.ValueBool(),
-		ConnectionLimit: int(m.ConnectionLimit.ValueInt64()),
-	}
-}
-
-// fromUser overwrites only what the server can tell us.
-func (m *databaseUserModel) fromUser(u postgres.User) {
-	m.Name = types.StringValue(u.Name)
-	m.Login = types.BoolValue(u.Login)
-	m.ConnectionLimit = types.Int64Value(int64(u.ConnectionLimit))
-}
 
 func (*databaseUserResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
 	resp.TypeName = req.ProviderTypeName + "_database_user"
 }
 
-func (*databaseUserResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
-	resp.Schema = schema.Schema{
-		MarkdownDescription: "A database user (in PostgreSQL's words, a role that can log in) for Stitch. It can do nothing but log in until it is granted rights: " +
-			"`stitch_source_grants` for the database that it reads, `stitch_destination_grants` for the one that it loads into.\n\n" +
-			"The password is never stored by Terraform. The server gets a SCRAM-SHA-256 verifier that the provider computes, so that no statement and no server log shows the password; " +
-			"this needs PostgreSQL 10 or newer.\n\n" +
-			"The server entry's login must be allowed to create roles: a superuser, or a role with `CREATEROLE`. " +
-			"Destroying drops the user, unless objects or privileges depend on it: then the error lists them, and the SQL that resolves them.",
-		Attributes: map[string]schema.Attribute{
-			"server": serverAttribute(),
-			"name": schema.StringAttribute{
-				MarkdownDescription: "Name of the user, exactly as PostgreSQL is to store it. Changing it creates a new user.",
-				Required:            true,
-				Validators:          []validator.String{validName{}},
-				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
-			},
-			"password_wo": schema.StringAttribute{
-				MarkdownDescription: "Password of the user. It is write-only: it is sent when the user is created and when `password_wo_version` changes, " +
-					"and appears neither in plan nor in state, so that it can come from an ephemeral variable or resource. " +
-					"Without one, the user can log in only where the server asks for no password.",
-				Optional:  true,
-				WriteOnly: true,
-				Validators: []validator.String{
-					stringvalidator.LengthAtLeast(1),
-					stringvalidator.AlsoRequires(path.MatchRoot("password_wo_version")),
-				},
-			},
-			"password_wo_version": schema.Int64Attribute{
-				MarkdownDescription: "Number of the password. Terraform can not see that `password_wo` changed, nor that somebody changed it on the server: raise this number to send it again.",
-				Optional:            true,
-				Validators:          []validator.Int64{int64validator.AlsoRequires(path.MatchRoot("password_wo"))},
-			},
-			"connection_limit": schema.Int64Attribute{
-				MarkdownDescription: "How many connections the user may have at once; `-1`, the default, is no limit.",
-				Optional:            true,
-				Computed:            true,
-				Default:             int64default.StaticInt64(-1),
-				Validators:          []validator.Int64{int64validator.Between(-1, math.MaxInt32)},
-			},
-			"login": schema.BoolAttribute{
-				MarkdownDescription: "Whether the user may log in. It always may: if that was taken away on the server, the next apply gives it back.",
-				Computed:            true,
-				Default:             booldefault.StaticBool(true),
-			},
-		},
+// ValidateConfig refuses what could only fail when the user is destroyed.
+func (*databaseUserResource) ValidateConfig(ctx context.Context, req resource.ValidateConfigRequest, resp *resource.ValidateConfigResponse) {
+	var config databaseUserModel
+	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
+	if !config.ReassignOwnedTo.IsNull() && !config.ReassignOwnedTo.IsUnknown() && config.ReassignOwnedTo.Equal(config.Name) {
+		resp.Diagnostics.AddAttributeError(path.Root("reassign_owned_to"), "Invalid role", "What the user owns can not be reassigned to the user itself.")
+	}
+}
+
+// ModifyPlan says why a password is set again that nobody asked to be changed.
+func (r *databaseUserResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	r.configured.ModifyPlan(ctx, req, resp)
+	if req.Plan.Raw.IsNull() || req.State.Raw.IsNull() || resp.Diagnostics.HasError() {
+		return
+	}
+	var plan, state databaseUserModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	seal, diags := readSeal(ctx, req.Private)
+	resp.Diagnostics.Append(diags...)
+	// Read takes the version away when the password is no longer the sealed one.
+	if seal != nil && state.PasswordWOVersion.IsNull() && !plan.PasswordWOVersion.IsNull() {
+		resp.Diagnostics.AddAttributeWarning(path.Root("password_wo_version"), "Password changed on the server",
+			fmt.Sprintf("The password of database user %q was changed on server %q since Terraform set it. The next apply sets password_wo again.",
+				state.Name.ValueString(), state.Server.ValueString()))
 	}
 }
 
@@ -111,40 +65,43 @@ func (r *databaseUserResource) Create(ctx context.Context, req resource.CreateRe
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	password, err := newPassword(ctx, req.Config, plan.PasswordWOVersion)
-	if err != nil {
-		resp.Diagnostics.Append(diagnose("Cannot create database user", err))
-		return
-	}
-	server, err := r.server(plan.Server.ValueString())
+	password, err := newPassword(ctx, req.Config, plan)
+	var server *postgres.Server
 	if err == nil {
-		err = server.CreateUser(ctx, plan.toUser(), password)
+		server, err = r.server(plan.Server.ValueString())
+	}
+	var seal *postgres.PasswordSeal
+	if err == nil {
+		seal, err = server.CreateUser(ctx, plan.toUser(), password)
 	}
 	if err != nil {
 		err = importable(err, "stitch_database_user", plan.Server.ValueString(), plan.Name.ValueString())
 		resp.Diagnostics.Append(diagnose("Cannot create database user", err))
 		return
 	}
+	resp.Diagnostics.Append(writeSeal(ctx, resp.Private, seal)...)
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
 }
 
 // newPassword reads the password that a version stands for, which exists
-// nowhere but in the configuration; "" if there is no version.
-func newPassword(ctx context.Context, config tfsdk.Config, version types.Int64) (string, error) {
-	if version.IsNull() {
-		return "", nil
+// nowhere but in the configuration; nil if there is no version.
+func newPassword(ctx context.Context, config tfsdk.Config, plan databaseUserModel) (*postgres.Password, error) {
+	if plan.PasswordWOVersion.IsNull() {
+		return nil, nil
 	}
-	var password types.String
-	if config.GetAttribute(ctx, path.Root("password_wo"), &password).HasError() || password.ValueString() == "" {
-		return "", errors.New("password_wo is empty, although password_wo_version is set")
+	var text types.String
+	if config.GetAttribute(ctx, path.Root("password_wo"), &text).HasError() || text.ValueString() == "" {
+		return nil, errors.New("password_wo is empty, although password_wo_version is set")
 	}
-	return password.ValueString(), nil
+	return &postgres.Password{Text: text.ValueString(), Encryption: plan.PasswordEncryption.ValueString()}, nil
 }
 
 // Read looks the user up.
 func (r *databaseUserResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
 	var state databaseUserModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	seal, diags := readSeal(ctx, req.Private)
+	resp.Diagnostics.Append(diags...)
 	if resp.Diagnostics.HasError() {
 		return
 	}
@@ -162,10 +119,14 @@ func (r *databaseUserResource) Read(ctx context.Context, req resource.ReadReques
 		return
 	}
 	state.fromUser(user)
+	if user.PasswordChanged(seal) {
+		state.PasswordWOVersion = types.Int64Null() // so that a plan sets it again
+	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, state)...)
 }
 
-// Update changes what differs, and sends the password if its version changed.
+// Update changes what differs, and sends the password if its version, or what
+// the server is to keep of it, changed.
 func (r *databaseUserResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
 	var plan, state databaseUserModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
@@ -173,27 +134,32 @@ func (r *databaseUserResource) Update(ctx context.Context, req resource.UpdateRe
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	var password *string
-	if !plan.PasswordWOVersion.IsNull() && !plan.PasswordWOVersion.Equal(state.PasswordWOVersion) {
-		text, err := newPassword(ctx, req.Config, plan.PasswordWOVersion)
-		if err != nil {
-			resp.Diagnostics.Append(diagnose("Cannot update database user", err))
-			return
-		}
-		password = &text
+	sends := !plan.PasswordWOVersion.Equal(state.PasswordWOVersion) || !plan.PasswordEncryption.Equal(state.PasswordEncryption)
+	var password *postgres.Password
+	var err error
+	if sends {
+		password, err = newPassword(ctx, req.Config, plan)
 	}
-	server, err := r.server(plan.Server.ValueString())
+	var server *postgres.Server
 	if err == nil {
-		err = server.UpdateUser(ctx, plan.toUser(), password)
+		server, err = r.server(plan.Server.ValueString())
+	}
+	var seal *postgres.PasswordSeal
+	if err == nil {
+		seal, err = server.UpdateUser(ctx, plan.toUser(), password)
 	}
 	if err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot update database user", err))
 		return
 	}
+	if sends { // also a password that is no longer managed: it may change from now on
+		resp.Diagnostics.Append(writeSeal(ctx, resp.Private, seal)...)
+	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
 }
 
-// Delete drops the user, which takes nothing along.
+// Delete drops the user, and takes along what reassign_owned_to and
+// terminate_sessions say.
 func (r *databaseUserResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
 	var state databaseUserModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
@@ -202,7 +168,10 @@ func (r *databaseUserResource) Delete(ctx context.Context, req resource.DeleteRe
 	}
 	server, err := r.server(state.Server.ValueString())
 	if err == nil {
-		err = server.DropUser(ctx, state.Name.ValueString())
+		err = server.DropUser(ctx, state.Name.ValueString(), postgres.DropOptions{
+			ReassignOwnedTo:   state.ReassignOwnedTo.ValueString(),
+			TerminateSessions: state.TerminateSessions.ValueBool(),
+		})
 	}
 	if err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot delete database user", err))
@@ -212,4 +181,36 @@ func (r *databaseUserResource) Delete(ctx context.Context, req resource.DeleteRe
 // ImportState takes over a user, and leaves its password alone until a version is configured.
 func (*databaseUserResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
 	importByID(ctx, req, resp, "server", "name")
+}
+
+// sealKey is where the private state, which no plan shows, holds the seal of
+// the password that was sent.
+const sealKey = "password_seal"
+
+// readSeal returns nil if there is none. The framework does not export the type
+// of the private state, hence the interfaces.
+func readSeal(ctx context.Context, private interface {
+	GetKey(context.Context, string) ([]byte, diag.Diagnostics)
+}) (*postgres.PasswordSeal, diag.Diagnostics) {
+	text, diags := private.GetKey(ctx, sealKey)
+	if diags.HasError() || text == nil {
+		return nil, diags
+	}
+	var seal *postgres.PasswordSeal
+	if err := json.Unmarshal(text, &seal); err != nil {
+		diags.AddError("Cannot read the private state", err.Error())
+	}
+	return seal, diags
+}
+
+// writeSeal of nil forgets the seal.
+func writeSeal(ctx context.Context, private interface {
+	SetKey(context.Context, string, []byte) diag.Diagnostics
+}, seal *postgres.PasswordSeal) (diags diag.Diagnostics) {
+	text, err := json.Marshal(seal)
+	if err != nil {
+		diags.AddError("Cannot write the private state", err.Error())
+		return diags
+	}
+	return private.SetKey(ctx, sealKey, text)
 }

@@ -1,0 +1,160 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	dropPatience = 60 * time.Second       // to wait for databases that this process is dropping
+	dropGrace    = 3 * time.Second        // within which such a drop is expected to begin
+	dropPause    = 500 * time.Millisecond // between attempts
+)
+
+// DropOptions say what of a user's goes with it.
+type DropOptions struct {
+	ReassignOwnedTo   string // who is given what the user owns, while its privileges are revoked; "": the user stays if there are any
+	TerminateSessions bool
+}
+
+// DropUser drops a user; one that is gone is done. What depends on it is left
+// alone unless it is to be reassigned. As Terraform destroys a user and a
+// database with its objects at the same time, it waits while all that depends
+// on the user lies in databases that this process is dropping, or may be about to.
+//
+// Sessions are ended when nothing else is in the way, and before anything is
+// reassigned, so that nothing is created meanwhile. Should the drop fail after
+// that, the user may log in again.
+func (s *Server) DropUser(ctx context.Context, name string, options DropOptions) error {
+	defer s.siblings.changed()
+	err := s.dropUser(ctx, name, options)
+	var dependents *DependentsError
+	if err == nil || errors.As(err, &dependents) { // which says all of it
+		return err
+	}
+	return fmt.Errorf("drop database user %q: %w", name, err)
+}
+
+func (s *Server) dropUser(ctx context.Context, name string, options DropOptions) error {
+	if options == (DropOptions{}) {
+		return s.dropRole(ctx, name, true)
+	}
+	have, err := s.userToDrop(ctx, name, options)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var databases []string
+	if options.ReassignOwnedTo == "" {
+		err = s.dropRole(ctx, name, false)
+	} else {
+		databases, err = s.databasesToReassign(ctx, name, options.ReassignOwnedTo)
+	}
+	if err != nil {
+		return err
+	}
+	if options.TerminateSessions {
+		err = s.terminateSessions(ctx, have)
+	}
+	for _, database := range databases {
+		if err == nil {
+			err = s.reassign(ctx, database, name, options.ReassignOwnedTo)
+		}
+	}
+	if err == nil {
+		err = s.dropRole(ctx, name, true)
+	}
+	if err != nil && options.TerminateSessions {
+		err = errors.Join(err, s.letLogIn(ctx, have))
+	}
+	return err
+}
+
+// userToDrop reads the user. It refuses what would leave a role with nothing
+// before the drop fails, and what would drop what is to be reassigned.
+func (s *Server) userToDrop(ctx context.Context, name string, options DropOptions) (u User, err error) {
+	if name == options.ReassignOwnedTo {
+		return User{}, errors.New("what it owns can not be reassigned to itself")
+	}
+	err = s.inTx(ctx, "", func(tx pgx.Tx) error {
+		if u, err = user(ctx, tx, name); err != nil {
+			return err
+		}
+		var itself bool
+		if err := tx.QueryRow(ctx, `SELECT $1::name IN (current_user, session_user)`, name).Scan(&itself); err != nil {
+			return err
+		}
+		if itself {
+			return errors.New("the login of this server entry can not drop itself")
+		}
+		return nil
+	})
+	return u, err
+}
+
+// dropRole drops a role or, unless really, finds out whether it could. It waits
+// for databases that are being dropped.
+func (s *Server) dropRole(ctx context.Context, name string, really bool) error {
+	began := time.Now()
+	hopeful := began // when the wait last made sense
+	for {
+		dependents, err := s.tryDropRole(ctx, name, really)
+		switch {
+		case err == nil:
+			return nil
+		case isInterference(err) && time.Since(began) < dropGrace:
+		case Code(err) == "42501" && !IsUnreachable(err):
+			return Advise(err, "The login of this server entry may not drop it. Have somebody who may run:\n  DROP ROLE "+Ident(name)+";")
+		case Code(err) != "2BP01":
+			return err
+		default:
+			if len(dependents) > 0 && s.areDropping(dependents) {
+				hopeful = time.Now()
+			}
+			if onServer(dependents) || time.Since(hopeful) > dropGrace || time.Since(began) > dropPatience {
+				return s.dependentsError(ctx, name, dependents, err)
+			}
+		}
+		select {
+		case <-time.After(dropPause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// tryDropRole returns what depends on the role if that is why the server
+// refuses; nothing, if that has gone meanwhile. The connection is given back
+// before anybody waits.
+func (s *Server) tryDropRole(ctx context.Context, name string, really bool) (dependents []Dependents, refusal error) {
+	err := s.onConn(ctx, "", func(conn *pgx.Conn) error {
+		tx, err := conn.Begin(ctx)
+		if err != nil {
+			return err
+		}
+		_, refusal = tx.Exec(ctx, "DROP ROLE "+Ident(name))
+		if refusal == nil && really {
+			return tx.Commit(ctx)
+		}
+		if err := tx.Rollback(ctx); err != nil {
+			return err
+		}
+		switch Code(refusal) {
+		case "42704": // it is gone
+			refusal = nil
+		case "2BP01":
+			dependents, err = dependentsOf(ctx, conn, name)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return dependents, refusal
+}

@@ -1,0 +1,127 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+// User returns the user called name, or ErrNotFound. All who plan share one
+// reading of all users.
+func (s *Server) User(ctx context.Context, name string) (User, error) {
+	read := s.readUsers
+	if s.planning {
+		read = func(ctx context.Context) (map[string]User, error) { return s.users.get(ctx, s.readUsers) }
+	}
+	users, err := read(ctx)
+	u, found := users[name]
+	if err == nil && !found {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return User{}, fmt.Errorf("read database user %q: %w", name, err)
+	}
+	return u, nil
+}
+
+// usersSQL reads one role, or all if $1 is null. Roles of $2 stand for the
+// attribute REPLICATION.
+const usersSQL = `
+	SELECT r.rolname, r.rolcanlogin, r.rolconnlimit, r.rolvaliduntil, coalesce(r.rolconfig, '{}'),
+	       r.rolreplication,
+	       ARRAY(
+	           SELECT g.rolname::text
+	           FROM pg_catalog.pg_roles AS g
+	           WHERE g.rolname::text = ANY ($2::text[])
+	           ORDER BY 1
+	       ),
+	       coalesce(m.roles, '{}'),
+	       coalesce(m.grantors, '{}'),
+	       pg_catalog.has_column_privilege('pg_catalog.pg_authid', 'rolpassword', 'SELECT')
+	FROM pg_catalog.pg_roles AS r
+	LEFT JOIN (
+	    SELECT m.member,
+	           array_agg(g.rolname::text ORDER BY m.roleid, m.grantor) AS roles,
+	           array_agg(pg_catalog.pg_get_userbyid(m.grantor)::text ORDER BY m.roleid, m.grantor) AS grantors
+	    FROM pg_catalog.pg_auth_members AS m
+	    JOIN pg_catalog.pg_roles AS g ON g.oid = m.roleid
+	    WHERE g.rolname::text = ANY ($2::text[])
+	    GROUP BY m.member
+	) AS m ON m.member = r.oid
+	WHERE $1::name IS NULL OR r.rolname = $1::name`
+
+const verifiersSQL = `
+	SELECT rolname, coalesce(rolpassword, '')
+	FROM pg_catalog.pg_authid`
+
+// readUsers reads all users and, if the login may see them, the verifiers of
+// their passwords.
+func (s *Server) readUsers(ctx context.Context) (map[string]User, error) {
+	users := map[string]User{}
+	err := s.onConn(ctx, "", func(conn *pgx.Conn) error {
+		rows, _ := conn.Query(ctx, usersSQL, nil, replicationRoles)
+		mayVerify := false
+		_, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (u User, err error) {
+			u, mayVerify, err = scanUser(row, Version(conn))
+			users[u.Name] = u
+			return u, err
+		})
+		if err != nil || !mayVerify {
+			return err
+		}
+		return addVerifiers(ctx, conn, users)
+	})
+	return users, err
+}
+
+func addVerifiers(ctx context.Context, conn *pgx.Conn, users map[string]User) error {
+	rows, _ := conn.Query(ctx, verifiersSQL)
+	var name, verifier string
+	_, err := pgx.ForEachRow(rows, []any{&name, &verifier}, func() error {
+		if u, found := users[name]; found {
+			kept := verifier
+			u.verifier = &kept
+			users[name] = u
+		}
+		return nil
+	})
+	return err
+}
+
+// user reads one user, without its verifier, or returns ErrNotFound.
+func user(ctx context.Context, tx pgx.Tx, name string) (User, error) {
+	rows, _ := tx.Query(ctx, usersSQL, name, replicationRoles)
+	u, err := pgx.CollectExactlyOneRow(rows, func(row pgx.CollectableRow) (User, error) {
+		u, _, err := scanUser(row, Version(tx.Conn()))
+		return u, err
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = ErrNotFound
+	}
+	return u, err
+}
+
+func scanUser(row pgx.CollectableRow, major int) (u User, mayVerify bool, err error) {
+	var validUntil pgtype.Timestamptz
+	var config, roles, grantors []string
+	err = row.Scan(&u.Name, &u.Login, &u.ConnectionLimit, &validUntil, &config,
+		&u.replicating.attribute, &u.replicating.existing, &roles, &grantors, &mayVerify)
+	u.ValidUntil = validUntilText(validUntil)
+	u.Parameters = make(map[string]string, len(config))
+	for _, item := range config {
+		name, value, _ := strings.Cut(item, "=")
+		u.Parameters[name] = value
+	}
+	for i, role := range roles {
+		u.replicating.grants = append(u.replicating.grants, replicationGrant{role: role, grantor: grantors[i]})
+		if major < 16 {
+			u.replicating.grants[i].grantor = "" // not part of a membership's identity then
+		}
+	}
+	u.Replication = u.replicating.attribute || len(roles) > 0
+	return u, mayVerify, err
+}

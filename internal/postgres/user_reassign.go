@@ -1,0 +1,172 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// reassignAttempts is how often what a user goes on creating is reassigned.
+const reassignAttempts = 3
+
+// databasesToReassign returns the databases in which something of a user is to
+// be reassigned or revoked: the default one ("") if it all belongs to the
+// server. It fails, before anything is changed, if one can not be connected to.
+func (s *Server) databasesToReassign(ctx context.Context, name, to string) ([]string, error) {
+	var databases []string
+	err := s.inTx(ctx, "", func(tx pgx.Tx) error {
+		dependents, err := dependentsOf(ctx, tx.Conn(), name)
+		if databases = s.reassignIn(dependents); err != nil || len(databases) == 0 {
+			return err
+		}
+		if _, err = user(ctx, tx, to); errors.Is(err, ErrNotFound) {
+			return fmt.Errorf("there is no role %q to reassign to", to)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	var failures []error
+	for _, database := range databases {
+		err := s.onConn(ctx, database, func(*pgx.Conn) error { return nil })
+		if err != nil && Code(err) != "3D000" { // that one is gone
+			failures = append(failures, fmt.Errorf("database %q: %w", database, err))
+		}
+	}
+	if len(failures) == 0 {
+		return databases, nil
+	}
+	return nil, Advise(fmt.Errorf("something in databases that can not be connected to is to be reassigned, so nothing was changed:\n%w", errors.Join(failures...)),
+		"Let the login of this server entry connect to them, or have somebody who can run there:\n  "+reassignSQL(name, to))
+}
+
+// reassignIn leaves out the databases that this process is dropping.
+func (s *Server) reassignIn(dependents []Dependents) []string {
+	var databases []string
+	onServer := false
+	for _, d := range dependents {
+		switch {
+		case s.siblings.isDropping(s.config.address(), d.Database):
+		case d.inside:
+			databases = append(databases, d.Database)
+		default:
+			onServer = true
+		}
+	}
+	if onServer && len(databases) == 0 {
+		databases = []string{""} // what belongs to the server can be reassigned from everywhere
+	}
+	return databases
+}
+
+func reassignSQL(name, to string) string {
+	return reassignOwnedSQL(name, to) + "; " + dropOwnedSQL(name) + ";"
+}
+
+func reassignOwnedSQL(name, to string) string {
+	return "REASSIGN OWNED BY " + Ident(name) + " TO " + Ident(to)
+}
+
+func dropOwnedSQL(name string) string { return "DROP OWNED BY " + Ident(name) }
+
+// reassign gives what a user owns in a database to another role, and revokes
+// what it was granted there.
+func (s *Server) reassign(ctx context.Context, database, name, to string) error {
+	err := s.changeRights(ctx, database, func(tx pgx.Tx) error {
+		owners, err := ownersOfRights(ctx, tx, name)
+		if err != nil {
+			return err
+		}
+		return withMemberships(ctx, tx, []string{name, to}, owners, func() error { return reassignOwned(ctx, tx, name, to) })
+	})
+	if err == nil || Code(err) == "3D000" {
+		return nil
+	}
+	if database == "" {
+		database = s.config.Database
+	}
+	var left *leftoverError
+	refused := Code(err) == "42501" || errors.As(err, &left)
+	err = fmt.Errorf("reassign what it owns in database %q: %w", database, err)
+	if !refused {
+		return err
+	}
+	return Advise(err, fmt.Sprintf("The login of this server entry may not do that, so nothing was changed in that database. Have somebody who may run there:\n  %s", reassignSQL(name, to)))
+}
+
+// ownersOfRights returns the owners of that on which a user has rights: who is
+// none of them, and no member, revokes nothing.
+func ownersOfRights(ctx context.Context, tx pgx.Tx, name string) ([]string, error) {
+	rows, _ := tx.Query(ctx, `
+		SELECT DISTINCT owner.rolname
+		FROM pg_catalog.pg_shdepend AS d
+		JOIN pg_catalog.pg_roles AS r ON r.oid = d.refobjid
+		LEFT JOIN pg_catalog.pg_database AS b ON b.oid = d.dbid
+		JOIN pg_catalog.pg_shdepend AS o
+			ON o.dbid = d.dbid AND o.classid = d.classid AND o.objid = d.objid
+			AND o.deptype = 'o' AND o.refclassid = d.refclassid
+		JOIN pg_catalog.pg_roles AS owner ON owner.oid = o.refobjid
+		WHERE d.refclassid = 'pg_catalog.pg_authid'::regclass
+		  AND r.rolname = $1
+		  AND d.deptype = 'a'
+		  AND (d.dbid = 0 OR b.datname = pg_catalog.current_database())
+		  AND owner.oid <> r.oid
+		ORDER BY 1`, name)
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
+// dependingSQL lists, in the words of a DependentsError, what depends on a user
+// in this database and on the server. Of what it owns, REASSIGN OWNED leaves
+// default privileges and passwords for foreign servers to DROP OWNED.
+const dependingSQL = `
+	SELECT ` + dependenceSQL + `
+	FROM pg_catalog.pg_shdepend AS d
+	JOIN pg_catalog.pg_roles AS r ON r.oid = d.refobjid
+	LEFT JOIN pg_catalog.pg_database AS b ON b.oid = d.dbid
+	WHERE d.refclassid = 'pg_catalog.pg_authid'::regclass
+	  AND r.rolname = $1
+	  AND (d.dbid = 0 OR b.datname = pg_catalog.current_database())
+	  AND (NOT $2 OR d.deptype = 'o'
+	       AND d.classid NOT IN ('pg_catalog.pg_default_acl'::regclass, 'pg_catalog.pg_user_mapping'::regclass))
+	ORDER BY d.deptype DESC, d.classid, d.objid
+	LIMIT $3`
+
+func depending(ctx context.Context, tx pgx.Tx, name string, onlyOwned bool) ([]string, error) {
+	rows, _ := tx.Query(ctx, dependingSQL, name, onlyOwned, namedDependents)
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
+// A leftoverError says what depends on a user after all was done that the login may do.
+type leftoverError struct{ names []string }
+
+func (e *leftoverError) Error() string { return "these remain: " + strings.Join(e.names, ", ") }
+
+// reassignOwned drops nothing that the user created while the rest was
+// reassigned, and leaves nothing.
+func reassignOwned(ctx context.Context, tx pgx.Tx, name, to string) error {
+	for range reassignAttempts {
+		if _, err := tx.Exec(ctx, reassignOwnedSQL(name, to)); err != nil {
+			return err
+		}
+		owned, err := depending(ctx, tx, name, true)
+		if err != nil {
+			return err
+		}
+		if len(owned) > 0 {
+			continue
+		}
+		if _, err := tx.Exec(ctx, dropOwnedSQL(name)); err != nil {
+			return err
+		}
+		left, err := depending(ctx, tx, name, false) // where nothing may be revoked, the server only warns
+		if err == nil && len(left) > 0 {
+			err = &leftoverError{names: left}
+		}
+		return err
+	}
+	return errors.New("the user goes on creating objects; set terminate_sessions = true and apply before destroying it")
+}

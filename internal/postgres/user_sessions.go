@@ -1,0 +1,96 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	endingPatience = 20 * time.Second // for sessions to end that were told to
+	endingPause    = 50 * time.Millisecond
+)
+
+// terminateSessions ends the sessions of a user, which from then on can not log in.
+func (s *Server) terminateSessions(ctx context.Context, u User) error {
+	if err := s.setLogin(ctx, u, false); err != nil {
+		return err
+	}
+	s.siblings.leaveAs(s.config.address(), u.Name)
+	err := s.inTx(ctx, "", func(tx pgx.Tx) error {
+		return withMemberships(ctx, tx, []string{u.Name}, nil, func() error { return endSessions(ctx, tx, u.Name) })
+	})
+	if Code(err) == "42501" && !IsUnreachable(err) {
+		return Advise(fmt.Errorf("end the sessions of %q: %w", u.Name, err),
+			"The login of this server entry may not do that. Have somebody who may run:\n  GRANT pg_signal_backend TO "+Ident(s.config.Username)+";")
+	}
+	return err
+}
+
+// letLogIn undoes what terminateSessions began with, also when interrupted.
+func (s *Server) letLogIn(ctx context.Context, u User) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), naming)
+	defer cancel()
+	if err := s.setLogin(ctx, u, true); err != nil {
+		return fmt.Errorf("let %q log in again: %w", u.Name, err)
+	}
+	return nil
+}
+
+// setLogin changes nothing of a user that could not log in before, or that is gone.
+func (s *Server) setLogin(ctx context.Context, u User, login bool) error {
+	if !u.Login {
+		return nil
+	}
+	u.Login = login
+	return s.changeUser(ctx, func(tx pgx.Tx) error {
+		have, err := user(ctx, tx, u.Name)
+		if errors.Is(err, ErrNotFound) || err == nil && have.Login == login {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		sql := "ALTER ROLE " + Ident(u.Name) + " " + u.login()
+		return runUserChanges(ctx, tx, []userChange{{sql: sql, shown: sql + ";"}})
+	})
+}
+
+const endSessionsSQL = `
+	SELECT count(pg_catalog.pg_terminate_backend(a.pid))
+	FROM pg_catalog.pg_stat_activity AS a
+	WHERE a.usename = $1
+	  AND a.pid <> pg_catalog.pg_backend_pid()`
+
+func endSessions(ctx context.Context, tx pgx.Tx, user string) error {
+	for deadline := time.Now().Add(endingPatience); ; {
+		// A transaction goes on seeing the sessions that it has seen once.
+		if _, err := tx.Exec(ctx, "SELECT pg_catalog.pg_stat_clear_snapshot()"); err != nil {
+			return err
+		}
+		var left int
+		if err := tx.QueryRow(ctx, endSessionsSQL, user).Scan(&left); err != nil || left == 0 {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%d sessions of %q do not end although they were told to", left, user)
+		}
+		select {
+		case <-time.After(endingPause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// leaveAs closes the idle connections of all entries that log in as a user.
+func (all *Servers) leaveAs(address, username string) {
+	for _, s := range all.byName {
+		if s.config.address() == address && s.config.Username == username {
+			s.closeIdle(func(*Conn) bool { return true })
+		}
+	}
+}

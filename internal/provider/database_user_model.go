@@ -1,0 +1,79 @@
+package provider
+
+import (
+	"github.com/hashicorp/terraform-plugin-framework/attr"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+type databaseUserModel struct {
+	Server             types.String `tfsdk:"server"`
+	Name               types.String `tfsdk:"name"`
+	PasswordWO         types.String `tfsdk:"password_wo"`
+	PasswordWOVersion  types.Int64  `tfsdk:"password_wo_version"`
+	PasswordEncryption types.String `tfsdk:"password_encryption"`
+	ConnectionLimit    types.Int64  `tfsdk:"connection_limit"`
+	ValidUntil         types.String `tfsdk:"valid_until"`
+	Replication        types.Bool   `tfsdk:"replication"`
+	Parameters         types.Map    `tfsdk:"parameters"`
+	Login              types.Bool   `tfsdk:"login"`
+	ReassignOwnedTo    types.String `tfsdk:"reassign_owned_to"`
+	TerminateSessions  types.Bool   `tfsdk:"terminate_sessions"`
+}
+
+func (m databaseUserModel) toUser() postgres.User {
+	u := postgres.User{
+		Name:            m.Name.ValueString(),
+		Login:           m.Login.ValueBool(),
+		ConnectionLimit: int(m.ConnectionLimit.ValueInt64()),
+		ValidUntil:      m.ValidUntil.ValueString(),
+		Replication:     m.Replication.ValueBool(),
+	}
+	if !m.Parameters.IsNull() {
+		u.Parameters = mapStrings(m.Parameters)
+	}
+	return u
+}
+
+// fromUser overwrites only what the server can tell us, and leaves what means
+// the same as it is written. A user that is being imported has no attributes yet.
+func (m *databaseUserModel) fromUser(u postgres.User) {
+	imported := m.Login.IsNull()
+	m.Name = types.StringValue(u.Name)
+	m.Login = types.BoolValue(u.Login)
+	m.ConnectionLimit = types.Int64Value(int64(u.ConnectionLimit))
+	m.Replication = types.BoolValue(u.Replication)
+	if !postgres.SameValidUntil(m.ValidUntil.ValueString(), u.ValidUntil) {
+		m.ValidUntil = types.StringValue(u.ValidUntil)
+		if u.ValidUntil == "" {
+			m.ValidUntil = types.StringNull()
+		}
+	}
+	if !m.Parameters.IsNull() || imported && len(u.Parameters) > 0 {
+		m.Parameters = stringMap(postgres.ParametersAsWritten(u.Parameters, mapStrings(m.Parameters)))
+	}
+	if imported {
+		m.PasswordEncryption = types.StringValue(postgres.SCRAM)
+		m.TerminateSessions = types.BoolValue(false)
+	}
+}
+
+func stringMap(texts map[string]string) types.Map {
+	values := make(map[string]attr.Value, len(texts))
+	for key, text := range texts {
+		values[key] = types.StringValue(text)
+	}
+	return types.MapValueMust(types.StringType, values)
+}
+
+// mapStrings returns the known elements of a map of strings.
+func mapStrings(m types.Map) map[string]string {
+	texts := make(map[string]string, len(m.Elements()))
+	for key, element := range m.Elements() {
+		if text, ok := element.(types.String); ok && !text.IsNull() && !text.IsUnknown() {
+			texts[key] = text.ValueString()
+		}
+	}
+	return texts
+}

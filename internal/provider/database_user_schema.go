@@ -1,0 +1,132 @@
+package provider
+
+import (
+	"context"
+	"math"
+
+	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64default"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringdefault"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+func (*databaseUserResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
+	resp.Schema = schema.Schema{
+		MarkdownDescription: "A database user (in PostgreSQL's words, a role that can log in) for Stitch. It can do nothing but log in until it is granted rights: " +
+			"`stitch_source_grants` for the database that it reads, `stitch_destination_grants` for the one that it loads into.\n\n" +
+			"The password is never stored by Terraform. The server gets a verifier that the provider computes, so that no statement and no server log shows the password. " +
+			"Its private state holds a hash, under a random key, of the SCRAM-SHA-256 verifier: where the login of the server entry may read `pg_authid`, as a superuser may, " +
+			"a password that somebody changed on the server is found by that, and planned to be set again. A user that was imported has no such hash until its password is set.\n\n" +
+			"The server entry's login must be allowed to create roles: a superuser, or a role with `CREATEROLE`. What it may not do is said in the error, as SQL for somebody who may; nothing is changed then.\n\n" +
+			"Destroying drops the user, unless objects or privileges depend on it: then the error lists them by database, and nothing is changed. See `reassign_owned_to`.",
+		Attributes: map[string]schema.Attribute{
+			"server": serverAttribute(),
+			"name": schema.StringAttribute{
+				MarkdownDescription: "Name of the user, exactly as PostgreSQL is to store it. Changing it creates a new user.",
+				Required:            true,
+				Validators:          []validator.String{validName{}},
+				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
+			},
+			"password_wo":         passwordAttribute(),
+			"password_wo_version": passwordVersionAttribute(),
+			"password_encryption": schema.StringAttribute{
+				MarkdownDescription: "What the server keeps of the password: `scram-sha-256`, the default, or `md5`. `md5` is for clients or servers (older than PostgreSQL 10) that know nothing better: " +
+					"who reads it can log in with it, and that it changed on the server is not noticed. Changing this sends the password again.",
+				Optional:   true,
+				Computed:   true,
+				Default:    stringdefault.StaticString(postgres.SCRAM),
+				Validators: []validator.String{stringvalidator.OneOf(postgres.SCRAM, postgres.MD5)},
+			},
+			"connection_limit": schema.Int64Attribute{
+				MarkdownDescription: "How many connections the user may have at once; `-1`, the default, is no limit.",
+				Optional:            true,
+				Computed:            true,
+				Default:             int64default.StaticInt64(-1),
+				Validators:          []validator.Int64{int64validator.Between(-1, math.MaxInt32)},
+			},
+			"valid_until": schema.StringAttribute{
+				MarkdownDescription: "When the password expires, such as `2030-01-31T12:00:00Z` (RFC 3339), or `infinity`. Without it, the password never expires. PostgreSQL looks at it when somebody logs in with the password; open sessions go on.",
+				Optional:            true,
+				Validators:          []validator.String{validInstant{}},
+				PlanModifiers:       []planmodifier.String{sameInstant{}},
+			},
+			"replication": schema.BoolAttribute{
+				MarkdownDescription: "Whether the user may replicate: `REPLICATION` or, on managed servers where the login can not set that, membership in `rds_replication` or `mdb_replication`. Default `false`. " +
+					"What Stitch replicates by `FULL_TABLE` and `INCREMENTAL` does not need it.",
+				Optional: true,
+				Computed: true,
+				Default:  booldefault.StaticBool(false),
+			},
+			"parameters": schema.MapAttribute{
+				MarkdownDescription: "Parameters that sessions of the user begin with, in all databases, as by `ALTER ROLE ... SET`: for example `{ statement_timeout = \"30min\", search_path = \"app, public\" }`. " +
+					"Values are written as in `postgresql.conf`, without the quotes around them. These are all that the user has: others, set on the server, are planned to be reset. " +
+					"Without this attribute, parameters are left alone, also those that it set before.",
+				ElementType: types.StringType,
+				Optional:    true,
+				Validators:  []validator.Map{validParameters{}},
+			},
+			"login": schema.BoolAttribute{
+				MarkdownDescription: "Whether the user may log in. It always may: if that was taken away on the server, the next apply gives it back.",
+				Computed:            true,
+				Default:             booldefault.StaticBool(true),
+			},
+			"reassign_owned_to":  reassignAttribute(),
+			"terminate_sessions": terminateAttribute(),
+		},
+	}
+}
+
+func passwordAttribute() schema.StringAttribute {
+	return schema.StringAttribute{
+		MarkdownDescription: "Password of the user. It is write-only: it is sent when the user is created and when `password_wo_version` changes, " +
+			"and appears neither in plan nor in state, so that it can come from an ephemeral variable or resource. " +
+			"Without one, the user can log in only where the server asks for no password.",
+		Optional:  true,
+		WriteOnly: true,
+		Validators: []validator.String{
+			stringvalidator.LengthAtLeast(1),
+			stringvalidator.AlsoRequires(path.MatchRoot("password_wo_version")),
+			withoutZeroByte{},
+		},
+	}
+}
+
+func passwordVersionAttribute() schema.Int64Attribute {
+	return schema.Int64Attribute{
+		MarkdownDescription: "Number of the password. Terraform can not see that `password_wo` changed: raise this number to send it again. " +
+			"If the password was changed on the server and the login may read `pg_authid`, a plan shows this number as being set again.",
+		Optional:   true,
+		Validators: []validator.Int64{int64validator.AlsoRequires(path.MatchRoot("password_wo"))},
+	}
+}
+
+func reassignAttribute() schema.StringAttribute {
+	return schema.StringAttribute{
+		MarkdownDescription: "Role that is given what the user owns when it is destroyed, while the user's privileges and default privileges are removed: `REASSIGN OWNED` and `DROP OWNED`, " +
+			"in one transaction for each database in which there is something. If one of these databases can not be connected to, the error names it and nothing is changed. " +
+			"Apply it before destroying. Without it, nothing of that is touched and the user stays while there is any. " +
+			"A login that is not a superuser must be able to become a member of both roles; it is one only within these transactions. It needs `CREATE` on a database to reassign schemas in it.",
+		Optional:   true,
+		Validators: []validator.String{validName{}},
+	}
+}
+
+func terminateAttribute() schema.BoolAttribute {
+	return schema.BoolAttribute{
+		MarkdownDescription: "Whether destroying ends the user's sessions, after taking its login away so that none begins anew. Nothing of that is done while objects or privileges keep the user from being dropped, unless `reassign_owned_to` takes care of them. " +
+			"By default (`false`) they are left alone: PostgreSQL drops a user that is logged in, and its sessions go on, with no more rights than everybody has, until they end by themselves. Apply it before destroying.",
+		Optional: true,
+		Computed: true,
+		Default:  booldefault.StaticBool(false),
+	}
+}
