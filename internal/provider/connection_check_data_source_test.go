@@ -216,7 +216,7 @@ func TestAccPasswordCommandIsNotLogged(t *testing.T) {
 	if err != nil || len(text) == 0 {
 		t.Fatal(err)
 	}
-	for name, content := range map[string]string{"log": string(text), "state": w.read(t, "terraform.tfstate"), "plan": w.run(t, "show", "-json", "plan")} {
+	for name, content := range map[string]string{"log": string(text), "state": w.state(t), "plan": w.run(t, "show", "-json", "plan")} {
 		if strings.Contains(content, s.Password) {
 			t.Errorf("the password is in the %s", name)
 		}

@@ -150,7 +150,7 @@ func TestAccDatabaseUserPasswordDrift(t *testing.T) {
 	}
 	plan("another-secret", 0)
 
-	state := w.read(t, "terraform.tfstate")
+	state := w.state(t)
 	for _, secret := range append(s.Query(t, "postgres", "SELECT rolpassword FROM pg_authid WHERE rolname = $1", name), "first-secret", "another-secret", "by-hand") {
 		if strings.Contains(state, secret) {
 			t.Errorf("the state holds %q", secret)

@@ -84,9 +84,10 @@ func (w *workspace) write(t *testing.T, name, text string) {
 	}
 }
 
-func (w *workspace) read(t *testing.T, name string) string {
+// state returns what Terraform keeps.
+func (w *workspace) state(t *testing.T) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(w.dir, name))
+	text, err := os.ReadFile(filepath.Join(w.dir, "terraform.tfstate"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -201,7 +201,7 @@ func TestAccSecrets(t *testing.T) {
 	w.env = append(w.env, "TF_VAR_stitch_password="+wholePassword)
 
 	places := map[string]string{
-		"state": w.read(t, "terraform.tfstate"), "trace": trace, "errors": failed, "plan": unzip(t, filepath.Join(w.dir, "plan.zip")),
+		"state": w.state(t), "trace": trace, "errors": failed, "plan": unzip(t, filepath.Join(w.dir, "plan.zip")),
 	}
 	for name, s := range map[string]*sandbox.Server{"the source's log": source, "the destination's log": destination} {
 		log, err := s.Log()
@@ -285,7 +285,7 @@ func TestAccInterrupt(t *testing.T) {
 				FROM _stitch.run r JOIN _stitch.report t ON run = r.id GROUP BY 1`); !slices.Equal(got, []string{"interrupted|public.orders succeeded, public.slow interrupted"}) {
 				t.Errorf("the catalog says %q\n%s", got, output)
 			}
-			if state := w.read(t, "terraform.tfstate"); !strings.Contains(state, `"status": "interrupted"`) {
+			if state := w.state(t); !strings.Contains(state, `"status": "interrupted"`) {
 				t.Errorf("the state does not say so:\n%s", state)
 			}
 
