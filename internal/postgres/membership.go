@@ -8,11 +8,11 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// asMember runs f while the login has the privileges of roles: as a member of
+// withMemberships runs f while the login has the privileges of roles: as a member of
 // those whose privileges it lacks; and of helpful ones, as far as it may be.
 // Every membership is given back before the transaction commits, so that nobody
 // else ever sees it. If f fails, the caller's transaction has to be rolled back.
-func asMember(ctx context.Context, tx pgx.Tx, roles, helpful []string, f func() error) error {
+func withMemberships(ctx context.Context, tx pgx.Tx, roles, helpful []string, f func() error) error {
 	var giveBack []string
 	for i, role := range slices.Concat(roles, helpful) {
 		sql, err := takeMembership(ctx, tx, role)
@@ -67,48 +67,48 @@ func takeMembership(ctx context.Context, tx pgx.Tx, role string) (giveBack []str
 	if recent {
 		grant += " WITH INHERIT TRUE, SET TRUE"
 	}
-	before, err := membershipsOf(ctx, tx, login, role)
+	before, err := grantsOfRole(ctx, tx, login, role)
 	if err != nil || !recent && len(before) > 0 {
 		return nil, err // what lacks is lacking for another reason, and what there is must stay
 	}
 	if err := attempt(ctx, tx, grant); err != nil {
 		return nil, err
 	}
-	after, err := membershipsOf(ctx, tx, login, role)
+	after, err := grantsOfRole(ctx, tx, login, role)
 	return undoMembership(role, login, before, after), err
 }
 
-// A grantedMembership is one grant of a role to a member.
-type grantedMembership struct {
+// A grantOfRole makes somebody a member of a role.
+type grantOfRole struct {
 	Grantor      string // part of its identity since PostgreSQL 16, else ""
 	Inherit, Set bool
 }
 
-const membershipsSQL = `
+const grantsOfRoleSQL = `
 	SELECT CASE WHEN $3 THEN pg_catalog.pg_get_userbyid(m.grantor)::text ELSE '' END,
-	       coalesce((to_jsonb(m) ->> 'inherit_option')::bool, true),
-	       coalesce((to_jsonb(m) ->> 'set_option')::bool, true)
+	       coalesce((pg_catalog.to_jsonb(m) ->> 'inherit_option')::bool, true),
+	       coalesce((pg_catalog.to_jsonb(m) ->> 'set_option')::bool, true)
 	FROM pg_catalog.pg_auth_members AS m
 	JOIN pg_catalog.pg_roles AS g ON g.oid = m.roleid
 	JOIN pg_catalog.pg_roles AS l ON l.oid = m.member
 	WHERE l.rolname = $1
 	  AND g.rolname = $2`
 
-func membershipsOf(ctx context.Context, tx pgx.Tx, login, role string) ([]grantedMembership, error) {
-	rows, _ := tx.Query(ctx, membershipsSQL, login, role, Version(tx.Conn()) >= 16)
-	return pgx.CollectRows(rows, pgx.RowToStructByPos[grantedMembership])
+func grantsOfRole(ctx context.Context, tx pgx.Tx, login, role string) ([]grantOfRole, error) {
+	rows, _ := tx.Query(ctx, grantsOfRoleSQL, login, role, Version(tx.Conn()) >= 16)
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[grantOfRole])
 }
 
 // undoMembership returns the SQL that turns the memberships of a login that
 // there are after a grant into those before it.
-func undoMembership(role, login string, before, after []grantedMembership) []string {
+func undoMembership(role, login string, before, after []grantOfRole) []string {
 	var sql []string
 	for _, m := range after {
 		by := ""
 		if m.Grantor != "" {
 			by = " GRANTED BY " + Ident(m.Grantor)
 		}
-		i := slices.IndexFunc(before, func(b grantedMembership) bool { return b.Grantor == m.Grantor })
+		i := slices.IndexFunc(before, func(b grantOfRole) bool { return b.Grantor == m.Grantor })
 		switch {
 		case i < 0:
 			sql = append(sql, "REVOKE "+Ident(role)+" FROM "+Ident(login)+by)

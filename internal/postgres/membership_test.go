@@ -11,8 +11,8 @@ import (
 )
 
 func TestUndoMembership(t *testing.T) {
-	before := []grantedMembership{{Grantor: "a"}, {Grantor: "b", Set: true}}
-	after := []grantedMembership{{Grantor: "a"}, {Grantor: "b", Inherit: true, Set: true}, {Grantor: `c"`, Inherit: true, Set: true}, {Inherit: true, Set: true}}
+	before := []grantOfRole{{Grantor: "a"}, {Grantor: "b", Set: true}}
+	after := []grantOfRole{{Grantor: "a"}, {Grantor: "b", Inherit: true, Set: true}, {Grantor: `c"`, Inherit: true, Set: true}, {Inherit: true, Set: true}}
 	want := []string{
 		`GRANT "r" TO "l" WITH INHERIT false, SET true GRANTED BY "b"`,
 		`REVOKE "r" FROM "l" GRANTED BY "c"""`,
@@ -27,7 +27,7 @@ const allMembershipsSQL = `SELECT m::text FROM pg_catalog.pg_auth_members AS m J
 
 // A membership is there while it is needed, and afterwards all are as before:
 // those, too, that the login had given itself.
-func TestAsMember(t *testing.T) {
+func TestWithMemberships(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
 		config := administratorOf(t, s)
@@ -50,7 +50,7 @@ func TestAsMember(t *testing.T) {
 		before := s.Query(t, "postgres", allMembershipsSQL, config.Username)
 		run := func(roles []string) (has bool, err error) {
 			err = server.inTx(t.Context(), "", func(tx pgx.Tx) error {
-				return asMember(t.Context(), tx, roles, nil, func() error {
+				return withMemberships(t.Context(), tx, roles, nil, func() error {
 					return tx.QueryRow(t.Context(), `SELECT pg_has_role($1, 'USAGE') AND pg_has_role($2, 'USAGE')`, name, other).Scan(&has)
 				})
 			})

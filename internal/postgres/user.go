@@ -30,7 +30,7 @@ type User struct {
 }
 
 // CreateUser creates a user. Without a password (nil) it can log in only where
-// the server asks for none. The seal recognises the password later; see SealPassword.
+// the server asks for none. The seal recognises the password later.
 func (s *Server) CreateUser(ctx context.Context, u User, password *Password) (*PasswordSeal, error) {
 	var seal *PasswordSeal
 	err := s.changeUser(ctx, func(tx pgx.Tx) error {
@@ -88,6 +88,7 @@ func (s *Server) UpdateUser(ctx context.Context, u User, password *Password) (*P
 
 // changeUser runs f in a transaction, and again if others interfered.
 func (s *Server) changeUser(ctx context.Context, f func(pgx.Tx) error) error {
+	defer s.siblings.changed() // it may be the login of another entry
 	pause := userPause
 	for attempt := 1; ; attempt++ {
 		err := s.inTx(ctx, "", func(tx pgx.Tx) error {
@@ -96,11 +97,7 @@ func (s *Server) changeUser(ctx context.Context, f func(pgx.Tx) error) error {
 			}
 			return f(tx)
 		})
-		if err == nil {
-			s.siblings.changed() // it may be the login of another entry
-			return nil
-		}
-		if !isInterference(err) || attempt == userAttempts {
+		if err == nil || !isInterference(err) || attempt == userAttempts {
 			return err
 		}
 		select {

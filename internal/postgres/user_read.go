@@ -73,12 +73,12 @@ func (s *Server) readUsers(ctx context.Context) (map[string]User, error) {
 		if err != nil || !mayVerify {
 			return err
 		}
-		return readVerifiers(ctx, conn, users)
+		return addVerifiers(ctx, conn, users)
 	})
 	return users, err
 }
 
-func readVerifiers(ctx context.Context, conn *pgx.Conn, users map[string]User) error {
+func addVerifiers(ctx context.Context, conn *pgx.Conn, users map[string]User) error {
 	rows, _ := conn.Query(ctx, verifiersSQL)
 	var name, verifier string
 	_, err := pgx.ForEachRow(rows, []any{&name, &verifier}, func() error {

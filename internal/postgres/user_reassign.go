@@ -81,7 +81,7 @@ func (s *Server) reassign(ctx context.Context, database, name, to string) error 
 		if err != nil {
 			return err
 		}
-		return asMember(ctx, tx, []string{name, to}, owners, func() error { return reassignOwned(ctx, tx, name, to) })
+		return withMemberships(ctx, tx, []string{name, to}, owners, func() error { return reassignOwned(ctx, tx, name, to) })
 	})
 	if err == nil || Code(err) == "3D000" {
 		return nil

@@ -21,7 +21,7 @@ func (s *Server) terminateSessions(ctx context.Context, u User) error {
 	}
 	s.siblings.leaveAs(s.config.address(), u.Name)
 	err := s.inTx(ctx, "", func(tx pgx.Tx) error {
-		return asMember(ctx, tx, []string{u.Name}, nil, func() error { return endSessions(ctx, tx, u.Name) })
+		return withMemberships(ctx, tx, []string{u.Name}, nil, func() error { return endSessions(ctx, tx, u.Name) })
 	})
 	if Code(err) == "42501" && !IsUnreachable(err) {
 		return Advise(fmt.Errorf("end the sessions of %q: %w", u.Name, err),

@@ -84,7 +84,7 @@ func (w *workspace) write(t *testing.T, name, text string) {
 	}
 }
 
-// state returns the text of the state.
+// state returns what Terraform keeps.
 func (w *workspace) state(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(w.dir, "terraform.tfstate"))
