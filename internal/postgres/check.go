@@ -190,7 +190,7 @@ const factsSQL = `
 // readFacts prepares nothing: the session may be another one's by then.
 func readFacts(ctx context.Context, conn *pgx.Conn) (Facts, error) {
 	var f Facts
-	err := conn.QueryRow(ctx, factsSQL, pgx.QueryExecModeSimpleProtocol).Scan(
+	err := conn.QueryRow(ctx, factsSQL, pgx.QueryExecModeExec).Scan(
 		&f.Username, &f.Superuser, &f.ClientAddress, &f.ServerAddress, &f.ServerPort, &f.SessionTLS,
 		&f.Standby, &f.HotStandby, &f.MaxStandbyArchiveDelay, &f.MaxStandbyStreamingDelay, &f.HotStandbyFeedback,
 		&f.WALLevel, &f.MaxReplicationSlots, &f.ReplicationSlots, &f.MaxWALSenders, &f.WALSenders,

@@ -47,7 +47,7 @@ const (
 
 // process returns the number of the session's process, as the server says it now.
 func process(ctx context.Context, conn *pgx.Conn) (pid int64, err error) {
-	err = conn.QueryRow(ctx, processSQL, pgx.QueryExecModeSimpleProtocol).Scan(&pid)
+	err = conn.QueryRow(ctx, processSQL, pgx.QueryExecModeExec).Scan(&pid)
 	return pid, err
 }
 
