@@ -125,6 +125,19 @@ func TestCheckNames(t *testing.T) {
 	}
 }
 
+// What a login has set for itself does not get in the way.
+func TestCheckLoginSettings(t *testing.T) {
+	t.Parallel()
+	shop := newShop(t, sandbox.Shared(t, 0))
+	shop.exec(t, `
+		GRANT CONNECT ON DATABASE `+shop.name+` TO `+shop.user+`;
+		ALTER ROLE `+shop.user+` SET standard_conforming_strings = off;
+		ALTER ROLE `+shop.user+` SET search_path = ''`)
+	if found := check(t, shop.as(t, shop.user), ConnectionCheck{Database: shop.name}); found.Facts.Superuser || found.Pooling != NoPooling {
+		t.Errorf("found %+v", found)
+	}
+}
+
 // A superuser lacks nothing, and is told to be one.
 func TestCheckSuperuser(t *testing.T) {
 	shop := newShop(t, sandbox.Shared(t, 0))
