@@ -10,8 +10,9 @@
 //     fallback to localhost (config.go).
 //   - A check of a connection changes nothing, and a pool that gives connections no
 //     sessions of their own is found out (check.go, proxy.go).
-//   - A password reaches a server only as a SCRAM-SHA-256 verifier (scram.go)
-//     or inside the login handshake, and appears in no error (password_command.go).
+//   - A password reaches a server only as a SCRAM-SHA-256 verifier, as an MD5 one
+//     where that is asked for (scram.go, user_password.go), or inside the login
+//     handshake, and appears in no error (password_command.go).
 //   - An exported method is one transaction, except where PostgreSQL forbids
 //     it (CREATE and DROP DATABASE); it reads what is there, decides in a pure
 //     function what differs, and changes only that.
@@ -22,7 +23,8 @@
 //     interfered; what a login may not do is said in SQL before anything is
 //     changed (rights_lock.go, rights.go, rights_change.go).
 //   - Where a login has to be a member of an owner to act for it, it becomes one
-//     and stops being one within a transaction: nobody ever sees it (rights.go, owner_act.go).
+//     and stops being one within a transaction: nobody ever sees it (rights.go,
+//     owner_act.go, membership.go).
 //   - Names travel raw and are quoted once, by ident (name.go). Values are bound.
 //   - An error keeps the server's detail and hint for Explain (errors.go).
 package postgres
