@@ -58,27 +58,29 @@ type Passed struct {
 	Bookmark string `json:"bookmark"`
 }
 
-// BookmarkOf returns the bookmark of a loaded table, or ErrNotFound if the
-// table has never been loaded.
-func BookmarkOf(ctx context.Context, tx pgx.Tx, replication int64, tableName string) (Bookmark, error) {
-	b := Bookmark{Replication: replication, TableName: tableName}
-	err := tx.QueryRow(ctx, `
+// QueueBookmarkOf reads the bookmark of a table by a batch. It stays nil for one
+// that has never been loaded.
+func QueueBookmarkOf(batch *pgx.Batch, replication int64, tableName string, into **Bookmark) {
+	batch.Queue(`
 		SELECT source_table, method, replication_key, bookmark, key_type, columns, attributes, source, source_oid, source_columns, source_parts, table_version, horizon, run::text
 		FROM _stitch.bookmark
-		WHERE replication = $1 AND table_name = $2`, replication, tableName).
-		Scan(&b.SourceTable, &b.Method, &b.ReplicationKey, &b.Bookmark, &b.KeyType, &b.Columns, &b.Attributes, &b.Source, &b.SourceOID, &b.SourceColumns, &b.SourceParts, &b.TableVersion, &b.Horizon, &b.Run)
-	if errors.Is(err, pgx.ErrNoRows) {
-		err = ErrNotFound
-	}
-	if err != nil {
-		return Bookmark{}, fmt.Errorf("read the bookmark of %q: %w", tableName, err)
-	}
-	return b, nil
+		WHERE replication = $1 AND table_name = $2`, replication, tableName).QueryRow(func(row pgx.Row) error {
+		b := Bookmark{Replication: replication, TableName: tableName}
+		err := row.Scan(&b.SourceTable, &b.Method, &b.ReplicationKey, &b.Bookmark, &b.KeyType, &b.Columns, &b.Attributes, &b.Source, &b.SourceOID, &b.SourceColumns, &b.SourceParts, &b.TableVersion, &b.Horizon, &b.Run)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read the bookmark of %q: %w", tableName, err)
+		}
+		*into = &b
+		return nil
+	})
 }
 
-// SetBookmark writes a bookmark. Call it in the transaction that loads the rows.
-func SetBookmark(ctx context.Context, tx pgx.Tx, b Bookmark) error {
-	_, err := tx.Exec(ctx, `
+// QueueBookmark writes a bookmark by a batch. Send it in the transaction that loads the rows.
+func QueueBookmark(batch *pgx.Batch, b Bookmark) {
+	queue(batch, fmt.Sprintf("set the bookmark of %q", b.TableName), nil, `
 		INSERT INTO _stitch.bookmark
 			(replication, table_name, source_table, method, replication_key, bookmark,
 			 key_type, columns, attributes, source, source_oid, source_columns, source_parts, table_version, horizon, run)
@@ -101,10 +103,6 @@ func SetBookmark(ctx context.Context, tx pgx.Tx, b Bookmark) error {
 			updated_at = now()`,
 		b.Replication, b.TableName, b.SourceTable, b.Method, b.ReplicationKey, b.Bookmark,
 		b.KeyType, b.Columns, b.Attributes, b.Source, b.SourceOID, b.SourceColumns, b.SourceParts, b.TableVersion, b.Horizon, b.Run)
-	if err != nil {
-		return fmt.Errorf("set the bookmark of %q: %w", b.TableName, err)
-	}
-	return nil
 }
 
 // LoadedTables returns the names of the tables that the replication has loaded.

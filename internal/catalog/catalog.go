@@ -7,8 +7,8 @@
 //     replications. Another login acts as that user, or is refused (Open).
 //   - The schema is created and upgraded in one transaction, under a lock; one
 //     that a newer provider made is refused (Install, migrations/).
-//   - Functions take the caller's transaction, so that what they write commits
-//     together with the rows that it is about.
+//   - Functions take the caller's transaction, or a batch that goes to the server
+//     within it, so that what they write commits together with the rows that it is about.
 //   - No secret is written: a definition names servers, and holds no login.
 package catalog
 
@@ -37,7 +37,8 @@ var ErrNone = errors.New("the database has no catalog (schema _stitch)")
 var migrations embed.FS
 
 const ownerSQL = `
-	SELECT r.rolname, current_user, pg_catalog.pg_has_role(r.oid, 'MEMBER'), r.rolname = current_user
+	SELECT r.rolname, current_user, pg_catalog.pg_has_role(r.oid, 'MEMBER'), r.rolname = current_user,
+		EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.relnamespace = n.oid AND c.relname = 'version')
 	FROM pg_catalog.pg_namespace AS n
 	JOIN pg_catalog.pg_roles AS r ON r.oid = n.nspowner
 	WHERE n.nspname = $1`
@@ -59,10 +60,13 @@ func OpenAlone(ctx context.Context, tx pgx.Tx) error {
 }
 
 // OpenSession is Open for all transactions of a session, which must not go back
-// to a pool afterwards.
+// to a pool afterwards. It upgrades an older catalog.
 func OpenSession(ctx context.Context, conn *pgx.Conn) error {
-	_, err := open(ctx, conn, "SET ROLE ")
-	return err
+	current, err := open(ctx, conn, "SET ROLE ")
+	if current || err != nil {
+		return err
+	}
+	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return Install(ctx, tx) })
 }
 
 // Install creates the catalog or upgrades it, and opens it for the transaction.
@@ -97,8 +101,8 @@ type querier interface {
 // open also reports whether the catalog has all that this provider knows of.
 func open(ctx context.Context, q querier, setRole string) (current bool, err error) {
 	var owner, login string
-	var member, same bool
-	err = q.QueryRow(ctx, ownerSQL, Schema).Scan(&owner, &login, &member, &same)
+	var member, same, complete bool // the schema may have been made by hand
+	err = q.QueryRow(ctx, ownerSQL, Schema).Scan(&owner, &login, &member, &same, &complete)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, ErrNone
 	}
@@ -112,6 +116,9 @@ func open(ctx context.Context, q querier, setRole string) (current bool, err err
 		if _, err := q.Exec(ctx, setRole+pgx.Identifier{owner}.Sanitize()); err != nil {
 			return false, fmt.Errorf("act as %q, the owner of the catalog: %w", owner, err)
 		}
+	}
+	if !complete {
+		return false, ErrNone
 	}
 	return checkVersion(ctx, q)
 }
@@ -127,14 +134,12 @@ func (e *OwnerError) Error() string {
 
 func checkVersion(ctx context.Context, q querier) (current bool, err error) {
 	var have int
-	var exists bool // the schema may have been dropped meanwhile, or made by hand
-	if err := q.QueryRow(ctx, "SELECT pg_catalog.to_regclass('_stitch.version') IS NOT NULL").Scan(&exists); err != nil {
-		return false, fmt.Errorf("look for the catalog: %w", err)
-	}
-	if !exists {
+	err = q.QueryRow(ctx, "SELECT version FROM _stitch.version").Scan(&have)
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code == "42P01" { // dropped meanwhile
 		return false, ErrNone
 	}
-	if err := q.QueryRow(ctx, "SELECT version FROM _stitch.version").Scan(&have); err != nil {
+	if err != nil {
 		return false, fmt.Errorf("read the version of the catalog: %w", err)
 	}
 	files, err := fs.Glob(migrations, "migrations/*.sql")

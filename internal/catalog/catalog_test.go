@@ -89,22 +89,29 @@ func TestRoundTrip(t *testing.T) {
 				return err
 			}
 			bookmark.Replication = id
-			if _, err := StartRun(ctx, tx, id, run); err != nil {
-				return err
-			}
-			return errors.Join(SetBookmark(ctx, tx, bookmark), SetBookmark(ctx, tx, bookmark), SetReport(ctx, tx, run, report), SetReport(ctx, tx, run, report))
+			return Send(ctx, tx, func(batch *pgx.Batch) {
+				QueueStart(batch, id, &Run{ID: run})
+				QueueBookmark(batch, bookmark)
+				QueueBookmark(batch, bookmark)
+				QueueReport(batch, run, report)
+				QueueReport(batch, run, report)
+			})
 		})
 		inTx(t, conn, func(tx pgx.Tx) error {
-			gotBookmark, err := BookmarkOf(ctx, tx, bookmark.Replication, "orders")
-			if err != nil || !reflect.DeepEqual(gotBookmark, bookmark) {
+			var gotBookmark, never *Bookmark
+			err := Send(ctx, tx, func(batch *pgx.Batch) {
+				QueueBookmarkOf(batch, bookmark.Replication, "orders", &gotBookmark)
+				QueueBookmarkOf(batch, bookmark.Replication, "other", &never)
+			})
+			if err != nil || !reflect.DeepEqual(gotBookmark, &bookmark) {
 				t.Errorf("bookmark %+v, %v\nwant %+v", gotBookmark, err, bookmark)
+			}
+			if never != nil {
+				t.Errorf("a table that was never loaded: %v", never)
 			}
 			reports, err := Reports(ctx, tx, run)
 			if err != nil || !reflect.DeepEqual(reports, []Report{report}) {
 				t.Errorf("reports %+v, %v\nwant %+v", reports, err, report)
-			}
-			if _, err := BookmarkOf(ctx, tx, bookmark.Replication, "other"); !errors.Is(err, ErrNotFound) {
-				t.Errorf("a table that was never loaded: %v", err)
 			}
 			if _, err := RunOf(ctx, tx, bookmark.Replication, "99999999-2222-3333-4444-555555555555"); !errors.Is(err, ErrNotFound) {
 				t.Errorf("a run that never was: %v", err)
@@ -121,7 +128,7 @@ func TestRoundTrip(t *testing.T) {
 }
 
 // A run that never said how it ended was interrupted, once another one starts.
-func TestStartRun(t *testing.T) {
+func TestQueueStart(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	conn := connect(t, s, s.Database(t), "")
 	install(t, conn)
@@ -131,7 +138,7 @@ func TestStartRun(t *testing.T) {
 			return err
 		}
 		for _, run := range []string{"00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"} {
-			if _, err := StartRun(t.Context(), tx, id, run); err != nil {
+			if err := Send(t.Context(), tx, func(batch *pgx.Batch) { QueueStart(batch, id, &Run{ID: run}) }); err != nil {
 				return err
 			}
 		}

@@ -99,13 +99,10 @@ func MarkSchemaCreated(ctx context.Context, tx pgx.Tx, replication int64) error 
 	return nil
 }
 
-// SetSourceSystem records which cluster the replication reads.
-func SetSourceSystem(ctx context.Context, tx pgx.Tx, replication int64, system string) error {
-	_, err := tx.Exec(ctx, "UPDATE _stitch.replication SET source_system = $2 WHERE id = $1 AND source_system IS DISTINCT FROM $2", replication, system)
-	if err != nil {
-		return fmt.Errorf("record which cluster is the source: %w", err)
-	}
-	return nil
+// QueueSourceSystem records, by a batch, which cluster the replication reads.
+func QueueSourceSystem(batch *pgx.Batch, replication int64, system string) {
+	queue(batch, "record which cluster is the source", nil,
+		"UPDATE _stitch.replication SET source_system = $2 WHERE id = $1 AND source_system IS DISTINCT FROM $2", replication, system)
 }
 
 // DeleteReplication forgets a replication, with its bookmarks, runs and reports.

@@ -28,11 +28,11 @@ type Report struct {
 	Error          string
 }
 
-// SetReport writes a report, or replaces the one on the same table. For rows
-// that were loaded, call it in the transaction that loads them. One of success
-// stays: who then says otherwise has not heard of the commit.
-func SetReport(ctx context.Context, tx pgx.Tx, run string, r Report) error {
-	_, err := tx.Exec(ctx, `
+// QueueReport writes a report by a batch, or replaces the one on the same table.
+// For rows that were loaded, send it in the transaction that loads them. One of
+// success stays: who then says otherwise has not heard of the commit.
+func QueueReport(batch *pgx.Batch, run string, r Report) {
+	queue(batch, fmt.Sprintf("write the report on %q", r.SourceTable), nil, `
 		INSERT INTO _stitch.report
 			(run, source_table, table_name, status, method, rows_extracted, rows_loaded, bytes,
 			 replication_key, bookmark, duration_ms, null_keys, changes, notes, verification, error)
@@ -55,10 +55,6 @@ func SetReport(ctx context.Context, tx pgx.Tx, run string, r Report) error {
 		WHERE _stitch.report.status <> 'succeeded'`,
 		run, r.SourceTable, r.TableName, r.Status, r.Method, r.RowsExtracted, r.RowsLoaded, r.Bytes,
 		r.ReplicationKey, r.Bookmark, r.Duration.Milliseconds(), r.NullKeys, r.Changes, r.Notes, r.Verification, r.Error)
-	if err != nil {
-		return fmt.Errorf("write the report on %q: %w", r.SourceTable, err)
-	}
-	return nil
 }
 
 const reportColumns = `source_table, table_name, status, method, rows_extracted, rows_loaded, bytes,

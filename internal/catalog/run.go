@@ -75,48 +75,43 @@ func Unlock(ctx context.Context, conn *pgx.Conn, replication int64) error {
 	return nil
 }
 
-// StartRun records that a run has started. Earlier ones that never said how
-// they ended were interrupted. The caller holds the lock, so they run no more;
-// what is left of them can not commit, because their units are gone.
-func StartRun(ctx context.Context, tx pgx.Tx, replication int64, id string) (Run, error) {
-	if _, err := tx.Exec(ctx, `
+// QueueStart records, by a batch, that a run has started, and sets when. Earlier
+// ones that never said how they ended were interrupted. The caller holds the lock,
+// so they run no more; what is left of them can not commit, because their units are gone.
+func QueueStart(batch *pgx.Batch, replication int64, run *Run) {
+	queue(batch, "close earlier runs", nil, `
 		UPDATE _stitch.run
 		SET status = 'interrupted', completed_at = clock_timestamp()
-		WHERE replication = $1 AND status = 'running'`, replication); err != nil {
-		return Run{}, fmt.Errorf("close earlier runs: %w", err)
-	}
-	if _, err := tx.Exec(ctx, `
+		WHERE replication = $1 AND status = 'running'`, replication)
+	queue(batch, "close earlier runs", nil, `
 		DELETE FROM _stitch.unit AS u
 		USING _stitch.run AS r
-		WHERE u.run = r.id AND r.replication = $1`, replication); err != nil {
-		return Run{}, fmt.Errorf("close earlier runs: %w", err)
-	}
-	run := Run{ID: id, Status: Running}
-	err := tx.QueryRow(ctx, `
+		WHERE u.run = r.id AND r.replication = $1`, replication)
+	run.Status = Running
+	batch.Queue(`
 		INSERT INTO _stitch.run (id, replication, status)
 		VALUES ($1, $2, 'running')
-		RETURNING started_at`, id, replication).Scan(&run.StartedAt)
-	if err != nil {
-		return Run{}, fmt.Errorf("record the start of the run: %w", err)
-	}
-	return run, nil
+		RETURNING started_at`, run.ID, replication).QueryRow(func(row pgx.Row) error {
+		if err := row.Scan(&run.StartedAt); err != nil {
+			return fmt.Errorf("record the start of the run: %w", err)
+		}
+		return nil
+	})
 }
 
-// FinishRun records how a run ended, and returns when. Its units are forgotten.
-func FinishRun(ctx context.Context, tx pgx.Tx, id, status string) (time.Time, error) {
-	if _, err := tx.Exec(ctx, "DELETE FROM _stitch.unit WHERE run = $1", id); err != nil {
-		return time.Time{}, fmt.Errorf("forget the units of the run: %w", err)
-	}
-	var at time.Time
-	err := tx.QueryRow(ctx, `
+// QueueFinish records, by a batch, how a run ended, and sets when. Its units are forgotten.
+func QueueFinish(batch *pgx.Batch, run *Run) {
+	queue(batch, "forget the units of the run", nil, "DELETE FROM _stitch.unit WHERE run = $1", run.ID)
+	batch.Queue(`
 		UPDATE _stitch.run
 		SET status = $2, completed_at = clock_timestamp()
 		WHERE id = $1
-		RETURNING completed_at`, id, status).Scan(&at)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("record the end of the run: %w", err)
-	}
-	return at, nil
+		RETURNING completed_at`, run.ID, run.Status).QueryRow(func(row pgx.Row) error {
+		if err := row.Scan(&run.CompletedAt); err != nil {
+			return fmt.Errorf("record the end of the run: %w", err)
+		}
+		return nil
+	})
 }
 
 // RunOf returns a run of the replication by its id, or the latest one if the

@@ -28,34 +28,28 @@ type Progress struct {
 	Code        string // its SQLSTATE, if it has one
 }
 
-// AddUnits records units for workers to claim, in their order. partOf is the
+// QueueUnits records, by a batch, units for workers to claim in their order. partOf is the
 // unit that they are parts of, or 0.
-func AddUnits(ctx context.Context, tx pgx.Tx, run string, partOf int64, works []json.RawMessage) error {
+func QueueUnits(batch *pgx.Batch, run string, partOf int64, works []json.RawMessage) {
 	texts := make([]string, len(works))
 	for i, work := range works {
 		texts[i] = string(work)
 	}
-	_, err := tx.Exec(ctx, `
+	queue(batch, "record the units of the run", nil, `
 		INSERT INTO _stitch.unit (run, part_of, work)
 		SELECT $1, nullif($2::bigint, 0), w.work::jsonb
 		FROM unnest($3::text[]) WITH ORDINALITY AS w (work, n)
 		ORDER BY w.n`, run, partOf, texts)
-	if err != nil {
-		return fmt.Errorf("record the units of the run: %w", err)
-	}
-	return nil
 }
 
 // Claim takes the next unit of a run: of its parts, if partOf is not 0. Parts go
 // before tables, so that what has begun is finished. It returns ErrNotFound if
-// there is none left.
-func Claim(ctx context.Context, tx pgx.Tx, run string, partOf int64, worker string) (Unit, error) {
-	// A claim that a crash of the server forgets is as good as none.
-	if _, err := tx.Exec(ctx, "SET LOCAL synchronous_commit = off"); err != nil {
-		return Unit{}, fmt.Errorf("claim a unit of work: %w", err)
-	}
+// there is none left. A claim that a crash of the server forgets is as good as
+// none, so nobody waits until it is on disk.
+func Claim(ctx context.Context, conn *pgx.Conn, run string, partOf int64, worker string) (Unit, error) {
 	var u Unit
-	err := tx.QueryRow(ctx, `
+	var off string
+	err := conn.QueryRow(ctx, `
 		UPDATE _stitch.unit
 		SET claimed_by = $3, attempt = attempt + 1
 		WHERE id = (
@@ -66,7 +60,8 @@ func Claim(ctx context.Context, tx pgx.Tx, run string, partOf int64, worker stri
 			LIMIT 1
 			FOR UPDATE SKIP LOCKED
 		)
-		RETURNING id, coalesce(part_of, 0), attempt, work`, run, partOf, worker).Scan(&u.ID, &u.PartOf, &u.Attempt, &u.Work)
+		RETURNING id, coalesce(part_of, 0), attempt, work, pg_catalog.set_config('synchronous_commit', 'off', true)`,
+		run, partOf, worker).Scan(&u.ID, &u.PartOf, &u.Attempt, &u.Work, &off)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = ErrNotFound
 	}
@@ -87,28 +82,24 @@ func Reclaim(ctx context.Context, tx pgx.Tx, u Unit) (Unit, error) {
 	return u, fenced("claim a unit of work again", err)
 }
 
-// Hold makes sure that nobody has taken the unit over, and nobody does before
-// the transaction ends. Call it in the transaction that loads rows.
-func Hold(ctx context.Context, tx pgx.Tx, u Unit) error {
-	var attempt int
-	err := tx.QueryRow(ctx, `
+// QueueHold makes sure that nobody has taken the unit over, and nobody does before
+// the transaction ends. Send it in the transaction that loads rows: it fails with
+// ErrFenced if somebody has.
+func QueueHold(batch *pgx.Batch, u Unit) {
+	queue(batch, "hold a unit of work", ErrFenced, `
 		SELECT attempt
 		FROM _stitch.unit
 		WHERE id = $1 AND attempt = $2 AND NOT done
-		FOR UPDATE`, u.ID, u.Attempt).Scan(&attempt)
-	return fenced("hold a unit of work", err)
+		FOR UPDATE`, u.ID, u.Attempt)
 }
 
-// FinishUnit marks the unit as done. Call it in the transaction that loads its
-// rows. It returns ErrFenced if somebody has taken it over.
-func FinishUnit(ctx context.Context, tx pgx.Tx, u Unit, rows, bytes int64) error {
-	var id int64
-	err := tx.QueryRow(ctx, `
+// QueueFinishUnit marks the unit as done. Send it in the transaction that loads its
+// rows: it fails with ErrFenced if somebody has taken the unit over.
+func QueueFinishUnit(batch *pgx.Batch, u Unit, rows, bytes int64) {
+	queue(batch, "finish a unit of work", ErrFenced, `
 		UPDATE _stitch.unit
 		SET done = true, rows = $3, bytes = $4
-		WHERE id = $1 AND attempt = $2 AND NOT done
-		RETURNING id`, u.ID, u.Attempt, rows, bytes).Scan(&id)
-	return fenced("finish a unit of work", err)
+		WHERE id = $1 AND attempt = $2 AND NOT done`, u.ID, u.Attempt, rows, bytes)
 }
 
 // FailUnit records why a unit failed, and the SQLSTATE if there is one.

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // A Table is what a structure sync finds of a table, view, materialized view or
@@ -118,13 +119,10 @@ const sizesSQL = `
 	ORDER BY nspname, relname`
 
 // ReadRelations returns those of the named tables and views that exist.
-func ReadRelations(ctx context.Context, tx pgx.Tx, names []TableName) (map[TableName]Relation, error) {
-	schemas, tables := make([]string, len(names)), make([]string, len(names))
-	for i, name := range names {
-		schemas[i], tables[i] = name.Schema, name.Name
-	}
+func ReadRelations(ctx context.Context, conn *pgx.Conn, names []TableName) (map[TableName]Relation, error) {
+	schemas, tables := splitNames(names)
 	found := map[TableName]Relation{}
-	rows, _ := tx.Query(ctx, sizesSQL, schemas, tables)
+	rows, _ := conn.Query(ctx, sizesSQL, schemas, tables)
 	var name TableName
 	var relation Relation
 	_, err := pgx.ForEachRow(rows, []any{&name.Schema, &name.Name, &relation.Kind, &relation.Bytes}, func() error {
@@ -136,6 +134,14 @@ func ReadRelations(ctx context.Context, tx pgx.Tx, names []TableName) (map[Table
 	}
 	return found, nil
 }
+
+// namedSQL selects the oids of the relations named by two arrays, $1 and $2.
+const namedSQL = `
+		SELECT c.oid
+		FROM unnest($1::text[], $2::text[]) AS wanted (nspname, relname)
+		JOIN pg_catalog.pg_namespace AS n ON n.nspname = wanted.nspname
+		JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = wanted.relname
+		WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')`
 
 const columnsSQL = `
 	SELECT n.nspname, c.relname, c.oid, c.relkind::text, pg_catalog.pg_get_userbyid(c.relowner),
@@ -157,7 +163,7 @@ const missingSQL = `
 	FROM pg_catalog.pg_attribute AS a
 	JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
 	CROSS JOIN LATERAL (SELECT a.attmissingval::text) AS m (text)
-	WHERE a.attrelid = ANY ($1::pg_catalog.oid[]) AND a.atthasmissing AND NOT a.attisdropped
+	WHERE a.attrelid IN (` + namedSQL + `) AND a.atthasmissing AND NOT a.attisdropped
 	ORDER BY a.attrelid, a.attnum`
 
 // columnRow is a row of columnsSQL. The columns are null for a table without any.
@@ -174,66 +180,70 @@ type columnRow struct {
 }
 
 // ReadTables is Tables within the caller's transaction, and so in its snapshot.
-func ReadTables(ctx context.Context, tx pgx.Tx, names []TableName) (map[TableName]Table, error) {
-	return inNoSchema(ctx, tx, names, readTables)
+func ReadTables(ctx context.Context, tx pgx.Tx, names []TableName) (tables map[TableName]Table, err error) {
+	batch := &pgx.Batch{}
+	QueueTables(batch, Version(tx.Conn()), names, &tables)
+	return tables, tx.SendBatch(ctx, batch).Close()
 }
 
-// ReadTablesWithoutTypes is ReadTables for those who only want to know what the
-// columns' types are called: Type and Missing are not set.
-func ReadTablesWithoutTypes(ctx context.Context, tx pgx.Tx, names []TableName) (map[TableName]Table, error) {
-	return inNoSchema(ctx, tx, names, func(ctx context.Context, tx pgx.Tx, names []TableName) (map[TableName]Table, error) {
-		found, err := readColumns(ctx, tx, names)
-		return assemble(found, nil, nil), err
+// noSchemaSQL has types written qualified, whatever the login's search_path is,
+// until the transaction ends: also one that is only there for a batch.
+const noSchemaSQL = "SELECT pg_catalog.set_config('search_path', '', true)"
+
+// QueueTables makes ReadTables a part of a batch, which goes to a server of that
+// major version in one round trip, within a transaction.
+func QueueTables(batch *pgx.Batch, major int, names []TableName, into *map[TableName]Table) {
+	var found []columnRow
+	var types map[uint32]Type
+	var missing map[attribute]string
+	schemas, relations := splitNames(names)
+	queueQuery(batch, discard, noSchemaSQL)
+	queueQuery(batch, func(rows pgx.Rows) (err error) { found, err = pgx.CollectRows(rows, scanColumn); return err }, columnsSQL, schemas, relations)
+	queueQuery(batch, func(rows pgx.Rows) (err error) { types, err = scanTypes(rows); return err }, typesSQL, schemas, relations)
+	if major >= 11 {
+		queueQuery(batch, func(rows pgx.Rows) (err error) { missing, err = scanMissing(rows); return err }, missingSQL, schemas, relations)
+	}
+	batch.Queue("SET LOCAL search_path TO DEFAULT").Exec(func(pgconn.CommandTag) error {
+		*into = assemble(found, types, missing)
+		return nil
 	})
 }
 
-type reading func(context.Context, pgx.Tx, []TableName) (map[TableName]Table, error)
-
-func inNoSchema(ctx context.Context, tx pgx.Tx, names []TableName, read reading) (map[TableName]Table, error) {
-	// Types are to be written qualified, whatever the login's search_path is.
-	if _, err := tx.Exec(ctx, "SELECT pg_catalog.set_config('search_path', '', true)"); err != nil {
-		return nil, fmt.Errorf("read structure: %w", err)
-	}
-	tables, err := read(ctx, tx, names)
-	if err != nil {
-		return nil, fmt.Errorf("read structure: %w", err)
-	}
-	if _, err := tx.Exec(ctx, "SET LOCAL search_path TO DEFAULT"); err != nil {
-		return nil, fmt.Errorf("read structure: %w", err)
-	}
-	return tables, nil
+// QueueTablesWithoutTypes is QueueTables for those who only want to know what the
+// columns' types are called: Type and Missing are not set. The search_path stays
+// empty until the transaction ends.
+func QueueTablesWithoutTypes(batch *pgx.Batch, names []TableName, into *map[TableName]Table) {
+	schemas, relations := splitNames(names)
+	queueQuery(batch, discard, noSchemaSQL)
+	queueQuery(batch, func(rows pgx.Rows) error {
+		found, err := pgx.CollectRows(rows, scanColumn)
+		*into = assemble(found, nil, nil)
+		return err
+	}, columnsSQL, schemas, relations)
 }
 
-func readColumns(ctx context.Context, tx pgx.Tx, names []TableName) ([]columnRow, error) {
-	schemas, relations := make([]string, len(names)), make([]string, len(names))
-	for i, name := range names {
-		schemas[i], relations[i] = name.Schema, name.Name
-	}
-	rows, _ := tx.Query(ctx, columnsSQL, schemas, relations)
-	return pgx.CollectRows(rows, scanColumn)
-}
-
-func readTables(ctx context.Context, tx pgx.Tx, names []TableName) (map[TableName]Table, error) {
-	found, err := readColumns(ctx, tx, names)
-	if err != nil {
-		return nil, err
-	}
-	var typeOIDs, tableOIDs []uint32
-	for _, row := range found {
-		if row.column.typeOID != nil {
-			typeOIDs = append(typeOIDs, *row.column.typeOID)
+// queueQuery adds to a batch what read reads.
+func queueQuery(batch *pgx.Batch, read func(pgx.Rows) error, sql string, args ...any) {
+	batch.Queue(sql, args...).Query(func(rows pgx.Rows) error {
+		if err := read(rows); err != nil {
+			return fmt.Errorf("read structure: %w", err)
 		}
-		tableOIDs = append(tableOIDs, row.table.OID)
+		return nil
+	})
+}
+
+func discard(rows pgx.Rows) error {
+	rows.Close()
+	return rows.Err()
+}
+
+// splitNames returns the schemas and the names of tables, as two arrays for SQL.
+func splitNames(names []TableName) (schemas, tables []string) {
+	schemas, tables = make([]string, len(names)), make([]string, len(names))
+	for i, name := range names {
+		schemas[i], tables[i] = name.Schema, name.Name
 	}
-	types, err := readTypes(ctx, tx, typeOIDs)
-	if err != nil {
-		return nil, err
-	}
-	missing, err := readMissing(ctx, tx, tableOIDs)
-	if err != nil {
-		return nil, err
-	}
-	return assemble(found, types, missing), nil
+	return schemas, tables
 }
 
 func scanColumn(row pgx.CollectableRow) (c columnRow, err error) {
@@ -249,13 +259,9 @@ type attribute struct {
 	number int16
 }
 
-// readMissing returns what old rows hold in columns that were added with a default.
-func readMissing(ctx context.Context, tx pgx.Tx, tables []uint32) (map[attribute]string, error) {
+// scanMissing reads what old rows hold in columns that were added with a default.
+func scanMissing(rows pgx.Rows) (map[attribute]string, error) {
 	missing := map[attribute]string{}
-	if Version(tx.Conn()) < 11 {
-		return missing, nil
-	}
-	rows, _ := tx.Query(ctx, missingSQL, tables)
 	var at attribute
 	var text string
 	_, err := pgx.ForEachRow(rows, []any{&at.table, &at.number, &text}, func() error {

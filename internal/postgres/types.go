@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -23,10 +22,13 @@ type Type struct {
 // BuiltIn reports whether the type is one of PostgreSQL's own.
 func (t Type) BuiltIn() bool { return t.Schema == "pg_catalog" }
 
-// typesSQL follows domains to their base and arrays to their elements.
+// typesSQL follows the types of columns from domains to their base and from
+// arrays to their elements.
 const typesSQL = `
 	WITH RECURSIVE needed (oid) AS (
-		SELECT pg_catalog.unnest($1::pg_catalog.oid[])
+		SELECT a.atttypid
+		FROM pg_catalog.pg_attribute AS a
+		WHERE a.attrelid IN (` + namedSQL + `) AND a.attnum > 0 AND NOT a.attisdropped
 		UNION
 		SELECT part.oid
 		FROM needed
@@ -50,13 +52,12 @@ const typesSQL = `
 	LEFT JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
 	ORDER BY t.oid`
 
-// readTypes returns the types with the given oids and what they are made of.
-func readTypes(ctx context.Context, tx pgx.Tx, oids []uint32) (map[uint32]Type, error) {
+// scanTypes reads types and what they are made of.
+func scanTypes(rows pgx.Rows) (map[uint32]Type, error) {
 	type row struct {
 		Type
 		oid, element, base uint32
 	}
-	rows, _ := tx.Query(ctx, typesSQL, oids)
 	found, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (t row, err error) {
 		err = r.Scan(&t.oid, &t.Schema, &t.Name, &t.SQL, &t.Kind, &t.Extension, &t.Sendable, &t.element, &t.base, &t.BaseSQL)
 		return t, err
@@ -98,25 +99,20 @@ const typeSetSQL = `
 	ORDER BY 1, 2`
 
 // ReadTypeSet reads the built-in types and those of extensions.
-func ReadTypeSet(ctx context.Context, tx pgx.Tx) (TypeSet, error) {
-	if _, err := tx.Exec(ctx, "SELECT pg_catalog.set_config('search_path', '', true)"); err != nil {
-		return nil, fmt.Errorf("read types: %w", err)
-	}
+func ReadTypeSet(ctx context.Context, conn *pgx.Conn) (TypeSet, error) {
 	types := TypeSet{}
-	rows, _ := tx.Query(ctx, typeSetSQL)
-	var extension, name string
-	var there TypeForm
-	_, err := pgx.ForEachRow(rows, []any{&extension, &name, &there.SQL, &there.Receivable}, func() error {
-		types[extension+":"+name] = there
-		return nil
-	})
-	if err == nil {
-		_, err = tx.Exec(ctx, "SET LOCAL search_path TO DEFAULT")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read types: %w", err)
-	}
-	return types, nil
+	batch := &pgx.Batch{}
+	queueQuery(batch, discard, noSchemaSQL)
+	queueQuery(batch, func(rows pgx.Rows) error {
+		var extension, name string
+		var there TypeForm
+		_, err := pgx.ForEachRow(rows, []any{&extension, &name, &there.SQL, &there.Receivable}, func() error {
+			types[extension+":"+name] = there
+			return nil
+		})
+		return err
+	}, typeSetSQL)
+	return types, conn.SendBatch(ctx, batch).Close()
 }
 
 // Find returns how the set's database writes the type t of another database, if

@@ -8,7 +8,9 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
@@ -82,7 +84,11 @@ func (e *extraction) start(ctx context.Context, name postgres.TableName, lock st
 			return fmt.Errorf("read %s: %w", name, err)
 		}
 	}
-	tables, err := postgres.ReadTables(ctx, e.tx, []postgres.TableName{name})
+	var tables map[postgres.TableName]postgres.Table
+	err := catalog.Send(ctx, e.tx, func(batch *pgx.Batch) {
+		postgres.QueueTables(batch, e.version, []postgres.TableName{name}, &tables)
+		e.queueHeap(batch, name)
+	})
 	if err != nil {
 		return err
 	}
@@ -91,10 +97,15 @@ func (e *extraction) start(ctx context.Context, name postgres.TableName, lock st
 		return fmt.Errorf("%s does not exist any more", name)
 	}
 	e.table = table
-	if kind := table.Kind; kind.HasKeys() || kind == postgres.MaterializedView {
-		return e.readHeap(ctx)
+	if !table.Kind.HasKeys() {
+		e.sight.files = nil // a materialized view is written anew each time
 	}
-	e.sight.blind = "rows of a view or foreign table do not tell which transaction wrote them"
+	switch {
+	case !table.Kind.HasKeys() && table.Kind != postgres.MaterializedView:
+		e.heap, e.sight = heap{}, sight{blind: "rows of a view or foreign table do not tell which transaction wrote them"}
+	case !e.heap.plain:
+		e.sight = sight{blind: "the table, or a part of it, is not stored as PostgreSQL's own are", files: e.sight.files}
+	}
 	return nil
 }
 
@@ -102,7 +113,7 @@ const heapSQL = `
 	WITH RECURSIVE part AS (
 		SELECT c.oid, c.relkind, c.relam, c.relfilenode
 		FROM pg_catalog.pg_class AS c
-		WHERE c.oid = $1
+		WHERE c.oid = pg_catalog.to_regclass($1)
 		UNION
 		SELECT c.oid, c.relkind, c.relam, c.relfilenode
 		FROM part
@@ -120,24 +131,20 @@ const heapSQL = `
 	LEFT JOIN pg_catalog.pg_am AS a ON a.oid = part.relam
 	WHERE part.relkind <> 'p'`
 
-func (e *extraction) readHeap(ctx context.Context) error {
-	var snapshot, clock string
-	var files []uint32
-	h := &e.heap
-	err := e.tx.QueryRow(ctx, heapSQL, e.table.OID).Scan(&snapshot, &clock, &h.plain, &h.leaves, &h.names, &files, &h.pages, &h.bytes)
-	if err != nil {
-		return fmt.Errorf("look where the rows of %s are: %w", e.table.Name, err)
-	}
-	if e.sight = (sight{snapshot: snapshot, clock: clock}); !h.plain {
-		e.sight = sight{blind: "the table, or a part of it, is not stored as PostgreSQL's own are"}
-	}
-	if e.table.Kind.HasKeys() { // a materialized view is written anew each time
+// queueHeap looks by a batch where the rows of a table are, and what can be seen of them.
+func (e *extraction) queueHeap(batch *pgx.Batch, name postgres.TableName) {
+	batch.Queue(heapSQL, name.SQL()).QueryRow(func(row pgx.Row) error {
+		var files []uint32
+		h := &e.heap
+		if err := row.Scan(&e.sight.snapshot, &e.sight.clock, &h.plain, &h.leaves, &h.names, &files, &h.pages, &h.bytes); err != nil {
+			return fmt.Errorf("look where the rows of %s are: %w", name, err)
+		}
 		e.sight.files = map[uint32]uint32{}
 		for i, leaf := range h.leaves {
 			e.sight.files[leaf] = files[i]
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // orderedSQL also makes the planner use what it finds: it takes the rows of a
@@ -165,11 +172,8 @@ func (e *extraction) preferIndex(ctx context.Context, key column) error {
 // reads of the catalog is as old as its snapshot.
 func (e *extraction) sameLeaves(ctx context.Context) (bool, error) {
 	e.close(ctx)
-	now := extraction{table: e.table}
-	err := pgx.BeginFunc(ctx, e.tx.Conn(), func(tx pgx.Tx) error {
-		now.tx = tx
-		return now.readHeap(ctx)
-	})
+	var now extraction
+	err := catalog.Send(ctx, e.tx.Conn(), func(batch *pgx.Batch) { now.queueHeap(batch, e.table.Name) })
 	return slices.Equal(now.heap.leaves, e.heap.leaves), err
 }
 
@@ -191,7 +195,7 @@ func (e *extraction) holdsMore(ctx context.Context, s step) (bool, error) {
 	}
 	var holds bool
 	err := e.tx.QueryRow(ctx, fmt.Sprintf("SELECT EXISTS (SELECT FROM %s WHERE (%s) AND %s)",
-		e.table.Name.SQL(), strings.Join(conditions, " OR "), s.window.before(len(s.layout.key) == 0))).Scan(&holds)
+		e.table.Name.SQL(), strings.Join(conditions, " OR "), s.window.before(len(s.layout.key) == 0)), once).Scan(&holds)
 	if err != nil {
 		return false, fmt.Errorf("look for values of new columns: %w", err)
 	}
@@ -203,7 +207,7 @@ func (e *extraction) holdsMore(ctx context.Context, s step) (bool, error) {
 func (e *extraction) isEmpty(ctx context.Context, w window) (bool, error) {
 	var empty bool
 	err := e.tx.QueryRow(ctx, fmt.Sprintf("SELECT NOT (EXISTS (SELECT FROM %[1]s WHERE %[2]s > %[3]s) OR EXISTS (SELECT FROM %[1]s WHERE %[4]s))",
-		e.table.Name.SQL(), w.key.extract, postgresLiteral(*w.since, w.key.sql), w.where())).Scan(&empty)
+		e.table.Name.SQL(), w.key.extract, postgresLiteral(*w.since, w.key.sql), w.where()), once).Scan(&empty)
 	if err != nil {
 		return false, fmt.Errorf("look for new rows: %w", err)
 	}
@@ -229,16 +233,22 @@ func (e *extraction) greatestKey(ctx context.Context, w window) (*string, error)
 	return greatest(ctx, e.tx, e.table.Name, w.key, limit)
 }
 
+// once has a statement that names a table, and so is not asked again, cost one
+// round trip: it is not prepared.
+const once = pgx.QueryExecModeExec
+
 // querier is a connection or a transaction.
 type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 }
 
 func greatest(ctx context.Context, q querier, table postgres.TableName, key column, condition string) (*string, error) {
 	// In a query of its own, or ORDER BY would mean the text of that name.
 	sql := fmt.Sprintf("SELECT k::text FROM (SELECT %[1]s AS k FROM %[2]s WHERE %[1]s IS NOT NULL AND %[3]s AND %[4]s ORDER BY %[1]s DESC LIMIT 1) AS greatest",
 		key.extract, table.SQL(), condition, finite(key))
-	return textOrNil(q.QueryRow(ctx, sql), "find the greatest "+key.source.Name)
+	return textOrNil(q.QueryRow(ctx, sql, once), "find the greatest "+key.source.Name)
 }
 
 // textOrNil reads a text, or nil if there is no row.
@@ -301,7 +311,7 @@ func (e *extraction) rowsOf(ctx context.Context, leaves []uint32) (string, error
 // window does not hold otherwise.
 func (e *extraction) holdsAttached(ctx context.Context, w window) (bool, error) {
 	var holds bool
-	err := e.tx.QueryRow(ctx, fmt.Sprintf("SELECT EXISTS (SELECT FROM %s WHERE %s)", e.table.Name.SQL(), w.whereAttached())).Scan(&holds)
+	err := e.tx.QueryRow(ctx, fmt.Sprintf("SELECT EXISTS (SELECT FROM %s WHERE %s)", e.table.Name.SQL(), w.whereAttached()), once).Scan(&holds)
 	if err != nil {
 		return false, fmt.Errorf("look into new partitions of %s: %w", e.table.Name, err)
 	}

@@ -2,7 +2,6 @@ package replication
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -115,7 +114,7 @@ func (ld loading) countNullKeys(ctx context.Context, table string) (n int64, err
 	if key.name == "" || key.source.NotNull {
 		return 0, nil
 	}
-	err = ld.tx.QueryRow(ctx, fmt.Sprintf("SELECT count(*) FROM %s WHERE %s IS NULL", table, postgres.Ident(key.name))).Scan(&n)
+	err = ld.tx.QueryRow(ctx, fmt.Sprintf("SELECT count(*) FROM %s WHERE %s IS NULL", table, postgres.Ident(key.name)), once).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("count the rows of %s without a replication key: %w", ld.layout.target, err)
 	}
@@ -161,7 +160,7 @@ func (ld loading) merge(ctx context.Context, stage string, c copied) (loaded, er
 	}
 	into := loaded{copied: c, nullKeys: nullKeys}
 	for _, sql := range ld.mergeSQL(stage) {
-		tag, err := ld.tx.Exec(ctx, sql, ld.version)
+		tag, err := ld.tx.Exec(ctx, sql, once, ld.version)
 		if err != nil {
 			return loaded{}, fmt.Errorf("merge into %s: %w", l.target, err)
 		}
@@ -178,7 +177,7 @@ func (ld loading) checkKey(ctx context.Context, stage string) error {
 		return nil
 	}
 	var shared bool
-	err := ld.tx.QueryRow(ctx, fmt.Sprintf("SELECT EXISTS (SELECT FROM %s AS s GROUP BY %s HAVING count(*) > 1)", stage, list(l.key, "s.?"))).Scan(&shared)
+	err := ld.tx.QueryRow(ctx, fmt.Sprintf("SELECT EXISTS (SELECT FROM %s AS s GROUP BY %s HAVING count(*) > 1)", stage, list(l.key, "s.?")), once).Scan(&shared)
 	if err != nil {
 		return fmt.Errorf("look for rows of %s that share their key: %w", l.target, err)
 	}
@@ -273,7 +272,7 @@ func (ld loading) replaceAll(ctx context.Context, stage string) (changed int64, 
 	if _, err := ld.tx.Exec(ctx, "DELETE FROM "+l.target.SQL()); err != nil {
 		return 0, fmt.Errorf("replace the rows of %s: %w", l.target, err)
 	}
-	tag, err := ld.tx.Exec(ctx, l.insertSQL(stage), ld.version)
+	tag, err := ld.tx.Exec(ctx, l.insertSQL(stage), once, ld.version)
 	if err != nil {
 		return 0, fmt.Errorf("replace the rows of %s: %w", l.target, err)
 	}
@@ -312,45 +311,35 @@ type known struct {
 	now      time.Time // by the destination's clock
 }
 
-// lookAt reads what the destination, which has the types, holds of a table.
+// lookAt reads what the destination, which has the types, holds of a table: in
+// one round trip.
 func lookAt(ctx context.Context, conn *pgx.Conn, replication int64, target postgres.TableName, types postgres.TypeSet) (known, error) {
 	k := known{types: types, version: postgres.Version(conn)}
-	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		tables, err := postgres.ReadTablesWithoutTypes(ctx, tx, []postgres.TableName{target})
-		if err != nil {
+	var tables map[postgres.TableName]postgres.Table
+	err := catalog.Send(ctx, conn, func(batch *pgx.Batch) {
+		postgres.QueueTablesWithoutTypes(batch, []postgres.TableName{target}, &tables)
+		batch.Queue(viewedSQL, target.SQL()).Query(func(rows pgx.Rows) (err error) {
+			k.viewed, err = pgx.CollectRows(rows, pgx.RowTo[string])
 			return err
-		}
-		if table, ok := tables[target]; ok {
-			k.table = &table
-			if k.viewed, err = viewedColumns(ctx, tx, table.OID); err != nil {
-				return err
-			}
-		}
-		bookmark, err := catalog.BookmarkOf(ctx, tx, replication, target.Name)
-		if err == nil {
-			k.bookmark = &bookmark
-		} else if !errors.Is(err, catalog.ErrNotFound) {
-			return err
-		}
-		return tx.QueryRow(ctx, "SELECT now()").Scan(&k.now)
+		})
+		catalog.QueueBookmarkOf(batch, replication, target.Name, &k.bookmark)
+		batch.Queue("SELECT now()").QueryRow(func(row pgx.Row) error { return row.Scan(&k.now) })
 	})
 	if err != nil {
 		return known{}, fmt.Errorf("look at %s in the destination: %w", target, err)
 	}
+	if table, ok := tables[target]; ok {
+		k.table = &table
+	}
 	return k, nil
 }
 
+// viewedSQL lists the columns of a table that views and rules use.
 const viewedSQL = `
 	SELECT DISTINCT a.attname
 	FROM pg_catalog.pg_depend AS d
 	JOIN pg_catalog.pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
 	WHERE d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
 		AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
-		AND d.refobjid = $1
+		AND d.refobjid = pg_catalog.to_regclass($1)
 	ORDER BY a.attname`
-
-// viewedColumns returns the columns of a table that views and rules use.
-func viewedColumns(ctx context.Context, tx pgx.Tx, table uint32) ([]string, error) {
-	rows, _ := tx.Query(ctx, viewedSQL, table)
-	return pgx.CollectRows(rows, pgx.RowTo[string])
-}

@@ -82,7 +82,7 @@ func (c *copying) loadParts(ctx context.Context, parts []pageRange) error {
 		if err := catalog.DropParts(ctx, tx, c.unit.ID); err != nil { // of an attempt before
 			return err
 		}
-		return catalog.AddUnits(ctx, tx, c.run.ID, c.unit.ID, works)
+		return catalog.Send(ctx, tx, func(batch *pgx.Batch) { catalog.QueueUnits(batch, c.run.ID, c.unit.ID, works) })
 	})
 	if err != nil {
 		return err
@@ -184,7 +184,7 @@ func (w *worker) copyPart(ctx context.Context, unit catalog.Unit, part Part) err
 		if err != nil {
 			return err
 		}
-		return catalog.FinishUnit(ctx, tx, unit, c.rows, c.bytes)
+		return catalog.Send(ctx, tx, func(batch *pgx.Batch) { catalog.QueueFinishUnit(batch, unit, c.rows, c.bytes) })
 	})
 }
 
@@ -223,14 +223,14 @@ const hiddenSQL = `
 	ORDER BY c.relname`
 
 // dropLeftOver drops what runs that were killed were loading.
-func dropLeftOver(ctx context.Context, tx pgx.Tx, schema string) error {
-	rows, _ := tx.Query(ctx, hiddenSQL, schema, hiddenPrefix)
+func dropLeftOver(ctx context.Context, q querier, schema string) error {
+	rows, _ := q.Query(ctx, hiddenSQL, schema, hiddenPrefix)
 	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		return fmt.Errorf("look for what earlier runs left in schema %q: %w", schema, err)
 	}
 	for _, name := range names {
-		if _, err := tx.Exec(ctx, "DROP TABLE "+postgres.TableName{Schema: schema, Name: name}.SQL()); err != nil {
+		if _, err := q.Exec(ctx, "DROP TABLE "+postgres.TableName{Schema: schema, Name: name}.SQL()); err != nil {
 			return fmt.Errorf("drop what an earlier run left: %w", err)
 		}
 	}

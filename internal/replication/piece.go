@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -143,16 +142,16 @@ func (c *copying) commit(ctx context.Context, w window, last bool, f func(loadin
 		return err
 	}
 	report.Duration = elapsed(c.began)
-	if err := errors.Join(catalog.SetBookmark(ctx, tx, bookmark), catalog.SetReport(ctx, tx, c.run.ID, report)); err != nil {
-		return err
-	}
-	fence := catalog.Hold
-	if last {
-		fence = func(ctx context.Context, tx pgx.Tx, u catalog.Unit) error {
-			return catalog.FinishUnit(ctx, tx, u, report.RowsExtracted, report.Bytes)
+	err = catalog.Send(ctx, tx, func(batch *pgx.Batch) {
+		catalog.QueueBookmark(batch, bookmark)
+		catalog.QueueReport(batch, c.run.ID, report)
+		if last {
+			catalog.QueueFinishUnit(batch, c.unit, report.RowsExtracted, report.Bytes)
+		} else {
+			catalog.QueueHold(batch, c.unit)
 		}
-	}
-	if err := fence(ctx, tx, c.unit); err != nil {
+	})
+	if err != nil {
 		return err
 	}
 	if err := tx.Commit(ctx); err != nil {
@@ -212,13 +211,13 @@ func (e *extraction) pieceEnd(ctx context.Context, w window, rows int) (*string,
 		return nil, err
 	}
 	return textOrNil(e.tx.QueryRow(ctx, fmt.Sprintf("SELECT k::text FROM (SELECT %[1]s AS k FROM %[2]s WHERE %[3]s AND %[4]s ORDER BY %[1]s OFFSET %[5]d LIMIT 1) AS piece",
-		key, w.table.SQL(), later, finite(w.key), rows-1)), "divide the backlog of "+w.table.String())
+		key, w.table.SQL(), later, finite(w.key), rows-1), once), "divide the backlog of "+w.table.String())
 }
 
 // expectsMore reports whether the planner expects a query to return more rows.
 func (e *extraction) expectsMore(ctx context.Context, query string, rows int) (bool, error) {
 	var text []byte
-	if err := e.tx.QueryRow(ctx, "EXPLAIN (FORMAT JSON) "+query).Scan(&text); err != nil {
+	if err := e.tx.QueryRow(ctx, "EXPLAIN (FORMAT JSON) "+query, once).Scan(&text); err != nil {
 		return false, fmt.Errorf("estimate how many rows are new: %w", err)
 	}
 	var plans []struct {

@@ -22,6 +22,7 @@ type proxy struct {
 	// has got it.
 	armed, deliver atomic.Bool
 	cuts           atomic.Int32
+	trips          atomic.Int32 // messages of the engine, those sent together counted once
 
 	mu     sync.Mutex
 	isShut bool
@@ -54,10 +55,13 @@ func newProxy(t *testing.T, servers ...*sandbox.Server) *proxy {
 func (p *proxy) port() int { return p.listener.Addr().(*net.TCPAddr).Port }
 
 // loadThrough makes the destination be reached through a proxy.
-func (e *env) loadThrough(t *testing.T, p *proxy) {
+func (e *env) loadThrough(t *testing.T, p *proxy) { e.atPorts(t, e.source.Port, p.port()) }
+
+// atPorts makes source and destination be reached at these ports.
+func (e *env) atPorts(t *testing.T, source, destination int) {
 	e.servers = postgres.NewServers(map[string]postgres.Config{
-		"source":      {Host: e.source.Host, Port: e.source.Port, Username: e.reader, Password: e.source.Password},
-		"destination": {Host: "127.0.0.1", Port: p.port(), Username: e.writer, Password: e.destination.Password},
+		"source":      {Host: "127.0.0.1", Port: source, Username: e.reader, Password: e.source.Password},
+		"destination": {Host: "127.0.0.1", Port: destination, Username: e.writer, Password: e.destination.Password},
 	})
 	t.Cleanup(e.servers.Close)
 }
@@ -112,6 +116,7 @@ func (p *proxy) serve(client net.Conn, address string) {
 		if err != nil {
 			return
 		}
+		p.trips.Add(1)
 		message := buffer[:n]
 		copied = copied || bytes.Contains(message, []byte("FROM STDIN"))
 		if copied && bytes.HasPrefix(message, []byte("Q\x00\x00\x00\x0bcommit\x00")) && p.armed.CompareAndSwap(true, false) {

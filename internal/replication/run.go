@@ -79,19 +79,23 @@ func (r Runner) run(ctx context.Context, destination postgres.Endpoint, schemaNa
 	if err := destination.Server.RequireSessions(ctx, destination.Database); err != nil {
 		return Run{}, err
 	}
-	stored, err := Find(ctx, destination, schemaName)
+	stored, err := find(ctx, destination, schemaName)
 	if err != nil {
 		return Run{}, err
 	}
-	sourceServer, err := r.Server(stored.Source.Server)
+	definition, err := decode(stored)
+	if err != nil {
+		return Run{}, err
+	}
+	sourceServer, err := r.Server(definition.Source.Server)
 	if err != nil {
 		return Run{}, err
 	}
 	leader := &worker{leads: true, job: job{
-		definition: stored, busy: &atomic.Int32{},
+		definition: definition, replication: stored.ID, busy: &atomic.Int32{},
 		pieceRows: cmp.Or(r.pieceRows, pieceRows), partBytes: cmp.Or(r.partBytes, partBytes),
 	}}
-	source := postgres.Endpoint{Server: sourceServer, Database: stored.Source.Database}
+	source := postgres.Endpoint{Server: sourceServer, Database: definition.Source.Database}
 	if err := source.Server.RequireSessions(ctx, source.Database); err != nil {
 		return Run{}, err
 	}
@@ -114,7 +118,7 @@ func (r Runner) run(ctx context.Context, destination postgres.Endpoint, schemaNa
 		workers = append(workers, helper)
 	}
 	r.progress(ctx, "sync run started", map[string]any{
-		"run": leader.run.ID, "schema": schemaName, "tables": len(stored.Tables), "streams": len(workers),
+		"run": leader.run.ID, "schema": schemaName, "tables": len(definition.Tables), "streams": len(workers),
 	})
 	run := r.together(ctx, workers)
 	if ctx.Err() == nil {
@@ -190,82 +194,65 @@ func (w *worker) helper(ctx context.Context, source, destination postgres.Endpoi
 // start makes this session the one that runs the replication, does the structure
 // sync, and divides the run into units. It returns how many workers are of use.
 func (w *worker) start(ctx context.Context, verify string) (useful int, err error) {
-	var stored catalog.Replication
-	var loaded []string
-	err = w.inDestination(ctx, func(tx pgx.Tx) error {
-		if err := catalog.Install(ctx, tx); err != nil {
-			return err
-		}
-		if stored, err = catalog.ReplicationOf(ctx, tx, w.definition.SchemaName); err != nil {
-			return err
-		}
-		w.replication = stored.ID
-		loaded, err = catalog.LoadedTables(ctx, tx, stored.ID)
-		return err
-	})
-	if err != nil {
-		return 0, err
-	}
 	if err := w.reconnect(ctx); err != nil {
 		return 0, err
 	}
-	if err := w.accept(stored.SourceSystem); err != nil {
-		return 0, err
-	}
-	if w.identity.system != stored.SourceSystem {
-		loaded = nil // all tables anew
-	}
-	var relations map[postgres.TableName]postgres.Relation
-	err = pgx.BeginFunc(ctx, w.source.Conn, func(tx pgx.Tx) (err error) {
-		relations, err = postgres.ReadRelations(ctx, tx, w.definition.sourceTables())
-		return err
-	})
+	relations, err := postgres.ReadRelations(ctx, w.source.Conn, w.definition.sourceTables())
 	if err != nil {
 		return 0, fmt.Errorf("structure sync: %w", err)
 	}
-	works, useful, err := w.divide(relations, loaded, verify)
-	if err != nil {
-		return 0, err
-	}
-	err = w.inDestination(ctx, func(tx pgx.Tx) (err error) {
-		if err := w.sameDefinition(ctx, tx); err != nil {
+	err = w.inDestination(ctx, func(tx pgx.Tx) error {
+		before, err := w.sameDefinition(ctx, tx)
+		if err != nil {
 			return err
+		}
+		if err := w.accept(before); err != nil {
+			return err
+		}
+		var loaded []string
+		if w.identity.system == before { // else all tables anew
+			if loaded, err = catalog.LoadedTables(ctx, tx, w.replication); err != nil {
+				return err
+			}
 		}
 		if err := w.openSchema(ctx, tx); err != nil {
 			return err
 		}
-		if w.run, err = catalog.StartRun(ctx, tx, w.replication, uuid.NewString()); err != nil {
+		var works []json.RawMessage
+		if works, useful, err = w.divide(relations, loaded, verify); err != nil {
 			return err
 		}
-		if err := catalog.SetSourceSystem(ctx, tx, w.replication, cmp.Or(w.identity.system, stored.SourceSystem)); err != nil {
-			return err
-		}
-		return catalog.AddUnits(ctx, tx, w.run.ID, 0, works)
+		w.run.ID = uuid.NewString()
+		return catalog.Send(ctx, tx, func(batch *pgx.Batch) {
+			catalog.QueueStart(batch, w.replication, &w.run)
+			catalog.QueueSourceSystem(batch, w.replication, cmp.Or(w.identity.system, before))
+			catalog.QueueUnits(batch, w.run.ID, 0, works)
+		})
 	})
 	if err != nil {
 		return 0, err
 	}
 	// Now that the units of earlier runs are gone, their workers can not commit.
-	return useful, w.inDestination(ctx, func(tx pgx.Tx) error { return dropLeftOver(ctx, tx, w.definition.SchemaName) })
+	return useful, dropLeftOver(ctx, w.destination, w.definition.SchemaName)
 }
 
 // sameDefinition refuses a definition that is not the stored one any more, now
 // that the replication is locked: another run, which was waited for, may have
-// followed the new one already.
-func (w *worker) sameDefinition(ctx context.Context, tx pgx.Tx) error {
+// followed the new one already. It returns the cluster that earlier runs read.
+func (w *worker) sameDefinition(ctx context.Context, tx pgx.Tx) (sourceSystem string, err error) {
 	stored, err := catalog.ReplicationOf(ctx, tx, w.definition.SchemaName)
 	if err != nil {
-		return err
+		return "", err
 	}
 	now, err := decode(stored)
 	if err != nil {
-		return err
+		return "", err
 	}
 	now.Readers = w.definition.Readers // they are asked for when something is granted
 	if stored.ID != w.replication || !reflect.DeepEqual(now, w.definition) {
-		return errors.New("the definition was changed while this run began: run it again")
+		return "", errors.New("the definition was changed while this run began: run it again")
 	}
-	return nil
+	return stored.SourceSystem, nil
 }
 
 // accept refuses another cluster than the one that earlier runs read, unless the
@@ -340,14 +327,13 @@ func (w *worker) finish(ctx context.Context, run Run) (Run, error) {
 		run.Status = catalog.Interrupted
 	}
 	run.CompletedAt = time.Now()
-	err := w.record(ctx, func(ctx context.Context, tx pgx.Tx) (err error) {
-		for _, report := range failed {
-			if err := catalog.SetReport(ctx, tx, run.ID, report); err != nil {
-				return err
+	err := w.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		return catalog.Send(ctx, tx, func(batch *pgx.Batch) {
+			for _, report := range failed {
+				catalog.QueueReport(batch, run.ID, report)
 			}
-		}
-		run.CompletedAt, err = catalog.FinishRun(ctx, tx, run.ID, run.Status)
-		return err
+			catalog.QueueFinish(batch, &run.Run)
+		})
 	})
 	switch {
 	case interrupted:

@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -39,7 +40,8 @@ const settingsSQL = `
 		('jit', 'off') -- compiling takes longer than what it is for
 	) AS w (name, value)
 	JOIN pg_catalog.pg_settings AS s ON lower(s.name) = w.name
-	WHERE w.name <> 'client_connection_check_interval' OR pg_catalog.version() LIKE '%linux%' -- an error on other systems`
+	WHERE w.name <> 'client_connection_check_interval' -- an error on other systems
+		OR pg_catalog.version() LIKE '%linux%'`
 
 // extensionPathSQL lets the operators of extensions' types be found, wherever
 // the extensions were installed.
@@ -51,10 +53,9 @@ const extensionPathSQL = `
 
 // prepare sets up a session for a run: the settings, and further statements.
 func prepare(ctx context.Context, conn *pgx.Conn, more ...string) error {
-	for _, sql := range append([]string{settingsSQL}, more...) {
-		if _, err := conn.Exec(ctx, sql); err != nil {
-			return fmt.Errorf("prepare the session: %w", err)
-		}
+	sql := strings.Join(append([]string{settingsSQL}, more...), ";")
+	if _, err := conn.Exec(ctx, sql); err != nil {
+		return fmt.Errorf("prepare the session: %w", err)
 	}
 	return nil
 }

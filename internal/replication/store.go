@@ -79,16 +79,19 @@ func refuseTables(ctx context.Context, tx pgx.Tx, schema string) error {
 // Find returns a stored definition. It returns catalog.ErrNotFound, or
 // catalog.ErrNone, if there is none.
 func Find(ctx context.Context, destination postgres.Endpoint, schemaName string) (Definition, error) {
-	var d Definition
-	err := inCatalog(ctx, destination, func(tx pgx.Tx) error {
-		stored, err := catalog.ReplicationOf(ctx, tx, schemaName)
-		if err != nil {
-			return err
-		}
-		d, err = decode(stored)
+	stored, err := find(ctx, destination, schemaName)
+	if err != nil {
+		return Definition{}, err
+	}
+	return decode(stored)
+}
+
+func find(ctx context.Context, destination postgres.Endpoint, schemaName string) (stored catalog.Replication, err error) {
+	err = inCatalog(ctx, destination, func(tx pgx.Tx) (err error) {
+		stored, err = catalog.ReplicationOf(ctx, tx, schemaName)
 		return err
 	})
-	return d, err
+	return stored, err
 }
 
 // Update replaces a stored definition, and lets its readers read what is loaded,

@@ -91,7 +91,7 @@ func (c *copying) again(ctx context.Context, attempt int) error {
 	if err := sleep(ctx, backoff(attempt)); err != nil {
 		return err
 	}
-	if err := c.reconnectPatiently(ctx); err != nil {
+	if err := c.patiently(ctx, c.reconnect); err != nil {
 		return err
 	}
 	return c.inDestination(ctx, func(tx pgx.Tx) (err error) {
@@ -137,7 +137,7 @@ func (c *copying) fail(ctx context.Context, err error) {
 	r.Duration = elapsed(c.began)
 	r.Error = postgres.Explain(c.adviseRights(err))
 	if err := c.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		return catalog.SetReport(ctx, tx, c.run.ID, *r)
+		return catalog.Send(ctx, tx, func(batch *pgx.Batch) { catalog.QueueReport(batch, c.run.ID, *r) })
 	}); err != nil {
 		r.Error += "\n" + postgres.Explain(err)
 	}

@@ -69,6 +69,6 @@ func (c *copying) tally(ctx context.Context, tx pgx.Tx, table postgres.TableName
 	if _, err := tx.Exec(ctx, "SET LOCAL extra_float_digits = 0"); err != nil {
 		return tally{}, err
 	}
-	err = tx.QueryRow(ctx, fmt.Sprintf("SELECT count(*), %s FROM %s", checksum, table.SQL())).Scan(&t.rows, &t.checksum)
+	err = tx.QueryRow(ctx, fmt.Sprintf("SELECT count(*), %s FROM %s", checksum, table.SQL()), once).Scan(&t.rows, &t.checksum)
 	return t, err
 }

@@ -52,6 +52,7 @@ type worker struct {
 	leads       bool             // whether its session holds the replication's lock
 	types       postgres.TypeSet // of the destination
 	notes       []string         // of the run, from its start
+	answered    time.Time        // when the latest unit ended well, and with it what both sides were asked; else zero
 
 	sourceReady      *pgx.Conn // the session that is prepared
 	destinationReady *pgx.Conn // the session that is prepared
@@ -60,7 +61,7 @@ type worker struct {
 // work does units of the run until none is left, and tells each table's report.
 func (w *worker) work(ctx context.Context, tell func(catalog.Report)) error {
 	for ctx.Err() == nil {
-		if err := w.reconnectPatiently(ctx); err != nil {
+		if err := w.patiently(ctx, w.reconnectInDoubt); err != nil {
 			return err
 		}
 		done, err := w.workOnNext(ctx, tell)
@@ -85,13 +86,18 @@ func (w *worker) workOnNext(ctx context.Context, tell func(catalog.Report)) (don
 	if errors.Is(err, catalog.ErrNotFound) {
 		return false, nil
 	}
+	w.answered = time.Time{}
 	if err != nil {
 		return false, err
 	}
 	if work.Part != nil {
 		return true, w.help(ctx, unit, *work.Part)
 	}
-	tell(w.replicate(ctx, unit, work))
+	report := w.replicate(ctx, unit, work)
+	if report.Status == catalog.Succeeded {
+		w.answered = time.Now()
+	}
+	tell(report)
 	return true, nil
 }
 
@@ -115,11 +121,7 @@ func (w *worker) help(ctx context.Context, unit catalog.Unit, part Part) error {
 // claim takes the next unit, of the table that partOf replicates if it is not 0.
 func (w *worker) claim(ctx context.Context, partOf int64) (unit catalog.Unit, work Work, err error) {
 	name := fmt.Sprintf("backend %d", w.destination.PgConn().PID())
-	err = w.inDestination(ctx, func(tx pgx.Tx) error {
-		unit, err = catalog.Claim(ctx, tx, w.run.ID, partOf, name)
-		return err
-	})
-	if err != nil {
+	if unit, err = catalog.Claim(ctx, w.destination.Conn, w.run.ID, partOf, name); err != nil {
 		return catalog.Unit{}, Work{}, err
 	}
 	if err := json.Unmarshal(unit.Work, &work); err != nil {
@@ -165,11 +167,7 @@ func isBinaryRefused(err error) bool {
 	return false
 }
 
-// reconnectPatiently is reconnect for servers that may be about to come back.
-func (w *worker) reconnectPatiently(ctx context.Context) error {
-	return w.patiently(ctx, w.reconnect)
-}
-
+// patiently reconnects to servers that may be about to come back.
 func (w *worker) patiently(ctx context.Context, reconnect func(context.Context) error) error {
 	for attempt := 1; ; attempt++ {
 		err := reconnect(ctx)
@@ -180,6 +178,17 @@ func (w *worker) patiently(ctx context.Context, reconnect func(context.Context) 
 			return err
 		}
 	}
+}
+
+// trusted is how long after they answered both sides are believed to be there.
+const trusted = time.Second
+
+// reconnectInDoubt is reconnect, unless both sides have just answered.
+func (w *worker) reconnectInDoubt(ctx context.Context) error {
+	if time.Since(w.answered) < trusted {
+		return nil
+	}
+	return w.reconnect(ctx)
 }
 
 // reconnect makes both sessions ready. It replaces those that broke.
@@ -242,11 +251,8 @@ func (w *worker) reconnectDestination(ctx context.Context) error {
 			return err
 		}
 	}
-	err := w.inDestination(ctx, func(tx pgx.Tx) (err error) {
-		w.types, err = postgres.ReadTypeSet(ctx, tx)
-		return err
-	})
-	if err != nil {
+	var err error
+	if w.types, err = postgres.ReadTypeSet(ctx, w.destination.Conn); err != nil {
 		return err
 	}
 	w.destinationReady = w.destination.Conn
@@ -270,8 +276,10 @@ func (w *worker) close(ctx context.Context) {
 func (w *worker) record(ctx context.Context, f func(context.Context, pgx.Tx) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 	defer cancel()
-	if err := w.reconnectDestination(ctx); err != nil {
-		return err
+	if time.Since(w.answered) >= trusted {
+		if err := w.reconnectDestination(ctx); err != nil {
+			return err
+		}
 	}
 	return w.inDestination(ctx, func(tx pgx.Tx) error { return f(ctx, tx) })
 }
