@@ -13,8 +13,9 @@ import (
 const sessionStage = "pg_temp.stitch_stage"
 
 // stamps are the values of the system columns, in their order. $1 is the
-// version of the table.
-const stamps = "now(), now(), (extract(epoch FROM now()) * 1000000)::bigint * 1000, $1::bigint"
+// version of the table. What stands in a query of its own is computed once, not
+// for each row.
+const stamps = "now(), now(), (SELECT (extract(epoch FROM now()) * 1000000)::bigint * 1000), $1::bigint"
 
 func systemNames() string {
 	names := make([]string, len(systemColumns))
