@@ -49,7 +49,7 @@ func start(ctx context.Context) (*bench, error) {
 func startServer(ctx context.Context, major int) (*server, error) {
 	// Neither checkpoints nor autovacuum begin while one side of a ratio is
 	// measured and not the other.
-	settings := map[string]string{"max_wal_size": "8GB", "checkpoint_timeout": "1d", "autovacuum": "off"}
+	settings := map[string]string{"max_wal_size": "8GB", "checkpoint_timeout": "1d", "autovacuum": "off", "log_connections": "on"}
 	s, err := sandbox.Start(ctx, sandbox.Config{Major: major, Settings: settings})
 	if err != nil {
 		return nil, err
