@@ -1,5 +1,6 @@
-// Bench is the program behind "make bench": it measures the engine against
-// what a user would write with psql, between two servers of its own, in one run.
+// Bench is the program behind "make bench". In one run, between two servers of
+// its own, it measures the engine against what a user would write with psql, and
+// provisioning against Terraform with a provider that does nothing.
 //
 // Only ratios mean something on a machine that others use too. So the two
 // sides of a ratio take turns, and the ratio is the median of the rounds' own.
@@ -7,6 +8,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -20,7 +22,13 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait
-	if err := profiled(os.Getenv("PROFILE"), func() error { return run(ctx, os.Getenv("SIZE")) }); err != nil {
+	size, errSize := newSize(os.Getenv("SIZE"))
+	parts, errPart := newParts(os.Getenv("PART"))
+	err := errors.Join(errSize, errPart)
+	if err == nil {
+		err = profiled(os.Getenv("PROFILE"), func() error { return run(ctx, size, parts) })
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -52,24 +60,57 @@ type size struct {
 	smallTables int   // how many
 	growth      int   // rounds in which one million rows are compared with ten
 	disk        int64 // bytes that the servers need
+	plans       int   // rounds of plans of many resources
+	largePlans  int   // rounds of plans of many tables
 }
 
 var (
-	smallSize = size{name: "small", factor: 1, rounds: 5, smallTables: 100, disk: 6 << 30}
-	fullSize  = size{name: "full", factor: 10, rounds: 3, smallTables: 1000, growth: 3, disk: 30 << 30}
+	smallSize = size{name: "small", factor: 1, rounds: 5, smallTables: 100, disk: 6 << 30, plans: 5}
+	fullSize  = size{name: "full", factor: 10, rounds: 3, smallTables: 1000, growth: 3, disk: 30 << 30, plans: 15, largePlans: 5}
 )
 
-func run(ctx context.Context, sizeName string) error {
-	size := smallSize
-	switch sizeName {
-	case "", size.name:
+func newSize(name string) (size, error) {
+	switch name {
+	case "", smallSize.name:
+		return smallSize, nil
 	case fullSize.name:
-		size = fullSize
-	default:
-		return fmt.Errorf("SIZE is %q: small or full", sizeName)
+		return fullSize, nil
 	}
-	if err := checkDisk(os.TempDir(), size.disk); err != nil {
-		return err
+	return size{}, fmt.Errorf("SIZE is %q: small or full", name)
+}
+
+// A part is what can be measured without the rest.
+type part struct {
+	name    string
+	check   func(size) error // whether it can be measured here
+	measure func(*bench, context.Context, size) ([]*group, error)
+	columns []string // of its groups, after the way
+	cells   func(g *group, way string) []string
+	legend  string
+}
+
+// newParts returns the part of that name, or all if it is "".
+func newParts(name string) ([]part, error) {
+	all := []part{
+		{"engine", checkEngine, (*bench).measureEngine, engineColumns(), engineCells, engineLegend},
+		{"provisioning", checkProvisioning, (*bench).measureProvisioning, provisioningColumns(), provisioningCells, provisioningLegend},
+	}
+	if name == "" {
+		return all, nil
+	}
+	for _, p := range all {
+		if p.name == name {
+			return []part{p}, nil
+		}
+	}
+	return nil, fmt.Errorf("PART is %q: engine or provisioning", name)
+}
+
+func run(ctx context.Context, size size, parts []part) error {
+	for _, p := range parts {
+		if err := p.check(size); err != nil {
+			return err
+		}
 	}
 	b, err := start(ctx)
 	if err != nil {
@@ -82,19 +123,30 @@ func run(ctx context.Context, sizeName string) error {
 		return err
 	}
 
-	groups, err := b.measureAll(ctx, size)
-	if err != nil {
-		return err
+	var all []*group
+	byPart := make([][]*group, len(parts))
+	for i, p := range parts {
+		if byPart[i], err = p.measure(b, ctx, size); err != nil {
+			return err
+		}
+		all = append(all, byPart[i]...)
 	}
 	took := time.Since(began)
 	after, err := b.othersCPU()
-	printGroups(groups)
-	printBars(groups)
-	fmt.Printf(legend, size.name, b.source.Major, took.Round(time.Second), (after-others).Seconds()/took.Seconds(), runtime.NumCPU())
+	for i, p := range parts {
+		p.printGroups(byPart[i])
+	}
+	printBars(all)
+	fmt.Printf(legend, size.name, b.source.Major, took.Round(time.Second), max((after-others).Seconds()/took.Seconds(), 0), runtime.NumCPU())
+	for _, p := range parts {
+		fmt.Print(p.legend)
+	}
 	return err
 }
 
-func (b *bench) measureAll(ctx context.Context, size size) (groups []*group, err error) {
+func checkEngine(size size) error { return checkDisk(os.TempDir(), size.disk) }
+
+func (b *bench) measureEngine(ctx context.Context, size size) (groups []*group, err error) {
 	add := func(g *group, err error) error {
 		groups = append(groups, g)
 		return err

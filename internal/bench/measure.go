@@ -16,7 +16,7 @@ import (
 // A measure is what one way took in one round.
 type measure struct {
 	wall        time.Duration
-	client      time.Duration // CPU of the engine, or of psql
+	client      time.Duration // CPU of the engine, of psql, or of Terraform and its provider
 	source      time.Duration // CPU of the source's server
 	destination time.Duration // CPU of the destination's server
 	memory      int64         // most bytes that this process had more than before
@@ -26,6 +26,7 @@ type measure struct {
 	tables      int           // how many the run has
 	report      time.Duration // what the loading report says that they took
 	heap        int64         // rows of the destination that were written or locked; only where that is looked at
+	effort                    // only of plans
 }
 
 // median returns the median of what of takes from each.
@@ -55,6 +56,15 @@ func ratios(a, b []measure, of func(measure) float64) []float64 {
 	return result
 }
 
+// differences subtracts what of takes from b from a, round by round.
+func differences(a, b []measure, of func(measure) float64) []float64 {
+	var result []float64
+	for i := range min(len(a), len(b)) {
+		result = append(result, of(a[i])-of(b[i]))
+	}
+	return result
+}
+
 func seconds(m measure) float64 { return m.wall.Seconds() }
 
 // A counter is what the servers have used so far.
@@ -75,7 +85,7 @@ func (b *bench) measure(ctx context.Context, f func() error) (measure, error) {
 	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
 		return measure{}, err
 	}
-	memory, err := peakMemory()
+	memory, err := peakMemory("self")
 	if err != nil {
 		return measure{}, err
 	}
@@ -88,7 +98,7 @@ func (b *bench) measure(ctx context.Context, f func() error) (measure, error) {
 		return measure{}, err
 	}
 	m := measure{wall: time.Since(began), client: clientCPU() - client}
-	peak, err := peakMemory()
+	peak, err := peakMemory("self")
 	if err != nil {
 		return measure{}, err
 	}
@@ -134,7 +144,8 @@ func (s *server) alone(ctx context.Context) error {
 	}
 }
 
-// clientCPU is what this process has used, and psql as far as it has ended.
+// clientCPU is what this process has used, and the programs that it ran as far
+// as they have ended.
 func clientCPU() (d time.Duration) {
 	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
 		var usage syscall.Rusage
@@ -144,9 +155,9 @@ func clientCPU() (d time.Duration) {
 	return d
 }
 
-// peakMemory returns the greatest resident size of this process, in bytes.
-func peakMemory() (int64, error) {
-	status, err := os.ReadFile("/proc/self/status")
+// peakMemory returns the greatest resident size of a process, in bytes.
+func peakMemory(pid string) (int64, error) {
+	status, err := os.ReadFile("/proc/" + pid + "/status")
 	if err != nil {
 		return 0, err
 	}
@@ -156,7 +167,7 @@ func peakMemory() (int64, error) {
 			return kilobytes << 10, err
 		}
 	}
-	return 0, fmt.Errorf("/proc/self/status has no VmHWM")
+	return 0, fmt.Errorf("/proc/%s/status has no VmHWM", pid)
 }
 
 // cpu is what the server has used: the postmaster with the children that ended,

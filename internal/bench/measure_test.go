@@ -21,7 +21,7 @@ func TestMiddle(t *testing.T) {
 	}
 }
 
-// A ratio is of one round, whatever the other rounds took.
+// A ratio, or a difference, is of one round, whatever the other rounds took.
 func TestRatios(t *testing.T) {
 	took := func(seconds ...int) (all []measure) {
 		for _, s := range seconds {
@@ -31,6 +31,10 @@ func TestRatios(t *testing.T) {
 	}
 	got := ratios(took(1, 10, 3), took(2, 20, 2), seconds)
 	if want := []float64{0.5, 0.5, 1.5}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	got = differences(took(1, 10, 3), took(2, 20, 2), seconds)
+	if want := []float64{-1, -10, 1}; !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
 }

@@ -56,7 +56,7 @@ func (b bar) met() bool {
 
 // printGroups prints medians. The first column, which is a text, is padded here:
 // the writer aligns all to the right.
-func printGroups(groups []*group) {
+func (p part) printGroups(groups []*group) {
 	width := 0
 	for _, g := range groups {
 		width = max(width, len(g.title))
@@ -70,14 +70,14 @@ func printGroups(groups []*group) {
 		if len(g.measures) == 0 {
 			continue
 		}
-		fmt.Fprintf(out, "%-*s\trows\tseconds\t/ psql\trows/s\tMB/s\tCPU: client\tsource\tdestination\tWAL MB\tpeak MiB\theap rows\t\n", width, g.title)
+		fmt.Fprintf(out, "%-*s\t%s\t\n", width, g.title, strings.Join(p.columns, "\t"))
 		for _, way := range g.ways {
 			if len(g.measures[way]) == 0 {
 				continue
 			}
-			fmt.Fprintf(out, "%-*s\t%s\t\n", width, "  "+way, strings.Join(g.cells(way), "\t"))
+			fmt.Fprintf(out, "%-*s\t%s\t\n", width, "  "+way, strings.Join(p.cells(g, way), "\t"))
 		}
-		fmt.Fprintln(out, strings.Repeat("\t", 11))
+		fmt.Fprintln(out, strings.Repeat("\t", len(p.columns)))
 	}
 	out.Flush()
 	printTrimmed(text.String())
@@ -95,14 +95,22 @@ func printTrimmed(text string) {
 	}
 }
 
-// cells are the medians of a way, as they are printed.
-func (g *group) cells(way string) []string {
+// compared returns how many times as long as the others' a way takes.
+func (g *group) compared(way string) string {
+	if g.against == "" {
+		return ""
+	}
+	return fmt.Sprintf("%.2f", middle(ratios(g.measures[way], g.measures[g.against], seconds)))
+}
+
+func engineColumns() []string {
+	return []string{"rows", "seconds", "/ psql", "rows/s", "MB/s", "CPU: client", "source", "destination", "WAL MB", "peak MiB", "heap rows"}
+}
+
+// engineCells are the medians of a way, as they are printed.
+func engineCells(g *group, way string) []string {
 	all := g.measures[way]
 	of := func(f func(measure) float64) float64 { return median(all, f) }
-	compared := ""
-	if g.against != "" {
-		compared = fmt.Sprintf("%.2f", middle(ratios(all, g.measures[g.against], seconds)))
-	}
 	memory, heap := "", ""
 	if strings.HasPrefix(way, "engine") {
 		memory = fmt.Sprintf("%.1f", of(func(m measure) float64 { return float64(m.memory) / (1 << 20) }))
@@ -113,7 +121,7 @@ func (g *group) cells(way string) []string {
 	return []string{
 		thousands(of(func(m measure) float64 { return float64(m.rows) })),
 		fmt.Sprintf("%.3f", of(seconds)),
-		compared,
+		g.compared(way),
 		thousands(of(func(m measure) float64 { return float64(m.rows) / seconds(m) })),
 		fmt.Sprintf("%.1f", of(func(m measure) float64 { return float64(m.bytes) / 1e6 / seconds(m) })),
 		fmt.Sprintf("%.2f", of(func(m measure) float64 { return m.client.Seconds() })),
@@ -123,6 +131,26 @@ func (g *group) cells(way string) []string {
 		memory,
 		heap,
 	}
+}
+
+func provisioningColumns() []string {
+	return []string{"seconds", "/ idle", "CPU: client", "server", "sessions", "statements", "on pg_class", "peak MiB"}
+}
+
+// provisioningCells are the medians of a way, as they are printed.
+func provisioningCells(g *group, way string) []string {
+	all := g.measures[way]
+	of := func(f func(measure) float64) float64 { return median(all, f) }
+	cells := []string{
+		fmt.Sprintf("%.3f", of(seconds)),
+		g.compared(way),
+		fmt.Sprintf("%.2f", of(func(m measure) float64 { return m.client.Seconds() })),
+		fmt.Sprintf("%.2f", of(func(m measure) float64 { return m.source.Seconds() })),
+	}
+	if e := all[0].effort; e != (effort{}) {
+		cells = append(cells, fmt.Sprint(e.sessions), fmt.Sprint(e.statements), fmt.Sprint(e.onTables), fmt.Sprintf("%.1f", float64(e.providerMemory)/(1<<20)))
+	}
+	return cells
 }
 
 // thousands writes 1234567 as 1,234,567.
@@ -174,10 +202,12 @@ func (b bar) figure(value float64) string {
 }
 
 const legend = `
-SIZE=%s, PostgreSQL %d on both ends, in %s. Others kept %.1f of %d cores busy meanwhile: with that, bars in seconds say little.
+SIZE=%s, PostgreSQL %d, in %s. Others kept %.1f of %d cores busy meanwhile: with that, bars in seconds say little.
 Figures are medians of the rounds; in each round the ways take turns. Ratios are of one round each; "from" and "to" are the least
 and the greatest of all rounds.
+`
 
+const engineLegend = `
 engine           a sync run: structure sync, extraction, load, bookmark and report. With 1 connection to each server it has one
                  stream, with 4 it may have more
 psql | psql      COPY TO STDOUT into COPY FROM STDIN, binary: into a new table like the engine's, the key built after; or, of what
@@ -187,4 +217,12 @@ CPU              seconds of the client, which is the engine or psql, of the sour
 WAL              that the destination wrote
 peak             memory of the engine's process above what it had before
 heap rows        of the destination that were written or locked
+`
+
+const provisioningLegend = `
+stitch           Terraform with this provider
+idle             Terraform with a provider that has the same schemas and does nothing
+CPU              seconds of the client, which is Terraform with the provider, and of the server
+sessions         of one more plan, counted in the server's log; so are its statements, and those of them that read pg_class
+peak             memory of the provider's process in that plan
 `

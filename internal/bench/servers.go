@@ -49,7 +49,7 @@ func start(ctx context.Context) (*bench, error) {
 func startServer(ctx context.Context, major int) (*server, error) {
 	// Neither checkpoints nor autovacuum begin while one side of a ratio is
 	// measured and not the other.
-	settings := map[string]string{"max_wal_size": "8GB", "checkpoint_timeout": "1d", "autovacuum": "off"}
+	settings := map[string]string{"max_wal_size": "8GB", "checkpoint_timeout": "1d", "autovacuum": "off", "log_connections": "on"}
 	s, err := sandbox.Start(ctx, sandbox.Config{Major: major, Settings: settings})
 	if err != nil {
 		return nil, err
@@ -94,8 +94,9 @@ func checkDisk(dir string, need int64) error {
 	if err := syscall.Statfs(dir, &disk); err != nil {
 		return fmt.Errorf("look for room in %s: %w", dir, err)
 	}
-	if free := int64(disk.Bavail) * disk.Bsize; free < need {
-		return fmt.Errorf("%s has %d GB free, and the servers may need %d: set TMPDIR to a directory that has", dir, free>>30, need>>30)
+	// Their types differ from one system to the next.
+	if free := float64(disk.Bavail) * float64(disk.Bsize); free < float64(need) {
+		return fmt.Errorf("%s has %.0f GB free, and the servers may need %d: set TMPDIR to a directory that has", dir, free/(1<<30), need>>30)
 	}
 	return nil
 }

@@ -28,8 +28,8 @@ type destinationGrantsModel struct {
 	Database       types.String `tfsdk:"database"`
 	User           types.String `tfsdk:"user"`
 	SystemCatalogs types.Bool   `tfsdk:"system_catalogs"`
-	Missing        types.Set    `tfsdk:"missing"`
-	Excess         types.Set    `tfsdk:"excess"`
+	Missing        types.List   `tfsdk:"missing"`
+	Excess         types.List   `tfsdk:"excess"`
 }
 
 func (m destinationGrantsModel) toGrants() postgres.DestinationGrants {
@@ -116,7 +116,7 @@ func (r *destinationGrantsResource) Read(ctx context.Context, req resource.ReadR
 		resp.Diagnostics.Append(diagnose("Cannot read destination grants", err))
 		return
 	}
-	state.Missing, state.Excess = stringSet(drift.Missing), stringSet(drift.Excess)
+	state.Missing, state.Excess = stringList(drift.Missing), stringList(drift.Excess)
 	resp.Diagnostics.Append(resp.State.Set(ctx, state)...)
 }
 

@@ -26,7 +26,7 @@ func TestAccDestinationGrants(t *testing.T) {
 	systemCatalogs := func(want bool) []statecheck.StateCheck {
 		return []statecheck.StateCheck{
 			statecheck.ExpectKnownValue(address, tfjsonpath.New("system_catalogs"), knownvalue.Bool(want)),
-			statecheck.ExpectKnownValue(address, tfjsonpath.New("missing"), knownvalue.SetExact(nil)),
+			statecheck.ExpectKnownValue(address, tfjsonpath.New("missing"), knownvalue.ListExact(nil)),
 		}
 	}
 	resource.ParallelTest(t, resource.TestCase{

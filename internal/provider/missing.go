@@ -3,41 +3,50 @@ package provider
 import (
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
-	"github.com/hashicorp/terraform-plugin-framework/resource/schema/setdefault"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/listdefault"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 )
 
 // missingAttribute is how grants show drift: what a refresh found to be missing
 // is in the state, nothing is what is planned, so a plan lists each item and its
-// update grants them again.
-func missingAttribute(example string) schema.SetAttribute {
-	return schema.SetAttribute{
+// update grants them again. It is a sorted list: Terraform's framework compares
+// each item of a set with all others, and there may be thousands.
+func missingAttribute(example string) schema.ListAttribute {
+	return schema.ListAttribute{
 		MarkdownDescription: "What the user can not do although it should, as the last refresh found it: for example `" + example + "`. " +
 			"Empty after each apply. A plan that shows items here grants them again. " +
 			"What the user may do in another way, as a member of a role or because everybody may, is not missing.",
 		ElementType: types.StringType,
 		Computed:    true,
-		Default:     setdefault.StaticValue(stringSet(nil)),
+		Default:     listdefault.StaticValue(stringList(nil)),
 	}
 }
 
 // excessAttribute shows drift as missingAttribute does.
-func excessAttribute() schema.SetAttribute {
-	return schema.SetAttribute{
+func excessAttribute() schema.ListAttribute {
+	return schema.ListAttribute{
 		MarkdownDescription: "What the user may pass on to others although it was only meant to use it, as the last refresh found it: for example `SELECT ON TABLE public.orders WITH GRANT OPTION`. " +
 			"Empty after each apply. A plan that shows items here takes that option back.",
 		ElementType: types.StringType,
 		Computed:    true,
-		Default:     setdefault.StaticValue(stringSet(nil)),
+		Default:     listdefault.StaticValue(stringList(nil)),
 	}
 }
 
+func stringList(items []string) types.List {
+	return types.ListValueMust(types.StringType, stringValues(items))
+}
+
 func stringSet(items []string) types.Set {
+	return types.SetValueMust(types.StringType, stringValues(items))
+}
+
+func stringValues(items []string) []attr.Value {
 	values := make([]attr.Value, len(items))
 	for i, item := range items {
 		values[i] = types.StringValue(item)
 	}
-	return types.SetValueMust(types.StringType, values)
+	return values
 }
 
 // setStrings returns the known elements of a set of strings, and whether that is all of them.

@@ -22,7 +22,7 @@ type replicationModel struct {
 	Destination               types.Object `tfsdk:"destination"`
 	Tables                    types.Map    `tfsdk:"tables"`
 	Readers                   types.Set    `tfsdk:"readers"`
-	ReadersMissing            types.Set    `tfsdk:"readers_missing"`
+	ReadersMissing            types.List   `tfsdk:"readers_missing"`
 	IncludeSchemaInTableNames types.Bool   `tfsdk:"include_schema_in_table_names"`
 	LateCommitWindow          types.String `tfsdk:"late_commit_window"`
 	AcceptSourceIdentity      types.String `tfsdk:"accept_source_identity"`

@@ -80,7 +80,7 @@ func TestAccReplication_readers(t *testing.T) {
 					Config:            config(readersOf(analysts), "1"),
 					ConfigPlanChecks:  inPlace(plancheck.ResourceActionNoop, lackingReaders(missing)),
 					Check:             p.mayRead(t, "orders", []string{analysts}, auditors),
-					ConfigStateChecks: []statecheck.StateCheck{statecheck.ExpectKnownValue(address, tfjsonpath.New("readers_missing"), knownvalue.SetExact(nil))},
+					ConfigStateChecks: []statecheck.StateCheck{statecheck.ExpectKnownValue(address, tfjsonpath.New("readers_missing"), knownvalue.ListExact(nil))},
 				}
 			}
 			resource.ParallelTest(t, resource.TestCase{

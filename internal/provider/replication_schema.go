@@ -12,8 +12,8 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/listdefault"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
-	"github.com/hashicorp/terraform-plugin-framework/resource/schema/setdefault"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringdefault"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
@@ -71,13 +71,13 @@ func (*replicationResource) Schema(_ context.Context, _ resource.SchemaRequest, 
 				ElementType: types.StringType,
 				Validators:  []validator.Set{setvalidator.NoNullValues(), setvalidator.ValueStringsAre(validReader{})},
 			},
-			"readers_missing": schema.SetAttribute{
+			"readers_missing": schema.ListAttribute{
 				MarkdownDescription: "What `readers` can not do although they should, as the last refresh found it: for example `SELECT ON TABLE shop.orders TO analysts`, " +
 					"or `ROLE analysts` if there is no such role any more. Empty after each apply. A plan that shows items here grants them again. " +
 					"What a reader may do in another way, as a member of a role or because everybody may, is not missing.",
 				ElementType: types.StringType,
 				Computed:    true,
-				Default:     setdefault.StaticValue(stringSet(nil)),
+				Default:     listdefault.StaticValue(stringList(nil)),
 			},
 			"include_schema_in_table_names": schema.BoolAttribute{
 				MarkdownDescription: "Name destination tables `<schema>__<table>`, so that tables of the same name from several schemas do not collide; `false` by default.",

@@ -36,8 +36,8 @@ type sourceGrantsModel struct {
 	Schemas      types.Set    `tfsdk:"schemas"`
 	Tables       types.Set    `tfsdk:"tables"`
 	FutureTables types.Bool   `tfsdk:"future_tables"`
-	Missing      types.Set    `tfsdk:"missing"`
-	Excess       types.Set    `tfsdk:"excess"`
+	Missing      types.List   `tfsdk:"missing"`
+	Excess       types.List   `tfsdk:"excess"`
 }
 
 func (m sourceGrantsModel) toGrants() (postgres.SourceGrants, error) {
@@ -232,7 +232,7 @@ func (r *sourceGrantsResource) Read(ctx context.Context, req resource.ReadReques
 		resp.Diagnostics.Append(diagnose("Cannot read source grants", err))
 		return
 	}
-	state.Missing, state.Excess = stringSet(drift.Missing), stringSet(drift.Excess)
+	state.Missing, state.Excess = stringList(drift.Missing), stringList(drift.Excess)
 	resp.Diagnostics.Append(resp.State.Set(ctx, state)...)
 }
 
@@ -308,7 +308,7 @@ func (r *sourceGrantsResource) ImportState(ctx context.Context, req resource.Imp
 		Schemas:      stringSet(grants.Schemas),
 		Tables:       types.SetNull(types.StringType),
 		FutureTables: types.BoolValue(grants.FutureTables),
-		Missing:      stringSet(nil),
-		Excess:       stringSet(nil),
+		Missing:      stringList(nil),
+		Excess:       stringList(nil),
 	})...)
 }

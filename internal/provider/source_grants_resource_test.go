@@ -121,7 +121,7 @@ func TestAccSourceGrants(t *testing.T) {
 				ConfigStateChecks: []statecheck.StateCheck{
 					state("future_tables", knownvalue.Bool(true)),
 					state("tables", knownvalue.Null()),
-					state("missing", knownvalue.SetExact(nil)),
+					state("missing", knownvalue.ListExact(nil)),
 				},
 			},
 			{ // import
@@ -140,14 +140,14 @@ func TestAccSourceGrants(t *testing.T) {
 				Config:    shop.config(`schemas = ["public", "billing"]`),
 				ConfigPlanChecks: planned(address, plancheck.ResourceActionUpdate,
 					foundDrift{address, "missing", []any{"SELECT ON VIEW public.open_orders", "USAGE ON SCHEMA billing"}}),
-				ConfigStateChecks: []statecheck.StateCheck{state("missing", knownvalue.SetExact(nil))},
+				ConfigStateChecks: []statecheck.StateCheck{state("missing", knownvalue.ListExact(nil))},
 			},
 			{ // drift: the user may pass a right on
 				PreConfig: shop.changed(t, "GRANT SELECT ON public.orders TO "+shop.user+" WITH GRANT OPTION"),
 				Config:    shop.config(`schemas = ["public", "billing"]`),
 				ConfigPlanChecks: planned(address, plancheck.ResourceActionUpdate,
 					foundDrift{address, "excess", []any{"SELECT ON TABLE public.orders WITH GRANT OPTION"}}),
-				ConfigStateChecks: []statecheck.StateCheck{state("excess", knownvalue.SetExact(nil))},
+				ConfigStateChecks: []statecheck.StateCheck{state("excess", knownvalue.ListExact(nil))},
 			},
 			{ // what is created later is covered
 				PreConfig:        shop.changed(t, "CREATE TABLE billing.later (id int)"),

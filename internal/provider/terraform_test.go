@@ -3,16 +3,16 @@ package provider
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"log"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
 // A workspace is a directory in which the real terraform runs the real,
@@ -45,10 +45,7 @@ func TestMain(m *testing.M) {
 func buildProvider(t *testing.T) string {
 	t.Helper()
 	built.once.Do(func() {
-		build := exec.Command("go", "build", "-o", filepath.Join(built.dir, "terraform-provider-stitch"), "../..")
-		if output, err := build.CombinedOutput(); err != nil {
-			built.err = fmt.Errorf("build the provider: %w\n%s", err, output)
-		}
+		built.err = sandbox.BuildProvider(context.Background(), "../..", built.dir)
 	})
 	if built.err != nil {
 		t.Fatal(built.err)
@@ -64,9 +61,7 @@ func newWorkspace(t *testing.T, config string, env ...string) *workspace {
 	provider := buildProvider(t)
 	w := &workspace{dir: t.TempDir()}
 	w.write(t, "main.tf", config)
-	w.write(t, "cli.tfrc", `provider_installation {
-		dev_overrides { "registry.terraform.io/terraform-stitch/stitch" = "`+provider+`" }
-	}`)
+	w.write(t, "cli.tfrc", sandbox.ProviderFrom(provider))
 	w.env = append(os.Environ(), "CHECKPOINT_DISABLE=1", "TF_IN_AUTOMATION=1", "TF_CLI_ARGS=-no-color", "TF_CLI_CONFIG_FILE="+filepath.Join(w.dir, "cli.tfrc"))
 	w.env = append(w.env, env...)
 	return w
@@ -112,19 +107,14 @@ func (w *workspace) run(t *testing.T, arguments ...string) string {
 	return output
 }
 
-// start runs terraform in a process group of its own, as a shell does.
+// start runs terraform.
 func (w *workspace) start(t *testing.T, arguments ...string) (*exec.Cmd, *bytes.Buffer) {
 	t.Helper()
-	terraform := os.Getenv("TF_ACC_TERRAFORM_PATH")
-	if terraform == "" {
-		terraform = "terraform"
-	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Minute)
 	t.Cleanup(cancel)
-	cmd := exec.CommandContext(ctx, terraform, arguments...)
+	cmd := sandbox.Terraform(ctx, w.dir, w.env, arguments...)
 	var output bytes.Buffer
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = w.dir, w.env, &output, &output
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -125,7 +125,7 @@ func (q *quickstart) pgbench(ctx context.Context, args ...string) error {
 	args = append(args, "service=source")
 	fmt.Printf("  $ pgbench %s\n", strings.Join(args, " "))
 	cmd := exec.CommandContext(ctx, q.source.Program("pgbench"), args...)
-	cmd.Env = environment("PGSERVICEFILE=" + q.path("services.conf"))
+	cmd.Env = sandbox.Environment("PGSERVICEFILE=" + q.path("services.conf"))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("pgbench: %w\n%s", err, out)
 	}

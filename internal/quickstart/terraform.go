@@ -10,10 +10,9 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
-	"slices"
 	"strings"
-	"syscall"
-	"time"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
 const (
@@ -47,7 +46,7 @@ func (q *quickstart) build(ctx context.Context) error {
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, out)
 	}
-	q.terraform = terraform{dir: filepath.Join(q.dir, "quickstart"), env: environment(
+	q.terraform = terraform{dir: filepath.Join(q.dir, "quickstart"), env: sandbox.Environment(
 		"CHECKPOINT_DISABLE=1",
 		"TF_CLI_CONFIG_FILE="+q.path("terraform.rc"),
 		"TF_CLI_ARGS=-no-color",
@@ -70,15 +69,6 @@ const installFrom = `provider_installation {
 `
 
 func (q *quickstart) path(name string) string { return filepath.Join(q.dir, name) }
-
-// environment is that of this process, without what would lead Terraform or
-// PostgreSQL's programs elsewhere, and with more.
-func environment(more ...string) []string {
-	ours := slices.DeleteFunc(os.Environ(), func(entry string) bool {
-		return strings.HasPrefix(entry, "PG") || strings.HasPrefix(entry, "TF_")
-	})
-	return append(ours, more...)
-}
 
 func (q *quickstart) init(ctx context.Context) error {
 	return q.terraform.run(ctx, "init")
@@ -118,7 +108,7 @@ func (t terraform) run(ctx context.Context, args ...string) error {
 func (t terraform) say(ctx context.Context, args ...string) (string, error) {
 	fmt.Printf("  $ terraform %s\n", strings.Join(args, " "))
 	said := &transcript{}
-	cmd := t.command(ctx, args...)
+	cmd := sandbox.Terraform(ctx, t.dir, t.env, args...)
 	cmd.Stdout, cmd.Stderr = said, said
 	if err := cmd.Run(); err != nil {
 		return "", fmt.Errorf("terraform %s: %w\n\nAll that it said:\n\n%s", args[0], err, said.all.String())
@@ -128,7 +118,7 @@ func (t terraform) say(ctx context.Context, args ...string) (string, error) {
 
 // output returns the JSON of an output value.
 func (t terraform) output(ctx context.Context, name string) ([]byte, error) {
-	cmd := t.command(ctx, "output", "-json", name)
+	cmd := sandbox.Terraform(ctx, t.dir, t.env, "output", "-json", name)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -136,17 +126,6 @@ func (t terraform) output(ctx context.Context, name string) ([]byte, error) {
 		return nil, fmt.Errorf("terraform output %s: %w\n%s", name, err, &stderr)
 	}
 	return out, nil
-}
-
-// command is Terraform in a process group of its own: a Ctrl-C in the terminal
-// reaches it once, from here, and it stops in good order.
-func (t terraform) command(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "terraform", args...)
-	cmd.Dir, cmd.Env = t.dir, t.env
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = time.Minute
-	return cmd
 }
 
 // A transcript shows important lines as they are written to it, and keeps all.

@@ -1,5 +1,6 @@
-// Package sandbox starts real PostgreSQL servers that are thrown away: for
-// tests, and for the quickstart.
+// Package sandbox starts real PostgreSQL servers that are thrown away, and runs
+// the real Terraform with a provider compiled from here (terraform.go): for
+// tests, the quickstart and the benchmark.
 //
 // It promises that
 //   - nothing is left: when this process stops a server, exits or is killed, the
