@@ -16,11 +16,14 @@ type sender interface {
 	SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults
 }
 
-// Send sends a batch that queue has filled.
-func Send(ctx context.Context, to sender, fill func(*pgx.Batch)) error {
+// Send sends a batch that fill has filled. Its error says what was attempted.
+func Send(ctx context.Context, to sender, attempt string, fill func(*pgx.Batch)) error {
 	batch := &pgx.Batch{}
 	fill(batch)
-	return to.SendBatch(ctx, batch).Close()
+	if err := to.SendBatch(ctx, batch).Close(); err != nil {
+		return fmt.Errorf("%s: %w", attempt, err)
+	}
+	return nil
 }
 
 // queue adds a statement to a batch. Its error says what was attempted; so does

@@ -183,7 +183,10 @@ type columnRow struct {
 func ReadTables(ctx context.Context, tx pgx.Tx, names []TableName) (tables map[TableName]Table, err error) {
 	batch := &pgx.Batch{}
 	QueueTables(batch, Version(tx.Conn()), names, &tables)
-	return tables, tx.SendBatch(ctx, batch).Close()
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		return nil, fmt.Errorf("read structure: %w", err)
+	}
+	return tables, nil
 }
 
 // noSchemaSQL has types written qualified, whatever the login's search_path is,
@@ -197,11 +200,11 @@ func QueueTables(batch *pgx.Batch, major int, names []TableName, into *map[Table
 	var types map[uint32]Type
 	var missing map[attribute]string
 	schemas, relations := splitNames(names)
-	queueQuery(batch, discard, noSchemaSQL)
-	queueQuery(batch, func(rows pgx.Rows) (err error) { found, err = pgx.CollectRows(rows, scanColumn); return err }, columnsSQL, schemas, relations)
-	queueQuery(batch, func(rows pgx.Rows) (err error) { types, err = scanTypes(rows); return err }, typesSQL, schemas, relations)
+	batch.Queue(noSchemaSQL)
+	batch.Queue(columnsSQL, schemas, relations).Query(func(rows pgx.Rows) (err error) { found, err = pgx.CollectRows(rows, scanColumn); return err })
+	batch.Queue(typesSQL, schemas, relations).Query(func(rows pgx.Rows) (err error) { types, err = scanTypes(rows); return err })
 	if major >= 11 {
-		queueQuery(batch, func(rows pgx.Rows) (err error) { missing, err = scanMissing(rows); return err }, missingSQL, schemas, relations)
+		batch.Queue(missingSQL, schemas, relations).Query(func(rows pgx.Rows) (err error) { missing, err = scanMissing(rows); return err })
 	}
 	batch.Queue("SET LOCAL search_path TO DEFAULT").Exec(func(pgconn.CommandTag) error {
 		*into = assemble(found, types, missing)
@@ -214,27 +217,12 @@ func QueueTables(batch *pgx.Batch, major int, names []TableName, into *map[Table
 // empty until the transaction ends.
 func QueueTablesWithoutTypes(batch *pgx.Batch, names []TableName, into *map[TableName]Table) {
 	schemas, relations := splitNames(names)
-	queueQuery(batch, discard, noSchemaSQL)
-	queueQuery(batch, func(rows pgx.Rows) error {
+	batch.Queue(noSchemaSQL)
+	batch.Queue(columnsSQL, schemas, relations).Query(func(rows pgx.Rows) error {
 		found, err := pgx.CollectRows(rows, scanColumn)
 		*into = assemble(found, nil, nil)
 		return err
-	}, columnsSQL, schemas, relations)
-}
-
-// queueQuery adds to a batch what read reads.
-func queueQuery(batch *pgx.Batch, read func(pgx.Rows) error, sql string, args ...any) {
-	batch.Queue(sql, args...).Query(func(rows pgx.Rows) error {
-		if err := read(rows); err != nil {
-			return fmt.Errorf("read structure: %w", err)
-		}
-		return nil
 	})
-}
-
-func discard(rows pgx.Rows) error {
-	rows.Close()
-	return rows.Err()
 }
 
 // splitNames returns the schemas and the names of tables, as two arrays for SQL.

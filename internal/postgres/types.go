@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -102,8 +103,8 @@ const typeSetSQL = `
 func ReadTypeSet(ctx context.Context, conn *pgx.Conn) (TypeSet, error) {
 	types := TypeSet{}
 	batch := &pgx.Batch{}
-	queueQuery(batch, discard, noSchemaSQL)
-	queueQuery(batch, func(rows pgx.Rows) error {
+	batch.Queue(noSchemaSQL)
+	batch.Queue(typeSetSQL).Query(func(rows pgx.Rows) error {
 		var extension, name string
 		var there TypeForm
 		_, err := pgx.ForEachRow(rows, []any{&extension, &name, &there.SQL, &there.Receivable}, func() error {
@@ -111,8 +112,11 @@ func ReadTypeSet(ctx context.Context, conn *pgx.Conn) (TypeSet, error) {
 			return nil
 		})
 		return err
-	}, typeSetSQL)
-	return types, conn.SendBatch(ctx, batch).Close()
+	})
+	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
+		return nil, fmt.Errorf("read types: %w", err)
+	}
+	return types, nil
 }
 
 // Find returns how the set's database writes the type t of another database, if

@@ -316,7 +316,7 @@ type known struct {
 func lookAt(ctx context.Context, conn *pgx.Conn, replication int64, target postgres.TableName, types postgres.TypeSet) (known, error) {
 	k := known{types: types, version: postgres.Version(conn)}
 	var tables map[postgres.TableName]postgres.Table
-	err := catalog.Send(ctx, conn, func(batch *pgx.Batch) {
+	err := catalog.Send(ctx, conn, fmt.Sprintf("look at %s in the destination", target), func(batch *pgx.Batch) {
 		postgres.QueueTablesWithoutTypes(batch, []postgres.TableName{target}, &tables)
 		batch.Queue(viewedSQL, target.SQL()).Query(func(rows pgx.Rows) (err error) {
 			k.viewed, err = pgx.CollectRows(rows, pgx.RowTo[string])
@@ -326,7 +326,7 @@ func lookAt(ctx context.Context, conn *pgx.Conn, replication int64, target postg
 		batch.Queue("SELECT now()").QueryRow(func(row pgx.Row) error { return row.Scan(&k.now) })
 	})
 	if err != nil {
-		return known{}, fmt.Errorf("look at %s in the destination: %w", target, err)
+		return known{}, err
 	}
 	if table, ok := tables[target]; ok {
 		k.table = &table

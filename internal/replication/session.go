@@ -14,9 +14,9 @@ import (
 // client is gone, killed in the midst of a statement or cut off, end within a
 // minute or so, with their locks. A server may be too old to know all of them.
 const settingsSQL = `
+	SET statement_timeout = 0; -- for what follows, too
 	SELECT pg_catalog.set_config(s.name, w.value, false)
 	FROM (VALUES
-		('statement_timeout', '0'),
 		('transaction_timeout', '0'),
 		('idle_in_transaction_session_timeout', '0'),
 		('idle_session_timeout', '0'),
@@ -51,11 +51,12 @@ const extensionPathSQL = `
 	FROM pg_catalog.pg_extension AS e
 	JOIN pg_catalog.pg_namespace AS n ON n.oid = e.extnamespace`
 
-// prepare sets up a session for a run: the settings, and further statements.
-func prepare(ctx context.Context, conn *pgx.Conn, more ...string) error {
+// prepare sets up a session for a run, of the server with that key in the provider
+// block: the settings, and further statements.
+func prepare(ctx context.Context, conn *pgx.Conn, server string, more ...string) error {
 	sql := strings.Join(append([]string{settingsSQL}, more...), ";")
 	if _, err := conn.Exec(ctx, sql); err != nil {
-		return fmt.Errorf("prepare the session: %w", err)
+		return fmt.Errorf("prepare the session of server %q: %w", server, err)
 	}
 	return nil
 }

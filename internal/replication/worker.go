@@ -197,7 +197,7 @@ func (w *worker) reconnect(ctx context.Context) error {
 		return err
 	}
 	if w.sourceReady != w.source.Conn {
-		if err := prepare(ctx, w.source.Conn); err != nil {
+		if err := prepare(ctx, w.source.Conn, w.definition.Source.Server); err != nil {
 			return &extractError{err}
 		}
 		found, err := identify(ctx, w.source.Conn, w.definition.Source.Server)
@@ -240,7 +240,7 @@ func (w *worker) reconnectDestination(ctx context.Context) error {
 	if w.destinationReady == w.destination.Conn {
 		return nil
 	}
-	if err := prepare(ctx, w.destination.Conn, extensionPathSQL); err != nil {
+	if err := prepare(ctx, w.destination.Conn, w.definition.Destination.Server, extensionPathSQL); err != nil {
 		return err
 	}
 	if err := catalog.OpenSession(ctx, w.destination.Conn); err != nil {

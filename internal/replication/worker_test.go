@@ -254,7 +254,7 @@ func TestClientGone(t *testing.T) {
 			return // the server does not look
 		}
 		conn := session(t, s)
-		if err := prepare(t.Context(), conn); err != nil {
+		if err := prepare(t.Context(), conn, "source"); err != nil {
 			t.Fatal(err)
 		}
 		pid := conn.PgConn().PID()
