@@ -1,6 +1,9 @@
 package provider
 
 import (
+	"fmt"
+	"slices"
+
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/listdefault"
@@ -14,7 +17,7 @@ import (
 func missingAttribute(example string) schema.ListAttribute {
 	return schema.ListAttribute{
 		MarkdownDescription: "What the user can not do although it should, as the last refresh found it: for example `" + example + "`. " +
-			"Empty after each apply. A plan that shows items here grants them again. " +
+			"Empty after each apply. A plan that shows items here grants them again, and those that it only counts, beyond a thousand. " +
 			"What the user may do in another way, as a member of a role or because everybody may, is not missing.",
 		ElementType: types.StringType,
 		Computed:    true,
@@ -33,7 +36,14 @@ func excessAttribute() schema.ListAttribute {
 	}
 }
 
+// listed is how many items a list of drift names. Each costs Terraform's framework
+// time that grows with their number, and nobody reads a hundred thousand.
+const listed = 1000
+
 func stringList(items []string) types.List {
+	if more := len(items) - listed; more > 0 {
+		items = append(slices.Clone(items[:listed]), fmt.Sprintf("and %d more", more))
+	}
 	return types.ListValueMust(types.StringType, stringValues(items))
 }
 
