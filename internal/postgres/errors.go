@@ -46,6 +46,13 @@ func Code(err error) string {
 	return ""
 }
 
+// IsRowSecurity reports whether a server refused a statement because policies
+// would have hidden rows from it. It has no code of its own.
+func IsRowSecurity(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Routine == "check_enable_rls"
+}
+
 // IsExisting reports whether err means that something of the same name is there already.
 func IsExisting(err error) bool {
 	switch Code(err) {

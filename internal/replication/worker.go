@@ -294,7 +294,14 @@ func (w *worker) adviseRights(err error) error {
 		return err
 	}
 	var source *extractError
-	if errors.As(err, &source) {
+	atSource := errors.As(err, &source)
+	switch {
+	case atSource && postgres.IsRowSecurity(err):
+		return postgres.Advise(err, "Row-level security would leave rows out, and nobody would notice. Leave the table out, replicate what the login may see through a view of its own, "+
+			"or have a superuser let the login of server "+w.definition.Source.Server+" see all rows: ALTER ROLE ... BYPASSRLS.")
+	case postgres.IsRowSecurity(err):
+		return postgres.Advise(err, "Row-level security would hide loaded rows from the load. Let the owner of the table see all of them: ALTER TABLE ... NO FORCE ROW LEVEL SECURITY.")
+	case atSource:
 		return postgres.Advise(err, "The login of server "+w.definition.Source.Server+
 			" needs USAGE on the schema and SELECT on the table: stitch_source_grants grants both.")
 	}
