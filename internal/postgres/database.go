@@ -120,7 +120,6 @@ func database(ctx context.Context, tx pgx.Tx, name string) (Database, error) {
 
 // UpdateDatabase changes what differs, as far as a database can be changed.
 func (s *Server) UpdateDatabase(ctx context.Context, d Database) error {
-	defer s.siblings.changed()
 	err := s.changeRights(ctx, s.besides(d.Name), func(tx pgx.Tx) error {
 		_, err := alterDatabase(ctx, tx, d)
 		return err

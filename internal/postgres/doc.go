@@ -21,7 +21,7 @@
 //     ten seconds or until this process changes something (shared_read.go).
 //   - Changes of rights are made one at a time in a database, and again if others
 //     interfered; what a login may not do is said in SQL before anything is
-//     changed (rights_lock.go, rights.go, rights_change.go).
+//     changed (locks.go, rights.go, rights_change.go).
 //   - Where a login has to be a member of an owner to act for it, it becomes one
 //     and stops being one within a transaction: nobody ever sees it (rights.go,
 //     owner_act.go, membership.go).

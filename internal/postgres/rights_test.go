@@ -1,13 +1,10 @@
 package postgres
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // The roles of anAccess.
@@ -222,30 +219,6 @@ func TestDroppedSource(t *testing.T) {
 			}
 			if !slices.Equal(defaults, test.defaults) {
 				t.Errorf("default privileges: got %q, want %q", defaults, test.defaults)
-			}
-		})
-	}
-}
-
-func TestIsInterference(t *testing.T) {
-	tests := map[string]struct {
-		err  error
-		want bool
-	}{
-		"none":                 {nil, false},
-		"no answer":            {errors.New("broken pipe"), false},
-		"two changed a row":    {&pgconn.PgError{Code: "XX000", Message: "tuple concurrently updated"}, true},
-		"one dropped it":       {&pgconn.PgError{Code: "XX000", Message: "tuple concurrently deleted"}, true},
-		"default privileges":   {&pgconn.PgError{Code: "XX000", Message: "could not find tuple for default ACL 16424"}, true},
-		"another internal one": {&pgconn.PgError{Code: "XX000", Message: "cache lookup failed"}, false},
-		"deadlock":             {fmt.Errorf("grant: %w", &pgconn.PgError{Code: "40P01"}), true},
-		"a table vanished":     {&pgconn.PgError{Code: "42P01"}, true},
-		"not allowed":          {&pgconn.PgError{Code: "42501"}, false},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			if got := isInterference(test.err); got != test.want {
-				t.Errorf("got %v, want %v", got, test.want)
 			}
 		})
 	}
