@@ -5,7 +5,7 @@
 //
 //   - A server is dialled on first use, never more often than needed, and never
 //     with more connections at once than its Config allows; one is enough for
-//     everything but a replication within one server (server.go).
+//     everything but a replication within one server (server.go, pool.go).
 //   - Nothing is taken from the environment: no PGHOST, no ~/.pgpass, no
 //     fallback to localhost (config.go).
 //   - A check of a connection changes nothing, and a pool that gives connections no
