@@ -143,9 +143,9 @@ func alterDatabase(ctx context.Context, tx pgx.Tx, want Database) (Database, err
 	if len(sql) == 0 {
 		return have, nil
 	}
-	needed := ownerAct{holder: have.Owner}
+	needed := needs{rightsOf: []string{have.Owner}}
 	if want.Owner != "" && want.Owner != have.Owner {
-		needed.taker, needed.database = want.Owner, true
+		needed.newOwner, needed.createDB = want.Owner, true
 	}
 	if err := needed.run(ctx, tx, sql...); err != nil {
 		return Database{}, err

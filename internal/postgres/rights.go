@@ -155,24 +155,24 @@ func (o object) grantors(user person, privilege string, option bool) []uint32 {
 	return grantors
 }
 
-// An actor is the role that a statement is run as: "" is the login.
+// An actor is the role that a statement is run as: "" is the login, which may
+// have to become a member of it for that.
 type actor struct {
 	role string
-	join bool // the login has to become a member of it for that
+	joining
 }
 
 // actorFor returns as whom the login can do what a role can, if at all.
 func (p person) actorFor(role uint32) (as actor, ok bool) {
-	as = actor{role: p.name(role)}
-	switch p.footing(role) {
-	case bySetRole:
-		return as, true
-	case byJoining:
-		as.join = true
-		return as, true
+	n := need{role: p.actual(role), become: true}
+	as.role, ok = p.name(n.role), p.meets(n)
+	if !ok {
+		as.joining, ok = p.joining(n)
 	}
-	return as, false
+	return as, ok
 }
+
+func (as actor) mustJoin() bool { return as.take != "" }
 
 // acting runs statements as somebody else. The membership that it may take is
 // given back in the same transaction, so nobody else ever sees it.
@@ -181,8 +181,8 @@ func (as actor) acting(statements []string) []string {
 		return statements
 	}
 	sql := slices.Concat([]string{"SET LOCAL ROLE " + Ident(as.role)}, statements, []string{"RESET ROLE"})
-	if as.join {
-		sql = slices.Concat([]string{"GRANT " + Ident(as.role) + " TO CURRENT_USER"}, sql, []string{"REVOKE " + Ident(as.role) + " FROM CURRENT_USER"})
+	if as.mustJoin() {
+		sql = slices.Concat([]string{as.take}, sql, []string{as.giveBack})
 	}
 	return sql
 }
@@ -231,7 +231,7 @@ func (a *access) planGrants(user person, sc scope) (rightsPlan, error) {
 		switch has := user.may(r.Privilege, r.Kind, r.object); {
 		case login.mayGrant(r.Privilege, r.object):
 			grant.add(actor{}, r.right)
-		case ok && (!has || !as.join):
+		case ok && (!has || !as.mustJoin()):
 			grant.add(as, r.right)
 		case !has:
 			refused.add(actor{}, r.right)

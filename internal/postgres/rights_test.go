@@ -16,8 +16,8 @@ const (
 // and administers "joinable" roles, to the relations that are given.
 func anAccess(all map[string]relations) *access {
 	a := &access{
-		login: loginOID, databaseName: "shop", byName: map[string]uint32{}, relations: map[string][]relations{},
-		roles: map[uint32]*role{
+		databaseName: "shop", relations: map[string][]relations{},
+		roles: rolesOf(loginOID, superuserOID, map[uint32]*role{
 			superuserOID: {name: "postgres", superuser: true},
 			loginOID:     {name: "admin", memberships: []membership{{of: ownerOID, inherit: true, set: true}, {of: otherOID, set: true}, {of: groupOID, admin: true}}},
 			ownerOID:     {name: "owner"},
@@ -25,12 +25,9 @@ func anAccess(all map[string]relations) *access {
 			strangerOID:  {name: "stranger"},
 			userOID:      {name: "stitch"},
 			groupOID:     {name: "joinable"},
-		},
+		}),
 		database: object{owner: superuserOID},
 		schemas:  map[string]object{"public": {owner: superuserOID}},
-	}
-	for oid, r := range a.roles {
-		a.byName[r.name] = oid
 	}
 	for name, alike := range all {
 		alike.kind, alike.names = "TABLE", []string{name}
@@ -38,6 +35,15 @@ func anAccess(all map[string]relations) *access {
 	}
 	slices.SortFunc(a.relations["public"], func(a, b relations) int { return strings.Compare(a.names[0], b.names[0]) })
 	return a
+}
+
+// rolesOf are those of a server before PostgreSQL 16.
+func rolesOf(login, databaseOwner uint32, byOID map[uint32]*role) *roles {
+	all := &roles{login: login, databaseOwner: databaseOwner, byOID: byOID, byName: map[string]uint32{}}
+	for oid, r := range byOID {
+		all.byName[r.name] = oid
+	}
+	return all
 }
 
 func ownedBy(owner uint32, acl ...aclEntry) relations {

@@ -145,9 +145,9 @@ func alterSchema(ctx context.Context, tx pgx.Tx, want Schema) (Schema, error) {
 	if len(sql) == 0 {
 		return have, nil
 	}
-	needed := ownerAct{holder: have.Owner}
+	needed := needs{rightsOf: []string{have.Owner}}
 	if want.Owner != have.Owner {
-		needed.taker = want.Owner
+		needed.newOwner = want.Owner
 	}
 	if err := needed.run(ctx, tx, sql...); err != nil {
 		return Schema{}, err
@@ -223,5 +223,5 @@ func dropSchema(ctx context.Context, tx pgx.Tx, have Schema, force bool) error {
 			return err
 		}
 	}
-	return ownerAct{holder: have.Owner}.run(ctx, tx, "SET LOCAL lock_timeout = '30s'", sql)
+	return needs{rightsOf: []string{have.Owner}}.run(ctx, tx, "SET LOCAL lock_timeout = '30s'", sql)
 }

@@ -2,75 +2,11 @@ package postgres
 
 import (
 	"errors"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
-
-func TestOwnerActDecide(t *testing.T) {
-	admin := login{Name: `ad"min`, CreateDB: true, Inherits: true}
-	stranger, member := standing{Role: "a"}, standing{Role: "a", Holds: true, Gives: true}
-	guest := standing{Role: "a", Gives: true} // a member without the rights
-	joins := standing{Role: "a", Joins: true}
-
-	for name, tt := range map[string]struct {
-		needed    ownerAct
-		major     int
-		as        login
-		standings []standing
-		join      []string
-		refused   []string
-	}{
-		"a member":               {needed: ownerAct{holder: "a", taker: "a"}, as: admin, standings: []standing{member}},
-		"nobody's":               {needed: ownerAct{database: true}, as: admin},
-		"takes a membership":     {needed: ownerAct{holder: "a"}, as: admin, standings: []standing{joins}, join: []string{"a"}},
-		"and may not use it":     {needed: ownerAct{holder: "a"}, as: login{Name: "x"}, standings: []standing{joins}, refused: []string{`GRANT "a" TO "x"`, `ALTER ROLE "x" INHERIT`}},
-		"but may give with it":   {needed: ownerAct{taker: "a"}, as: login{Name: "x"}, standings: []standing{joins}, join: []string{"a"}},
-		"a member by name":       {needed: ownerAct{holder: "a"}, as: login{Name: "x"}, standings: []standing{guest}, refused: []string{`ALTER ROLE "x" INHERIT`}},
-		"which is enough":        {needed: ownerAct{taker: "a"}, as: admin, standings: []standing{guest}},
-		"but not to hold":        {needed: ownerAct{holder: "a"}, major: 16, as: admin, standings: []standing{guest}, refused: []string{`GRANT "a" TO "ad""min" WITH INHERIT TRUE, SET TRUE`}},
-		"a stranger":             {needed: ownerAct{taker: "a"}, as: admin, standings: []standing{stranger}, refused: []string{`GRANT "a" TO "ad""min"`}},
-		"a stranger since 16":    {needed: ownerAct{taker: "a"}, major: 16, as: admin, standings: []standing{stranger}, refused: []string{`GRANT "a" TO "ad""min" WITH INHERIT TRUE, SET TRUE`}},
-		"creates no databases":   {needed: ownerAct{taker: "a", database: true}, as: login{Name: "x"}, standings: []standing{member}, refused: []string{`ALTER ROLE "x" CREATEDB`}},
-		"from one to the other":  {needed: ownerAct{holder: "a", taker: "b"}, as: admin, standings: []standing{joins, {Role: "b", Joins: true}}, join: []string{"a", "b"}},
-		"the other is a strange": {needed: ownerAct{holder: "a", taker: "b"}, as: admin, standings: []standing{joins, {Role: "b"}}, join: []string{"a"}, refused: []string{`GRANT "b" TO "ad""min"`}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			join, refused := tt.needed.decide(max(tt.major, 10), tt.as, tt.standings)
-			if !slices.Equal(join, tt.join) || !slices.Equal(refused, tt.refused) {
-				t.Errorf("got %q and %q, want %q and %q", join, refused, tt.join, tt.refused)
-			}
-		})
-	}
-}
-
-func TestUndoGrants(t *testing.T) {
-	kept := memberGrant{Grantor: "postgres", Inherit: false, Set: false}
-	for name, tt := range map[string]struct {
-		major          int
-		former, grants []memberGrant
-		want           []string
-	}{
-		"nothing":   {major: 16, former: []memberGrant{kept}, grants: []memberGrant{kept}},
-		"before 16": {major: 15, grants: []memberGrant{{"me", true, true}}, want: []string{`REVOKE "r""" FROM CURRENT_USER`}},
-		"beside another": {
-			major: 16, former: []memberGrant{kept}, grants: []memberGrant{kept, {"me", true, true}},
-			want: []string{`REVOKE "r""" FROM CURRENT_USER GRANTED BY "me"`},
-		},
-		"over another": {
-			major: 16, former: []memberGrant{{"me", true, false}}, grants: []memberGrant{{"me", true, true}},
-			want: []string{`GRANT "r""" TO CURRENT_USER WITH INHERIT true, SET false GRANTED BY "me"`},
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := undoGrants(tt.major, `r"`, tt.former, tt.grants); !slices.Equal(got, tt.want) {
-				t.Errorf("got %q, want %q", got, tt.want)
-			}
-		})
-	}
-}
 
 // A managed administrator creates databases and roles, and is no superuser. What
 // it makes belong to a role it can update and drop, and is a member of that role
