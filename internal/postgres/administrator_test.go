@@ -115,3 +115,49 @@ func TestNoAdministrator(t *testing.T) {
 		}
 	})
 }
+
+// What a login had made itself a member of, it is a member of afterwards in the
+// very same way, whatever it was made a member of meanwhile.
+func TestJoinedByItself(t *testing.T) {
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		t.Parallel()
+		options := []string{""}
+		if s.Major >= 16 {
+			options = []string{" WITH INHERIT FALSE, SET FALSE", " WITH INHERIT TRUE, SET FALSE", " WITH INHERIT FALSE, SET TRUE", " WITH INHERIT TRUE, SET TRUE"}
+		}
+		for _, option := range options {
+			t.Run(option, func(t *testing.T) {
+				ctx := t.Context()
+				login, created := administrator(t, s, 2)
+				owner, heir := created[0], created[1]
+				for _, role := range created {
+					s.Exec(t, "postgres", "SET ROLE "+login+"; GRANT "+role+" TO "+login+option)
+				}
+				shop := newShop(t, s)
+				shop.exec(t, `
+					ALTER DATABASE `+shop.name+` OWNER TO `+owner+`;
+					GRANT CONNECT, CREATE ON DATABASE `+shop.name+` TO `+login+`;
+					ALTER SCHEMA billing OWNER TO `+owner+`;
+					ALTER TABLE billing.payments OWNER TO `+owner+`;
+					ALTER TABLE billing.payments_1 OWNER TO `+owner)
+				before := s.Query(t, "postgres", memberOfSQL, login)
+				server, g := shop.as(t, login), shop.grants("billing")
+				for _, step := range []struct {
+					what string
+					run  func() error
+				}{
+					{"rights", func() error { return errors.Join(server.GrantSource(ctx, g), server.RevokeSource(ctx, g)) }},
+					{"a schema", func() error { return server.UpdateSchema(ctx, Schema{Database: shop.name, Name: "billing", Owner: heir}) }},
+					{"sessions", func() error { return server.endSessions(ctx, owner) }},
+					{"reassigning", func() error { return server.reassign(ctx, shop.name, heir, owner) }},
+					{"a database", func() error { return server.UpdateDatabase(ctx, plainDatabase(shop.name, heir)) }},
+				} {
+					if err := step.run(); err != nil {
+						t.Errorf("%s: %s", step.what, Explain(err))
+					}
+					assertEqual(t, "memberships after "+step.what, s.Query(t, "postgres", memberOfSQL, login), before)
+				}
+			})
+		}
+	})
+}
