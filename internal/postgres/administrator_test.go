@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -147,7 +148,9 @@ func TestJoinedByItself(t *testing.T) {
 					run  func() error
 				}{
 					{"rights", func() error { return errors.Join(server.GrantSource(ctx, g), server.RevokeSource(ctx, g)) }},
-					{"a schema", func() error { return server.UpdateSchema(ctx, Schema{Database: shop.name, Name: "billing", Owner: heir}) }},
+					{"a schema", func() error {
+						return server.UpdateSchema(ctx, Schema{Database: shop.name, Name: "billing", Owner: heir})
+					}},
 					{"sessions", func() error { return server.endSessions(ctx, owner) }},
 					{"reassigning", func() error { return server.reassign(ctx, shop.name, heir, owner) }},
 					{"a database", func() error { return server.UpdateDatabase(ctx, plainDatabase(shop.name, heir)) }},
@@ -158,6 +161,38 @@ func TestJoinedByItself(t *testing.T) {
 					assertEqual(t, "memberships after "+step.what, s.Query(t, "postgres", memberOfSQL, login), before)
 				}
 			})
+		}
+	})
+}
+
+// An owner who may not use the schema can grant nothing on what it owns in there:
+// that is said beforehand, or done as somebody who can.
+func TestOwnerWithoutUsage(t *testing.T) {
+	t.Parallel()
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		login, created := administrator(t, s, 1)
+		shop, owner := newShop(t, s), created[0]
+		shop.exec(t, `
+			GRANT CONNECT ON DATABASE `+shop.name+` TO `+login+` WITH GRANT OPTION;
+			GRANT USAGE ON SCHEMA billing TO `+login+` WITH GRANT OPTION;
+			ALTER TABLE billing.payments OWNER TO `+owner+`;
+			ALTER TABLE billing.payments_1 OWNER TO `+owner)
+		server, g := shop.as(t, login), shop.grants("billing")
+		g.FutureTables = false
+		var forbidden *forbiddenError
+		err := server.GrantSource(t.Context(), g)
+		if want := []string{`GRANT SELECT ON TABLE "billing"."payments", "billing"."payments_1" TO "` + shop.user + `"`}; !errors.As(err, &forbidden) || !slices.Equal(forbidden.statements, want) {
+			t.Fatalf("got %v\nwant %q", err, want)
+		}
+		// A member of the owner may use the schema itself.
+		s.Exec(t, "postgres", "GRANT "+owner+" TO "+login+map[bool]string{true: withAll}[s.Major >= 16])
+		if err := errors.Join(server.GrantSource(t.Context(), g), server.RevokeSource(t.Context(), g)); err != nil {
+			t.Error(Explain(err))
+		}
+		shop.exec(t, "REVOKE USAGE ON SCHEMA billing FROM "+login+"; GRANT SELECT ON billing.payments TO "+shop.user)
+		g.Tables = []TableName{{"billing", "payments"}}
+		if err := server.RevokeSource(t.Context(), g); !errors.As(err, &forbidden) {
+			t.Errorf("nobody may use the schema: %v", err)
 		}
 	})
 }

@@ -174,6 +174,36 @@ func (p person) actorFor(role uint32) (as actor, ok bool) {
 
 func (as actor) mustJoin() bool { return as.take != "" }
 
+// uses reports whether the person may name what is in a schema.
+func (a *access) uses(p person, schema string) bool {
+	return schema == "" || p.may("USAGE", "SCHEMA", a.schemas[schema])
+}
+
+// actors returns a function that tells as whom the login can change rights that
+// are a role's to change, on something in a schema ("" for none), if at all. It
+// is asked for each relation.
+func (a *access) actors() func(role uint32, schema string) (as actor, ok bool) {
+	type question struct {
+		role   uint32
+		schema string
+	}
+	type answer struct {
+		as actor
+		ok bool
+	}
+	known, login := map[question]answer{}, a.person(a.login)
+	return func(role uint32, schema string) (actor, bool) {
+		q := question{role, schema}
+		found, ok := known[q]
+		if !ok {
+			found.as, found.ok = login.actorFor(role)
+			found.ok = found.ok && a.uses(a.person(a.actual(role)), schema)
+			known[q] = found
+		}
+		return found.as, found.ok
+	}
+}
+
 // acting runs statements as somebody else. The membership that it may take is
 // given back in the same transaction, so nobody else ever sees it.
 func (as actor) acting(statements []string) []string {
@@ -225,11 +255,11 @@ func (a *access) planGrants(user person, sc scope) (rightsPlan, error) {
 	if items := a.absent(sc); len(items) > 0 {
 		return rightsPlan{}, fmt.Errorf("these do not exist: %s; create them first, or take them out of the configuration (names are case-sensitive)", strings.Join(items, ", "))
 	}
-	grant, refused, login := grouping{}, grouping{}, a.person(a.login)
+	grant, refused, login, acting := grouping{}, grouping{}, a.person(a.login), a.actors()
 	for _, r := range a.rights(sc, func(privilege, _ string, on object) bool { return !on.grantedTo(user.oid, privilege) }) {
-		as, ok := login.actorFor(r.owner)
+		as, ok := acting(r.owner, r.Schema)
 		switch has := user.may(r.Privilege, r.Kind, r.object); {
-		case login.mayGrant(r.Privilege, r.object):
+		case login.mayGrant(r.Privilege, r.object) && a.uses(login, r.Schema):
 			grant.add(actor{}, r.right)
 		case ok && (!has || !as.mustJoin()):
 			grant.add(as, r.right)
@@ -247,12 +277,12 @@ func (a *access) planGrants(user person, sc scope) (rightsPlan, error) {
 // finding nothing of that grantor's is no error. So what an attempt has left is
 // tried again as its grantor, and then refused.
 func (a *access) planRevokes(user person, sc scope, option bool, attempt int) rightsPlan {
-	revoke, refused, login := grouping{}, grouping{}, a.person(a.login)
+	revoke, refused, login, acting := grouping{}, grouping{}, a.person(a.login), a.actors()
 	match := func(privilege, _ string, on object) bool { return len(on.grantors(user, privilege, option)) > 0 }
 	for _, r := range a.rights(sc, match) {
 		for _, grantor := range r.grantors(user, r.Privilege, option) {
-			as, ok := login.actorFor(grantor)
-			switch plain := grantor == a.login || grantor == r.owner && login.holds(grantor); {
+			as, ok := acting(grantor, r.Schema)
+			switch plain := a.uses(login, r.Schema) && (grantor == a.login || grantor == r.owner && login.holds(grantor)); {
 			case plain && attempt == 1:
 				revoke.add(actor{}, r.right)
 			case ok && attempt <= 2:

@@ -27,7 +27,7 @@ func anAccess(all map[string]relations) *access {
 			groupOID:     {name: "joinable"},
 		}),
 		database: object{owner: superuserOID},
-		schemas:  map[string]object{"public": {owner: superuserOID}},
+		schemas:  map[string]object{"public": {owner: superuserOID, acl: []aclEntry{{everybody, superuserOID, "USAGE", false}}}},
 	}
 	for name, alike := range all {
 		alike.kind, alike.names = "TABLE", []string{name}
