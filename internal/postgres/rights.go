@@ -307,22 +307,19 @@ func (a *access) planRevokes(user person, sc scope, option bool, attempt int) ri
 // relationsPerGrant bounds the length of one GRANT or REVOKE.
 const relationsPerGrant = 500
 
-// objectLists renders rights as "privileges ON objects", as few as possible.
+// objectLists renders rights as "privilege ON objects", as few as possible. One
+// statement acts as one grantor, which may not have all privileges on a database.
 func objectLists(database string, rights []right) []string {
-	var privileges, schemas, relations []string
+	var lists, schemas, relations []string
 	for _, r := range rights {
 		switch r.Kind {
 		case "DATABASE":
-			privileges = append(privileges, r.Privilege)
+			lists = append(lists, r.Privilege+" ON DATABASE "+Ident(database))
 		case "SCHEMA":
 			schemas = append(schemas, r.Name)
 		default:
 			relations = append(relations, TableName{r.Schema, r.Name}.SQL())
 		}
-	}
-	var lists []string
-	if len(privileges) > 0 {
-		lists = append(lists, strings.Join(privileges, ", ")+" ON DATABASE "+Ident(database))
 	}
 	if len(schemas) > 0 {
 		lists = append(lists, "USAGE ON SCHEMA "+idents(schemas))

@@ -133,7 +133,8 @@ func TestObjectListsOfManyTables(t *testing.T) {
 		{"SELECT", "VIEW", "public", "open.orders"},
 		{"SELECT", "TABLE", "public", "Orders"},
 	}), []string{
-		`CONNECT, CREATE ON DATABASE "shop"`,
+		`CONNECT ON DATABASE "shop"`,
+		`CREATE ON DATABASE "shop"`,
 		`USAGE ON SCHEMA "public", "a""b"`,
 		`SELECT ON TABLE "public"."Orders", "public"."open.orders"`,
 	})
