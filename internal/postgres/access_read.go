@@ -8,25 +8,6 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Since PostgreSQL 16, a membership says what comes with it; before, the member
-// does, and SET ROLE always does.
-const rolesSQL = `
-	SELECT r.oid, r.rolname, r.rolsuper,
-	       r.rolcreaterole AND pg_catalog.current_setting('server_version_num')::int4 < 160000,
-	       r.rolname = current_user,
-	       coalesce(m.of, '{}'), coalesce(m.grantor, '{}'), coalesce(m.inherit, '{}'), coalesce(m.set, '{}'), coalesce(m.admin, '{}')
-	FROM pg_catalog.pg_roles AS r
-	LEFT JOIN (
-		SELECT m.member, array_agg(m.roleid) AS of, array_agg(m.grantor) AS grantor, array_agg(o.inherit) AS inherit, array_agg(o.set) AS set, array_agg(m.admin_option) AS admin
-		FROM pg_catalog.pg_auth_members AS m
-		JOIN pg_catalog.pg_roles AS r ON r.oid = m.member
-		CROSS JOIN LATERAL (SELECT pg_catalog.to_jsonb(m)) AS j (membership)
-		CROSS JOIN LATERAL (
-			SELECT coalesce((j.membership ->> 'inherit_option')::bool, r.rolinherit), coalesce((j.membership ->> 'set_option')::bool, true)
-		) AS o (inherit, set)
-		GROUP BY m.member
-	) AS m ON m.member = r.oid`
-
 // objectsSQL reads the database, schemas and relations. Relations that are alike
 // are one row: a schema with a hundred thousand tables has few. Of
 // information_schema, what PostgreSQL itself lets nobody read is left out: the
@@ -77,36 +58,15 @@ const objectsSQL = `
 
 // readAccess reads who may do what, with the relations of some schemas; nil is all.
 func readAccess(ctx context.Context, tx pgx.Tx, schemas []string) (*access, error) {
-	a := &access{roles: map[uint32]*role{}, byName: map[string]uint32{}, schemas: map[string]object{}, relations: map[string][]relations{}}
-	if err := a.readRoles(ctx, tx); err != nil {
-		return nil, fmt.Errorf("read the roles of the server: %w", err)
+	all, err := readRoles(ctx, tx)
+	if err != nil {
+		return nil, err
 	}
+	a := &access{roles: all, schemas: map[string]object{}, relations: map[string][]relations{}}
 	if err := a.readObjects(ctx, tx, schemas); err != nil {
 		return nil, fmt.Errorf("read who may do what in the database: %w", err)
 	}
 	return a, nil
-}
-
-func (a *access) readRoles(ctx context.Context, tx pgx.Tx) error {
-	rows, _ := tx.Query(ctx, rolesSQL)
-	var oid uint32
-	var r role
-	var isLogin bool
-	var of, grantors []uint32
-	var inherit, set, admin []bool
-	_, err := pgx.ForEachRow(rows, []any{&oid, &r.name, &r.superuser, &r.joinsAny, &isLogin, &of, &grantors, &inherit, &set, &admin}, func() error {
-		found := r
-		found.memberships = make([]membership, len(of))
-		for i := range of {
-			found.memberships[i] = membership{of: of[i], grantor: grantors[i], inherit: inherit[i], set: set[i], admin: admin[i]}
-		}
-		a.roles[oid], a.byName[r.name] = &found, oid
-		if isLogin {
-			a.login = oid
-		}
-		return nil
-	})
-	return err
 }
 
 func (a *access) readObjects(ctx context.Context, tx pgx.Tx, schemas []string) error {

@@ -186,7 +186,7 @@ func TestAccessAnswersAsPostgreSQL(t *testing.T) {
 					said = append(said, fmt.Sprintf("%s %t %t", r, p.may(r.Privilege, r.Kind, r.object), p.mayGrant(r.Privilege, r.object)))
 				}
 				for _, other := range roles {
-					said = append(said, fmt.Sprintf("%s %t %t", other, p.holds(a.byName[other]), p.footing(a.byName[other]) == bySetRole))
+					said = append(said, fmt.Sprintf("%s %t %t", other, p.holds(a.byName[other]), p.meets(need{role: a.byName[other], become: true})))
 				}
 				return err
 			})

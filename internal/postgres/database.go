@@ -120,7 +120,6 @@ func database(ctx context.Context, tx pgx.Tx, name string) (Database, error) {
 
 // UpdateDatabase changes what differs, as far as a database can be changed.
 func (s *Server) UpdateDatabase(ctx context.Context, d Database) error {
-	defer s.siblings.changed()
 	err := s.changeRights(ctx, s.besides(d.Name), func(tx pgx.Tx) error {
 		_, err := alterDatabase(ctx, tx, d)
 		return err
@@ -144,9 +143,9 @@ func alterDatabase(ctx context.Context, tx pgx.Tx, want Database) (Database, err
 	if len(sql) == 0 {
 		return have, nil
 	}
-	needed := ownerAct{holder: have.Owner}
+	needed := needs{rightsOf: []string{have.Owner}}
 	if want.Owner != "" && want.Owner != have.Owner {
-		needed.taker, needed.database = want.Owner, true
+		needed.newOwner, needed.createDB = want.Owner, true
 	}
 	if err := needed.run(ctx, tx, sql...); err != nil {
 		return Database{}, err

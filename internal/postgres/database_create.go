@@ -63,7 +63,7 @@ func (s *Server) tryStartDatabase(ctx context.Context, d Database, template stri
 			return err
 		}
 		err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-			_, err := ownerAct{taker: d.Owner, database: true}.joins(ctx, tx)
+			_, err := needs{newOwner: d.Owner, createDB: true}.joinings(ctx, tx, sql, "ALTER DATABASE "+Ident(d.Name)+" OWNER TO "+Ident(d.Owner))
 			return err
 		})
 		if err != nil {

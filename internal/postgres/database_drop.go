@@ -71,12 +71,12 @@ func (s *Server) databaseToDrop(ctx context.Context, name string) (have Database
 func (s *Server) takeDatabase(ctx context.Context, have Database) (taken bool, err error) {
 	err = s.changeRights(ctx, s.besides(have.Name), func(tx pgx.Tx) error {
 		taken = false
-		join, err := ownerAct{holder: have.Owner}.joins(ctx, tx)
-		if err != nil || len(join) == 0 {
+		needed := needs{rightsOf: []string{have.Owner}}
+		joins, err := needed.joinings(ctx, tx, "DROP DATABASE "+Ident(have.Name))
+		if err != nil || len(joins) == 0 {
 			return err
 		}
-		taken = true
-		needed := ownerAct{holder: have.Owner, database: true}
+		taken, needed.createDB = true, true
 		return needed.run(ctx, tx, "ALTER DATABASE "+Ident(have.Name)+" OWNER TO CURRENT_USER")
 	})
 	return taken && err == nil, err
@@ -91,7 +91,7 @@ func (s *Server) giveDatabaseBack(ctx context.Context, have Database, refusal er
 		if err != nil {
 			return err
 		}
-		needed := ownerAct{holder: now.Owner, taker: have.Owner, database: true}
+		needed := needs{rightsOf: []string{now.Owner}, newOwner: have.Owner, createDB: true}
 		return needed.run(ctx, tx, "ALTER DATABASE "+Ident(have.Name)+" OWNER TO "+Ident(have.Owner))
 	})
 	if err != nil && !errors.Is(err, ErrNotFound) {

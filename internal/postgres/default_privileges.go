@@ -23,7 +23,7 @@ func (a *access) creators(schemas []string) []defaultRight {
 		if !ok {
 			continue
 		}
-		owns := map[uint32]bool{a.login: false, a.ownerOf(schema): false}
+		owns := map[uint32]bool{a.login: false, a.actual(schema.owner): false}
 		for _, alike := range a.relations[name] {
 			if !alike.extension {
 				owns[alike.owner] = true
@@ -38,23 +38,14 @@ func (a *access) creators(schemas []string) []defaultRight {
 	return all
 }
 
-// ownerOf returns who owns a schema: of public, in new databases, it is the owner
-// of the database.
-func (a *access) ownerOf(schema object) uint32 {
-	if a.name(schema.owner) == databaseOwner {
-		return a.database.owner
-	}
-	return schema.owner
-}
-
 // wanted returns the default rights that grants to a user are made of: for the
 // roles that own relations, and those that may be expected to create some as far
 // as this login can act for them. The owner of a schema that managed servers do
 // not let anybody act for, and that owns nothing in it, is left out.
 func (a *access) wanted(user person, schemas []string) []defaultRight {
-	login := a.person(a.login)
 	return slices.DeleteFunc(a.creators(schemas), func(d defaultRight) bool {
-		return d.creator == user.oid || !d.owns && !login.holds(d.creator) && login.footing(d.creator) == unable
+		_, able := a.altering(d.creator)
+		return d.creator == user.oid || !d.owns && !able
 	})
 }
 
@@ -93,9 +84,10 @@ func (a *access) missingDefaults(user person, schemas []string) []string {
 func (a *access) planDefaultGrants(user person, schemas []string) rightsPlan {
 	var grant, refused []defaultRight
 	for _, d := range a.wanted(user, schemas) {
+		as, able := a.altering(d.creator)
 		switch has := a.hasDefault(user, d); {
 		case a.defaultGranted(user, d):
-		case a.canAlter(d) && (!has || !a.mustJoin(d)):
+		case able && (!has || !as.mustJoin()):
 			grant = append(grant, d)
 		case !has:
 			refused = append(refused, d)
@@ -113,7 +105,8 @@ func (a *access) planDefaultRevokes(user person, schemas []string) rightsPlan {
 		if !slices.Contains(schemas, acl.schema) || acl.owner == user.oid || !acl.grantedTo(user.oid, "SELECT") {
 			continue
 		}
-		if d := (defaultRight{schema: acl.schema, creator: acl.owner}); a.canAlter(d) {
+		d := defaultRight{schema: acl.schema, creator: acl.owner}
+		if _, able := a.altering(d.creator); able {
 			revoke = append(revoke, d)
 		} else {
 			refused = append(refused, d)
@@ -123,29 +116,21 @@ func (a *access) planDefaultRevokes(user person, schemas []string) rightsPlan {
 	return rightsPlan{sql: a.defaultStatements(revoke, change), refused: a.defaultTexts(refused, change)}
 }
 
-// canAlter reports whether this login can change default privileges of a creator.
-func (a *access) canAlter(d defaultRight) bool {
+// altering returns as whom this login can change default privileges of a creator.
+func (a *access) altering(creator uint32) (as actor, able bool) {
 	login := a.person(a.login)
-	return login.holds(d.creator) || login.footing(d.creator) != unable
-}
-
-// mustJoin reports whether it has to become a member of the creator for that.
-func (a *access) mustJoin(d defaultRight) bool {
-	login := a.person(a.login)
-	return !login.holds(d.creator) && login.footing(d.creator) == byJoining
+	if login.holds(creator) {
+		return actor{}, true
+	}
+	return login.actorFor(creator)
 }
 
 // defaultStatements returns one statement for each creator, as whoever may run it.
 func (a *access) defaultStatements(rights []defaultRight, change string) []string {
 	var sql []string
-	login := a.person(a.login)
 	for _, d := range byCreator(rights) {
-		statement := []string{a.defaultStatement(d, change)}
-		if !login.holds(d[0].creator) {
-			as, _ := login.actorFor(d[0].creator)
-			statement = as.acting(statement)
-		}
-		sql = append(sql, statement...)
+		as, _ := a.altering(d[0].creator)
+		sql = append(sql, as.acting([]string{a.defaultStatement(d, change)})...)
 	}
 	return sql
 }

@@ -163,3 +163,31 @@ func TestDestinationGrantsOfWhatDoesNotExist(t *testing.T) {
 		})
 	}
 }
+
+// One GRANT acts as one role: what the login may pass on as itself and as a
+// member of others takes several.
+func TestDestinationGrantsOfSeveralGrantors(t *testing.T) {
+	t.Parallel()
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		shop := newShop(t, s)
+		delegate, group := s.Role(t), s.Role(t)
+		shop.exec(t, `
+			GRANT `+group+` TO `+delegate+`;
+			GRANT CONNECT ON DATABASE `+shop.name+` TO `+delegate+` WITH GRANT OPTION;
+			GRANT CREATE, TEMPORARY ON DATABASE `+shop.name+` TO `+group+` WITH GRANT OPTION`)
+		before := shop.acls(t)
+		server, g := shop.as(t, delegate), DestinationGrants{Database: shop.name, User: shop.user}
+		if err := server.GrantDestination(t.Context(), g); err != nil {
+			t.Fatal(err)
+		}
+		drift, err := server.DestinationDrift(t.Context(), g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		assertEqual(t, "missing", drift.Missing, nil)
+		if err := server.RevokeDestination(t.Context(), g); err != nil {
+			t.Fatal(err)
+		}
+		assertEqual(t, "rights after all", shop.acls(t), before)
+	})
+}

@@ -5,7 +5,7 @@
 //
 //   - A server is dialled on first use, never more often than needed, and never
 //     with more connections at once than its Config allows; one is enough for
-//     everything but a replication within one server (server.go).
+//     everything but a replication within one server (server.go, pool.go).
 //   - Nothing is taken from the environment: no PGHOST, no ~/.pgpass, no
 //     fallback to localhost (config.go).
 //   - A check of a connection changes nothing, and a pool that gives connections no
@@ -17,14 +17,14 @@
 //     it (CREATE and DROP DATABASE); it reads what is there, decides in a pure
 //     function what differs, and changes only that.
 //   - Who may do what is read at once, and answered from that as PostgreSQL would
-//     (access.go, access_read.go). In a plan, all resources share one reading, for
+//     (roles.go, access.go, access_read.go). In a plan, all resources share one reading, for
 //     ten seconds or until this process changes something (shared_read.go).
 //   - Changes of rights are made one at a time in a database, and again if others
 //     interfered; what a login may not do is said in SQL before anything is
-//     changed (rights_lock.go, rights.go, rights_change.go).
+//     changed (locks.go, rights.go, rights_change.go).
 //   - Where a login has to be a member of an owner to act for it, it becomes one
-//     and stops being one within a transaction: nobody ever sees it (rights.go,
-//     owner_act.go, membership.go).
+//     and stops being one within a transaction: nobody ever sees it, and
+//     its memberships are what they were (membership.go).
 //   - Names travel raw and are quoted once, by ident (name.go). Values are bound.
 //   - An error keeps the server's detail and hint for Explain (errors.go).
 package postgres

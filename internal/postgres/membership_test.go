@@ -10,16 +10,84 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-func TestUndoMembership(t *testing.T) {
-	before := []grantOfRole{{Grantor: "a"}, {Grantor: "b", Set: true}}
-	after := []grantOfRole{{Grantor: "a"}, {Grantor: "b", Inherit: true, Set: true}, {Grantor: `c"`, Inherit: true, Set: true}, {Inherit: true, Set: true}}
-	want := []string{
-		`GRANT "r" TO "l" WITH INHERIT false, SET true GRANTED BY "b"`,
-		`REVOKE "r" FROM "l" GRANTED BY "c"""`,
-		`REVOKE "r" FROM "l"`,
-	}
-	if got := undoMembership("r", "l", before, after); !slices.Equal(got, want) {
-		t.Errorf("got %q, want %q", got, want)
+func TestNeedsDecide(t *testing.T) {
+	const a, b, group, databaseOwnerOID = 1, 2, 3, 4
+	createsAny := func(r *role) { r.createsAny = true }
+	memberOf := func(m ...membership) func(*role) { return func(r *role) { r.memberships = m } }
+	member := func(of uint32) func(*role) { return memberOf(membership{of: of, inherit: true, set: true}) }
+	guest := func(r *role) { r.inherits, r.memberships = false, []membership{{of: a, set: true}} } // before 16, of NOINHERIT
+	stranger := func(*role) {}
+	noInherit := func(r *role) { r.inherits, r.createsAny = false, true }
+	holdA, giveA := needs{rightsOf: []string{"a"}}, needs{newOwner: "a"}
+	joinA := []string{`GRANT "a" TO CURRENT_USER`, `REVOKE "a" FROM CURRENT_USER`}
+	joinsA := []string{`GRANT "a" TO CURRENT_USER WITH INHERIT TRUE, SET TRUE GRANTED BY "ad""min"`, `REVOKE "a" FROM CURRENT_USER GRANTED BY "ad""min"`}
+	grantA := []string{`GRANT "a" TO "ad""min"`}
+	grantsA := []string{`GRANT "a" TO "ad""min" WITH INHERIT TRUE, SET TRUE`}
+
+	for name, tt := range map[string]struct {
+		needs    needs
+		recent   bool
+		login    func(*role)
+		others   func(byOID map[uint32]*role)
+		joins    []string // take and giveBack, in turn
+		refused  []string
+		notFound bool
+	}{
+		"nobody's":                       {needs: needs{createDB: true}, login: stranger},
+		"a member":                       {needs: needs{rightsOf: []string{"a"}, newOwner: "a"}, login: member(a)},
+		"a superuser":                    {needs: needs{rightsOf: []string{"a"}, newOwner: "b", createDB: true}, login: func(r *role) { r.superuser, r.createsDBs = true, false }},
+		"takes a membership":             {needs: holdA, login: createsAny, joins: joinA},
+		"and may not use it":             {needs: holdA, login: noInherit, refused: []string{`GRANT "a" TO "ad""min"`, `ALTER ROLE "ad""min" INHERIT`}},
+		"but may give with it":           {needs: giveA, login: noInherit, joins: joinA},
+		"a member by name":               {needs: holdA, login: guest, refused: []string{`ALTER ROLE "ad""min" INHERIT`}},
+		"which is enough":                {needs: giveA, login: guest},
+		"but not to hold":                {needs: holdA, recent: true, login: memberOf(membership{of: a, set: true}), refused: grantsA},
+		"a stranger":                     {needs: giveA, login: stranger, refused: grantA},
+		"a stranger since 16":            {needs: giveA, recent: true, login: stranger, refused: grantsA},
+		"a stranger who needs all":       {needs: needs{rightsOf: []string{"a"}, newOwner: "a"}, login: stranger, refused: grantA},
+		"creates no databases":           {needs: needs{newOwner: "a", createDB: true}, login: func(r *role) { member(a)(r); r.createsDBs = false }, refused: []string{`ALTER ROLE "ad""min" CREATEDB`}},
+		"from one to the other":          {needs: needs{rightsOf: []string{"b"}, newOwner: "a"}, login: createsAny, joins: append(slices.Clone(joinA), `GRANT "b" TO CURRENT_USER`, `REVOKE "b" FROM CURRENT_USER`)},
+		"the other is a stranger":        {needs: needs{rightsOf: []string{"a"}, newOwner: "b"}, login: memberOf(membership{of: a, admin: true}), joins: joinA, refused: []string{`GRANT "b" TO "ad""min"`}},
+		"which helps only":               {needs: needs{rightsOf: []string{"a"}, helpful: []string{"b", "gone"}}, login: memberOf(membership{of: a, admin: true}), joins: joinA},
+		"does not exist":                 {needs: needs{newOwner: "no such role"}, login: createsAny, notFound: true},
+		"a superuser's":                  {needs: needs{rightsOf: []string{"postgres"}}, login: createsAny, refused: []string{"the change"}},
+		"with ADMIN OPTION":              {needs: holdA, recent: true, login: memberOf(membership{of: a, grantor: superuserOID, admin: true}), joins: joinsA},
+		"as it made itself a member":     {needs: giveA, recent: true, login: memberOf(membership{of: a, grantor: superuserOID, admin: true}, membership{of: a, grantor: loginOID, inherit: true}), joins: []string{joinsA[0], `GRANT "a" TO CURRENT_USER WITH INHERIT true, SET false GRANTED BY "ad""min"`}},
+		"one of CREATEROLE since 16":     {needs: holdA, recent: true, login: stranger, refused: grantsA},
+		"as a group has ADMIN OPTION":    {needs: holdA, recent: true, login: member(group), others: func(all map[uint32]*role) { memberOf(membership{of: a, admin: true})(all[group]) }, joins: []string{`GRANT "a" TO CURRENT_USER WITH INHERIT TRUE, SET TRUE GRANTED BY "group"`, `REVOKE "a" FROM CURRENT_USER GRANTED BY "group"`}},
+		"whose rights it has not":        {needs: holdA, recent: true, login: memberOf(membership{of: group, set: true}), others: func(all map[uint32]*role) { memberOf(membership{of: a, admin: true})(all[group]) }, refused: grantsA},
+		"which did not matter before 16": {needs: giveA, login: func(r *role) { r.inherits, r.memberships = false, []membership{{of: group, set: true}} }, others: func(all map[uint32]*role) { memberOf(membership{of: a, admin: true})(all[group]) }, joins: joinA},
+		"a circle":                       {needs: holdA, login: createsAny, others: func(all map[uint32]*role) { member(group)(all[a]); member(loginOID)(all[group]) }, refused: []string{"the change"}},
+		"one brings the other":           {needs: needs{rightsOf: []string{"a", "b"}}, recent: true, login: memberOf(membership{of: b, admin: true}), others: func(all map[uint32]*role) { member(a)(all[b]) }, joins: []string{`GRANT "b" TO CURRENT_USER WITH INHERIT TRUE, SET TRUE GRANTED BY "ad""min"`, `REVOKE "b" FROM CURRENT_USER GRANTED BY "ad""min"`}},
+		"the way to which is shut":       {needs: holdA, login: func(r *role) { createsAny(r); r.memberships = []membership{{of: group, inherit: true, set: true}} }, others: func(all map[uint32]*role) { memberOf(membership{of: a, set: true})(all[group]) }, joins: joinA},
+		"the owner of the database":      {needs: needs{rightsOf: []string{databaseOwner}}, login: member(b)},
+		"may become it":                  {needs: needs{rightsOf: []string{databaseOwner}}, login: createsAny, joins: []string{`GRANT "b" TO CURRENT_USER`, `REVOKE "b" FROM CURRENT_USER`}},
+		"or be let in":                   {needs: needs{newOwner: databaseOwner}, login: stranger, refused: []string{`GRANT "b" TO "ad""min"`}},
+		"a predefined role":              {needs: needs{rightsOf: []string{readsAllData}}, login: createsAny, joins: []string{`GRANT "pg_read_all_data" TO CURRENT_USER`, `REVOKE "pg_read_all_data" FROM CURRENT_USER`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			byOID := map[uint32]*role{
+				superuserOID: {name: "postgres", superuser: true}, loginOID: {name: `ad"min`, createsDBs: true, inherits: true},
+				a: {name: "a"}, b: {name: "b"}, group: {name: "group"}, databaseOwnerOID: {name: databaseOwner}, 5: {name: readsAllData},
+			}
+			tt.login(byOID[loginOID])
+			if tt.others != nil {
+				tt.others(byOID)
+			}
+			all := rolesOf(loginOID, b, byOID)
+			all.recent = tt.recent
+			joins, refused, err := tt.needs.decide(all, []string{"the change"})
+			var got []string
+			for _, j := range joins {
+				got = append(got, j.take, j.giveBack)
+			}
+			if (err != nil) != tt.notFound {
+				t.Error(err)
+			}
+			if !slices.Equal(refused, tt.refused) || refused == nil && !slices.Equal(got, tt.joins) {
+				t.Errorf("got %q and %q, want %q and %q", got, refused, tt.joins, tt.refused)
+			}
+		})
 	}
 }
 
@@ -27,7 +95,7 @@ const allMembershipsSQL = `SELECT m::text FROM pg_catalog.pg_auth_members AS m J
 
 // A membership is there while it is needed, and afterwards all are as before:
 // those, too, that the login had given itself.
-func TestWithMemberships(t *testing.T) {
+func TestNeedsWhile(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
 		config := administratorOf(t, s)
@@ -50,7 +118,7 @@ func TestWithMemberships(t *testing.T) {
 		before := s.Query(t, "postgres", allMembershipsSQL, config.Username)
 		run := func(roles []string) (has bool, err error) {
 			err = server.inTx(t.Context(), "", func(tx pgx.Tx) error {
-				return withMemberships(t.Context(), tx, roles, nil, func() error {
+				return needs{rightsOf: roles}.while(t.Context(), tx, []string{"the change"}, func() error {
 					return tx.QueryRow(t.Context(), `SELECT pg_has_role($1, 'USAGE') AND pg_has_role($2, 'USAGE')`, name, other).Scan(&has)
 				})
 			})
@@ -65,7 +133,8 @@ func TestWithMemberships(t *testing.T) {
 		if _, err := run([]string{"no such role"}); err == nil || errors.Is(err, ErrNotFound) {
 			t.Errorf("got %v", err)
 		}
-		if _, err := run([]string{s.Username}); Code(err) != "42501" {
+		var forbidden *forbiddenError
+		if _, err := run([]string{s.Username}); !errors.As(err, &forbidden) || !slices.Equal(forbidden.statements, []string{"the change"}) {
 			t.Errorf("the superuser took in a member: %v", err)
 		}
 	})

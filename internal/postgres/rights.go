@@ -155,23 +155,53 @@ func (o object) grantors(user person, privilege string, option bool) []uint32 {
 	return grantors
 }
 
-// An actor is the role that a statement is run as: "" is the login.
+// An actor is the role that a statement is run as: "" is the login, which may
+// have to become a member of it for that.
 type actor struct {
 	role string
-	join bool // the login has to become a member of it for that
+	joining
 }
 
 // actorFor returns as whom the login can do what a role can, if at all.
 func (p person) actorFor(role uint32) (as actor, ok bool) {
-	as = actor{role: p.name(role)}
-	switch p.footing(role) {
-	case bySetRole:
-		return as, true
-	case byJoining:
-		as.join = true
-		return as, true
+	n := need{role: p.actual(role), become: true}
+	as.role, ok = p.name(n.role), p.meets(n)
+	if !ok {
+		as.joining, ok = p.joining(n)
 	}
-	return as, false
+	return as, ok
+}
+
+func (as actor) mustJoin() bool { return as.take != "" }
+
+// uses reports whether the person may name what is in a schema.
+func (a *access) uses(p person, schema string) bool {
+	return schema == "" || p.may("USAGE", "SCHEMA", a.schemas[schema])
+}
+
+// actors returns a function that tells as whom the login can change rights that
+// are a role's to change, on something in a schema ("" for none), if at all. It
+// is asked for each relation.
+func (a *access) actors() func(role uint32, schema string) (as actor, ok bool) {
+	type question struct {
+		role   uint32
+		schema string
+	}
+	type answer struct {
+		as actor
+		ok bool
+	}
+	known, login := map[question]answer{}, a.person(a.login)
+	return func(role uint32, schema string) (actor, bool) {
+		q := question{role, schema}
+		found, ok := known[q]
+		if !ok {
+			found.as, found.ok = login.actorFor(role)
+			found.ok = found.ok && a.uses(a.person(a.actual(role)), schema)
+			known[q] = found
+		}
+		return found.as, found.ok
+	}
 }
 
 // acting runs statements as somebody else. The membership that it may take is
@@ -181,8 +211,8 @@ func (as actor) acting(statements []string) []string {
 		return statements
 	}
 	sql := slices.Concat([]string{"SET LOCAL ROLE " + Ident(as.role)}, statements, []string{"RESET ROLE"})
-	if as.join {
-		sql = slices.Concat([]string{"GRANT " + Ident(as.role) + " TO CURRENT_USER"}, sql, []string{"REVOKE " + Ident(as.role) + " FROM CURRENT_USER"})
+	if as.mustJoin() {
+		sql = slices.Concat([]string{as.take}, sql, []string{as.giveBack})
 	}
 	return sql
 }
@@ -225,13 +255,13 @@ func (a *access) planGrants(user person, sc scope) (rightsPlan, error) {
 	if items := a.absent(sc); len(items) > 0 {
 		return rightsPlan{}, fmt.Errorf("these do not exist: %s; create them first, or take them out of the configuration (names are case-sensitive)", strings.Join(items, ", "))
 	}
-	grant, refused, login := grouping{}, grouping{}, a.person(a.login)
+	grant, refused, login, acting := grouping{}, grouping{}, a.person(a.login), a.actors()
 	for _, r := range a.rights(sc, func(privilege, _ string, on object) bool { return !on.grantedTo(user.oid, privilege) }) {
-		as, ok := login.actorFor(r.owner)
+		as, ok := acting(r.owner, r.Schema)
 		switch has := user.may(r.Privilege, r.Kind, r.object); {
-		case login.mayGrant(r.Privilege, r.object):
+		case login.mayGrant(r.Privilege, r.object) && a.uses(login, r.Schema):
 			grant.add(actor{}, r.right)
-		case ok && (!has || !as.join):
+		case ok && (!has || !as.mustJoin()):
 			grant.add(as, r.right)
 		case !has:
 			refused.add(actor{}, r.right)
@@ -247,12 +277,12 @@ func (a *access) planGrants(user person, sc scope) (rightsPlan, error) {
 // finding nothing of that grantor's is no error. So what an attempt has left is
 // tried again as its grantor, and then refused.
 func (a *access) planRevokes(user person, sc scope, option bool, attempt int) rightsPlan {
-	revoke, refused, login := grouping{}, grouping{}, a.person(a.login)
+	revoke, refused, login, acting := grouping{}, grouping{}, a.person(a.login), a.actors()
 	match := func(privilege, _ string, on object) bool { return len(on.grantors(user, privilege, option)) > 0 }
 	for _, r := range a.rights(sc, match) {
 		for _, grantor := range r.grantors(user, r.Privilege, option) {
-			as, ok := login.actorFor(grantor)
-			switch plain := grantor == a.login || grantor == r.owner && login.holds(grantor); {
+			as, ok := acting(grantor, r.Schema)
+			switch plain := a.uses(login, r.Schema) && (grantor == a.login || grantor == r.owner && login.holds(grantor)); {
 			case plain && attempt == 1:
 				revoke.add(actor{}, r.right)
 			case ok && attempt <= 2:
@@ -277,22 +307,19 @@ func (a *access) planRevokes(user person, sc scope, option bool, attempt int) ri
 // relationsPerGrant bounds the length of one GRANT or REVOKE.
 const relationsPerGrant = 500
 
-// objectLists renders rights as "privileges ON objects", as few as possible.
+// objectLists renders rights as "privilege ON objects", as few as possible. One
+// statement acts as one grantor, which may not have all privileges on a database.
 func objectLists(database string, rights []right) []string {
-	var privileges, schemas, relations []string
+	var lists, schemas, relations []string
 	for _, r := range rights {
 		switch r.Kind {
 		case "DATABASE":
-			privileges = append(privileges, r.Privilege)
+			lists = append(lists, r.Privilege+" ON DATABASE "+Ident(database))
 		case "SCHEMA":
 			schemas = append(schemas, r.Name)
 		default:
 			relations = append(relations, TableName{r.Schema, r.Name}.SQL())
 		}
-	}
-	var lists []string
-	if len(privileges) > 0 {
-		lists = append(lists, strings.Join(privileges, ", ")+" ON DATABASE "+Ident(database))
 	}
 	if len(schemas) > 0 {
 		lists = append(lists, "USAGE ON SCHEMA "+idents(schemas))

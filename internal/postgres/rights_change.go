@@ -13,12 +13,7 @@ func (p rightsPlan) run(ctx context.Context, tx pgx.Tx) error {
 	if len(p.refused) > 0 {
 		return &forbiddenError{statements: p.refused}
 	}
-	for _, sql := range p.sql {
-		if _, err := tx.Exec(ctx, sql); err != nil {
-			return err
-		}
-	}
-	return nil
+	return execAll(ctx, tx, p.sql)
 }
 
 // A forbiddenError says what this login has no right to do, in SQL for somebody who has.

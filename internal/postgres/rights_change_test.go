@@ -313,28 +313,3 @@ func TestGrantSourceNotAllowed(t *testing.T) {
 		}), nil)
 	})
 }
-
-// A wait for somebody's lock ends, and the error says whose it is.
-func TestRightsLockTimeout(t *testing.T) {
-	t.Parallel()
-	shop := newShop(t, sandbox.Shared(t, 0))
-	conn, err := shop.server.Acquire(t.Context(), shop.name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Discard()
-	if _, err := conn.Exec(t.Context(), "SET application_name = 'nightly job'; BEGIN; ALTER TABLE public.orders ADD COLUMN more text"); err != nil {
-		t.Fatal(err)
-	}
-	began := time.Now()
-	err = shop.server.GrantSource(t.Context(), shop.grants("public"))
-	if Code(err) != "55P03" {
-		t.Fatalf("got %v, want a lock timeout", err)
-	}
-	if waited := time.Since(began); waited < rightsLockTimeout || waited > 3*rightsLockTimeout {
-		t.Errorf("waited %v", waited)
-	}
-	if want := fmt.Sprintf("pid %d (user postgres, application 'nightly job', idle in transaction)", conn.PgConn().PID()); !strings.Contains(err.Error(), want) {
-		t.Errorf("got %v\nwant %s", err, want)
-	}
-}

@@ -1,13 +1,10 @@
 package postgres
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // The roles of anAccess.
@@ -19,8 +16,8 @@ const (
 // and administers "joinable" roles, to the relations that are given.
 func anAccess(all map[string]relations) *access {
 	a := &access{
-		login: loginOID, databaseName: "shop", byName: map[string]uint32{}, relations: map[string][]relations{},
-		roles: map[uint32]*role{
+		databaseName: "shop", relations: map[string][]relations{},
+		roles: rolesOf(loginOID, superuserOID, map[uint32]*role{
 			superuserOID: {name: "postgres", superuser: true},
 			loginOID:     {name: "admin", memberships: []membership{{of: ownerOID, inherit: true, set: true}, {of: otherOID, set: true}, {of: groupOID, admin: true}}},
 			ownerOID:     {name: "owner"},
@@ -28,12 +25,9 @@ func anAccess(all map[string]relations) *access {
 			strangerOID:  {name: "stranger"},
 			userOID:      {name: "stitch"},
 			groupOID:     {name: "joinable"},
-		},
+		}),
 		database: object{owner: superuserOID},
-		schemas:  map[string]object{"public": {owner: superuserOID}},
-	}
-	for oid, r := range a.roles {
-		a.byName[r.name] = oid
+		schemas:  map[string]object{"public": {owner: superuserOID, acl: []aclEntry{{everybody, superuserOID, "USAGE", false}}}},
 	}
 	for name, alike := range all {
 		alike.kind, alike.names = "TABLE", []string{name}
@@ -41,6 +35,15 @@ func anAccess(all map[string]relations) *access {
 	}
 	slices.SortFunc(a.relations["public"], func(a, b relations) int { return strings.Compare(a.names[0], b.names[0]) })
 	return a
+}
+
+// rolesOf are those of a server before PostgreSQL 16.
+func rolesOf(login, databaseOwner uint32, byOID map[uint32]*role) *roles {
+	all := &roles{login: login, databaseOwner: databaseOwner, byOID: byOID, byName: map[string]uint32{}}
+	for oid, r := range byOID {
+		all.byName[r.name] = oid
+	}
+	return all
 }
 
 func ownedBy(owner uint32, acl ...aclEntry) relations {
@@ -130,7 +133,8 @@ func TestObjectListsOfManyTables(t *testing.T) {
 		{"SELECT", "VIEW", "public", "open.orders"},
 		{"SELECT", "TABLE", "public", "Orders"},
 	}), []string{
-		`CONNECT, CREATE ON DATABASE "shop"`,
+		`CONNECT ON DATABASE "shop"`,
+		`CREATE ON DATABASE "shop"`,
 		`USAGE ON SCHEMA "public", "a""b"`,
 		`SELECT ON TABLE "public"."Orders", "public"."open.orders"`,
 	})
@@ -222,30 +226,6 @@ func TestDroppedSource(t *testing.T) {
 			}
 			if !slices.Equal(defaults, test.defaults) {
 				t.Errorf("default privileges: got %q, want %q", defaults, test.defaults)
-			}
-		})
-	}
-}
-
-func TestIsInterference(t *testing.T) {
-	tests := map[string]struct {
-		err  error
-		want bool
-	}{
-		"none":                 {nil, false},
-		"no answer":            {errors.New("broken pipe"), false},
-		"two changed a row":    {&pgconn.PgError{Code: "XX000", Message: "tuple concurrently updated"}, true},
-		"one dropped it":       {&pgconn.PgError{Code: "XX000", Message: "tuple concurrently deleted"}, true},
-		"default privileges":   {&pgconn.PgError{Code: "XX000", Message: "could not find tuple for default ACL 16424"}, true},
-		"another internal one": {&pgconn.PgError{Code: "XX000", Message: "cache lookup failed"}, false},
-		"deadlock":             {fmt.Errorf("grant: %w", &pgconn.PgError{Code: "40P01"}), true},
-		"a table vanished":     {&pgconn.PgError{Code: "42P01"}, true},
-		"not allowed":          {&pgconn.PgError{Code: "42501"}, false},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			if got := isInterference(test.err); got != test.want {
-				t.Errorf("got %v, want %v", got, test.want)
 			}
 		})
 	}

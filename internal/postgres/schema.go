@@ -35,7 +35,6 @@ func CheckSchemaName(name string) error {
 
 // CreateSchema creates a schema and returns it with its owner.
 func (s *Server) CreateSchema(ctx context.Context, c Schema) (Schema, error) {
-	defer s.siblings.changed()
 	var created Schema
 	err := CheckSchemaName(c.Name)
 	if err == nil {
@@ -126,7 +125,6 @@ func schemasByName(ctx context.Context, tx pgx.Tx, database string) (map[string]
 
 // UpdateSchema changes what differs.
 func (s *Server) UpdateSchema(ctx context.Context, c Schema) error {
-	defer s.siblings.changed()
 	err := s.changeRights(ctx, c.Database, func(tx pgx.Tx) error {
 		_, err := alterSchema(ctx, tx, c)
 		return err
@@ -147,9 +145,9 @@ func alterSchema(ctx context.Context, tx pgx.Tx, want Schema) (Schema, error) {
 	if len(sql) == 0 {
 		return have, nil
 	}
-	needed := ownerAct{holder: have.Owner}
+	needed := needs{rightsOf: []string{have.Owner}}
 	if want.Owner != have.Owner {
-		needed.taker = want.Owner
+		needed.newOwner = want.Owner
 	}
 	if err := needed.run(ctx, tx, sql...); err != nil {
 		return Schema{}, err
@@ -174,7 +172,6 @@ func (c Schema) changes(have Schema) []string {
 // done. One that holds anything is dropped only by force, which takes along
 // what depends on that elsewhere, such as views.
 func (s *Server) DropSchema(ctx context.Context, database, name string, force bool) error {
-	defer s.siblings.changed()
 	err := s.changeRights(ctx, database, func(tx pgx.Tx) error {
 		have, err := schema(ctx, tx, database, name)
 		if err != nil {
@@ -226,5 +223,5 @@ func dropSchema(ctx context.Context, tx pgx.Tx, have Schema, force bool) error {
 			return err
 		}
 	}
-	return ownerAct{holder: have.Owner}.run(ctx, tx, "SET LOCAL lock_timeout = '30s'", sql)
+	return needs{rightsOf: []string{have.Owner}}.run(ctx, tx, "SET LOCAL lock_timeout = '30s'", sql)
 }

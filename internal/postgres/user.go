@@ -3,17 +3,9 @@ package postgres
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
-)
-
-const (
-	userLockTimeout = 10 * time.Second // to wait for others who change the same roles
-	userAttempts    = 4
-	userPause       = 50 * time.Millisecond // before the second attempt, then twice as long each time
 )
 
 // A User is a role that Stitch logs in as.
@@ -84,34 +76,6 @@ func (s *Server) UpdateUser(ctx context.Context, u User, password *Password) (*P
 		return nil, fmt.Errorf("update database user %q: %w", u.Name, err)
 	}
 	return seal, nil
-}
-
-// changeUser runs f in a transaction, and again if others interfered.
-func (s *Server) changeUser(ctx context.Context, f func(pgx.Tx) error) error {
-	defer s.siblings.changed() // it may be the login of another entry
-	pause := userPause
-	for attempt := 1; ; attempt++ {
-		err := s.inTx(ctx, "", func(tx pgx.Tx) error {
-			if err := limitUserLocks(ctx, tx); err != nil {
-				return err
-			}
-			return f(tx)
-		})
-		if err == nil || !isInterference(err) || attempt == userAttempts {
-			return err
-		}
-		select {
-		case <-time.After(pause/2 + rand.N(pause)):
-			pause *= 2
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-func limitUserLocks(ctx context.Context, tx pgx.Tx) error {
-	_, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL lock_timeout = %d", userLockTimeout.Milliseconds()))
-	return err
 }
 
 // A userChange is one statement, and what would do as well.

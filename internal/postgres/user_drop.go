@@ -108,11 +108,11 @@ func (s *Server) dropRole(ctx context.Context, name string, really bool) error {
 		switch {
 		case err == nil:
 			return nil
-		case isInterference(err) && time.Since(began) < dropGrace:
+		case IsInterference(err) && time.Since(began) < dropGrace:
 		case Code(err) == "42501" && !IsUnreachable(err):
 			return Advise(err, "The login of this server entry may not drop it. Have somebody who may run:\n  DROP ROLE "+Ident(name)+";")
 		case Code(err) != "2BP01":
-			return err
+			return s.NameHolders(ctx, "", "", err)
 		default:
 			if len(dependents) > 0 && s.areDropping(dependents) {
 				hopeful = time.Now()
@@ -138,7 +138,9 @@ func (s *Server) tryDropRole(ctx context.Context, name string, really bool) (dep
 		if err != nil {
 			return err
 		}
-		_, refusal = tx.Exec(ctx, "DROP ROLE "+Ident(name))
+		if refusal = limitLocks(ctx, tx); refusal == nil {
+			_, refusal = tx.Exec(ctx, "DROP ROLE "+Ident(name))
+		}
 		if refusal == nil && really {
 			return tx.Commit(ctx)
 		}

@@ -41,7 +41,7 @@ func (s *Server) databasesToReassign(ctx context.Context, name, to string) ([]st
 		return databases, nil
 	}
 	return nil, Advise(fmt.Errorf("something in databases that can not be connected to is to be reassigned, so nothing was changed:\n%w", errors.Join(failures...)),
-		"Let the login of this server entry connect to them, or have somebody who can run there:\n  "+reassignSQL(name, to))
+		"Let the login of this server entry connect to them, or have somebody who can run there:\n  "+reassignSQL(name, to)+";")
 }
 
 // reassignIn leaves out the databases that this process is dropping.
@@ -64,7 +64,7 @@ func (s *Server) reassignIn(dependents []Dependents) []string {
 }
 
 func reassignSQL(name, to string) string {
-	return reassignOwnedSQL(name, to) + "; " + dropOwnedSQL(name) + ";"
+	return reassignOwnedSQL(name, to) + "; " + dropOwnedSQL(name)
 }
 
 func reassignOwnedSQL(name, to string) string {
@@ -81,7 +81,8 @@ func (s *Server) reassign(ctx context.Context, database, name, to string) error 
 		if err != nil {
 			return err
 		}
-		return withMemberships(ctx, tx, []string{name, to}, owners, func() error { return reassignOwned(ctx, tx, name, to) })
+		needed := needs{rightsOf: []string{name, to}, newOwner: to, helpful: owners}
+		return needed.while(ctx, tx, []string{reassignSQL(name, to)}, func() error { return reassignOwned(ctx, tx, name, to) })
 	})
 	if err == nil || Code(err) == "3D000" {
 		return nil
@@ -95,7 +96,7 @@ func (s *Server) reassign(ctx context.Context, database, name, to string) error 
 	if !refused {
 		return err
 	}
-	return Advise(err, fmt.Sprintf("The login of this server entry may not do that, so nothing was changed in that database. Have somebody who may run there:\n  %s", reassignSQL(name, to)))
+	return Advise(err, fmt.Sprintf("The login of this server entry may not do that, so nothing was changed in that database. Have somebody who may run there:\n  %s;", reassignSQL(name, to)))
 }
 
 // ownersOfRights returns the owners of that on which a user has rights: who is

@@ -20,9 +20,7 @@ func (s *Server) terminateSessions(ctx context.Context, u User) error {
 		return err
 	}
 	s.siblings.leaveAs(s.config.address(), u.Name)
-	err := s.inTx(ctx, "", func(tx pgx.Tx) error {
-		return withMemberships(ctx, tx, []string{u.Name}, nil, func() error { return endSessions(ctx, tx, u.Name) })
-	})
+	err := s.endSessions(ctx, u.Name)
 	if Code(err) == "42501" && !IsUnreachable(err) {
 		return Advise(fmt.Errorf("end the sessions of %q: %w", u.Name, err),
 			"The login of this server entry may not do that. Have somebody who may run:\n  GRANT pg_signal_backend TO "+Ident(s.config.Username)+";")
@@ -65,18 +63,20 @@ const endSessionsSQL = `
 	WHERE a.usename = $1
 	  AND a.pid <> pg_catalog.pg_backend_pid()`
 
-func endSessions(ctx context.Context, tx pgx.Tx, user string) error {
+// endSessions ends what sessions there are until there are none. It holds no lock
+// while it waits: to be a member of the user helps, but that is a lock.
+func (s *Server) endSessions(ctx context.Context, name string) error {
+	helped := needs{helpful: []string{name}}
 	for deadline := time.Now().Add(endingPatience); ; {
-		// A transaction goes on seeing the sessions that it has seen once.
-		if _, err := tx.Exec(ctx, "SELECT pg_catalog.pg_stat_clear_snapshot()"); err != nil {
-			return err
-		}
 		var left int
-		if err := tx.QueryRow(ctx, endSessionsSQL, user).Scan(&left); err != nil || left == 0 {
+		err := s.changeUser(ctx, func(tx pgx.Tx) error {
+			return helped.while(ctx, tx, nil, func() error { return tx.QueryRow(ctx, endSessionsSQL, name).Scan(&left) })
+		})
+		if err != nil || left == 0 {
 			return err
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%d sessions of %q do not end although they were told to", left, user)
+			return fmt.Errorf("%d sessions of %q do not end although they were told to", left, name)
 		}
 		select {
 		case <-time.After(endingPause):

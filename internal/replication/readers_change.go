@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
@@ -161,7 +160,7 @@ func patiently(ctx context.Context, destination postgres.Endpoint, schema string
 		case err == nil || !isInterference(err):
 			return err
 		case time.Now().After(deadline):
-			return nameHolders(ctx, destination, schema, err)
+			return destination.Server.NameHolders(ctx, destination.Database, schema, err)
 		}
 		if err := sleep(ctx, readersPause); err != nil {
 			return err
@@ -182,53 +181,13 @@ func (e *readersError) Error() string {
 func (e *readersError) Unwrap() error { return e.err }
 
 // isInterference reports whether a change of readers failed only because of what
-// others did at the same time.
+// others did at the same time: those, too, who hold a lock that it wants.
 func isInterference(err error) bool {
 	var change *readersError
 	if !errors.As(err, &change) {
 		return errors.Is(err, errMoreTables)
 	}
-	switch postgres.Code(err) {
-	case "55P03", "40001", "40P01", // a lock
-		"42P01", "3F000", "42704", // a table, the schema or a role that vanished
-		"23505": // two who add default privileges
-		return true
-	case "XX000":
-		// The code of internal errors tells nothing, and their text is never translated.
-		var pg *pgconn.PgError
-		return errors.As(err, &pg) &&
-			(strings.HasPrefix(pg.Message, "tuple concurrently ") || strings.HasPrefix(pg.Message, "could not find tuple for default ACL"))
-	}
-	return false
-}
-
-const structureHoldersSQL = `
-	SELECT DISTINCT 'pid ' || a.pid || ' (user ' || coalesce(pg_catalog.quote_ident(a.usename), '?')
-		|| coalesce(', application ' || pg_catalog.quote_literal(nullif(a.application_name, '')), '') || ')'
-	FROM pg_catalog.pg_locks AS l
-	JOIN pg_catalog.pg_class AS c ON c.oid = l.relation
-	JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-	JOIN pg_catalog.pg_database AS d ON d.oid = l.database
-	JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
-	WHERE l.mode = 'AccessExclusiveLock' AND n.nspname = $1 AND d.datname = pg_catalog.current_database()
-	ORDER BY 1
-	LIMIT 5`
-
-// nameHolders adds to a failure to lock tables who holds, or waits for, their locks.
-func nameHolders(ctx context.Context, destination postgres.Endpoint, schema string, failure error) error {
-	if postgres.Code(failure) != "55P03" {
-		return failure
-	}
-	var holders []string
-	err := inCatalog(ctx, destination, func(tx pgx.Tx) (err error) {
-		rows, _ := tx.Query(ctx, structureHoldersSQL, schema)
-		holders, err = pgx.CollectRows(rows, pgx.RowTo[string])
-		return err
-	})
-	if err != nil || len(holders) == 0 {
-		return failure
-	}
-	return fmt.Errorf("%w; tables of the schema are locked by %s", failure, strings.Join(holders, ", "))
+	return postgres.Code(err) == "55P03" || postgres.IsInterference(err)
 }
 
 // heldReaders returns the readers of a replication, as they are until the

@@ -208,7 +208,7 @@ func TestReadersLockHolder(t *testing.T) {
 		if !isInterference(err) {
 			t.Fatal(err)
 		}
-		err = nameHolders(t.Context(), e.endpoint(), "shop", err)
+		err = e.endpoint().Server.NameHolders(t.Context(), e.endpoint().Database, "shop", err)
 		if want := fmt.Sprintf("are locked by pid %d (user %s", holder.PgConn().PID(), s.Username); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)
 		}

@@ -9,69 +9,6 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-func TestOwnerActDecide(t *testing.T) {
-	admin := login{Name: `ad"min`, CreateDB: true, Inherits: true}
-	stranger, member := standing{Role: "a"}, standing{Role: "a", Holds: true, Gives: true}
-	guest := standing{Role: "a", Gives: true} // a member without the rights
-	joins := standing{Role: "a", Joins: true}
-
-	for name, tt := range map[string]struct {
-		needed    ownerAct
-		major     int
-		as        login
-		standings []standing
-		join      []string
-		refused   []string
-	}{
-		"a member":               {needed: ownerAct{holder: "a", taker: "a"}, as: admin, standings: []standing{member}},
-		"nobody's":               {needed: ownerAct{database: true}, as: admin},
-		"takes a membership":     {needed: ownerAct{holder: "a"}, as: admin, standings: []standing{joins}, join: []string{"a"}},
-		"and may not use it":     {needed: ownerAct{holder: "a"}, as: login{Name: "x"}, standings: []standing{joins}, refused: []string{`GRANT "a" TO "x"`, `ALTER ROLE "x" INHERIT`}},
-		"but may give with it":   {needed: ownerAct{taker: "a"}, as: login{Name: "x"}, standings: []standing{joins}, join: []string{"a"}},
-		"a member by name":       {needed: ownerAct{holder: "a"}, as: login{Name: "x"}, standings: []standing{guest}, refused: []string{`ALTER ROLE "x" INHERIT`}},
-		"which is enough":        {needed: ownerAct{taker: "a"}, as: admin, standings: []standing{guest}},
-		"but not to hold":        {needed: ownerAct{holder: "a"}, major: 16, as: admin, standings: []standing{guest}, refused: []string{`GRANT "a" TO "ad""min" WITH INHERIT TRUE, SET TRUE`}},
-		"a stranger":             {needed: ownerAct{taker: "a"}, as: admin, standings: []standing{stranger}, refused: []string{`GRANT "a" TO "ad""min"`}},
-		"a stranger since 16":    {needed: ownerAct{taker: "a"}, major: 16, as: admin, standings: []standing{stranger}, refused: []string{`GRANT "a" TO "ad""min" WITH INHERIT TRUE, SET TRUE`}},
-		"creates no databases":   {needed: ownerAct{taker: "a", database: true}, as: login{Name: "x"}, standings: []standing{member}, refused: []string{`ALTER ROLE "x" CREATEDB`}},
-		"from one to the other":  {needed: ownerAct{holder: "a", taker: "b"}, as: admin, standings: []standing{joins, {Role: "b", Joins: true}}, join: []string{"a", "b"}},
-		"the other is a strange": {needed: ownerAct{holder: "a", taker: "b"}, as: admin, standings: []standing{joins, {Role: "b"}}, join: []string{"a"}, refused: []string{`GRANT "b" TO "ad""min"`}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			join, refused := tt.needed.decide(max(tt.major, 10), tt.as, tt.standings)
-			if !slices.Equal(join, tt.join) || !slices.Equal(refused, tt.refused) {
-				t.Errorf("got %q and %q, want %q and %q", join, refused, tt.join, tt.refused)
-			}
-		})
-	}
-}
-
-func TestUndoGrants(t *testing.T) {
-	kept := memberGrant{Grantor: "postgres", Inherit: false, Set: false}
-	for name, tt := range map[string]struct {
-		major          int
-		former, grants []memberGrant
-		want           []string
-	}{
-		"nothing":   {major: 16, former: []memberGrant{kept}, grants: []memberGrant{kept}},
-		"before 16": {major: 15, grants: []memberGrant{{"me", true, true}}, want: []string{`REVOKE "r""" FROM CURRENT_USER`}},
-		"beside another": {
-			major: 16, former: []memberGrant{kept}, grants: []memberGrant{kept, {"me", true, true}},
-			want: []string{`REVOKE "r""" FROM CURRENT_USER GRANTED BY "me"`},
-		},
-		"over another": {
-			major: 16, former: []memberGrant{{"me", true, false}}, grants: []memberGrant{{"me", true, true}},
-			want: []string{`GRANT "r""" TO CURRENT_USER WITH INHERIT true, SET false GRANTED BY "me"`},
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := undoGrants(tt.major, `r"`, tt.former, tt.grants); !slices.Equal(got, tt.want) {
-				t.Errorf("got %q, want %q", got, tt.want)
-			}
-		})
-	}
-}
-
 // A managed administrator creates databases and roles, and is no superuser. What
 // it makes belong to a role it can update and drop, and is a member of that role
 // no longer than each transaction.
@@ -176,6 +113,86 @@ func TestNoAdministrator(t *testing.T) {
 		_, err = server.CreateDatabase(t.Context(), Database{Name: name, Owner: "no such role", ConnectionLimit: -1}, "")
 		if err == nil || !strings.Contains(err.Error(), `role "no such role" does not exist`) {
 			t.Errorf("for a role that is not: %v", err)
+		}
+	})
+}
+
+// What a login had made itself a member of, it is a member of afterwards in the
+// very same way, whatever it was made a member of meanwhile.
+func TestJoinedByItself(t *testing.T) {
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		t.Parallel()
+		options := []string{""}
+		if s.Major >= 16 {
+			options = []string{" WITH INHERIT FALSE, SET FALSE", " WITH INHERIT TRUE, SET FALSE", " WITH INHERIT FALSE, SET TRUE", " WITH INHERIT TRUE, SET TRUE"}
+		}
+		for _, option := range options {
+			t.Run(option, func(t *testing.T) {
+				ctx := t.Context()
+				login, created := administrator(t, s, 2)
+				owner, heir := created[0], created[1]
+				for _, role := range created {
+					s.Exec(t, "postgres", "SET ROLE "+login+"; GRANT "+role+" TO "+login+option)
+				}
+				shop := newShop(t, s)
+				shop.exec(t, `
+					ALTER DATABASE `+shop.name+` OWNER TO `+owner+`;
+					GRANT CONNECT, CREATE ON DATABASE `+shop.name+` TO `+login+`;
+					ALTER SCHEMA billing OWNER TO `+owner+`;
+					ALTER TABLE billing.payments OWNER TO `+owner+`;
+					ALTER TABLE billing.payments_1 OWNER TO `+owner)
+				before := s.Query(t, "postgres", memberOfSQL, login)
+				server, g := shop.as(t, login), shop.grants("billing")
+				for _, step := range []struct {
+					what string
+					run  func() error
+				}{
+					{"rights", func() error { return errors.Join(server.GrantSource(ctx, g), server.RevokeSource(ctx, g)) }},
+					{"a schema", func() error {
+						return server.UpdateSchema(ctx, Schema{Database: shop.name, Name: "billing", Owner: heir})
+					}},
+					{"sessions", func() error { return server.endSessions(ctx, owner) }},
+					{"reassigning", func() error { return server.reassign(ctx, shop.name, heir, owner) }},
+					{"a database", func() error { return server.UpdateDatabase(ctx, plainDatabase(shop.name, heir)) }},
+				} {
+					if err := step.run(); err != nil {
+						t.Errorf("%s: %s", step.what, Explain(err))
+					}
+					assertEqual(t, "memberships after "+step.what, s.Query(t, "postgres", memberOfSQL, login), before)
+				}
+			})
+		}
+	})
+}
+
+// An owner who may not use the schema can grant nothing on what it owns in there:
+// that is said beforehand, or done as somebody who can.
+func TestOwnerWithoutUsage(t *testing.T) {
+	t.Parallel()
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		login, created := administrator(t, s, 1)
+		shop, owner := newShop(t, s), created[0]
+		shop.exec(t, `
+			GRANT CONNECT ON DATABASE `+shop.name+` TO `+login+` WITH GRANT OPTION;
+			GRANT USAGE ON SCHEMA billing TO `+login+` WITH GRANT OPTION;
+			ALTER TABLE billing.payments OWNER TO `+owner+`;
+			ALTER TABLE billing.payments_1 OWNER TO `+owner)
+		server, g := shop.as(t, login), shop.grants("billing")
+		g.FutureTables = false
+		var forbidden *forbiddenError
+		err := server.GrantSource(t.Context(), g)
+		if want := []string{`GRANT SELECT ON TABLE "billing"."payments", "billing"."payments_1" TO "` + shop.user + `"`}; !errors.As(err, &forbidden) || !slices.Equal(forbidden.statements, want) {
+			t.Fatalf("got %v\nwant %q", err, want)
+		}
+		// A member of the owner may use the schema itself.
+		s.Exec(t, "postgres", "GRANT "+owner+" TO "+login+map[bool]string{true: withAll}[s.Major >= 16])
+		if err := errors.Join(server.GrantSource(t.Context(), g), server.RevokeSource(t.Context(), g)); err != nil {
+			t.Error(Explain(err))
+		}
+		shop.exec(t, "REVOKE USAGE ON SCHEMA billing FROM "+login+"; GRANT SELECT ON billing.payments TO "+shop.user)
+		g.Tables = []TableName{{"billing", "payments"}}
+		if err := server.RevokeSource(t.Context(), g); !errors.As(err, &forbidden) {
+			t.Errorf("nobody may use the schema: %v", err)
 		}
 	})
 }

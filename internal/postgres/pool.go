@@ -1,0 +1,200 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+)
+
+const (
+	idleLimit = 5 * time.Second // after which an unused connection is closed
+	trusted   = time.Second     // an idle connection younger than this is used without asking whether it lives
+)
+
+// A pool holds a server's connections: never more than config.MaxConnections,
+// idle ones of other databases giving way to the one that is asked for.
+type pool struct {
+	name     string
+	config   Config
+	siblings *Servers
+	budget   *semaphore.Weighted // one for each Conn in use
+
+	mu        sync.Mutex
+	open      int                // connections in use or idle
+	idle      []*Conn            // oldest first
+	failure   error              // what a dial for planning met
+	poolings  map[string]Pooling // by database, as far as it is known
+	planDials chan struct{}
+
+	// What those who plan share.
+	accesses  sharedReads[*access] // by database
+	users     sharedRead[map[string]User]
+	schemas   sharedReads[map[string]Schema] // by database, then by name
+	databases sharedRead[map[string]Database]
+}
+
+// Acquire returns a connection to database, which the caller must Release. It
+// waits while all connections that the Config allows are in use.
+func (s *Server) Acquire(ctx context.Context, database string) (*Conn, error) {
+	if err := s.budget.Acquire(ctx, 1); err != nil {
+		return nil, fmt.Errorf("wait for one of the %d connections of server %q: %w", s.config.MaxConnections, s.name, err)
+	}
+	conn, err := s.take(ctx, database)
+	if err != nil {
+		s.budget.Release(1)
+		return nil, err
+	}
+	return conn, nil
+}
+
+// An Endpoint is a database on a server.
+type Endpoint struct {
+	Server   *Server
+	Database string
+}
+
+// AcquirePair returns a connection to each of two endpoints. Pairs are acquired
+// in one order everywhere, so that opposite ones can not block each other.
+func AcquirePair(ctx context.Context, a, b Endpoint) (*Conn, *Conn, error) {
+	if a.Server.name > b.Server.name {
+		connB, connA, err := AcquirePair(ctx, b, a)
+		return connA, connB, err
+	}
+	if a.Server.pool == b.Server.pool {
+		return a.Server.acquireTwo(ctx, a.Database, b.Database)
+	}
+	connA, err := a.Server.Acquire(ctx, a.Database)
+	if err != nil {
+		return nil, nil, err
+	}
+	connB, err := b.Server.Acquire(ctx, b.Database)
+	if err != nil {
+		connA.Release()
+		return nil, nil, err
+	}
+	return connA, connB, nil
+}
+
+// TryAcquirePair returns a connection to each of two endpoints, or none if that
+// would mean to wait. The error says why one could not be dialled.
+func TryAcquirePair(ctx context.Context, a, b Endpoint) (*Conn, *Conn, error) {
+	if !a.Server.budget.TryAcquire(1) {
+		return nil, nil, fmt.Errorf("all %d connections of server %q are in use", a.Server.config.MaxConnections, a.Server.name)
+	}
+	if !b.Server.budget.TryAcquire(1) {
+		a.Server.budget.Release(1)
+		return nil, nil, fmt.Errorf("all %d connections of server %q are in use", b.Server.config.MaxConnections, b.Server.name)
+	}
+	connA, err := a.Server.take(ctx, a.Database)
+	if err != nil {
+		a.Server.budget.Release(1)
+		b.Server.budget.Release(1)
+		return nil, nil, err
+	}
+	connB, err := b.Server.take(ctx, b.Database)
+	if err != nil {
+		connA.Release()
+		b.Server.budget.Release(1)
+		return nil, nil, err
+	}
+	return connA, connB, nil
+}
+
+func (s *Server) acquireTwo(ctx context.Context, a, b string) (*Conn, *Conn, error) {
+	if s.config.MaxConnections < 2 {
+		return nil, nil, fmt.Errorf("a replication within server %q needs two connections: set max_connections to 2 or more", s.name)
+	}
+	if err := s.budget.Acquire(ctx, 2); err != nil {
+		return nil, nil, fmt.Errorf("wait for two of the %d connections of server %q: %w", s.config.MaxConnections, s.name, err)
+	}
+	connA, err := s.take(ctx, a)
+	if err != nil {
+		s.budget.Release(2)
+		return nil, nil, err
+	}
+	connB, err := s.take(ctx, b)
+	if err != nil {
+		connA.Release()
+		s.budget.Release(1)
+		return nil, nil, err
+	}
+	return connA, connB, nil
+}
+
+// take returns an idle connection to database or dials one. The caller holds
+// one of the budget.
+func (s *Server) take(ctx context.Context, database string) (*Conn, error) {
+	if database == "" {
+		database = s.config.Database
+	}
+	for {
+		conn := s.takeIdle(database)
+		if conn == nil {
+			break
+		}
+		if time.Since(conn.since) < trusted || conn.Ping(ctx) == nil {
+			return conn, nil
+		}
+		conn.close()
+	}
+	s.makeRoom()
+	conn, err := s.dial(ctx, database)
+	if err != nil {
+		s.mu.Lock()
+		s.open--
+		s.mu.Unlock()
+		return nil, err
+	}
+	return &Conn{Conn: conn, pool: s.pool, database: database}, nil
+}
+
+func (p *pool) takeIdle(database string) *Conn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, conn := range slices.Backward(p.idle) {
+		if conn.database == database {
+			p.idle = slices.Delete(p.idle, i, i+1)
+			return conn
+		}
+	}
+	return nil
+}
+
+// makeRoom counts one more connection as open, after closing an idle one if
+// there would be too many. There is an idle one then, because each in use
+// holds one of the budget, and so does the caller.
+func (p *pool) makeRoom() {
+	p.mu.Lock()
+	var evicted *Conn
+	if p.open >= p.config.MaxConnections && len(p.idle) > 0 {
+		evicted, p.idle = p.idle[0], p.idle[1:]
+		p.open--
+	}
+	p.open++
+	p.mu.Unlock()
+	if evicted != nil {
+		evicted.sayGoodbye()
+	}
+}
+
+// closeIdle closes the idle connections that match.
+func (p *pool) closeIdle(match func(*Conn) bool) {
+	p.mu.Lock()
+	var closing, staying []*Conn
+	for _, conn := range p.idle {
+		if match(conn) {
+			closing = append(closing, conn)
+		} else {
+			staying = append(staying, conn)
+		}
+	}
+	p.idle = staying
+	p.mu.Unlock()
+	for _, conn := range closing {
+		conn.close()
+	}
+}
