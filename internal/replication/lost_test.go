@@ -2,9 +2,11 @@ package replication
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -81,5 +83,44 @@ func TestClaimNotHeard(t *testing.T) {
 	}
 	for n := range 3 {
 		e.wantSame(t, fmt.Sprintf("t%d", n))
+	}
+}
+
+// Tables that a run did not come to, because its units are gone, say so.
+func TestUnitsGone(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	for name, others := range map[string]int{"the catalog stays": 1, "the catalog goes": 0} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, s, s)
+			for n := range 2 {
+				e.atSource(t, fmt.Sprintf("CREATE TABLE t%[1]d (id int PRIMARY KEY); INSERT INTO t%[1]d VALUES (1)", n))
+				e.definition.Tables[fmt.Sprintf("public.t%d", n)] = Selection{Method: FullTable}
+			}
+			for n := range others {
+				other := e.definition
+				other.SchemaName = fmt.Sprintf("other%d", n)
+				if err := Create(t.Context(), e.endpoint(), other, false); err != nil {
+					t.Fatal(err)
+				}
+			}
+			e.create(t)
+			destination, _ := e.again(t, 1).Server("destination")
+			deleted := false
+			e.runs.Progress = func(ctx context.Context, message string, _ ...map[string]any) {
+				if message == "table succeeded" && !deleted {
+					deleted = true
+					if err := Delete(ctx, postgres.Endpoint{Server: destination, Database: e.destinationDatabase}, "shop", false); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+			_, err := e.tryRun(t.Context())
+			var failed *TablesError
+			if !errors.As(err, &failed) || len(failed.Reports) != 1 || failed.Reports[0].Error == "" {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }
