@@ -292,3 +292,32 @@ func TestLateCommitAfterKeysWentBack(t *testing.T) {
 		})
 	}
 }
+
+// A key that takes no nulls may have some nevertheless: rows from before the
+// constraint, until it is validated, and those of tables that inherit from this one.
+func TestNullKeysOfNotNull(t *testing.T) {
+	t.Parallel()
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		e := newEnv(t, s, s)
+		e.atSource(t, `
+			CREATE TABLE a (id int PRIMARY KEY, k int); INSERT INTO a VALUES (1, 1);
+			CREATE TABLE b (id int, k int); INSERT INTO b VALUES (1, 1); CREATE TABLE c () INHERITS (b)`)
+		selection := Selection{Method: Incremental, ReplicationKey: "k"}
+		e.definition.Tables["public.a"], e.definition.Tables["public.b"] = selection, selection
+		e.create(t)
+		e.run(t)
+		e.atSource(t, `INSERT INTO a VALUES (2, NULL); INSERT INTO c VALUES (2, NULL)`)
+		if s.Major >= 18 {
+			e.atSource(t, `ALTER TABLE a ADD CONSTRAINT k NOT NULL k NOT VALID; ALTER TABLE b ADD CONSTRAINT n NOT NULL k NO INHERIT`)
+		} else {
+			e.atSource(t, `ALTER TABLE ONLY b ALTER k SET NOT NULL`)
+		}
+		run := e.run(t)
+		for _, table := range []string{"a", "b"} {
+			if got := report(run, "public."+table).NullKeys; got != 1 {
+				t.Errorf("%s: %d null keys", table, got)
+			}
+			e.wantSame(t, table)
+		}
+	})
+}
