@@ -45,7 +45,7 @@ func QueueUnits(batch *pgx.Batch, run string, partOf int64, works []json.RawMess
 // Claim takes the next unit of a run: of its parts, if partOf is not 0. Parts go
 // before tables, so that what has begun is finished. It returns ErrNotFound if
 // there is none left. A claim that a crash of the server forgets is as good as
-// none, so nobody waits until it is on disk.
+// none, so nobody waits until it is on disk. Worker is a name for this claim alone.
 func Claim(ctx context.Context, conn *pgx.Conn, run string, partOf int64, worker string) (Unit, error) {
 	var u Unit
 	var off string
@@ -69,6 +69,15 @@ func Claim(ctx context.Context, conn *pgx.Conn, run string, partOf int64, worker
 		return Unit{}, fmt.Errorf("claim a unit of work: %w", err)
 	}
 	return u, nil
+}
+
+// Unclaim gives back the unit that worker has claimed, if there is one: for a claim
+// whose answer was not heard.
+func Unclaim(ctx context.Context, conn *pgx.Conn, run, worker string) error {
+	if _, err := conn.Exec(ctx, "UPDATE _stitch.unit SET claimed_by = NULL WHERE run = $1 AND claimed_by = $2", run, worker); err != nil {
+		return fmt.Errorf("give back a unit of work: %w", err)
+	}
+	return nil
 }
 
 // Reclaim begins another attempt at a unit, which bars the one before from

@@ -51,7 +51,7 @@ type Column struct {
 	Name    string
 	SQL     string // its type as format_type writes it, qualified unless it is built in
 	Type    Type
-	NotNull bool
+	NotNull bool // of all rows: those from before, and of tables that inherit from this one
 	// Missing is what rows hold that are older than the column, as the text of
 	// a one-element array; nil if they hold null. PostgreSQL 11 and newer.
 	Missing *string
@@ -145,7 +145,11 @@ const namedSQL = `
 
 const columnsSQL = `
 	SELECT n.nspname, c.relname, c.oid, c.relkind::text, pg_catalog.pg_get_userbyid(c.relowner),
-		a.attnum, a.attname, a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull,
+		a.attnum, a.attname, a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod),
+		a.attnotnull AND NOT EXISTS (
+			SELECT FROM pg_catalog.pg_constraint AS v
+			WHERE v.conrelid = c.oid AND v.contype = 'n' AND NOT v.convalidated AND v.conkey = ARRAY[a.attnum])
+			AND NOT (c.relkind = 'r' AND EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhparent = c.oid)),
 		coalesce(pg_catalog.array_position(k.conkey, a.attnum), 0)
 	FROM unnest($1::text[], $2::text[]) AS wanted (nspname, relname)
 	JOIN pg_catalog.pg_namespace AS n ON n.nspname = wanted.nspname

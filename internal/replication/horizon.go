@@ -30,7 +30,8 @@ import (
 // blocks. A transaction that was open while the first run read the table may have
 // been given any key before: when it has ended, all keys are looked through once.
 // So are they when the table was emptied by TRUNCATE or rewritten, and may hold
-// other rows.
+// other rows. What was open while that was found out, or while a bookmark went
+// back, may have been given any key too: the run after looks through them again.
 
 // passedPerWindow is about how many earlier bookmarks are kept.
 const passedPerWindow = 24
@@ -178,6 +179,9 @@ func stillOpen(h catalog.Horizon, s sight) []string {
 	})
 }
 
+// unknown stands for all the transactions that were open, which were not asked for.
+const unknown = "unknown"
+
 // prepared starts the name of a transaction that was prepared to be committed.
 const prepared = "prepared "
 
@@ -196,9 +200,11 @@ func horizonAfter(h catalog.Horizon, w window, s sight, bookmark *string, late t
 	case w.back: // those that were passed lie after it
 		h.Passed = nil
 	}
-	begins := h.Snapshot == ""
+	begins := h.Snapshot == "" || slices.Contains(h.Open, unknown)
 	next.Passed = pass(h.Passed, catalog.Passed{At: now.Unix(), Bookmark: *bookmark}, late)
 	switch {
+	case w.back || w.rewritten: // keys may have begun anew, and those passed say nothing of them
+		next.Open, next.OpenSnapshot = []string{unknown}, s.snapshot
 	case s.survey == nil:
 	case begins:
 		next.Open, next.OpenSnapshot = s.survey.open, s.snapshot

@@ -253,3 +253,71 @@ func TestRefilled(t *testing.T) {
 		}
 	})
 }
+
+// A row that is committed late is found when the keys of its table have begun anew
+// meanwhile, or the last of them were deleted.
+func TestLateCommitAfterKeysWentBack(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	const insert = `INSERT INTO t (id) SELECT to_char(g, 'FM00000') FROM generate_series`
+	for name, sql := range map[string]struct{ first, then string }{
+		"last deleted": {"", `DELETE FROM t WHERE id > '00090'`},
+		"begun anew":   {"TRUNCATE t", insert + `(1, 95) g WHERE g <> 5`},
+		"refilled":     {"TRUNCATE t", insert + `(1, 200) g WHERE g <> 5`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, s, s)
+			e.atSource(t, `CREATE TABLE t (id text PRIMARY KEY, v text); `+insert+`(10, 80) g`)
+			e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id"}
+			e.create(t)
+			e.run(t)
+			e.atSource(t, insert+`(86, 100) g`)
+			e.run(t)
+			late, later := e.session(t), e.session(t)
+			e.atSource(t, sql.first)
+			do(t, late, `BEGIN; INSERT INTO t VALUES ('00005', 'late')`)
+			do(t, later, `BEGIN; INSERT INTO t VALUES ('00085', 'later')`)
+			e.atSource(t, strings.ReplaceAll(sql.then, "g <> 5", "g NOT IN (5, 85)"))
+			e.run(t)
+			do(t, late, "COMMIT")
+			e.run(t)
+			do(t, later, "COMMIT")
+			e.run(t)
+			e.wantRows(t, `SELECT id, v FROM shop.t WHERE v LIKE 'late%' ORDER BY id`, "00005|late", "00085|later")
+			if notes := report(e.run(t), "public.t").Notes; len(notes) > 0 {
+				t.Errorf("notes %q", notes)
+			}
+			e.wantRows(t, `SELECT horizon ? 'open' FROM _stitch.bookmark`, "f")
+		})
+	}
+}
+
+// A key that takes no nulls may have some nevertheless: rows from before the
+// constraint, until it is validated, and those of tables that inherit from this one.
+func TestNullKeysOfNotNull(t *testing.T) {
+	t.Parallel()
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		e := newEnv(t, s, s)
+		e.atSource(t, `
+			CREATE TABLE a (id int PRIMARY KEY, k int); INSERT INTO a VALUES (1, 1);
+			CREATE TABLE b (id int, k int); INSERT INTO b VALUES (1, 1); CREATE TABLE c () INHERITS (b)`)
+		selection := Selection{Method: Incremental, ReplicationKey: "k"}
+		e.definition.Tables["public.a"], e.definition.Tables["public.b"] = selection, selection
+		e.create(t)
+		e.run(t)
+		e.atSource(t, `INSERT INTO a VALUES (2, NULL); INSERT INTO c VALUES (2, NULL)`)
+		if s.Major >= 18 {
+			e.atSource(t, `ALTER TABLE a ADD CONSTRAINT k NOT NULL k NOT VALID; ALTER TABLE b ADD CONSTRAINT n NOT NULL k NO INHERIT`)
+		} else {
+			e.atSource(t, `ALTER TABLE ONLY b ALTER k SET NOT NULL`)
+		}
+		run := e.run(t)
+		for _, table := range []string{"a", "b"} {
+			if got := report(run, "public."+table).NullKeys; got != 1 {
+				t.Errorf("%s: %d null keys", table, got)
+			}
+			e.wantSame(t, table)
+		}
+	})
+}

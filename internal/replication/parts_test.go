@@ -51,7 +51,7 @@ func ownPart(t *testing.T, e *env) string {
 	return await(t, e.destination, e.destinationDatabase, `
 		SELECT p.n
 		FROM _stitch.unit AS u
-		JOIN (SELECT *, rank() OVER (ORDER BY id) AS n FROM _stitch.unit WHERE part_of IS NOT NULL) AS p ON p.part_of = u.id AND p.claimed_by = u.claimed_by`, 1)[0]
+		JOIN (SELECT *, rank() OVER (ORDER BY id) AS n FROM _stitch.unit WHERE part_of IS NOT NULL) AS p ON p.part_of = u.id AND split_part(p.claimed_by, ' ', 2) = split_part(u.claimed_by, ' ', 2)`, 1)[0]
 }
 
 // alone waits until the worker whose table it is has copied its part, and

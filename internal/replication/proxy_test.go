@@ -21,6 +21,7 @@ type proxy struct {
 	// Whether the COMMIT of a load is to be cut, and before or after the server
 	// has got it.
 	armed, deliver atomic.Bool
+	armedClaim     atomic.Bool // whether the next claim of a unit is to be cut, before its answer
 	cuts           atomic.Int32
 	trips          atomic.Int32 // messages of the engine, those sent together counted once
 
@@ -118,6 +119,14 @@ func (p *proxy) serve(client net.Conn, address string) {
 		}
 		p.trips.Add(1)
 		message := buffer[:n]
+		if bytes.Contains(message, []byte(" claim ")) && p.armedClaim.CompareAndSwap(true, false) {
+			p.cuts.Add(1)
+			_ = client.(*net.TCPConn).SetLinger(0)
+			_ = client.Close()
+			_, _ = server.Write(message)
+			time.Sleep(200 * time.Millisecond)
+			return
+		}
 		copied = copied || bytes.Contains(message, []byte("FROM STDIN"))
 		if copied && bytes.HasPrefix(message, []byte("Q\x00\x00\x00\x0bcommit\x00")) && p.armed.CompareAndSwap(true, false) {
 			p.cuts.Add(1)

@@ -161,8 +161,11 @@ func (r Runner) together(ctx context.Context, workers []*worker) Run {
 	return run
 }
 
-// reportSkipped says of the tables that no worker came to that they failed.
+// reportSkipped says of the tables that no worker came to that they failed, and
+// why the workers gave up, or found nothing to do.
 func (w *worker) reportSkipped(run *Run) {
+	why := cmp.Or(strings.Join(run.Notes, "\n"),
+		"the run did not come to it: another run has taken over, or the replication was deleted meanwhile. See that only one runs, and run it again")
 	for _, key := range w.definition.keys() {
 		if slices.ContainsFunc(run.Tables, func(r catalog.Report) bool { return r.SourceTable == key }) {
 			continue
@@ -171,7 +174,7 @@ func (w *worker) reportSkipped(run *Run) {
 		selection := w.definition.Tables[key]
 		run.Tables = append(run.Tables, catalog.Report{
 			SourceTable: key, TableName: name, Status: catalog.Failed, Method: selection.Method, ReplicationKey: selection.ReplicationKey,
-			Error: strings.Join(run.Notes, "\n"),
+			Error: why,
 		})
 	}
 }

@@ -53,6 +53,8 @@ type worker struct {
 	types       postgres.TypeSet // of the destination
 	notes       []string         // of the run, from its start
 	answered    time.Time        // when the latest unit ended well, and with it what both sides were asked; else zero
+	claims      int              // how often it claimed a unit
+	claiming    string           // its name in the latest claim, unless that was answered
 
 	sourceReady      *pgx.Conn // the session that is prepared
 	destinationReady *pgx.Conn // the session that is prepared
@@ -61,9 +63,6 @@ type worker struct {
 // work does units of the run until none is left, and tells each table's report.
 func (w *worker) work(ctx context.Context, tell func(catalog.Report)) error {
 	for ctx.Err() == nil {
-		if err := w.patiently(ctx, w.reconnectInDoubt); err != nil {
-			return err
-		}
 		done, err := w.workOnNext(ctx, tell)
 		switch {
 		case err != nil:
@@ -82,14 +81,22 @@ func (w *worker) work(ctx context.Context, tell func(catalog.Report)) error {
 func (w *worker) workOnNext(ctx context.Context, tell func(catalog.Report)) (done bool, err error) {
 	w.busy.Add(1)
 	defer w.busy.Add(-1)
-	unit, work, err := w.claim(ctx, 0)
+	var unit catalog.Unit
+	var work Work
+	err = w.patiently(ctx, func(ctx context.Context) error {
+		if err := w.reconnectInDoubt(ctx); err != nil {
+			return err
+		}
+		unit, work, err = w.claim(ctx, 0)
+		return err
+	})
 	if errors.Is(err, catalog.ErrNotFound) {
 		return false, nil
 	}
-	w.answered = time.Time{}
 	if err != nil {
 		return false, err
 	}
+	w.answered = time.Time{}
 	if work.Part != nil {
 		return true, w.help(ctx, unit, *work.Part)
 	}
@@ -119,9 +126,22 @@ func (w *worker) help(ctx context.Context, unit catalog.Unit, part Part) error {
 }
 
 // claim takes the next unit, of the table that partOf replicates if it is not 0.
+// What the claim before took, if its answer got lost, is given back first.
 func (w *worker) claim(ctx context.Context, partOf int64) (unit catalog.Unit, work Work, err error) {
-	name := fmt.Sprintf("backend %d", w.destination.PgConn().PID())
-	if unit, err = catalog.Claim(ctx, w.destination.Conn, w.run.ID, partOf, name); err != nil {
+	if w.claiming != "" {
+		if err := catalog.Unclaim(ctx, w.destination.Conn, w.run.ID, w.claiming); err != nil {
+			return catalog.Unit{}, Work{}, err
+		}
+	}
+	w.claims++
+	w.claiming = fmt.Sprintf("backend %d claim %d", w.destination.PgConn().PID(), w.claims)
+	unit, err = catalog.Claim(ctx, w.destination.Conn, w.run.ID, partOf, w.claiming)
+	if err == nil || errors.Is(err, catalog.ErrNotFound) {
+		w.claiming = ""
+	} else {
+		w.answered = time.Time{}
+	}
+	if err != nil {
 		return catalog.Unit{}, Work{}, err
 	}
 	if err := json.Unmarshal(unit.Work, &work); err != nil {
@@ -273,15 +293,21 @@ func (w *worker) close(ctx context.Context) {
 }
 
 // record writes to the catalog, even when ctx is cancelled or the connection broke.
+// What f does may be done twice.
 func (w *worker) record(ctx context.Context, f func(context.Context, pgx.Tx) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 	defer cancel()
-	if time.Since(w.answered) >= trusted {
-		if err := w.reconnectDestination(ctx); err != nil {
+	work := func(tx pgx.Tx) error { return f(ctx, tx) }
+	if time.Since(w.answered) < trusted {
+		if err := w.inDestination(ctx, work); err == nil || !w.passes(err) {
 			return err
 		}
+		w.answered = time.Time{}
 	}
-	return w.inDestination(ctx, func(tx pgx.Tx) error { return f(ctx, tx) })
+	if err := w.reconnectDestination(ctx); err != nil {
+		return err
+	}
+	return w.inDestination(ctx, work)
 }
 
 func (w *worker) inDestination(ctx context.Context, f func(pgx.Tx) error) error {

@@ -1,0 +1,126 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
+)
+
+// endSessions ends the sessions of a role, and returns when they are gone.
+func endSessions(t *testing.T, s *sandbox.Server, role string) {
+	t.Helper()
+	s.Query(t, "postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1", role)
+	await(t, s, "postgres", "SELECT pid FROM pg_stat_activity WHERE usename = '"+role+"'", 0)
+}
+
+// Sessions that end between two tables, or after the last, are replaced.
+func TestSessionsEndBetweenTables(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	for side, last := range map[string]int{"source": 1, "destination": 1, "destination at last": 3} {
+		t.Run(side, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, s, s)
+			for n := range 3 {
+				e.atSource(t, fmt.Sprintf("CREATE TABLE t%[1]d (id int PRIMARY KEY); INSERT INTO t%[1]d VALUES (1)", n))
+				e.definition.Tables[fmt.Sprintf("public.t%d", n)] = Selection{Method: FullTable}
+			}
+			e.create(t)
+			done := 0
+			e.runs.Progress = func(_ context.Context, message string, _ ...map[string]any) {
+				if message != "table succeeded" {
+					return
+				}
+				if done++; done == last {
+					role := e.writer
+					if side == "source" {
+						role = e.reader
+					}
+					endSessions(t, s, role)
+				}
+			}
+			run := e.run(t)
+			if len(run.Notes) > 0 {
+				t.Errorf("notes %q", run.Notes)
+			}
+			for n := range 3 {
+				e.wantSame(t, fmt.Sprintf("t%d", n))
+			}
+			recorded, err := LastRun(t.Context(), e.endpoint(), "shop", "")
+			if err != nil || recorded.ID != run.ID || recorded.Status != Succeeded {
+				t.Errorf("the run was recorded as %+v, %v", recorded, err)
+			}
+		})
+	}
+}
+
+// A claim whose answer is lost leaves no table behind.
+func TestClaimNotHeard(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	for n := range 3 {
+		e.atSource(t, fmt.Sprintf("CREATE TABLE t%[1]d (id int PRIMARY KEY); INSERT INTO t%[1]d VALUES (1)", n))
+		e.definition.Tables[fmt.Sprintf("public.t%d", n)] = Selection{Method: FullTable}
+	}
+	e.create(t)
+	proxy := newProxy(t, s)
+	e.loadThrough(t, proxy)
+	e.runs.Progress = func(_ context.Context, message string, _ ...map[string]any) {
+		if message == "table succeeded" && proxy.cuts.Load() == 0 {
+			proxy.armedClaim.Store(true)
+		}
+	}
+	if run := e.run(t); len(run.Notes) > 0 {
+		t.Errorf("notes %q", run.Notes)
+	}
+	if cut := proxy.cuts.Load(); cut != 1 {
+		t.Errorf("%d connections were cut", cut)
+	}
+	for n := range 3 {
+		e.wantSame(t, fmt.Sprintf("t%d", n))
+	}
+}
+
+// Tables that a run did not come to, because its units are gone, say so.
+func TestUnitsGone(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	for name, others := range map[string]int{"the catalog stays": 1, "the catalog goes": 0} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, s, s)
+			for n := range 2 {
+				e.atSource(t, fmt.Sprintf("CREATE TABLE t%[1]d (id int PRIMARY KEY); INSERT INTO t%[1]d VALUES (1)", n))
+				e.definition.Tables[fmt.Sprintf("public.t%d", n)] = Selection{Method: FullTable}
+			}
+			for n := range others {
+				other := e.definition
+				other.SchemaName = fmt.Sprintf("other%d", n)
+				if err := Create(t.Context(), e.endpoint(), other, false); err != nil {
+					t.Fatal(err)
+				}
+			}
+			e.create(t)
+			destination, _ := e.again(t, 1).Server("destination")
+			deleted := false
+			e.runs.Progress = func(ctx context.Context, message string, _ ...map[string]any) {
+				if message == "table succeeded" && !deleted {
+					deleted = true
+					if err := Delete(ctx, postgres.Endpoint{Server: destination, Database: e.destinationDatabase}, "shop", false); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+			_, err := e.tryRun(t.Context())
+			var failed *TablesError
+			if !errors.As(err, &failed) || len(failed.Reports) != 1 || failed.Reports[0].Error == "" {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
