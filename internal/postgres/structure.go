@@ -102,37 +102,53 @@ type Relation struct {
 
 const sizesSQL = `
 	WITH RECURSIVE part AS (
-		SELECT n.nspname, c.relname, c.relkind AS kind, c.oid, c.relkind
+		SELECT n.nspname, c.relname, c.relkind AS kind, c.oid, c.relkind, c.relpages
 		FROM unnest($1::text[], $2::text[]) AS wanted (nspname, relname)
 		JOIN pg_catalog.pg_namespace AS n ON n.nspname = wanted.nspname
 		JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = wanted.relname
 		WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
 		UNION
-		SELECT part.nspname, part.relname, part.kind, c.oid, c.relkind
+		SELECT part.nspname, part.relname, part.kind, c.oid, c.relkind, c.relpages
 		FROM part
 		JOIN pg_catalog.pg_inherits AS i ON i.inhparent = part.oid
 		JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
 	)
-	SELECT nspname, relname, kind::text, coalesce(sum(pg_catalog.pg_table_size(oid)) FILTER (WHERE relkind IN ('r', 'm')), 0)::bigint
+	SELECT nspname, relname, kind::text, coalesce(sum(
+		CASE WHEN $3 THEN pg_catalog.pg_table_size(oid) ELSE relpages * pg_catalog.current_setting('block_size')::bigint END
+	) FILTER (WHERE relkind IN ('r', 'm')), 0)::bigint
 	FROM part
 	GROUP BY nspname, relname, kind
 	ORDER BY nspname, relname`
 
-// ReadRelations returns those of the named tables and views that exist.
+// ReadRelations returns those of the named tables and views that exist. To see how
+// large a table is takes a lock: where somebody keeps one away, sizes are those that
+// the last VACUUM or ANALYZE has found.
 func ReadRelations(ctx context.Context, conn *pgx.Conn, names []TableName) (map[TableName]Relation, error) {
-	schemas, tables := splitNames(names)
-	found := map[TableName]Relation{}
-	rows, _ := conn.Query(ctx, sizesSQL, schemas, tables)
-	var name TableName
-	var relation Relation
-	_, err := pgx.ForEachRow(rows, []any{&name.Schema, &name.Name, &relation.Kind, &relation.Bytes}, func() error {
-		found[name] = relation
-		return nil
-	})
+	found, err := readRelations(ctx, conn, names, true)
+	if Code(err) == "55P03" {
+		found, err = readRelations(ctx, conn, names, false)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read which tables there are: %w", err)
 	}
 	return found, nil
+}
+
+func readRelations(ctx context.Context, conn *pgx.Conn, names []TableName, exactly bool) (map[TableName]Relation, error) {
+	schemas, tables := splitNames(names)
+	found := map[TableName]Relation{}
+	batch := &pgx.Batch{}
+	batch.Queue("SELECT pg_catalog.set_config('lock_timeout', '1s', true)")
+	batch.Queue(sizesSQL, schemas, tables, exactly).Query(func(rows pgx.Rows) error {
+		var name TableName
+		var relation Relation
+		_, err := pgx.ForEachRow(rows, []any{&name.Schema, &name.Name, &relation.Kind, &relation.Bytes}, func() error {
+			found[name] = relation
+			return nil
+		})
+		return err
+	})
+	return found, conn.SendBatch(ctx, batch).Close()
 }
 
 // namedSQL selects the oids of the relations named by two arrays, $1 and $2.

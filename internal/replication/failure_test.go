@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
@@ -248,4 +251,38 @@ func TestForeignOperators(t *testing.T) {
 			e.atSource(t, `INSERT INTO u SELECT count(*) + 1, count(*) + 1 FROM u`)
 		}
 	})
+}
+
+// A table that somebody holds locked at the source does not hold up the others.
+func TestLockedTable(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.servers = e.again(t, 2)
+	e.atSource(t, `CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1); CREATE TABLE b AS TABLE a; ALTER TABLE b ADD PRIMARY KEY (id)`)
+	e.definition.Tables["public.a"] = Selection{Method: FullTable}
+	e.definition.Tables["public.b"] = Selection{Method: FullTable}
+	for n := range 2 * tablesPerStream { // so that there are two workers
+		e.atSource(t, fmt.Sprintf(`CREATE TABLE t%d (id int)`, n))
+		e.definition.Tables[fmt.Sprintf("public.t%d", n)] = Selection{Method: FullTable}
+	}
+	e.create(t)
+	holder, err := pgx.Connect(t.Context(), s.URL(e.sourceDatabase))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer holder.Close(context.WithoutCancel(t.Context()))
+	if _, err := holder.Exec(t.Context(), "BEGIN; LOCK TABLE a IN ACCESS EXCLUSIVE MODE"); err != nil {
+		t.Fatal(err)
+	}
+	done := e.start(t.Context())
+	await(t, s, e.destinationDatabase, `SELECT 1 FROM _stitch.report WHERE source_table = 'public.b' AND status = 'succeeded'`, 1)
+	if _, err := holder.Exec(t.Context(), "COMMIT"); err != nil {
+		t.Fatal(err)
+	}
+	if r := <-done; r.err != nil {
+		t.Fatal(postgres.Explain(r.err))
+	}
+	e.wantSame(t, "a")
+	e.wantSame(t, "b")
 }
