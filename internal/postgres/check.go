@@ -190,11 +190,13 @@ const factsSQL = `
 // readFacts prepares nothing: the session may be another one's by then.
 func readFacts(ctx context.Context, conn *pgx.Conn) (Facts, error) {
 	var f Facts
-	err := conn.QueryRow(ctx, factsSQL, pgx.QueryExecModeExec).Scan(
-		&f.Username, &f.Superuser, &f.ClientAddress, &f.ServerAddress, &f.ServerPort, &f.SessionTLS,
-		&f.Standby, &f.HotStandby, &f.MaxStandbyArchiveDelay, &f.MaxStandbyStreamingDelay, &f.HotStandbyFeedback,
-		&f.WALLevel, &f.MaxReplicationSlots, &f.ReplicationSlots, &f.MaxWALSenders, &f.WALSenders,
-		&f.process, &f.archiveDelay, &f.streamingDelay, &f.defaultReadOnly, &f.readable)
+	err := inTx(ctx, conn, "BEGIN READ ONLY", func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, factsSQL, pgx.QueryExecModeExec).Scan(
+			&f.Username, &f.Superuser, &f.ClientAddress, &f.ServerAddress, &f.ServerPort, &f.SessionTLS,
+			&f.Standby, &f.HotStandby, &f.MaxStandbyArchiveDelay, &f.MaxStandbyStreamingDelay, &f.HotStandbyFeedback,
+			&f.WALLevel, &f.MaxReplicationSlots, &f.ReplicationSlots, &f.MaxWALSenders, &f.WALSenders,
+			&f.process, &f.archiveDelay, &f.streamingDelay, &f.defaultReadOnly, &f.readable)
+	})
 	if err != nil {
 		return Facts{}, fmt.Errorf("read what the server says of itself: %w", err)
 	}
@@ -212,7 +214,7 @@ func checkRights(ctx context.Context, conn *pgx.Conn, check ConnectionCheck, fou
 	default:
 		return nil
 	}
-	err := pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+	err := inTx(ctx, conn, "BEGIN READ ONLY", func(tx pgx.Tx) error {
 		return look(ctx, tx, check, found)
 	})
 	if err != nil {

@@ -62,7 +62,7 @@ func (s *Server) tryStartDatabase(ctx context.Context, d Database, template stri
 		if err != nil {
 			return err
 		}
-		err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		err = InTx(ctx, conn, func(tx pgx.Tx) error {
 			_, err := needs{newOwner: d.Owner, createDB: true}.joinings(ctx, tx, sql, "ALTER DATABASE "+Ident(d.Name)+" OWNER TO "+Ident(d.Owner))
 			return err
 		})

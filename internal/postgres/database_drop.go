@@ -165,21 +165,25 @@ const terminateSQL = `
 // dropShut lets nobody in, ends the sessions that are, and drops the database. It
 // returns whether somebody could get in before.
 func dropShut(ctx context.Context, conn *pgx.Conn, name string) (shut bool, err error) {
-	err = conn.QueryRow(ctx, allowsSessionsSQL, name).Scan(&shut)
+	err = InTx(ctx, conn, func(tx pgx.Tx) error { return tx.QueryRow(ctx, allowsSessionsSQL, name).Scan(&shut) })
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	for _, sql := range []string{"ALTER DATABASE " + Ident(name) + " ALLOW_CONNECTIONS false", terminateSQL, "DROP DATABASE " + Ident(name)} {
-		var args []any
-		if sql == terminateSQL {
-			args = []any{name}
-		}
-		if _, err := conn.Exec(ctx, sql, args...); err != nil {
-			return shut, err
-		}
+	if _, err := conn.Exec(ctx, "ALTER DATABASE "+Ident(name)+" ALLOW_CONNECTIONS false"); err != nil {
+		return shut, err
+	}
+	err = InTx(ctx, conn, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, terminateSQL, name)
+		return err
+	})
+	if err != nil {
+		return shut, err
+	}
+	if _, err := conn.Exec(ctx, "DROP DATABASE "+Ident(name)); err != nil {
+		return shut, err
 	}
 	return false, nil
 }
@@ -225,8 +229,8 @@ const tablesToLoseSQL = `
 // that somebody made. The memory of the engine, _stitch, is none of them.
 func (s *Server) refuseTables(ctx context.Context, name string) error {
 	var objects []string
-	err := s.onConn(ctx, name, func(conn *pgx.Conn) (err error) {
-		rows, _ := conn.Query(ctx, tablesToLoseSQL)
+	err := s.inTx(ctx, name, func(tx pgx.Tx) (err error) {
+		rows, _ := tx.Query(ctx, tablesToLoseSQL)
 		objects, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (string, error) {
 			var kind string
 			var t TableName

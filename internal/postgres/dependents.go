@@ -51,12 +51,16 @@ const dependentsSQL = `
 	GROUP BY 1
 	ORDER BY 1`
 
-func dependentsOf(ctx context.Context, conn *pgx.Conn, user string) ([]Dependents, error) {
-	rows, _ := conn.Query(ctx, dependentsSQL, user)
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (d Dependents, err error) {
-		err = row.Scan(&d.Database, &d.Count, &d.Names, &d.inside)
-		return d, err
+func dependentsOf(ctx context.Context, conn *pgx.Conn, user string) (all []Dependents, err error) {
+	err = InTx(ctx, conn, func(tx pgx.Tx) error {
+		rows, _ := tx.Query(ctx, dependentsSQL, user)
+		all, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (d Dependents, err error) {
+			err = row.Scan(&d.Database, &d.Count, &d.Names, &d.inside)
+			return d, err
+		})
+		return err
 	})
+	return all, err
 }
 
 const dependentNamesSQL = `
@@ -80,8 +84,8 @@ func (s *Server) describe(ctx context.Context, user string, dependents []Depende
 		if !d.inside {
 			continue
 		}
-		_ = s.onConn(ctx, d.Database, func(conn *pgx.Conn) error {
-			rows, _ := conn.Query(ctx, dependentNamesSQL, user, namedDependents)
+		_ = s.inTx(ctx, d.Database, func(tx pgx.Tx) error {
+			rows, _ := tx.Query(ctx, dependentNamesSQL, user, namedDependents)
 			names, err := pgx.CollectRows(rows, pgx.RowTo[string])
 			described[i].Names = slices.Concat(d.Names, names)
 			return err

@@ -25,6 +25,8 @@
 //   - Where a login has to be a member of an owner to act for it, it becomes one
 //     and stops being one within a transaction: nobody ever sees it, and
 //     its memberships are what they were (membership.go).
+//   - What the owner of a database puts before PostgreSQL's own types, operators and
+//     functions, with ALTER DATABASE ... SET search_path, is not run (InTx in server.go).
 //   - Names travel raw and are quoted once, by ident (name.go). Values are bound.
 //   - An error keeps the server's detail and hint for Explain (errors.go).
 package postgres

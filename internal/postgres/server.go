@@ -134,10 +134,23 @@ func (s *Server) connect(ctx context.Context, database string) (*pgx.Conn, error
 
 // inTx runs f in a transaction of database ("" for the default one).
 func (s *Server) inTx(ctx context.Context, database string, f func(pgx.Tx) error) error {
-	return s.onConn(ctx, database, func(conn *pgx.Conn) error { return pgx.BeginFunc(ctx, conn, f) })
+	return s.onConn(ctx, database, func(conn *pgx.Conn) error { return InTx(ctx, conn, f) })
 }
 
-// onConn runs f with a connection to database, for what can not run in a transaction.
+// InTx runs f in a transaction. Types, operators and functions are PostgreSQL's own
+// in it, whatever search_path the owner of a database has given to its sessions: what
+// stands before them would run with the rights of the login.
+func InTx(ctx context.Context, conn *pgx.Conn, f func(pgx.Tx) error) error {
+	return inTx(ctx, conn, "BEGIN", f)
+}
+
+func inTx(ctx context.Context, conn *pgx.Conn, begin string, f func(pgx.Tx) error) error {
+	begin += "; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)"
+	return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{BeginQuery: begin}, f)
+}
+
+// onConn runs f with a connection to database, for what can not run in a transaction:
+// nothing that search_path matters to.
 func (s *Server) onConn(ctx context.Context, database string, f func(*pgx.Conn) error) error {
 	conn, err := s.Acquire(ctx, database)
 	if err != nil {

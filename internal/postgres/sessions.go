@@ -26,9 +26,13 @@ const sessionsSQL = `
 	  AND backend_type IS DISTINCT FROM 'autovacuum worker'
 	ORDER BY 1, 2, 3`
 
-func sessionsOf(ctx context.Context, conn *pgx.Conn, database string) ([]Session, error) {
-	rows, _ := conn.Query(ctx, sessionsSQL, database)
-	return pgx.CollectRows(rows, pgx.RowToStructByPos[Session])
+func sessionsOf(ctx context.Context, conn *pgx.Conn, database string) (all []Session, err error) {
+	err = InTx(ctx, conn, func(tx pgx.Tx) error {
+		rows, _ := tx.Query(ctx, sessionsSQL, database)
+		all, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Session])
+		return err
+	})
+	return all, err
 }
 
 func (e *SessionsError) Error() string {

@@ -62,24 +62,24 @@ const verifiersSQL = `
 // their passwords.
 func (s *Server) readUsers(ctx context.Context) (map[string]User, error) {
 	users := map[string]User{}
-	err := s.onConn(ctx, "", func(conn *pgx.Conn) error {
-		rows, _ := conn.Query(ctx, usersSQL, nil, replicationRoles)
+	err := s.inTx(ctx, "", func(tx pgx.Tx) error {
+		rows, _ := tx.Query(ctx, usersSQL, nil, replicationRoles)
 		mayVerify := false
 		_, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (u User, err error) {
-			u, mayVerify, err = scanUser(row, Version(conn))
+			u, mayVerify, err = scanUser(row, Version(tx.Conn()))
 			users[u.Name] = u
 			return u, err
 		})
 		if err != nil || !mayVerify {
 			return err
 		}
-		return addVerifiers(ctx, conn, users)
+		return addVerifiers(ctx, tx, users)
 	})
 	return users, err
 }
 
-func addVerifiers(ctx context.Context, conn *pgx.Conn, users map[string]User) error {
-	rows, _ := conn.Query(ctx, verifiersSQL)
+func addVerifiers(ctx context.Context, tx pgx.Tx, users map[string]User) error {
+	rows, _ := tx.Query(ctx, verifiersSQL)
 	var name, verifier string
 	_, err := pgx.ForEachRow(rows, []any{&name, &verifier}, func() error {
 		if u, found := users[name]; found {

@@ -91,7 +91,7 @@ func (s *Server) reassign(ctx context.Context, database, name, to string) error 
 		database = s.config.Database
 	}
 	var left *leftoverError
-	refused := Code(err) == "42501" || errors.As(err, &left)
+	refused := Code(err) == "42501" && !IsUnreachable(err) || errors.As(err, &left)
 	err = fmt.Errorf("reassign what it owns in database %q: %w", database, err)
 	if !refused {
 		return err

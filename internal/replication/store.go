@@ -209,7 +209,7 @@ func onCatalog(ctx context.Context, destination postgres.Endpoint, open func(con
 		return err
 	}
 	defer conn.Release()
-	return pgx.BeginFunc(ctx, conn.Conn, func(tx pgx.Tx) error {
+	return postgres.InTx(ctx, conn.Conn, func(tx pgx.Tx) error {
 		if err := open(ctx, tx); err != nil {
 			return err
 		}
