@@ -63,7 +63,15 @@ func TestManagedAdministrator(t *testing.T) {
 			t.Fatal(err)
 		}
 
-		// A drop that fails gives the database back.
+		// A drop that fails gives the database back, and the login its own rights on it.
+		s.Exec(t, "postgres", "GRANT TEMPORARY ON DATABASE "+name+" TO "+admin+" WITH GRANT OPTION")
+		rights := func() string {
+			return strings.Join(s.Query(t, "postgres", `
+				SELECT privilege_type || ' ' || grantee || (is_grantable AND grantee <> datdba) -- an owner may pass on what it likes
+				FROM pg_database, aclexplode(datacl)
+				WHERE datname = $1 ORDER BY 1`, name), "\n")
+		}
+		rightsBefore := rights()
 		other, err := serverOf(t, superuserOf(s)).Acquire(ctx, name)
 		if err != nil {
 			t.Fatal(err)
@@ -73,6 +81,9 @@ func TestManagedAdministrator(t *testing.T) {
 			t.Errorf("dropped under a session: %v", err)
 		}
 		wantDatabase(t, server, want)
+		if after := rights(); after != rightsBefore {
+			t.Errorf("rights were\n%s\nand are\n%s", rightsBefore, after)
+		}
 		other.Discard()
 		if err := server.DropDatabase(ctx, name, DatabaseDrop{}); err != nil {
 			t.Fatal(err)

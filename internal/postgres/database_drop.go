@@ -42,7 +42,7 @@ func (s *Server) dropDatabase(ctx context.Context, name string, may DatabaseDrop
 			return err
 		}
 	}
-	taken, err := s.takeDatabase(ctx, have)
+	giveBack, err := s.takeDatabase(ctx, have)
 	if err != nil {
 		return err
 	}
@@ -51,8 +51,8 @@ func (s *Server) dropDatabase(ctx context.Context, name string, may DatabaseDrop
 	if errors.As(err, &busy) && busy.mayPass() {
 		err = s.tryDropDatabase(ctx, name, may)
 	}
-	if err != nil && taken {
-		err = s.giveDatabaseBack(ctx, have, err)
+	if err != nil && len(giveBack) > 0 {
+		err = s.giveDatabaseBack(ctx, have, giveBack, err)
 	}
 	return err
 }
@@ -67,23 +67,55 @@ func (s *Server) databaseToDrop(ctx context.Context, name string) (have Database
 
 // takeDatabase makes the login the owner if it has not the rights of the one
 // that is: a membership in that role would have to be committed to be of use,
-// as DROP DATABASE runs in no transaction.
-func (s *Server) takeDatabase(ctx context.Context, have Database) (taken bool, err error) {
+// as DROP DATABASE runs in no transaction. It returns the SQL that undoes that.
+func (s *Server) takeDatabase(ctx context.Context, have Database) (giveBack []string, err error) {
 	err = s.changeRights(ctx, s.besides(have.Name), func(tx pgx.Tx) error {
-		taken = false
+		giveBack = nil
 		needed := needs{rightsOf: []string{have.Owner}}
 		joins, err := needed.joinings(ctx, tx, "DROP DATABASE "+Ident(have.Name))
 		if err != nil || len(joins) == 0 {
 			return err
 		}
-		taken, needed.createDB = true, true
+		if giveBack, err = ownRights(ctx, tx, have.Name); err != nil {
+			return err
+		}
+		giveBack = append([]string{"ALTER DATABASE " + Ident(have.Name) + " OWNER TO " + Ident(have.Owner)}, giveBack...)
+		needed.createDB = true
 		return needed.run(ctx, tx, "ALTER DATABASE "+Ident(have.Name)+" OWNER TO CURRENT_USER")
 	})
-	return taken && err == nil, err
+	if err != nil {
+		return nil, err
+	}
+	return giveBack, nil
+}
+
+const ownRightsSQL = `
+	SELECT privilege.privilege_type, privilege.is_grantable
+	FROM pg_catalog.pg_database AS d
+	CROSS JOIN LATERAL pg_catalog.aclexplode(d.datacl) AS privilege
+	JOIN pg_catalog.pg_roles AS login ON login.oid = privilege.grantee
+	WHERE d.datname = $1
+	  AND login.rolname = current_user
+	ORDER BY 1`
+
+// ownRights returns the SQL for what the owner of a database granted to the login.
+// It becomes the owner's own when the login is that, and goes with the ownership.
+func ownRights(ctx context.Context, tx pgx.Tx, database string) ([]string, error) {
+	rows, _ := tx.Query(ctx, ownRightsSQL, database)
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (sql string, err error) {
+		var privilege string
+		var grantable bool
+		err = row.Scan(&privilege, &grantable)
+		sql = "GRANT " + privilege + " ON DATABASE " + Ident(database) + " TO CURRENT_USER"
+		if grantable {
+			sql += " WITH GRANT OPTION"
+		}
+		return sql, err
+	})
 }
 
 // giveDatabaseBack returns refusal, with what else went wrong.
-func (s *Server) giveDatabaseBack(ctx context.Context, have Database, refusal error) error {
+func (s *Server) giveDatabaseBack(ctx context.Context, have Database, giveBack []string, refusal error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidying)
 	defer cancel()
 	err := s.changeRights(ctx, s.besides(have.Name), func(tx pgx.Tx) error {
@@ -91,8 +123,8 @@ func (s *Server) giveDatabaseBack(ctx context.Context, have Database, refusal er
 		if err != nil {
 			return err
 		}
-		needed := needs{rightsOf: []string{now.Owner}, newOwner: have.Owner, createDB: true}
-		return needed.run(ctx, tx, "ALTER DATABASE "+Ident(have.Name)+" OWNER TO "+Ident(have.Owner))
+		needed := needs{rightsOf: []string{now.Owner, have.Owner}, newOwner: have.Owner, createDB: true}
+		return needed.run(ctx, tx, giveBack...)
 	})
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return fmt.Errorf("%w\nThe login of this server entry, which became its owner to drop it, is so still: give it back to %q failed: %w", refusal, have.Owner, err)
