@@ -133,12 +133,16 @@ func (s *Server) finishDatabase(ctx context.Context, d Database) (created Databa
 // the server is asked to cancel it, and its answer is waited for.
 func execToTheEnd(ctx context.Context, conn *pgx.Conn, sql string) error {
 	uncancelled := context.WithoutCancel(ctx)
+	asked := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
+		defer close(asked)
 		ctx, cancel := context.WithTimeout(uncancelled, tidying)
 		defer cancel()
 		_ = conn.PgConn().CancelRequest(ctx) // if it is not heard, the statement ends by itself
 	})
-	defer stop()
 	_, err := conn.Exec(uncancelled, sql)
+	if !stop() {
+		<-asked // or it would be the next statement that is cancelled
+	}
 	return err
 }
