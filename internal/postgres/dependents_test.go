@@ -29,7 +29,7 @@ func TestDropUserRefused(t *testing.T) {
 		}
 		for _, want := range []string{
 			`database "` + here + `": `, "owner of schema shop", "owner of table shop.orders",
-			`database "` + there + `": `, "privileges for table t", "privileges for database " + there,
+			`database "` + there + `": `, "privileges for table public.t", "privileges for database " + there,
 			`in database "` + here + `": REASSIGN OWNED BY "` + name + `" TO CURRENT_USER; DROP OWNED BY "` + name + `";`,
 			`in database "` + there + `": REASSIGN`,
 		} {
