@@ -1,30 +1,13 @@
 package catalog
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
 )
 
 // What a run writes most often goes to the server in batches, one round trip for
-// all of it: functions called Queue... add to one. Whoever fills a batch sends it,
-// within a transaction of its own or, without one, as a transaction.
-
-// sender is a connection or a transaction.
-type sender interface {
-	SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults
-}
-
-// Send sends a batch that fill has filled. Its error says what was attempted.
-func Send(ctx context.Context, to sender, attempt string, fill func(*pgx.Batch)) error {
-	batch := &pgx.Batch{}
-	fill(batch)
-	if err := to.SendBatch(ctx, batch).Close(); err != nil {
-		return fmt.Errorf("%s: %w", attempt, err)
-	}
-	return nil
-}
+// all of it: functions called Queue... add to one, which the caller sends.
 
 // queue adds a statement to a batch. Its error says what was attempted; so does
 // none if it is set and the statement found no row.

@@ -89,7 +89,7 @@ func TestRoundTrip(t *testing.T) {
 				return err
 			}
 			bookmark.Replication = id
-			return Send(ctx, tx, "write", func(batch *pgx.Batch) {
+			return send(ctx, tx, func(batch *pgx.Batch) {
 				QueueStart(batch, id, &Run{ID: run})
 				QueueBookmark(batch, bookmark)
 				QueueBookmark(batch, bookmark)
@@ -99,7 +99,7 @@ func TestRoundTrip(t *testing.T) {
 		})
 		inTx(t, conn, func(tx pgx.Tx) error {
 			var gotBookmark, never *Bookmark
-			err := Send(ctx, tx, "read", func(batch *pgx.Batch) {
+			err := send(ctx, tx, func(batch *pgx.Batch) {
 				QueueBookmarkOf(batch, bookmark.Replication, "orders", &gotBookmark)
 				QueueBookmarkOf(batch, bookmark.Replication, "other", &never)
 			})
@@ -138,7 +138,7 @@ func TestQueueStart(t *testing.T) {
 			return err
 		}
 		for _, run := range []string{"00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"} {
-			if err := Send(t.Context(), tx, "start", func(batch *pgx.Batch) { QueueStart(batch, id, &Run{ID: run}) }); err != nil {
+			if err := send(t.Context(), tx, func(batch *pgx.Batch) { QueueStart(batch, id, &Run{ID: run}) }); err != nil {
 				return err
 			}
 		}
@@ -201,4 +201,11 @@ func TestLock(t *testing.T) {
 	if err := <-unlocked; err != nil {
 		t.Error(err)
 	}
+}
+
+// send sends a batch that fill has filled.
+func send(ctx context.Context, tx pgx.Tx, fill func(*pgx.Batch)) error {
+	batch := &pgx.Batch{}
+	fill(batch)
+	return tx.SendBatch(ctx, batch).Close()
 }

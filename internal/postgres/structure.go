@@ -128,27 +128,25 @@ func ReadRelations(ctx context.Context, conn *pgx.Conn, names []TableName) (map[
 	if Code(err) == "55P03" {
 		found, err = readRelations(ctx, conn, names, false)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("read which tables there are: %w", err)
-	}
-	return found, nil
+	return found, err
 }
 
 func readRelations(ctx context.Context, conn *pgx.Conn, names []TableName, exactly bool) (map[TableName]Relation, error) {
 	schemas, tables := splitNames(names)
 	found := map[TableName]Relation{}
-	batch := &pgx.Batch{}
-	batch.Queue("SELECT pg_catalog.set_config('lock_timeout', '1s', true)")
-	batch.Queue(sizesSQL, schemas, tables, exactly).Query(func(rows pgx.Rows) error {
-		var name TableName
-		var relation Relation
-		_, err := pgx.ForEachRow(rows, []any{&name.Schema, &name.Name, &relation.Kind, &relation.Bytes}, func() error {
-			found[name] = relation
-			return nil
+	err := Send(ctx, conn, "read which tables there are", func(batch *pgx.Batch) {
+		batch.Queue("SELECT pg_catalog.set_config('lock_timeout', '1s', true)")
+		batch.Queue(sizesSQL, schemas, tables, exactly).Query(func(rows pgx.Rows) error {
+			var name TableName
+			var relation Relation
+			_, err := pgx.ForEachRow(rows, []any{&name.Schema, &name.Name, &relation.Kind, &relation.Bytes}, func() error {
+				found[name] = relation
+				return nil
+			})
+			return err
 		})
-		return err
 	})
-	return found, conn.SendBatch(ctx, batch).Close()
+	return found, err
 }
 
 // namedSQL selects the oids of the relations named by two arrays, $1 and $2.
@@ -201,12 +199,8 @@ type columnRow struct {
 
 // ReadTables is Tables within the caller's transaction, and so in its snapshot.
 func ReadTables(ctx context.Context, tx pgx.Tx, names []TableName) (tables map[TableName]Table, err error) {
-	batch := &pgx.Batch{}
-	QueueTables(batch, Version(tx.Conn()), names, &tables)
-	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
-		return nil, fmt.Errorf("read structure: %w", err)
-	}
-	return tables, nil
+	err = Send(ctx, tx, "read structure", func(batch *pgx.Batch) { QueueTables(batch, Version(tx.Conn()), names, &tables) })
+	return tables, err
 }
 
 // noSchemaSQL has types written qualified, whatever the login's search_path is,

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -102,21 +101,19 @@ const typeSetSQL = `
 // ReadTypeSet reads the built-in types and those of extensions.
 func ReadTypeSet(ctx context.Context, conn *pgx.Conn) (TypeSet, error) {
 	types := TypeSet{}
-	batch := &pgx.Batch{}
-	batch.Queue(noSchemaSQL)
-	batch.Queue(typeSetSQL).Query(func(rows pgx.Rows) error {
-		var extension, name string
-		var there TypeForm
-		_, err := pgx.ForEachRow(rows, []any{&extension, &name, &there.SQL, &there.Receivable}, func() error {
-			types[extension+":"+name] = there
-			return nil
+	err := Send(ctx, conn, "read types", func(batch *pgx.Batch) {
+		batch.Queue(noSchemaSQL)
+		batch.Queue(typeSetSQL).Query(func(rows pgx.Rows) error {
+			var extension, name string
+			var there TypeForm
+			_, err := pgx.ForEachRow(rows, []any{&extension, &name, &there.SQL, &there.Receivable}, func() error {
+				types[extension+":"+name] = there
+				return nil
+			})
+			return err
 		})
-		return err
 	})
-	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
-		return nil, fmt.Errorf("read types: %w", err)
-	}
-	return types, nil
+	return types, err
 }
 
 // Find returns how the set's database writes the type t of another database, if

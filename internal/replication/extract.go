@@ -10,7 +10,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
@@ -85,7 +84,7 @@ func (e *extraction) start(ctx context.Context, name postgres.TableName, lock st
 		}
 	}
 	var tables map[postgres.TableName]postgres.Table
-	err := catalog.Send(ctx, e.tx, "look at "+name.String(), func(batch *pgx.Batch) {
+	err := postgres.Send(ctx, e.tx, "look at "+name.String(), func(batch *pgx.Batch) {
 		postgres.QueueTables(batch, e.version, []postgres.TableName{name}, &tables)
 		e.queueHeap(batch, name)
 	})
@@ -173,7 +172,7 @@ func (e *extraction) preferIndex(ctx context.Context, key column) error {
 func (e *extraction) sameLeaves(ctx context.Context) (bool, error) {
 	e.close(ctx)
 	var now extraction
-	err := catalog.Send(ctx, e.tx.Conn(), "look at "+e.table.Name.String()+" again", func(batch *pgx.Batch) { now.queueHeap(batch, e.table.Name) })
+	err := postgres.Send(ctx, e.tx.Conn(), "look at "+e.table.Name.String()+" again", func(batch *pgx.Batch) { now.queueHeap(batch, e.table.Name) })
 	return slices.Equal(now.heap.leaves, e.heap.leaves), err
 }
 

@@ -316,7 +316,7 @@ type known struct {
 func lookAt(ctx context.Context, conn *pgx.Conn, replication int64, target postgres.TableName, types postgres.TypeSet) (known, error) {
 	k := known{types: types, version: postgres.Version(conn)}
 	var tables map[postgres.TableName]postgres.Table
-	err := catalog.Send(ctx, conn, fmt.Sprintf("look at %s in the destination", target), func(batch *pgx.Batch) {
+	err := postgres.Send(ctx, conn, fmt.Sprintf("look at %s in the destination", target), func(batch *pgx.Batch) {
 		postgres.QueueTablesWithoutTypes(batch, []postgres.TableName{target}, &tables)
 		batch.Queue(viewedSQL, target.SQL()).Query(func(rows pgx.Rows) (err error) {
 			k.viewed, err = pgx.CollectRows(rows, pgx.RowTo[string])

@@ -82,7 +82,7 @@ func (c *copying) loadParts(ctx context.Context, parts []pageRange) error {
 		if err := catalog.DropParts(ctx, tx, c.unit.ID); err != nil { // of an attempt before
 			return err
 		}
-		return catalog.Send(ctx, tx, "divide the table", func(batch *pgx.Batch) { catalog.QueueUnits(batch, c.run.ID, c.unit.ID, works) })
+		return postgres.Send(ctx, tx, "divide the table", func(batch *pgx.Batch) { catalog.QueueUnits(batch, c.run.ID, c.unit.ID, works) })
 	})
 	if err != nil {
 		return err
@@ -184,7 +184,7 @@ func (w *worker) copyPart(ctx context.Context, unit catalog.Unit, part Part) err
 		if err != nil {
 			return err
 		}
-		return catalog.Send(ctx, tx, "end a part", func(batch *pgx.Batch) { catalog.QueueFinishUnit(batch, unit, c.rows, c.bytes) })
+		return postgres.Send(ctx, tx, "end a part", func(batch *pgx.Batch) { catalog.QueueFinishUnit(batch, unit, c.rows, c.bytes) })
 	})
 }
 

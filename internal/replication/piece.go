@@ -142,7 +142,7 @@ func (c *copying) commit(ctx context.Context, w window, last bool, f func(loadin
 		return err
 	}
 	report.Duration = elapsed(c.began)
-	err = catalog.Send(ctx, tx, "record the load", func(batch *pgx.Batch) {
+	err = postgres.Send(ctx, tx, "record the load", func(batch *pgx.Batch) {
 		catalog.QueueBookmark(batch, bookmark)
 		catalog.QueueReport(batch, c.run.ID, report)
 		if last {

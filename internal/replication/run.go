@@ -226,7 +226,7 @@ func (w *worker) start(ctx context.Context, verify string) (useful int, err erro
 			return err
 		}
 		w.run.ID = uuid.NewString()
-		return catalog.Send(ctx, tx, "begin the run", func(batch *pgx.Batch) {
+		return postgres.Send(ctx, tx, "begin the run", func(batch *pgx.Batch) {
 			catalog.QueueStart(batch, w.replication, &w.run)
 			catalog.QueueSourceSystem(batch, w.replication, cmp.Or(w.identity.system, before))
 			catalog.QueueUnits(batch, w.run.ID, 0, works)
@@ -331,7 +331,7 @@ func (w *worker) finish(ctx context.Context, run Run) (Run, error) {
 	}
 	run.CompletedAt = time.Now()
 	err := w.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		return catalog.Send(ctx, tx, "end the run", func(batch *pgx.Batch) {
+		return postgres.Send(ctx, tx, "end the run", func(batch *pgx.Batch) {
 			for _, report := range failed {
 				catalog.QueueReport(batch, run.ID, report)
 			}

@@ -137,7 +137,7 @@ func (c *copying) fail(ctx context.Context, err error) {
 	r.Duration = elapsed(c.began)
 	r.Error = postgres.Explain(c.adviseRights(err))
 	if err := c.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		return catalog.Send(ctx, tx, "record the failure", func(batch *pgx.Batch) { catalog.QueueReport(batch, c.run.ID, *r) })
+		return postgres.Send(ctx, tx, "record the failure", func(batch *pgx.Batch) { catalog.QueueReport(batch, c.run.ID, *r) })
 	}); err != nil {
 		r.Error += "\n" + postgres.Explain(err)
 	}
