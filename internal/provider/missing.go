@@ -29,7 +29,7 @@ func missingAttribute(example string) schema.ListAttribute {
 func excessAttribute() schema.ListAttribute {
 	return schema.ListAttribute{
 		MarkdownDescription: "What the user may pass on to others although it was only meant to use it, as the last refresh found it: for example `SELECT ON TABLE public.orders WITH GRANT OPTION`. " +
-			"Empty after each apply. A plan that shows items here takes that option back.",
+			"Empty after each apply. A plan that shows items here takes that option back, also from those that it only counts, beyond a thousand.",
 		ElementType: types.StringType,
 		Computed:    true,
 		Default:     listdefault.StaticValue(stringList(nil)),
