@@ -159,7 +159,7 @@ func TestRunFails(t *testing.T) {
 	_, err = client.Run(t.Context(), Command{Script: "echo unfinished; ("})
 	as[*ExitError](t, err)
 
-	_, err = client.Run(t.Context(), Command{Script: "kill -9 $$; sleep 10"})
+	_, err = client.Run(t.Context(), Command{Script: "kill -9 $$; sleep 1"})
 	as[*OutcomeError](t, err)
 
 	_, err = client.Run(t.Context(), Command{Script: "yes"})
@@ -204,7 +204,7 @@ func TestRunMany(t *testing.T) {
 			proxy := proxyTo(t, h)
 			client := only(t, through(proxy, asRoot(h)))
 			var all sync.WaitGroup
-			for i := range 30 {
+			for i := range 12 {
 				all.Go(func() {
 					want := fmt.Sprint(i)
 					output, err := client.Run(t.Context(), Command{Script: `sleep 0.02; printf %s "$i"`, Data: map[string]string{"i": want}})
