@@ -69,15 +69,15 @@ func TestCutInACommand(t *testing.T) {
 	eventually(t, "the command begins", func() bool { return timesRun(t, h, name) == 1 })
 	proxy.Cut()
 	err := <-failed
-	as[*OutcomeError](t, err)
+	wantA[*OutcomeError](t, err)
 	wantText(t, err, `"bastion"`, "not known", "lost")
 	time.Sleep(100 * time.Millisecond)
 	if times := timesRun(t, h, name); times != 1 {
 		t.Errorf("it ran %d times", times)
 	}
-	run(t, client, "true", nil) // connects again
+	run(t, client, "true") // connects again
 	proxy.Cut()
-	run(t, client, "true", nil) // although nobody noticed that it was cut
+	run(t, client, "true") // although nobody noticed that it was cut
 }
 
 // A host that falls silent is noticed, by those who wait and by those who come.
@@ -97,7 +97,7 @@ func TestSilence(t *testing.T) {
 				configs["inner"] = inner
 				client = hosts(t, configs, "inner")
 			}
-			run(t, client, "true", nil)
+			run(t, client, "true")
 			failed := make(chan error, 1)
 			go func() {
 				_, err := client.Run(t.Context(), Command{Script: "sleep 60"})
@@ -108,14 +108,14 @@ func TestSilence(t *testing.T) {
 			start := time.Now()
 			select {
 			case err := <-failed:
-				as[*OutcomeError](t, err)
+				wantA[*OutcomeError](t, err)
 				wantText(t, err, "was lost")
 			case <-time.After(20 * time.Second):
 				t.Error("it is not noticed")
 			}
 			t.Logf("noticed after %s", time.Since(start))
 			proxy.Speak()
-			run(t, client, "true", nil)
+			run(t, client, "true")
 		})
 	}
 }
@@ -140,7 +140,7 @@ func TestHandshakeThatHangs(t *testing.T) {
 	} {
 		start := time.Now()
 		_, err := client.Run(t.Context(), Command{Script: "true"})
-		as[*ConnectError](t, err)
+		wantA[*ConnectError](t, err)
 		wantText(t, err, "connect_timeout")
 		if took := time.Since(start); took > 3*time.Second {
 			t.Errorf("%s: it takes %s", name, took)
@@ -179,7 +179,7 @@ func TestRefused(t *testing.T) {
 	client := only(t, through(proxy, asRoot(h)))
 	proxy.Refuse()
 	_, err := client.Planning().Run(t.Context(), Command{Script: "true"})
-	as[*ConnectError](t, err)
+	wantA[*ConnectError](t, err)
 	wantText(t, err, "Check host and port of ssh_hosts.bastion")
 	if tries := proxy.Connections(); tries != attempts {
 		t.Errorf("it was tried %d times", tries)
@@ -188,8 +188,8 @@ func TestRefused(t *testing.T) {
 		t.Errorf("it was tried again for the same plan: %v", again)
 	}
 	time.AfterFunc(300*time.Millisecond, proxy.Accept)
-	run(t, client, "true", nil) // the host is there in a moment
-	run(t, client.Planning(), "true", nil)
+	run(t, client, "true") // the host is there in a moment
+	run(t, client.Planning(), "true")
 }
 
 func TestUnknownName(t *testing.T) {
@@ -211,7 +211,7 @@ func TestJumpHosts(t *testing.T) {
 	}
 	set("middle", "middle.internal", "outer")
 	set("inner", "inner.internal", "middle")
-	if output := run(t, hosts(t, configs, "inner"), "echo here", nil); output != "here\n" {
+	if output := run(t, hosts(t, configs, "inner"), "echo here"); output != "here\n" {
 		t.Errorf("%q", output)
 	}
 
@@ -219,7 +219,7 @@ func TestJumpHosts(t *testing.T) {
 	gone.Host = "gone.internal"
 	configs["gone"] = gone
 	_, err := hosts(t, configs, "gone").Run(t.Context(), Command{Script: "true"})
-	as[*ForwardError](t, err)
+	wantA[*ForwardError](t, err)
 	wantText(t, err, `"middle" can not reach gone.internal`)
 
 	wrong := configs["middle"]
@@ -237,12 +237,12 @@ func TestNothingIsLeft(t *testing.T) {
 	proxy := proxyTo(t, h)
 	all := NewHosts(map[string]Config{"bastion": through(proxy, asRoot(h))})
 	client, _ := all.Host("bastion")
-	run(t, client, "true", nil)
+	run(t, client, "true")
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	_, _ = client.Run(ctx, Command{Script: "sleep 1"})
 	conn, err := client.Tunnel().DialContext(t.Context(), "tcp", net.JoinHostPort(h.Host, "1"))
-	as[*ForwardError](t, err)
+	wantA[*ForwardError](t, err)
 	if conn != nil {
 		t.Error("there is a connection")
 	}

@@ -43,7 +43,7 @@ func (e *HostKeyError) Error() string {
 // CheckHostKeys returns why one of the keys can not be a host's.
 func CheckHostKeys(keys []string) error {
 	if len(keys) == 0 {
-		return errors.New("it is empty: it is to be the host's public key, such as ssh-ed25519 AAAA...")
+		return errors.New("it is empty: it is to be the host's public key, such as \"ssh-ed25519 AAAA...\"")
 	}
 	_, err := parseHostKeys(keys)
 	return err
@@ -52,7 +52,7 @@ func CheckHostKeys(keys []string) error {
 func parseHostKeys(texts []string) (keys []ssh.PublicKey, err error) {
 	for _, text := range texts {
 		if strings.Contains(text, "PRIVATE KEY") {
-			return nil, errors.New("it is a private key: a host is known by its public key, such as ssh-ed25519 AAAA...")
+			return nil, errors.New("it is a private key: a host is known by its public key, such as \"ssh-ed25519 AAAA...\"")
 		}
 		key, _, options, rest, err := ssh.ParseAuthorizedKey([]byte(text))
 		if err != nil || len(options) > 0 || len(bytes.TrimSpace(rest)) > 0 {

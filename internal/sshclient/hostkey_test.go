@@ -52,7 +52,7 @@ func TestHostKeys(t *testing.T) {
 			_, err := only(t, c).Run(t.Context(), Command{Script: "true"})
 			switch {
 			case tt.fails != nil:
-				as[*ConnectError](t, err)
+				wantA[*ConnectError](t, err)
 				wantText(t, err, tt.fails...)
 			case err != nil:
 				t.Error(err)
@@ -88,11 +88,11 @@ func TestHostKeyOfAnAuthority(t *testing.T) {
 	}
 	certify("another.example", authority)
 	_, err := only(t, c).Run(t.Context(), Command{Script: "true"})
-	as[*HostKeyError](t, err)
+	wantA[*HostKeyError](t, err)
 	wantText(t, err, "another.example", fingerprint(t, h.HostKeys[0]))
 	certify(h.Host, stranger)
 	_, err = only(t, c).Run(t.Context(), Command{Script: "true"})
-	as[*HostKeyError](t, err)
+	wantA[*HostKeyError](t, err)
 	wantText(t, err, "@cert-authority")
 }
 

@@ -56,7 +56,7 @@ func TestLogin(t *testing.T) {
 				}
 				return
 			}
-			as[*ConnectError](t, err)
+			wantA[*ConnectError](t, err)
 			wantText(t, err, tt.fails...)
 			if strings.Contains(err.Error(), "s3cret") || strings.Contains(err.Error(), "PRIVATE KEY-") {
 				t.Errorf("it shows a secret: %v", err)

@@ -59,9 +59,9 @@ func hosts(t *testing.T, configs map[string]Config, name string) *Host {
 }
 
 // run runs a command as root and returns what it wrote.
-func run(t *testing.T, h *Host, script string, data map[string]string) string {
+func run(t *testing.T, h *Host, script string) string {
 	t.Helper()
-	output, err := h.Run(t.Context(), Command{Script: script, Data: data})
+	output, err := h.Run(t.Context(), Command{Script: script})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,9 +89,15 @@ func as[E error](t *testing.T, err error) (target E) {
 	return target
 }
 
-func eventually(t *testing.T, what string, true func() bool) {
+// wantA is as, for whom the type is all.
+func wantA[E error](t *testing.T, err error) {
 	t.Helper()
-	for deadline := time.Now().Add(moment); !true(); time.Sleep(10 * time.Millisecond) {
+	_ = as[E](t, err)
+}
+
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(moment); !is(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not within %s: %s", moment, what)
 		}

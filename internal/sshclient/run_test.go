@@ -121,7 +121,7 @@ func TestRunShowsNoData(t *testing.T) {
 
 func TestRunEnvironment(t *testing.T) {
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{})
-	output := run(t, only(t, asRoot(h)), `umask; echo "$LC_ALL $PATH"; cat; echo end`, nil)
+	output := run(t, only(t, asRoot(h)), `umask; echo "$LC_ALL $PATH"; cat; echo end`)
 	if want := "0077\nC /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nend\n"; output != want {
 		t.Errorf("%q, want %q", output, want)
 	}
@@ -157,18 +157,18 @@ func TestRunFails(t *testing.T) {
 		t.Errorf("%+v", exit)
 	}
 	_, err = client.Run(t.Context(), Command{Script: "echo unfinished; ("})
-	as[*ExitError](t, err)
+	wantA[*ExitError](t, err)
 
 	_, err = client.Run(t.Context(), Command{Script: "kill -9 $$; sleep 1"})
-	as[*OutcomeError](t, err)
+	wantA[*OutcomeError](t, err)
 
 	_, err = client.Run(t.Context(), Command{Script: "yes"})
-	as[*OutcomeError](t, err)
+	wantA[*OutcomeError](t, err)
 	wantText(t, err, "8 MiB")
-	if output := run(t, client, "head -c 8000000 /dev/zero", nil); len(output) != 8_000_000 {
+	if output := run(t, client, "head -c 8000000 /dev/zero"); len(output) != 8_000_000 {
 		t.Errorf("%d bytes", len(output))
 	}
-	if output := run(t, client, "head -c 3000000 /dev/zero >&2; echo said", nil); output != "said\n" {
+	if output := run(t, client, "head -c 3000000 /dev/zero >&2; echo said"); output != "said\n" {
 		t.Errorf("%q", output)
 	}
 }
@@ -176,13 +176,13 @@ func TestRunFails(t *testing.T) {
 func TestRunCancelled(t *testing.T) {
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{})
 	client := only(t, asRoot(h))
-	run(t, client, "true", nil)
+	run(t, client, "true")
 	for range 2 * maxSessions { // sessions are given back
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		start := time.Now()
 		_, err := client.Run(ctx, Command{Script: "sleep 60"})
 		cancel()
-		as[*OutcomeError](t, err)
+		wantA[*OutcomeError](t, err)
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 5*time.Second {
 			t.Errorf("%v after %s", err, time.Since(start))
 		}
@@ -194,7 +194,7 @@ func TestRunCancelled(t *testing.T) {
 	if !errors.Is(err, context.Canceled) || errors.As(err, &unknown) {
 		t.Errorf("before it began: %v", err)
 	}
-	run(t, client, "true", nil)
+	run(t, client, "true")
 }
 
 func TestRunMany(t *testing.T) {
