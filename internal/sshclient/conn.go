@@ -5,10 +5,13 @@ import (
 	"io"
 	"net"
 	"sync"
+	"time"
 )
 
-// copyBuffer is more than a packet of SSH holds, so that each goes on at once.
-const copyBuffer = 64 << 10
+const (
+	copyBuffer = 64 << 10        // more than a packet of SSH holds, so that each goes on at once
+	linger     = 2 * time.Second // how long what was written before Close may take to leave
+)
 
 // A conn is a connection through a tunnel. A channel of SSH knows no deadlines,
 // so it is pumped into one end of a pipe that does, and this is the other end.
@@ -16,6 +19,7 @@ type conn struct {
 	net.Conn
 	over   *connection
 	remote net.Addr
+	settle func() // ends the channel once what was written has left
 }
 
 // A remote is what was dialled, as it was written.
@@ -24,24 +28,35 @@ type remote struct{ network, address string }
 func (r remote) Network() string { return r.network }
 func (r remote) String() string  { return r.address }
 
-// newConn calls closed once nothing goes through channel any more.
+// newConn calls closed once, when the connection has ended or was closed.
 func newConn(channel net.Conn, over *connection, to net.Addr, closed func()) net.Conn {
 	ours, theirs := net.Pipe()
-	var pumps sync.WaitGroup
+	sent := make(chan struct{})
+	closed = sync.OnceFunc(closed)
 	pump := func(to, from net.Conn) {
-		defer pumps.Done()
 		_, _ = io.CopyBuffer(onlyWriter{to}, onlyReader{from}, make([]byte, copyBuffer)) // whoever uses the conn meets the error
-		_ = channel.Close()
 		_ = theirs.Close()
+		_ = channel.Close()
 	}
-	pumps.Add(2)
 	go pump(theirs, channel)
-	go pump(channel, theirs)
 	go func() {
-		pumps.Wait()
+		pump(channel, theirs)
+		close(sent)
 		closed()
 	}()
-	return &conn{Conn: ours, over: over, remote: to}
+	settle := sync.OnceFunc(func() {
+		go func() { // a server that does not read would hold up what was written for ever
+			timer := time.NewTimer(linger)
+			defer timer.Stop()
+			select {
+			case <-sent:
+			case <-timer.C:
+				closed()
+				_ = channel.Close()
+			}
+		}()
+	})
+	return &conn{Conn: ours, over: over, remote: to, settle: settle}
 }
 
 // io.CopyBuffer would leave its buffer alone if one side had a way of its own.
@@ -51,6 +66,12 @@ type (
 )
 
 func (c *conn) RemoteAddr() net.Addr { return c.remote }
+
+func (c *conn) Close() error {
+	err := c.Conn.Close()
+	c.settle()
+	return err
+}
 
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
