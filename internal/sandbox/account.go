@@ -39,14 +39,12 @@ func unprivileged() (account, error) {
 	return account{}, errors.New("PostgreSQL does not run as root, and there is neither a user postgres nor nobody")
 }
 
-// makeDir makes a private directory. Its parent has the mode of /tmp, so that
-// the account can remove the directory wherever TMPDIR is.
+// makeDir makes a private directory.
 func (a account) makeDir() (string, error) {
-	parent := filepath.Join(os.TempDir(), "stitch-sandbox")
-	if err := os.MkdirAll(parent, 0o777); err != nil {
+	parent, err := sandboxDir()
+	if err != nil {
 		return "", err
 	}
-	_ = os.Chmod(parent, 0o777|os.ModeSticky) // refused when it is another user's, who then did the same
 	dir, err := os.MkdirTemp(parent, "")
 	if err != nil {
 		return "", err
@@ -71,4 +69,15 @@ func (a account) own(name string) error {
 		return nil
 	}
 	return os.Chown(name, int(a.credential.Uid), int(a.credential.Gid))
+}
+
+// sandboxDir returns the parent of all private directories. It has the mode of
+// /tmp, so that every account can remove its own wherever TMPDIR is.
+func sandboxDir() (string, error) {
+	dir := filepath.Join(os.TempDir(), "stitch-sandbox")
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return "", err
+	}
+	_ = os.Chmod(dir, 0o777|os.ModeSticky) // refused when it is another user's, who then did the same
+	return dir, nil
 }

@@ -11,7 +11,7 @@ import (
 
 // templates and shared are the package's only state: what is made once in the
 // life of a process belongs to no value that a caller could hold.
-var templates perMajor[*template]
+var templates perKey[int, *template]
 
 // A template is a data directory fresh from initdb, which takes a second. Servers
 // start from copies of it, which take some hundredths.
@@ -48,10 +48,10 @@ func newTemplate(ctx context.Context, as account, bin string) (*template, error)
 	return nil, errors.Join(fmt.Errorf("initdb: %w", err), w.stop())
 }
 
-// perMajor holds one value for each major, made when it is first asked for.
-type perMajor[T any] struct {
+// perKey holds one value for each key, made when it is first asked for.
+type perKey[K comparable, T any] struct {
 	mu    sync.Mutex
-	slots map[int]*slot[T]
+	slots map[K]*slot[T]
 }
 
 type slot[T any] struct {
@@ -60,10 +60,10 @@ type slot[T any] struct {
 	made  bool
 }
 
-// get returns the value of a major. Callers wait for the one that makes it; if
+// get returns the value of a key. Callers wait for the one that makes it; if
 // that fails, the next one tries again.
-func (p *perMajor[T]) get(ctx context.Context, major int, create func() (T, error)) (T, error) {
-	s := p.slot(major)
+func (p *perKey[K, T]) get(ctx context.Context, key K, create func() (T, error)) (T, error) {
+	s := p.slot(key)
 	select {
 	case s.lock <- struct{}{}:
 		defer func() { <-s.lock }()
@@ -80,14 +80,14 @@ func (p *perMajor[T]) get(ctx context.Context, major int, create func() (T, erro
 	return value, err
 }
 
-func (p *perMajor[T]) slot(major int) *slot[T] {
+func (p *perKey[K, T]) slot(key K) *slot[T] {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.slots == nil {
-		p.slots = map[int]*slot[T]{}
+		p.slots = map[K]*slot[T]{}
 	}
-	if p.slots[major] == nil {
-		p.slots[major] = &slot[T]{lock: make(chan struct{}, 1)}
+	if p.slots[key] == nil {
+		p.slots[key] = &slot[T]{lock: make(chan struct{}, 1)}
 	}
-	return p.slots[major]
+	return p.slots[key]
 }

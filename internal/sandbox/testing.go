@@ -12,7 +12,7 @@ import (
 )
 
 // shared servers live as long as the test process.
-var shared perMajor[*Server]
+var shared perKey[int, *Server]
 
 // Each runs f as a sub-test for each installed major ("postgres15", ...), on
 // the server that [Shared] returns. Without any it fails, for a test that did

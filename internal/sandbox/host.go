@@ -1,0 +1,215 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Sudo says what the operator of a [Host] may do as root.
+type Sudo int
+
+// With SudoPassword, sudo wants the operator's own password.
+const (
+	SudoNone Sudo = iota
+	SudoNoPassword
+	SudoPassword
+)
+
+// A HostConfig says what a host is to be like. The zero value is a host like this
+// machine, whose operator is an ordinary user, and whose sshd does without PAM.
+type HostConfig struct {
+	Sudo   Sudo
+	UsePAM bool
+	// Settings are lines of sshd_config. They come before the defaults, but not
+	// before the sandbox's own: port, host keys, PAM, log and the user CA.
+	Settings []string
+	// Hosts are names that the host alone knows, with their addresses: what a
+	// client reaches by such a name, it reaches through this host.
+	Hosts map[string]string
+	// Root is the directory of the root filesystem that the host starts from, one
+	// of [Roots]; empty is this machine's own. It is read, never written.
+	Root string
+}
+
+// OperatorName is the user of every host who is not root.
+const OperatorName = "operator"
+
+// A Host is a running OpenSSH server with a root filesystem, processes and a
+// hostname of its own, on this machine's network. Root logs in by RootKey, the
+// operator by OperatorKey, by CertifiedKey together with Certificate, or by
+// OperatorPassword. All keys are fresh, and text: private ones in OpenSSH's PEM,
+// public ones in the form of authorized_keys, without a comment.
+type Host struct {
+	Host     string // 127.0.0.1
+	Port     int
+	HostKeys []string // ed25519, ecdsa, rsa
+
+	RootKey              string
+	OperatorKey          string
+	OperatorEncryptedKey string // OperatorKey once more, encrypted with OperatorPassphrase
+	OperatorPassphrase   string
+	OperatorPassword     string
+	CertifiedKey         string
+	Certificate          string // of CertifiedKey, valid for the operator alone
+	UserCA               string // the private key that signed it, and that the host trusts
+
+	process *hostProcess
+}
+
+// errUnavailable is the reason why hosts can not be started on this machine.
+var errUnavailable = errors.New("no private root filesystem here")
+
+// StartHost returns a host that accepts connections. The context bounds the
+// start, not the life of the host.
+func StartHost(ctx context.Context, cfg HostConfig) (*Host, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	h := &Host{Host: "127.0.0.1"}
+	keys, err := h.makeKeys()
+	if err != nil {
+		return nil, err
+	}
+	for range 5 {
+		if h.Port, err = freePort(); err != nil {
+			break
+		}
+		if err = h.start(ctx, cfg, keys); !errors.Is(err, errPortTaken) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("start an SSH host: %w", err)
+	}
+	return h, nil
+}
+
+// check says what is missing before anything is started.
+func (cfg HostConfig) check() error {
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("%w: SSH hosts need namespaces, which only root may make: run the tests as root", errUnavailable)
+	}
+	if strings.ContainsAny(cfg.Root, `,:\`) {
+		return fmt.Errorf("the path of a root filesystem can not have a comma, a colon or a backslash: %s", cfg.Root)
+	}
+	need := []string{"usr/sbin/sshd"}
+	if cfg.Sudo != SudoNone {
+		need = append(need, "usr/bin/sudo")
+	}
+	for _, name := range need {
+		if _, err := os.Stat(filepath.Join("/", cfg.Root, name)); err != nil {
+			return fmt.Errorf("%w: %w: run scripts/openssh.sh as root, or `apt-get install openssh-server sudo`", errUnavailable, err)
+		}
+	}
+	return nil
+}
+
+// start starts the host on h.Port, or leaves nothing.
+func (h *Host) start(ctx context.Context, cfg HostConfig, keys hostKeys) error {
+	files, err := h.files(cfg, keys)
+	if err != nil {
+		return err
+	}
+	parent, err := sandboxDir()
+	if err != nil {
+		return err
+	}
+	lower := cfg.Root
+	if lower == "" {
+		lower = "/"
+	}
+	h.process, err = startHostProcess(parent, lower, files)
+	if err != nil {
+		return err
+	}
+	if err := h.await(ctx, 1); err != nil {
+		h.process.kill()
+		return err
+	}
+	return nil
+}
+
+// Stop ends all that runs on the host, and the host. It returns when nothing is
+// left. Stopping again does nothing.
+func (h *Host) Stop() error {
+	h.process.kill()
+	return nil
+}
+
+// Log returns what sshd and the start of the host have written so far.
+func (h *Host) Log() string { return h.process.log.String() }
+
+// Run runs a shell script on the host as root, with args as $1 and so on, and
+// returns what it writes to standard output.
+func (h *Host) Run(ctx context.Context, script string, args ...string) (string, error) {
+	command := []string{
+		"--target=" + strconv.Itoa(h.process.pid), "--mount", "--pid", "--uts", "--ipc", "--root", "--wd",
+		"--", "/bin/sh", "-c", script, "sh",
+	}
+	cmd := exec.CommandContext(ctx, "nsenter", append(command, args...)...)
+	cmd.Env = hostEnvironment()
+	cmd.WaitDelay = time.Second // what the script leaves running may hold its output
+	output, err := cmd.Output()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return string(output), fmt.Errorf("%w:\n%s%s", err, output, exit.Stderr)
+	}
+	return string(output), err
+}
+
+// Restart makes sshd read its configuration and host keys again. Sessions stay.
+// HostKeys is then what it was, whatever was put in the place of the keys.
+func (h *Host) Restart(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	starts := h.starts()
+	if _, err := h.Run(ctx, "/usr/sbin/sshd -t && kill -HUP 1"); err != nil { // sshd is the init of the namespace
+		return fmt.Errorf("restart sshd: %w", err)
+	}
+	return h.await(ctx, starts+1)
+}
+
+// ReplaceHostKeys gives the host new keys, as when it is installed anew, or when
+// another one answers in its place.
+func (h *Host) ReplaceHostKeys(ctx context.Context) error {
+	pairs, err := newHostKeys()
+	if err != nil {
+		return err
+	}
+	for kind, pair := range pairs.all() {
+		if _, err := h.Run(ctx, `printf %s "$2" >"/etc/ssh/ssh_host_$1_key"`, kind, pair.private); err != nil {
+			return err
+		}
+	}
+	h.HostKeys = pairs.public()
+	return h.Restart(ctx)
+}
+
+// starts returns how many times sshd has begun to listen.
+func (h *Host) starts() int {
+	return strings.Count(h.Log(), fmt.Sprintf("Server listening on %s port %d.", h.Host, h.Port))
+}
+
+// await returns when sshd has begun to listen as many times.
+func (h *Host) await(ctx context.Context, starts int) error {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for h.starts() < starts {
+		select {
+		case <-tick.C:
+		case <-h.process.ended:
+			return h.process.failure()
+		case <-ctx.Done():
+			return fmt.Errorf("%w:\n%s", ctx.Err(), h.Log())
+		}
+	}
+	return nil
+}

@@ -1,0 +1,66 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+)
+
+// sharedHosts live as long as the test process.
+var sharedHosts perKey[string, *Host]
+
+// SSHHost starts a host that is the test's own, and stops it when the test ends.
+// Where this machine does not let it the test is skipped, but fails in CI.
+func SSHHost(t testing.TB, cfg HostConfig) *Host {
+	t.Helper()
+	h, err := StartHost(t.Context(), cfg)
+	skipWithoutHosts(t, err)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the host's log:\n%s", h.Log())
+		}
+		_ = h.Stop()
+	})
+	return h
+}
+
+// SharedSSHHost returns the one host of this configuration that the tests of this
+// process share. It is not theirs to stop, nor to change as a whole; what they
+// make on it wants names of its own, such as those of [Host.UserName].
+func SharedSSHHost(t testing.TB, cfg HostConfig) *Host {
+	t.Helper()
+	h, err := sharedHosts.get(t.Context(), fmt.Sprintf("%#v", cfg), func() (*Host, error) {
+		return StartHost(t.Context(), cfg)
+	})
+	skipWithoutHosts(t, err)
+	return h
+}
+
+func skipWithoutHosts(t testing.TB, err error) {
+	t.Helper()
+	switch {
+	case errors.Is(err, errUnavailable) && os.Getenv("CI") == "":
+		t.Skip(err)
+	case err != nil:
+		t.Fatal(err)
+	}
+}
+
+// UserName returns a name for a user that the test creates on a host.
+func (h *Host) UserName() string { return uniqueName("u_") }
+
+// Exec runs a shell script on the host as root, with args as $1 and so on, and
+// returns what it writes to standard output.
+func (h *Host) Exec(t testing.TB, script string, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
+	defer cancel()
+	output, err := h.Run(ctx, script, args...)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, script)
+	}
+	return output
+}

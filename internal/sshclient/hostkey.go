@@ -1,0 +1,176 @@
+package sshclient
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/knownhosts"
+)
+
+// A HostKeyError says that a host did not prove to be the one that was meant.
+type HostKeyError struct {
+	Host    string   // the entry in the provider block
+	Address string   // host:port
+	Got     string   // fingerprint of the key that the host has
+	Want    []string // fingerprints of the keys that it should have one of; none if nothing is known of it
+	Source  string   // where those stand: host_key, or the known_hosts file
+	Revoked bool     // whether the key is marked as revoked
+}
+
+func (e *HostKeyError) Error() string {
+	switch {
+	case e.Revoked:
+		return fmt.Sprintf("SSH host %q (%s) has the key %s, which %s marks as revoked: do not trust it", e.Host, e.Address, e.Got, e.Source)
+	case len(e.Want) == 0:
+		return fmt.Sprintf("SSH host %q (%s) has the key %s, and %s holds none for it. Compare that with \"ssh-keygen -lf\" of its /etc/ssh/ssh_host_*_key.pub on the host itself, then add it to %s or set host_key",
+			e.Host, e.Address, e.Got, e.Source, e.Source)
+	}
+	return fmt.Sprintf("SSH host %q (%s) has the key %s, but %s says %s. Either the host was set up anew, or somebody else answers in its place, and nothing was sent to it. "+
+		"Find out on the host itself (ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub), and change %s only if its key is the new one",
+		e.Host, e.Address, e.Got, e.Source, strings.Join(e.Want, " or "), e.Source)
+}
+
+// CheckHostKeys returns why one of the keys can not be a host's.
+func CheckHostKeys(keys []string) error {
+	if len(keys) == 0 {
+		return errors.New("it is empty: it is to be the host's public key, such as ssh-ed25519 AAAA...")
+	}
+	_, err := parseHostKeys(keys)
+	return err
+}
+
+func parseHostKeys(texts []string) (keys []ssh.PublicKey, err error) {
+	for _, text := range texts {
+		if strings.Contains(text, "PRIVATE KEY") {
+			return nil, errors.New("it is a private key: a host is known by its public key, such as ssh-ed25519 AAAA...")
+		}
+		key, _, options, _, err := ssh.ParseAuthorizedKey([]byte(text))
+		if err != nil || len(options) > 0 {
+			return nil, fmt.Errorf("%.60q is not a public key such as \"ssh-ed25519 AAAA...\" (of what ssh-keyscan and known_hosts show, leave out the host's name)", text)
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+// verification returns what checks the host's key, and the algorithms to ask for:
+// those of the keys that are known, or a host that has several would show another.
+func (h *Host) verification() (check ssh.HostKeyCallback, algorithms []string, err error) {
+	if len(h.config.HostKeys) > 0 {
+		keys, err := parseHostKeys(h.config.HostKeys)
+		if err != nil {
+			return nil, nil, fmt.Errorf("read host_key: %w", err)
+		}
+		return h.checkPinned(keys), algorithmsOf(keys), nil
+	}
+	if h.config.KnownHosts == "" {
+		return nil, nil, errors.New("neither host_key nor known_hosts is set")
+	}
+	known, err := knownhosts.New(h.config.KnownHosts)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read known_hosts: %w", err)
+	}
+	keys, hasAuthority, err := h.knownKeys(known)
+	if err != nil {
+		return nil, nil, err
+	}
+	algorithms = algorithmsOf(keys)
+	if len(keys) == 0 && hasAuthority {
+		algorithms = []string{ssh.CertAlgoED25519v01, ssh.CertAlgoECDSA256v01, ssh.CertAlgoECDSA384v01, ssh.CertAlgoECDSA521v01, ssh.CertAlgoRSASHA512v01, ssh.CertAlgoRSASHA256v01}
+	}
+	return h.checkKnown(known), algorithms, nil
+}
+
+func (h *Host) checkPinned(keys []ssh.PublicKey) ssh.HostKeyCallback {
+	return func(_ string, _ net.Addr, got ssh.PublicKey) error {
+		for _, key := range keys {
+			if bytes.Equal(key.Marshal(), got.Marshal()) {
+				return nil
+			}
+		}
+		return &HostKeyError{Host: h.name, Address: h.config.address(), Got: ssh.FingerprintSHA256(got), Want: fingerprints(keys), Source: "host_key"}
+	}
+}
+
+func (h *Host) checkKnown(known ssh.HostKeyCallback) ssh.HostKeyCallback {
+	return func(hostname string, _ net.Addr, got ssh.PublicKey) error {
+		err := known(hostname, somewhere, got)
+		var unknown *knownhosts.KeyError
+		var revoked *knownhosts.RevokedError
+		failure := &HostKeyError{Host: h.name, Address: h.config.address(), Got: ssh.FingerprintSHA256(got), Source: h.config.KnownHosts}
+		switch {
+		case errors.As(err, &revoked):
+			failure.Revoked = true
+			return failure
+		case errors.As(err, &unknown):
+			for _, want := range unknown.Want {
+				failure.Want = append(failure.Want, ssh.FingerprintSHA256(want.Key))
+			}
+			return failure
+		}
+		return err
+	}
+}
+
+// somewhere stands for the address of the other side, which only the hostname is looked up by.
+var somewhere = &net.TCPAddr{IP: net.IPv4zero}
+
+// knownKeys returns the keys that a known_hosts file holds for the host, and
+// whether it holds an authority that may have signed others.
+func (h *Host) knownKeys(known ssh.HostKeyCallback) (keys []ssh.PublicKey, hasAuthority bool, err error) {
+	text, err := os.ReadFile(h.config.KnownHosts)
+	if err != nil {
+		return nil, false, fmt.Errorf("read known_hosts: %w", err)
+	}
+	lines := strings.Split(string(text), "\n")
+	// The package tells what it would accept when it is shown a key that it does not know.
+	var unknown *knownhosts.KeyError
+	if !errors.As(known(h.config.address(), somewhere, noKey{}), &unknown) {
+		return nil, false, nil
+	}
+	for _, want := range unknown.Want {
+		if strings.HasPrefix(strings.TrimSpace(lines[want.Line-1]), "@cert-authority") {
+			hasAuthority = true
+			continue
+		}
+		keys = append(keys, want.Key)
+	}
+	return keys, hasAuthority, nil
+}
+
+// noKey is a key that no host has.
+type noKey struct{}
+
+func (noKey) Type() string                        { return "none" }
+func (noKey) Marshal() []byte                     { return nil }
+func (noKey) Verify([]byte, *ssh.Signature) error { return errors.New("not a key") }
+
+func fingerprints(keys []ssh.PublicKey) (texts []string) {
+	for _, key := range keys {
+		texts = append(texts, ssh.FingerprintSHA256(key))
+	}
+	return texts
+}
+
+// algorithmsOf returns the algorithms by which hosts prove to have one of the
+// keys; none stands for all that the ssh package knows.
+func algorithmsOf(keys []ssh.PublicKey) (algorithms []string) {
+	for _, key := range keys {
+		of := []string{key.Type()}
+		if key.Type() == ssh.KeyAlgoRSA {
+			of = []string{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256}
+		}
+		for _, algorithm := range of {
+			if !slices.Contains(algorithms, algorithm) {
+				algorithms = append(algorithms, algorithm)
+			}
+		}
+	}
+	return algorithms
+}

@@ -1,0 +1,183 @@
+package sshclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// maxSessions is how many commands run at a time: sshd allows 10 sessions of a
+// connection (MaxSessions) unless it is told otherwise.
+const maxSessions = 4
+
+// Run runs a command and returns what it wrote to standard output. Errors are a
+// *ConnectError if it did not begin for that reason, an *ExitError if it failed,
+// and an *OutcomeError if nobody knows.
+func (h *Host) Run(ctx context.Context, c Command) ([]byte, error) {
+	p, asRoot, err := h.program(c)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.sessions.Acquire(ctx, 1); err != nil {
+		return nil, fmt.Errorf("wait for one of %d sessions of SSH host %q: %w", maxSessions, h.name, err)
+	}
+	defer h.sessions.Release(1)
+	conversation, connection, err := h.converse(ctx, asRoot)
+	if err != nil {
+		return nil, err
+	}
+	defer conversation.session.Close() //nolint:errcheck // it has ended, or is to
+	return h.finish(ctx, p, conversation, connection)
+}
+
+// program returns what to send for a command, and whether root is to run it.
+func (h *Host) program(c Command) (p program, asRoot bool, err error) {
+	if p, err = newProgram(c.Script, c.Data); err != nil {
+		return program{}, false, err
+	}
+	if c.User != "" && c.User == h.config.Username {
+		return p, false, nil
+	}
+	if h.config.Username != "root" && !h.config.Sudo {
+		whom := "root"
+		if c.User != "" {
+			whom = fmt.Sprintf("%q, which root may", c.User)
+		}
+		return program{}, false, fmt.Errorf("%q of SSH host %q can not become %s: set sudo = true in ssh_hosts.%s if it may use sudo, or log in as root", h.config.Username, h.name, whom, h.name)
+	}
+	if c.User != "" && c.User != "root" {
+		p, err = p.as(c.User)
+	}
+	return p, true, err
+}
+
+// converse opens a shell that waits for a program. As nothing was sent to it yet,
+// a shared connection that turns out to be lost is replaced, once.
+func (h *Host) converse(ctx context.Context, asRoot bool) (*conversation, *connection, error) {
+	for {
+		c, fresh, err := h.commands(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		session, err := h.newSession(ctx, c)
+		if err == nil {
+			var shell *conversation
+			if shell, err = h.begin(ctx, session, asRoot); err == nil {
+				return shell, c, nil
+			}
+			_ = session.Close()
+		}
+		var sudo *sudoError
+		switch {
+		case ctx.Err() != nil:
+			return nil, nil, fmt.Errorf("wait for a shell of SSH host %q: %w", h.name, ctx.Err())
+		case errors.As(err, &sudo), c.isLost() == nil && !errors.Is(err, io.EOF):
+			return nil, nil, err
+		case fresh:
+			return nil, nil, &ConnectError{Host: h.name, Address: h.config.address(), Username: h.config.Username, Via: h.config.JumpHost, Err: err}
+		}
+		c.close()
+	}
+}
+
+// newSession opens a session. A host that allows few at a time refuses those
+// beyond, for which others of ours make room.
+func (h *Host) newSession(ctx context.Context, c *connection) (*ssh.Session, error) {
+	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		session, err := within(ctx, c.NewSession, func(s *ssh.Session) { _ = s.Close() })
+		var refused *ssh.OpenChannelError
+		if err == nil || !errors.As(err, &refused) {
+			return session, err
+		}
+		if h.sessions.TryAcquire(maxSessions - 1) { // all the others, so none of ours is open
+			h.sessions.Release(maxSessions - 1)
+			return nil, fmt.Errorf("SSH host %q lets %q open no session (MaxSessions of its sshd_config): %w", h.name, h.config.Username, err)
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// commands returns the connection that commands share, and whether it was made for this call.
+func (h *Host) commands(ctx context.Context) (c *connection, fresh bool, err error) {
+	select {
+	case h.connects <- struct{}{}:
+		defer func() { <-h.connects }()
+	case <-ctx.Done():
+		return nil, false, ctx.Err()
+	}
+	h.mu.Lock()
+	c, failure := h.connection, h.failure
+	h.mu.Unlock()
+	switch {
+	case c != nil && c.isLost() == nil:
+		return c, false, nil
+	case h.planning && failure != nil:
+		return nil, false, failure
+	}
+	c, err = h.connect(ctx)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err != nil {
+		if h.planning && ctx.Err() == nil {
+			h.failure = err
+		}
+		return nil, false, err
+	}
+	h.connection = c
+	return c, true, nil
+}
+
+// finish sends the program and returns its answer. From here on it may have run.
+func (h *Host) finish(ctx context.Context, p program, c *conversation, connection *connection) ([]byte, error) {
+	go func() {
+		_, _ = io.WriteString(c.stdin, p.text)
+		_ = c.stdin.Close()
+	}()
+	var err error
+	select {
+	case err = <-c.ended:
+	case <-ctx.Done():
+		return nil, &OutcomeError{Host: h.name, Err: ctx.Err()}
+	}
+	if c.stdout.over {
+		return nil, fmt.Errorf("a command on SSH host %q wrote more than %d MiB", h.name, maxOutput>>20)
+	}
+	answer, status, incomplete := p.answer([]byte(c.stdout.String()))
+	var exit *ssh.ExitError
+	switch {
+	case incomplete == nil && status == 0:
+		return answer, nil
+	case incomplete == nil:
+		return nil, &ExitError{Status: status, Stderr: c.stderr.String()}
+	case errors.As(err, &exit) && exit.Signal() == "":
+		return nil, &ExitError{Status: exit.ExitStatus(), Stderr: c.stderr.String()}
+	case err == nil: // the shell of another user, which su starts, did not
+		return nil, &ExitError{Status: 1, Stderr: c.stderr.String()}
+	}
+	if why := connection.isLost(); why != nil {
+		err = why
+	}
+	return nil, &OutcomeError{Host: h.name, Err: err}
+}
+
+// LoginKey returns the public key, in the form of authorized_keys, that the host
+// let us in with, or "" if that was a password.
+func (h *Host) LoginKey(ctx context.Context) (string, error) {
+	if _, _, err := h.commands(ctx); err != nil {
+		return "", err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.login == nil {
+		return "", nil
+	}
+	return string(ssh.MarshalAuthorizedKey(h.login)), nil
+}
