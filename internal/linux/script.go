@@ -19,6 +19,9 @@ var userUpdateScript string
 //go:embed user_delete.sh
 var userDeleteScript string
 
+//go:embed keys_locate.sh
+var keysLocateScript string
+
 //go:embed keys_read.sh
 var keysReadScript string
 
