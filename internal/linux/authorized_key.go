@@ -39,12 +39,23 @@ func ReadAuthorizedKey(ctx context.Context, h *sshclient.Host, username string, 
 	return AuthorizedKey{Username: username, PublicKey: found.key, Options: found.options}, nil
 }
 
-func readKey(ctx context.Context, h *sshclient.Host, username string, key PublicKey) (*keyLine, error) {
-	f, err := locateKeys(ctx, h, username)
-	if err != nil {
-		return nil, err
+// FindAuthorizedKey is ReadAuthorizedKey for a key of which only the fingerprint
+// is known, SHA256 as ssh-keygen -lf shows it.
+func FindAuthorizedKey(ctx context.Context, h *sshclient.Host, username, fingerprint string) (AuthorizedKey, error) {
+	f, content, err := readKeys(ctx, h, username)
+	if err == nil {
+		for _, line := range keyLines(content.text) {
+			if line.key.Fingerprint() == fingerprint {
+				return ReadAuthorizedKey(ctx, h, username, line.key) // which finds out whether it stands there twice
+			}
+		}
+		err = fmt.Errorf("%w in %s", ErrNotFound, f.path())
 	}
-	content, err := f.read(ctx, h)
+	return AuthorizedKey{}, fmt.Errorf("find authorized key %s of user %q on SSH host %q: %w", fingerprint, username, h.Name(), err)
+}
+
+func readKey(ctx context.Context, h *sshclient.Host, username string, key PublicKey) (*keyLine, error) {
+	f, content, err := readKeys(ctx, h, username)
 	if err != nil {
 		return nil, err
 	}
@@ -53,6 +64,14 @@ func readKey(ctx context.Context, h *sshclient.Host, username string, key Public
 		err = fmt.Errorf("%w in %s", ErrNotFound, f.path())
 	}
 	return found, err
+}
+
+func readKeys(ctx context.Context, h *sshclient.Host, username string) (f keysFile, content keysContent, err error) {
+	if f, err = locateKeys(ctx, h, username); err != nil {
+		return keysFile{}, keysContent{}, err
+	}
+	content, err = f.read(ctx, h)
+	return f, content, err
 }
 
 // ChangeAuthorizedKey gives the line of a key other options, and its comment

@@ -46,7 +46,7 @@ func (e *BusyError) Error() string {
 	if more := len(e.Processes) - shown; more > 0 {
 		fmt.Fprintf(&b, " and %d more", more)
 	}
-	b.WriteString(". End them, for instance by closing what goes through its tunnels, or set force_destroy = true to have them ended")
+	b.WriteString(". End them, for instance by closing what goes through its tunnels, or set terminate_processes = true, and apply that, to have them ended")
 	return b.String()
 }
 
