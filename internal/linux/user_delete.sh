@@ -52,8 +52,13 @@ refuse() {
 	exit 0
 }
 
-running=$(processes)
-[ -z "$running" ] || [ -n "$force" ] || refuse "$running"
+# A tunnel that was just closed takes a moment to end.
+tries=0
+while running=$(processes) && [ -n "$running" ] && [ -z "$force" ]; do
+	[ "$tries" -lt 15 ] || refuse "$running"
+	sleep 0.2 2>/dev/null || sleep 1
+	tries=$((tries + 1))
+done
 
 expires=$(entry /etc/shadow "$name" | cut -d: -f8)
 restore() {

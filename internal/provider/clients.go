@@ -199,6 +199,15 @@ func (c *clients) close() {
 	}
 }
 
+// leave closes what this process may have open as a user of an SSH host, who is
+// about to be removed: tunnels of idle connections to servers, and commands.
+func (c *clients) leave(username string) {
+	if c.servers != nil {
+		c.servers.Close()
+	}
+	c.hosts.CloseOf(username)
+}
+
 // serverAttribute is the attribute "server" of every resource that lives on one.
 func serverAttribute() schema.StringAttribute {
 	return schema.StringAttribute{

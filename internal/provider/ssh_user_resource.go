@@ -162,6 +162,7 @@ func (r *sshUserResource) Delete(ctx context.Context, req resource.DeleteRequest
 		resp.Diagnostics.Append(diagnose("Cannot delete SSH user", err))
 		return
 	}
+	r.leave(state.Username.ValueString())
 	done, err := deleteUser(ctx, host, state)
 	if err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot delete SSH user", err))
