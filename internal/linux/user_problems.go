@@ -51,18 +51,30 @@ func (u User) problems() (r repair, problems []string) {
 	return r, problems
 }
 
-// directoryProblem says why sshd's StrictModes refuses a directory, or why the
-// user can not read what is in it. A symbolic link is for its owner to judge.
+// directoryProblem is pathProblem, of a directory. A symbolic link is for its owner to judge.
 func (u User) directoryProblem(path string, f fileFacts) string {
+	if !f.isDirectory() {
+		return ""
+	}
+	return u.pathProblem(path, f)
+}
+
+// pathProblem says why sshd's StrictModes refuses a directory or a file, or why the
+// user can not read it; "" if neither is so.
+func (u User) pathProblem(path string, f fileFacts) string {
 	mode := f.mode & 0o7777
+	need := uint32(0o4)
+	if f.isDirectory() {
+		need = 0o1 // to pass through
+	}
 	switch {
-	case !f.isDirectory():
+	case !f.exists, f.mode&modeType == modeLink:
 		return ""
 	case f.uid != u.UID && f.uid != 0:
 		return fmt.Sprintf("%s belongs to uid %d, not to the user", path, f.uid)
 	case mode&0o022 != 0:
 		return fmt.Sprintf("others may write to %s (mode %04o)", path, mode)
-	case f.uid == u.UID && mode&0o500 != 0o500, f.uid == 0 && u.UID != 0 && mode&0o005 != 0o005:
+	case f.uid == u.UID && u.UID != 0 && mode>>6&need != need, f.uid == 0 && u.UID != 0 && mode&need != need:
 		return fmt.Sprintf("the user may not read %s (mode %04o, uid %d)", path, mode, f.uid)
 	}
 	return ""

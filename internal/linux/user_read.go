@@ -45,7 +45,7 @@ type fileFacts struct {
 const (
 	modeType      = 0o170000
 	modeDirectory = 0o040000
-	modeRegular   = 0o100000
+	modeLink      = 0o120000
 )
 
 func (f fileFacts) isDirectory() bool { return f.exists && f.mode&modeType == modeDirectory }

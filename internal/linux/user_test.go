@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"strconv"
-	"strings"
 	"testing"
 
 	"golang.org/x/crypto/ssh"
@@ -93,15 +92,20 @@ func testUserLife(t *testing.T, sandboxed *sandbox.Host, sudo sandbox.Sudo) {
 	}
 }
 
+// dial logs in as a user.
+func dial(h *sandbox.Host, user string, signer ssh.Signer) (*ssh.Client, error) {
+	return ssh.Dial("tcp", net.JoinHostPort(h.Host, strconv.Itoa(h.Port)),
+		&ssh.ClientConfig{User: user, Auth: []ssh.AuthMethod{ssh.PublicKeys(signer)}, HostKeyCallback: ssh.InsecureIgnoreHostKey()})
+}
+
 // tunnel opens a way to the host's own sshd as a user, and reads its banner.
 func tunnel(h *sandbox.Host, user string, signer ssh.Signer) error {
-	address := net.JoinHostPort(h.Host, strconv.Itoa(h.Port))
-	client, err := ssh.Dial("tcp", address, &ssh.ClientConfig{User: user, Auth: []ssh.AuthMethod{ssh.PublicKeys(signer)}, HostKeyCallback: ssh.InsecureIgnoreHostKey()})
+	client, err := dial(h, user, signer)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	conn, err := client.DialContext(context.Background(), "tcp", address)
+	conn, err := client.DialContext(context.Background(), "tcp", net.JoinHostPort(h.Host, strconv.Itoa(h.Port)))
 	if err != nil {
 		return err
 	}
@@ -124,5 +128,3 @@ func roots(t *testing.T) []rootFS {
 	t.Helper()
 	return []rootFS{{}}
 }
-
-var _ = strings.Cut

@@ -21,7 +21,7 @@ fi
 own() {
 	owner=$(stat -c %u .) || die "can not look at $1"
 	if [ "$owner" != "$uid" ]; then
-		[ "$owner" != 0 ] || [ "$1" = "$to/.ssh" ] || die "$1 belongs to root and others may write there: sshd refuses the keys of $name, and it is not for Terraform to give that directory away. Set another home, or repair it by hand"
+		[ "$owner" != 0 ] || [ "$1" = "$to/.ssh" ] || die "$1 belongs to root, and sshd refuses the keys of $name because of its permissions: it is not for Terraform to give it away. Set another home, or repair it by hand"
 		[ "$owner" = 0 ] || [ -z "$(sought=$owner awk -F: '$3 "" == ENVIRON["sought"] "" { print; exit }' /etc/passwd)" ] ||
 			die "$1 belongs to another user (uid $owner): sshd refuses the keys of $name, and it is not for Terraform to give that directory away. Set another home, or repair it by hand"
 		chown "$uid" . || die "can not give $1 to the user"
