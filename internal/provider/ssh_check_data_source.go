@@ -2,7 +2,6 @@ package provider
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/linux"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
 // sshCheckDataSource reaches an SSH host and says whether tunnels through it will work.
@@ -42,6 +42,7 @@ type sshCheckModel struct {
 	AllowTCPForwarding types.String `tfsdk:"allow_tcp_forwarding"`
 	PermitOpen         types.List   `tfsdk:"permit_open"`
 	MaxSessions        types.Int64  `tfsdk:"max_sessions"`
+	ClientAddress      types.String `tfsdk:"client_address"`
 	Forwarded          types.Bool   `tfsdk:"forwarded"`
 }
 
@@ -96,6 +97,10 @@ func (*sshCheckDataSource) Schema(_ context.Context, _ datasource.SchemaRequest,
 			},
 			"max_sessions": schema.Int64Attribute{
 				MarkdownDescription: "`MaxSessions` as it applies to the user. Tunnels are not sessions; commands of this provider are, four at a time at most.",
+				Computed:            true,
+			},
+			"client_address": schema.StringAttribute{
+				MarkdownDescription: "Address that the host saw this check come from, for a firewall, or for `from` of a key.",
 				Computed:            true,
 			},
 			"forwarded": schema.BoolAttribute{
@@ -167,10 +172,18 @@ func (d *sshCheckDataSource) check(ctx context.Context, model *sshCheckModel) ([
 		check.Host, check.Port = server.Address()
 	}
 	checked, err := linux.CheckUser(ctx, host, check)
-	if err != nil {
+	switch {
+	case err != nil && (sshclient.IsUnreachable(err) || ctx.Err() != nil):
 		return nil, err
+	case err != nil: // a login that may only forward has no shell to look with
+		checked.Findings = []linux.Finding{{
+			Summary: "The host was not looked at",
+			Detail:  err.Error() + ".",
+			Remedy:  "What this says is only what a tunnel itself told. Use an entry of ssh_hosts whose login may run commands to have the rest looked at.",
+		}}
 	}
 	model.fromSSHD(checked.SSHD)
+	model.ClientAddress = textOrNull(checked.Peer)
 	if server == nil {
 		return checked.Findings, nil
 	}
@@ -182,7 +195,7 @@ func (d *sshCheckDataSource) check(ctx context.Context, model *sshCheckModel) ([
 	if err != nil {
 		checked.Findings = append(checked.Findings, linux.Finding{
 			Summary: "No way to the server",
-			Detail:  fmt.Sprintf("PostgreSQL of servers.%s did not answer through SSH host %q: %v.", server.Name(), host.Name(), errors.Unwrap(err)),
+			Detail:  fmt.Sprintf("PostgreSQL of servers.%s did not answer through SSH host %q: %v.", server.Name(), host.Name(), err),
 			Remedy:  "Check host and port of that entry, which are as the SSH host sees them, and that its firewall lets the SSH host in.",
 			Blocks:  true,
 		})
