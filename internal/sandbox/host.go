@@ -34,7 +34,7 @@ type HostConfig struct {
 	// client reaches by such a name, it reaches through this host.
 	Hosts map[string]string
 	// Root is the directory of the root filesystem that the host starts from, one
-	// of [Roots]; empty is this machine's own. It is read, never written.
+	// of [HostRoots]; empty is this machine's own. It is read, never written.
 	Root string
 }
 
@@ -103,8 +103,12 @@ func (cfg HostConfig) check() error {
 		need = append(need, "usr/bin/sudo")
 	}
 	for _, name := range need {
-		if _, err := os.Stat(filepath.Join("/", cfg.Root, name)); err != nil {
+		_, err := os.Stat(filepath.Join("/", cfg.Root, name))
+		switch {
+		case err != nil && cfg.Root == "":
 			return fmt.Errorf("%w: %w: run scripts/openssh.sh as root, or `apt-get install openssh-server sudo`", errUnavailable, err)
+		case err != nil:
+			return fmt.Errorf("a host from %s: %w", cfg.Root, err)
 		}
 	}
 	return nil
@@ -209,4 +213,18 @@ func (h *Host) await(ctx context.Context, starts int) error {
 		}
 	}
 	return nil
+}
+
+// HostRoots returns the root filesystems of other systems that scripts/ssh-roots.sh
+// has made, for [HostConfig]. There may be none.
+func HostRoots() []string {
+	cache, err := cacheDir()
+	if err != nil {
+		return nil
+	}
+	found, _ := filepath.Glob(filepath.Join(cache, "ssh-roots", "[a-z]*", "usr/sbin/sshd")) // the pattern is a good one
+	for i, sshd := range found {
+		found[i] = strings.TrimSuffix(sshd, "/usr/sbin/sshd")
+	}
+	return found
 }

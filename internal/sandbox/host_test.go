@@ -334,3 +334,45 @@ func BenchmarkHost(b *testing.B) {
 	b.ReportMetric(float64(start.Milliseconds())/float64(b.N), "start-ms")
 	b.ReportMetric(float64(stop.Microseconds())/float64(b.N)/1000, "stop-ms")
 }
+
+func TestHostRoots(t *testing.T) {
+	EachHostRoot(t, func(t *testing.T, root string) {
+		cfg := HostConfig{Root: root}
+		if executable(filepath.Join("/", root, "usr/bin/sudo")) { // busybox has none
+			cfg.Sudo = SudoNoPassword
+		}
+		h := SSHHost(t, cfg)
+		before := login(t, h, "root", signer(t, h.RootKey), `cat /etc/passwd`)
+		name := h.UserName()
+		h.Exec(t, `
+			if command -v useradd >/dev/null; then
+				useradd --create-home "$1"
+			else
+				adduser -D "$1"
+			fi
+			echo "$1:$2" | chpasswd`, name, h.OperatorPassword)
+		for _, user := range []string{OperatorName, name} {
+			if got, want := login(t, h, user, ssh.Password(h.OperatorPassword), "id -un; pwd"), user+"\n/home/"+user+"\n"; got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		}
+		if cfg.Sudo == SudoNoPassword {
+			if got := login(t, h, OperatorName, signer(t, h.OperatorKey), "sudo -n id -u"); got != "0\n" {
+				t.Errorf("sudo says %q", got)
+			}
+		}
+		if err := h.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		again := SSHHost(t, cfg)
+		if diff := cmp.Diff(before, login(t, again, "root", signer(t, again.RootKey), `cat /etc/passwd`)); diff != "" {
+			t.Error("the root filesystem has changed", diff)
+		}
+		for range 20 { // more than newer versions forgive an address
+			if _, err := dial(h, "root", ssh.Password("wrong")); err == nil {
+				t.Fatal("a wrong password is let in")
+			}
+		}
+		login(t, h, "root", signer(t, h.RootKey), "true")
+	})
+}
