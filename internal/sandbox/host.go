@@ -152,12 +152,17 @@ func (h *Host) Log() string { return h.process.log.String() }
 // Run runs a shell script on the host as root, with args as $1 and so on, and
 // returns what it writes to standard output.
 func (h *Host) Run(ctx context.Context, script string, args ...string) (string, error) {
+	return h.run(ctx, "", script, args...)
+}
+
+func (h *Host) run(ctx context.Context, stdin, script string, args ...string) (string, error) {
 	command := []string{
 		"--target=" + strconv.Itoa(h.process.pid), "--mount", "--pid", "--uts", "--ipc", "--root", "--wd",
 		"--", "/bin/sh", "-c", script, "sh",
 	}
 	cmd := exec.CommandContext(ctx, "nsenter", append(command, args...)...)
 	cmd.Env = hostEnvironment()
+	cmd.Stdin = strings.NewReader(stdin)
 	cmd.WaitDelay = time.Second // what the script leaves running may hold its output
 	output, err := cmd.Output()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
@@ -186,7 +191,7 @@ func (h *Host) ReplaceHostKeys(ctx context.Context) error {
 		return err
 	}
 	for kind, pair := range pairs.all() {
-		if _, err := h.Run(ctx, `printf %s "$2" >"/etc/ssh/ssh_host_$1_key"`, kind, pair.private); err != nil {
+		if _, err := h.run(ctx, pair.private, `cat >"/etc/ssh/ssh_host_$1_key"`, kind); err != nil {
 			return err
 		}
 	}
