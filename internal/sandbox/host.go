@@ -44,8 +44,9 @@ const OperatorName = "operator"
 // A Host is a running OpenSSH server with a root filesystem, processes and a
 // hostname of its own, on this machine's network. Root logs in by RootKey, the
 // operator by OperatorKey, by CertifiedKey together with Certificate, or by
-// OperatorPassword. All keys are fresh, and text: private ones in OpenSSH's PEM,
-// public ones in the form of authorized_keys, without a comment.
+// OperatorPassword. All keys are text: private ones in OpenSSH's PEM, public ones in
+// the form of authorized_keys, without a comment. All are fresh, but OperatorKey is the
+// same on all hosts of this process.
 type Host struct {
 	Host     string // 127.0.0.1
 	Port     int
