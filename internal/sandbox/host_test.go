@@ -362,7 +362,7 @@ func TestHostRoots(t *testing.T) {
 		if diff := cmp.Diff(before, login(t, again, "root", signer(t, again.RootKey), `cat /etc/passwd`)); diff != "" {
 			t.Error("the root filesystem has changed", diff)
 		}
-		for range 20 { // more than newer versions forgive an address
+		for range 8 { // more than newer versions forgive an address
 			if _, err := dial(h, "root", ssh.Password("wrong")); err == nil {
 				t.Fatal("a wrong password is let in")
 			}
