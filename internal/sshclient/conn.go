@@ -28,28 +28,30 @@ type remote struct{ network, address string }
 func (r remote) Network() string { return r.network }
 func (r remote) String() string  { return r.address }
 
-// newConn calls closed once, when the connection has ended or was closed.
+// newConn calls closed once, when the connection has ended on both sides.
 func newConn(channel net.Conn, over *connection, to net.Addr, closed func()) net.Conn {
 	ours, theirs := net.Pipe()
-	sent := make(chan struct{})
 	closed = sync.OnceFunc(closed)
+	var pumps sync.WaitGroup
 	pump := func(to, from net.Conn) {
 		_, _ = io.CopyBuffer(onlyWriter{to}, onlyReader{from}, make([]byte, copyBuffer)) // whoever uses the conn meets the error
 		_ = theirs.Close()
 		_ = channel.Close()
 	}
-	go pump(theirs, channel)
+	pumps.Go(func() { pump(theirs, channel) })
+	pumps.Go(func() { pump(channel, theirs) })
+	ended := make(chan struct{})
 	go func() {
-		pump(channel, theirs)
-		close(sent)
+		pumps.Wait()
+		close(ended)
 		closed()
 	}()
 	settle := sync.OnceFunc(func() {
-		go func() { // a server that does not read would hold up what was written for ever
+		go func() { // the other side confirms that it has all, unless it does not read
 			timer := time.NewTimer(linger)
 			defer timer.Stop()
 			select {
-			case <-sent:
+			case <-ended:
 			case <-timer.C:
 				closed()
 				_ = channel.Close()
@@ -86,7 +88,7 @@ func (c *conn) Write(p []byte) (int, error) {
 // explain says that a connection ended because its tunnel did.
 func (c *conn) explain(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe) {
-		if why := c.over.isLost(); why != nil {
+		if why := c.over.isLost(); why != nil && !errors.Is(why, errClosed) {
 			return why
 		}
 	}

@@ -20,7 +20,10 @@ const (
 	patience = 2
 )
 
-var errSilent = errors.New("nothing came from it for 10 seconds")
+var (
+	errSilent = errors.New("nothing came from it for 10 seconds")
+	errClosed = errors.New("it was closed here")
+)
 
 // A wire is what an SSH connection runs over. It counts what comes, as a host
 // that is busy sending answers late, and knows of its end before those who wait
@@ -103,6 +106,8 @@ func (c *connection) abort() {
 
 // close ends the connection, and those that lead to it.
 func (c *connection) close() {
+	err := errClosed
+	c.wire.broken.CompareAndSwap(nil, &err)
 	c.abort()
 	<-c.lost
 }

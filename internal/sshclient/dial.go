@@ -107,13 +107,10 @@ func (h *Host) dial(ctx context.Context) (*connection, error) {
 	release := context.AfterFunc(ctx, c.abort) // the only deadline that channels of a jump host know
 	known := false
 	client, channels, requests, err := ssh.NewClientConn(c.wire, h.knownAs(), &ssh.ClientConfig{
-		Config: ssh.Config{Ciphers: ciphers()},
-		User:   h.config.Username,
-		Auth:   login.methods,
-		AuthCallback: func(state *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
-			login.accepts = state.AllowedMethods
-			return nil, nil //nolint:nilnil // the next of Auth
-		},
+		Config:       ssh.Config{Ciphers: ciphers()},
+		User:         h.config.Username,
+		Auth:         login.methods,
+		AuthCallback: login.next,
 		HostKeyCallback: func(hostname string, remote net.Addr, key ssh.PublicKey) error {
 			err := check(hostname, remote, key)
 			known = err == nil

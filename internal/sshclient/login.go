@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
@@ -60,7 +61,23 @@ type login struct {
 	offered []string      // the same in words
 	used    ssh.PublicKey // that was signed with last: the one that the host accepted
 	accepts []string      // methods that the host said to accept
-	close   func()
+
+	keyboard ssh.AuthMethod // gives the password to hosts that ask for it rather than take it; nil without one
+	close    func()
+}
+
+// next chooses the method to try next, where that is not simply the next of
+// methods: a password that was refused is not offered once more in another way,
+// as hosts count failures.
+func (l *login) next(state *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
+	const method = "keyboard-interactive"
+	l.accepts = state.AllowedMethods
+	if l.keyboard != nil && slices.Contains(l.accepts, method) && !slices.Contains(l.accepts, "password") {
+		keyboard := l.keyboard
+		l.keyboard = nil
+		return keyboard, nil
+	}
+	return nil, nil //nolint:nilnil // it is the next of methods
 }
 
 func (l *login) refused(err error) error {
@@ -80,7 +97,8 @@ func (h *Host) newLogin(ctx context.Context) (*login, error) {
 		l.methods = append(l.methods, ssh.PublicKeys(signers...))
 	}
 	if password := h.config.Password; password != "" {
-		l.methods = append(l.methods, ssh.Password(password), ssh.KeyboardInteractive(answerOnce(password)))
+		l.methods = append(l.methods, ssh.Password(password))
+		l.keyboard = ssh.KeyboardInteractive(answerOnce(password))
 		l.offered = append(l.offered, "password")
 	}
 	if len(l.methods) == 0 {

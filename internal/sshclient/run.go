@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"strings"
 	"time"
 
@@ -79,10 +80,11 @@ func (h *Host) converse(ctx context.Context, asRoot bool) (*conversation, *conne
 			_ = session.Close()
 		}
 		var cut *ssh.ExitMissingError
+		var network *net.OpError
 		switch {
 		case ctx.Err() != nil:
 			return nil, nil, fmt.Errorf("wait for a shell of SSH host %q: %w", h.name, ctx.Err())
-		case c.isLost() == nil && !errors.Is(err, io.EOF) && !errors.As(err, &cut):
+		case c.isLost() == nil && !errors.Is(err, io.EOF) && !errors.As(err, &cut) && !errors.As(err, &network):
 			return nil, nil, err
 		case fresh:
 			if why := c.isLost(); why != nil {
@@ -107,11 +109,11 @@ func (h *Host) newSession(ctx context.Context, c *connection) (*ssh.Session, err
 		if others == 0 { // though the host may not have noticed yet that the last has ended
 			alone++
 		}
-		if alone == 20 {
+		if alone == 40 {
 			return nil, fmt.Errorf("SSH host %q lets %q open no session (MaxSessions of its sshd_config): %w", h.name, h.config.Username, err)
 		}
 		select {
-		case <-time.After(time.Duration(50+rand.IntN(100)) * time.Millisecond): //nolint:gosec // spreads attempts
+		case <-time.After(time.Duration(20+rand.IntN(60)) * time.Millisecond): //nolint:gosec // spreads attempts
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}

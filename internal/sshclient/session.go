@@ -143,7 +143,7 @@ func (h *Host) noShell(sudo bool, c *conversation, err error) error {
 	switch {
 	case !errors.As(err, &exit):
 		return err
-	case !sudo:
+	case !sudo || said == "": // a login shell such as nologin, or a command that is forced, which sudo has no part in
 		return fmt.Errorf("SSH host %q gives %q no shell (exit status %d): %s%s", h.name, h.config.Username, exit.ExitStatus(), said, strings.TrimSpace(c.stdout.String()))
 	case strings.Contains(said, "password is required"):
 		said += fmt.Sprintf(". Set sudo_password of ssh_hosts.%s, or let %s use sudo without (NOPASSWD)", h.name, h.config.Username)
