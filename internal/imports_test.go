@@ -15,11 +15,14 @@ var forbidden = []struct{ pkg, imports string }{
 	{"catalog", "hashicorp/"},
 	{"replication", "hashicorp/"},
 	{"sandbox", "hashicorp/"},
+	{"sshclient", "hashicorp/"},
 	{"provider", "jackc/pgx"}, // SQL lives in the domain
+	{"provider", "x/crypto/ssh"},
 	{"provider", "internal/catalog"},
 	{"postgres", "/internal/"}, // leaves know no sibling
 	{"catalog", "/internal/"},
 	{"sandbox", "/internal/"},
+	{"sshclient", "/internal/"},
 	{"replication", "internal/provider"},
 	{"replication", "internal/sandbox"}, // test servers stay out of the product
 	{"provider", "internal/sandbox"},

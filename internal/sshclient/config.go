@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -129,6 +130,7 @@ type shared struct {
 	config   Config
 	siblings *Hosts
 	sessions *semaphore.Weighted
+	open     atomic.Int32  // how many sessions are
 	connects chan struct{} // held by the one who connects for commands
 
 	mu         sync.Mutex

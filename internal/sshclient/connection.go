@@ -5,82 +5,129 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 )
 
-// A host is asked every interval whether it is there, and has patience to
-// answer: what is silent is noticed within 15 seconds.
+// A host is asked every interval whether it is there. One of which nothing came
+// in the meantime is silent; it is lost when it was for that many in a row, which
+// is 15 seconds after its last word at the latest.
 const (
 	interval = 5 * time.Second
-	patience = 10 * time.Second
+	patience = 2
 )
 
-var errSilent = errors.New("it did not answer for 10 seconds")
+var (
+	errSilent = errors.New("nothing came from it for 10 seconds")
+	errClosed = errors.New("it was closed here")
+)
+
+// A wire is what an SSH connection runs over. It counts what comes, as a host
+// that is busy sending answers late, and knows of its end before those who wait
+// for data learn that there is no more.
+type wire struct {
+	net.Conn
+	received atomic.Uint64
+	broken   atomic.Pointer[error]
+}
+
+func (w *wire) Read(p []byte) (int, error) {
+	n, err := w.Conn.Read(p)
+	w.received.Add(uint64(n)) //nolint:gosec // never negative
+	if err != nil {
+		w.broken.CompareAndSwap(nil, &err)
+	}
+	return n, err
+}
 
 // A connection is one to a host, with those to the jump hosts that lead there.
 type connection struct {
 	*ssh.Client
 	host string
-	raw  io.Closer     // what the SSH connection runs over
+	wire *wire
 	via  *connection   // nil without a jump host
-	lost chan struct{} // closed when the connection has ended, why then says why
-	why  error
+	lost chan struct{} // closed when the connection has ended
 }
 
 // watch notices the end of the connection, and makes an end of a silent one.
 func (c *connection) watch() {
-	ended := make(chan error, 1)
-	go func() { ended <- c.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		err := c.Wait()
+		c.wire.broken.CompareAndSwap(nil, &err)
+		close(ended)
+	}()
 	go func() {
 		defer close(c.lost)
-		for {
-			answered := make(chan struct{})
+		tick := time.NewTicker(interval)
+		defer tick.Stop()
+		answered := make(chan struct{}, 1)
+		answered <- struct{}{}
+		received, silent := c.wire.received.Load(), 0
+		for silent < patience {
 			select {
-			case err := <-ended:
-				c.ended(err)
+			case <-ended:
+				c.abort()
 				return
-			case <-time.After(interval):
+			case <-tick.C:
 			}
-			go func() {
-				defer close(answered)
-				_, _, _ = c.SendRequest("keepalive@openssh.com", true, nil) // hosts say no to it, which is an answer
-			}()
+			if now := c.wire.received.Load(); now != received {
+				received, silent = now, 0
+			} else {
+				silent++
+			}
 			select {
 			case <-answered:
-			case err := <-ended:
-				c.ended(err)
-				return
-			case <-time.After(patience):
-				_ = c.raw.Close() // frees all that waits
-				<-ended
-				c.ended(errSilent)
-				return
+				go func() {
+					_, _, _ = c.SendRequest("keepalive@openssh.com", true, nil) // hosts say no to it, which is an answer
+					answered <- struct{}{}
+				}()
+			default:
 			}
 		}
+		err := errSilent
+		c.wire.broken.CompareAndSwap(nil, &err)
+		c.abort()
+		<-ended
 	}()
 }
 
-func (c *connection) ended(err error) {
-	if err == nil || errors.Is(err, io.EOF) {
-		err = errors.New("the host, or what is between, closed it")
-	}
-	c.why = fmt.Errorf("the SSH connection to host %q was lost: %w", c.host, err)
-	_ = c.raw.Close()
+// abort ends the connection, and frees all that waits for it. What it runs over
+// goes first: to close a channel of a jump host that is silent might wait itself.
+func (c *connection) abort() {
 	if c.via != nil {
-		c.via.close()
+		c.via.abort()
 	}
+	_ = c.wire.Close()
+}
+
+// close ends the connection, and those that lead to it.
+func (c *connection) close() {
+	err := errClosed
+	c.wire.broken.CompareAndSwap(nil, &err)
+	c.abort()
+	<-c.lost
 }
 
 // isLost returns why the connection has ended, or nil if it has not.
 func (c *connection) isLost() error {
-	select {
-	case <-c.lost:
-		return c.why
-	default:
+	broken := c.wire.broken.Load()
+	if broken == nil {
 		return nil
 	}
+	err := *broken
+	if err == nil || errors.Is(err, io.EOF) {
+		err = errors.New("the host, or what is between, closed it")
+		if c.via != nil {
+			if why := c.via.isLost(); why != nil {
+				err = why
+			}
+		}
+	}
+	return fmt.Errorf("the SSH connection to %s was lost: %w", c.host, err)
 }
 
 // within calls f, which waits for the host's answer, and returns when ctx is
@@ -108,10 +155,4 @@ func within[T any](ctx context.Context, f func() (T, error), drop func(T)) (T, e
 		var none T
 		return none, ctx.Err()
 	}
-}
-
-// close ends the connection, and those that lead to it.
-func (c *connection) close() {
-	_ = c.Client.Close()
-	<-c.lost
 }

@@ -3,9 +3,9 @@ package sshclient
 import (
 	"context"
 	"errors"
+	"io"
 	"math/rand/v2"
 	"net"
-	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -20,15 +20,38 @@ var errTooLate = errors.New("connect_timeout was over")
 // connect opens a connection of its own, through jump hosts if there are any. It
 // takes connect_timeout at most, all attempts together.
 func (h *Host) connect(ctx context.Context) (*connection, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, h.config.ConnectTimeout, errTooLate)
+	if failure := h.plannedFailure(); failure != nil {
+		return nil, failure
+	}
+	limited, cancel := context.WithTimeoutCause(ctx, h.config.ConnectTimeout, errTooLate)
 	defer cancel()
+	c, err := h.dialAgain(limited)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case err == nil:
+		h.failure = nil
+	case h.planning && ctx.Err() == nil:
+		h.failure = err
+	}
+	return c, err
+}
+
+// plannedFailure returns what connecting for planning met before.
+func (h *Host) plannedFailure() error {
+	if !h.planning {
+		return nil
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.failure
+}
+
+func (h *Host) dialAgain(ctx context.Context) (*connection, error) {
 	for attempt := 1; ; attempt++ {
 		c, err := h.dial(ctx)
-		if err == nil {
-			return c, nil
-		}
-		if attempt == attempts || ctx.Err() != nil || !mayRetry(err) {
-			return nil, err
+		if err == nil || attempt == attempts || ctx.Err() != nil || !mayRetry(err) {
+			return c, err
 		}
 		pause := time.Duration(attempt) * (200 + time.Duration(rand.IntN(300))) * time.Millisecond //nolint:gosec // spreads attempts
 		select {
@@ -39,23 +62,24 @@ func (h *Host) connect(ctx context.Context) (*connection, error) {
 	}
 }
 
-// mayRetry reports whether err may be gone in a moment: nothing of a login or of
-// a host key is.
+// mayRetry reports whether err may be gone in a moment. It never is what came
+// after the host was known: a login that was refused counts on the other side.
 func mayRetry(err error) bool {
+	var setting *settingError
+	var login *loginError
 	var key *HostKeyError
 	var forward *ForwardError
-	var algorithms *ssh.AlgorithmNegotiationError
 	var dns *net.DNSError
+	var network *net.OpError
 	switch {
-	case errors.As(err, &key), errors.As(err, &algorithms), strings.Contains(err.Error(), "unable to authenticate"):
+	case errors.As(err, &setting), errors.As(err, &login), errors.As(err, &key):
 		return false
 	case errors.As(err, &forward):
 		return !forward.Refused
 	case errors.As(err, &dns):
 		return dns.IsTemporary
 	}
-	var network net.Error
-	return errors.As(err, &network) || strings.Contains(err.Error(), "handshake failed: EOF")
+	return errors.As(err, &network) || errors.Is(err, io.EOF)
 }
 
 // dial connects once.
@@ -64,28 +88,34 @@ func (h *Host) dial(ctx context.Context) (*connection, error) {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return nil, &ConnectError{Host: h.name, Address: h.config.address(), Username: h.config.Username, Via: h.config.JumpHost, Err: err}
+		return nil, h.connectError(err)
 	}
 	check, algorithms, err := h.verification()
 	if err != nil {
-		return failed(err)
+		return failed(&settingError{err})
 	}
-	login, err := h.newLogin()
+	login, err := h.newLogin(ctx)
 	if err != nil {
-		return failed(err)
+		return failed(&settingError{err})
 	}
 	defer login.close()
 	raw, via, err := h.reach(ctx)
 	if err != nil {
 		return failed(err)
 	}
-	c := &connection{host: h.name, raw: raw, via: via, lost: make(chan struct{})}
-	release := context.AfterFunc(ctx, func() { _ = raw.Close() }) // the only deadline that channels of a jump host know
-	client, channels, requests, err := ssh.NewClientConn(raw, h.config.address(), &ssh.ClientConfig{
-		Config:            ssh.Config{Ciphers: ciphers()},
-		User:              h.config.Username,
-		Auth:              login.methods,
-		HostKeyCallback:   check,
+	c := &connection{host: h.name, wire: &wire{Conn: raw}, via: via, lost: make(chan struct{})}
+	release := context.AfterFunc(ctx, c.abort) // the only deadline that channels of a jump host know
+	known := false
+	client, channels, requests, err := ssh.NewClientConn(c.wire, h.knownAs(), &ssh.ClientConfig{
+		Config:       ssh.Config{Ciphers: ciphers()},
+		User:         h.config.Username,
+		Auth:         login.methods,
+		AuthCallback: login.next,
+		HostKeyCallback: func(hostname string, remote net.Addr, key ssh.PublicKey) error {
+			err := check(hostname, remote, key)
+			known = err == nil
+			return err
+		},
 		HostKeyAlgorithms: algorithms,
 		ClientVersion:     "SSH-2.0-terraform-provider-stitch",
 	})
@@ -95,16 +125,16 @@ func (h *Host) dial(ctx context.Context) (*connection, error) {
 	}
 	if err != nil {
 		release()
-		_ = raw.Close()
-		if via != nil {
-			via.close()
+		c.abort()
+		if known {
+			err = login.refused(err)
 		}
 		return failed(err)
 	}
 	c.Client = ssh.NewClient(client, channels, requests)
 	c.watch()
 	h.mu.Lock()
-	h.failure, h.login = nil, login.used
+	h.login = login.used
 	h.mu.Unlock()
 	return c, nil
 }
@@ -118,7 +148,7 @@ func (h *Host) reach(ctx context.Context) (net.Conn, *connection, error) {
 	}
 	jump, ok := h.siblings.Host(h.config.JumpHost)
 	if !ok {
-		return nil, nil, errors.New("its jump_host is not there")
+		return nil, nil, &settingError{errors.New("its jump_host is no entry of ssh_hosts")}
 	}
 	via, err := jump.dial(ctx)
 	if err != nil {
@@ -126,6 +156,9 @@ func (h *Host) reach(ctx context.Context) (net.Conn, *connection, error) {
 	}
 	conn, err := via.DialContext(ctx, "tcp", h.config.address())
 	if err != nil {
+		if why := via.isLost(); why != nil {
+			err = why
+		}
 		via.close()
 		return nil, nil, jump.forwardError(h.config.address(), err)
 	}

@@ -3,6 +3,7 @@ package sshclient
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 
@@ -36,22 +37,57 @@ func (e *ConnectError) Unwrap() error { return e.Err }
 // advice says what to do, unless the cause does so itself.
 func (e *ConnectError) advice() string {
 	var key *HostKeyError
+	var login *loginError
+	var forward *ForwardError
+	var setting *settingError
 	var other *ConnectError
 	var algorithms *ssh.AlgorithmNegotiationError
-	var network net.Error
-	text := e.Err.Error()
+	var network *net.OpError
+	var dns *net.DNSError
 	switch {
-	case errors.As(e.Err, &key), errors.As(e.Err, &other):
+	case errors.As(e.Err, &key), errors.As(e.Err, &other), errors.As(e.Err, &forward), errors.As(e.Err, &setting):
 		return ""
 	case errors.As(e.Err, &algorithms) && algorithms.What == "host key":
 		return fmt.Sprintf("The host has no key of the kind that host_key or known_hosts of ssh_hosts.%s holds: pin one of a kind that it has", e.Host)
-	case strings.Contains(text, "unable to authenticate"):
+	case errors.As(e.Err, &login) && strings.Contains(e.Err.Error(), "Too many authentication failures"):
+		return fmt.Sprintf("The host lets few keys be tried (MaxAuthTries): set private_key of ssh_hosts.%s rather than agent, or remove keys from the agent", e.Host)
+	case errors.As(e.Err, &login):
 		return fmt.Sprintf("Check username and the private_key, certificate, agent or password of ssh_hosts.%s; the host's log says why it refused", e.Host)
-	case errors.As(e.Err, &network), errors.Is(e.Err, errTooLate):
+	case errors.As(e.Err, &dns):
+		return fmt.Sprintf("Check host of ssh_hosts.%s: this machine resolves it", e.Host)
+	case errors.As(e.Err, &network), errors.Is(e.Err, errTooLate), errors.Is(e.Err, io.EOF):
 		return fmt.Sprintf("Check host and port of ssh_hosts.%s, that sshd is running, and that a firewall lets this machine reach it", e.Host)
 	}
 	return ""
 }
+
+func (h *Host) connectError(err error) *ConnectError {
+	return &ConnectError{Host: h.name, Address: h.config.address(), Username: h.config.Username, Via: h.config.JumpHost, Err: err}
+}
+
+// A settingError says that a Config can not be used, wherever the host is.
+type settingError struct{ err error }
+
+func (e *settingError) Error() string { return e.err.Error() }
+func (e *settingError) Unwrap() error { return e.err }
+
+// A loginError says that a host, which proved to be the one that was meant, did
+// not let us in.
+type loginError struct {
+	offered []string // what was tried, without secrets
+	accepts []string // methods, as the host said; nil if it said nothing
+	err     error
+}
+
+func (e *loginError) Error() string {
+	text := fmt.Sprintf("the login failed: %v. Offered were: %s", e.err, strings.Join(e.offered, ", "))
+	if len(e.accepts) > 0 {
+		text += "; the host accepts: " + strings.Join(e.accepts, ", ")
+	}
+	return text
+}
+
+func (e *loginError) Unwrap() error { return e.err }
 
 // IsUnreachable reports whether err means that nothing could be asked of the
 // host, as opposed to an answer from it.

@@ -21,12 +21,16 @@ type HostKeyError struct {
 	Want    []string // fingerprints of the keys that it should have one of; none if nothing is known of it
 	Source  string   // where those stand: host_key, or the known_hosts file
 	Revoked bool     // whether the key is marked as revoked
+	Reason  string   // what is wrong with the certificate of its key, or ""
 }
 
 func (e *HostKeyError) Error() string {
 	switch {
 	case e.Revoked:
 		return fmt.Sprintf("SSH host %q (%s) has the key %s, which %s marks as revoked: do not trust it", e.Host, e.Address, e.Got, e.Source)
+	case e.Reason != "":
+		return fmt.Sprintf("SSH host %q (%s) has a certificate for the key %s that does not prove anything (%s): the @cert-authority lines of %s say whose certificates do. Have the host's certificate renewed, or pin its key",
+			e.Host, e.Address, e.Got, e.Reason, e.Source)
 	case len(e.Want) == 0:
 		return fmt.Sprintf("SSH host %q (%s) has the key %s, and %s holds none for it. Compare that with \"ssh-keygen -lf\" of its /etc/ssh/ssh_host_*_key.pub on the host itself, then add it to %s or set host_key",
 			e.Host, e.Address, e.Got, e.Source, e.Source)
@@ -50,8 +54,8 @@ func parseHostKeys(texts []string) (keys []ssh.PublicKey, err error) {
 		if strings.Contains(text, "PRIVATE KEY") {
 			return nil, errors.New("it is a private key: a host is known by its public key, such as ssh-ed25519 AAAA...")
 		}
-		key, _, options, _, err := ssh.ParseAuthorizedKey([]byte(text))
-		if err != nil || len(options) > 0 {
+		key, _, options, rest, err := ssh.ParseAuthorizedKey([]byte(text))
+		if err != nil || len(options) > 0 || len(bytes.TrimSpace(rest)) > 0 {
 			return nil, fmt.Errorf("%.60q is not a public key such as \"ssh-ed25519 AAAA...\" (of what ssh-keyscan and known_hosts show, leave out the host's name)", text)
 		}
 		keys = append(keys, key)
@@ -80,11 +84,10 @@ func (h *Host) verification() (check ssh.HostKeyCallback, algorithms []string, e
 	if err != nil {
 		return nil, nil, err
 	}
-	algorithms = algorithmsOf(keys)
-	if len(keys) == 0 && hasAuthority {
-		algorithms = []string{ssh.CertAlgoED25519v01, ssh.CertAlgoECDSA256v01, ssh.CertAlgoECDSA384v01, ssh.CertAlgoECDSA521v01, ssh.CertAlgoRSASHA512v01, ssh.CertAlgoRSASHA256v01}
+	if hasAuthority {
+		algorithms = certificateAlgorithms()
 	}
-	return h.checkKnown(known), algorithms, nil
+	return h.checkKnown(known), append(algorithms, algorithmsOf(keys)...), nil
 }
 
 func (h *Host) checkPinned(keys []ssh.PublicKey) ssh.HostKeyCallback {
@@ -114,9 +117,17 @@ func (h *Host) checkKnown(known ssh.HostKeyCallback) ssh.HostKeyCallback {
 			}
 			return failure
 		}
+		if certificate, ok := got.(*ssh.Certificate); ok && err != nil {
+			failure.Got, failure.Reason = ssh.FingerprintSHA256(certificate.Key), err.Error()
+			return failure
+		}
 		return err
 	}
 }
+
+// knownAs is what the host is looked up by, and its certificate is for: names
+// are in lower case there, as ssh has it.
+func (h *Host) knownAs() string { return strings.ToLower(h.config.address()) }
 
 // somewhere stands for the address of the other side, which only the hostname is looked up by.
 var somewhere = &net.TCPAddr{IP: net.IPv4zero}
@@ -131,7 +142,7 @@ func (h *Host) knownKeys(known ssh.HostKeyCallback) (keys []ssh.PublicKey, hasAu
 	lines := strings.Split(string(text), "\n")
 	// The package tells what it would accept when it is shown a key that it does not know.
 	var unknown *knownhosts.KeyError
-	if !errors.As(known(h.config.address(), somewhere, noKey{}), &unknown) {
+	if !errors.As(known(h.knownAs(), somewhere, noKey{}), &unknown) {
 		return nil, false, nil
 	}
 	for _, want := range unknown.Want {
@@ -156,6 +167,10 @@ func fingerprints(keys []ssh.PublicKey) (texts []string) {
 		texts = append(texts, ssh.FingerprintSHA256(key))
 	}
 	return texts
+}
+
+func certificateAlgorithms() []string {
+	return []string{ssh.CertAlgoED25519v01, ssh.CertAlgoECDSA256v01, ssh.CertAlgoECDSA384v01, ssh.CertAlgoECDSA521v01, ssh.CertAlgoRSASHA512v01, ssh.CertAlgoRSASHA256v01}
 }
 
 // algorithmsOf returns the algorithms by which hosts prove to have one of the

@@ -2,11 +2,13 @@ package sshclient
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
@@ -44,6 +46,9 @@ func parsePrivateKey(text, passphrase string) (ssh.Signer, error) {
 	if _, _, _, _, public := ssh.ParseAuthorizedKey([]byte(text)); public == nil {
 		return nil, errors.New("it is a public key; the private one begins with -----BEGIN")
 	}
+	if strings.Contains(text, "-----BEGIN ENCRYPTED PRIVATE KEY") {
+		return nil, errors.New("it is encrypted in PKCS #8 form, which is not supported: write it in OpenSSH's form with \"ssh-keygen -p -f <file>\"")
+	}
 	if strings.Contains(text, "-----BEGIN") {
 		return nil, errors.New("the text begins like a private key, but is none, or not the whole of one")
 	}
@@ -53,49 +58,48 @@ func parsePrivateKey(text, passphrase string) (ssh.Signer, error) {
 // A login is what one connect authenticates with.
 type login struct {
 	methods []ssh.AuthMethod
+	offered []string      // the same in words
 	used    ssh.PublicKey // that was signed with last: the one that the host accepted
-	close   func()
+	accepts []string      // methods that the host said to accept
+
+	keyboard ssh.AuthMethod // gives the password to hosts that ask for it rather than take it; nil without one
+	close    func()
+}
+
+// next chooses the method to try next, where that is not simply the next of
+// methods: a password that was refused is not offered once more in another way,
+// as hosts count failures.
+func (l *login) next(state *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
+	const method = "keyboard-interactive"
+	l.accepts = state.AllowedMethods
+	if l.keyboard != nil && slices.Contains(l.accepts, method) && !slices.Contains(l.accepts, "password") {
+		keyboard := l.keyboard
+		l.keyboard = nil
+		return keyboard, nil
+	}
+	return nil, nil //nolint:nilnil // it is the next of methods
+}
+
+func (l *login) refused(err error) error {
+	return &loginError{offered: l.offered, accepts: l.accepts, err: err}
 }
 
 // newLogin reads what the Config names, anew for each connect: an agent may
 // have been restarted, a file replaced.
-func (h *Host) newLogin() (*login, error) {
+func (h *Host) newLogin(ctx context.Context) (*login, error) {
 	l := &login{close: func() {}}
-	certificate, err := h.config.certificate()
+	signers, err := l.signers(ctx, h.config)
 	if err != nil {
+		l.close()
 		return nil, err
 	}
-	if h.config.PrivateKey != "" {
-		text, err := textOrFile(h.config.PrivateKey, "private_key", "PRIVATE KEY")
-		if err != nil {
-			return nil, err
-		}
-		signer, err := parsePrivateKey(text, h.config.PrivateKeyPassphrase)
-		if err != nil {
-			return nil, fmt.Errorf("read private_key: %w", err)
-		}
-		signers, err := l.certified([]ssh.Signer{signer}, certificate)
-		if err != nil {
-			return nil, fmt.Errorf("read certificate: %w", err)
-		}
+	if len(signers) > 0 { // all of them in one: of each method one is tried
 		l.methods = append(l.methods, ssh.PublicKeys(signers...))
 	}
-	if h.config.Agent {
-		if err := l.askAgent(certificate, h.config.PrivateKey != ""); err != nil {
-			return nil, err
-		}
-	}
 	if password := h.config.Password; password != "" {
-		l.methods = append(l.methods, ssh.Password(password), ssh.KeyboardInteractive(
-			func(_, _ string, questions []string, echos []bool) ([]string, error) {
-				answers := make([]string, len(questions))
-				for i := range questions {
-					if !echos[i] { // what is shown while it is typed is not the password
-						answers[i] = password
-					}
-				}
-				return answers, nil
-			}))
+		l.methods = append(l.methods, ssh.Password(password))
+		l.keyboard = ssh.KeyboardInteractive(answerOnce(password))
+		l.offered = append(l.offered, "password")
 	}
 	if len(l.methods) == 0 {
 		return nil, errors.New("no private_key, agent or password is set")
@@ -103,28 +107,81 @@ func (h *Host) newLogin() (*login, error) {
 	return l, nil
 }
 
-// askAgent adds the keys of the agent. Its connection is kept until close.
-func (l *login) askAgent(certificate *ssh.Certificate, hasKey bool) error {
+// answerOnce answers the one question for a password. Another, such as for a
+// one-time code, is not answered: the password is not for it.
+func answerOnce(password string) ssh.KeyboardInteractiveChallenge {
+	answered := false
+	return func(_, _ string, questions []string, echos []bool) ([]string, error) {
+		switch {
+		case len(questions) == 0:
+			return nil, nil
+		case answered || len(questions) > 1 || echos[0]:
+			return nil, fmt.Errorf("the host asks %q, which no program can answer", questions)
+		}
+		answered = true
+		return []string{password}, nil
+	}
+}
+
+// signers returns the keys to log in with, that of private_key first.
+func (l *login) signers(ctx context.Context, c Config) (signers []ssh.Signer, err error) {
+	certificate, err := c.certificate()
+	if err != nil {
+		return nil, err
+	}
+	if c.PrivateKey != "" {
+		text, err := textOrFile(c.PrivateKey, "private_key", "PRIVATE KEY")
+		if err != nil {
+			return nil, err
+		}
+		signer, err := parsePrivateKey(text, c.PrivateKeyPassphrase)
+		if err != nil {
+			return nil, fmt.Errorf("read private_key: %w", err)
+		}
+		if signers, err = l.certified([]ssh.Signer{signer}, certificate); err != nil {
+			return nil, fmt.Errorf("read certificate: %w", err)
+		}
+		l.offered = append(l.offered, "private_key "+ssh.FingerprintSHA256(signer.PublicKey()))
+		certificate = nil // it was for this one
+	}
+	if c.Agent {
+		more, err := l.askAgent(ctx, certificate)
+		if err != nil {
+			return nil, err
+		}
+		signers = append(signers, more...)
+	}
+	return signers, nil
+}
+
+// askAgent returns the keys of the agent. Its connection is kept until close.
+func (l *login) askAgent(ctx context.Context, certificate *ssh.Certificate) ([]ssh.Signer, error) {
 	socket := os.Getenv("SSH_AUTH_SOCK")
 	if socket == "" {
-		return errors.New("agent = true, but SSH_AUTH_SOCK is not set: start ssh-agent, and add a key to it with ssh-add")
+		return nil, errors.New("agent = true, but SSH_AUTH_SOCK is not set: start ssh-agent, and add a key to it with ssh-add")
 	}
-	conn, err := net.Dial("unix", socket)
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	if err != nil {
-		return fmt.Errorf("reach the SSH agent of SSH_AUTH_SOCK: %w", err)
+		return nil, fmt.Errorf("reach the SSH agent of SSH_AUTH_SOCK: %w", err)
 	}
-	l.close = func() { _ = conn.Close() }
-	l.methods = append(l.methods, ssh.PublicKeysCallback(func() ([]ssh.Signer, error) {
-		signers, err := agent.NewClient(conn).Signers()
-		if err != nil {
-			return nil, fmt.Errorf("ask the SSH agent for its keys: %w", err)
-		}
-		if hasKey { // which the certificate is for
-			return l.certified(signers, nil)
-		}
-		return l.certified(signers, certificate)
-	}))
-	return nil
+	release := context.AfterFunc(ctx, func() { _ = conn.Close() }) // an agent may ask its user
+	l.close = func() {
+		release()
+		_ = conn.Close()
+	}
+	signers, err := agent.NewClient(conn).Signers()
+	if err != nil {
+		return nil, fmt.Errorf("ask the SSH agent of SSH_AUTH_SOCK for its keys: %w", err)
+	}
+	if len(signers) == 0 {
+		return nil, errors.New("the SSH agent of SSH_AUTH_SOCK holds no key: add one with ssh-add")
+	}
+	l.offered = append(l.offered, fmt.Sprintf("agent with %d keys", len(signers)))
+	signers, err = l.certified(signers, certificate)
+	if err != nil {
+		return nil, fmt.Errorf("read certificate: %w", err)
+	}
+	return signers, nil
 }
 
 // certified returns signers that note which of them is used; with a certificate,
@@ -197,13 +254,20 @@ func textOrFile(value, attribute, mark string) (string, error) {
 	if strings.Contains(value, mark) || strings.ContainsAny(value, "\r\n") {
 		return value, nil
 	}
+	if _, _, _, _, err := ssh.ParseAuthorizedKey([]byte(value)); err == nil { // which is not the text that is wanted, but text
+		return value, nil
+	}
 	text, err := os.ReadFile(value)
 	if err != nil {
 		var path *os.PathError
-		if errors.As(err, &path) && len(value) > 100 { // rather a secret than a path
+		if errors.As(err, &path) && (len(value) > 100 || !strings.Contains(value, "/")) { // rather a secret than a path
 			err = path.Err
 		}
-		return "", fmt.Errorf("read %s, which is neither such text nor the path of a file: %w", attribute, err)
+		hint := ""
+		if strings.HasPrefix(value, "~") {
+			hint = ": Terraform does not expand ~, its function pathexpand does"
+		}
+		return "", fmt.Errorf("read %s, which is neither such text nor the path of a file: %w%s", attribute, err, hint)
 	}
 	return string(text), nil
 }

@@ -3,7 +3,6 @@ package sshclient
 import (
 	"bytes"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -50,7 +49,7 @@ func newProgram(script string, data map[string]string) (program, error) {
 
 // becoming runs a program as another user. Run by root, su asks for no password,
 // and the user's own shell, which may be nologin, is not used.
-const becoming = `printf '%s' "$program" | su -s /bin/sh -c 'exec /bin/sh -s' "$user"`
+const becoming = `printf '%s' "$program" | su -s /bin/sh -c 'exec /bin/sh -s' -- "$user"`
 
 // as returns the program that runs p as another user, for root to run.
 func (p program) as(user string) (program, error) {
@@ -62,22 +61,22 @@ func (p program) as(user string) (program, error) {
 	return outer, nil
 }
 
-var errIncomplete = errors.New("its answer is not complete")
-
-// answer returns what the script wrote, and its exit status.
-func (p program) answer(output []byte) (answer []byte, status int, err error) {
-	_, rest, ok := bytes.Cut(output, []byte("\nbegin "+p.nonce+"\n"))
-	if !ok {
-		return nil, 0, errIncomplete
+// answer returns what the script wrote, its exit status, and whether it begun
+// and whether this is all of it.
+func (p program) answer(output []byte) (answer []byte, status int, begun, complete bool) {
+	_, rest, begun := bytes.Cut(output, []byte("\nbegin "+p.nonce+"\n"))
+	if !begun {
+		return nil, 0, false, false
 	}
-	answer, rest, ok = bytes.Cut(rest, []byte("\nend "+p.nonce+" "))
-	if !ok {
-		return nil, 0, errIncomplete
+	end := []byte("\nend " + p.nonce + " ")
+	last := bytes.LastIndex(rest, end)
+	if last < 0 {
+		return nil, 0, true, false
 	}
-	line, _, ok := bytes.Cut(rest, []byte("\n"))
-	if !ok {
-		return nil, 0, errIncomplete
+	line, _, whole := bytes.Cut(rest[last+len(end):], []byte("\n"))
+	status, err := strconv.Atoi(string(line))
+	if !whole || err != nil {
+		return nil, 0, true, false
 	}
-	status, err = strconv.Atoi(string(line))
-	return answer, status, err
+	return rest[:last], status, true, true
 }

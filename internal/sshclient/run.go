@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
+	"net"
+	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -30,7 +33,9 @@ func (h *Host) Run(ctx context.Context, c Command) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer conversation.session.Close() //nolint:errcheck // it has ended, or is to
+	h.open.Add(1)
+	defer h.open.Add(-1)
+	defer func() { go conversation.session.Close() }() //nolint:errcheck // it has ended, or is to, and the host may not listen
 	return h.finish(ctx, p, conversation, connection)
 }
 
@@ -38,6 +43,9 @@ func (h *Host) Run(ctx context.Context, c Command) ([]byte, error) {
 func (h *Host) program(c Command) (p program, asRoot bool, err error) {
 	if p, err = newProgram(c.Script, c.Data); err != nil {
 		return program{}, false, err
+	}
+	if strings.HasPrefix(c.User, "-") || strings.ContainsAny(c.User, "\n\r:") {
+		return program{}, false, fmt.Errorf("%q is no name of a user", c.User)
 	}
 	if c.User != "" && c.User == h.config.Username {
 		return p, false, nil
@@ -71,14 +79,18 @@ func (h *Host) converse(ctx context.Context, asRoot bool) (*conversation, *conne
 			}
 			_ = session.Close()
 		}
-		var sudo *sudoError
+		var cut *ssh.ExitMissingError
+		var network *net.OpError
 		switch {
 		case ctx.Err() != nil:
 			return nil, nil, fmt.Errorf("wait for a shell of SSH host %q: %w", h.name, ctx.Err())
-		case errors.As(err, &sudo), c.isLost() == nil && !errors.Is(err, io.EOF):
+		case c.isLost() == nil && !errors.Is(err, io.EOF) && !errors.As(err, &cut) && !errors.As(err, &network):
 			return nil, nil, err
 		case fresh:
-			return nil, nil, &ConnectError{Host: h.name, Address: h.config.address(), Username: h.config.Username, Via: h.config.JumpHost, Err: err}
+			if why := c.isLost(); why != nil {
+				err = why
+			}
+			return nil, nil, h.connectError(err)
 		}
 		c.close()
 	}
@@ -87,18 +99,21 @@ func (h *Host) converse(ctx context.Context, asRoot bool) (*conversation, *conne
 // newSession opens a session. A host that allows few at a time refuses those
 // beyond, for which others of ours make room.
 func (h *Host) newSession(ctx context.Context, c *connection) (*ssh.Session, error) {
-	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+	for alone := 0; ; {
+		others := h.open.Load()
 		session, err := within(ctx, c.NewSession, func(s *ssh.Session) { _ = s.Close() })
 		var refused *ssh.OpenChannelError
 		if err == nil || !errors.As(err, &refused) {
 			return session, err
 		}
-		if h.sessions.TryAcquire(maxSessions - 1) { // all the others, so none of ours is open
-			h.sessions.Release(maxSessions - 1)
+		if others == 0 { // though the host may not have noticed yet that the last has ended
+			alone++
+		}
+		if alone == 40 {
 			return nil, fmt.Errorf("SSH host %q lets %q open no session (MaxSessions of its sshd_config): %w", h.name, h.config.Username, err)
 		}
 		select {
-		case <-time.After(pause):
+		case <-time.After(time.Duration(20+rand.IntN(60)) * time.Millisecond): //nolint:gosec // spreads attempts
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
@@ -114,24 +129,17 @@ func (h *Host) commands(ctx context.Context) (c *connection, fresh bool, err err
 		return nil, false, ctx.Err()
 	}
 	h.mu.Lock()
-	c, failure := h.connection, h.failure
+	c = h.connection
 	h.mu.Unlock()
-	switch {
-	case c != nil && c.isLost() == nil:
+	if c != nil && c.isLost() == nil {
 		return c, false, nil
-	case h.planning && failure != nil:
-		return nil, false, failure
 	}
-	c, err = h.connect(ctx)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if err != nil {
-		if h.planning && ctx.Err() == nil {
-			h.failure = err
-		}
+	if c, err = h.connect(ctx); err != nil {
 		return nil, false, err
 	}
+	h.mu.Lock()
 	h.connection = c
+	h.mu.Unlock()
 	return c, true, nil
 }
 
@@ -141,31 +149,33 @@ func (h *Host) finish(ctx context.Context, p program, c *conversation, connectio
 		_, _ = io.WriteString(c.stdin, p.text)
 		_ = c.stdin.Close()
 	}()
+	unknown := func(err error) ([]byte, error) { return nil, &OutcomeError{Host: h.name, Err: err} }
 	var err error
 	select {
 	case err = <-c.ended:
 	case <-ctx.Done():
-		return nil, &OutcomeError{Host: h.name, Err: ctx.Err()}
+		return unknown(context.Cause(ctx))
+	case <-c.stdout.over:
+		return unknown(fmt.Errorf("it wrote more than %d MiB, and was not waited for", maxOutput>>20))
 	}
-	if c.stdout.over {
-		return nil, fmt.Errorf("a command on SSH host %q wrote more than %d MiB", h.name, maxOutput>>20)
-	}
-	answer, status, incomplete := p.answer([]byte(c.stdout.String()))
+	answer, status, begun, complete := p.answer([]byte(c.stdout.String()))
 	var exit *ssh.ExitError
 	switch {
-	case incomplete == nil && status == 0:
+	case complete && status == 0:
 		return answer, nil
-	case incomplete == nil:
+	case complete:
 		return nil, &ExitError{Status: status, Stderr: c.stderr.String()}
+	case begun && connection.isLost() == nil && (err == nil || errors.As(err, &exit)):
+		return unknown(errors.New("its shell ended in the middle"))
+	case err == nil: // su did not start the shell of another user
+		return nil, &ExitError{Status: 1, Stderr: c.stderr.String()}
 	case errors.As(err, &exit) && exit.Signal() == "":
 		return nil, &ExitError{Status: exit.ExitStatus(), Stderr: c.stderr.String()}
-	case err == nil: // the shell of another user, which su starts, did not
-		return nil, &ExitError{Status: 1, Stderr: c.stderr.String()}
 	}
 	if why := connection.isLost(); why != nil {
 		err = why
 	}
-	return nil, &OutcomeError{Host: h.name, Err: err}
+	return unknown(err)
 }
 
 // LoginKey returns the public key, in the form of authorized_keys, that the host

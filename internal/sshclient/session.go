@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -22,10 +23,12 @@ const (
 	sudoAskShell = `env LC_ALL=C sudo -S -k -p 'terraform-provider-stitch: password of sudo: ' -- ` + plainShell
 )
 
-// Bounds of what is kept of a command's output.
+// Bounds of what is kept of a command's output, and of the time that a shell may
+// take to be there, which is sudo's to look up who may what.
 const (
-	maxOutput = 16 << 20
-	maxStderr = 64 << 10
+	shellTimeout = 30 * time.Second
+	maxOutput    = 8 << 20
+	maxStderr    = 64 << 10
 )
 
 // A written is the end of a pipe that keeps what comes, up to a limit, and
@@ -36,13 +39,14 @@ type written struct {
 
 	mu    sync.Mutex
 	text  bytes.Buffer
-	over  bool
+	full  bool
 	marks int
-	seen  chan int // how often mark has come
+	seen  chan int      // how often mark has come
+	over  chan struct{} // closed when there was more than limit
 }
 
 func newWritten(limit int, mark string) *written {
-	return &written{limit: limit, mark: mark, seen: make(chan int, 8)}
+	return &written{limit: limit, mark: mark, seen: make(chan int, 8), over: make(chan struct{})}
 }
 
 func (w *written) Write(p []byte) (int, error) {
@@ -50,7 +54,11 @@ func (w *written) Write(p []byte) (int, error) {
 	defer w.mu.Unlock()
 	n := len(p)
 	if room := w.limit - w.text.Len(); n > room {
-		p, w.over = p[:room], true
+		if !w.full {
+			w.full = true
+			close(w.over)
+		}
+		p = p[:room]
 	}
 	w.text.Write(p)
 	if w.marks >= cap(w.seen) || w.text.Len() > maxStderr {
@@ -105,6 +113,8 @@ func (h *Host) begin(ctx context.Context, session *ssh.Session, asRoot bool) (*c
 		return nil, fmt.Errorf("start a shell: %w", err)
 	}
 	go func() { c.ended <- session.Wait() }()
+	timer := time.NewTimer(shellTimeout)
+	defer timer.Stop()
 	for {
 		select {
 		case <-c.stdout.seen:
@@ -118,6 +128,8 @@ func (h *Host) begin(ctx context.Context, session *ssh.Session, asRoot bool) (*c
 			}
 		case err := <-c.ended:
 			return nil, h.noShell(sudo, c, err)
+		case <-timer.C:
+			return nil, fmt.Errorf("SSH host %q gave %q no shell within %s. What came was: %.200q", h.name, h.config.Username, shellTimeout, c.stderr.String()+c.stdout.String())
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
@@ -131,12 +143,12 @@ func (h *Host) noShell(sudo bool, c *conversation, err error) error {
 	switch {
 	case !errors.As(err, &exit):
 		return err
-	case !sudo:
+	case !sudo || said == "": // a login shell such as nologin, or a command that is forced, which sudo has no part in
 		return fmt.Errorf("SSH host %q gives %q no shell (exit status %d): %s%s", h.name, h.config.Username, exit.ExitStatus(), said, strings.TrimSpace(c.stdout.String()))
 	case strings.Contains(said, "password is required"):
 		said += fmt.Sprintf(". Set sudo_password of ssh_hosts.%s, or let %s use sudo without (NOPASSWD)", h.name, h.config.Username)
-	case strings.Contains(said, "a tty"), strings.Contains(said, "no tty"):
+	case strings.Contains(said, "a tty"):
 		said += ". Its sudoers file has requiretty, which no program can satisfy: add Defaults:" + h.config.Username + " !requiretty"
 	}
-	return &sudoError{fmt.Sprintf("sudo on SSH host %q: %s", h.name, said)}
+	return &sudoError{fmt.Sprintf("%q of SSH host %q can not become root by sudo: %s", h.config.Username, h.name, said)}
 }

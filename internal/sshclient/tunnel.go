@@ -3,26 +3,32 @@ package sshclient
 import (
 	"context"
 	"net"
-	"sync"
 )
 
 // A Tunnel is a way through a host: an SSH connection of its own, which is made
 // when it is first needed, and ends with the last connection through it.
 type Tunnel struct {
-	host *Host
+	host  *Host
+	state chan tunnelState // holds the state when nobody uses it: whoever connects does, and others stop waiting with their contexts
+}
 
-	mu         sync.Mutex // held while connecting, which has a deadline
-	connection *connection
-	open       int // connections through it, and those that are being opened
+type tunnelState struct {
+	connection *connection // nil if there is none
+	open       int         // connections through it, and those that are being opened
 }
 
 // Tunnel returns a tunnel through the host, which is not opened yet.
-func (h *Host) Tunnel() *Tunnel { return &Tunnel{host: h} }
+func (h *Host) Tunnel() *Tunnel {
+	t := &Tunnel{host: h, state: make(chan tunnelState, 1)}
+	t.state <- tunnelState{}
+	return t
+}
 
 // DialContext connects to an address as the host sees it: network is "tcp", or
 // "unix" for a socket there. Deadlines of the connection work; its remote
 // address is the one that was asked for, so that whoever dials that again
-// through the tunnel reaches the same.
+// through the tunnel reaches the same. Errors are a *ConnectError if the host was
+// not reached, and a *ForwardError if it did not reach the address.
 func (t *Tunnel) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	c, err := t.acquire(ctx)
 	if err != nil {
@@ -40,29 +46,35 @@ func (t *Tunnel) DialContext(ctx context.Context, network, address string) (net.
 }
 
 func (t *Tunnel) acquire(ctx context.Context) (*connection, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.connection == nil || t.connection.isLost() != nil {
+	var s tunnelState
+	select {
+	case s = <-t.state:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	defer func() { t.state <- s }()
+	if s.connection == nil || s.connection.isLost() != nil {
 		c, err := t.host.connect(ctx)
 		if err != nil {
 			return nil, err
 		}
-		t.connection, t.open = c, 0
+		s = tunnelState{connection: c}
 	}
-	t.open++
-	return t.connection, nil
+	s.open++
+	return s.connection, nil
 }
 
 // release closes the SSH connection if nothing goes through it any more. One
 // that was lost, and replaced meanwhile, has nothing to close.
 func (t *Tunnel) release(c *connection) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.connection != c {
+	s := <-t.state
+	if s.connection != c {
+		t.state <- s
 		return
 	}
-	if t.open--; t.open == 0 {
-		t.connection = nil
-		c.close()
+	if s.open--; s.open == 0 {
+		s.connection = nil
+		defer c.close()
 	}
+	t.state <- s
 }

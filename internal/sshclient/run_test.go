@@ -1,0 +1,232 @@
+package sshclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
+)
+
+func TestRunAs(t *testing.T) {
+	nobody := sandbox.SharedSSHHost(t, sandbox.HostConfig{})
+	free := sandbox.SharedSSHHost(t, sandbox.HostConfig{Sudo: sandbox.SudoNoPassword})
+	asks := sandbox.SharedSSHHost(t, sandbox.HostConfig{Sudo: sandbox.SudoPassword})
+	sudo := func(h *sandbox.Host, password string) Config {
+		c := asOperator(h)
+		c.Sudo, c.SudoPassword = true, password
+		return c
+	}
+	for name, tt := range map[string]struct {
+		config Config
+		user   string
+		want   string
+		fails  []string
+	}{
+		"root":                            {asRoot(nobody), "", "root", nil},
+		"root by name":                    {asRoot(nobody), "root", "root", nil},
+		"root, another":                   {asRoot(nobody), "operator", "operator", nil},
+		"root, one without a shell":       {asRoot(nobody), "nobody", "nobody", nil},
+		"root, one that is not there":     {asRoot(nobody), "gone", "", []string{"gone"}},
+		"root, an option":                 {asRoot(nobody), "-c", "", []string{"no name of a user"}},
+		"itself":                          {asOperator(nobody), "operator", "operator", nil},
+		"no sudo":                         {asOperator(nobody), "", "", []string{"can not become root", "sudo = true", "ssh_hosts.bastion"}},
+		"no sudo, another":                {asOperator(nobody), "nobody", "", []string{`can not become "nobody"`, "sudo = true"}},
+		"sudo that does not let":          {sudo(nobody, ""), "", "", []string{"can not become root by sudo", "sudo_password"}},
+		"sudo that does not let, asks":    {sudo(nobody, nobody.OperatorPassword), "", "", []string{"sudoers"}},
+		"sudo":                            {sudo(free, ""), "", "root", nil},
+		"sudo, another":                   {sudo(free, ""), "nobody", "nobody", nil},
+		"sudo, itself":                    {sudo(free, ""), "operator", "operator", nil},
+		"a password that is not asked":    {sudo(free, "touch /tmp/password-ran"), "", "root", nil},
+		"sudo with a password":            {sudo(asks, asks.OperatorPassword), "", "root", nil},
+		"sudo with a password, another":   {sudo(asks, asks.OperatorPassword), "nobody", "nobody", nil},
+		"sudo without its password":       {sudo(asks, ""), "", "", []string{"password is required", "sudo_password of ssh_hosts.bastion"}},
+		"sudo with a password, the wrong": {sudo(asks, "wr0ng"), "", "", []string{"did not accept sudo_password"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			output, err := only(t, tt.config).Run(within10(t), Command{Script: `id -un; pwd >/dev/null`, User: tt.user})
+			if tt.fails != nil {
+				wantText(t, err, tt.fails...)
+				if strings.Contains(err.Error(), "wr0ng") {
+					t.Error("the error shows the password")
+				}
+				return
+			}
+			if strings.TrimSpace(string(output)) != tt.want || err != nil {
+				t.Errorf("%q %v, want %q", output, err, tt.want)
+			}
+		})
+	}
+	if left := free.Exec(t, "ls /tmp"); strings.Contains(left, "password-ran") {
+		t.Error("a password that sudo did not ask for was run by the shell")
+	}
+}
+
+func TestSudoWantsATerminal(t *testing.T) {
+	h := sandbox.SSHHost(t, sandbox.HostConfig{Sudo: sandbox.SudoNoPassword})
+	h.Exec(t, `echo 'Defaults requiretty' >>/etc/sudoers`)
+	c := asOperator(h)
+	c.Sudo = true
+	_, err := only(t, c).Run(within10(t), Command{Script: "true"})
+	wantText(t, err, "requiretty", "Defaults:operator !requiretty")
+}
+
+func TestRunData(t *testing.T) {
+	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{Sudo: sandbox.SudoPassword})
+	operator := asOperator(h)
+	operator.Sudo, operator.SudoPassword = true, h.OperatorPassword
+	for login, c := range map[string]Config{"root": asRoot(h), "sudo": operator} {
+		client := only(t, c)
+		for _, user := range []string{"", "nobody"} {
+			for _, text := range hostile {
+				output, err := client.Run(t.Context(), Command{Script: `printf '%s' "$text"`, Data: map[string]string{"text": text}, User: user})
+				if string(output) != text || err != nil {
+					t.Fatalf("%s as %q: %.50q comes back as %.50q (%v)", login, user, text, output, err)
+				}
+			}
+		}
+	}
+	if left := h.Exec(t, "ls /tmp"); strings.Contains(left, "pwned") {
+		t.Error("data was run")
+	}
+}
+
+// While a command runs nothing of its data stands in a command line or an
+// environment that others can read.
+func TestRunShowsNoData(t *testing.T) {
+	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{Sudo: sandbox.SudoPassword})
+	c := asOperator(h)
+	c.Sudo, c.SudoPassword = true, h.OperatorPassword
+	output, err := only(t, c).Run(t.Context(), Command{
+		Script: `cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\0' '\n'`,
+		Data:   map[string]string{"secret": "hidden-data"},
+		User:   "root",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range []string{"hidden-data", h.OperatorPassword} {
+		if strings.Contains(string(output), secret) {
+			t.Errorf("%s is there for all to see", secret)
+		}
+	}
+	if !strings.Contains(string(output), "sshd") {
+		t.Error("nothing was seen, so nothing can be")
+	}
+}
+
+func TestRunEnvironment(t *testing.T) {
+	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{})
+	output := run(t, only(t, asRoot(h)), `umask; echo "$LC_ALL $PATH"; cat; echo end`, nil)
+	if want := "0077\nC /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nend\n"; output != want {
+		t.Errorf("%q, want %q", output, want)
+	}
+}
+
+func TestRunWithANoisyLogin(t *testing.T) {
+	h := sandbox.SSHHost(t, sandbox.HostConfig{Sudo: sandbox.SudoPassword})
+	h.Exec(t, `
+		usermod -s /bin/bash operator
+		printf 'echo Welcome; echo "trouble ahead" >&2; printf "begin x\nend x 0"\n' >/home/operator/.bashrc
+		echo 'Have a nice day' >/etc/motd`)
+	c := asOperator(h)
+	c.Sudo, c.SudoPassword = true, h.OperatorPassword
+	for _, user := range []string{"", "operator", "nobody"} {
+		output, err := only(t, c).Run(within10(t), Command{Script: "echo clean", User: user})
+		if string(output) != "clean\n" || err != nil {
+			t.Errorf("as %q: %q %v", user, output, err)
+		}
+	}
+	h.Exec(t, `usermod -s /usr/sbin/nologin operator`)
+	_, err := only(t, c).Run(within10(t), Command{Script: "echo clean"})
+	wantText(t, err, "no shell", "not available")
+}
+
+func TestRunFails(t *testing.T) {
+	client := only(t, asRoot(sandbox.SharedSSHHost(t, sandbox.HostConfig{})))
+	_, err := client.Run(t.Context(), Command{Script: "echo sorry >&2; exit 3"})
+	if exit := as[*ExitError](t, err); exit.Status != 3 || exit.Stderr != "sorry\n" {
+		t.Errorf("%+v", exit)
+	}
+	_, err = client.Run(t.Context(), Command{Script: "set -eu; false; echo never"})
+	if exit := as[*ExitError](t, err); exit.Status != 1 {
+		t.Errorf("%+v", exit)
+	}
+	_, err = client.Run(t.Context(), Command{Script: "echo unfinished; ("})
+	as[*ExitError](t, err)
+
+	_, err = client.Run(t.Context(), Command{Script: "kill -9 $$; sleep 1"})
+	as[*OutcomeError](t, err)
+
+	_, err = client.Run(t.Context(), Command{Script: "yes"})
+	as[*OutcomeError](t, err)
+	wantText(t, err, "8 MiB")
+	if output := run(t, client, "head -c 8000000 /dev/zero", nil); len(output) != 8_000_000 {
+		t.Errorf("%d bytes", len(output))
+	}
+	if output := run(t, client, "head -c 3000000 /dev/zero >&2; echo said", nil); output != "said\n" {
+		t.Errorf("%q", output)
+	}
+}
+
+func TestRunCancelled(t *testing.T) {
+	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{})
+	client := only(t, asRoot(h))
+	run(t, client, "true", nil)
+	for range 2 * maxSessions { // sessions are given back
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		start := time.Now()
+		_, err := client.Run(ctx, Command{Script: "sleep 60"})
+		cancel()
+		as[*OutcomeError](t, err)
+		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 5*time.Second {
+			t.Errorf("%v after %s", err, time.Since(start))
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := client.Run(ctx, Command{Script: "true"})
+	var unknown *OutcomeError
+	if !errors.Is(err, context.Canceled) || errors.As(err, &unknown) {
+		t.Errorf("before it began: %v", err)
+	}
+	run(t, client, "true", nil)
+}
+
+func TestRunMany(t *testing.T) {
+	for _, settings := range []string{"MaxSessions 10", "MaxSessions 2", "MaxSessions 1"} {
+		t.Run(settings, func(t *testing.T) {
+			h := sandbox.SharedSSHHost(t, sandbox.HostConfig{Settings: []string{settings}})
+			proxy := proxyTo(t, h)
+			client := only(t, through(proxy, asRoot(h)))
+			var all sync.WaitGroup
+			for i := range 12 {
+				all.Go(func() {
+					want := fmt.Sprint(i)
+					output, err := client.Run(t.Context(), Command{Script: `sleep 0.02; printf %s "$i"`, Data: map[string]string{"i": want}})
+					if string(output) != want || err != nil {
+						t.Errorf("%d: %q %v", i, output, err)
+					}
+				})
+			}
+			all.Wait()
+			if proxy.Connections() != 1 {
+				t.Errorf("%d connections", proxy.Connections())
+			}
+		})
+	}
+	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{Settings: []string{"MaxSessions 0"}})
+	client := only(t, asRoot(h))
+	var all sync.WaitGroup
+	for range 3 {
+		all.Go(func() {
+			_, err := client.Run(t.Context(), Command{Script: "true"})
+			wantText(t, err, "MaxSessions")
+		})
+	}
+	all.Wait()
+}

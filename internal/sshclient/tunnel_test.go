@@ -1,0 +1,316 @@
+package sshclient
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
+)
+
+// serve listens, and calls f with each connection.
+func serve(t *testing.T, f func(net.Conn)) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				f(conn)
+			}()
+		}
+	}()
+	return listener.Addr().String()
+}
+
+func echo(conn net.Conn) { _, _ = io.Copy(conn, conn) }
+
+// holds waits for the other side to close, and never reads what it sends.
+func holds(t *testing.T) func(net.Conn) {
+	return func(conn net.Conn) {
+		<-t.Context().Done()
+	}
+}
+
+func dial(t *testing.T, tunnel *Tunnel, address string) net.Conn {
+	t.Helper()
+	conn, err := tunnel.DialContext(t.Context(), "tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+func TestTunnel(t *testing.T) {
+	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{Hosts: map[string]string{"database.internal": "127.0.0.1"}})
+	_, port, _ := net.SplitHostPort(serve(t, echo))
+	address := net.JoinHostPort("database.internal", port) // which only the host resolves
+	proxy := proxyTo(t, h)
+	tunnel := only(t, through(proxy, asOperator(h))).Tunnel()
+	if proxy.Connections() != 0 {
+		t.Error("it connects before it is needed")
+	}
+	for round := 1; round <= 2; round++ {
+		one, two := dial(t, tunnel, address), dial(t, tunnel, address)
+		if one.RemoteAddr().String() != address || one.RemoteAddr().Network() != "tcp" {
+			t.Errorf("the remote address is %v", one.RemoteAddr())
+		}
+		for _, conn := range []net.Conn{one, two} {
+			if _, err := conn.Write([]byte("hello")); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := io.ReadAll(io.LimitReader(conn, 5)); string(got) != "hello" || err != nil {
+				t.Fatalf("%q %v", got, err)
+			}
+		}
+		one.Close()
+		time.Sleep(50 * time.Millisecond)
+		if _, err := two.Write([]byte("x")); err != nil || proxy.Open() != 1 {
+			t.Errorf("with the first the second ended: %v, %d open", err, proxy.Open())
+		}
+		two.Close()
+		two.Close() // once more does nothing
+		eventually(t, "the SSH connection ends with the last", func() bool { return proxy.Open() == 0 })
+		if proxy.Connections() != round {
+			t.Errorf("%d connections", proxy.Connections())
+		}
+	}
+	noGoroutine(t)
+}
+
+// What the other side sends before it closes arrives, as does what is written
+// before Close.
+func TestTunnelLosesNothing(t *testing.T) {
+	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{})
+	sent := make([]byte, 5<<20)
+	for i := range sent {
+		sent[i] = byte(rand.Uint32())
+	}
+	tunnel := only(t, asRoot(h)).Tunnel()
+	conn := dial(t, tunnel, serve(t, func(conn net.Conn) { _, _ = conn.Write(sent) }))
+	if got, err := io.ReadAll(conn); !bytes.Equal(got, sent) || err != nil {
+		t.Errorf("%d of %d bytes came (%v)", len(got), len(sent), err)
+	}
+
+	sums := make(chan [32]byte, 1)
+	conn = dial(t, tunnel, serve(t, func(conn net.Conn) {
+		got, _ := io.ReadAll(conn)
+		sums <- sha256.Sum256(got)
+	}))
+	if _, err := conn.Write(sent); err != nil {
+		t.Error(err)
+	}
+	conn.Close()
+	if <-sums != sha256.Sum256(sent) {
+		t.Error("what was written before Close did not arrive whole")
+	}
+}
+
+func TestTunnelDeadlines(t *testing.T) {
+	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{})
+	tunnel := only(t, asRoot(h)).Tunnel()
+	conn := dial(t, tunnel, serve(t, echo))
+	for range 3 {
+		start := time.Now()
+		_ = conn.SetReadDeadline(start.Add(50 * time.Millisecond))
+		_, err := conn.Read(make([]byte, 1))
+		var network net.Error
+		if !errors.Is(err, os.ErrDeadlineExceeded) || !errors.As(err, &network) || !network.Timeout() || time.Since(start) > 5*time.Second {
+			t.Fatalf("%v after %s", err, time.Since(start))
+		}
+		_ = conn.SetReadDeadline(time.Time{})
+		if _, err := conn.Write([]byte("y")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil {
+			t.Fatalf("after a deadline: %v", err)
+		}
+	}
+
+	stuck := dial(t, tunnel, serve(t, holds(t)))
+	_ = stuck.SetWriteDeadline(time.Now().Add(500 * time.Millisecond))
+	if n, err := stuck.Write(make([]byte, 64<<20)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	closed := make(chan error, 1)
+	go func() {
+		_, err := conn.Read(make([]byte, 1))
+		closed <- err
+	}()
+	time.Sleep(20 * time.Millisecond)
+	conn.Close()
+	if err := <-closed; err == nil {
+		t.Error("Close does not end Read")
+	}
+	start := time.Now()
+	stuck.Close() // though the other side does not read
+	noGoroutine(t)
+	if took := time.Since(start); took > linger+5*time.Second {
+		t.Errorf("it ends after %s", took)
+	}
+}
+
+func TestTunnelIsLost(t *testing.T) {
+	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{})
+	address := serve(t, echo)
+	proxy := proxyTo(t, h)
+	tunnel := only(t, through(proxy, asRoot(h))).Tunnel()
+	conn := dial(t, tunnel, address)
+	failed := make(chan error, 1)
+	go func() {
+		_, err := conn.Read(make([]byte, 1))
+		failed <- err
+	}()
+	time.Sleep(50 * time.Millisecond)
+	start := time.Now()
+	proxy.Cut()
+	wantText(t, <-failed, "the SSH connection to bastion was lost")
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("noticed after %s", took)
+	}
+	_, err := conn.Write([]byte("x"))
+	wantText(t, err, "the SSH connection to bastion was lost")
+	again := dial(t, tunnel, address) // by a new SSH connection
+	conn.Close()                      // which does not end that
+	if _, err := again.Write([]byte("x")); err != nil {
+		t.Error(err)
+	}
+	if _, err := io.ReadFull(again, make([]byte, 1)); err != nil {
+		t.Error(err)
+	}
+	again.Close()
+	eventually(t, "the SSH connection ends", func() bool { return proxy.Open() == 0 })
+	noGoroutine(t)
+}
+
+func TestTunnelFallsSilent(t *testing.T) {
+	t.Parallel()
+	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{})
+	proxy := proxyTo(t, h)
+	tunnel := only(t, through(proxy, asRoot(h))).Tunnel()
+	for name, use := range map[string]func(net.Conn) error{
+		"reading": func(c net.Conn) error { _, err := c.Read(make([]byte, 1)); return err },
+		"writing": func(c net.Conn) error {
+			for {
+				if _, err := c.Write(make([]byte, 1<<20)); err != nil {
+					return err
+				}
+			}
+		},
+	} {
+		conn := dial(t, tunnel, serve(t, echo))
+		proxy.Silence()
+		start := time.Now()
+		err := use(conn)
+		wantText(t, err, "the SSH connection to bastion was lost", "nothing came from it")
+		if took := time.Since(start); took > 17*time.Second {
+			t.Errorf("%s: noticed after %s", name, took)
+		}
+		conn.Close()
+		proxy.Speak()
+	}
+}
+
+func TestTunnelCancelled(t *testing.T) {
+	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{})
+	proxy := proxyTo(t, h)
+	tunnel := only(t, through(proxy, asRoot(h))).Tunnel()
+	proxy.Silence()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	if _, err := tunnel.DialContext(ctx, "tcp", "localhost:1"); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 5*time.Second {
+		t.Errorf("%v after %s", err, time.Since(start))
+	}
+	proxy.Speak()
+	conn := dial(t, tunnel, serve(t, echo))
+	proxy.Silence()
+	ctx, cancel = context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := tunnel.DialContext(ctx, "tcp", "localhost:1"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a second connection: %v", err)
+	}
+	proxy.Speak()
+	if _, err := conn.Write([]byte("x")); err != nil {
+		t.Errorf("the first ended with it: %v", err)
+	}
+}
+
+func TestTunnelRefused(t *testing.T) {
+	address := serve(t, echo)
+	for name, settings := range map[string][]string{
+		"forwarding": {"AllowTcpForwarding no"},
+		"another":    {"PermitOpen 192.0.2.1:5432"},
+		"disabled":   {"DisableForwarding yes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := sandbox.SharedSSHHost(t, sandbox.HostConfig{Settings: settings})
+			_, err := only(t, asRoot(h)).Tunnel().DialContext(t.Context(), "tcp", address)
+			if forward := as[*ForwardError](t, err); !forward.Refused {
+				t.Errorf("%+v", forward)
+			}
+			wantText(t, err, "AllowTcpForwarding", "PermitOpen", "permitopen", address)
+		})
+	}
+	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{})
+	tunnel := only(t, asRoot(h)).Tunnel()
+	for _, address := range []string{"127.0.0.1:1", "nowhere.invalid:5432"} {
+		_, err := tunnel.DialContext(t.Context(), "tcp", address)
+		if forward := as[*ForwardError](t, err); forward.Refused {
+			t.Errorf("%+v", forward)
+		}
+		wantText(t, err, `SSH host "bastion" can not reach `+address)
+	}
+}
+
+// Both directions at once, over several connections, while deadlines pass.
+func TestTunnelBothWays(t *testing.T) {
+	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{})
+	tunnel := only(t, asRoot(h)).Tunnel()
+	address := serve(t, echo)
+	var all sync.WaitGroup
+	for i := range 4 {
+		conn := dial(t, tunnel, address)
+		text := bytes.Repeat([]byte(fmt.Sprintf("line %d of many\n", i)), 100_000)
+		all.Go(func() {
+			if _, err := conn.Write(text); err != nil {
+				t.Error(err)
+			}
+		})
+		all.Go(func() {
+			var got []byte
+			buffer := make([]byte, 10_000)
+			for len(got) < len(text) {
+				_ = conn.SetReadDeadline(time.Now().Add(time.Millisecond))
+				n, err := conn.Read(buffer)
+				got = append(got, buffer[:n]...)
+				if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Error(err)
+					return
+				}
+			}
+			if !bytes.Equal(got, text) {
+				t.Error("what comes back is not what was sent")
+			}
+		})
+	}
+	all.Wait()
+}
