@@ -7,7 +7,12 @@ account "$name"
 	exit 0
 }
 [ "$uid" = "$have_uid" ] || exit 85
-[ "$origin" = local ] && [ "$uid" -gt 0 ] && printf '%s\n' "$gecos" | cut -d, -f5 | grep -qxF "$mark" || {
+case $gecos in
+*,*,*,*,*,*) ours= ;;
+*,*,*,*,"$mark") ours=yes ;;
+*) ours= ;;
+esac
+[ "$origin" = local ] && [ "$uid" -gt 0 ] && [ -n "$ours" ] || {
 	printf 'kept\n'
 	exit 0
 }
