@@ -86,23 +86,30 @@ func TestTunnelTLS(t *testing.T) {
 	}
 }
 
-// An SSH host that does not forward says so, and what lets it.
+// An SSH host that does not forward, and one that is not reached, say what to
+// do, and nothing is said of a server that was not asked.
 func TestTunnelRefused(t *testing.T) {
 	s := sandbox.Shared(t, 0)
-	for setting, want := range map[string]string{
-		"AllowTcpForwarding no":         "AllowTcpForwarding",
-		"PermitOpen db.internal:1":      "PermitOpen",
-		"AllowTcpForwarding yes # port": "can not reach db.internal:1",
+	unreachable := sshclient.NewHosts(map[string]sshclient.Config{"bastion": {
+		Host: "127.0.0.1", Port: 1, Username: "u", Password: "p", HostKeys: sandbox.SharedSSHHost(t, sandbox.HostConfig{}).HostKeys,
+	}})
+	for _, test := range []struct {
+		setting, want string
+		change        func(*Config)
+	}{
+		{"AllowTcpForwarding no", "AllowTcpForwarding", nil},
+		{"PermitOpen db.internal:1", "PermitOpen", nil},
+		{"AllowTcpForwarding yes", "can not reach db.internal:1", func(c *Config) { c.Port = 1 }},
+		{"AllowTcpForwarding yes", "Check host and port of ssh_hosts.bastion", func(c *Config) { c.SSHHost, _ = unreachable.Host("bastion") }},
 	} {
-		server, _ := throughSSH(t, s, func(c *Config) {
-			if strings.HasSuffix(setting, "port") {
-				c.Port = 1
-			}
-		}, setting)
+		server, _ := throughSSH(t, s, test.change, test.setting)
 		_, err := server.Acquire(t.Context(), "")
-		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(Explain(err), `SSH host "bastion"`) {
-			t.Errorf("%s: %v", setting, err)
+		said := ""
+		if err != nil {
+			said = Explain(err)
 		}
-		t.Log(Explain(err))
+		if !strings.Contains(said, test.want) || !strings.Contains(said, `SSH host "bastion"`) || strings.Contains(said, "servers.a") {
+			t.Errorf("%s: %s", test.setting, said)
+		}
 	}
 }
