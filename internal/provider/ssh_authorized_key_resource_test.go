@@ -5,6 +5,7 @@ import (
 	"crypto/rsa"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
@@ -128,4 +129,50 @@ func TestAccSSHAuthorizedKey_mistakes(t *testing.T) {
 			{Config: sshKeyConfig(h, "root", own, ""), ExpectError: says("terraform import stitch_ssh_authorized_key.<label>")},
 		},
 	})
+}
+
+// Two Terraforms that add and remove keys of one user at once lose none, and
+// leave what was there.
+func TestAccSSHAuthorizedKey_together(t *testing.T) {
+	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{Sudo: sandbox.SudoNoPassword})
+	name := h.UserName()
+	_, other := newSSHKey(t)
+	h.Exec(t, `useradd -m -p '*' "$1" && cd "/home/$1" && mkdir -m 700 .ssh && echo "$2" >.ssh/authorized_keys && chmod 600 .ssh/authorized_keys && chown -R "$1:" .ssh`, name, other)
+	const each = 8
+	var spaces []*workspace
+	for range 2 {
+		var keys []string
+		for range each {
+			_, public := newSSHKey(t)
+			keys = append(keys, fmt.Sprintf("%q", public))
+		}
+		spaces = append(spaces, newWorkspace(t, requiredProviders+sshProviderBlock(map[string]string{"bastion": rootOf(h)}, nil)+fmt.Sprintf(`
+			resource "stitch_ssh_authorized_key" "k" {
+				for_each   = toset([%s])
+				host       = "bastion"
+				username   = %q
+				public_key = each.key
+			}`, strings.Join(keys, ", "), name)))
+	}
+	together := func(arguments ...string) {
+		t.Helper()
+		var group sync.WaitGroup
+		for _, w := range spaces {
+			group.Go(func() {
+				if output, code := w.try(t, arguments...); code != 0 {
+					t.Errorf("exit code %d\n%s", code, output)
+				}
+			})
+		}
+		group.Wait()
+	}
+	lines := func() string { return strings.TrimSpace(h.Exec(t, `cat "/home/$1/.ssh/authorized_keys"`, name)) }
+	together("apply", "-auto-approve")
+	if got := strings.Count(lines(), "\n"); got != 2*each {
+		t.Errorf("%d keys were added, want %d", got, 2*each)
+	}
+	together("destroy", "-auto-approve")
+	if got := lines(); got != other {
+		t.Errorf("left is %q, want %q", got, other)
+	}
 }
