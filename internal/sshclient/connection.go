@@ -1,6 +1,7 @@
 package sshclient
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -30,12 +31,17 @@ var (
 // for data learn that there is no more.
 type wire struct {
 	net.Conn
+	reader   *bufio.Reader // packets are many and small
 	received atomic.Uint64
 	broken   atomic.Pointer[error]
 }
 
+func newWire(conn net.Conn) *wire {
+	return &wire{Conn: conn, reader: bufio.NewReaderSize(conn, 128<<10)}
+}
+
 func (w *wire) Read(p []byte) (int, error) {
-	n, err := w.Conn.Read(p)
+	n, err := w.reader.Read(p)
 	w.received.Add(uint64(n)) //nolint:gosec // never negative
 	if err != nil {
 		w.broken.CompareAndSwap(nil, &err)

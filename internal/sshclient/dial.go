@@ -103,7 +103,7 @@ func (h *Host) dial(ctx context.Context) (*connection, error) {
 	if err != nil {
 		return failed(err)
 	}
-	c := &connection{host: h.name, wire: &wire{Conn: raw}, via: via, lost: make(chan struct{})}
+	c := &connection{host: h.name, wire: newWire(raw), via: via, lost: make(chan struct{})}
 	release := context.AfterFunc(ctx, c.abort) // the only deadline that channels of a jump host know
 	known := false
 	client, channels, requests, err := ssh.NewClientConn(c.wire, h.knownAs(), &ssh.ClientConfig{

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/nettest"
+
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -166,6 +168,27 @@ func TestTunnelDeadlines(t *testing.T) {
 	if took := time.Since(start); took > linger+5*time.Second {
 		t.Errorf("it ends after %s", took)
 	}
+}
+
+// A connection through a tunnel does all that a net.Conn has to.
+func TestTunnelIsAConn(t *testing.T) {
+	tunnel := only(t, asRoot(sandbox.SharedSSHHost(t, sandbox.HostConfig{}))).Tunnel()
+	nettest.TestConn(t, func() (one, two net.Conn, stop func(), err error) {
+		accepted, over := make(chan net.Conn), make(chan struct{})
+		address := serve(t, func(conn net.Conn) {
+			accepted <- conn
+			<-over
+		})
+		if one, err = tunnel.DialContext(t.Context(), "tcp", address); err != nil {
+			return nil, nil, nil, err
+		}
+		two = <-accepted
+		return one, two, func() {
+			close(over)
+			one.Close()
+			two.Close()
+		}, nil
+	})
 }
 
 func TestTunnelIsLost(t *testing.T) {
