@@ -23,10 +23,14 @@ func newUser(t testing.TB, h *sshclient.Host, name string) User {
 }
 
 func TestAuthorizedKeyLife(t *testing.T) {
-	for name, sudo := range logins {
+	eachRoot(t, testAuthorizedKeyLife)
+}
+
+func testAuthorizedKeyLife(t *testing.T, root string) {
+	for name, sudo := range loginsOf(root) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ctx, sandboxed := t.Context(), sandbox.SharedSSHHost(t, sandbox.HostConfig{Sudo: sudo})
+			ctx, sandboxed := t.Context(), sandbox.SharedSSHHost(t, sandbox.HostConfig{Root: root, Sudo: sudo})
 			h := connect(t, sandboxed, sudo)
 			name := sandboxed.UserName()
 			key, signer := newKey(t, `laptop; $(touch /tmp/x) 'é" %s`)
@@ -92,8 +96,12 @@ func TestAuthorizedKeyLife(t *testing.T) {
 // Whoever edits at the same time, no key is lost: through one connection and
 // another, by several processes and by hand.
 func TestAuthorizedKeysAtOnce(t *testing.T) {
-	ctx, sandboxed := t.Context(), sandbox.SharedSSHHost(t, sandbox.HostConfig{Sudo: sandbox.SudoNoPassword})
-	hosts := []*sshclient.Host{connect(t, sandboxed, sandbox.SudoNone), connect(t, sandboxed, sandbox.SudoNoPassword)}
+	eachRoot(t, testAuthorizedKeysAtOnce)
+}
+
+func testAuthorizedKeysAtOnce(t *testing.T, root string) {
+	ctx, sandboxed := t.Context(), sandbox.SharedSSHHost(t, sandbox.HostConfig{Root: root})
+	hosts := []*sshclient.Host{connect(t, sandboxed, sandbox.SudoNone), connect(t, sandboxed, sandbox.SudoNone)}
 	name := sandboxed.UserName()
 	newUser(t, hosts[0], name)
 	const writers = 24
@@ -136,7 +144,11 @@ func TestAuthorizedKeysAtOnce(t *testing.T) {
 
 // What is not the user's own file is not touched, and root's least of all.
 func TestAuthorizedKeyRefusals(t *testing.T) {
-	sandboxed := sandbox.SSHHost(t, sandbox.HostConfig{})
+	eachRoot(t, testAuthorizedKeyRefusals)
+}
+
+func testAuthorizedKeyRefusals(t *testing.T, root string) {
+	sandboxed := sandbox.SSHHost(t, sandbox.HostConfig{Root: root})
 	h := connect(t, sandboxed, sandbox.SudoNone)
 	for name, tt := range map[string]struct{ script, problem string }{
 		"directory that leads to root's": {`ln -s /root/.ssh .ssh`, "symbolic link"},
@@ -172,7 +184,11 @@ func TestAuthorizedKeyRefusals(t *testing.T) {
 
 // What the file is like stays: mode, group, extended attributes, other bytes.
 func TestAuthorizedKeysKept(t *testing.T) {
-	ctx, sandboxed := t.Context(), sandbox.SharedSSHHost(t, sandbox.HostConfig{})
+	eachRoot(t, testAuthorizedKeysKept)
+}
+
+func testAuthorizedKeysKept(t *testing.T, root string) {
+	ctx, sandboxed := t.Context(), sandbox.SharedSSHHost(t, sandbox.HostConfig{Root: root})
 	h := connect(t, sandboxed, sandbox.SudoNone)
 	for mode, content := range map[string]string{"400": "\x00\xff\r\nno end", "640": "", "444": "#\n\n\n"} {
 		name := sandboxed.UserName()
@@ -199,7 +215,11 @@ func TestAuthorizedKeysKept(t *testing.T) {
 
 // A disk that is full leaves the file as it is.
 func TestAuthorizedKeysFullDisk(t *testing.T) {
-	ctx, sandboxed := t.Context(), sandbox.SSHHost(t, sandbox.HostConfig{})
+	eachRoot(t, testAuthorizedKeysFullDisk)
+}
+
+func testAuthorizedKeysFullDisk(t *testing.T, root string) {
+	ctx, sandboxed := t.Context(), sandbox.SSHHost(t, sandbox.HostConfig{Root: root})
 	h := connect(t, sandboxed, sandbox.SudoNone)
 	name := sandboxed.UserName()
 	newUser(t, h, name)
@@ -289,9 +309,13 @@ func TestAuthorizedKeysFileSetting(t *testing.T) {
 // What CheckOptions takes sshd takes, and what it refuses would have made sshd
 // ignore the line, unless it is only useless.
 func TestOptionsAsSSHD(t *testing.T) {
+	eachRoot(t, testOptionsAsSSHD)
+}
+
+func testOptionsAsSSHD(t *testing.T, root string) {
 	useless := []string{`permitopen="*.example.com:5432"`, `permitopen=":5432"`, `permitopen="[db]:5432"`, `from="!10.0.0.1"`, `restrict,pty`, `permitopen="127.0.0.1:5432",pty`, `permitopen="fd00::1:5432"`,
 		`permitopen="a b:5432"`}
-	sandboxed := sandbox.SharedSSHHost(t, sandbox.HostConfig{})
+	sandboxed := sandbox.SharedSSHHost(t, sandbox.HostConfig{Root: root})
 	h := connect(t, sandboxed, sandbox.SudoNone)
 	name := sandboxed.UserName()
 	newUser(t, h, name)

@@ -3,6 +3,8 @@ package linux
 import (
 	"crypto/ed25519"
 	"crypto/rand"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -14,6 +16,30 @@ import (
 
 // logins are the ways to become root.
 var logins = map[string]sandbox.Sudo{"root": sandbox.SudoNone, "sudo": sandbox.SudoNoPassword, "sudo with password": sandbox.SudoPassword}
+
+// eachRoot runs f for this machine's root filesystem and, in make torture, for
+// those of other systems.
+func eachRoot(t *testing.T, f func(t *testing.T, root string)) {
+	t.Helper()
+	if os.Getenv("STITCH_TORTURE") != "" {
+		sandbox.EachHostRoot(t, f)
+		return
+	}
+	f(t, "")
+}
+
+func hasPAM(root string) bool {
+	_, err := os.Stat(filepath.Join("/", root, "etc/pam.d/sshd"))
+	return err == nil
+}
+
+// loginsOf are those that a root filesystem has: busybox knows no sudo.
+func loginsOf(root string) map[string]sandbox.Sudo {
+	if _, err := os.Stat(filepath.Join("/", root, "usr/bin/sudo")); err != nil {
+		return map[string]sandbox.Sudo{"root": sandbox.SudoNone}
+	}
+	return logins
+}
 
 // connect returns h as one login sees it: root without sudo, else the operator.
 func connect(t testing.TB, h *sandbox.Host, sudo sandbox.Sudo) *sshclient.Host {

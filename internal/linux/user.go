@@ -109,8 +109,16 @@ func CheckComment(comment string) error {
 	return nil
 }
 
-// CheckPath refuses what can not be the home directory or the shell of a user.
-func CheckPath(text string) error {
+// CheckHome refuses what can not be the home directory of a user.
+func CheckHome(text string) error {
+	if strings.ContainsAny(text, `*?[\`) {
+		return fmt.Errorf("the path %q holds one of * ? [ and \\, for which newer releases of sshd would look for keys elsewhere", text)
+	}
+	return CheckShell(text)
+}
+
+// CheckShell refuses what can not be the path of a shell.
+func CheckShell(text string) error {
 	switch {
 	case !strings.HasPrefix(text, "/"), path.Clean(text) != text, text == "/":
 		return fmt.Errorf("%q is not an absolute path without . and .. and without a slash at the end", text)
@@ -139,11 +147,13 @@ func (u NewUser) check() error {
 			return err
 		}
 	}
-	for _, text := range []string{u.Home, u.Shell} {
-		if text == "" {
-			continue
+	if u.Home != "" {
+		if err := CheckHome(u.Home); err != nil {
+			return err
 		}
-		if err := CheckPath(text); err != nil {
+	}
+	if u.Shell != "" {
+		if err := CheckShell(u.Shell); err != nil {
 			return err
 		}
 	}

@@ -12,7 +12,7 @@ import (
 // DeleteOptions say what goes with a user.
 type DeleteOptions struct {
 	RemoveHome bool // the home directory with all that is in it, if it belongs to the user
-	Force      bool // end the processes of the user: TERM, and KILL after 10 seconds
+	Force      bool // end the processes of the user: TERM, and KILL after 5 seconds
 }
 
 // A Deletion says what was done.

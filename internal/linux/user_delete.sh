@@ -78,7 +78,7 @@ expire 1 || die "can not keep others from logging in as the user"
 
 running=$(processes)
 [ -z "$running" ] || [ -n "$force" ] || refuse "$running"
-signal TERM 10
+signal TERM 5
 signal KILL 10
 [ -z "$running" ] || refuse "$running"
 

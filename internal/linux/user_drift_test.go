@@ -10,23 +10,36 @@ import (
 
 // What others change is seen, named, and repaired, so that a key opens a tunnel again.
 func TestUserDrift(t *testing.T) {
+	eachRoot(t, testUserDrift)
+}
+
+// change changes a field of an entry as somebody does who knows the files.
+const change = `
+	change() {
+		user=$1 field=$3 value=$4 awk 'BEGIN { FS = OFS = ":" } $1 == ENVIRON["user"] { $(ENVIRON["field"] + 0) = ENVIRON["value"] } { print }' "$2" >/tmp/"$1"
+		cat /tmp/"$1" >"$2"
+		rm /tmp/"$1"
+	}
+	`
+
+func testUserDrift(t *testing.T, root string) {
 	for name, tt := range map[string]struct {
 		script  string // $1 is the user
 		pam     bool
 		problem string // of Problems; "" if an attribute shows it
 		opens   bool   // a tunnel can be opened all the same
 	}{
-		"shell":                    {script: `usermod -s /bin/cat "$1"`, opens: true},
-		"comment":                  {script: `usermod -c "other,,,,terraform-provider-stitch" "$1"`, opens: true},
-		"group":                    {script: `usermod -g daemon "$1"`, opens: true},
-		"home":                     {script: `usermod -d /nowhere "$1"`},
-		"locked":                   {script: `usermod -L "$1"`, problem: "locked"},
-		"locked by passwd":         {script: `passwd -l "$1"`, problem: "locked"},
-		"locked for PAM":           {script: `usermod -L "$1"`, pam: true, problem: "locked", opens: true},
-		"empty password":           {script: `passwd -d "$1"`, problem: "empty", opens: true},
-		"expired":                  {script: `usermod -e 1 "$1"`, problem: "expired on 1970-01-02"},
-		"password of old":          {script: `chage -d 2001-01-01 -M 90 "$1"`, pam: true, problem: "too old"},
-		"password to be changed":   {script: `chage -d 0 "$1"`, pam: true, problem: "too old"},
+		"shell":                    {script: `change "$1" /etc/passwd 7 /bin/cat`, opens: true},
+		"comment":                  {script: `change "$1" /etc/passwd 5 "other,,,,terraform-provider-stitch"`, opens: true},
+		"group":                    {script: `change "$1" /etc/passwd 4 59000`, opens: true},
+		"home":                     {script: `change "$1" /etc/passwd 6 /nowhere`},
+		"locked":                   {script: `change "$1" /etc/shadow 2 "!*"`, problem: "locked"},
+		"locked by passwd":         {script: `change "$1" /etc/shadow 2 "!!"`, problem: "locked"},
+		"locked for PAM":           {script: `change "$1" /etc/shadow 2 "!"`, pam: true, problem: "locked", opens: true},
+		"empty password":           {script: `change "$1" /etc/shadow 2 ""`, problem: "empty", opens: true},
+		"expired":                  {script: `change "$1" /etc/shadow 8 1`, problem: "expired on 1970-01-02"},
+		"password of old":          {script: `change "$1" /etc/shadow 3 11323; change "$1" /etc/shadow 5 90`, pam: true, problem: "too old"},
+		"password to be changed":   {script: `change "$1" /etc/shadow 3 0`, pam: true, problem: "too old"},
 		"others may write to home": {script: `chmod 777 "/home/$1"`, problem: "others may write to /home/"},
 		"group may write to .ssh":  {script: `chmod 770 "/home/$1/.ssh"`, problem: "others may write to /home/", opens: true}, // Debian's sshd trusts the user's own group
 		"others may write to .ssh": {script: `chmod 702 "/home/$1/.ssh"`, problem: "others may write to /home/"},
@@ -36,8 +49,10 @@ func TestUserDrift(t *testing.T) {
 		".ssh can not be entered":  {script: `chmod 600 "/home/$1/.ssh"`, problem: "may not read"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			ctx, sandboxed := t.Context(), sandbox.SharedSSHHost(t, sandbox.HostConfig{UsePAM: tt.pam})
+			if tt.pam && !hasPAM(root) {
+				return
+			}
+			ctx, sandboxed := t.Context(), sandbox.SharedSSHHost(t, sandbox.HostConfig{Root: root, UsePAM: tt.pam})
 			h := connect(t, sandboxed, sandbox.SudoNone)
 			u := newUser(t, h, sandboxed.UserName())
 			key, signer := newKey(t, "")
@@ -48,7 +63,7 @@ func TestUserDrift(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			sandboxed.Exec(t, tt.script+" >/dev/null 2>&1", u.Name)
+			sandboxed.Exec(t, change+tt.script, u.Name)
 			if err := tunnel(sandboxed, u.Name, signer); (err == nil) != tt.opens {
 				t.Errorf("tunnel: %v", err)
 			}
@@ -76,7 +91,11 @@ func TestUserDrift(t *testing.T) {
 // A home directory that went comes back, empty. The one of another user, or of
 // root, is not taken away from them.
 func TestUserHomeRepair(t *testing.T) {
-	ctx, sandboxed := t.Context(), sandbox.SharedSSHHost(t, sandbox.HostConfig{})
+	eachRoot(t, testUserHomeRepair)
+}
+
+func testUserHomeRepair(t *testing.T, root string) {
+	ctx, sandboxed := t.Context(), sandbox.SharedSSHHost(t, sandbox.HostConfig{Root: root})
 	h := connect(t, sandboxed, sandbox.SudoNone)
 	u := newUser(t, h, sandboxed.UserName())
 	sandboxed.Exec(t, `rm -r "/home/$1"`, u.Name)

@@ -18,10 +18,10 @@ func TestCheckNames(t *testing.T) {
 		}
 	}
 	for path, ok := range map[string]bool{
-		"/home/stitch": true, "/home/a b'$(id)": true, "/é": true,
+		"/home/stitch": true, "/home/a b'$(id)": true, "/é": true, "/a*": false, "/a?": false, "/[a": false, "/a\\b": false,
 		"": false, "/": false, "home": false, "/a/": false, "/a/../b": false, "/a//b": false, "/a:b": false, "/a\nb": false, "/\xff": false,
 	} {
-		if err := CheckPath(path); (err == nil) != ok {
+		if err := CheckHome(path); (err == nil) != ok {
 			t.Errorf("path %q: %v", path, err)
 		}
 	}
@@ -52,9 +52,13 @@ func TestGECOS(t *testing.T) {
 
 // What can not be made as asked for is not made at all.
 func TestCreateUserRefused(t *testing.T) {
-	sandboxed := sandbox.SSHHost(t, sandbox.HostConfig{})
+	eachRoot(t, testCreateUserRefused)
+}
+
+func testCreateUserRefused(t *testing.T, root string) {
+	sandboxed := sandbox.SSHHost(t, sandbox.HostConfig{Root: root})
 	h := connect(t, sandboxed, sandbox.SudoNone)
-	sandboxed.Exec(t, `groupadd taken; mkdir /home/left; ln -s /nowhere /home/link; ln -s / /home/root`)
+	sandboxed.Exec(t, `echo taken:x:4321: >>/etc/group; mkdir /home/left; ln -s /nowhere /home/link; ln -s / /home/root`)
 	text := func(s string) *string { return &s }
 	accounts := func() string {
 		return sandboxed.Exec(t, `cat /etc/passwd /etc/shadow /etc/group /etc/gshadow /etc/subuid 2>/dev/null | sort; ls -lR /home; ls /etc/*.lock /etc/*+ /var/mail 2>/dev/null; :`)
@@ -64,7 +68,7 @@ func TestCreateUserRefused(t *testing.T) {
 		user    NewUser
 		problem string
 	}{
-		"user":               {NewUser{Name: "daemon"}, "import it"},
+		"user":               {NewUser{Name: sandbox.OperatorName}, "import it"},
 		"group":              {NewUser{Name: "taken"}, "set group"},
 		"missing group":      {NewUser{Name: "new", Group: "nobody-has"}, `no group "nobody-has"`},
 		"missing shell":      {NewUser{Name: "new", Shell: "/bin/fish-of-nobody"}, "is not there"},
@@ -97,16 +101,20 @@ func TestCreateUserRefused(t *testing.T) {
 
 // Names and paths that a shell would take apart arrive whole.
 func TestCreateUserHostile(t *testing.T) {
-	ctx, sandboxed := t.Context(), sandbox.SharedSSHHost(t, sandbox.HostConfig{})
+	eachRoot(t, testCreateUserHostile)
+}
+
+func testCreateUserHostile(t *testing.T, root string) {
+	ctx, sandboxed := t.Context(), sandbox.SharedSSHHost(t, sandbox.HostConfig{Root: root})
 	h := connect(t, sandboxed, sandbox.SudoNone)
 	name := sandboxed.UserName()
 	comment := `-r '"$(touch /tmp/x)` + "`id`" + `, é \n, %s, &;|<>*?[]{}~!#`
-	want := NewUser{Name: name, Home: "/home/ '\"$(touch x)`id`\\n%s;é*-" + name, Comment: &comment, Group: "daemon"}
+	want := NewUser{Name: name, Home: "/home/ '\"$(touch x)`id`n%s;é-" + name, Comment: &comment, Group: sandbox.OperatorName}
 	u, err := CreateUser(ctx, h, want)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if u.Home != want.Home || u.Comment != comment || u.Group != "daemon" || u.Problems() != nil {
+	if u.Home != want.Home || u.Comment != comment || u.Group != sandbox.OperatorName || u.Problems() != nil {
 		t.Errorf("made %+v", u)
 	}
 	key, signer := newKey(t, "")
@@ -123,7 +131,7 @@ func TestCreateUserHostile(t *testing.T) {
 	if d, err := DeleteUser(ctx, h, name, u.UID, DeleteOptions{RemoveHome: true, Force: true}); err != nil || d != (Deletion{Deleted: true}) {
 		t.Errorf("deleted: %+v, %v", d, err)
 	}
-	if got := sandboxed.Exec(t, `ls -d "$1"* /tmp/x 2>/dev/null; getent group daemon`, want.Home); got != "daemon:x:1:\n" {
+	if got := sandboxed.Exec(t, `ls -d "$1"* /tmp/x 2>/dev/null; grep ^operator: /etc/group`, want.Home); got != "operator:x:59000:\n" {
 		t.Errorf("left: %q", got)
 	}
 }

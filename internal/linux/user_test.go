@@ -14,17 +14,19 @@ import (
 
 // A user lives through all that can be done to it, whoever the login is.
 func TestUserLife(t *testing.T) {
-	for _, root := range roots(t) {
-		for name, sudo := range logins {
+	eachRoot(t, func(t *testing.T, root string) {
+		for name, sudo := range loginsOf(root) {
 			for _, pam := range []bool{false, true} {
-				t.Run(root.name+name+" pam="+strconv.FormatBool(pam), func(t *testing.T) {
+				if pam && !hasPAM(root) {
+					continue
+				}
+				t.Run(name+" pam="+strconv.FormatBool(pam), func(t *testing.T) {
 					t.Parallel()
-					sandboxed := sandbox.SharedSSHHost(t, root.config(sudo, pam))
-					testUserLife(t, sandboxed, sudo)
+					testUserLife(t, sandbox.SharedSSHHost(t, sandbox.HostConfig{Root: root, Sudo: sudo, UsePAM: pam}), sudo)
 				})
 			}
 		}
-	}
+	})
 }
 
 func testUserLife(t *testing.T, sandboxed *sandbox.Host, sudo sandbox.Sudo) {
@@ -65,8 +67,8 @@ func testUserLife(t *testing.T, sandboxed *sandbox.Host, sudo sandbox.Sudo) {
 	}
 
 	shell, none := "/bin/false", ""
-	changed, err := UpdateUser(ctx, h, made.UID, NewUser{Name: name, Shell: shell, Group: "daemon", Comment: &none})
-	if err != nil || changed.Shell != shell || changed.Group != "daemon" || changed.Comment != "" || !changed.Created || changed.Problems() != nil {
+	changed, err := UpdateUser(ctx, h, made.UID, NewUser{Name: name, Shell: shell, Group: sandbox.OperatorName, Comment: &none})
+	if err != nil || changed.Shell != shell || changed.Group != sandbox.OperatorName || changed.Comment != "" || !changed.Created || changed.Problems() != nil {
 		t.Errorf("changed: %+v, %v", changed, err)
 	}
 	if err := tunnel(sandboxed, name, signer); err != nil {
@@ -115,16 +117,4 @@ func tunnel(h *sandbox.Host, user string, signer ssh.Signer) error {
 		return errors.Join(err, errors.New("read "+string(banner)))
 	}
 	return nil
-}
-
-// A rootFS is a root filesystem to test with.
-type rootFS struct{ name, path string }
-
-func (r rootFS) config(sudo sandbox.Sudo, pam bool) sandbox.HostConfig {
-	return sandbox.HostConfig{Root: r.path, Sudo: sudo, UsePAM: pam}
-}
-
-func roots(t *testing.T) []rootFS {
-	t.Helper()
-	return []rootFS{{}}
 }
