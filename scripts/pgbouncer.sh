@@ -23,18 +23,5 @@ if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
 fi
 
 echo "Installing PgBouncer (the Debian package pgbouncer)." >&2
-export DEBIAN_FRONTEND=noninteractive
-
-# The package would start one on port 6432. Nobody asked for it, so services are
-# told not to start, for this installation only.
-policy=/usr/sbin/policy-rc.d
-if [ ! -e "$policy" ]; then
-	trap 'rm -f "$policy"' EXIT
-	trap 'exit 1' HUP INT TERM
-	printf '#!/bin/sh\nexit 101\n' >"$policy"
-	chmod +x "$policy"
-fi
-
-apt-get update -q >&2
-apt-get install -y -q --no-install-recommends pgbouncer >&2
+"${0%/*}/apt-install.sh" pgbouncer # which would start one on port 6432
 found || { echo "The package pgbouncer brought no program pgbouncer." >&2; exit 1; }

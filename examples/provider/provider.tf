@@ -44,19 +44,33 @@ provider "stitch" {
       sslrootcert = "ca.pem"
     }
 
-    # The destination, likewise.
+    # The destination, likewise; only the SSH host knows the way to it.
     warehouse = {
-      host     = "warehouse.example.com"
+      host     = "warehouse.internal"
       port     = 5432
       username = "postgres"
       password = var.warehouse_admin_password
+      sslmode  = "disable" # SSH encrypts, as far as that host
+      ssh_host = "bastion"
     }
     warehouse_stitch = {
-      host            = "warehouse.example.com"
+      host            = "warehouse.internal"
       port            = 5432
       username        = "stitch"
       password        = var.stitch_password
+      sslmode         = "disable"
+      ssh_host        = "bastion"
       max_connections = 2
+    }
+  }
+
+  ssh_hosts = {
+    bastion = {
+      host        = "bastion.example.com"
+      port        = 22
+      username    = "operator"
+      private_key = "bastion_key"                                                                      # a path, or the text of the key
+      host_key    = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl" # ssh-keyscan shows it; compare it with the host's own
     }
   }
 }

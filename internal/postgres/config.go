@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -13,6 +14,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
 // Defaults of a Config's fields.
@@ -42,6 +45,7 @@ type Config struct {
 	SSLRootCert     string   // this and the next two: PEM text, or the path of a file that holds it
 	SSLCert         string
 	SSLKey          string
+	SSHHost         *sshclient.Host // that the server is reached through, or nil; Host is as that sees it
 	MaxConnections  int
 	ConnectTimeout  time.Duration
 }
@@ -78,10 +82,14 @@ func isLoopback(host string) bool {
 
 // address is where the server listens, for people.
 func (c Config) address() string {
-	if strings.HasPrefix(c.Host, "/") {
-		return c.Host
+	address := c.Host
+	if !strings.HasPrefix(c.Host, "/") {
+		address = net.JoinHostPort(c.Host, strconv.Itoa(c.Port))
 	}
-	return net.JoinHostPort(c.Host, strconv.Itoa(c.Port))
+	if c.SSHHost != nil {
+		address += fmt.Sprintf(" through SSH host %q", c.SSHHost.Name())
+	}
+	return address
 }
 
 // connConfig translates c for pgx. The parser is given every setting that it
@@ -105,6 +113,12 @@ func (c Config) connConfig(database string) (*pgx.ConnConfig, error) {
 	config.Password = c.Password
 	config.ConnectTimeout = c.ConnectTimeout
 	config.DialFunc = (&net.Dialer{Timeout: c.ConnectTimeout, KeepAlive: 30 * time.Second}).DialContext
+	if c.SSHHost != nil {
+		// One SSH connection for each of PostgreSQL's, and for the requests to
+		// cancel what that does: rows of one never wait for those of another.
+		config.DialFunc = c.SSHHost.Tunnel().DialContext
+		config.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil } // the SSH host resolves it
+	}
 	config.RuntimeParams = map[string]string{
 		"application_name": applicationName,
 		"client_encoding":  "UTF8",

@@ -8,6 +8,9 @@
 //     everything but a replication within one server (server.go, pool.go).
 //   - Nothing is taken from the environment: no PGHOST, no ~/.pgpass, no
 //     fallback to localhost (config.go).
+//   - A server with an SSH host is reached through it and in no other way, each
+//     connection by a tunnel of its own, and TLS is verified against the server's
+//     own name (config.go).
 //   - A check of a connection changes nothing, and a pool that gives connections no
 //     sessions of their own is found out (check.go, proxy.go).
 //   - A password reaches a server only as a SCRAM-SHA-256 verifier, as an MD5 one

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
 // ErrNotFound is returned when the object asked for does not exist.
@@ -143,6 +145,10 @@ func adviseConnect(e *ConnectError) string {
 			return fmt.Sprintf("The server's certificate was not accepted. Set sslrootcert in servers.%s to the authority that signed it, and host to the name it was issued for.", e.Server)
 		}
 		var network net.Error
+		var forward *sshclient.ForwardError
+		if sshclient.IsUnreachable(e.Err) || errors.As(e.Err, &forward) {
+			return "" // they say so themselves
+		}
 		if errors.As(e.Err, &network) {
 			return fmt.Sprintf("Check host and port of servers.%s, that the server is running, and that a firewall lets this machine reach it.", e.Server)
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -18,13 +17,69 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
 // clients is what the provider gives to its resources and data sources.
 type clients struct {
-	servers *postgres.Servers
-	names   []string            // of all servers, sorted
-	unknown map[string][]string // by server: its attributes that are not known yet; none if it is the whole entry
+	servers     *postgres.Servers // nil as long as none of them is known
+	serverNames entries
+	hosts       *sshclient.Hosts // nil as long as none of them is known
+	hostNames   entries
+}
+
+// entries are those of an attribute of the provider block: servers, ssh_hosts.
+type entries struct {
+	attribute string
+	noun      string              // what an entry is, for people
+	names     []string            // of all, sorted
+	unknown   map[string][]string // by name: what is not known yet of those that can not be reached because of that
+}
+
+func (e *entries) add(name string) {
+	e.names = append(e.names, name)
+	slices.Sort(e.names)
+}
+
+// isUnknown notes that some attributes of an entry are not known yet.
+func (e *entries) isUnknown(name string, attributes []string) {
+	for _, attribute := range attributes {
+		e.unknown[name] = append(e.unknown[name], e.attribute+"."+name+"."+attribute)
+	}
+}
+
+// check returns why there is nothing to reach by that name, or nil.
+func (e entries) check(name string) error {
+	if paths, unknown := e.unknown[name]; unknown {
+		return &unknownError{paths}
+	}
+	if !slices.Contains(e.names, name) {
+		return &noEntryError{name: name, in: e}
+	}
+	return nil
+}
+
+// An unknownError says that a server or SSH host can not be reached yet because
+// parts of its entry come from resources that are still to be created.
+type unknownError struct{ paths []string } // such as servers.app.host
+
+func (e *unknownError) Error() string {
+	return strings.Join(e.paths, ", ") + " in the provider block is not known yet: it depends on something that is still to be created. " +
+		"Create that first (terraform apply -target=...), or give the provider a value that is known when it plans."
+}
+
+// A noEntryError says that the provider block has no entry of that name.
+type noEntryError struct {
+	name string
+	in   entries
+}
+
+func (e *noEntryError) Error() string {
+	known := "it has none"
+	if len(e.in.names) > 0 {
+		known = "it has " + strings.Join(e.in.names, ", ")
+	}
+	return fmt.Sprintf("%s of the provider block has no entry %q: %s", e.in.attribute, e.name, known)
 }
 
 // configured is embedded by every resource and gives it the provider's clients.
@@ -41,64 +96,53 @@ func (c *configuredDataSource) Configure(_ context.Context, req datasource.Confi
 	c.clients, _ = req.ProviderData.(*clients)
 }
 
-// An unknownError says that a server can not be reached yet because parts of
-// its entry come from resources that are still to be created.
-type unknownError struct {
-	server     string // "" if it is all of them
-	attributes []string
-}
-
-func (e *unknownError) Error() string {
-	names := make([]string, len(e.attributes))
-	for i, attribute := range e.attributes {
-		names[i] = "servers." + e.server + "." + attribute
-	}
-	switch {
-	case e.server == "":
-		names = []string{"servers"}
-	case len(names) == 0:
-		names = []string{"servers." + e.server}
-	}
-	return strings.Join(names, ", ") + " in the provider block is not known yet: it depends on something that is still to be created. " +
-		"Create that first (terraform apply -target=...), or give the provider a value that is known when it plans."
-}
-
 // server returns the server that an entry of the provider block names.
 func (c *clients) server(name string) (*postgres.Server, error) {
 	if c == nil || c.servers == nil {
-		return nil, &unknownError{}
+		return nil, &unknownError{[]string{"servers"}}
 	}
-	if attributes, unknown := c.unknown[name]; unknown {
-		return nil, &unknownError{server: name, attributes: attributes}
+	if err := c.serverNames.check(name); err != nil {
+		return nil, err
 	}
-	if s, ok := c.servers.Server(name); ok {
-		return s, nil
-	}
-	return nil, &noServerError{name: name, names: c.names}
+	s, _ := c.servers.Server(name)
+	return s, nil
 }
 
-// A noServerError says that the provider block has no entry of that name.
-type noServerError struct {
-	name  string
-	names []string
-}
-
-func (e *noServerError) Error() string {
-	known := "it has none"
-	if len(e.names) > 0 {
-		known = "it has " + strings.Join(e.names, ", ")
+// host returns the SSH host that an entry of the provider block names.
+func (c *clients) host(name string) (*sshclient.Host, error) {
+	if c == nil || c.hosts == nil {
+		return nil, &unknownError{[]string{"ssh_hosts"}}
 	}
-	return fmt.Sprintf("servers of the provider block has no entry %q: %s", e.name, known)
+	if err := c.hostNames.check(name); err != nil {
+		return nil, err
+	}
+	h, _ := c.hosts.Host(name)
+	return h, nil
 }
 
 // checkServer finds out when planning that the provider block has no such entry.
-func (c *clients) checkServer(at path.Path, name types.String) (diags diag.Diagnostics) {
-	if c == nil || c.servers == nil || name.IsNull() || name.IsUnknown() {
+func (c *clients) checkServer(at path.Path, name types.String) diag.Diagnostics {
+	if c == nil || c.servers == nil {
 		return nil
 	}
-	var missing *noServerError
-	if _, err := c.server(name.ValueString()); errors.As(err, &missing) {
-		diags.AddAttributeError(at, "No such server", err.Error()+".")
+	return c.serverNames.checkReference(at, name)
+}
+
+// checkHost is checkServer for SSH hosts.
+func (c *clients) checkHost(at path.Path, name types.String) diag.Diagnostics {
+	if c == nil || c.hosts == nil {
+		return nil
+	}
+	return c.hostNames.checkReference(at, name)
+}
+
+func (e entries) checkReference(at path.Path, name types.String) (diags diag.Diagnostics) {
+	if name.IsNull() || name.IsUnknown() {
+		return nil
+	}
+	var missing *noEntryError
+	if errors.As(e.check(name.ValueString()), &missing) {
+		diags.AddAttributeError(at, "No such "+e.noun, missing.Error()+".")
 	}
 	return diags
 }
@@ -106,12 +150,24 @@ func (c *clients) checkServer(at path.Path, name types.String) (diags diag.Diagn
 // ModifyPlan checks the attribute "server". Without that, a misspelt one would
 // be planned as a replacement, which begins by destroying.
 func (c *configured) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	checkPlanned(ctx, req, resp, "server", c.checkServer)
+}
+
+// onHost is what configured is, for resources that live on an SSH host.
+type onHost struct{ configured }
+
+// ModifyPlan checks the attribute "host", for the same reason.
+func (c *onHost) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	checkPlanned(ctx, req, resp, "host", c.checkHost)
+}
+
+func checkPlanned(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse, attribute string, check func(path.Path, types.String) diag.Diagnostics) {
 	if req.Plan.Raw.IsNull() {
 		return
 	}
 	var name types.String
-	resp.Diagnostics.Append(req.Plan.GetAttribute(ctx, path.Root("server"), &name)...)
-	resp.Diagnostics.Append(c.checkServer(path.Root("server"), name)...)
+	resp.Diagnostics.Append(req.Plan.GetAttribute(ctx, path.Root(attribute), &name)...)
+	resp.Diagnostics.Append(check(path.Root(attribute), name)...)
 }
 
 // serverToRead is server for Read and plans: one failed dial of the server is
@@ -124,21 +180,47 @@ func (c *clients) serverToRead(name string) (*postgres.Server, error) {
 	return s.Planning(), nil
 }
 
-func newClients(configs map[string]postgres.Config, unknown map[string][]string) *clients {
-	names := slices.Sorted(maps.Keys(configs))
-	for name := range unknown {
-		if !slices.Contains(names, name) {
-			names = append(names, name)
-		}
+// hostToRead is host for Read and plans.
+func (c *clients) hostToRead(name string) (*sshclient.Host, error) {
+	h, err := c.host(name)
+	if err != nil {
+		return nil, err
 	}
-	slices.Sort(names)
-	return &clients{servers: postgres.NewServers(configs), names: names, unknown: unknown}
+	return h.Planning(), nil
+}
+
+// close closes the connections that are idle.
+func (c *clients) close() {
+	if c.servers != nil {
+		c.servers.Close()
+	}
+	if c.hosts != nil {
+		c.hosts.Close()
+	}
+}
+
+// leave closes what this process may have open as a user of an SSH host, who is
+// about to be removed: tunnels of idle connections to servers, and commands.
+func (c *clients) leave(username string) {
+	if c.servers != nil {
+		c.servers.Close()
+	}
+	c.hosts.CloseOf(username)
 }
 
 // serverAttribute is the attribute "server" of every resource that lives on one.
 func serverAttribute() schema.StringAttribute {
 	return schema.StringAttribute{
 		MarkdownDescription: "Key of the entry in the provider's `servers` that is used to manage this. Changing it, also by renaming the entry, creates a new one.",
+		Required:            true,
+		PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
+	}
+}
+
+// hostAttribute is the attribute "host" of every resource that lives on an SSH host.
+func hostAttribute() schema.StringAttribute {
+	return schema.StringAttribute{
+		MarkdownDescription: "Key of the entry in the provider's `ssh_hosts` that is used to manage this. Changing it, also by renaming the entry, creates a new one.",
 		Required:            true,
 		PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
 	}

@@ -11,7 +11,9 @@ import (
 	"testing"
 
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
+	"github.com/hashicorp/terraform-plugin-framework/function"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"golang.org/x/crypto/ssh"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
@@ -58,14 +60,14 @@ func TestAccExamples(t *testing.T) {
 	for _, e := range examples(t) {
 		t.Run(e.name, func(t *testing.T) {
 			t.Parallel()
-			stage := newStage(t)
+			stage := newStage(t, e)
 			stage.prepare(t, e.name)
 			w := stage.workspace(t, e)
 			w.run(t, "apply", "-auto-approve", "-input=false")
 			if plan, code := w.try(t, "plan", "-detailed-exitcode"); code != 0 {
 				t.Errorf("a second plan is not empty: exit code %d\n%s", code, plan)
 			}
-			for _, arguments := range importCommands(e.imports) {
+			for _, arguments := range importCommands(stage.inImport(t, e.imports)) {
 				w.run(t, append([]string{"import", "-state=imported.tfstate"}, arguments...)...)
 			}
 			w.run(t, "destroy", "-auto-approve")
@@ -114,10 +116,23 @@ func TestDataSourceExamplesAreComplete(t *testing.T) {
 	}
 }
 
+// Every function has an example.
+func TestFunctionExamplesAreComplete(t *testing.T) {
+	all := examples(t)
+	for _, newFunction := range New("test").Functions(t.Context()) {
+		var meta function.MetadataResponse
+		newFunction().Metadata(t.Context(), function.MetadataRequest{}, &meta)
+		i := slices.IndexFunc(all, func(e example) bool { return e.name == "functions/"+meta.Name })
+		if i < 0 || !strings.Contains(all[i].config, "provider::stitch::"+meta.Name+"(") {
+			t.Errorf("examples/functions/%s/function.tf is missing, or shows something else", meta.Name)
+		}
+	}
+}
+
 var (
 	variableBlock = regexp.MustCompile(`(?ms)^variable "(\w+)" \{\n(.*?)^\}`)
 	secretName    = regexp.MustCompile(`password|secret|token|key`)
-	plainSecret   = regexp.MustCompile(`(?m)^\s*\w*(password|secret|token|private_key)(_wo)?\s*=\s*"`)
+	plainSecret   = regexp.MustCompile(`(?m)^\s*\w*(password|secret|token)(_wo)?\s*=\s*"|PRIVATE KEY`) // a private_key may be a path
 )
 
 // What users copy from an example must not put their secrets into a plan or state.
@@ -143,13 +158,16 @@ func TestExamplesKeepSecrets(t *testing.T) {
 	}
 }
 
-// A stage is a pair of servers such as examples presuppose. They are an
-// example's own: users and databases belong to a whole server.
+// A stage is a pair of servers such as examples presuppose, and for those with
+// SSH a host. They are an example's own: users and databases belong to a whole
+// server.
 type stage struct {
 	app, warehouse *sandbox.Server
+	bastion        *sandbox.Host // or nil
+	tunnelKey      string        // private, of the file tunnel_key
 }
 
-func newStage(t *testing.T) stage {
+func newStage(t *testing.T, e example) stage {
 	t.Helper()
 	start := func() *sandbox.Server {
 		s, err := sandbox.Start(t.Context(), sandbox.Config{TLS: true})
@@ -159,7 +177,14 @@ func newStage(t *testing.T) stage {
 		t.Cleanup(func() { _ = s.Stop() })
 		return s
 	}
-	return stage{app: start(), warehouse: start()}
+	s := stage{app: start(), warehouse: start()}
+	if strings.Contains(e.config, "ssh_") {
+		s.bastion = sandbox.SSHHost(t, sandbox.HostConfig{Hosts: map[string]string{
+			"app.internal": s.app.Host, "warehouse.internal": s.warehouse.Host,
+		}})
+		s.tunnelKey, _ = newSSHKey(t)
+	}
+	return s
 }
 
 // stitchPassword is that of the user that runs log in as.
@@ -198,6 +223,8 @@ func (s stage) prepare(t *testing.T, name string) {
 	}
 	s.app.Exec(t, "shop", exampleSource)
 	switch name {
+	case "data-sources/stitch_ssh_check":
+		s.bastion.Exec(t, "useradd -m -p '*' stitch")
 	case "resources/stitch_destination_grants":
 		s.warehouse.Exec(t, "postgres", "CREATE DATABASE analytics")
 	case "provider", "resources/stitch_replication", "resources/stitch_sync_run", "data-sources/stitch_connection_check":
@@ -222,7 +249,11 @@ func (s stage) workspace(t *testing.T, e example) *workspace {
 		config += requiredProviders
 	}
 	if !strings.Contains(config, `provider "stitch"`) {
-		config += providerBlock(map[string]string{
+		hosts := map[string]string{}
+		if s.bastion != nil {
+			hosts["bastion"] = rootOf(s.bastion)
+		}
+		config += sshProviderBlock(hosts, map[string]string{
 			"app":              administrator(s.app),
 			"app_stitch":       login(s.app, "stitch", stitchPassword),
 			"warehouse":        administrator(s.warehouse),
@@ -242,20 +273,44 @@ func (s stage) workspace(t *testing.T, e example) *workspace {
 	}
 	w := newWorkspace(t, config, variables...)
 	w.write(t, "ca.pem", s.app.CA)
+	if s.bastion != nil {
+		w.write(t, "tunnel_key", s.tunnelKey)
+		w.write(t, "bastion_key", s.bastion.OperatorKey)
+	}
 	return w
+}
+
+// inImport puts the stage's own key where an example imports another.
+func (s stage) inImport(t *testing.T, script string) string {
+	t.Helper()
+	if s.bastion == nil {
+		return script
+	}
+	key, err := ssh.ParsePrivateKey([]byte(s.tunnelKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return regexp.MustCompile(`SHA256:[\w/+%]+`).ReplaceAllLiteralString(script, strings.ReplaceAll(ssh.FingerprintSHA256(key.PublicKey()), "/", "%2F"))
 }
 
 // inPlaceOf puts the servers where the provider's example names others.
 func (s stage) inPlaceOf(t *testing.T, config string) string {
 	t.Helper()
 	config = regexp.MustCompile(`(?m)^\s*port\s*=.*\n`).ReplaceAllString(config, "")
-	for host, server := range map[string]*sandbox.Server{"app.example.com": s.app, "warehouse.example.com": s.warehouse} {
+	for host, in := range map[string]struct {
+		place string
+		port  int
+	}{
+		"app.example.com":     {s.app.Host, s.app.Port},
+		"warehouse.internal":  {"warehouse.internal", s.warehouse.Port},
+		"bastion.example.com": {s.bastion.Host, s.bastion.Port},
+	} {
 		if !strings.Contains(config, `"`+host+`"`) {
-			t.Errorf("the example names no server %s", host)
+			t.Errorf("the example names no host %s", host)
 		}
-		config = strings.ReplaceAll(config, `"`+host+`"`, fmt.Sprintf("%q\nport = %d", server.Host, server.Port))
+		config = strings.ReplaceAll(config, `"`+host+`"`, fmt.Sprintf("%q\nport = %d", in.place, in.port))
 	}
-	return config
+	return regexp.MustCompile(`"ssh-ed25519 \S+"`).ReplaceAllString(config, fmt.Sprintf("%q", s.bastion.HostKeys[0]))
 }
 
 // usersOfAll uses each of the four servers.

@@ -61,5 +61,9 @@ func importable(err error, typeName string, key ...string) error {
 	if !postgres.IsExisting(err) {
 		return err
 	}
+	return withImport(err, typeName, key...)
+}
+
+func withImport(err error, typeName string, key ...string) error {
 	return fmt.Errorf("%w\nIf it is meant to be managed here, bring it in: terraform import %s.<label> '%s'", err, typeName, joinID(key...))
 }

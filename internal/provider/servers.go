@@ -2,18 +2,17 @@ package provider
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/listvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/attr"
-	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/provider/schema"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
-	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
@@ -35,23 +34,6 @@ type serverModel struct {
 	ConnectTimeout  types.Int64  `tfsdk:"connect_timeout"`
 }
 
-// decodeServers returns the entries of servers, and the names of those that are
-// not known as a whole.
-func decodeServers(ctx context.Context, servers types.Map) (entries map[string]serverModel, unknown []string, diags diag.Diagnostics) {
-	entries = map[string]serverModel{}
-	for name, element := range servers.Elements() {
-		object, ok := element.(types.Object)
-		if !ok || object.IsUnknown() {
-			unknown = append(unknown, name)
-			continue
-		}
-		var entry serverModel
-		diags.Append(object.As(ctx, &entry, basetypes.ObjectAsOptions{})...)
-		entries[name] = entry
-	}
-	return entries, unknown, diags
-}
-
 // toConfig returns the names of the attributes that are not known yet, or the configuration.
 func (m serverModel) toConfig() (config postgres.Config, unknown []string) {
 	for _, a := range []struct {
@@ -60,7 +42,7 @@ func (m serverModel) toConfig() (config postgres.Config, unknown []string) {
 	}{
 		{"host", m.Host}, {"port", m.Port}, {"database", m.Database}, {"username", m.Username},
 		{"password", m.Password}, {"password_command", m.PasswordCommand}, {"sslmode", m.SSLMode},
-		{"sslrootcert", m.SSLRootCert}, {"sslcert", m.SSLCert}, {"sslkey", m.SSLKey},
+		{"sslrootcert", m.SSLRootCert}, {"sslcert", m.SSLCert}, {"sslkey", m.SSLKey}, {"ssh_host", m.SSHHost},
 		{"max_connections", m.MaxConnections}, {"connect_timeout", m.ConnectTimeout},
 	} {
 		if a.value.IsUnknown() {
@@ -98,10 +80,10 @@ func serversAttribute() schema.MapNestedAttribute {
 		MarkdownDescription: "The PostgreSQL servers that resources refer to by key, one entry for each login. " +
 			"A server is connected to only when a resource needs it.",
 		Optional: true,
-		NestedObject: schema.NestedAttributeObject{Validators: []validator.Object{completeServer{}}, Attributes: map[string]schema.Attribute{
+		NestedObject: schema.NestedAttributeObject{Validators: []validator.Object{complete{"server", []string{"host", "username"}}}, Attributes: map[string]schema.Attribute{
 			"host": schema.StringAttribute{
 				MarkdownDescription: "Required. Host name or address, or the directory of a Unix socket. There is no default, and the environment (`PGHOST` and its like) is not looked at.",
-				Optional:            true, // for the framework; see completeServer
+				Optional:            true, // for the framework; see complete
 				Validators:          []validator.String{stringvalidator.LengthAtLeast(1)},
 			},
 			"port": schema.Int64Attribute{
@@ -116,7 +98,7 @@ func serversAttribute() schema.MapNestedAttribute {
 			},
 			"username": schema.StringAttribute{
 				MarkdownDescription: "Required. Database user to log in as.",
-				Optional:            true, // for the framework; see completeServer
+				Optional:            true, // for the framework; see complete
 				Validators:          []validator.String{stringvalidator.LengthAtLeast(1)},
 			},
 			"password": schema.StringAttribute{
@@ -153,9 +135,10 @@ func serversAttribute() schema.MapNestedAttribute {
 				Validators:          []validator.String{stringvalidator.AlsoRequires(path.MatchRelative().AtParent().AtName("sslcert"))},
 			},
 			"ssh_host": schema.StringAttribute{
-				MarkdownDescription: "Reserved for reaching the server through an SSH host. This release refuses it.",
-				Optional:            true,
-				Validators:          []validator.String{notYetSSH{}},
+				MarkdownDescription: "Key of the entry of `ssh_hosts` that the server is reached through. `host` is then as that host sees it (`localhost` is the SSH host itself), " +
+					"and TLS is verified against it all the same. Each connection has an SSH connection of its own; no port is opened on the machine that runs Terraform.",
+				Optional:   true,
+				Validators: []validator.String{stringvalidator.LengthAtLeast(1)},
 			},
 			"max_connections": schema.Int64Attribute{
 				MarkdownDescription: "How many connections this entry may have open at once, for all resources together; `8` by default. `1` works; a sync run uses up to four, as far as they are free.",
@@ -171,55 +154,30 @@ func serversAttribute() schema.MapNestedAttribute {
 	}
 }
 
-// completeServer requires what an entry can not do without. The framework's own
+// complete requires what an entry can not do without. The framework's own
 // check takes the attributes of an entry that is not known yet for missing.
-type completeServer struct{}
+type complete struct {
+	noun  string
+	needs []string
+}
 
-func (completeServer) Description(context.Context) string { return "needs host and username" }
+func (v complete) Description(context.Context) string {
+	return "needs " + strings.Join(v.needs, " and ")
+}
 
-func (v completeServer) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
+func (v complete) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
 
-func (completeServer) ValidateObject(_ context.Context, req validator.ObjectRequest, resp *validator.ObjectResponse) {
+func (v complete) ValidateObject(_ context.Context, req validator.ObjectRequest, resp *validator.ObjectResponse) {
 	if req.ConfigValue.IsUnknown() {
 		return
 	}
-	for _, name := range []string{"host", "username"} {
+	article := "A "
+	if strings.HasPrefix(v.noun, "SSH") {
+		article = "An "
+	}
+	for _, name := range v.needs {
 		if value, ok := req.ConfigValue.Attributes()[name]; !ok || value.IsNull() {
-			resp.Diagnostics.AddAttributeError(req.Path.AtName(name), "Incomplete server", "A server needs a "+name+".")
+			resp.Diagnostics.AddAttributeError(req.Path.AtName(name), "Incomplete "+v.noun, article+v.noun+" needs a "+name+".")
 		}
 	}
-}
-
-func sshHostsAttribute() schema.DynamicAttribute {
-	return schema.DynamicAttribute{
-		MarkdownDescription: "Reserved for the SSH hosts that servers are reached through. This release refuses it.",
-		Optional:            true,
-		Validators:          []validator.Dynamic{notYetSSH{}},
-	}
-}
-
-// notYetSSH refuses the attributes that reach servers through SSH, so that
-// nobody takes a direct connection for a tunnel.
-type notYetSSH struct{}
-
-func (notYetSSH) Description(context.Context) string { return "is not supported by this release" }
-
-func (v notYetSSH) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
-
-func (notYetSSH) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
-	if !req.ConfigValue.IsNull() {
-		resp.Diagnostics.Append(noSSH(req.Path))
-	}
-}
-
-func (notYetSSH) ValidateDynamic(_ context.Context, req validator.DynamicRequest, resp *validator.DynamicResponse) {
-	if !req.ConfigValue.IsNull() {
-		resp.Diagnostics.Append(noSSH(req.Path))
-	}
-}
-
-func noSSH(at path.Path) diag.Diagnostic {
-	return diag.NewAttributeErrorDiagnostic(at, "SSH hosts are not supported yet",
-		"This release connects to servers directly only. Remove "+at.String()+
-			"; until a release supports it, open a tunnel outside Terraform (ssh -L) and point host and port at it.")
 }

@@ -20,15 +20,14 @@ func TestAccProvider_mistakes(t *testing.T) {
 			name     = "acc"
 		}`
 	for config, message := range map[string]string{
-		providerBlock(map[string]string{"a": `{ host = "", username = "u" }`}):                                                    "string length must be at least 1",
-		providerBlock(map[string]string{"a": `{ username = "u" }`}):                                                               `A server needs a host`,
-		providerBlock(map[string]string{"a": `{ host = "h" }`}):                                                                   `A server needs a username`,
-		providerBlock(map[string]string{"a": `null`}):                                                                             `A server needs a host`,
-		providerBlock(map[string]string{"a": `{ host = "h", username = "u", ssh_host = "bastion" }`}):                             "SSH hosts are not supported yet",
-		strings.Replace(providerBlock(nil), "servers", `ssh_hosts = { bastion = { host = "b", username = "u" } }`+"\nservers", 1): "SSH hosts are not supported yet",
-		providerBlock(map[string]string{"a": `{ host = "h", username = "u", password = "p", password_command = ["p"] }`}):         "cannot be specified when",
-		providerBlock(map[string]string{"a": `{ host = "h", username = "u", sslmode = "verify" }`}):                               `value must be one of: ["disable" "prefer" "require" "verify-ca" "verify-full"]`,
-		providerBlock(map[string]string{"a": `{ host = "h", username = "u", sslcert = "c" }`}):                                    "must be specified when",
+		providerBlock(map[string]string{"a": `{ host = "", username = "u" }`}):                                            "string length must be at least 1",
+		providerBlock(map[string]string{"a": `{ username = "u" }`}):                                                       `A server needs a host`,
+		providerBlock(map[string]string{"a": `{ host = "h" }`}):                                                           `A server needs a username`,
+		providerBlock(map[string]string{"a": `null`}):                                                                     `A server needs a host`,
+		providerBlock(map[string]string{"a": `{ host = "h", username = "u", ssh_host = "bastion" }`}):                     `ssh_hosts of the provider block has no entry "bastion": it has none`,
+		providerBlock(map[string]string{"a": `{ host = "h", username = "u", password = "p", password_command = ["p"] }`}): "cannot be specified when",
+		providerBlock(map[string]string{"a": `{ host = "h", username = "u", sslmode = "verify" }`}):                       `value must be one of: ["disable" "prefer" "require" "verify-ca" "verify-full"]`,
+		providerBlock(map[string]string{"a": `{ host = "h", username = "u", sslcert = "c" }`}):                            "must be specified when",
 	} {
 		resource.Test(t, resource.TestCase{
 			ProtoV6ProviderFactories: factories(),

@@ -54,14 +54,22 @@ func roots() []string {
 	if dir := os.Getenv("STITCH_POSTGRES_DIR"); dir != "" {
 		roots = []string{dir, "/usr/lib/postgresql"}
 	}
+	if cache, err := cacheDir(); err == nil {
+		roots = append(roots, filepath.Join(cache, "postgres"))
+	}
+	return roots
+}
+
+// cacheDir returns where scripts put what they fetch or make once.
+func cacheDir() (string, error) {
 	cache := "/var/cache"
 	if os.Geteuid() != 0 {
 		var err error
 		if cache, err = os.UserCacheDir(); err != nil {
-			return roots
+			return "", err
 		}
 	}
-	return append(roots, filepath.Join(cache, "terraform-provider-stitch", "postgres"))
+	return filepath.Join(cache, "terraform-provider-stitch"), nil
 }
 
 func installed(root string, major int) bool {

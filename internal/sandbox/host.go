@@ -34,7 +34,7 @@ type HostConfig struct {
 	// client reaches by such a name, it reaches through this host.
 	Hosts map[string]string
 	// Root is the directory of the root filesystem that the host starts from, one
-	// of [Roots]; empty is this machine's own. It is read, never written.
+	// of [HostRoots]; empty is this machine's own. It is read, never written.
 	Root string
 }
 
@@ -44,8 +44,9 @@ const OperatorName = "operator"
 // A Host is a running OpenSSH server with a root filesystem, processes and a
 // hostname of its own, on this machine's network. Root logs in by RootKey, the
 // operator by OperatorKey, by CertifiedKey together with Certificate, or by
-// OperatorPassword. All keys are fresh, and text: private ones in OpenSSH's PEM,
-// public ones in the form of authorized_keys, without a comment.
+// OperatorPassword. All keys are text: private ones in OpenSSH's PEM, public ones in
+// the form of authorized_keys, without a comment. All are fresh, but OperatorKey is the
+// same on all hosts of this process.
 type Host struct {
 	Host     string // 127.0.0.1
 	Port     int
@@ -98,16 +99,17 @@ func (cfg HostConfig) check() error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("%w: SSH hosts need namespaces, which only root may make: run the tests as root", errUnavailable)
 	}
-	if strings.ContainsAny(cfg.Root, `,:\`) {
-		return fmt.Errorf("the path of a root filesystem can not have a comma, a colon or a backslash: %s", cfg.Root)
-	}
 	need := []string{"usr/sbin/sshd"}
 	if cfg.Sudo != SudoNone {
 		need = append(need, "usr/bin/sudo")
 	}
 	for _, name := range need {
-		if _, err := os.Stat(filepath.Join("/", cfg.Root, name)); err != nil {
+		_, err := os.Stat(filepath.Join("/", cfg.Root, name))
+		switch {
+		case err != nil && cfg.Root == "":
 			return fmt.Errorf("%w: %w: run scripts/openssh.sh as root, or `apt-get install openssh-server sudo`", errUnavailable, err)
+		case err != nil:
+			return fmt.Errorf("a host from %s: %w", cfg.Root, err)
 		}
 	}
 	return nil
@@ -151,12 +153,17 @@ func (h *Host) Log() string { return h.process.log.String() }
 // Run runs a shell script on the host as root, with args as $1 and so on, and
 // returns what it writes to standard output.
 func (h *Host) Run(ctx context.Context, script string, args ...string) (string, error) {
+	return h.run(ctx, "", script, args...)
+}
+
+func (h *Host) run(ctx context.Context, stdin, script string, args ...string) (string, error) {
 	command := []string{
 		"--target=" + strconv.Itoa(h.process.pid), "--mount", "--pid", "--uts", "--ipc", "--root", "--wd",
 		"--", "/bin/sh", "-c", script, "sh",
 	}
 	cmd := exec.CommandContext(ctx, "nsenter", append(command, args...)...)
 	cmd.Env = hostEnvironment()
+	cmd.Stdin = strings.NewReader(stdin)
 	cmd.WaitDelay = time.Second // what the script leaves running may hold its output
 	output, err := cmd.Output()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
@@ -185,7 +192,7 @@ func (h *Host) ReplaceHostKeys(ctx context.Context) error {
 		return err
 	}
 	for kind, pair := range pairs.all() {
-		if _, err := h.Run(ctx, `printf %s "$2" >"/etc/ssh/ssh_host_$1_key"`, kind, pair.private); err != nil {
+		if _, err := h.run(ctx, pair.private, `cat >"/etc/ssh/ssh_host_$1_key"`, kind); err != nil {
 			return err
 		}
 	}
@@ -212,4 +219,18 @@ func (h *Host) await(ctx context.Context, starts int) error {
 		}
 	}
 	return nil
+}
+
+// HostRoots returns the root filesystems of other systems that scripts/ssh-roots.sh
+// has made, for [HostConfig]. There may be none.
+func HostRoots() []string {
+	cache, err := cacheDir()
+	if err != nil {
+		return nil
+	}
+	found, _ := filepath.Glob(filepath.Join(cache, "ssh-roots", "[a-z]*", "usr/sbin/sshd")) // the pattern is a good one
+	for i, sshd := range found {
+		found[i] = strings.TrimSuffix(sshd, "/usr/sbin/sshd")
+	}
+	return found
 }

@@ -17,6 +17,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -80,6 +81,27 @@ func (k hostKeys) public() []string {
 	return []string{k.ed25519.public, k.ecdsa.public, k.rsa.public}
 }
 
+// operatorKeys makes the operator's key, once for all hosts of this process: it takes
+// more time to encrypt one than to start a host.
+var operatorKeys = sync.OnceValues(func() (encryptedKey, error) {
+	pair, err := newEd25519()
+	if err != nil {
+		return encryptedKey{}, err
+	}
+	k := encryptedKey{keyPair: pair, passphrase: rand.Text()}
+	block, err := ssh.MarshalPrivateKeyWithPassphrase(pair.key, "", []byte(k.passphrase))
+	if err != nil {
+		return k, err
+	}
+	k.encrypted = string(pem.EncodeToMemory(block))
+	return k, nil
+})
+
+type encryptedKey struct {
+	keyPair
+	encrypted, passphrase string
+}
+
 // makeKeys gives the host all its keys and passwords.
 func (h *Host) makeKeys() (hostKeys, error) {
 	keys, err := newHostKeys()
@@ -87,21 +109,21 @@ func (h *Host) makeKeys() (hostKeys, error) {
 		return keys, err
 	}
 	h.HostKeys = keys.public()
-	h.OperatorPassword, h.OperatorPassphrase = rand.Text(), rand.Text()
+	h.OperatorPassword = rand.Text()
+	operator, err := operatorKeys()
+	if err != nil {
+		return keys, err
+	}
+	h.OperatorKey, h.OperatorEncryptedKey, h.OperatorPassphrase = operator.private, operator.encrypted, operator.passphrase
 
-	var pairs [4]keyPair
+	var pairs [3]keyPair
 	for i := range pairs {
 		if pairs[i], err = newEd25519(); err != nil {
 			return keys, err
 		}
 	}
-	root, operator, certified, ca := pairs[0], pairs[1], pairs[2], pairs[3]
-	h.RootKey, h.OperatorKey, h.CertifiedKey, h.UserCA = root.private, operator.private, certified.private, ca.private
-	encrypted, err := ssh.MarshalPrivateKeyWithPassphrase(operator.key, "", []byte(h.OperatorPassphrase))
-	if err != nil {
-		return keys, err
-	}
-	h.OperatorEncryptedKey = string(pem.EncodeToMemory(encrypted))
+	root, certified, ca := pairs[0], pairs[1], pairs[2]
+	h.RootKey, h.CertifiedKey, h.UserCA = root.private, certified.private, ca.private
 	h.Certificate, err = certifyUser(certified, ca)
 	return keys, err
 }

@@ -29,13 +29,14 @@ type hostProcess struct {
 // status 77 says that the machine does not let it.
 const hostScript = `
 	set -eu
-	base=$1 lower=$2
-	r=$base/r
+	base=$1 lower=$2 r=$1/r
 	trap 'exit 77' EXIT
 	mount --make-rprivate /
 	mount -t tmpfs -o mode=755,size=1g sandbox "$base"
-	mkdir "$base/upper" "$base/work" "$r"
-	mount -t overlay -o "lowerdir=$lower,upperdir=$base/upper,workdir=$base/work" overlay "$r"
+	cd "$base" # a path in the options of mount can not have a comma or a colon
+	mkdir lower upper work r
+	mount --bind "$lower" lower
+	mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work overlay r
 	mkdir -p "$r/proc" "$r/dev" "$r/run" "$r/sys" "$r/tmp" "$r/home" "$r/root" "$r/etc/ssh" "$r/.old"
 	mount -t proc proc "$r/proc"
 	for each in dev:755 run:755 home:755 tmp:1777 root:700; do

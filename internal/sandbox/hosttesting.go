@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 )
@@ -63,4 +64,14 @@ func (h *Host) Exec(t testing.TB, script string, args ...string) string {
 		t.Fatalf("%v\n%s", err, script)
 	}
 	return output
+}
+
+// EachHostRoot runs f as a sub-test for the root filesystem of this machine
+// ("machine") and for each of [HostRoots] ("bullseye", ...).
+func EachHostRoot(t *testing.T, f func(t *testing.T, root string)) {
+	t.Helper()
+	t.Run("machine", func(t *testing.T) { f(t, "") })
+	for _, root := range HostRoots() {
+		t.Run(filepath.Base(root), func(t *testing.T) { f(t, root) })
+	}
 }

@@ -1,10 +1,14 @@
-// Package sandbox starts real PostgreSQL servers that are thrown away, and runs
-// the real Terraform with a provider compiled from here (terraform.go): for
-// tests, the quickstart and the benchmark.
+// Package sandbox starts real PostgreSQL servers and real SSH hosts that are thrown
+// away, and runs the real Terraform with a provider compiled from here
+// (terraform.go): for tests, the quickstart and the benchmark.
 //
 // It promises that
 //   - nothing is left: when this process stops a server, exits or is killed, the
 //     server ends and its directory goes (watchdog.go);
+//   - nor is anything of a host, which has no directory: the kernel ends its
+//     processes and mounts with this process (hostprocess.go);
+//   - what is done on a host, as root too, does not change this machine: the host
+//     has a root filesystem, processes and a hostname of its own (hostprocess.go);
 //   - servers share nothing, neither with each other nor with the machine: each
 //     has its directory, a port of the loopback interface and a random password,
 //     and sees none of the environment (server.go, watchdog.go);
@@ -12,9 +16,11 @@
 //   - starting one is cheap: initdb runs once for each major and process (template.go);
 //   - tests on one server do not meet: names are unique, and dropped with their
 //     sessions when the test ends (testing.go);
-//   - a test that finds no server fails (testing.go).
+//   - a test that finds no server fails (testing.go); one that finds no namespaces
+//     for a host is skipped, but fails in CI (hosttesting.go).
 //
 // It does not promise that a server survives a crash of the machine: fsync is off.
+// Nor that a host is a prison: it sees this machine's network and files.
 package sandbox
 
 import (

@@ -9,8 +9,9 @@ import (
 	"sync"
 )
 
-// templates and shared are the package's only state: what is made once in the
-// life of a process belongs to no value that a caller could hold.
+// What is made once in the life of a process (templates, shared servers and hosts,
+// the key of their operator) is the package's only state: it belongs to no value
+// that a caller could hold.
 var templates perKey[int, *template]
 
 // A template is a data directory fresh from initdb, which takes a second. Servers

@@ -106,8 +106,19 @@ func (all *Hosts) Host(name string) (*Host, bool) {
 }
 
 // Close closes the connections that commands share. Tunnels are closed by those who use them.
-func (all *Hosts) Close() {
+func (all *Hosts) Close() { all.closeThose(func(Config) bool { return true }) }
+
+// CloseOf closes the connections that commands share and that log in as a user,
+// who is about to be removed.
+func (all *Hosts) CloseOf(username string) {
+	all.closeThose(func(c Config) bool { return c.Username == username })
+}
+
+func (all *Hosts) closeThose(match func(Config) bool) {
 	for _, h := range all.byName {
+		if !match(h.config) {
+			continue
+		}
 		h.mu.Lock()
 		c := h.connection
 		h.connection = nil

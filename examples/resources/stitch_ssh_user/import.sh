@@ -1,0 +1,2 @@
+# <host>/<username>
+terraform import stitch_ssh_user.stitch bastion/stitch

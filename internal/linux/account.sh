@@ -1,0 +1,108 @@
+# What /etc/passwd, /etc/group and /etc/shadow say of a user. Nothing prints a hash.
+
+die() {
+	printf '%s\n' "$*" >&2
+	exit 1
+}
+
+# entry FILE NAME prints the line of a name.
+entry() {
+	sought=$2 awk -F: '$1 "" == ENVIRON["sought"] "" { print; exit }' "$1"
+}
+
+# account NAME sets origin (local, directory, absent) and the fields of its line.
+account() {
+	origin=local
+	line=$(entry /etc/passwd "$1") || die "can not read /etc/passwd"
+	if [ -z "$line" ] && command -v getent >/dev/null; then
+		origin=directory
+		status=0
+		line=$(getent passwd "$1") || status=$?
+		case $status in
+		0) ;;
+		2) line= ;;
+		*) die "getent passwd $1 failed with exit status $status" ;;
+		esac
+		case $line in
+		"$1":*) ;; # not one of which the name is the uid
+		*) line= ;;
+		esac
+	fi
+	[ -n "$line" ] || origin=absent
+	set -f
+	IFS=:
+	# shellcheck disable=SC2086 # it is to be split
+	set -- $line
+	unset IFS
+	set +f
+	password=${2-} uid=${3-} gid=${4-} gecos=${5-} home=${6-} shell=${7-}
+}
+
+# facts LABEL PATH prints what lstat says, or that there is nothing.
+facts() {
+	if found=$(stat -c '%f %u %g' "$2" 2>&1); then
+		printf '%s %s\n' "$1" "$found"
+	else
+		case $found in
+		*'No such file'* | *'Not a directory'*) printf '%s absent\n' "$1" ;;
+		*) printf '%s unreadable\n' "$1" ;;
+		esac
+	fi
+}
+
+# shadow NAME prints what kind of password it is, and when it and the user expire.
+shadow() {
+	if [ "$password" != x ]; then
+		printf 'user:%s\n' "$password"
+	elif [ -r /etc/shadow ]; then
+		entry /etc/shadow "$1"
+	fi | awk -F: '{
+		kind = "set"
+		if ($2 == "") kind = "empty"
+		if ($2 ~ /^!/) kind = "locked"
+		if ($2 ~ /^\*/) kind = "none"
+		print "password " kind
+		print "changed " $3
+		print "longest " $5
+		print "expires " $8
+	}'
+	printf 'today %s\n' "$(($(date +%s) / 86400))"
+}
+
+# describe NAME prints all that is read of a user.
+describe() {
+	account "$1"
+	printf 'origin %s\n' "$origin"
+	[ "$origin" != absent ] || return 0
+	group=$(sought=$gid awk -F: '$3 "" == ENVIRON["sought"] "" { print $1; exit }' /etc/group)
+	if [ -z "$group" ] && command -v getent >/dev/null; then
+		group=$(getent group "$gid" | cut -d: -f1)
+	fi
+	printf 'uid %s\ngid %s\ngecos %s\nhome %s\nshell %s\ngroup %s\n' "$uid" "$gid" "$gecos" "$home" "$shell" "$group"
+	shadow "$1"
+	[ -x "$shell" ] && printf 'executable yes\n'
+	facts homedir "$home/."
+	facts sshdir "$home/.ssh"
+	facts keysfile "$home/.ssh/authorized_keys"
+}
+
+# edit FILE FIELD VALUE changes a field of the line of $name, where usermod is
+# missing. It locks the file as busybox does.
+edit() {
+	tries=0
+	until (set -C && : >"$1+") 2>/dev/null; do
+		tries=$((tries + 1))
+		[ "$tries" -lt 30 ] || die "can not change $1: $1+ is in the way, which stands for somebody else who changes it"
+		sleep 1
+	done
+	if cp -p "$1" "$1+" &&
+		sought=$name field=$2 value=$3 awk 'BEGIN { FS = OFS = ":" }
+			$1 "" == ENVIRON["sought"] "" { $(ENVIRON["field"] + 0) = ENVIRON["value"] }
+			{ print }' "$1" >"$1+" &&
+		sync "$1+" &&
+		mv "$1+" "$1"; then
+		return
+	fi
+	rm -f "$1+"
+	die "can not change $1"
+}

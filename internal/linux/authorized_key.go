@@ -1,0 +1,141 @@
+package linux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
+)
+
+// An AuthorizedKey lets those who have a private key log in as a user.
+type AuthorizedKey struct {
+	Username  string
+	PublicKey PublicKey // with the comment of the line
+	Options   []string  // for example ["restrict", "port-forwarding"]
+}
+
+// AddAuthorizedKey adds a line. A key that is there already is ErrExists, and
+// a user that is not there is ErrNotFound.
+func AddAuthorizedKey(ctx context.Context, h *sshclient.Host, k AuthorizedKey) error {
+	err := k.check()
+	if err == nil {
+		err = editKeys(ctx, h, k.Username, func(content, path string) (string, error) {
+			return withKey(content, path, k)
+		})
+	}
+	return k.wrap("add", h, err)
+}
+
+// ReadAuthorizedKey finds the line of a key. ErrNotFound means that the host
+// said that it is not there, or that its user is not.
+func ReadAuthorizedKey(ctx context.Context, h *sshclient.Host, username string, key PublicKey) (AuthorizedKey, error) {
+	k := AuthorizedKey{Username: username, PublicKey: key}
+	found, err := readKey(ctx, h, username, key)
+	if err != nil {
+		return AuthorizedKey{}, k.wrap("read", h, err)
+	}
+	return AuthorizedKey{Username: username, PublicKey: found.key, Options: found.options}, nil
+}
+
+// FindAuthorizedKey is ReadAuthorizedKey for a key of which only the fingerprint
+// is known, SHA256 as ssh-keygen -lf shows it.
+func FindAuthorizedKey(ctx context.Context, h *sshclient.Host, username, fingerprint string) (AuthorizedKey, error) {
+	f, content, err := readKeys(ctx, h, username)
+	if err == nil {
+		for _, line := range keyLines(content.text) {
+			if line.key.Fingerprint() == fingerprint {
+				return ReadAuthorizedKey(ctx, h, username, line.key) // which finds out whether it stands there twice
+			}
+		}
+		err = fmt.Errorf("%w in %s", ErrNotFound, f.path())
+	}
+	return AuthorizedKey{}, fmt.Errorf("find authorized key %s of user %q on SSH host %q: %w", fingerprint, username, h.Name(), err)
+}
+
+func readKey(ctx context.Context, h *sshclient.Host, username string, key PublicKey) (*keyLine, error) {
+	f, content, err := readKeys(ctx, h, username)
+	if err != nil {
+		return nil, err
+	}
+	found, err := findKey(content.text, f.path(), key)
+	if err == nil && found == nil {
+		err = fmt.Errorf("%w in %s", ErrNotFound, f.path())
+	}
+	return found, err
+}
+
+func readKeys(ctx context.Context, h *sshclient.Host, username string) (f keysFile, content keysContent, err error) {
+	if f, err = locateKeys(ctx, h, username); err != nil {
+		return keysFile{}, keysContent{}, err
+	}
+	content, err = f.read(ctx, h)
+	return f, content, err
+}
+
+// ChangeAuthorizedKey gives the line of a key other options, and its comment
+// unless that is empty.
+func ChangeAuthorizedKey(ctx context.Context, h *sshclient.Host, k AuthorizedKey) error {
+	err := k.check()
+	if err == nil && slices.ContainsFunc(k.Options, isConfining) {
+		err = checkNotLogin(ctx, h, k.Username, k.PublicKey)
+	}
+	if err == nil {
+		err = editKeys(ctx, h, k.Username, func(content, path string) (string, error) {
+			return withChangedKey(content, path, k)
+		})
+	}
+	return k.wrap("change", h, err)
+}
+
+// RemoveAuthorizedKey removes the line of a key. One that is gone is done. The
+// key that this host is connected with is refused.
+func RemoveAuthorizedKey(ctx context.Context, h *sshclient.Host, username string, key PublicKey) error {
+	err := checkNotLogin(ctx, h, username, key)
+	if err == nil {
+		err = editKeys(ctx, h, username, func(content, path string) (string, error) {
+			return withoutKey(content, path, key)
+		})
+	}
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return AuthorizedKey{Username: username, PublicKey: key}.wrap("remove", h, err)
+}
+
+// check refuses what would make a line that sshd ignores, or more than a line.
+func (k AuthorizedKey) check() error {
+	if _, err := ParsePublicKey(k.PublicKey.String()); err != nil {
+		return err
+	}
+	return CheckOptions(k.Options)
+}
+
+func (k AuthorizedKey) wrap(verb string, h *sshclient.Host, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s authorized key %s of user %q on SSH host %q: %w", verb, k.PublicKey.Fingerprint(), k.Username, h.Name(), err)
+}
+
+// isConfining reports whether an option may keep a login from running commands.
+func isConfining(option string) bool {
+	name, _, _, err := splitOption(option)
+	return err == nil && slices.Contains([]string{"command", "from", "expiry-time", "cert-authority"}, name)
+}
+
+// checkNotLogin refuses the key that h is connected with.
+func checkNotLogin(ctx context.Context, h *sshclient.Host, username string, key PublicKey) error {
+	if username != h.Username() {
+		return nil
+	}
+	text, err := h.LoginKey(ctx)
+	if err != nil {
+		return err
+	}
+	if line, ok := parseKeyLine(text); ok && line.key.Same(key) {
+		return fmt.Errorf("it is the key that ssh_hosts.%s logs in with, which would shut Terraform out: let that entry log in with another key first", h.Name())
+	}
+	return nil
+}

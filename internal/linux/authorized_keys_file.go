@@ -1,0 +1,217 @@
+package linux
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
+)
+
+// keysPatience is how long an edit is tried again because others changed the file meanwhile.
+const keysPatience = 2 * time.Minute
+
+// A keysFile is where sshd looks for a user's keys.
+type keysFile struct {
+	username  string
+	home      string
+	directory string // below home, "" if it is home itself
+	name      string
+}
+
+func (f keysFile) path() string { return path.Join(f.home, f.directory, f.name) }
+
+// keysContent is what is in the file.
+type keysContent struct {
+	exists bool
+	text   string
+}
+
+// sum is what stands for the content, as the scripts work it out.
+func (c keysContent) sum() string {
+	if !c.exists {
+		return "absent"
+	}
+	return fmt.Sprintf("%x", sha256.Sum256([]byte(c.text)))
+}
+
+// editKeys reads the file of a user, works out what is to be in it, and puts that
+// in its place unless somebody else changed it meanwhile: then all of that again.
+func editKeys(ctx context.Context, h *sshclient.Host, username string, edit func(content, path string) (string, error)) error {
+	f, err := locateKeys(ctx, h, username)
+	if err != nil {
+		return err
+	}
+	have, err := f.read(ctx, h)
+	if err != nil {
+		return err
+	}
+	for began := time.Now(); ; {
+		text, err := edit(have.text, f.path())
+		if err != nil || text == have.text {
+			return err
+		}
+		want := keysContent{exists: true, text: text}
+		now, err := f.write(ctx, h, have, want)
+		if err != nil || now == want {
+			return err
+		}
+		if time.Since(began) > keysPatience {
+			return fmt.Errorf("others changed %s again and again for %s: apply again when they have finished", f.path(), keysPatience)
+		}
+		have = now
+		select {
+		case <-time.After(rand.N(50 * time.Millisecond)):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// locateKeys asks sshd where the keys of a user are, if the login may become
+// root; else they are where sshd looks unless it is told otherwise.
+func locateKeys(ctx context.Context, h *sshclient.Host, username string) (keysFile, error) {
+	if err := checkLogin(username); err != nil {
+		return keysFile{}, err
+	}
+	command := sshclient.Command{
+		Script: accountScript + keysLocateScript + "locate",
+		Data:   map[string]string{"name": username, "peer": "127.0.0.1", "local_address": "127.0.0.1", "local_port": "22"},
+	}
+	answer, err := h.Run(ctx, command)
+	if username == h.Username() && isNotRoot(ctx, err) {
+		command.User = username
+		answer, err = h.Run(ctx, command)
+	}
+	if err != nil {
+		return keysFile{}, err
+	}
+	return parseLocation(username, string(answer))
+}
+
+// isNotRoot reports whether a command was not run because the login can not
+// become root.
+func isNotRoot(ctx context.Context, err error) bool {
+	var exit *sshclient.ExitError
+	var outcome *sshclient.OutcomeError
+	return err != nil && ctx.Err() == nil && !sshclient.IsUnreachable(err) && !errors.As(err, &exit) && !errors.As(err, &outcome)
+}
+
+func parseLocation(username, answer string) (keysFile, error) {
+	facts := map[string]string{}
+	for line := range strings.Lines(answer) {
+		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		facts[key] = value
+	}
+	if facts["origin"] == "absent" {
+		return keysFile{}, errNoUser
+	}
+	if why := facts["unknown"]; why != "" {
+		return keysFile{}, fmt.Errorf("sshd does not say where it looks for keys (sshd -T): %s", strings.TrimSpace(why))
+	}
+	uid, err := strconv.ParseInt(facts["uid"], 10, 64)
+	home := facts["home"]
+	if err != nil || !strings.HasPrefix(home, "/") {
+		return keysFile{}, fmt.Errorf("the user has no home directory (%q)", home)
+	}
+	patterns := strings.Fields(facts["authorizedkeysfile"])
+	if len(patterns) == 0 {
+		patterns = []string{defaultKeysFile}
+	}
+	return chooseKeysFile(username, uid, home, patterns)
+}
+
+const defaultKeysFile = ".ssh/authorized_keys"
+
+// errNoUser is ErrNotFound as well.
+var errNoUser = fmt.Errorf("the user is %w on the host: stitch_ssh_user makes one", ErrNotFound)
+
+// chooseKeysFile returns the first of sshd's files (AuthorizedKeysFile) that is
+// in the home directory. What is elsewhere belongs to root, and is not edited.
+func chooseKeysFile(username string, uid int64, home string, patterns []string) (keysFile, error) {
+	home = path.Clean(home)
+	tokens := strings.NewReplacer("%%", "%", "%h", home, "%u", username, "%U", strconv.FormatInt(uid, 10))
+	for _, pattern := range patterns {
+		name := tokens.Replace(pattern)
+		if !path.IsAbs(name) {
+			name = path.Join(home, name)
+		}
+		name = path.Clean(name)
+		inside, ok := strings.CutPrefix(name, strings.TrimSuffix(home, "/")+"/")
+		if !ok || pattern == "none" {
+			continue
+		}
+		directory, file := path.Split(inside)
+		return keysFile{username: username, home: home, directory: strings.TrimSuffix(directory, "/"), name: file}, nil
+	}
+	if strings.EqualFold(patterns[0], "none") {
+		return keysFile{}, fmt.Errorf("sshd reads keys of %q from no file (AuthorizedKeysFile none in its sshd_config): set it to %s", username, defaultKeysFile)
+	}
+	return keysFile{}, fmt.Errorf("sshd reads keys of %q from %s (AuthorizedKeysFile in its sshd_config), which is not below the home directory %s and is not edited: add %s to that setting",
+		username, strings.Join(patterns, " "), home, defaultKeysFile)
+}
+
+func (f keysFile) data() map[string]string {
+	return map[string]string{"home": f.home, "directory": f.directory, "file": f.name}
+}
+
+func (f keysFile) read(ctx context.Context, h *sshclient.Host) (keysContent, error) {
+	answer, err := h.Run(ctx, sshclient.Command{
+		Script: keysReadScript + "\nenter look || { printf 'absent\\n'; exit 0; }\nlook\nshow",
+		Data:   f.data(),
+		User:   f.username,
+	})
+	if err != nil {
+		return keysContent{}, err
+	}
+	return parseKeysContent(string(answer))
+}
+
+// write puts want in the place of have and returns it, or what it found instead
+// of have. If the connection breaks, the file says whether it was written.
+func (f keysFile) write(ctx context.Context, h *sshclient.Host, have, want keysContent) (keysContent, error) {
+	data := f.data()
+	data["have"] = have.sum()
+	data["want"] = want.sum()
+	data["content"] = base64.StdEncoding.EncodeToString([]byte(want.text))
+	answer, err := h.Run(ctx, sshclient.Command{Script: keysReadScript + keysWriteScript, Data: data, User: f.username})
+	var outcome *sshclient.OutcomeError
+	if errors.As(err, &outcome) && ctx.Err() == nil {
+		if now, failure := f.read(ctx, h); failure == nil && now == want {
+			return want, nil
+		}
+	}
+	if err != nil {
+		return keysContent{}, err
+	}
+	first, rest, _ := strings.Cut(string(answer), "\n")
+	switch first {
+	case "written":
+		return want, nil
+	case "changed":
+		return parseKeysContent(rest)
+	}
+	return keysContent{}, fmt.Errorf("the host's answer is not understood: %.200q", answer)
+}
+
+func parseKeysContent(answer string) (keysContent, error) {
+	first, rest, _ := strings.Cut(answer, "\n")
+	switch first {
+	case "absent":
+		return keysContent{}, nil
+	case "present":
+		text, err := base64.StdEncoding.DecodeString(rest) // which takes no notice of line breaks
+		if err != nil {
+			return keysContent{}, fmt.Errorf("the host's answer is not base64: %w", err)
+		}
+		return keysContent{exists: true, text: string(text)}, nil
+	}
+	return keysContent{}, fmt.Errorf("the host's answer is not understood: %.200q", answer)
+}

@@ -1,0 +1,231 @@
+package linux
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A Finding is something that was found out.
+type Finding struct {
+	Summary string
+	Detail  string
+	Remedy  string // what to do
+	Blocks  bool   // no tunnel can be opened until that is done
+}
+
+// findings says what stands in the way of a tunnel, and what was not looked at.
+func findings(c Check, f checkFacts) []Finding {
+	if f.user == nil {
+		return []Finding{{
+			Summary: fmt.Sprintf("There is no user %q", f.username),
+			Detail:  "The host knows no such user, so nothing else was looked at.",
+			Remedy:  "Create it with stitch_ssh_user, or correct the name.",
+			Blocks:  true,
+		}}
+	}
+	all := unknownFindings(f)
+	all = append(all, userFindings(f)...)
+	all = append(all, pathFindings(f)...)
+	all = append(all, loginFindings(f)...)
+	all = append(all, forwardingFindings(c, f.sshd)...)
+	if c.PublicKey != nil {
+		all = append(all, keyFindings(c, f)...)
+	}
+	return all
+}
+
+func unknownFindings(f checkFacts) (all []Finding) {
+	if !f.sshd.Known {
+		all = append(all, Finding{
+			Summary: "The settings of sshd were not looked at",
+			Detail: "They hold AllowTcpForwarding, DisableForwarding, PermitOpen, MaxSessions, who may log in and how (AllowUsers, AuthenticationMethods and others), and where keys are looked for. " +
+				"It was not asked (sshd -T), because: " + f.sshd.Unknown + ".",
+			Remedy: "Let the login of this host's entry become root: sudo = true.",
+		})
+	}
+	if command := f.sshd.all["authorizedkeyscommand"]; f.sshd.Known && len(command) > 0 && !f.sshd.is("authorizedkeyscommand", "none") {
+		all = append(all, Finding{
+			Summary: "sshd asks a program for keys",
+			Detail:  "Keys that AuthorizedKeysCommand prints (" + strings.Join(command, " ") + ") are accepted as well. What it prints was not looked at.",
+			Remedy:  "None, if the key is in the file too.",
+		})
+	}
+	return all
+}
+
+// userFindings are about the user's entries in /etc/passwd and /etc/shadow.
+func userFindings(f checkFacts) (all []Finding) {
+	u := f.user
+	if u.Password == PasswordLocked && !f.sshd.UsePAM {
+		all = append(all, Finding{
+			Summary: fmt.Sprintf("The password of %q is locked with !", u.Name),
+			Detail:  "Without PAM (UsePAM no), sshd refuses such a user, also with a key.",
+			Remedy:  fmt.Sprintf("usermod -p '*' %s: no password opens that either. Not passwd -u.", u.Name),
+			Blocks:  f.sshd.Known,
+		})
+	}
+	if u.Expired {
+		all = append(all, Finding{
+			Summary: fmt.Sprintf("The account of %q expired on %s", u.Name, u.Expires),
+			Detail:  "sshd refuses it.",
+			Remedy:  fmt.Sprintf("usermod -e '' %s", u.Name),
+			Blocks:  true,
+		})
+	}
+	if u.aged && f.sshd.UsePAM {
+		all = append(all, Finding{
+			Summary: fmt.Sprintf("The password of %q is too old", u.Name),
+			Detail:  "With PAM, sshd wants a new one before anything else, also of who comes with a key.",
+			Remedy:  fmt.Sprintf("chage -M -1 -d today %s, or set another password.", u.Name),
+			Blocks:  true,
+		})
+	}
+	if !u.executable {
+		all = append(all, Finding{
+			Summary: fmt.Sprintf("The shell of %q can not be run", u.Name),
+			Detail:  fmt.Sprintf("%q is not there or is no program, and sshd refuses users with such a shell.", u.Shell),
+			Remedy:  "Set shell to one that is there: /bin/sh, or /usr/sbin/nologin, which permits tunnels only.",
+			Blocks:  true,
+		})
+	}
+	if f.nologin && u.UID != 0 {
+		all = append(all, Finding{
+			Summary: "Nobody but root may log in",
+			Detail:  "There is a file /etc/nologin or /run/nologin: the host is going down, is starting, or is being maintained.",
+			Remedy:  "Wait, or remove the file.",
+			Blocks:  true,
+		})
+	}
+	return all
+}
+
+// pathFindings are about what StrictModes wants: the file and all directories
+// from it up to the home directory are the user's or root's, and nobody else's to write.
+func pathFindings(f checkFacts) (all []Finding) {
+	if f.sshd.is("strictmodes", "no") {
+		return nil
+	}
+	u := f.user
+	if u.home.known && !u.home.exists {
+		all = append(all, Finding{
+			Summary: "The home directory is missing",
+			Detail:  u.Home + " is not there, and with it the keys in it.",
+			Remedy:  "stitch_ssh_user makes it.",
+			Blocks:  true,
+		})
+	}
+	paths := []struct {
+		path  string
+		facts fileFacts
+	}{{u.Home, u.home}, {u.Home + "/.ssh", u.ssh}, {u.Home + "/" + defaultKeysFile, u.keys}}
+	for _, p := range paths {
+		if text := u.pathProblem(p.path, p.facts); text != "" {
+			all = append(all, Finding{
+				Summary: "sshd does not trust the keys of " + u.Name,
+				Detail:  text + ", which StrictModes refuses.",
+				Remedy:  fmt.Sprintf("chown %s %s; chmod go-w %s. stitch_ssh_user repairs directories.", u.Name, p.path, p.path),
+				Blocks:  true,
+			})
+		}
+	}
+	return all
+}
+
+// loginFindings are about who may log in, and how.
+func loginFindings(f checkFacts) (all []Finding) {
+	s := f.sshd
+	block := func(summary, detail, remedy string) {
+		all = append(all, Finding{Summary: summary, Detail: detail, Remedy: remedy + " Then restart sshd.", Blocks: true})
+	}
+	if s.is("pubkeyauthentication", "no") {
+		block("sshd takes no keys", "PubkeyAuthentication is no.", "Set PubkeyAuthentication yes in sshd_config.")
+	}
+	if f.user.UID == 0 && s.is("permitrootlogin", "no") {
+		block("root may not log in", "PermitRootLogin is no.", "Use another user, or set PermitRootLogin prohibit-password in sshd_config.")
+	}
+	if why := refusedBy(f); why != "" {
+		block(fmt.Sprintf("sshd does not let %q log in", f.username), why, "Change it in sshd_config.")
+	}
+	if methods := s.words("authenticationmethods"); len(methods) > 0 && !slices.Contains(methods, "any") && !slices.Contains(methods, "publickey") {
+		block("A key is not enough to log in", "AuthenticationMethods is "+strings.Join(methods, " ")+".",
+			fmt.Sprintf("Let a key be enough for this user in sshd_config: Match User %s, and below it AuthenticationMethods publickey.", f.username))
+	}
+	if command := s.all["forcecommand"]; s.Known && len(command) > 0 && !s.is("forcecommand", "none") {
+		all = append(all, Finding{
+			Summary: "The user can run no command of its own",
+			Detail:  "ForceCommand is " + strings.Join(command, " ") + ". Tunnels are not concerned, but Terraform can not manage keys while it is logged in as this user.",
+			Remedy:  "None, for a user that only opens tunnels.",
+		})
+	}
+	if s.Known && s.MaxSessions == 0 {
+		all = append(all, Finding{
+			Summary: "The user can run no commands",
+			Detail:  "MaxSessions is 0. Tunnels are not concerned, but Terraform can not manage keys while it is logged in as this user.",
+			Remedy:  "None, for a user that only opens tunnels.",
+		})
+	}
+	return all
+}
+
+// refusedBy says which of sshd's lists keeps a user out, in the order in which it
+// looks at them.
+func refusedBy(f checkFacts) string {
+	s := f.sshd
+	matches := func(pattern string) bool { return matchUser(pattern, f.username, f.peer) }
+	inGroup := func(pattern string) bool {
+		return slices.ContainsFunc(f.groups, func(group string) bool { return matchPattern(pattern, group) })
+	}
+	deny, allow := s.words("denyusers"), s.words("allowusers")
+	denyGroups, allowGroups := s.words("denygroups"), s.words("allowgroups")
+	switch {
+	case slices.ContainsFunc(deny, matches):
+		return "DenyUsers holds it: " + strings.Join(deny, " ") + "."
+	case len(allow) > 0 && !slices.ContainsFunc(allow, matches):
+		return "AllowUsers does not hold it: " + strings.Join(allow, " ") + "."
+	case slices.ContainsFunc(denyGroups, inGroup):
+		return "DenyGroups holds one of its groups (" + strings.Join(f.groups, " ") + "): " + strings.Join(denyGroups, " ") + "."
+	case len(allowGroups) > 0 && !slices.ContainsFunc(allowGroups, inGroup):
+		return "AllowGroups holds none of its groups (" + strings.Join(f.groups, " ") + "): " + strings.Join(allowGroups, " ") + "."
+	}
+	return ""
+}
+
+func forwardingFindings(c Check, s SSHD) (all []Finding) {
+	block := func(detail, remedy string) {
+		all = append(all, Finding{Summary: "sshd forwards nothing for the user", Detail: detail, Remedy: remedy + " in sshd_config, if only for this user (Match User), and restart sshd.", Blocks: true})
+	}
+	if s.DisableForwarding {
+		block("DisableForwarding is yes.", "Set DisableForwarding no")
+	}
+	if s.AllowTCPForwarding == "no" || s.AllowTCPForwarding == "remote" {
+		block("AllowTcpForwarding is "+s.AllowTCPForwarding+".", "Set AllowTcpForwarding local")
+	}
+	if target := net.JoinHostPort(c.Host, strconv.Itoa(c.Port)); len(s.PermitOpen) > 0 {
+		if c.Host != "" && !permits(s.PermitOpen, c.Host, c.Port) {
+			all = append(all, Finding{
+				Summary: "sshd does not forward to " + target,
+				Detail:  "PermitOpen is " + strings.Join(s.PermitOpen, " ") + ". Hosts are compared literally: localhost is not 127.0.0.1.",
+				Remedy:  "Add " + target + " to PermitOpen in sshd_config, if only for this user (Match User), and restart sshd.",
+				Blocks:  true,
+			})
+		}
+		if c.Host == "" && s.PermitOpen[0] == "none" {
+			block("PermitOpen is none.", "Set PermitOpen to the servers that are to be reached")
+		}
+	}
+	return all
+}
+
+// permits reports whether a list of host:port lets a forward through.
+func permits(list []string, host string, port int) bool {
+	return slices.ContainsFunc(list, func(item string) bool {
+		if item == "any" {
+			return true
+		}
+		h, p, err := splitHostPort(item)
+		return err == nil && (h == host || h == "*") && (p == "*" || p == strconv.Itoa(port))
+	})
+}

@@ -1,0 +1,44 @@
+# Puts a new file in the place of the one that $have stands for, or, if another is
+# there, shows that.
+
+command -v flock >/dev/null || die "there is no program flock, without which others might change the keys at the same time: install util-linux or busybox"
+enter make
+exec 9<. || die "can not open $(pwd)"
+tries=0
+until flock -n 9; do
+	tries=$((tries + 1))
+	[ "$tries" -lt 300 ] || die "somebody else has had $(pwd) locked for 30 seconds"
+	sleep 0.1 2>/dev/null || sleep 1
+done
+look
+if [ "$now" != "$have" ]; then
+	printf 'changed\n'
+	show
+	exit 0
+fi
+temporary=$(mktemp "./.$file.XXXXXX") || die "can not make a file in $(pwd)"
+trap 'rm -f "$temporary"' EXIT
+trap 'exit 1' HUP INT TERM PIPE
+printf '%s' "$content" | base64 -d >"$temporary" || die "can not write in $(pwd)"
+if [ "$now" != absent ]; then
+	cp -a --attributes-only "$file" "$temporary" 2>/dev/null || {
+		chgrp "$(stat -c %g "$file")" "$temporary" 2>/dev/null || :
+		chmod "$(stat -c %a "$file")" "$temporary" || die "can not give the new file the permissions of the old one"
+	}
+	touch "$temporary"
+fi
+sum=$(sha256sum <"$temporary") || die "can not read what was written in $(pwd)"
+[ "${sum%% *}" = "$want" ] || die "what was written in $(pwd) is not what was sent: is the disk full?"
+sync "$temporary" || die "can not write in $(pwd)"
+# Not everybody locks.
+look
+if [ "$now" != "$have" ]; then
+	printf 'changed\n'
+	show
+	exit 0
+fi
+mv -f "$temporary" "$file" || die "can not put the new file in the place of $(pwd)/$file"
+trap - EXIT
+sync . 2>/dev/null || :
+if command -v restorecon >/dev/null; then restorecon -F "$file" >/dev/null 2>&1 || :; fi
+printf 'written\n'

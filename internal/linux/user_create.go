@@ -1,0 +1,83 @@
+package linux
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
+)
+
+// The exit statuses of the scripts that stand for something. Others are errors
+// whose text is what the script wrote.
+const (
+	statusUserExists  = 80
+	statusGroupExists = 81
+	statusNoGroup     = 82
+	statusHomeExists  = 83
+	statusNoUser      = 84
+	statusOtherUser   = 85
+	statusDirectory   = 86
+)
+
+// CreateUser makes a user that has no password and that sshd accepts with a
+// key. Its home directory is empty, and nobody else may enter it. A user that is there
+// already is ErrExists, and nothing of it is changed. What was made is removed
+// again if not all of it can be.
+func CreateUser(ctx context.Context, h *sshclient.Host, u NewUser) (User, error) {
+	if err := u.check(); err != nil {
+		return User{}, err
+	}
+	u.Group = cmp.Or(u.Group, u.Name)
+	u.Home = cmp.Or(u.Home, homes+u.Name)
+	u.Shell = cmp.Or(u.Shell, defaultShell)
+	if u.Comment == nil {
+		u.Comment = new(string)
+	}
+	answer, err := h.Run(ctx, sshclient.Command{
+		Script: accountScript + userCreateScript,
+		Data: map[string]string{
+			"name":       u.Name,
+			"want_group": u.Group,
+			"want_home":  u.Home,
+			"want_shell": u.Shell,
+			"want_gecos": gecos(*u.Comment, true),
+		},
+	})
+	if err == nil {
+		var made User
+		if made, err = parseUser(u.Name, answer); err == nil {
+			return made, nil
+		}
+	}
+	return User{}, fmt.Errorf("create user %q on SSH host %q: %w", u.Name, h.Name(), explain(err, u))
+}
+
+// explain turns the exit statuses above into errors.
+func explain(err error, u NewUser) error {
+	var exit *sshclient.ExitError
+	if !errors.As(err, &exit) {
+		return err
+	}
+	switch exit.Status {
+	case statusUserExists:
+		return fmt.Errorf("the user %w: import it, or choose another name", ErrExists)
+	case statusGroupExists:
+		return fmt.Errorf("a group of that name %w: set group to let the user join it or another one, or choose another name", errGroupExists)
+	case statusNoGroup:
+		return fmt.Errorf("there is no group %q: make it first, or name another one", u.Group)
+	case statusHomeExists:
+		return fmt.Errorf("%s is there already, perhaps left by an earlier user, and would belong to the new one: remove or rename it, or set home to another path", u.Home)
+	case statusNoUser:
+		return ErrNotFound
+	case statusOtherUser:
+		return errors.New("a user of that name is there, but its uid is another one than before: somebody deleted the user and made another. Remove the resource from the state (terraform state rm), and import that user if it is to be managed")
+	case statusDirectory:
+		return errors.New("the user is not in /etc/passwd, but comes from a directory such as LDAP: it is changed there")
+	}
+	return err
+}
+
+// errGroupExists is not ErrExists: importing the user would not help.
+var errGroupExists = errors.New("is there already")

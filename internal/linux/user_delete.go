@@ -1,0 +1,120 @@
+package linux
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
+)
+
+// DeleteOptions say what goes with a user.
+type DeleteOptions struct {
+	RemoveHome bool // the home directory with all that is in it, if it belongs to the user
+	Force      bool // end the processes of the user: TERM, and KILL after 5 seconds
+}
+
+// A Deletion says what was done.
+type Deletion struct {
+	Deleted  bool   // false: it was gone already, or Kept says why it is still there
+	Kept     string // why the user was left, for a warning; "" otherwise
+	KeptHome string // why its home directory was left, for a warning; "" otherwise
+}
+
+// A Process is one that runs as a user.
+type Process struct {
+	PID     int
+	Command string // its name, as /proc has it
+}
+
+// A BusyError says that a user has processes. Nothing was changed.
+type BusyError struct {
+	Username  string
+	Processes []Process
+}
+
+// shown is how many processes an error lists.
+const shown = 20
+
+func (e *BusyError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "processes run as %q:", e.Username)
+	for _, p := range e.Processes[:min(len(e.Processes), shown)] {
+		fmt.Fprintf(&b, " %d (%s)", p.PID, p.Command)
+	}
+	if more := len(e.Processes) - shown; more > 0 {
+		fmt.Fprintf(&b, " and %d more", more)
+	}
+	b.WriteString(". End them, for instance by closing what goes through its tunnels, or set terminate_processes = true, and apply that, to have them ended")
+	return b.String()
+}
+
+// DeleteUser removes the user called name if its uid is uid and it carries the
+// mark of CreateUser. Any other is left alone: a different uid is an error, for
+// it is somebody else; without the mark, Kept of the Deletion says so. One that is
+// gone is done. The home directory stays, unless it is empty or RemoveHome is
+// set. While a user is being deleted nobody can log in as it; if it is not
+// deleted, they can again.
+func DeleteUser(ctx context.Context, h *sshclient.Host, name string, uid int64, options DeleteOptions) (Deletion, error) {
+	d, err := deleteUser(ctx, h, name, uid, options)
+	if err != nil {
+		return Deletion{}, fmt.Errorf("delete user %q on SSH host %q: %w", name, h.Name(), explain(err, NewUser{Name: name}))
+	}
+	return d, nil
+}
+
+func deleteUser(ctx context.Context, h *sshclient.Host, name string, uid int64, options DeleteOptions) (Deletion, error) {
+	if err := checkLogin(name); err != nil {
+		return Deletion{}, err
+	}
+	if name == h.Username() {
+		return Deletion{}, fmt.Errorf("it is the user that ssh_hosts.%s logs in as: log in as another one to delete it", h.Name())
+	}
+	data := map[string]string{"name": name, "have_uid": strconv.FormatInt(uid, 10), "mark": mark, "force": "", "remove_home": ""}
+	if options.Force {
+		data["force"] = "yes"
+	}
+	if options.RemoveHome {
+		data["remove_home"] = "yes"
+	}
+	answer, err := h.Run(ctx, sshclient.Command{Script: accountScript + userDeleteScript, Data: data})
+	if err != nil {
+		return Deletion{}, err
+	}
+	return parseDeletion(name, string(answer))
+}
+
+func parseDeletion(name, answer string) (Deletion, error) {
+	first, rest, _ := strings.Cut(answer, "\n")
+	switch first {
+	case "absent":
+		return Deletion{}, nil
+	case "kept":
+		return Deletion{Kept: fmt.Sprintf("The user %q was not made by this provider, but imported: only Terraform has forgotten it. Delete it by hand if nobody needs it", name)}, nil
+	case "deleted":
+		d := Deletion{Deleted: true}
+		if why, kept := strings.CutPrefix(strings.TrimSuffix(rest, "\n"), "home "); kept {
+			d.KeptHome = "The home directory of the deleted user " + why
+		}
+		return d, nil
+	case "busy":
+		return Deletion{}, parseBusy(name, rest)
+	}
+	return Deletion{}, fmt.Errorf("the host's answer is not understood: %.200q", answer)
+}
+
+func parseBusy(name, lines string) *BusyError {
+	busy := &BusyError{Username: name}
+	for line := range strings.Lines(lines) {
+		text, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "process ")
+		if !ok {
+			continue
+		}
+		pid, command, _ := strings.Cut(text, " ")
+		if n, err := strconv.Atoi(pid); err == nil {
+			busy.Processes = append(busy.Processes, Process{PID: n, Command: strings.ToValidUTF8(command, "\uFFFD")})
+		}
+	}
+	return busy
+}

@@ -1,0 +1,81 @@
+package linux
+
+import "fmt"
+
+// A repair is what makes sshd accept the user's keys again.
+type repair struct {
+	password bool // lock it in the way that sshd accepts
+	expiry   bool
+	age      bool
+	home     bool
+	ssh      bool
+}
+
+// Problems says, a line each, what about the user makes sshd refuse its keys:
+// a locked password, an expiry in the past, owners and permissions that
+// StrictModes refuses. UpdateUser repairs them, or says why it can not. There
+// are none after CreateUser.
+func (u User) Problems() []string {
+	_, problems := u.problems()
+	return problems
+}
+
+func (u User) problems() (r repair, problems []string) {
+	switch u.Password {
+	case PasswordLocked:
+		r.password = true
+		problems = append(problems, "the password is locked with !, so that sshd without PAM refuses keys as well")
+	case PasswordEmpty:
+		r.password = true
+		problems = append(problems, "the password is empty, so that others may get in without any")
+	}
+	if u.Expired {
+		r.expiry = true
+		problems = append(problems, "the account expired on "+u.Expires)
+	}
+	if u.aged && u.Password != PasswordSet { // a password that somebody uses is to grow old
+		r.age = true
+		problems = append(problems, "a password that nobody has is too old, so that sshd with PAM asks for a new one")
+	}
+	if text := u.directoryProblem(u.Home, u.home); text != "" {
+		r.home = true
+		problems = append(problems, text)
+	} else if u.home.known && !u.home.exists {
+		r.home = true
+		problems = append(problems, fmt.Sprintf("the home directory %s is missing", u.Home))
+	}
+	if text := u.directoryProblem(u.Home+"/.ssh", u.ssh); text != "" {
+		r.ssh = true
+		problems = append(problems, text)
+	}
+	return r, problems
+}
+
+// directoryProblem is pathProblem, of a directory. A symbolic link is for its owner to judge.
+func (u User) directoryProblem(path string, f fileFacts) string {
+	if !f.isDirectory() {
+		return ""
+	}
+	return u.pathProblem(path, f)
+}
+
+// pathProblem says why sshd's StrictModes refuses a directory or a file, or why the
+// user can not read it; "" if neither is so.
+func (u User) pathProblem(path string, f fileFacts) string {
+	mode := f.mode & 0o7777
+	need := uint32(0o4)
+	if f.isDirectory() {
+		need = 0o1 // to pass through
+	}
+	switch {
+	case !f.exists, f.mode&modeType == modeLink:
+		return ""
+	case f.uid != u.UID && f.uid != 0:
+		return fmt.Sprintf("%s belongs to uid %d, not to the user", path, f.uid)
+	case mode&0o022 != 0:
+		return fmt.Sprintf("others may write to %s (mode %04o)", path, mode)
+	case f.uid == u.UID && u.UID != 0 && mode>>6&need != need, f.uid == 0 && u.UID != 0 && mode&need != need:
+		return fmt.Sprintf("the user may not read %s (mode %04o, uid %d)", path, mode, f.uid)
+	}
+	return ""
+}

@@ -1,0 +1,112 @@
+package linux
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
+)
+
+// ReadUser returns the user called name. ErrNotFound means that the host said so.
+func ReadUser(ctx context.Context, h *sshclient.Host, name string) (User, error) {
+	u, err := readUser(ctx, h, name)
+	if err != nil {
+		return User{}, fmt.Errorf("read user %q on SSH host %q: %w", name, h.Name(), err)
+	}
+	return u, nil
+}
+
+func readUser(ctx context.Context, h *sshclient.Host, name string) (User, error) {
+	if err := checkLogin(name); err != nil {
+		return User{}, err
+	}
+	answer, err := h.Run(ctx, sshclient.Command{
+		Script: accountScript + `describe "$name"`,
+		Data:   map[string]string{"name": name},
+	})
+	if err != nil {
+		return User{}, err
+	}
+	return parseUser(name, answer)
+}
+
+// fileFacts is what lstat says of a file.
+type fileFacts struct {
+	known  bool // it was looked at
+	exists bool
+	mode   uint32 // with the type of the file, as st_mode
+	uid    int64
+}
+
+// The parts of st_mode.
+const (
+	modeType      = 0o170000
+	modeDirectory = 0o040000
+	modeLink      = 0o120000
+)
+
+func (f fileFacts) isDirectory() bool { return f.exists && f.mode&modeType == modeDirectory }
+
+// parseUser reads what describe of account.sh prints.
+func parseUser(name string, answer []byte) (User, error) {
+	facts := map[string]string{}
+	for line := range strings.Lines(string(answer)) {
+		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		facts[key] = value
+	}
+	u := User{Name: name, Local: facts["origin"] == "local", Home: facts["home"], Shell: facts["shell"], Group: facts["group"], Password: PasswordUnknown}
+	switch facts["origin"] {
+	case "absent":
+		return User{}, ErrNotFound
+	case "local", "directory":
+	default:
+		return User{}, fmt.Errorf("the host's answer is not understood: %.200q", answer)
+	}
+	var err error
+	if u.UID, err = strconv.ParseInt(facts["uid"], 10, 64); err != nil {
+		return User{}, fmt.Errorf("its uid is not a number: %w", err)
+	}
+	if u.GID, err = strconv.ParseInt(facts["gid"], 10, 64); err != nil {
+		return User{}, fmt.Errorf("its gid is not a number: %w", err)
+	}
+	u.Comment, u.Created = splitGECOS(facts["gecos"])
+	if state := facts["password"]; state != "" {
+		u.Password = PasswordState(state)
+	}
+	u.age(facts)
+	u.executable = facts["executable"] == "yes"
+	u.home, u.ssh, u.keys = parseFileFacts(facts["homedir"]), parseFileFacts(facts["sshdir"]), parseFileFacts(facts["keysfile"])
+	return u, nil
+}
+
+// age reads the days of /etc/shadow, which count from 1970.
+func (u *User) age(facts map[string]string) {
+	day := func(key string) (int64, bool) {
+		n, err := strconv.ParseInt(facts[key], 10, 64)
+		return n, err == nil && n >= 0
+	}
+	today, _ := day("today")
+	if expires, ok := day("expires"); ok && expires > 0 {
+		u.Expires = time.Unix(expires*24*60*60, 0).UTC().Format(time.DateOnly)
+		u.Expired = expires <= today
+	}
+	changed, ok := day("changed")
+	longest, limited := day("longest")
+	u.aged = ok && (changed == 0 || limited && changed+longest < today)
+}
+
+// parseFileFacts reads "MODE UID GID", with the mode in hexadecimal.
+func parseFileFacts(text string) fileFacts {
+	if text == "absent" {
+		return fileFacts{known: true}
+	}
+	var gid int64
+	f := fileFacts{known: true, exists: true}
+	if n, _ := fmt.Sscanf(text, "%x %d %d", &f.mode, &f.uid, &gid); n != 3 {
+		return fileFacts{}
+	}
+	return f
+}

@@ -1,0 +1,74 @@
+package linux
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
+)
+
+// UpdateUser changes what differs from u of the user called u.Name, whose uid is
+// uid, and repairs what Problems lists. What is "" or nil in u stays as it is. A
+// password that is set stays. No file is moved when Home changes: the new directory
+// is made if it is not there, one that is there has to belong to the user, and
+// what is in the old one, authorized keys too, stays there.
+func UpdateUser(ctx context.Context, h *sshclient.Host, uid int64, u NewUser) (User, error) {
+	updated, err := updateUser(ctx, h, uid, u)
+	if err != nil {
+		return User{}, fmt.Errorf("update user %q on SSH host %q: %w", u.Name, h.Name(), explain(err, u))
+	}
+	return updated, nil
+}
+
+func updateUser(ctx context.Context, h *sshclient.Host, uid int64, u NewUser) (User, error) {
+	if err := checkLogin(u.Name); err != nil { // an imported one may be called as it likes
+		return User{}, err
+	}
+	named := u
+	named.Name = "any"
+	if err := named.check(); err != nil {
+		return User{}, err
+	}
+	have, err := readUser(ctx, h, u.Name)
+	if err != nil {
+		return User{}, err
+	}
+	changes, any := u.changes(have)
+	if have.UID == uid && !any {
+		return have, nil
+	}
+	changes["name"] = u.Name
+	changes["have_uid"] = fmt.Sprint(uid)
+	answer, err := h.Run(ctx, sshclient.Command{Script: accountScript + userUpdateScript, Data: changes})
+	if err != nil {
+		return User{}, err
+	}
+	return parseUser(u.Name, answer)
+}
+
+// changes returns what user_update.sh is to do, "" for what is to stay as it
+// is, and whether that is anything.
+func (u NewUser) changes(have User) (data map[string]string, any bool) {
+	data = map[string]string{"want_gecos": ""}
+	set := func(key, value string, differs bool) {
+		data[key] = ""
+		if differs {
+			data[key], any = value, true
+		}
+	}
+	set("want_group", u.Group, u.Group != "" && u.Group != have.Group)
+	set("want_home", u.Home, u.Home != "" && u.Home != have.Home)
+	set("want_shell", u.Shell, u.Shell != "" && u.Shell != have.Shell)
+	comments := u.Comment != nil && *u.Comment != have.Comment
+	set("set_gecos", "yes", comments)
+	if comments {
+		data["want_gecos"] = gecos(*u.Comment, have.Created)
+	}
+	r, _ := have.problems()
+	set("repair_password", "yes", r.password)
+	set("repair_expiry", "yes", r.expiry)
+	set("repair_age", "yes", r.age)
+	set("repair_home", "yes", r.home)
+	set("repair_ssh", "yes", r.ssh)
+	return data, any
+}

@@ -1,0 +1,82 @@
+# Changes what want_... name of the user $name, and repairs what repair_... name.
+
+account "$name"
+[ "$origin" != absent ] || exit 84
+[ "$uid" = "$have_uid" ] || exit 85
+[ "$origin" = local ] || exit 86
+
+if [ -n "$want_group" ] && [ -z "$(entry /etc/group "$want_group")" ]; then
+	exit 82
+fi
+if [ -n "$want_shell" ]; then
+	[ -f "$want_shell" ] && [ -x "$want_shell" ] || die "the shell $want_shell is not there, or can not be run: sshd would refuse the user"
+fi
+to=${want_home:-$home}
+if [ -n "$want_home" ]; then
+	repair_home=yes
+fi
+
+# own DIRECTORY gives the directory that was changed into to the user, and keeps others
+# out. What belongs to another user is left to it.
+own() {
+	owner=$(stat -c %u .) || die "can not look at $1"
+	if [ "$owner" != "$uid" ]; then
+		[ "$owner" != 0 ] || [ "$1" = "$to/.ssh" ] || die "$1 belongs to root, and sshd refuses the keys of $name because of its permissions: it is not for Terraform to give it away. Set another home, or repair it by hand"
+		[ "$owner" = 0 ] || [ -z "$(sought=$owner awk -F: '$3 "" == ENVIRON["sought"] "" { print; exit }' /etc/passwd)" ] ||
+			die "$1 belongs to another user (uid $owner): sshd refuses the keys of $name, and it is not for Terraform to give that directory away. Set another home, or repair it by hand"
+		chown "$uid" . || die "can not give $1 to the user"
+	fi
+	chmod u+rwx,go-w . || die "can not change the permissions of $1"
+}
+
+if [ -n "$repair_home" ]; then
+	if [ ! -e "$to" ] && [ ! -L "$to" ]; then
+		[ -d "${to%/*}/" ] || die "the directory ${to%/*}, in which the home directory is to be, does not exist: make it first, or set home"
+		mkdir -m 700 "$to" || die "can not make the home directory"
+		cd -P "$to" && chown "$uid:$gid" . || die "can not give the user its home directory"
+		if command -v restorecon >/dev/null; then restorecon "$to" >&2 || :; fi
+	fi
+	cd -P "$to" || die "the home directory $to is not a directory that can be entered"
+	own "$to"
+fi
+if [ -n "$repair_ssh" ]; then
+	cd -P "$to" || die "the home directory $to is not a directory that can be entered"
+	inside=$(pwd -P)/.ssh
+	# Whoever puts a symbolic link there meanwhile is found out by where that leads.
+	if [ ! -L .ssh ] && [ -d .ssh ] && cd -P .ssh; then
+		[ "$(pwd -P)" = "$inside" ] || die "$to/.ssh was replaced while it was being repaired"
+		own "$to/.ssh"
+	fi
+fi
+cd /
+
+if command -v usermod >/dev/null; then
+	set --
+	[ -z "$want_group" ] || set -- "$@" -g "$want_group"
+	[ -z "$want_shell" ] || set -- "$@" -s "$want_shell"
+	[ -z "$want_home" ] || set -- "$@" -d "$want_home"
+	[ -z "$set_gecos" ] || set -- "$@" -c "$want_gecos"
+	[ -z "$repair_password" ] || set -- "$@" -p '*'
+	[ -z "$repair_expiry" ] || set -- "$@" -e ''
+	if [ $# -gt 0 ]; then
+		usermod "$@" "$name" >&2 || die "usermod failed with exit status $?"
+	fi
+else
+	[ -z "$want_group" ] || edit /etc/passwd 4 "$(entry /etc/group "$want_group" | cut -d: -f3)"
+	[ -z "$want_shell" ] || edit /etc/passwd 7 "$want_shell"
+	[ -z "$want_home" ] || edit /etc/passwd 6 "$want_home"
+	[ -z "$set_gecos" ] || edit /etc/passwd 5 "$want_gecos"
+	[ -z "$repair_password" ] || edit /etc/shadow 2 '*'
+	[ -z "$repair_expiry" ] || edit /etc/shadow 8 ''
+fi
+if [ -n "$repair_age" ]; then
+	today=$(($(date +%s) / 86400))
+	if command -v chage >/dev/null; then
+		chage -M -1 -I -1 -d "$today" "$name" >&2 || die "chage failed with exit status $?"
+	else
+		edit /etc/shadow 3 "$today"
+		edit /etc/shadow 5 ''
+		edit /etc/shadow 7 ''
+	fi
+fi
+describe "$name"

@@ -1,0 +1,280 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/hashicorp/terraform-plugin-framework-validators/listvalidator"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/listdefault"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/linux"
+)
+
+// sshAuthorizedKeyResource manages one key of a user's authorized_keys.
+type sshAuthorizedKeyResource struct{ onHost }
+
+var (
+	_ resource.ResourceWithImportState = (*sshAuthorizedKeyResource)(nil)
+	_ resource.ResourceWithModifyPlan  = (*sshAuthorizedKeyResource)(nil)
+)
+
+func newSSHAuthorizedKeyResource() resource.Resource { return &sshAuthorizedKeyResource{} }
+
+type sshAuthorizedKeyModel struct {
+	Host        types.String `tfsdk:"host"`
+	Username    types.String `tfsdk:"username"`
+	PublicKey   types.String `tfsdk:"public_key"`
+	Options     types.List   `tfsdk:"options"`
+	Fingerprint types.String `tfsdk:"fingerprint"`
+}
+
+// toKey decodes what a plan holds, which was validated.
+func (m sshAuthorizedKeyModel) toKey(ctx context.Context) (key linux.AuthorizedKey, err error) {
+	key.Username = m.Username.ValueString()
+	if key.PublicKey, err = linux.ParsePublicKey(m.PublicKey.ValueString()); err != nil {
+		return linux.AuthorizedKey{}, fmt.Errorf("read public_key: %w", err)
+	}
+	if m.Options.ElementsAs(ctx, &key.Options, false).HasError() {
+		return linux.AuthorizedKey{}, errors.New("read options: they are not texts")
+	}
+	return key, nil
+}
+
+// fromKey overwrites what differs in meaning from what was configured: options
+// can be written in several ways, and a key without a comment says nothing of it.
+func (m *sshAuthorizedKeyModel) fromKey(ctx context.Context, found linux.AuthorizedKey) {
+	m.Username = types.StringValue(found.Username)
+	m.Fingerprint = types.StringValue(found.PublicKey.Fingerprint())
+	configured, err := m.toKey(ctx)
+	comment := configured.PublicKey.Comment
+	if err != nil || !configured.PublicKey.Same(found.PublicKey) || comment != "" && comment != found.PublicKey.Comment {
+		m.PublicKey = types.StringValue(found.PublicKey.String())
+	}
+	if err != nil || m.Options.IsNull() || !linux.SameOptions(configured.Options, found.Options) {
+		m.Options = types.ListValueMust(types.StringType, stringValues(found.Options))
+	}
+}
+
+func (*sshAuthorizedKeyResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
+	resp.TypeName = req.ProviderTypeName + "_ssh_authorized_key"
+}
+
+func (*sshAuthorizedKeyResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
+	resp.Schema = schema.Schema{
+		MarkdownDescription: "One key in a Linux user's `authorized_keys`: whoever has its private half can log in as the user, as far as `options` let it.\n\n" +
+			"Every other line of the file stays as it is, byte for byte. The file is replaced in one step, by the user itself, under a lock, and only if nobody else changed it meanwhile. " +
+			"A key that is there already is not taken over unless it is imported. The key that the host's entry itself logs in with is not removed.\n\n" +
+			"The login of the host's entry must be the user itself, `root`, or one with `sudo`.",
+		Attributes: map[string]schema.Attribute{
+			"host": hostAttribute(),
+			"username": schema.StringAttribute{
+				MarkdownDescription: "Name of the user, who must exist. Changing it creates a new line, and removes this one.",
+				Required:            true,
+				Validators:          []validator.String{validUserName{}},
+				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
+			},
+			"public_key": schema.StringAttribute{
+				MarkdownDescription: "The key as a `.pub` file holds it: `ssh-ed25519 AAAA... comment`. `provider::stitch::ssh_public_key` gives that of a private key. " +
+					"Another key replaces the line, another comment changes it. DSA keys, and RSA keys of fewer than 2048 bits, are refused.",
+				Required:      true,
+				Validators:    []validator.String{validPublicKey{}},
+				PlanModifiers: []planmodifier.String{stringplanmodifier.RequiresReplaceIf(isOtherKey, "Another key replaces the line.", "Another key replaces the line.")},
+			},
+			"options": schema.ListAttribute{
+				MarkdownDescription: "What the key may do, as in `authorized_keys`, one option an item: for a tunnel, `[\"restrict\", \"port-forwarding\", \"permitopen=\\\"db.internal:5432\\\"\"]`. " +
+					"`permitopen` compares host and port as they are written in `servers`; `restrict` alone does not stop commands, `command=\"/bin/false\"` does. " +
+					"Without options, the key may do all that the user may. One that sshd would not understand is refused, because sshd would ignore the whole line.",
+				ElementType: types.StringType,
+				Optional:    true,
+				Computed:    true,
+				Default:     listdefault.StaticValue(stringList(nil)),
+				Validators:  []validator.List{listvalidator.NoNullValues(), validOptions{}},
+			},
+			"fingerprint": schema.StringAttribute{
+				MarkdownDescription: "Fingerprint of the key, `SHA256:...`, as `ssh-keygen -lf` shows it.",
+				Computed:            true,
+			},
+		},
+	}
+}
+
+// isOtherKey reports whether a plan has another key, as opposed to another comment.
+func isOtherKey(_ context.Context, req planmodifier.StringRequest, resp *stringplanmodifier.RequiresReplaceIfFuncResponse) {
+	if req.PlanValue.IsUnknown() {
+		resp.RequiresReplace = true
+		return
+	}
+	before, err := linux.ParsePublicKey(req.StateValue.ValueString())
+	after, err2 := linux.ParsePublicKey(req.PlanValue.ValueString())
+	resp.RequiresReplace = err != nil || err2 != nil || !before.Same(after)
+}
+
+// ModifyPlan also computes the fingerprint.
+func (r *sshAuthorizedKeyResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	r.onHost.ModifyPlan(ctx, req, resp)
+	if req.Plan.Raw.IsNull() {
+		return
+	}
+	var publicKey types.String
+	resp.Diagnostics.Append(req.Plan.GetAttribute(ctx, path.Root("public_key"), &publicKey)...)
+	if key, err := linux.ParsePublicKey(publicKey.ValueString()); err == nil {
+		resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root("fingerprint"), key.Fingerprint())...)
+	}
+}
+
+// Create adds the line.
+func (r *sshAuthorizedKeyResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
+	var plan sshAuthorizedKeyModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	key, err := plan.toKey(ctx)
+	if err == nil {
+		err = r.add(ctx, plan.Host.ValueString(), key)
+	}
+	if err != nil {
+		err = importableSSH(err, "stitch_ssh_authorized_key", plan.Host.ValueString(), plan.Username.ValueString(), key.PublicKey.Fingerprint())
+		resp.Diagnostics.Append(diagnose("Cannot add authorized key", err))
+		return
+	}
+	plan.Fingerprint = types.StringValue(key.PublicKey.Fingerprint())
+	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
+}
+
+func (r *sshAuthorizedKeyResource) add(ctx context.Context, name string, key linux.AuthorizedKey) error {
+	host, err := r.host(name)
+	if err != nil {
+		return err
+	}
+	return linux.AddAuthorizedKey(ctx, host, key)
+}
+
+// Read looks the line up, by the key or, after an import, by its fingerprint.
+func (r *sshAuthorizedKeyResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
+	var state sshAuthorizedKeyModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	var found linux.AuthorizedKey
+	host, err := r.hostToRead(state.Host.ValueString())
+	if err == nil {
+		found, err = linux.FindAuthorizedKey(ctx, host, state.Username.ValueString(), state.Fingerprint.ValueString())
+	}
+	if errors.Is(err, linux.ErrNotFound) {
+		resp.State.RemoveResource(ctx)
+		return
+	}
+	if err != nil {
+		resp.Diagnostics.Append(diagnose("Cannot read authorized key", err))
+		return
+	}
+	state.fromKey(ctx, found)
+	resp.Diagnostics.Append(resp.State.Set(ctx, state)...)
+}
+
+// Update changes options and comment.
+func (r *sshAuthorizedKeyResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
+	var plan sshAuthorizedKeyModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	key, err := plan.toKey(ctx)
+	if err == nil {
+		err = r.change(ctx, plan.Host.ValueString(), key)
+	}
+	if err != nil {
+		resp.Diagnostics.Append(diagnose("Cannot change authorized key", err))
+		return
+	}
+	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
+}
+
+func (r *sshAuthorizedKeyResource) change(ctx context.Context, name string, key linux.AuthorizedKey) error {
+	host, err := r.host(name)
+	if err != nil {
+		return err
+	}
+	return linux.ChangeAuthorizedKey(ctx, host, key)
+}
+
+// Delete removes the line.
+func (r *sshAuthorizedKeyResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
+	var state sshAuthorizedKeyModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	key, err := state.toKey(ctx)
+	if err == nil {
+		err = r.remove(ctx, state.Host.ValueString(), key)
+	}
+	if err != nil {
+		resp.Diagnostics.Append(diagnose("Cannot remove authorized key", err))
+	}
+}
+
+func (r *sshAuthorizedKeyResource) remove(ctx context.Context, name string, key linux.AuthorizedKey) error {
+	host, err := r.host(name)
+	if err != nil {
+		return err
+	}
+	return linux.RemoveAuthorizedKey(ctx, host, key.Username, key.PublicKey)
+}
+
+// ImportState takes over a line.
+func (*sshAuthorizedKeyResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
+	importByID(ctx, req, resp, "host", "username", "fingerprint")
+}
+
+// validPublicKey refuses what is no key to let anybody in with.
+type validPublicKey struct{}
+
+func (validPublicKey) Description(context.Context) string {
+	return "must be a public key such as ssh-ed25519 AAAA..., and not a weak one"
+}
+
+func (v validPublicKey) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
+
+func (validPublicKey) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	validateString(req, resp, func(text string) error {
+		_, err := linux.ParsePublicKey(text)
+		return err
+	})
+}
+
+// validOptions refuses options for which sshd would ignore the line.
+type validOptions struct{}
+
+func (validOptions) Description(context.Context) string {
+	return "must be options of authorized_keys that sshd understands"
+}
+
+func (v validOptions) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
+
+func (validOptions) ValidateList(ctx context.Context, req validator.ListRequest, resp *validator.ListResponse) {
+	if req.ConfigValue.IsNull() || req.ConfigValue.IsUnknown() {
+		return
+	}
+	var options []string
+	for _, element := range req.ConfigValue.Elements() {
+		text, ok := element.(types.String)
+		if !ok || text.IsNull() || text.IsUnknown() {
+			return // is looked at when it is known
+		}
+		options = append(options, text.ValueString())
+	}
+	if err := linux.CheckOptions(options); err != nil {
+		resp.Diagnostics.AddAttributeError(req.Path, "Invalid options", err.Error())
+	}
+}

@@ -1,0 +1,214 @@
+package provider
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/hashicorp/terraform-plugin-framework/datasource"
+	"github.com/hashicorp/terraform-plugin-framework/datasource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/linux"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
+)
+
+// sshCheckDataSource reaches an SSH host and says whether tunnels through it will work.
+type sshCheckDataSource struct{ configuredDataSource }
+
+var (
+	_ datasource.DataSourceWithConfigure      = (*sshCheckDataSource)(nil)
+	_ datasource.DataSourceWithValidateConfig = (*sshCheckDataSource)(nil)
+)
+
+func newSSHCheckDataSource() datasource.DataSource { return &sshCheckDataSource{} }
+
+// Metadata names the data source.
+func (*sshCheckDataSource) Metadata(_ context.Context, req datasource.MetadataRequest, resp *datasource.MetadataResponse) {
+	resp.TypeName = req.ProviderTypeName + "_ssh_check"
+}
+
+type sshCheckModel struct {
+	Host      types.String `tfsdk:"host"`
+	Username  types.String `tfsdk:"username"`
+	PublicKey types.String `tfsdk:"public_key"`
+	Server    types.String `tfsdk:"server"`
+
+	Ready              types.Bool   `tfsdk:"ready"`
+	Advice             types.List   `tfsdk:"advice"`
+	SSHDRead           types.Bool   `tfsdk:"sshd_read"`
+	AllowTCPForwarding types.String `tfsdk:"allow_tcp_forwarding"`
+	PermitOpen         types.List   `tfsdk:"permit_open"`
+	MaxSessions        types.Int64  `tfsdk:"max_sessions"`
+	ClientAddress      types.String `tfsdk:"client_address"`
+	Forwarded          types.Bool   `tfsdk:"forwarded"`
+}
+
+// Schema describes the data source.
+func (*sshCheckDataSource) Schema(_ context.Context, _ datasource.SchemaRequest, resp *datasource.SchemaResponse) {
+	resp.Schema = schema.Schema{
+		MarkdownDescription: "Reaches an SSH host, and looks whether tunnels through it will work: the settings of sshd, as they apply to the user, the user and its key, " +
+			"and whether a PostgreSQL server answers at the other end. What is to be done about it is given as warnings, and in `advice`. It fails only if it can not log in, and says why.\n\n" +
+			"The check changes nothing. It is made when planning; one that depends on what is still to be created (`depends_on`) is made when applying. " +
+			"To stop there unless all is well, use `ready` in a `postcondition`.",
+		Attributes: map[string]schema.Attribute{
+			"host": schema.StringAttribute{
+				MarkdownDescription: "Key of the entry in the provider's `ssh_hosts`. sshd tells its settings to root only: without an entry whose login is `root` or has `sudo`, less is looked at, which `advice` says.",
+				Required:            true,
+			},
+			"username": schema.StringAttribute{
+				MarkdownDescription: "User that tunnels are to log in as; the login of the entry by default.",
+				Optional:            true,
+				Computed:            true,
+				Validators:          []validator.String{validUserName{}},
+			},
+			"public_key": schema.StringAttribute{
+				MarkdownDescription: "Public key that tunnels are to log in with: whether the user's `authorized_keys` lets it in, and its options let it through, is looked at.",
+				Optional:            true,
+				Validators:          []validator.String{validPublicKey{}},
+			},
+			"server": schema.StringAttribute{
+				MarkdownDescription: "Key of the entry in the provider's `servers` that tunnels are to lead to, by its `host` and `port`. A way there is opened, by the login of the host's entry, and the server is asked whether it is PostgreSQL; nobody logs in to it.",
+				Optional:            true,
+			},
+			"ready": schema.BoolAttribute{
+				MarkdownDescription: "Whether nothing was found that stops a tunnel.",
+				Computed:            true,
+			},
+			"advice": schema.ListAttribute{
+				MarkdownDescription: "What to do about what was found, one text each. The same is given as warnings.",
+				Computed:            true,
+				ElementType:         types.StringType,
+			},
+			"sshd_read": schema.BoolAttribute{
+				MarkdownDescription: "Whether the settings of sshd (`sshd -T`) could be read. The next three are null otherwise.",
+				Computed:            true,
+			},
+			"allow_tcp_forwarding": schema.StringAttribute{
+				MarkdownDescription: "`AllowTcpForwarding` as it applies to the user: `yes`, `local`, `remote` or `no`.",
+				Computed:            true,
+			},
+			"permit_open": schema.ListAttribute{
+				MarkdownDescription: "`PermitOpen` as it applies to the user: `any`, `none`, or the addresses that tunnels may lead to.",
+				Computed:            true,
+				ElementType:         types.StringType,
+			},
+			"max_sessions": schema.Int64Attribute{
+				MarkdownDescription: "`MaxSessions` as it applies to the user. Tunnels are not sessions; commands of this provider are, four at a time at most.",
+				Computed:            true,
+			},
+			"client_address": schema.StringAttribute{
+				MarkdownDescription: "Address that the host saw this check come from, for a firewall, or for `from` of a key.",
+				Computed:            true,
+			},
+			"forwarded": schema.BoolAttribute{
+				MarkdownDescription: "Whether PostgreSQL answered through the host; null without `server`.",
+				Computed:            true,
+			},
+		},
+	}
+}
+
+// ValidateConfig refuses what could not be looked at.
+func (*sshCheckDataSource) ValidateConfig(ctx context.Context, req datasource.ValidateConfigRequest, resp *datasource.ValidateConfigResponse) {
+	var config sshCheckModel
+	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
+	if config.Server.ValueString() == "" && !config.Server.IsNull() && !config.Server.IsUnknown() {
+		resp.Diagnostics.AddAttributeError(path.Root("server"), "Invalid value", "It is empty: leave it out, or name an entry of servers.")
+	}
+}
+
+// Read reaches the host and looks. The advice is given as warnings too.
+func (d *sshCheckDataSource) Read(ctx context.Context, req datasource.ReadRequest, resp *datasource.ReadResponse) {
+	var model sshCheckModel
+	resp.Diagnostics.Append(req.Config.Get(ctx, &model)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	found, err := d.check(ctx, &model)
+	if err != nil {
+		resp.Diagnostics.Append(diagnose("Cannot check SSH host "+model.Host.ValueString(), deferrable(err)))
+		return
+	}
+	ready, advice := true, []string{}
+	for _, f := range found {
+		ready = ready && !f.Blocks
+		detail := f.Detail
+		if f.Remedy != "" {
+			detail += " " + f.Remedy
+		}
+		resp.Diagnostics.AddWarning(f.Summary, detail)
+		advice = append(advice, f.Summary+". "+detail)
+	}
+	model.Ready = types.BoolValue(ready)
+	model.Advice = types.ListValueMust(types.StringType, stringValues(advice))
+	resp.Diagnostics.Append(resp.State.Set(ctx, model)...)
+}
+
+// check fills in the model, and returns what was found out.
+func (d *sshCheckDataSource) check(ctx context.Context, model *sshCheckModel) ([]linux.Finding, error) {
+	host, err := d.hostToRead(model.Host.ValueString())
+	if err != nil {
+		return nil, err
+	}
+	if model.Username.IsNull() {
+		model.Username = types.StringValue(host.Username())
+	}
+	check := linux.Check{Username: model.Username.ValueString()}
+	if !model.PublicKey.IsNull() {
+		key, err := linux.ParsePublicKey(model.PublicKey.ValueString())
+		if err != nil {
+			return nil, fmt.Errorf("read public_key: %w", err)
+		}
+		check.PublicKey = &key
+	}
+	var server *postgres.Server
+	if !model.Server.IsNull() {
+		if server, err = d.server(model.Server.ValueString()); err != nil {
+			return nil, err
+		}
+		check.Host, check.Port = server.Address()
+	}
+	checked, err := linux.CheckUser(ctx, host, check)
+	switch {
+	case err != nil && (sshclient.IsUnreachable(err) || ctx.Err() != nil):
+		return nil, err
+	case err != nil: // a login that may only forward has no shell to look with
+		checked.Findings = []linux.Finding{{
+			Summary: "The host was not looked at",
+			Detail:  err.Error() + ".",
+			Remedy:  "What this says is only what a tunnel itself told. Use an entry of ssh_hosts whose login may run commands to have the rest looked at.",
+		}}
+	}
+	model.fromSSHD(checked.SSHD)
+	model.ClientAddress = textOrNull(checked.Peer)
+	if server == nil {
+		return checked.Findings, nil
+	}
+	err = server.AnswersThrough(ctx, host.Tunnel().DialContext)
+	model.Forwarded = types.BoolValue(err == nil)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err != nil {
+		checked.Findings = append(checked.Findings, linux.Finding{
+			Summary: "No way to the server",
+			Detail:  fmt.Sprintf("PostgreSQL of servers.%s did not answer through SSH host %q: %v.", server.Name(), host.Name(), err),
+			Remedy:  "Check host and port of that entry, which are as the SSH host sees them, and that its firewall lets the SSH host in.",
+			Blocks:  true,
+		})
+	}
+	return checked.Findings, nil
+}
+
+func (m *sshCheckModel) fromSSHD(s linux.SSHD) {
+	m.SSHDRead = types.BoolValue(s.Known)
+	m.PermitOpen = types.ListNull(types.StringType)
+	if s.Known {
+		m.AllowTCPForwarding = types.StringValue(s.AllowTCPForwarding)
+		m.PermitOpen = types.ListValueMust(types.StringType, stringValues(s.PermitOpen))
+		m.MaxSessions = types.Int64Value(int64(s.MaxSessions))
+	}
+}

@@ -1,0 +1,200 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/linux"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
+)
+
+// sshUserResource manages a user of a Linux host, whom tunnels log in as.
+type sshUserResource struct{ onHost }
+
+var (
+	_ resource.ResourceWithImportState = (*sshUserResource)(nil)
+	_ resource.ResourceWithModifyPlan  = (*sshUserResource)(nil)
+)
+
+func newSSHUserResource() resource.Resource { return &sshUserResource{} }
+
+type sshUserModel struct {
+	Host               types.String `tfsdk:"host"`
+	Username           types.String `tfsdk:"username"`
+	Group              types.String `tfsdk:"group"`
+	Home               types.String `tfsdk:"home"`
+	Shell              types.String `tfsdk:"shell"`
+	Comment            types.String `tfsdk:"comment"`
+	RemoveHome         types.Bool   `tfsdk:"remove_home"`
+	TerminateProcesses types.Bool   `tfsdk:"terminate_processes"`
+	UID                types.Int64  `tfsdk:"uid"`
+	GID                types.Int64  `tfsdk:"gid"`
+	Problems           types.List   `tfsdk:"problems"`
+}
+
+func (m sshUserModel) toUser() linux.NewUser {
+	return linux.NewUser{
+		Name:    m.Username.ValueString(),
+		Group:   m.Group.ValueString(),
+		Home:    m.Home.ValueString(),
+		Shell:   m.Shell.ValueString(),
+		Comment: m.Comment.ValueStringPointer(),
+	}
+}
+
+// fromUser overwrites only what the host can tell us.
+func (m *sshUserModel) fromUser(u linux.User) {
+	m.Username = types.StringValue(u.Name)
+	m.Group = types.StringValue(u.Group)
+	m.Home = types.StringValue(u.Home)
+	m.Shell = types.StringValue(u.Shell)
+	m.Comment = types.StringValue(u.Comment)
+	m.UID, m.GID = types.Int64Value(u.UID), types.Int64Value(u.GID)
+	m.Problems = stringList(u.Problems())
+}
+
+func (*sshUserResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
+	resp.TypeName = req.ProviderTypeName + "_ssh_user"
+}
+
+// ModifyPlan also says that the numbers of a user stay, unless it gets another group.
+func (r *sshUserResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	r.onHost.ModifyPlan(ctx, req, resp)
+	if req.Plan.Raw.IsNull() || req.State.Raw.IsNull() || resp.Diagnostics.HasError() {
+		return
+	}
+	var plan, state sshUserModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	if plan.Group.Equal(state.Group) && !resp.Diagnostics.HasError() {
+		resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root("gid"), state.GID)...)
+	}
+}
+
+// Create creates the user.
+func (r *sshUserResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
+	var plan sshUserModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	var created linux.User
+	host, err := r.host(plan.Host.ValueString())
+	if err == nil {
+		created, err = linux.CreateUser(ctx, host, plan.toUser())
+	}
+	if err != nil {
+		err = importableSSH(err, "stitch_ssh_user", plan.Host.ValueString(), plan.Username.ValueString())
+		resp.Diagnostics.Append(diagnose("Cannot create SSH user", err))
+		return
+	}
+	plan.fromUser(created)
+	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
+}
+
+// Read looks the user up. One of the same name with another number is somebody
+// else: it is neither changed nor removed.
+func (r *sshUserResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
+	var state sshUserModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	var found linux.User
+	host, err := r.hostToRead(state.Host.ValueString())
+	if err == nil {
+		found, err = linux.ReadUser(ctx, host, state.Username.ValueString())
+	}
+	switch {
+	case errors.Is(err, linux.ErrNotFound):
+		resp.State.RemoveResource(ctx)
+		return
+	case err != nil:
+		resp.Diagnostics.Append(diagnose("Cannot read SSH user", err))
+		return
+	case !state.UID.IsNull() && state.UID.ValueInt64() != found.UID:
+		resp.Diagnostics.AddWarning("Another user has this name", fmt.Sprintf(
+			"The user %q that Terraform created on SSH host %q had the number (uid) %d. It is gone, and somebody made another of that name, with the number %d. "+
+				"That one is left alone. Rename it or the resource, remove it, or take it over: terraform import stitch_ssh_user.<label> '%s'",
+			found.Name, state.Host.ValueString(), state.UID.ValueInt64(), found.UID, joinID(state.Host.ValueString(), found.Name)))
+		resp.State.RemoveResource(ctx)
+		return
+	}
+	state.fromUser(found)
+	resp.Diagnostics.Append(resp.State.Set(ctx, state)...)
+}
+
+// Update changes what differs, and repairs what sshd would refuse.
+func (r *sshUserResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
+	var plan, state sshUserModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	var updated linux.User
+	host, err := r.host(plan.Host.ValueString())
+	if err == nil {
+		updated, err = linux.UpdateUser(ctx, host, state.UID.ValueInt64(), plan.toUser())
+	}
+	if err != nil {
+		resp.Diagnostics.Append(diagnose("Cannot update SSH user", err))
+		return
+	}
+	plan.fromUser(updated)
+	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
+}
+
+// Delete removes the user if it was created here, which its mark on the host says.
+func (r *sshUserResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
+	var state sshUserModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	host, err := r.host(state.Host.ValueString())
+	if err != nil {
+		resp.Diagnostics.Append(diagnose("Cannot delete SSH user", err))
+		return
+	}
+	r.leave(state.Username.ValueString())
+	done, err := deleteUser(ctx, host, state)
+	if err != nil {
+		resp.Diagnostics.Append(diagnose("Cannot delete SSH user", err))
+		return
+	}
+	if done.Kept != "" {
+		resp.Diagnostics.AddWarning("SSH user was left", done.Kept+".")
+	}
+	if done.KeptHome != "" && state.RemoveHome.ValueBool() {
+		resp.Diagnostics.AddWarning("Home directory was left", done.KeptHome+".")
+	}
+}
+
+func deleteUser(ctx context.Context, host *sshclient.Host, state sshUserModel) (linux.Deletion, error) {
+	return linux.DeleteUser(ctx, host, state.Username.ValueString(), state.UID.ValueInt64(), linux.DeleteOptions{
+		RemoveHome: state.RemoveHome.ValueBool(),
+		Force:      state.TerminateProcesses.ValueBool(),
+	})
+}
+
+// ImportState takes over a user, which is then not removed with it.
+func (*sshUserResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
+	importByID(ctx, req, resp, "host", "username")
+	for _, attribute := range []string{"remove_home", "terminate_processes"} {
+		resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root(attribute), false)...)
+	}
+}
+
+// importableSSH is importable for what SSH hosts hold.
+func importableSSH(err error, typeName string, key ...string) error {
+	if !errors.Is(err, linux.ErrExists) {
+		return err
+	}
+	return withImport(err, typeName, key...)
+}

@@ -1,0 +1,135 @@
+package provider
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
+	"github.com/hashicorp/terraform-plugin-testing/knownvalue"
+	"github.com/hashicorp/terraform-plugin-testing/plancheck"
+	"github.com/hashicorp/terraform-plugin-testing/statecheck"
+	"github.com/hashicorp/terraform-plugin-testing/terraform"
+	"github.com/hashicorp/terraform-plugin-testing/tfjsonpath"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
+)
+
+func sshUserConfig(h *sandbox.Host, username, arguments string) string {
+	return sshProviderBlock(map[string]string{"bastion": rootOf(h)}, nil) + fmt.Sprintf(`
+		resource "stitch_ssh_user" "u" {
+			host     = "bastion"
+			username = %q
+			%s
+		}`, username, arguments)
+}
+
+// wantOnHost fails unless a script prints what is wanted.
+func wantOnHost(t *testing.T, h *sandbox.Host, want, script string, args ...string) resource.TestCheckFunc {
+	return func(*terraform.State) error {
+		if got := strings.TrimSpace(h.Exec(t, script, args...)); got != want {
+			return fmt.Errorf("%s %q\n got %q\nwant %q", script, args, got, want)
+		}
+		return nil
+	}
+}
+
+func TestAccSSHUser(t *testing.T) {
+	const address = "stitch_ssh_user.u"
+	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{Sudo: sandbox.SudoNoPassword})
+	name := h.UserName()
+	shell := func(want string) resource.TestCheckFunc {
+		return wantOnHost(t, h, want, `getent passwd "$1" | cut -d: -f7`, name)
+	}
+	comment := `O'Brien; "$(touch /root/injected)" ü %s`
+	resource.ParallelTest(t, resource.TestCase{
+		ProtoV6ProviderFactories: factories(),
+		CheckDestroy:             wantOnHost(t, h, "", `getent passwd "$1" || true; ls -d "/home/$1" 2>/dev/null || true`, name),
+		Steps: []resource.TestStep{
+			{ // create minimal
+				Config:           sshUserConfig(h, name, ""),
+				ConfigPlanChecks: planned(address, plancheck.ResourceActionCreate),
+				Check: resource.ComposeTestCheckFunc(shell("/bin/sh"),
+					wantOnHost(t, h, "*", `getent shadow "$1" | cut -d: -f2`, name),
+					wantOnHost(t, h, "700 "+name+" "+name, `stat -c '%a %U %G' "/home/$1"`, name)),
+				ConfigStateChecks: []statecheck.StateCheck{
+					statecheck.ExpectKnownValue(address, tfjsonpath.New("home"), knownvalue.StringExact("/home/"+name)),
+					statecheck.ExpectKnownValue(address, tfjsonpath.New("group"), knownvalue.StringExact(name)),
+					statecheck.ExpectKnownValue(address, tfjsonpath.New("uid"), knownvalue.NotNull()),
+				},
+			},
+			{ // import
+				ResourceName:                         address,
+				ImportState:                          true,
+				ImportStateId:                        "bastion/" + name,
+				ImportStateVerify:                    true,
+				ImportStateVerifyIdentifierAttribute: "username",
+			},
+			{ // update in place
+				Config:           sshUserConfig(h, name, fmt.Sprintf("shell = \"/usr/sbin/nologin\"\ncomment = %q", strings.ReplaceAll(comment, "%", "%%"))),
+				ConfigPlanChecks: planned(address, plancheck.ResourceActionUpdate),
+				Check: resource.ComposeTestCheckFunc(shell("/usr/sbin/nologin"),
+					wantOnHost(t, h, "", "ls /root/injected 2>/dev/null || true")),
+			},
+			{ // drift of a setting
+				PreConfig:        func() { h.Exec(t, `usermod -s /bin/bash "$1"`, name) },
+				Config:           sshUserConfig(h, name, `shell = "/usr/sbin/nologin"`),
+				ConfigPlanChecks: planned(address, plancheck.ResourceActionUpdate),
+				Check:            shell("/usr/sbin/nologin"),
+			},
+			{ // drift that sshd would refuse keys for
+				PreConfig: func() {
+					h.Exec(t, `chmod 777 "/home/$1"; mkdir "/home/$1/.ssh"; chmod 770 "/home/$1/.ssh"; chown root: "/home/$1/.ssh"; usermod -L "$1"`, name)
+				},
+				Config: sshUserConfig(h, name, `shell = "/usr/sbin/nologin"`),
+				ConfigPlanChecks: planned(address, plancheck.ResourceActionUpdate, foundDrift{address, "problems", []any{
+					"the password is locked with !, so that sshd without PAM refuses keys as well",
+					"others may write to /home/" + name + " (mode 0777)",
+					"others may write to /home/" + name + "/.ssh (mode 0770)",
+				}}),
+				Check: resource.ComposeTestCheckFunc(
+					wantOnHost(t, h, "*", `getent shadow "$1" | cut -d: -f2`, name),
+					wantOnHost(t, h, "755 "+name+"\n750 "+name, `stat -c '%a %U' "/home/$1" "/home/$1/.ssh"`, name)),
+			},
+			{ // gone
+				PreConfig:        func() { h.Exec(t, `userdel -r "$1" 2>/dev/null`, name) },
+				Config:           sshUserConfig(h, name, `remove_home = true`),
+				ConfigPlanChecks: planned(address, plancheck.ResourceActionCreate),
+				Check:            shell("/bin/sh"),
+			},
+			{ // busy, then forced; with files in the home directory
+				PreConfig: func() {
+					h.Exec(t, `su -s /bin/sh -c 'touch ~/file; sleep 600 >/dev/null 2>&1 </dev/null &' "$1"`, name)
+				},
+				Config:      sshUserConfig(h, name, `remove_home = true`),
+				Destroy:     true,
+				ExpectError: says("(sleep). End them"),
+			},
+			{Config: sshUserConfig(h, name, "remove_home = true\nterminate_processes = true")},
+		},
+	})
+}
+
+// A user that is there already is not taken over, and one that was imported is left.
+func TestAccSSHUser_others(t *testing.T) {
+	const address = "stitch_ssh_user.u"
+	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{Sudo: sandbox.SudoNoPassword})
+	name := h.UserName()
+	h.Exec(t, `useradd -m -p '*' "$1" && touch "/home/$1/precious"`, name)
+	resource.ParallelTest(t, resource.TestCase{
+		ProtoV6ProviderFactories: factories(),
+		CheckDestroy:             wantOnHost(t, h, "/home/"+name+"/precious", `getent passwd "$1" >/dev/null; ls "/home/$1/precious"`, name),
+		Steps: []resource.TestStep{
+			{Config: sshUserConfig(h, name, ""), ExpectError: says("terraform import stitch_ssh_user.<label> 'bastion/" + name + "'")},
+			{Config: sshUserConfig(h, "bad;name", ""), ExpectError: says("is not made of at most 32 small letters"), PlanOnly: true},
+			{
+				Config:             sshUserConfig(h, name, ""),
+				ResourceName:       address,
+				ImportState:        true,
+				ImportStateId:      "bastion/" + name,
+				ImportStatePersist: true,
+			},
+			{Config: sshUserConfig(h, name, ""), ConfigPlanChecks: planned(address, plancheck.ResourceActionNoop)},
+		},
+	})
+}

@@ -1,0 +1,127 @@
+package provider
+
+import (
+	"context"
+
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/listdefault"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/linux"
+)
+
+func (*sshUserResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
+	resp.Schema = schema.Schema{
+		MarkdownDescription: "A user of a Linux host, whom SSH tunnels log in as. It has no password that anybody could enter, and is let in with the keys that `stitch_ssh_authorized_key` gives it.\n\n" +
+			"The login of the host's entry must be `root`, or one with `sudo`. A user that is there already is not taken over unless it is imported.\n\n" +
+			"What would make sshd refuse the user's keys (owner and permissions of its home directory and `~/.ssh`, a locked password, an expiry) appears in `problems`, and is repaired by the next apply.\n\n" +
+			"Destroying removes a user that this resource created, which a mark in its entry of `/etc/passwd` tells. One that was imported is left, with a warning. The home directory stays unless `remove_home` is set.",
+		Attributes: map[string]schema.Attribute{
+			"host": hostAttribute(),
+			"username": schema.StringAttribute{
+				MarkdownDescription: "Name of the user: small letters, digits, `_` and `-`, at most 32. Changing it creates a new user.",
+				Required:            true,
+				Validators:          []validator.String{validUserName{}},
+				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
+			},
+			"group":   ofUserAttribute("Group of the user, which must exist. By default, one of the user's own name is created with it.", validGroupName{}),
+			"home":    ofUserAttribute("Home directory; `/home/` and the name by default. When it changes, the new one is created, and no file is moved.", validPath{}),
+			"shell":   ofUserAttribute("Login shell, which must be there; `/bin/sh` by default. With one such as `/usr/sbin/nologin`, tunnels work and nothing else does.", validPath{}),
+			"comment": ofUserAttribute("What `/etc/passwd` says of the user, such as a full name.", validUserComment{}),
+			"remove_home": schema.BoolAttribute{
+				MarkdownDescription: "Whether destroying removes the home directory with all that is in it, if it was created with the user and belongs to it. `false` by default. It must be applied before it can take effect on destroy.",
+				Optional:            true,
+				Computed:            true,
+				Default:             booldefault.StaticBool(false),
+			},
+			"terminate_processes": schema.BoolAttribute{
+				MarkdownDescription: "Whether destroying ends the processes of the user, such as open tunnels. Otherwise a user who has any is not removed, and the error lists them. `false` by default. It must be applied before it can take effect on destroy.",
+				Optional:            true,
+				Computed:            true,
+				Default:             booldefault.StaticBool(false),
+			},
+			"uid": schema.Int64Attribute{
+				MarkdownDescription: "Number of the user.",
+				Computed:            true,
+				PlanModifiers:       []planmodifier.Int64{int64planmodifier.UseStateForUnknown()},
+			},
+			"gid": schema.Int64Attribute{
+				MarkdownDescription: "Number of its group.",
+				Computed:            true,
+			},
+			"problems": schema.ListAttribute{
+				MarkdownDescription: "What would make sshd refuse the user's keys, as the last refresh found it. Empty after each apply. A plan that shows items here repairs them.",
+				ElementType:         types.StringType,
+				Computed:            true,
+				Default:             listdefault.StaticValue(stringList(nil)),
+			},
+		},
+	}
+}
+
+// ofUserAttribute is an attribute that stays as the host has it unless it is configured.
+func ofUserAttribute(description string, valid validator.String) schema.StringAttribute {
+	return schema.StringAttribute{
+		MarkdownDescription: description,
+		Optional:            true,
+		Computed:            true,
+		Validators:          []validator.String{valid},
+		PlanModifiers:       []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
+	}
+}
+
+// validUserName refuses what can not be the name of a Linux user everywhere.
+type validUserName struct{}
+
+func (validUserName) Description(context.Context) string {
+	return "must begin with a small letter or an underscore, and hold only small letters, digits, _ and -, at most 32"
+}
+
+func (v validUserName) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
+
+func (validUserName) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	validateString(req, resp, linux.CheckUserName)
+}
+
+// validGroupName refuses likewise.
+type validGroupName struct{}
+
+func (validGroupName) Description(ctx context.Context) string {
+	return validUserName{}.Description(ctx)
+}
+
+func (v validGroupName) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
+
+func (validGroupName) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	validateString(req, resp, linux.CheckGroupName)
+}
+
+// validPath refuses what can not be a path in /etc/passwd.
+type validPath struct{}
+
+func (validPath) Description(context.Context) string { return "must be an absolute path" }
+
+func (v validPath) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
+
+func (validPath) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	validateString(req, resp, linux.CheckPath)
+}
+
+// validUserComment refuses what /etc/passwd can not hold.
+type validUserComment struct{}
+
+func (validUserComment) Description(context.Context) string {
+	return "must hold no colon and no control characters"
+}
+
+func (v validUserComment) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
+
+func (validUserComment) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	validateString(req, resp, linux.CheckComment)
+}
