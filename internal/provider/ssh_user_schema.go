@@ -31,8 +31,8 @@ func (*sshUserResource) Schema(_ context.Context, _ resource.SchemaRequest, resp
 				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
 			},
 			"group":   ofUserAttribute("Group of the user, which must exist. By default, one of the user's own name is created with it.", validGroupName{}),
-			"home":    ofUserAttribute("Home directory; `/home/` and the name by default. When it changes, the new one is created, and no file is moved.", validPath{}),
-			"shell":   ofUserAttribute("Login shell, which must be there; `/bin/sh` by default. With one such as `/usr/sbin/nologin`, tunnels work and nothing else does.", validPath{}),
+			"home":    ofUserAttribute("Home directory; `/home/` and the name by default. When it changes, the new one is created, and no file is moved.", validHome{}),
+			"shell":   ofUserAttribute("Login shell, which must be there; `/bin/sh` by default. With one such as `/usr/sbin/nologin`, tunnels work and nothing else does.", validShell{}),
 			"comment": ofUserAttribute("What `/etc/passwd` says of the user, such as a full name.", validUserComment{}),
 			"remove_home": schema.BoolAttribute{
 				MarkdownDescription: "Whether destroying removes the home directory with all that is in it, if it was created with the user and belongs to it. `false` by default. It must be applied before it can take effect on destroy.",
@@ -102,15 +102,28 @@ func (validGroupName) ValidateString(_ context.Context, req validator.StringRequ
 	validateString(req, resp, linux.CheckGroupName)
 }
 
-// validPath refuses what can not be a path in /etc/passwd.
-type validPath struct{}
+// validHome refuses what can not be a home directory.
+type validHome struct{}
 
-func (validPath) Description(context.Context) string { return "must be an absolute path" }
+func (validHome) Description(context.Context) string {
+	return "must be an absolute path below a directory"
+}
 
-func (v validPath) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
+func (v validHome) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
 
-func (validPath) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
-	validateString(req, resp, linux.CheckPath)
+func (validHome) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	validateString(req, resp, linux.CheckHome)
+}
+
+// validShell refuses what can not be a login shell.
+type validShell struct{}
+
+func (validShell) Description(context.Context) string { return "must be an absolute path" }
+
+func (v validShell) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
+
+func (validShell) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	validateString(req, resp, linux.CheckShell)
 }
 
 // validUserComment refuses what /etc/passwd can not hold.
