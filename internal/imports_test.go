@@ -16,6 +16,7 @@ var forbidden = []struct{ pkg, imports string }{
 	{"replication", "hashicorp/"},
 	{"sandbox", "hashicorp/"},
 	{"sshclient", "hashicorp/"},
+	{"linux", "hashicorp/"},
 	{"provider", "jackc/pgx"}, // SQL lives in the domain
 	{"provider", "x/crypto/ssh"},
 	{"provider", "internal/catalog"},
@@ -23,6 +24,11 @@ var forbidden = []struct{ pkg, imports string }{
 	{"catalog", "/internal/"},
 	{"sandbox", "/internal/"},
 	{"sshclient", "/internal/"},
+	{"linux", "internal/provider"}, // a leaf but for the connections
+	{"linux", "internal/postgres"},
+	{"linux", "internal/replication"},
+	{"linux", "internal/catalog"},
+	{"linux", "internal/sandbox"},
 	{"replication", "internal/provider"},
 	{"replication", "internal/sandbox"}, // test servers stay out of the product
 	{"provider", "internal/sandbox"},
