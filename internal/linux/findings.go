@@ -94,9 +94,9 @@ func userFindings(f checkFacts) (all []Finding) {
 	if f.nologin && u.UID != 0 {
 		all = append(all, Finding{
 			Summary: "Nobody but root may log in",
-			Detail:  "There is a file /etc/nologin or /run/nologin: the host is going down, is starting, or is being maintained.",
+			Detail:  "There is a file /etc/nologin or /run/nologin: the host is going down, is starting, or is being maintained. With PAM, that ends tunnels as well.",
 			Remedy:  "Wait, or remove the file.",
-			Blocks:  true,
+			Blocks:  f.sshd.UsePAM,
 		})
 	}
 	return all

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -61,7 +63,7 @@ func testCreateUserRefused(t *testing.T, root string) {
 	sandboxed.Exec(t, `echo taken:x:4321: >>/etc/group; mkdir /home/left; ln -s /nowhere /home/link; ln -s / /home/root`)
 	text := func(s string) *string { return &s }
 	accounts := func() string {
-		return sandboxed.Exec(t, `cat /etc/passwd /etc/shadow /etc/group /etc/gshadow /etc/subuid 2>/dev/null | sort; ls -lR /home; ls /etc/*.lock /etc/*+ /var/mail 2>/dev/null; :`)
+		return sandboxed.Exec(t, `cat /etc/passwd /etc/shadow /etc/group /etc/gshadow /etc/subuid 2>/dev/null | sort; find /home -exec stat -c '%a %U %N' {} +; ls /etc/*.lock /etc/*+ /var/mail 2>/dev/null; :`)
 	}
 	before := accounts()
 	for name, tt := range map[string]struct {
@@ -94,8 +96,8 @@ func testCreateUserRefused(t *testing.T, root string) {
 			}
 		})
 	}
-	if after := accounts(); after != before {
-		t.Errorf("was\n%s\nis\n%s", before, after)
+	if diff := cmp.Diff(before, accounts()); diff != "" {
+		t.Error(diff)
 	}
 }
 
