@@ -70,6 +70,7 @@ func TestRunAs(t *testing.T) {
 
 // The shells, su and sudo of other systems do the same.
 func TestRunOnOtherSystems(t *testing.T) {
+	t.Parallel()
 	sandbox.EachHostRoot(t, func(t *testing.T, root string) {
 		for name, sudo := range map[string]sandbox.Sudo{"root": sandbox.SudoNone, "sudo": sandbox.SudoNoPassword, "sudo with a password": sandbox.SudoPassword} {
 			if _, err := os.Stat(filepath.Join("/", root, "usr/bin/sudo")); err != nil && sudo != sandbox.SudoNone {
@@ -208,6 +209,7 @@ func TestRunCancelled(t *testing.T) {
 }
 
 func TestRunMany(t *testing.T) {
+	t.Parallel()
 	for _, settings := range []string{"MaxSessions 10", "MaxSessions 2", "MaxSessions 1"} {
 		t.Run(settings, func(t *testing.T) {
 			h := sandbox.SharedSSHHost(t, sandbox.HostConfig{Settings: []string{settings}})
