@@ -23,6 +23,7 @@ func timesRun(t *testing.T, h *sandbox.Host, file string) int {
 // A connection that is cut after any number of bytes makes an error, and never
 // makes a command run twice.
 func TestCut(t *testing.T) {
+	t.Parallel()
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{})
 	proxy := proxyTo(t, h)
 	client := only(t, through(proxy, asRoot(h)))
@@ -155,6 +156,7 @@ func TestHandshakeThatHangs(t *testing.T) {
 
 // sshd drops some of many connections that come at once; they come back.
 func TestMaxStartups(t *testing.T) {
+	t.Parallel()
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{Settings: []string{"MaxStartups 3:50:6"}})
 	var all sync.WaitGroup
 	proxy := proxyTo(t, h)

@@ -1,6 +1,7 @@
 package sshclient
 
 import (
+	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -80,6 +81,25 @@ func TestLoginByKeyboard(t *testing.T) {
 	wantText(t, err, "the login failed", "keyboard-interactive")
 }
 
+// A password answers the one question for it, and no other.
+func TestAnswerOnce(t *testing.T) {
+	answer := answerOnce("s3cret")
+	if got, err := answer("", "", nil, nil); got != nil || err != nil {
+		t.Errorf("no question: %q %v", got, err)
+	}
+	if _, err := answer("", "", []string{"Name: "}, []bool{true}); err == nil {
+		t.Error("a question for what may be seen is answered")
+	}
+	if _, err := answer("", "", []string{"Password: ", "Code: "}, []bool{false, false}); err == nil {
+		t.Error("two questions are answered")
+	}
+	if got, err := answer("", "", []string{"Password: "}, []bool{false}); len(got) != 1 || got[0] != "s3cret" || err != nil {
+		t.Errorf("%q %v", got, err)
+	}
+	_, err := answer("", "", []string{"Code: "}, []bool{false})
+	wantText(t, err, "Code: ")
+}
+
 func TestLoginByBoth(t *testing.T) {
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{Settings: []string{"AuthenticationMethods publickey,password"}})
 	c := asOperator(h)
@@ -128,6 +148,21 @@ func TestLoginByAgent(t *testing.T) {
 	if err := login(both); err != nil {
 		t.Errorf("a key that is refused, then the agent's: %v", err)
 	}
+	for range 8 {
+		_, key, err := ed25519.GenerateKey(rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := keyring.Add(agent.AddedKey{PrivateKey: key}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := login(c); err != nil { // it is among the first
+		t.Error(err)
+	}
+	gone := c
+	gone.Username = "nobody"
+	wantText(t, login(gone), "Offered were: agent with 10 keys", "MaxAuthTries", "private_key of ssh_hosts.bastion")
 	t.Setenv("SSH_AUTH_SOCK", "/nowhere/agent")
 	wantText(t, login(c), "SSH_AUTH_SOCK", "/nowhere/agent")
 	t.Setenv("SSH_AUTH_SOCK", "")

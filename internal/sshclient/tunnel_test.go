@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -227,10 +228,11 @@ func TestTunnelIsLost(t *testing.T) {
 func TestTunnelFallsSilent(t *testing.T) {
 	t.Parallel()
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{})
-	proxy := proxyTo(t, h)
-	tunnel := only(t, through(proxy, asRoot(h))).Tunnel()
 	for name, use := range map[string]func(net.Conn) error{
-		"reading": func(c net.Conn) error { _, err := c.Read(make([]byte, 1)); return err },
+		"reading": func(c net.Conn) error {
+			_, err := c.Read(make([]byte, 1))
+			return err
+		},
 		"writing": func(c net.Conn) error {
 			for {
 				if _, err := c.Write(make([]byte, 1<<20)); err != nil {
@@ -239,16 +241,57 @@ func TestTunnelFallsSilent(t *testing.T) {
 			}
 		},
 	} {
-		conn := dial(t, tunnel, serve(t, echo))
-		proxy.Silence()
-		start := time.Now()
-		err := use(conn)
-		wantText(t, err, "the SSH connection to bastion was lost", "nothing came from it")
-		if took := time.Since(start); took > 17*time.Second {
-			t.Errorf("%s: noticed after %s", name, took)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			proxy := proxyTo(t, h)
+			conn := dial(t, only(t, through(proxy, asRoot(h))).Tunnel(), serve(t, echo))
+			proxy.Silence()
+			start := time.Now()
+			wantText(t, use(conn), "the SSH connection to bastion was lost", "nothing came from it")
+			if took := time.Since(start); took > 20*time.Second {
+				t.Errorf("noticed after %s", took)
+			}
+		})
+	}
+}
+
+// A link that is slow, but not silent, is not given up.
+func TestTunnelIsSlow(t *testing.T) {
+	t.Parallel()
+	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{})
+	trickle := serve(t, func(conn net.Conn) { // of an SSH host: two thirds of a packet in each interval
+		sshd, err := net.Dial("tcp", net.JoinHostPort(h.Host, strconv.Itoa(h.Port)))
+		if err != nil {
+			return
 		}
-		conn.Close()
-		proxy.Speak()
+		defer sshd.Close()
+		go func() { _, _ = io.Copy(sshd, conn) }()
+		slow, buffer := time.Time{}, make([]byte, 20_000)
+		for {
+			n, err := sshd.Read(buffer)
+			if err != nil {
+				return
+			}
+			if n == len(buffer) { // bulk
+				if slow.IsZero() {
+					slow = time.Now()
+				}
+				if time.Since(slow) < 18*time.Second {
+					time.Sleep(4 * time.Second)
+				}
+			}
+			if _, err := conn.Write(buffer[:n]); err != nil {
+				return
+			}
+		}
+	})
+	c := asRoot(h)
+	host, port, _ := net.SplitHostPort(trickle)
+	c.Host = host
+	c.Port, _ = strconv.Atoi(port)
+	conn := dial(t, only(t, c).Tunnel(), serve(t, func(conn net.Conn) { _, _ = conn.Write(make([]byte, 4<<20)) }))
+	if got, err := io.Copy(io.Discard, conn); got != 4<<20 || err != nil {
+		t.Errorf("%d bytes, %v", got, err)
 	}
 }
 
