@@ -13,9 +13,9 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
-// throughSSH returns a server that is reached through an SSH host, and that host.
-// Only the SSH host knows it by the name db.internal.
-func throughSSH(t *testing.T, s *sandbox.Server, change func(*Config), settings ...string) (*Server, *sandbox.Host) {
+// throughSSH returns a server that is reached through an SSH host, which alone
+// knows it by the name db.internal.
+func throughSSH(t *testing.T, s *sandbox.Server, change func(*Config), settings ...string) *Server {
 	t.Helper()
 	bastion := sandbox.SSHHost(t, sandbox.HostConfig{Settings: settings, Hosts: map[string]string{"db.internal": s.Host}})
 	hosts := sshclient.NewHosts(map[string]sshclient.Config{"bastion": {
@@ -30,13 +30,13 @@ func throughSSH(t *testing.T, s *sandbox.Server, change func(*Config), settings 
 	servers := NewServers(map[string]Config{"a": config})
 	t.Cleanup(servers.Close)
 	server, _ := servers.Server("a")
-	return server, bastion
+	return server
 }
 
 // A server is reached as the SSH host sees it, and what it does can be cancelled.
 func TestTunnel(t *testing.T) {
 	s := sandbox.Shared(t, 0)
-	server, _ := throughSSH(t, s, nil)
+	server := throughSSH(t, s, nil)
 	conn, err := server.Acquire(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +69,7 @@ func TestTunnelTLS(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = s.Stop() })
 	for host, ok := range map[string]bool{"localhost": true, "db.internal": false} {
-		server, _ := throughSSH(t, s, func(c *Config) { c.Host, c.SSLMode, c.SSLRootCert = host, "verify-full", s.CA })
+		server := throughSSH(t, s, func(c *Config) { c.Host, c.SSLMode, c.SSLRootCert = host, "verify-full", s.CA })
 		conn, err := server.Acquire(t.Context(), "")
 		switch {
 		case ok && err != nil:
@@ -102,7 +102,7 @@ func TestTunnelRefused(t *testing.T) {
 		{"AllowTcpForwarding yes", "can not reach db.internal:1", func(c *Config) { c.Port = 1 }},
 		{"AllowTcpForwarding yes", "Check host and port of ssh_hosts.bastion", func(c *Config) { c.SSHHost, _ = unreachable.Host("bastion") }},
 	} {
-		server, _ := throughSSH(t, s, test.change, test.setting)
+		server := throughSSH(t, s, test.change, test.setting)
 		_, err := server.Acquire(t.Context(), "")
 		said := ""
 		if err != nil {
