@@ -26,7 +26,7 @@ func (*connectionCheckDataSource) Schema(_ context.Context, _ datasource.SchemaR
 			MarkdownDescription: "Database to connect to; that of the entry by default.",
 			Optional:            true,
 			Computed:            true,
-			Validators:          []validator.String{validName{}},
+			Validators:          []validator.String{validName()},
 		},
 		"use_as": schema.StringAttribute{
 			MarkdownDescription: "What runs are to use the login as: `source` or `destination`. Without it, only the connection and the server are looked at, no rights.",
@@ -37,7 +37,7 @@ func (*connectionCheckDataSource) Schema(_ context.Context, _ datasource.SchemaR
 			MarkdownDescription: "At a source: schemas of which all tables and views are to be read, also those that are created later. At a destination: schemas that runs load into, as far as they exist already.",
 			Optional:            true,
 			ElementType:         types.StringType,
-			Validators:          []validator.Set{setvalidator.NoNullValues(), setvalidator.ValueStringsAre(validName{})},
+			Validators:          []validator.Set{setvalidator.NoNullValues(), setvalidator.ValueStringsAre(validName())},
 		},
 		"tables": schema.MapNestedAttribute{
 			MarkdownDescription: "At a source: tables and views to read, by `schema.table`, written like those of a `stitch_replication`. The map of one fits here: what else it says of its tables is ignored.",

@@ -34,7 +34,7 @@ func (*databaseUserResource) Schema(_ context.Context, _ resource.SchemaRequest,
 			"name": schema.StringAttribute{
 				MarkdownDescription: "Name of the user, exactly as PostgreSQL is to store it. Changing it creates a new user.",
 				Required:            true,
-				Validators:          []validator.String{validName{}},
+				Validators:          []validator.String{validName()},
 				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
 			},
 			"password_wo":         passwordAttribute(),
@@ -117,7 +117,7 @@ func reassignAttribute() schema.StringAttribute {
 			"Apply it before destroying. Without it, nothing of that is touched and the user stays while there is any. " +
 			"A login that is not a superuser must be able to become a member of both roles; it is one only within these transactions. It needs `CREATE` on a database to reassign schemas in it.",
 		Optional:   true,
-		Validators: []validator.String{validName{}},
+		Validators: []validator.String{validName()},
 	}
 }
 

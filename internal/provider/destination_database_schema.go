@@ -33,26 +33,26 @@ func (*destinationDatabaseResource) Schema(_ context.Context, _ resource.SchemaR
 			"name": schema.StringAttribute{
 				MarkdownDescription: "Name of the database, exactly as PostgreSQL is to store it. Changing it creates a new database, and drops this one.",
 				Required:            true,
-				Validators:          []validator.String{validName{}},
+				Validators:          []validator.String{validName()},
 				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
 			},
 			"owner": ownerAttribute("database"),
 			"encoding": fixedAttribute("Encoding of the database, as PostgreSQL spells it: `UTF8`, `LATIN1`, `SQL_ASCII` and so on. "+
 				"Rows arrive in the encoding of the destination: with `UTF8`, all can.", stringvalidator.OneOf(postgres.Encodings...)),
 			"lc_collate": fixedAttribute("Order in which the operating system's locales sort text, such as `C` or `en_US.UTF-8`. "+
-				"What PostgreSQL calls `LOCALE` is this and `lc_ctype` together.", validText{}),
-			"lc_ctype": fixedAttribute("What are letters, and which are upper-case, by the operating system's locales.", validText{}),
+				"What PostgreSQL calls `LOCALE` is this and `lc_ctype` together.", validText()),
+			"lc_ctype": fixedAttribute("What are letters, and which are upper-case, by the operating system's locales.", validText()),
 			"locale_provider": fixedAttribute("Where locales come from: `libc`; with PostgreSQL 15 or newer also `icu`, which needs `icu_locale`; "+
 				"with 17 or newer also `builtin`, which needs `builtin_locale`.", stringvalidator.OneOf(postgres.LocaleProviders...)),
 			"icu_locale": fixedAttribute("Locale of the provider `icu`, such as `de-DE` or `und`, as a language tag, which is how the server keeps it. "+
-				"PostgreSQL 15 or newer.", validText{}),
+				"PostgreSQL 15 or newer.", validText()),
 			"builtin_locale": fixedAttribute("Locale of the provider `builtin`: `C`, `C.UTF-8` or, with PostgreSQL 18 or newer, `PG_UNICODE_FAST`. "+
-				"PostgreSQL 17 or newer.", validText{}),
+				"PostgreSQL 17 or newer.", validText()),
 			"template": schema.StringAttribute{
 				MarkdownDescription: "Database that this one is created as a copy of, `template1` by default. Use `template0` to choose an encoding or a locale that differs from that of `template1`. " +
 					"The server does not remember it: it says nothing about a database that was imported, and configuring one later replaces nothing.",
 				Optional:   true,
-				Validators: []validator.String{validName{}},
+				Validators: []validator.String{validName()},
 			},
 			"connection_limit": schema.Int64Attribute{
 				MarkdownDescription: "How many connections the database may have at once, but for superusers; `-1` is no limit, which is what a new one has.",
@@ -92,7 +92,7 @@ func commentAttribute(noun string) schema.StringAttribute {
 		MarkdownDescription: "Comment on the " + noun + ", as psql and other tools show it; `\"\"` is none. One that is no longer configured stays.",
 		Optional:            true,
 		Computed:            true,
-		Validators:          []validator.String{validComment{}},
+		Validators:          []validator.String{validComment()},
 		PlanModifiers:       []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
 	}
 }
@@ -106,7 +106,7 @@ func ownerAttribute(noun string) schema.StringAttribute {
 			"with `ADMIN OPTION` on it or, before PostgreSQL 16, with `CREATEROLE`. It is one then for the time of the change only.",
 		Optional:      true,
 		Computed:      true,
-		Validators:    []validator.String{validName{}},
+		Validators:    []validator.String{validName()},
 		PlanModifiers: []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
 	}
 }

@@ -56,13 +56,13 @@ func (*destinationGrantsResource) Schema(_ context.Context, _ resource.SchemaReq
 				MarkdownDescription: "Database to load into, which must exist. Changing it creates new grants. " +
 					"Refer to this attribute from the replication, so that the grants exist before it and go after it.",
 				Required:      true,
-				Validators:    []validator.String{validName{}},
+				Validators:    []validator.String{validName()},
 				PlanModifiers: []planmodifier.String{stringplanmodifier.RequiresReplace()},
 			},
 			"user": schema.StringAttribute{
 				MarkdownDescription: "Name of the database user that is to load. Changing it creates new grants.",
 				Required:            true,
-				Validators:          []validator.String{validName{}},
+				Validators:          []validator.String{validName()},
 				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
 			},
 			"system_catalogs": schema.BoolAttribute{

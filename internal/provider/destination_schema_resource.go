@@ -63,14 +63,14 @@ func (*destinationSchemaResource) Schema(_ context.Context, _ resource.SchemaReq
 			"database": schema.StringAttribute{
 				MarkdownDescription: "Database that the schema is in. Changing it creates a new schema there, and drops this one.",
 				Required:            true,
-				Validators:          []validator.String{validName{}},
+				Validators:          []validator.String{validName()},
 				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
 			},
 			"name": schema.StringAttribute{
 				MarkdownDescription: "Name of the schema, exactly as PostgreSQL is to store it. Changing it creates a new schema, and drops this one. " +
 					"`public` is there already; names that begin with `pg_`, `information_schema` and `_stitch` are reserved.",
 				Required:      true,
-				Validators:    []validator.String{validSchemaName{}},
+				Validators:    []validator.String{validSchemaName()},
 				PlanModifiers: []planmodifier.String{stringplanmodifier.RequiresReplace()},
 			},
 			"owner":         ownerAttribute("schema"),

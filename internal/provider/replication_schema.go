@@ -69,7 +69,7 @@ func (*replicationResource) Schema(_ context.Context, _ resource.SchemaRequest, 
 					"of `destination` granted it in the schema; what somebody else granted it stays.",
 				Optional:    true,
 				ElementType: types.StringType,
-				Validators:  []validator.Set{setvalidator.NoNullValues(), setvalidator.ValueStringsAre(validReader{})},
+				Validators:  []validator.Set{setvalidator.NoNullValues(), setvalidator.ValueStringsAre(validReader())},
 			},
 			"readers_missing": schema.ListAttribute{
 				MarkdownDescription: "What `readers` can not do although they should, as the last refresh found it: for example `SELECT ON TABLE shop.orders TO analysts`, " +
@@ -147,7 +147,7 @@ func endpointAttribute(description string, modifiers ...planmodifier.String) sch
 				MarkdownDescription: "Name of the database.",
 				Required:            true,
 				PlanModifiers:       modifiers,
-				Validators:          []validator.String{validName{}},
+				Validators:          []validator.String{validName()},
 			},
 		},
 	}

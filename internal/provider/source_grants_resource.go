@@ -76,20 +76,20 @@ func (*sourceGrantsResource) Schema(_ context.Context, _ resource.SchemaRequest,
 				MarkdownDescription: "Database to read from. Changing it creates new grants. " +
 					"Refer to this attribute from the replication, so that the grants exist before it and go after it.",
 				Required:      true,
-				Validators:    []validator.String{validName{}},
+				Validators:    []validator.String{validName()},
 				PlanModifiers: []planmodifier.String{stringplanmodifier.RequiresReplace()},
 			},
 			"user": schema.StringAttribute{
 				MarkdownDescription: "Name of the database user that is to read. Changing it creates new grants.",
 				Required:            true,
-				Validators:          []validator.String{validName{}},
+				Validators:          []validator.String{validName()},
 				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
 			},
 			"schemas": schema.SetAttribute{
 				MarkdownDescription: "Schemas to read, which must exist.",
 				ElementType:         types.StringType,
 				Required:            true,
-				Validators:          []validator.Set{setvalidator.SizeAtLeast(1), setvalidator.ValueStringsAre(validSourceSchema{})},
+				Validators:          []validator.Set{setvalidator.SizeAtLeast(1), setvalidator.ValueStringsAre(validSourceSchema())},
 			},
 			"tables": schema.SetAttribute{
 				MarkdownDescription: "Tables, views, materialized views and foreign tables to read, when it should not be all of the schemas: as `schema.table`, " +
@@ -112,19 +112,6 @@ func (*sourceGrantsResource) Schema(_ context.Context, _ resource.SchemaRequest,
 			"excess":  excessAttribute(),
 		},
 	}
-}
-
-// validSourceSchema refuses schemas that hold no data to replicate.
-type validSourceSchema struct{}
-
-func (validSourceSchema) Description(context.Context) string {
-	return "must be a name of 1 to 63 bytes, and none of PostgreSQL's own schemas"
-}
-
-func (v validSourceSchema) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
-
-func (validSourceSchema) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
-	validateString(req, resp, postgres.CheckSourceSchema)
 }
 
 // ValidateConfig checks what is known of the configuration.

@@ -78,14 +78,14 @@ func (*sshAuthorizedKeyResource) Schema(_ context.Context, _ resource.SchemaRequ
 			"username": schema.StringAttribute{
 				MarkdownDescription: "Name of the user, who must exist. Changing it creates a new line, and removes this one.",
 				Required:            true,
-				Validators:          []validator.String{validUserName{}},
+				Validators:          []validator.String{validUserName()},
 				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
 			},
 			"public_key": schema.StringAttribute{
 				MarkdownDescription: "The key as a `.pub` file holds it: `ssh-ed25519 AAAA... comment`. `provider::stitch::ssh_public_key` gives that of a private key. " +
 					"Another key replaces the line, another comment changes it. DSA keys, and RSA keys of fewer than 2048 bits, are refused.",
 				Required:      true,
-				Validators:    []validator.String{validPublicKey{}},
+				Validators:    []validator.String{validPublicKey()},
 				PlanModifiers: []planmodifier.String{stringplanmodifier.RequiresReplaceIf(isOtherKey, "Another key replaces the line.", "Another key replaces the line.")},
 			},
 			"options": schema.ListAttribute{
@@ -235,22 +235,6 @@ func (r *sshAuthorizedKeyResource) remove(ctx context.Context, name string, key 
 // ImportState takes over a line.
 func (*sshAuthorizedKeyResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
 	importByID(ctx, req, resp, "host", "username", "fingerprint")
-}
-
-// validPublicKey refuses what is no key to let anybody in with.
-type validPublicKey struct{}
-
-func (validPublicKey) Description(context.Context) string {
-	return "must be a public key such as ssh-ed25519 AAAA..., and not a weak one"
-}
-
-func (v validPublicKey) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
-
-func (validPublicKey) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
-	validateString(req, resp, func(text string) error {
-		_, err := linux.ParsePublicKey(text)
-		return err
-	})
 }
 
 // validOptions refuses options for which sshd would ignore the line.

@@ -118,7 +118,7 @@ func sshHostsAttribute() schema.MapNestedAttribute {
 				"host_key": schema.StringAttribute{
 					MarkdownDescription: "Public key of the host, such as `ssh-ed25519 AAAA...`, or several, one per line: the host must have one of them. This or `known_hosts` is required.",
 					Optional:            true,
-					Validators:          []validator.String{validHostKeys{}},
+					Validators:          []validator.String{validHostKeys()},
 				},
 				"known_hosts": schema.StringAttribute{
 					MarkdownDescription: "Path of a file that holds the host's public key, in the form that `ssh` keeps.",
@@ -146,19 +146,6 @@ func sshHostsAttribute() schema.MapNestedAttribute {
 			},
 		},
 	}
-}
-
-// validHostKeys refuses what no host key can be equal to.
-type validHostKeys struct{}
-
-func (validHostKeys) Description(context.Context) string {
-	return "must be public keys, such as ssh-ed25519 AAAA..., one per line"
-}
-
-func (v validHostKeys) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
-
-func (validHostKeys) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
-	validateString(req, resp, func(text string) error { return sshclient.CheckHostKeys(lines(text)) })
 }
 
 // verifiedSSHHost requires a way to verify an SSH host and one to log in to it,

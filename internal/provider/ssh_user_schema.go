@@ -12,8 +12,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
-
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/linux"
 )
 
 func (*sshUserResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
@@ -27,13 +25,13 @@ func (*sshUserResource) Schema(_ context.Context, _ resource.SchemaRequest, resp
 			"username": schema.StringAttribute{
 				MarkdownDescription: "Name of the user: small letters, digits, `_` and `-`, at most 32. Changing it creates a new user.",
 				Required:            true,
-				Validators:          []validator.String{validUserName{}},
+				Validators:          []validator.String{validUserName()},
 				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
 			},
-			"group":   ofUserAttribute("Group of the user, which must exist. By default, one of the user's own name is created with it.", validGroupName{}),
-			"home":    ofUserAttribute("Home directory; `/home/` and the name by default. When it changes, the new one is created, and no file is moved.", validHome{}),
-			"shell":   ofUserAttribute("Login shell, which must be there; `/bin/sh` by default. With one such as `/usr/sbin/nologin`, tunnels work and nothing else does.", validShell{}),
-			"comment": ofUserAttribute("What `/etc/passwd` says of the user, such as a full name.", validUserComment{}),
+			"group":   ofUserAttribute("Group of the user, which must exist. By default, one of the user's own name is created with it.", validGroupName()),
+			"home":    ofUserAttribute("Home directory; `/home/` and the name by default. When it changes, the new one is created, and no file is moved.", validHome()),
+			"shell":   ofUserAttribute("Login shell, which must be there; `/bin/sh` by default. With one such as `/usr/sbin/nologin`, tunnels work and nothing else does.", validShell()),
+			"comment": ofUserAttribute("What `/etc/passwd` says of the user, such as a full name.", validUserComment()),
 			"remove_home": schema.BoolAttribute{
 				MarkdownDescription: "Whether destroying removes the home directory with all that is in it, if it was created with the user and belongs to it. `false` by default. It must be applied before it can take effect on destroy.",
 				Optional:            true,
@@ -74,67 +72,4 @@ func ofUserAttribute(description string, valid validator.String) schema.StringAt
 		Validators:          []validator.String{valid},
 		PlanModifiers:       []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
 	}
-}
-
-// validUserName refuses what can not be the name of a Linux user everywhere.
-type validUserName struct{}
-
-func (validUserName) Description(context.Context) string {
-	return "must begin with a small letter or an underscore, and hold only small letters, digits, _ and -, at most 32"
-}
-
-func (v validUserName) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
-
-func (validUserName) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
-	validateString(req, resp, linux.CheckUserName)
-}
-
-// validGroupName refuses likewise.
-type validGroupName struct{}
-
-func (validGroupName) Description(ctx context.Context) string {
-	return validUserName{}.Description(ctx)
-}
-
-func (v validGroupName) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
-
-func (validGroupName) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
-	validateString(req, resp, linux.CheckGroupName)
-}
-
-// validHome refuses what can not be a home directory.
-type validHome struct{}
-
-func (validHome) Description(context.Context) string {
-	return "must be an absolute path below a directory"
-}
-
-func (v validHome) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
-
-func (validHome) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
-	validateString(req, resp, linux.CheckHome)
-}
-
-// validShell refuses what can not be a login shell.
-type validShell struct{}
-
-func (validShell) Description(context.Context) string { return "must be an absolute path" }
-
-func (v validShell) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
-
-func (validShell) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
-	validateString(req, resp, linux.CheckShell)
-}
-
-// validUserComment refuses what /etc/passwd can not hold.
-type validUserComment struct{}
-
-func (validUserComment) Description(context.Context) string {
-	return "must hold no colon and no control characters"
-}
-
-func (v validUserComment) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
-
-func (validUserComment) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
-	validateString(req, resp, linux.CheckComment)
 }

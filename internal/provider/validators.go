@@ -6,80 +6,104 @@ import (
 
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/linux"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
-// validName refuses what can not be the name of anything in PostgreSQL.
-type validName struct{}
-
-func (validName) Description(context.Context) string { return "must be a name of 1 to 63 bytes" }
-
-func (v validName) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
-
-func (validName) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
-	validateString(req, resp, postgres.CheckName)
+// A checkedString refuses texts, once they are known, for the reason that the
+// domain gives.
+type checkedString struct {
+	description string // what it must be
+	check       func(string) error
 }
 
-// validSchemaName refuses the names of schemas that can not be created.
-type validSchemaName struct{}
+func (v checkedString) Description(context.Context) string { return v.description }
 
-func (validSchemaName) Description(context.Context) string {
-	return "must be a name of 1 to 63 bytes, and neither public nor one that PostgreSQL or this provider reserves"
-}
+func (v checkedString) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
 
-func (v validSchemaName) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
-
-func (validSchemaName) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
-	validateString(req, resp, postgres.CheckSchemaName)
-}
-
-// validReader refuses what can not be a reader.
-type validReader struct{}
-
-func (validReader) Description(context.Context) string {
-	return "must be a name of 1 to 63 bytes, and not public"
-}
-
-func (v validReader) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
-
-func (validReader) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
-	validateString(req, resp, replication.CheckReader)
-}
-
-// validateString applies check to a value that is known.
-func validateString(req validator.StringRequest, resp *validator.StringResponse, check func(string) error) {
+// ValidateString adds the reason.
+func (v checkedString) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
 	if req.ConfigValue.IsNull() || req.ConfigValue.IsUnknown() {
 		return
 	}
-	if err := check(req.ConfigValue.ValueString()); err != nil {
+	if err := v.check(req.ConfigValue.ValueString()); err != nil {
 		resp.Diagnostics.AddAttributeError(req.Path, "Invalid value", err.Error())
 	}
 }
 
+// validName refuses what can not be the name of anything in PostgreSQL.
+func validName() checkedString {
+	return checkedString{"must be a name of 1 to 63 bytes", postgres.CheckName}
+}
+
+// validSchemaName refuses the names of schemas that can not be created.
+func validSchemaName() checkedString {
+	return checkedString{"must be a name of 1 to 63 bytes, and neither public nor one that PostgreSQL or this provider reserves", postgres.CheckSchemaName}
+}
+
+// validSourceSchema refuses schemas that hold no data to replicate.
+func validSourceSchema() checkedString {
+	return checkedString{"must be a name of 1 to 63 bytes, and none of PostgreSQL's own schemas", postgres.CheckSourceSchema}
+}
+
+// validReader refuses what can not be a reader.
+func validReader() checkedString {
+	return checkedString{"must be a name of 1 to 63 bytes, and not public", replication.CheckReader}
+}
+
 // validText refuses empty text, and what PostgreSQL can not store.
-type validText struct{}
-
-func (validText) Description(context.Context) string { return "must be text that is not empty" }
-
-func (v validText) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
-
-func (validText) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
-	validateString(req, resp, func(text string) error {
+func validText() checkedString {
+	return checkedString{"must be text that is not empty", func(text string) error {
 		if text == "" {
 			return errors.New("it is empty: leave it out")
 		}
 		return postgres.CheckText(text)
-	})
+	}}
 }
 
 // validComment refuses what PostgreSQL can not store.
-type validComment struct{}
+func validComment() checkedString {
+	return checkedString{"must hold no zero byte", postgres.CheckText}
+}
 
-func (validComment) Description(context.Context) string { return "must hold no zero byte" }
+// validUserName refuses what can not be the name of a Linux user everywhere.
+func validUserName() checkedString {
+	return checkedString{"must begin with a small letter or an underscore, and hold only small letters, digits, _ and -, at most 32", linux.CheckUserName}
+}
 
-func (v validComment) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
+// validGroupName refuses likewise.
+func validGroupName() checkedString {
+	return checkedString{validUserName().description, linux.CheckGroupName}
+}
 
-func (validComment) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
-	validateString(req, resp, postgres.CheckText)
+// validHome refuses what can not be a home directory.
+func validHome() checkedString {
+	return checkedString{"must be an absolute path", linux.CheckHome}
+}
+
+// validShell refuses what can not be a login shell.
+func validShell() checkedString {
+	return checkedString{"must be an absolute path", linux.CheckShell}
+}
+
+// validUserComment refuses what /etc/passwd can not hold.
+func validUserComment() checkedString {
+	return checkedString{"must hold no colon and no control characters", linux.CheckComment}
+}
+
+// validPublicKey refuses what is no key to let anybody in with.
+func validPublicKey() checkedString {
+	return checkedString{"must be a public key such as ssh-ed25519 AAAA..., and not a weak one", func(text string) error {
+		_, err := linux.ParsePublicKey(text)
+		return err
+	}}
+}
+
+// validHostKeys refuses what no host key can be equal to.
+func validHostKeys() checkedString {
+	return checkedString{"must be public keys, such as ssh-ed25519 AAAA..., one per line", func(text string) error {
+		return sshclient.CheckHostKeys(lines(text))
+	}}
 }
