@@ -56,6 +56,10 @@ func CreateUser(ctx context.Context, h *sshclient.Host, u NewUser) (User, error)
 
 // explain turns the exit statuses above into errors.
 func explain(err error, u NewUser) error {
+	var outcome *sshclient.OutcomeError
+	if errors.As(err, &outcome) {
+		return fmt.Errorf("%w. A user that was being made is there whole, or not at all: import it if it is", err)
+	}
 	var exit *sshclient.ExitError
 	if !errors.As(err, &exit) {
 		return err

@@ -139,3 +139,20 @@ func TestDeleteUserGroup(t *testing.T) {
 		}
 	}
 }
+
+// A user that can not be deleted can log in as before.
+func TestDeleteUserUndone(t *testing.T) {
+	ctx, sandboxed := t.Context(), sandbox.SSHHost(t, sandbox.HostConfig{})
+	h := connect(t, sandboxed, sandbox.SudoNone)
+	for _, expires := range []string{"", "2099-12-31"} {
+		u := newUser(t, h, sandboxed.UserName())
+		sandboxed.Exec(t, `usermod -e "$2" "$1"; printf '#!/bin/sh\necho "there is something" >&2; exit 8\n' >/usr/local/sbin/userdel; chmod 755 /usr/local/sbin/userdel`, u.Name, expires)
+		if d, err := DeleteUser(ctx, h, u.Name, u.UID, DeleteOptions{Force: true}); err == nil || !strings.Contains(err.Error(), "there is something") {
+			t.Errorf("deleted: %+v, %v", d, err)
+		}
+		if now, err := ReadUser(ctx, h, u.Name); err != nil || now.Expires != expires || now.Expired {
+			t.Errorf("now %+v, %v", now, err)
+		}
+		sandboxed.Exec(t, `rm /usr/local/sbin/userdel`)
+	}
+}

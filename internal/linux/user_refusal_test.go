@@ -137,3 +137,64 @@ func testCreateUserHostile(t *testing.T, root string) {
 		t.Errorf("left: %q", got)
 	}
 }
+
+// A user that could not be made whole is not left behind.
+func TestCreateUserUndone(t *testing.T) {
+	ctx, sandboxed := t.Context(), sandbox.SSHHost(t, sandbox.HostConfig{})
+	h := connect(t, sandboxed, sandbox.SudoNone)
+	accounts := func() string {
+		return sandboxed.Exec(t, `sort /etc/passwd /etc/shadow /etc/group /etc/gshadow; find /home -exec stat -c '%a %U %N' {} +`)
+	}
+	before := accounts()
+	for name, script := range map[string]string{
+		"it fails after all":    `printf '#!/bin/sh\n/usr/sbin/useradd "$@"\nexit 1\n' >/usr/local/sbin/useradd`,
+		"it locks the password": `printf '#!/bin/sh\n/usr/sbin/useradd "$@"; for last; do :; done; usermod -L "$last"\n' >/usr/local/sbin/useradd`,
+		"it takes another home": `printf '#!/bin/sh\n/usr/sbin/useradd "$@"; for last; do :; done; usermod -d /tmp "$last"\n' >/usr/local/sbin/useradd`,
+		"there is no chown":     `printf '#!/bin/sh\nexit 1\n' >/usr/local/sbin/chown`,
+		"there is no useradd":   `mv /usr/sbin/useradd /usr/sbin/useradd.gone; mv /usr/sbin/adduser /usr/sbin/adduser.gone`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			sandboxed.Exec(t, script+"; chmod 755 /usr/local/sbin/* 2>/dev/null; :")
+			if u, err := CreateUser(ctx, h, NewUser{Name: "new"}); err == nil {
+				t.Errorf("made %+v", u)
+			}
+			sandboxed.Exec(t, `rm -f /usr/local/sbin/*; for each in useradd adduser; do [ ! -e /usr/sbin/$each.gone ] || mv /usr/sbin/$each.gone /usr/sbin/$each; done`)
+			if diff := cmp.Diff(before, accounts()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+	newUser(t, h, "new")
+}
+
+// A user of a directory such as LDAP is seen, and not changed. A directory that
+// does not answer says nothing of who is in it.
+func TestUserOfDirectory(t *testing.T) {
+	ctx, sandboxed := t.Context(), sandbox.SSHHost(t, sandbox.HostConfig{})
+	h := connect(t, sandboxed, sandbox.SudoNone)
+	sandboxed.Exec(t, `cat >/usr/local/sbin/getent <<'END'
+#!/bin/sh
+case "$1 $2" in
+"passwd Jo.Doe") echo "Jo.Doe:*:70000:70000:Jo,,,,terraform-provider-stitch:/home/jo:/bin/sh" ;;
+"passwd broken") exit 3 ;;
+*) exit 2 ;;
+esac
+END
+chmod 755 /usr/local/sbin/getent`)
+	u, err := ReadUser(ctx, h, "Jo.Doe")
+	if err != nil || u.Local || u.UID != 70000 || u.Password != PasswordNone {
+		t.Errorf("read: %+v, %v", u, err)
+	}
+	if _, err := UpdateUser(ctx, h, 70000, NewUser{Name: "Jo.Doe", Shell: "/bin/cat"}); err == nil || !strings.Contains(err.Error(), "LDAP") {
+		t.Errorf("update: %v", err)
+	}
+	if d, err := DeleteUser(ctx, h, "Jo.Doe", 70000, DeleteOptions{Force: true, RemoveHome: true}); err != nil || d.Deleted || d.Kept == "" {
+		t.Errorf("delete: %+v, %v", d, err)
+	}
+	if _, err := ReadUser(ctx, h, "broken"); err == nil || errors.Is(err, ErrNotFound) {
+		t.Errorf("a directory that does not answer: %v", err)
+	}
+	if _, err := CreateUser(ctx, h, NewUser{Name: "broken"}); err == nil || errors.Is(err, ErrExists) {
+		t.Errorf("created although nobody knows: %v", err)
+	}
+}

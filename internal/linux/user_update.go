@@ -33,8 +33,8 @@ func updateUser(ctx context.Context, h *sshclient.Host, uid int64, u NewUser) (U
 	if err != nil {
 		return User{}, err
 	}
-	changes, any := u.changes(have)
-	if have.UID == uid && !any {
+	changes, differs := u.changes(have)
+	if have.UID == uid && !differs {
 		return have, nil
 	}
 	changes["name"] = u.Name
@@ -48,12 +48,12 @@ func updateUser(ctx context.Context, h *sshclient.Host, uid int64, u NewUser) (U
 
 // changes returns what user_update.sh is to do, "" for what is to stay as it
 // is, and whether that is anything.
-func (u NewUser) changes(have User) (data map[string]string, any bool) {
+func (u NewUser) changes(have User) (data map[string]string, differs bool) {
 	data = map[string]string{"want_gecos": ""}
-	set := func(key, value string, differs bool) {
+	set := func(key, value string, changed bool) {
 		data[key] = ""
-		if differs {
-			data[key], any = value, true
+		if changed {
+			data[key], differs = value, true
 		}
 	}
 	set("want_group", u.Group, u.Group != "" && u.Group != have.Group)
