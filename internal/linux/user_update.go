@@ -70,5 +70,5 @@ func (u NewUser) changes(have User) (data map[string]string, differs bool) {
 	set("repair_age", "yes", r.age)
 	set("repair_home", "yes", r.home)
 	set("repair_ssh", "yes", r.ssh)
-	return data, any
+	return data, differs
 }
