@@ -153,6 +153,18 @@ func provisioningCells(g *group, way string) []string {
 	return cells
 }
 
+func tunnelColumns() []string { return []string{"seconds", "/ ssh -L", "MB/s"} }
+
+// tunnelCells are the medians of a way, as they are printed.
+func tunnelCells(g *group, way string) []string {
+	all := g.measures[way]
+	return []string{
+		fmt.Sprintf("%.3f", median(all, seconds)),
+		g.compared(way),
+		fmt.Sprintf("%.0f", median(all, func(m measure) float64 { return float64(m.bytes) / 1e6 / seconds(m) })),
+	}
+}
+
 // thousands writes 1234567 as 1,234,567.
 func thousands(n float64) string {
 	text := fmt.Sprintf("%.0f", n)
@@ -225,4 +237,9 @@ idle             Terraform with a provider that has the same schemas and does no
 CPU              seconds of the client, which is Terraform with the provider, and of the server
 sessions         of one more plan, counted in the server's log; so are its statements, and those of them that read pg_class
 peak             memory of the provider's process in that plan
+`
+
+const tunnelLegend = `
+ssh_host         COPY TO STDOUT through an SSH host of the provider
+ssh -L           the same by the same client, through a forward of OpenSSH with the same cipher
 `
