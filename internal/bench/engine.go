@@ -22,11 +22,15 @@ type engine struct {
 // newEngine defines the replication of a dataset into a schema. It may use so
 // many connections to each server.
 func (b *bench) newEngine(ctx context.Context, d dataset, schema string, connections int) (*engine, error) {
-	config := func(s *server) postgres.Config {
-		return postgres.Config{Host: s.Host, Port: s.Port, Username: s.Username, Password: s.Password, MaxConnections: connections}
-	}
+	return b.newEngineFrom(ctx, b.source.config(), d, schema, connections)
+}
+
+// newEngineFrom is newEngine with another way to the source.
+func (b *bench) newEngineFrom(ctx context.Context, source postgres.Config, d dataset, schema string, connections int) (*engine, error) {
+	loadsInto := b.destination.config()
+	source.MaxConnections, loadsInto.MaxConnections = connections, connections
 	e := &engine{bench: b}
-	e.servers = postgres.NewServers(map[string]postgres.Config{"source": config(b.source), "destination": config(b.destination)})
+	e.servers = postgres.NewServers(map[string]postgres.Config{"source": source, "destination": loadsInto})
 	destination, _ := e.servers.Server("destination")
 	e.destination = postgres.Endpoint{Server: destination, Database: database}
 	e.definition = replication.Definition{

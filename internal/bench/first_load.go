@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
 // The ways, as they are printed.
@@ -59,7 +61,12 @@ func inTurn(round int, ways []func() error) error {
 
 // firstLoad is one by the engine and, if again is set, another run after it.
 func (b *bench) firstLoad(ctx context.Context, d dataset, connections int, g *group, way string, again bool) error {
-	e, err := b.newEngine(ctx, d, "bench", connections)
+	return b.firstLoadFrom(ctx, b.source.config(), d, connections, g, way, again)
+}
+
+// firstLoadFrom is firstLoad with another way to the source.
+func (b *bench) firstLoadFrom(ctx context.Context, source postgres.Config, d dataset, connections int, g *group, way string, again bool) error {
+	e, err := b.newEngineFrom(ctx, source, d, "bench", connections)
 	if err != nil {
 		return err
 	}

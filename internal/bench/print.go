@@ -240,6 +240,7 @@ peak             memory of the provider's process in that plan
 `
 
 const tunnelLegend = `
-ssh_host         COPY TO STDOUT through an SSH host of the provider
-ssh -L           the same by the same client, through a forward of OpenSSH with the same cipher
+direct           without an SSH host
+ssh_host         through an SSH host of the provider
+ssh -L           by the same client, through a forward of OpenSSH with the same cipher
 `

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -60,6 +61,11 @@ func startServer(ctx context.Context, major int) (*server, error) {
 		return nil, err
 	}
 	return &server{s, conn}, nil
+}
+
+// config is how the provider reaches it.
+func (s *server) config() postgres.Config {
+	return postgres.Config{Host: s.Host, Port: s.Port, Username: s.Username, Password: s.Password, SSLMode: "disable"}
 }
 
 func (s *server) stop() {

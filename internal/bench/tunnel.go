@@ -40,13 +40,8 @@ func checkTunnel(size) error {
 }
 
 // measureTunnel measures what it takes to read a large table through an SSH
-// host. Only how the server is reached differs between the ways.
+// host, and to load one. Only how the source is reached differs between the ways.
 func (b *bench) measureTunnel(ctx context.Context, s size) (groups []*group, err error) {
-	g := newGroup("COPY of 200 MB to nowhere", sshTunnel, noTunnel, ourTunnel, sshTunnel)
-	d := dataset{tables: []table{{"through", toastSQL, 25_000, fullTable}}}
-	if err := b.fill(ctx, d); err != nil {
-		return nil, err
-	}
 	host, err := sandbox.StartHost(ctx, sandbox.HostConfig{})
 	if err != nil {
 		return nil, err
@@ -62,17 +57,50 @@ func (b *bench) measureTunnel(ctx context.Context, s size) (groups []*group, err
 		return nil, err
 	}
 	defer stop()
-
-	servers, hosts := b.tunnelServers(host, port)
+	hosts := sshclient.NewHosts(map[string]sshclient.Config{"bastion": {
+		Host: host.Host, Port: host.Port, Username: sandbox.OperatorName, PrivateKey: host.OperatorKey, HostKeys: host.HostKeys,
+	}})
 	defer hosts.Close()
+	ours, theirs := b.source.config(), b.source.config()
+	ours.SSHHost, _ = hosts.Host("bastion")
+	theirs.Port = port
+	sources := map[string]postgres.Config{noTunnel: b.source.config(), ourTunnel: ours, sshTunnel: theirs}
+
+	servers := postgres.NewServers(sources)
 	defer servers.Close()
-	var ways []func() error
-	for _, way := range g.ways {
-		server, _ := servers.Server(way)
-		ways = append(ways, func() error {
+	read, err := b.eachTunnel(ctx, s, "COPY of 200 MB to nowhere", dataset{tables: []table{{"through", toastSQL, 25_000, fullTable}}},
+		func(way string, d dataset, g *group) error {
+			server, _ := servers.Server(way)
 			m, err := b.readThrough(ctx, server, d)
 			return g.add(way, m, err)
 		})
+	if err != nil {
+		return nil, err
+	}
+	load, err := b.eachTunnel(ctx, s, "first load: 300,000 wide rows", dataset{tables: []table{{"through", wideSQL, 300_000, fullTable}}},
+		func(way string, d dataset, g *group) error {
+			return b.firstLoadFrom(ctx, sources[way], d, 1, g, way, false)
+		})
+	if err != nil {
+		return nil, err
+	}
+	compare := func(g *group) []float64 { return ratios(g.measures[ourTunnel], g.measures[sshTunnel], seconds) }
+	load.bars = []bar{
+		{"through an SSH host, COPY: ssh_host / ssh -L", "", compare(read), "<=", 1},
+		{"  a first load, which makes connections of its own", "", compare(load), "", 0},
+	}
+	return []*group{read, load}, nil
+}
+
+// eachTunnel takes a measure of each way in turn.
+func (b *bench) eachTunnel(ctx context.Context, s size, title string, d dataset, measure func(way string, d dataset, g *group) error) (*group, error) {
+	g := newGroup(title, sshTunnel, noTunnel, ourTunnel, sshTunnel)
+	if err := b.fill(ctx, d); err != nil {
+		return nil, err
+	}
+	var ways []func() error
+	for _, way := range g.ways {
+		ways = append(ways, func() error { return measure(way, d, g) })
 	}
 	for round := range s.tunnels {
 		b.progress("%s, round %d of %d", g.title, round+1, s.tunnels)
@@ -80,20 +108,7 @@ func (b *bench) measureTunnel(ctx context.Context, s size) (groups []*group, err
 			return nil, err
 		}
 	}
-	g.bars = []bar{{"tunnel: ssh_host / ssh -L", "", ratios(g.measures[ourTunnel], g.measures[sshTunnel], seconds), "<=", 1}}
-	return []*group{g}, b.source.drop(ctx, d)
-}
-
-// tunnelServers are the source by each way; port is that of ssh -L.
-func (b *bench) tunnelServers(h *sandbox.Host, port int) (*postgres.Servers, *sshclient.Hosts) {
-	hosts := sshclient.NewHosts(map[string]sshclient.Config{"bastion": {
-		Host: h.Host, Port: h.Port, Username: sandbox.OperatorName, PrivateKey: h.OperatorKey, HostKeys: h.HostKeys,
-	}})
-	direct := postgres.Config{Host: b.source.Host, Port: b.source.Port, Username: b.source.Username, Password: b.source.Password, SSLMode: "disable"}
-	ours, theirs := direct, direct
-	ours.SSHHost, _ = hosts.Host("bastion")
-	theirs.Port = port
-	return postgres.NewServers(map[string]postgres.Config{noTunnel: direct, ourTunnel: ours, sshTunnel: theirs}), hosts
+	return g, b.source.drop(ctx, d)
 }
 
 // readThrough reads a table. To connect is not measured: ssh -L is up already.
