@@ -180,7 +180,7 @@ func newStage(t *testing.T, e example) stage {
 	s := stage{app: start(), warehouse: start()}
 	if strings.Contains(e.config, "ssh_") {
 		s.bastion = sandbox.SSHHost(t, sandbox.HostConfig{Hosts: map[string]string{
-			"app.internal": s.app.Host, "warehouse.internal": s.warehouse.Host,
+			"app.internal": s.app.Host, "db.internal": s.app.Host, "warehouse.internal": s.warehouse.Host,
 		}})
 		s.tunnelKey, _ = newSSHKey(t)
 	}
@@ -213,7 +213,7 @@ const pgbenchTables = `
 func (s stage) prepare(t *testing.T, name string) {
 	t.Helper()
 	s.app.Exec(t, "postgres", "CREATE DATABASE shop")
-	if name == "quickstart" {
+	if name == "quickstart" || name == "bastion" {
 		shop, err := os.ReadFile("../quickstart/source.sql")
 		if err != nil {
 			t.Fatal(err)
@@ -261,6 +261,9 @@ func (s stage) workspace(t *testing.T, e example) *workspace {
 		})
 	}
 	var variables []string
+	if e.name == "bastion" {
+		variables = append(variables, "TF_VAR_bastion_host="+s.bastion.Host, fmt.Sprint("TF_VAR_bastion_port=", s.bastion.Port))
+	}
 	for name, value := range map[string]string{
 		"app_host": s.app.Host, "app_port": fmt.Sprint(s.app.Port), "app_admin_password": s.app.Password,
 		"warehouse_host": s.warehouse.Host, "warehouse_port": fmt.Sprint(s.warehouse.Port), "warehouse_admin_password": s.warehouse.Password,
@@ -276,6 +279,10 @@ func (s stage) workspace(t *testing.T, e example) *workspace {
 	if s.bastion != nil {
 		w.write(t, "tunnel_key", s.tunnelKey)
 		w.write(t, "bastion_key", s.bastion.OperatorKey)
+		if e.name == "bastion" {
+			w.write(t, "bastion_key", s.bastion.RootKey)
+		}
+		w.write(t, "known_hosts", fmt.Sprintf("[%s]:%d %s\n", s.bastion.Host, s.bastion.Port, s.bastion.HostKeys[0]))
 	}
 	return w
 }
