@@ -51,6 +51,7 @@ servers, started for that on this machine. Nothing of it stays, and Ctrl-C ends 
 	farewell = `It all worked, and was checked, in %s. The servers and all files are gone.
 
   examples/quickstart/main.tf  is the configuration that was applied
+  examples/bastion/main.tf     is that of a source behind an SSH host
   make sandbox                 leaves such servers running, to play with
 `
 )
@@ -60,8 +61,11 @@ type quickstart struct {
 	began               time.Time
 	play, playing       bool
 	dir                 string // of all files that it writes
+	module              string // where the source of the provider is
 	source, destination *sandbox.Server
 	stitchPassword      string
+	bastion             *sandbox.Host // nil where none can be started
+	bastionBefore       string        // its users
 	terraform           terraform
 	before              []string         // roles, databases and rights on both servers
 	changed             map[string]int64 // rows that have changed, by table
@@ -94,7 +98,7 @@ func (q *quickstart) run(ctx context.Context) (err error) {
 		}
 		return q.letPlay(ctx)
 	}
-	return q.tell(ctx, append(steps, []step{
+	steps = append(steps, []step{
 		{"Terraform plans: neither server knows anything of Stitch yet", "plan", q.plan},
 		{"Terraform applies: users, grants, a database, the replication and its first run", "apply", q.apply},
 		{"Read the loading report, and compare every table on both servers", "compare", q.compare},
@@ -104,6 +108,17 @@ func (q *quickstart) run(ctx context.Context) (err error) {
 		{"Terraform plans a third time: nothing is left to do", "find the third plan empty", q.planNothing},
 		{"Terraform destroys: whatever it made goes, in one go", "destroy", q.destroy},
 		{"Both servers are as they were", "find both servers as they were", q.verify},
+	}...)
+	if err := q.startBastion(ctx); err != nil {
+		fmt.Printf("The part with an SSH host is left out: %v\n\n", err)
+		return q.tell(ctx, steps)
+	}
+	return q.tell(ctx, append(steps, []step{
+		{"An SSH host stands between now: it alone knows the source, as db.internal", "prepare examples/bastion", q.prepareBastion},
+		{"Terraform applies: a user and a key on that host, and through their tunnel all the rest", "apply examples/bastion", q.applyBastion},
+		{"Read the loading report, and compare what came through the tunnel", "compare what came through the tunnel", q.compare},
+		{"Terraform destroys, the tunnel last", "destroy examples/bastion", q.destroy},
+		{"Both servers and the SSH host are as they were", "find all as it was", q.verifyBastion},
 	}...))
 }
 
@@ -129,6 +144,9 @@ func (q *quickstart) cleanUp() error {
 		if s != nil {
 			errs = append(errs, s.Stop())
 		}
+	}
+	if q.bastion != nil {
+		errs = append(errs, q.bastion.Stop())
 	}
 	if q.dir != "" {
 		errs = append(errs, os.RemoveAll(q.dir))

@@ -37,12 +37,12 @@ func (q *quickstart) build(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("find the source of the provider: %w", err)
 	}
-	module := strings.TrimSpace(string(out))
+	q.module = strings.TrimSpace(string(out))
 
 	binary := filepath.Join(q.dir, "mirror", providerSource, providerVersion, runtime.GOOS+"_"+runtime.GOARCH,
 		"terraform-provider-stitch_v"+providerVersion)
 	build := exec.CommandContext(ctx, "go", "build", "-ldflags=-X main.version="+providerVersion, "-o", binary, ".")
-	build.Dir = module
+	build.Dir = q.module
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, out)
 	}
@@ -56,7 +56,7 @@ func (q *quickstart) build(ctx context.Context) error {
 	fmt.Printf("  %s %s\n", providerSource, providerVersion)
 	return errors.Join(
 		os.WriteFile(q.path("terraform.rc"), fmt.Appendf(nil, installFrom, q.path("mirror"), providerSource), 0o600),
-		os.CopyFS(q.terraform.dir, os.DirFS(filepath.Join(module, "examples", "quickstart"))),
+		os.CopyFS(q.terraform.dir, os.DirFS(filepath.Join(q.module, "examples", "quickstart"))),
 	)
 }
 
