@@ -1,0 +1,65 @@
+package linux
+
+import (
+	"errors"
+	"net"
+	"strconv"
+	"testing"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
+)
+
+// Wherever the connection breaks, a user is there whole or not at all, and a key
+// stands in the file once or not at all; what is said to have been done was.
+func TestCut(t *testing.T) {
+	t.Parallel()
+	ctx, sandboxed := t.Context(), sandbox.SSHHost(t, sandbox.HostConfig{})
+	direct := connect(t, sandboxed, sandbox.SudoNone)
+	proxy := sandbox.StartProxy(t, net.JoinHostPort(sandboxed.Host, strconv.Itoa(sandboxed.Port)))
+	through := connectAs(t, sshclient.Config{Host: proxy.Host, Port: proxy.Port, Username: "root", PrivateKey: sandboxed.RootKey, HostKeys: sandboxed.HostKeys})
+	made, cut := 0, 0
+	for bytes := int64(200); bytes < 24_000; bytes += 3000 {
+		name := sandboxed.UserName()
+		proxy.CutAfter(bytes)
+		_, err := CreateUser(ctx, through, NewUser{Name: name})
+		if err != nil {
+			cut++
+		} else {
+			made++
+		}
+		sandboxed.Exec(t, `for i in $(seq 100); do pgrep -x useradd >/dev/null || break; sleep 0.05; done; sleep 0.2`)
+		u, readErr := ReadUser(ctx, direct, name)
+		switch {
+		case errors.Is(readErr, ErrNotFound):
+			if err == nil {
+				t.Errorf("%d: it was said that the user was made", bytes)
+			}
+			if got := sandboxed.Exec(t, `grep "^$1:" /etc/group; ls -d "/home/$1" 2>/dev/null; :`, name); got != "" {
+				t.Errorf("%d: left %q", bytes, got)
+			}
+			newUser(t, direct, name)
+		case readErr != nil || !u.Created || u.Problems() != nil || u.Password != PasswordNone:
+			t.Errorf("%d: a half user: %+v, %v", bytes, u, readErr)
+		}
+		key, _ := newKey(t, "")
+		k := AuthorizedKey{Username: name, PublicKey: key}
+		proxy.CutAfter(bytes)
+		err = AddAuthorizedKey(ctx, through, k)
+		if err != nil {
+			cut++
+		} else {
+			made++
+		}
+		sandboxed.Exec(t, `sleep 0.3`)
+		if _, readErr := ReadAuthorizedKey(ctx, direct, name, key); err == nil && readErr != nil || readErr != nil && !errors.Is(readErr, ErrNotFound) {
+			t.Errorf("%d: added: %v, read: %v", bytes, err, readErr)
+		}
+		if got := sandboxed.Exec(t, `ls -A "/home/$1/.ssh" 2>/dev/null; :`, name); got != "" && got != "authorized_keys\n" {
+			t.Errorf("%d: left %q", bytes, got)
+		}
+	}
+	if made == 0 || cut == 0 {
+		t.Errorf("%d were made, %d cut: this says nothing", made, cut)
+	}
+}
