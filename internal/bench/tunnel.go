@@ -68,7 +68,7 @@ func (b *bench) measureTunnel(ctx context.Context, s size) (groups []*group, err
 
 	servers := postgres.NewServers(sources)
 	defer servers.Close()
-	read, err := b.eachTunnel(ctx, s, "COPY of 200 MB to nowhere", dataset{tables: []table{{"through", toastSQL, 25_000, fullTable}}},
+	read, err := b.eachTunnel(ctx, s, "COPY of 200 MB to nowhere", dataset{name: "through an SSH host, TOAST", tables: []table{{"through", toastSQL, 25_000, fullTable}}},
 		func(way string, d dataset, g *group) error {
 			server, _ := servers.Server(way)
 			m, err := b.readThrough(ctx, server, d)
@@ -77,7 +77,7 @@ func (b *bench) measureTunnel(ctx context.Context, s size) (groups []*group, err
 	if err != nil {
 		return nil, err
 	}
-	load, err := b.eachTunnel(ctx, s, "first load: 300,000 wide rows", dataset{tables: []table{{"through", wideSQL, 300_000, fullTable}}},
+	load, err := b.eachTunnel(ctx, s, "first load: 300,000 wide rows", dataset{name: "through an SSH host, wide", tables: []table{{"through", wideSQL, 300_000, fullTable}}},
 		func(way string, d dataset, g *group) error {
 			return b.firstLoadFrom(ctx, sources[way], d, 1, g, way, false)
 		})

@@ -11,8 +11,15 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// bastionState prints what a user would leave on the SSH host.
-const bastionState = `cat /etc/passwd /etc/group; ls -A /home`
+// bastionState prints what a user, or a key of another, would leave on the SSH host.
+const bastionState = `
+	cd /etc
+	cat passwd group
+	for names in shadow gshadow subuid subgid; do
+		[ ! -e "$names" ] || cut -d: -f1 "$names" | sed "s/^/$names /"
+	done
+	find /home /root -name authorized_keys -exec sha256sum {} +
+	ls -A /home`
 
 // startBastion starts the SSH host of examples/bastion.
 func (q *quickstart) startBastion(ctx context.Context) (err error) {

@@ -109,7 +109,11 @@ func (q *quickstart) run(ctx context.Context) (err error) {
 		{"Terraform destroys: whatever it made goes, in one go", "destroy", q.destroy},
 		{"Both servers are as they were", "find both servers as they were", q.verify},
 	}...)
-	if err := q.startBastion(ctx); err != nil {
+	err = q.startBastion(ctx)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
 		fmt.Printf("The part with an SSH host is left out: %v\n\n", err)
 		return q.tell(ctx, steps)
 	}
