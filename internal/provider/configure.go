@@ -60,7 +60,7 @@ func (c *clients) addHosts(ctx context.Context, block types.Map) diag.Diagnostic
 
 // unknownOnTheWay returns what is not known of the hosts that one is reached through.
 func (e entries) unknownOnTheWay(configs map[string]sshclient.Config, name string) []string {
-	for range configs { // no way is longer
+	for range len(configs) + 1 { // no way is longer: the last may have no Config
 		if paths, unknown := e.unknown[name]; unknown {
 			return paths
 		}
