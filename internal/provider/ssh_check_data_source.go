@@ -132,9 +132,8 @@ func (d *sshCheckDataSource) Read(ctx context.Context, req datasource.ReadReques
 		resp.Diagnostics.Append(diagnose("Cannot check SSH host "+model.Host.ValueString(), deferrable(err)))
 		return
 	}
-	ready, advice := true, []string{}
-	for _, f := range found {
-		ready = ready && !f.Blocks
+	advice := []string{}
+	for _, f := range found.Findings {
 		detail := f.Detail
 		if f.Remedy != "" {
 			detail += " " + f.Remedy
@@ -142,16 +141,16 @@ func (d *sshCheckDataSource) Read(ctx context.Context, req datasource.ReadReques
 		resp.Diagnostics.AddWarning(f.Summary, detail)
 		advice = append(advice, f.Summary+". "+detail)
 	}
-	model.Ready = types.BoolValue(ready)
+	model.Ready = types.BoolValue(!found.Blocked())
 	model.Advice = types.ListValueMust(types.StringType, stringValues(advice))
 	resp.Diagnostics.Append(resp.State.Set(ctx, model)...)
 }
 
 // check fills in the model, and returns what was found out.
-func (d *sshCheckDataSource) check(ctx context.Context, model *sshCheckModel) ([]linux.Finding, error) {
+func (d *sshCheckDataSource) check(ctx context.Context, model *sshCheckModel) (checked linux.Checked, err error) {
 	host, err := d.hostToRead(model.Host.ValueString())
 	if err != nil {
-		return nil, err
+		return linux.Checked{}, err
 	}
 	if model.Username.IsNull() {
 		model.Username = types.StringValue(host.Username())
@@ -160,21 +159,21 @@ func (d *sshCheckDataSource) check(ctx context.Context, model *sshCheckModel) ([
 	if !model.PublicKey.IsNull() {
 		key, err := linux.ParsePublicKey(model.PublicKey.ValueString())
 		if err != nil {
-			return nil, fmt.Errorf("read public_key: %w", err)
+			return linux.Checked{}, fmt.Errorf("read public_key: %w", err)
 		}
 		check.PublicKey = &key
 	}
 	var server *postgres.Server
 	if !model.Server.IsNull() {
 		if server, err = d.server(model.Server.ValueString()); err != nil {
-			return nil, err
+			return linux.Checked{}, err
 		}
 		check.Host, check.Port = server.Address()
 	}
-	checked, err := linux.CheckUser(ctx, host, check)
+	checked, err = linux.CheckUser(ctx, host, check)
 	switch {
 	case err != nil && (sshclient.IsUnreachable(err) || ctx.Err() != nil):
-		return nil, err
+		return linux.Checked{}, err
 	case err != nil: // a login that may only forward has no shell to look with
 		checked.Findings = []linux.Finding{{
 			Summary: "The host was not looked at",
@@ -185,12 +184,12 @@ func (d *sshCheckDataSource) check(ctx context.Context, model *sshCheckModel) ([
 	model.fromSSHD(checked.SSHD)
 	model.ClientAddress = textOrNull(checked.Peer)
 	if server == nil {
-		return checked.Findings, nil
+		return checked, nil
 	}
 	err = server.AnswersThrough(ctx, host.Tunnel().DialContext)
 	model.Forwarded = types.BoolValue(err == nil)
 	if ctx.Err() != nil {
-		return nil, ctx.Err()
+		return linux.Checked{}, ctx.Err()
 	}
 	if err != nil {
 		checked.Findings = append(checked.Findings, linux.Finding{
@@ -200,7 +199,7 @@ func (d *sshCheckDataSource) check(ctx context.Context, model *sshCheckModel) ([
 			Blocks:  true,
 		})
 	}
-	return checked.Findings, nil
+	return checked, nil
 }
 
 func (m *sshCheckModel) fromSSHD(s linux.SSHD) {
