@@ -5,7 +5,7 @@
 // It guarantees:
 //
 //   - Configure opens no connection, and a value that is not known yet never
-//     turns into a default (provider.go, clients.go).
+//     turns into a default (configure.go, clients.go).
 //   - Each resource is one file: model, schema, and the four operations in the
 //     order Create, Read, Update, Delete. So is each data source, with Read alone.
 //   - An error becomes a diagnostic in one place, with the server's detail and
