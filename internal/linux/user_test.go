@@ -96,8 +96,14 @@ func testUserLife(t *testing.T, sandboxed *sandbox.Host, sudo sandbox.Sudo) {
 
 // dial logs in as a user.
 func dial(h *sandbox.Host, user string, signer ssh.Signer) (*ssh.Client, error) {
-	return ssh.Dial("tcp", net.JoinHostPort(h.Host, strconv.Itoa(h.Port)),
-		&ssh.ClientConfig{User: user, Auth: []ssh.AuthMethod{ssh.PublicKeys(signer)}, HostKeyCallback: ssh.InsecureIgnoreHostKey()})
+	hostKey, _, _, _, err := ssh.ParseAuthorizedKey([]byte(h.HostKeys[0]))
+	if err != nil {
+		return nil, err
+	}
+	return ssh.Dial("tcp", net.JoinHostPort(h.Host, strconv.Itoa(h.Port)), &ssh.ClientConfig{
+		User: user, Auth: []ssh.AuthMethod{ssh.PublicKeys(signer)},
+		HostKeyCallback: ssh.FixedHostKey(hostKey), HostKeyAlgorithms: []string{hostKey.Type()},
+	})
 }
 
 // tunnel opens a way to the host's own sshd as a user, and reads its banner.
