@@ -106,6 +106,8 @@ func (c Config) connConfig(database string) (*pgx.ConnConfig, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Statements have no names: what others replaced by name would run in their place.
+	config.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	config.Host = c.Host
 	config.Port = uint16(c.Port) // validated to be a port where it is configured
 	config.Database = database

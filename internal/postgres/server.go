@@ -129,7 +129,33 @@ func (s *Server) connect(ctx context.Context, database string) (*pgx.Conn, error
 	if err != nil {
 		return nil, failed(connectCause(err))
 	}
+	if err := pinPath(ctx, conn); err != nil {
+		closeAbruptly(conn)
+		return nil, failed(err)
+	}
 	return conn, nil
+}
+
+// pinPath makes a new session resolve names in pg_catalog alone, by its first
+// statement, whatever search_path its role or database has: functions that stand
+// before PostgreSQL's own would run with the rights of the login. Behind a proxy
+// the session may be somebody else's for the next statement, and is left as it is:
+// there each transaction pins its own path (InTx), and a run does so once it is
+// known that sessions are lent for as long as connections last.
+func pinPath(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, `
+		SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false)
+		WHERE pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) $1::pg_catalog.int4`,
+		pgx.QueryExecModeExec, int32(conn.PgConn().PID())) // a process number: 31 bits
+	return err
+}
+
+// closeAbruptly closes a connection whose session is of no use, without waiting
+// for long.
+func closeAbruptly(conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), parting)
+	defer cancel()
+	_ = conn.Close(ctx) // the connection is gone whatever this says
 }
 
 // inTx runs f in a transaction of database ("" for the default one).
