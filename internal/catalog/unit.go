@@ -2,7 +2,6 @@ package catalog
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -12,12 +11,29 @@ import (
 // ErrFenced is returned when another worker, or another run, has taken a unit over.
 var ErrFenced = errors.New("another worker has taken over")
 
-// A Unit is a unit of work of a run, as one worker has claimed it.
+// A Unit is a unit of work of a run, as one worker has claimed it: a table, or a
+// range of one. It holds values, never SQL: whoever could write to the catalog
+// would have his statements run by the login of the source. What it names is
+// looked up in the definition, and any process that has the same server entries
+// can do it.
 type Unit struct {
 	ID      int64
-	PartOf  int64 // the unit of the table that this is a part of; 0 if it is a table
+	PartOf  int64 // the unit of the table whose range this is; 0 if it is a table
 	Attempt int   // of how many; only the latest one can commit
-	Work    json.RawMessage
+	Table   string
+	Kind    string // relkind of the table at the source, "" if there is none; of a table only
+	Verify  string // of a table only
+	Range   *Range // nil for a table
+}
+
+// A Range is some of the pages of a table and of its partitions, read in one
+// snapshot. It can be read as long as the worker of the table holds that.
+type Range struct {
+	Snapshot string // as pg_export_snapshot named it
+	First    int64
+	End      int64 // the first page after it; 0: the end of the table
+	Attempt  int   // of the table's unit, which the staging table belongs to
+	Text     bool  // whether rows cross as text, whatever their types are
 }
 
 // A Progress is how far the parts of a unit are.
@@ -28,26 +44,41 @@ type Progress struct {
 	Code        string // its SQLSTATE, if it has one
 }
 
-// QueueUnits records, by a batch, units for workers to claim in their order. partOf is the
-// unit that they are parts of, or 0.
-func QueueUnits(batch *pgx.Batch, run string, partOf int64, works []json.RawMessage) {
-	texts := make([]string, len(works))
-	for i, work := range works {
-		texts[i] = string(work)
+// QueueTables records, by a batch, units that are tables, for workers to claim in
+// their order.
+func QueueTables(batch *pgx.Batch, run string, units []Unit) {
+	tables, kinds, verify := make([]string, len(units)), make([]string, len(units)), make([]string, len(units))
+	for i, u := range units {
+		tables[i], kinds[i], verify[i] = u.Table, u.Kind, u.Verify
 	}
 	queue(batch, "record the units of the run", nil, `
-		INSERT INTO _stitch.unit (run, part_of, work)
-		SELECT $1, nullif($2::bigint, 0), w.work::jsonb
-		FROM unnest($3::text[]) WITH ORDINALITY AS w (work, n)
-		ORDER BY w.n`, run, partOf, texts)
+		INSERT INTO _stitch.unit (run, source_table, relation_kind, verify)
+		SELECT $1, u.source_table, u.relation_kind, u.verify
+		FROM ROWS FROM (pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]), pg_catalog.unnest($4::text[])) WITH ORDINALITY AS u (source_table, relation_kind, verify, n)
+		ORDER BY u.n`, run, tables, kinds, verify)
 }
 
-// Claim takes the next unit of a run: of its parts, if partOf is not 0. Parts go
+// QueueRanges records, by a batch, ranges of the table of a unit, for workers to
+// claim in their order.
+func QueueRanges(batch *pgx.Batch, run string, of Unit, ranges []Range) {
+	first, end := make([]int64, len(ranges)), make([]int64, len(ranges))
+	for i, r := range ranges {
+		first[i], end[i] = r.First, r.End
+	}
+	queue(batch, "record the ranges of a table", nil, `
+		INSERT INTO _stitch.unit (run, part_of, source_table, snapshot, first_page, end_page, table_attempt, as_text)
+		SELECT $1, $2, $3, $4, r.first_page, r.end_page, $5, $6
+		FROM ROWS FROM (pg_catalog.unnest($7::bigint[]), pg_catalog.unnest($8::bigint[])) WITH ORDINALITY AS r (first_page, end_page, n)
+		ORDER BY r.n`, run, of.ID, of.Table, ranges[0].Snapshot, of.Attempt, ranges[0].Text, first, end)
+}
+
+// Claim takes the next unit of a run: of its ranges, if partOf is not 0. Ranges go
 // before tables, so that what has begun is finished. It returns ErrNotFound if
 // there is none left. A claim that a crash of the server forgets is as good as
 // none, so nobody waits until it is on disk. Worker is a name for this claim alone.
 func Claim(ctx context.Context, conn *pgx.Conn, run string, partOf int64, worker string) (Unit, error) {
 	var u Unit
+	var r Range
 	var off string
 	err := conn.QueryRow(ctx, `
 		UPDATE _stitch.unit
@@ -60,13 +91,18 @@ func Claim(ctx context.Context, conn *pgx.Conn, run string, partOf int64, worker
 			LIMIT 1
 			FOR UPDATE SKIP LOCKED
 		)
-		RETURNING id, coalesce(part_of, 0), attempt, work, pg_catalog.set_config('synchronous_commit', 'off', true)`,
-		run, partOf, worker).Scan(&u.ID, &u.PartOf, &u.Attempt, &u.Work, &off)
+		RETURNING id, coalesce(part_of, 0), attempt, source_table, coalesce(relation_kind, ''), coalesce(verify, ''),
+			coalesce(snapshot, ''), coalesce(first_page, 0), coalesce(end_page, 0), coalesce(table_attempt, 0), coalesce(as_text, false),
+			pg_catalog.set_config('synchronous_commit', 'off', true)`,
+		run, partOf, worker).Scan(&u.ID, &u.PartOf, &u.Attempt, &u.Table, &u.Kind, &u.Verify, &r.Snapshot, &r.First, &r.End, &r.Attempt, &r.Text, &off)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = ErrNotFound
 	}
 	if err != nil {
 		return Unit{}, fmt.Errorf("claim a unit of work: %w", err)
+	}
+	if u.PartOf != 0 {
+		u.Range = &r
 	}
 	return u, nil
 }
@@ -134,12 +170,13 @@ func IsDone(ctx context.Context, tx pgx.Tx, u Unit) (bool, error) {
 func ProgressOf(ctx context.Context, tx pgx.Tx, unit int64) (Progress, error) {
 	var p Progress
 	err := tx.QueryRow(ctx, `
-		SELECT count(*) FILTER (WHERE NOT done AND error = ''), coalesce(sum(rows), 0), coalesce(sum(bytes), 0),
-			coalesce(max(error), ''), coalesce(max(error_code), '')
+		SELECT pg_catalog.count(*) FILTER (WHERE NOT done AND error = ''), coalesce(pg_catalog.sum(rows), 0)::bigint, coalesce(pg_catalog.sum(bytes), 0)::bigint,
+			coalesce((pg_catalog.array_agg(error ORDER BY id) FILTER (WHERE error <> ''))[1], ''),
+			coalesce((pg_catalog.array_agg(error_code ORDER BY id) FILTER (WHERE error <> ''))[1], '')
 		FROM _stitch.unit
 		WHERE part_of = $1`, unit).Scan(&p.Waiting, &p.Rows, &p.Bytes, &p.Error, &p.Code)
 	if err != nil {
-		return Progress{}, fmt.Errorf("look how far the parts are: %w", err)
+		return Progress{}, fmt.Errorf("read how far the ranges of a table are: %w", err)
 	}
 	return p, nil
 }

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // A Table is what a structure sync finds of a table, view, materialized view or
@@ -52,6 +51,9 @@ type Column struct {
 	SQL     string // its type as format_type writes it, qualified unless it is built in
 	Type    Type
 	NotNull bool // of all rows: those from before, and of tables that inherit from this one
+	// ForeignCollation reports whether a collation orders the values that is not
+	// one of PostgreSQL's own.
+	ForeignCollation bool
 	// Missing is what rows hold that are older than the column, as the text of
 	// a one-element array; nil if they hold null. PostgreSQL 11 and newer.
 	Missing *string
@@ -121,32 +123,22 @@ const sizesSQL = `
 	ORDER BY nspname, relname`
 
 // ReadRelations returns those of the named tables and views that exist. To see how
-// large a table is takes a lock: where somebody keeps one away, sizes are those that
-// the last VACUUM or ANALYZE has found.
-func ReadRelations(ctx context.Context, conn *pgx.Conn, names []TableName) (map[TableName]Relation, error) {
-	found, err := readRelations(ctx, conn, names, true)
-	if Code(err) == "55P03" {
-		found, err = readRelations(ctx, conn, names, false)
-	}
-	return found, err
-}
-
-func readRelations(ctx context.Context, conn *pgx.Conn, names []TableName, exactly bool) (map[TableName]Relation, error) {
+// large a table is exactly takes a lock, which may not be had in time (55P03). Else
+// sizes are those that the last VACUUM or ANALYZE has found.
+func ReadRelations(ctx context.Context, tx pgx.Tx, names []TableName, exactly bool) (map[TableName]Relation, error) {
 	schemas, tables := splitNames(names)
 	found := map[TableName]Relation{}
-	err := Send(ctx, conn, "read which tables there are", func(batch *pgx.Batch) {
-		batch.Queue("SELECT pg_catalog.set_config('lock_timeout', '1s', true)")
-		batch.Queue(sizesSQL, schemas, tables, exactly).Query(func(rows pgx.Rows) error {
-			var name TableName
-			var relation Relation
-			_, err := pgx.ForEachRow(rows, []any{&name.Schema, &name.Name, &relation.Kind, &relation.Bytes}, func() error {
-				found[name] = relation
-				return nil
-			})
-			return err
-		})
+	rows, _ := tx.Query(ctx, sizesSQL, schemas, tables, exactly)
+	var name TableName
+	var relation Relation
+	_, err := pgx.ForEachRow(rows, []any{&name.Schema, &name.Name, &relation.Kind, &relation.Bytes}, func() error {
+		found[name] = relation
+		return nil
 	})
-	return found, err
+	if err != nil {
+		return nil, fmt.Errorf("read which tables there are: %w", err)
+	}
+	return found, nil
 }
 
 // namedSQL selects the oids of the relations named by two arrays, $1 and $2.
@@ -164,12 +156,13 @@ const columnsSQL = `
 			SELECT FROM pg_catalog.pg_constraint AS v
 			WHERE v.conrelid = c.oid AND v.contype = 'n' AND NOT v.convalidated AND v.conkey = ARRAY[a.attnum])
 			AND NOT (c.relkind = 'r' AND EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhparent = c.oid)),
-		coalesce(pg_catalog.array_position(k.conkey, a.attnum), 0)
+		coalesce(pg_catalog.array_position(k.conkey, a.attnum), 0), l.collnamespace IS NOT NULL AND l.collnamespace <> 'pg_catalog'::pg_catalog.regnamespace
 	FROM unnest($1::text[], $2::text[]) AS wanted (nspname, relname)
 	JOIN pg_catalog.pg_namespace AS n ON n.nspname = wanted.nspname
 	JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = wanted.relname
 	LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 	LEFT JOIN pg_catalog.pg_constraint AS k ON k.conrelid = c.oid AND k.contype = 'p'
+	LEFT JOIN pg_catalog.pg_collation AS l ON l.oid = a.attcollation
 	WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
 	ORDER BY n.nspname, c.relname, a.attnum`
 
@@ -194,7 +187,8 @@ type columnRow struct {
 		sql     *string
 		notNull *bool
 	}
-	keyPosition int
+	keyPosition      int
+	foreignCollation bool
 }
 
 // ReadTables is Tables within the caller's transaction, and so in its snapshot.
@@ -203,35 +197,29 @@ func ReadTables(ctx context.Context, tx pgx.Tx, names []TableName) (tables map[T
 	return tables, err
 }
 
-// noSchemaSQL has types written qualified, whatever the login's search_path is,
-// until the transaction ends: also one that is only there for a batch.
-const noSchemaSQL = "SELECT pg_catalog.set_config('search_path', '', true)"
-
 // QueueTables makes ReadTables a part of a batch, which goes to a server of that
-// major version in one round trip, within a transaction.
+// major version in one round trip, within a transaction. The search_path is
+// pinned, and so the types of all other schemas are written with theirs.
 func QueueTables(batch *pgx.Batch, major int, names []TableName, into *map[TableName]Table) {
 	var found []columnRow
 	var types map[uint32]Type
 	var missing map[attribute]string
 	schemas, relations := splitNames(names)
-	batch.Queue(noSchemaSQL)
 	batch.Queue(columnsSQL, schemas, relations).Query(func(rows pgx.Rows) (err error) { found, err = pgx.CollectRows(rows, scanColumn); return err })
-	batch.Queue(typesSQL, schemas, relations).Query(func(rows pgx.Rows) (err error) { types, err = scanTypes(rows); return err })
 	if major >= 11 {
 		batch.Queue(missingSQL, schemas, relations).Query(func(rows pgx.Rows) (err error) { missing, err = scanMissing(rows); return err })
 	}
-	batch.Queue("SET LOCAL search_path TO DEFAULT").Exec(func(pgconn.CommandTag) error {
+	batch.Queue(typesSQL, schemas, relations).Query(func(rows pgx.Rows) (err error) {
+		types, err = scanTypes(rows)
 		*into = assemble(found, types, missing)
-		return nil
+		return err
 	})
 }
 
 // QueueTablesWithoutTypes is QueueTables for those who only want to know what the
-// columns' types are called: Type and Missing are not set. The search_path stays
-// empty until the transaction ends.
+// columns' types are called: Type and Missing are not set.
 func QueueTablesWithoutTypes(batch *pgx.Batch, names []TableName, into *map[TableName]Table) {
 	schemas, relations := splitNames(names)
-	batch.Queue(noSchemaSQL)
 	batch.Queue(columnsSQL, schemas, relations).Query(func(rows pgx.Rows) error {
 		found, err := pgx.CollectRows(rows, scanColumn)
 		*into = assemble(found, nil, nil)
@@ -251,7 +239,7 @@ func splitNames(names []TableName) (schemas, tables []string) {
 func scanColumn(row pgx.CollectableRow) (c columnRow, err error) {
 	t := &c.table
 	err = row.Scan(&t.Name.Schema, &t.Name.Name, &t.OID, &t.Kind, &t.Owner,
-		&c.column.number, &c.column.name, &c.column.typeOID, &c.column.sql, &c.column.notNull, &c.keyPosition)
+		&c.column.number, &c.column.name, &c.column.typeOID, &c.column.sql, &c.column.notNull, &c.keyPosition, &c.foreignCollation)
 	return c, err
 }
 
@@ -286,7 +274,7 @@ func assemble(rows []columnRow, types map[uint32]Type, missing map[attribute]str
 		}
 		if c := row.column; c.number != nil {
 			column := Column{
-				Number: *c.number, Name: *c.name, SQL: *c.sql, Type: types[*c.typeOID], NotNull: *c.notNull,
+				Number: *c.number, Name: *c.name, SQL: *c.sql, Type: types[*c.typeOID], NotNull: *c.notNull, ForeignCollation: row.foreignCollation,
 			}
 			if text, ok := missing[attribute{table.OID, *c.number}]; ok {
 				column.Missing = &text

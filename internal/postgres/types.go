@@ -13,6 +13,7 @@ type Type struct {
 	SQL       string // as format_type writes it without a modifier
 	Kind      string // typtype: b, c, d, e, m, p or r
 	Extension string // the extension that it belongs to, or ""
+	Output    string // its output function, qualified and quoted
 	Sendable  bool   // whether it has a binary form
 	Element   *Type  // of an array
 	Base      *Type  // of a domain
@@ -40,13 +41,15 @@ const typesSQL = `
 		WHERE part.oid <> 0
 	)
 	SELECT t.oid, n.nspname, t.typname, pg_catalog.format_type(t.oid, NULL), t.typtype::text,
-		coalesce(e.extname, ''), t.typsend::pg_catalog.oid <> 0,
+		coalesce(e.extname, ''), pg_catalog.format('%I.%I', f.nspname, o.proname), t.typsend::pg_catalog.oid <> 0,
 		CASE WHEN t.typcategory = 'A' AND t.typtype = 'b' THEN t.typelem ELSE 0 END,
 		CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE 0 END,
 		CASE WHEN t.typtype = 'd' THEN pg_catalog.format_type(t.typbasetype, t.typtypmod) ELSE '' END
 	FROM needed
 	JOIN pg_catalog.pg_type AS t ON t.oid = needed.oid
 	JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace
+	JOIN pg_catalog.pg_proc AS o ON o.oid = t.typoutput
+	JOIN pg_catalog.pg_namespace AS f ON f.oid = o.pronamespace
 	LEFT JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
 		AND d.objid = t.oid AND d.deptype = 'e'
 	LEFT JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
@@ -59,7 +62,7 @@ func scanTypes(rows pgx.Rows) (map[uint32]Type, error) {
 		oid, element, base uint32
 	}
 	found, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (t row, err error) {
-		err = r.Scan(&t.oid, &t.Schema, &t.Name, &t.SQL, &t.Kind, &t.Extension, &t.Sendable, &t.element, &t.base, &t.BaseSQL)
+		err = r.Scan(&t.oid, &t.Schema, &t.Name, &t.SQL, &t.Kind, &t.Extension, &t.Output, &t.Sendable, &t.element, &t.base, &t.BaseSQL)
 		return t, err
 	})
 	if err != nil {
@@ -102,7 +105,6 @@ const typeSetSQL = `
 func ReadTypeSet(ctx context.Context, conn *pgx.Conn) (TypeSet, error) {
 	types := TypeSet{}
 	err := Send(ctx, conn, "read types", func(batch *pgx.Batch) {
-		batch.Queue(noSchemaSQL)
 		batch.Queue(typeSetSQL).Query(func(rows pgx.Rows) error {
 			var extension, name string
 			var there TypeForm

@@ -246,6 +246,15 @@ func (s Selection) selected(table postgres.Table) []postgres.Column {
 	return columns
 }
 
+// sourceTable returns the name at the source of a table that the definition has
+// under that key. What it does not name is not read.
+func (d Definition) sourceTable(key string) (postgres.TableName, error) {
+	if _, ok := d.Tables[key]; !ok {
+		return postgres.TableName{}, fmt.Errorf("the definition has no table %q", key)
+	}
+	return postgres.ParseTableName(key)
+}
+
 // sourceTables returns the names of the tables at the source that can be parsed.
 func (d Definition) sourceTables() []postgres.TableName {
 	var names []postgres.TableName

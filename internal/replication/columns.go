@@ -21,19 +21,20 @@ type column struct {
 // columnOf decides the destination type of a source column, and what the source
 // has to send so that what it sends is of that type.
 func columnOf(source postgres.Column, destination postgres.TypeSet) column {
-	a := arrivalOf(source.SQL, source.Type, destination)
-	c := column{source: source, name: source.Name, sql: a.sql, extract: postgres.Ident(source.Name), text: a.text}
-	if !a.same {
-		c.extract = fmt.Sprintf("(%s)::%s", c.extract, a.sql)
-	}
-	return c
+	a := arrivalOf(postgres.Ident(source.Name), source.SQL, source.Type, destination)
+	return column{source: source, name: source.Name, sql: a.sql, extract: a.value, text: a.text}
 }
 
 // asKey is the column as a replication key, in a type that PostgreSQL's own
 // operators are for: others may have made some for a domain, or for varchar.
+// Rows that a user's collation would order, which its owner may replace, are
+// ordered by their bytes.
 func (c column) asKey() column {
 	if strings.HasPrefix(c.sql, "character varying") {
 		c.sql = "text"
+	}
+	if c.source.ForeignCollation {
+		c.sql += ` COLLATE pg_catalog."C"`
 	}
 	if c.sql != c.source.SQL {
 		c.extract = fmt.Sprintf("(%s)::%s", postgres.Ident(c.source.Name), c.sql)
@@ -41,55 +42,77 @@ func (c column) asKey() column {
 	return c
 }
 
-// An arrival is what becomes of the values of a type.
-type arrival struct {
-	sql  string // their type in the destination
-	same bool   // whether the source's own type can be sent as it is
-	text bool   // whether only its text form means the same there
+// asText is the column where the destination has made a text of it.
+func (c column) asText() column {
+	c.sql, c.extract, c.text = "text", outputText(postgres.Ident(c.source.Name), c.source.Type), false
+	return c
 }
 
-var asText = arrival{sql: "text"}
+// An arrival is what becomes of the values of a type.
+type arrival struct {
+	sql   string // their type in the destination
+	value string // the expression that the source evaluates
+	text  bool   // whether only its text form means the same there
+}
 
-// arrivalOf returns what becomes of values of type t, which is written sql at
-// the source, with its modifier.
+// arrivalOf returns what becomes of value, an expression of type t, which is
+// written sql at the source, with its modifier.
 //
 // An enum arrives as its label, a domain as its base type, a composite as its
 // text form, and so does what the destination does not have. What it has arrives
 // as it is, in its text form where the binary one could mean something else.
-func arrivalOf(sql string, t postgres.Type, destination postgres.TypeSet) arrival {
+//
+// No value is cast from or to a type that its owner could have made a cast for:
+// that would be his function. An output function is called by its name instead,
+// and a cast from a domain to its base type is always PostgreSQL's own.
+func arrivalOf(value, sql string, t postgres.Type, destination postgres.TypeSet) arrival {
 	switch {
 	case t.Base != nil:
-		return arrivalOf(t.BaseSQL, *t.Base, destination) // a domain is sent as its base type is
+		a := arrivalOf(value, t.BaseSQL, *t.Base, destination)
+		if a.value != value { // a domain itself is sent as its base type is
+			a = arrivalOf(fmt.Sprintf("(%s)::%s", value, baseSQL(t)), t.BaseSQL, base(t), destination)
+		}
+		return a
 	case t.Element != nil:
-		return arrayArrival(sql, t, destination)
+		return arrayArrival(value, sql, t, destination)
 	case t.Kind == "e" || t.Kind == "c" || isReference(t):
-		return asText
+		return arrival{sql: "text", value: outputText(value, t)}
 	}
 	there, binary, ok := destination.Find(t)
 	switch {
 	case !ok, t.BuiltIn() && !binary: // such as aclitem, which names roles
-		return asText
+		return arrival{sql: "text", value: outputText(value, t)}
 	case t.BuiltIn():
-		return arrival{sql: sql, same: true}
+		return arrival{sql: sql, value: value}
 	}
-	return arrival{sql: there + strings.TrimPrefix(sql, t.SQL), same: true, text: !binary} // keeps the modifier
+	return arrival{sql: there + strings.TrimPrefix(sql, t.SQL), value: value, text: !binary} // keeps the modifier
 }
 
 // arrayArrival is arrivalOf for an array. Its binary form holds the oid of the
 // element's type, which only built-in types share between databases.
-func arrayArrival(sql string, t postgres.Type, destination postgres.TypeSet) arrival {
-	element := arrivalOf(t.Element.SQL, *t.Element, destination)
-	if !element.same {
-		return arrival{sql: element.sql + "[]"}
+func arrayArrival(value, sql string, t postgres.Type, destination postgres.TypeSet) arrival {
+	const each = "each"
+	element := arrivalOf(each, t.Element.SQL, *t.Element, destination)
+	array := element.sql + "[]"
+	if element.value != each || t.Element.Base != nil && base(*t.Element).BuiltIn() {
+		if t.Element.Kind == "b" { // its elements may be separated by another character, and only superusers make such types
+			return arrival{sql: array, value: fmt.Sprintf("(%s)::%s", value, array)}
+		}
+		return arrival{sql: array, value: fmt.Sprintf("(%s)::%s", outputText(value, t), array)}
 	}
 	_, binary, ok := destination.Find(t)
-	switch {
-	case ok && t.BuiltIn():
-		return arrival{sql: sql, same: true, text: !binary}
-	case base(*t.Element).BuiltIn():
-		return arrival{sql: element.sql + "[]"}
+	if ok && t.BuiltIn() {
+		return arrival{sql: sql, value: value, text: !binary}
 	}
-	return arrival{sql: element.sql + "[]", same: true, text: true}
+	return arrival{sql: array, value: value, text: true}
+}
+
+// outputText is an expression for how a value of type t is written.
+func outputText(value string, t postgres.Type) string {
+	if t.Base != nil {
+		value = fmt.Sprintf("(%s)::%s", value, baseSQL(t))
+	}
+	return fmt.Sprintf("pg_catalog.textin(%s(%s))", base(t).Output, value)
 }
 
 // base follows a domain to what it is made of.
@@ -98,6 +121,15 @@ func base(t postgres.Type) postgres.Type {
 		t = *t.Base
 	}
 	return t
+}
+
+// baseSQL is how the type is written that base returns, with its modifier.
+func baseSQL(t postgres.Type) string {
+	sql := t.SQL
+	for ; t.Base != nil; t = *t.Base {
+		sql = t.BaseSQL
+	}
+	return sql
 }
 
 // isReference reports whether values of the type are oids of one database's

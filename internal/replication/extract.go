@@ -16,10 +16,11 @@ import (
 // An extraction is the source's side of one table: a snapshot, and what the
 // table looks like in it.
 type extraction struct {
-	tx    pgx.Tx
-	table postgres.Table
-	sight sight
-	heap  heap
+	tx     pgx.Tx
+	source reading
+	table  postgres.Table
+	sight  sight
+	heap   heap
 
 	version int  // major, of the server
 	ordered bool // whether an index orders the rows by the replication key, see preferIndex
@@ -39,37 +40,39 @@ type heap struct {
 // that of the rows, and no TRUNCATE or rewrite can empty them, which a snapshot
 // does not protect from. Where rights or PostgreSQL 10 do not let a view or
 // partitions be locked, they are read without.
-func openExtraction(ctx context.Context, conn *pgx.Conn, name postgres.TableName, kind postgres.RelationKind) (*extraction, error) {
+func openExtraction(ctx context.Context, source reading, name postgres.TableName, kind postgres.RelationKind) (*extraction, error) {
 	locks := []string{""}
 	switch {
 	case kind.HasKeys():
 		locks = []string{"LOCK TABLE " + name.SQL() + " IN ACCESS SHARE MODE", "LOCK TABLE ONLY " + name.SQL() + " IN ACCESS SHARE MODE"}
-	case kind == postgres.View && postgres.Version(conn) >= 11:
+	case kind == postgres.View && postgres.Version(source.Conn) >= 11:
 		locks = []string{"LOCK TABLE " + name.SQL() + " IN ACCESS SHARE MODE", ""}
 	case kind == postgres.MaterializedView:
 		// LOCK does not know them, and reading does the same. The snapshot is older
 		// than that lock, but sees what a REFRESH between the two has brought.
 		locks = []string{"SELECT FROM " + name.SQL() + " LIMIT 0"}
 	}
-	var err error
-	for _, lock := range locks {
-		var e *extraction
-		if e, err = beginExtraction(ctx, conn, name, lock); err == nil {
-			return e, nil
+	var e *extraction
+	err := inTurns(ctx, lockPatience, func() (err error) {
+		for _, lock := range locks {
+			if e, err = beginExtraction(ctx, source, name, lock); postgres.Code(err) != "42501" {
+				break
+			}
 		}
-		if postgres.Code(err) != "42501" {
-			break
-		}
+		return err
+	})
+	if err != nil {
+		return nil, &extractError{nameHolders(ctx, source, name, err)}
 	}
-	return nil, &extractError{err}
+	return e, nil
 }
 
-func beginExtraction(ctx context.Context, conn *pgx.Conn, name postgres.TableName, lock string) (*extraction, error) {
-	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+func beginExtraction(ctx context.Context, source reading, name postgres.TableName, lock string) (*extraction, error) {
+	tx, err := source.begin(ctx, pgx.RepeatableRead)
 	if err != nil {
 		return nil, err
 	}
-	e := &extraction{tx: tx, version: postgres.Version(conn)}
+	e := &extraction{tx: tx, source: source, version: postgres.Version(source.Conn)}
 	if err := e.start(ctx, name, lock); err != nil {
 		e.close(ctx)
 		return nil, err
@@ -78,13 +81,14 @@ func beginExtraction(ctx context.Context, conn *pgx.Conn, name postgres.TableNam
 }
 
 func (e *extraction) start(ctx context.Context, name postgres.TableName, lock string) error {
-	if lock != "" { // the first statement: those that read take the snapshot
+	if lock != "" { // before statements that read, which take the snapshot
 		if _, err := e.tx.Exec(ctx, lock); err != nil {
 			return fmt.Errorf("read %s: %w", name, err)
 		}
 	}
 	var tables map[postgres.TableName]postgres.Table
-	err := postgres.Send(ctx, e.tx, "look at "+name.String(), func(batch *pgx.Batch) {
+	err := postgres.Send(ctx, e.tx, "read the structure of "+name.String(), func(batch *pgx.Batch) {
+		queuePinsCheck(batch, e.version)
 		postgres.QueueTables(batch, e.version, []postgres.TableName{name}, &tables)
 		e.queueHeap(batch, name)
 	})
@@ -120,12 +124,12 @@ const heapSQL = `
 		JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
 	)
 	SELECT pg_catalog.txid_current_snapshot()::text, pg_catalog.clock_timestamp()::text,
-		coalesce(bool_and(part.relkind IN ('r', 'm') AND (part.relam = 0 OR a.amname = 'heap')), true),
-		coalesce(array_agg(part.oid ORDER BY part.oid), '{}'::pg_catalog.oid[]),
-		coalesce(array_agg(part.oid::pg_catalog.regclass::text ORDER BY part.oid), '{}'::text[]),
-		coalesce(array_agg(part.relfilenode ORDER BY part.oid), '{}'::pg_catalog.oid[]),
-		coalesce(max(pg_catalog.pg_relation_size(part.oid)) / pg_catalog.current_setting('block_size')::bigint, 0),
-		coalesce(sum(pg_catalog.pg_table_size(part.oid))::bigint, 0)
+		coalesce(pg_catalog.bool_and(part.relkind IN ('r', 'm') AND (part.relam = 0 OR a.amname = 'heap')), true),
+		coalesce(pg_catalog.array_agg(part.oid ORDER BY part.oid), '{}'::pg_catalog.oid[]),
+		coalesce(pg_catalog.array_agg(part.oid::pg_catalog.regclass::text ORDER BY part.oid), '{}'::text[]),
+		coalesce(pg_catalog.array_agg(part.relfilenode ORDER BY part.oid), '{}'::pg_catalog.oid[]),
+		coalesce(pg_catalog.max(pg_catalog.pg_relation_size(part.oid)) / pg_catalog.current_setting('block_size')::bigint, 0),
+		coalesce(pg_catalog.sum(pg_catalog.pg_table_size(part.oid))::bigint, 0)
 	FROM part
 	LEFT JOIN pg_catalog.pg_am AS a ON a.oid = part.relam
 	WHERE part.relkind <> 'p'`
@@ -161,6 +165,9 @@ const orderedSQL = `
 
 // preferIndex looks for an index that orders the rows by the key, and has it used.
 func (e *extraction) preferIndex(ctx context.Context, key column) error {
+	if key.source.ForeignCollation { // an index orders by that
+		return nil
+	}
 	found, err := textOrNil(e.tx.QueryRow(ctx, orderedSQL, e.table.OID, key.source.Number), "look for an index on "+key.source.Name)
 	e.ordered = found != nil
 	return err
@@ -172,12 +179,14 @@ func (e *extraction) preferIndex(ctx context.Context, key column) error {
 func (e *extraction) sameLeaves(ctx context.Context) (bool, error) {
 	e.close(ctx)
 	var now extraction
-	err := postgres.Send(ctx, e.tx.Conn(), "look at "+e.table.Name.String()+" again", func(batch *pgx.Batch) { now.queueHeap(batch, e.table.Name) })
+	err := e.source.read(ctx, func(tx pgx.Tx) error {
+		return postgres.Send(ctx, tx, "read the partitions of "+e.table.Name.String()+" again", func(batch *pgx.Batch) { now.queueHeap(batch, e.table.Name) })
+	})
 	return slices.Equal(now.heap.leaves, e.heap.leaves), err
 }
 
 // close ends the snapshot. Nothing was written, so there is nothing to lose.
-func (e *extraction) close(ctx context.Context) { _ = e.tx.Rollback(context.WithoutCancel(ctx)) }
+func (e *extraction) close(ctx context.Context) { rollback(ctx, e.tx) }
 
 // holdsMore reports whether rows before the window hold other values in the
 // columns than a plain ADD COLUMN gave to them.
@@ -187,9 +196,9 @@ func (e *extraction) holdsMore(ctx context.Context, s step) (bool, error) {
 		if c.source.Missing == nil {
 			conditions = append(conditions, c.extract+" IS NOT NULL")
 		} else {
-			// Compared as rows are written, which works for types without equality.
-			conditions = append(conditions, fmt.Sprintf("CAST(ROW(%s) AS text) IS DISTINCT FROM CAST(ROW((%s::text[])[1]::%s) AS text)",
-				postgres.Ident(c.source.Name), postgres.Literal(*c.source.Missing), c.source.SQL))
+			// Compared as values are written, which works for types without equality.
+			conditions = append(conditions, fmt.Sprintf("%s IS DISTINCT FROM (%s::text[])[1]",
+				outputText(postgres.Ident(c.source.Name), c.source.Type), postgres.Literal(*c.source.Missing)))
 		}
 	}
 	var holds bool
@@ -297,7 +306,7 @@ func copyOutSQL(l layout, table postgres.TableName, conditions ...string) string
 func (e *extraction) rowsOf(ctx context.Context, leaves []uint32) (string, error) {
 	rows, _ := e.tx.Query(ctx, `
 		SELECT pg_catalog.format('tableoid = %s AND (%s)', l.oid, coalesce(pg_catalog.pg_get_partition_constraintdef(l.oid), 'true'))
-		FROM unnest($1::pg_catalog.oid[]) AS l (oid)
+		FROM pg_catalog.unnest($1::pg_catalog.oid[]) AS l (oid)
 		ORDER BY l.oid`, leaves)
 	conditions, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {

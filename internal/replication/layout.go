@@ -25,7 +25,8 @@ var systemColumns = []struct{ name, sql, comment string }{
 type layout struct {
 	target  postgres.TableName
 	columns []column
-	key     []string // identifies a row; empty if rows are only appended
+	key     []string          // identifies a row; empty if rows are only appended
+	equals  map[string]string // for each column of the existing table's key, the operator that compares it
 	exists  bool
 	rekey   bool     // whether the existing table identifies rows by another key
 	text    bool     // whether rows cross as text, whatever their types are
@@ -59,7 +60,7 @@ func layOut(target postgres.TableName, columns []column, key []string, existing 
 			// have rounded the values that are there already.
 		case have.SQL == "text" && base(c.source.Type).Extension != "":
 			// The extension was installed here after the column was made.
-			c.sql, c.extract, c.text = "text", "("+postgres.Ident(c.source.Name)+")::text", false
+			*c = c.asText()
 		case widens(have.SQL, c.sql) && !slices.Contains(viewed, c.name):
 			l.widen = append(l.widen, *c)
 			l.changes = append(l.changes, fmt.Sprintf("column %q is now %s instead of %s", c.name, c.sql, have.SQL))

@@ -90,40 +90,48 @@ func TestArrival(t *testing.T) {
 	here := postgres.TypeSet{":int4": form("integer"), ":_int4": form("integer[]"), ":numeric": form("numeric"), ":regclass": form("regclass"),
 		":_regclass": form("regclass[]"), "hstore:hstore": form("other.hstore"), ":aclitem": {SQL: "aclitem"}, "cube:cube": form("cube")}
 	builtIn := func(name, kind string) postgres.Type {
-		return postgres.Type{Schema: "pg_catalog", Name: name, SQL: name, Kind: kind, Sendable: true}
+		return postgres.Type{Schema: "pg_catalog", Name: name, SQL: name, Kind: kind, Output: "pg_catalog." + name + "out", Sendable: true}
 	}
 	int4, regclass := builtIn("int4", "b"), builtIn("regclass", "b")
-	mood := postgres.Type{Schema: "public", Name: "mood", SQL: "public.mood", Kind: "e", Sendable: true}
+	mood := postgres.Type{Schema: "public", Name: "mood", SQL: "public.mood", Kind: "e", Output: "pg_catalog.enum_out", Sendable: true}
 	hstore := postgres.Type{Schema: "public", Name: "hstore", SQL: "public.hstore", Kind: "b", Extension: "hstore", Sendable: true}
 	array := func(element postgres.Type, name, schema string) postgres.Type {
-		return postgres.Type{Schema: schema, Name: name, Kind: "b", Sendable: true, Element: &element}
+		return postgres.Type{Schema: schema, Name: name, Kind: "b", Output: "pg_catalog.array_out", Sendable: true, Element: &element}
 	}
 	positive := postgres.Type{Schema: "public", Kind: "d", Base: &int4, BaseSQL: "integer"}
+	feeling := postgres.Type{Schema: "public", SQL: "public.feeling", Kind: "d", Base: &mood, BaseSQL: "public.mood"}
+	deeper := postgres.Type{Schema: "public", SQL: "public.deeper", Kind: "d", Base: &feeling, BaseSQL: "public.feeling"}
+	pair := postgres.Type{Schema: "public", Kind: "c", Output: "pg_catalog.record_out", Sendable: true}
+	written := func(function string) arrival {
+		return arrival{sql: "text", value: "pg_catalog.textin(pg_catalog." + function + "(v))"}
+	}
 	tags := postgres.Type{Schema: "public", Kind: "d", Base: &hstore, BaseSQL: "public.hstore"}
 	for name, tt := range map[string]struct {
 		sql  string
 		t    postgres.Type
 		want arrival
 	}{
-		"built in":                  {"integer", int4, arrival{sql: "integer", same: true}},
-		"with a modifier":           {"numeric(10,2)", builtIn("numeric", "b"), arrival{sql: "numeric(10,2)", same: true}},
-		"an array":                  {"integer[]", array(int4, "_int4", "pg_catalog"), arrival{sql: "integer[]", same: true}},
-		"not in the destination":    {"int4multirange", builtIn("int4multirange", "m"), asText},
-		"an enum":                   {"public.mood", mood, asText},
-		"an array of enums":         {"public.mood[]", array(mood, "_mood", "public"), arrival{sql: "text[]"}},
-		"a domain":                  {"public.positive", positive, arrival{sql: "integer", same: true}},
-		"an array of domains":       {"public.positive[]", array(positive, "_positive", "public"), arrival{sql: "integer[]"}},
-		"a composite":               {"public.pair", postgres.Type{Schema: "public", Kind: "c", Sendable: true}, asText},
-		"an oid alias":              {"regclass", regclass, asText},
-		"an array of them":          {"regclass[]", array(regclass, "_regclass", "pg_catalog"), arrival{sql: "text[]"}},
-		"an extension's":            {"public.hstore", hstore, arrival{sql: "other.hstore", same: true}},
-		"an array of those":         {"public.hstore[]", array(hstore, "_hstore", "public"), arrival{sql: "other.hstore[]", same: true, text: true}},
-		"a domain over those":       {"public.tags", tags, arrival{sql: "other.hstore", same: true}},
-		"an array of those domains": {"public.tags[]", array(tags, "_tags", "public"), arrival{sql: "other.hstore[]", same: true, text: true}},
-		"no binary form":            {"aclitem", postgres.Type{Schema: "pg_catalog", Name: "aclitem", Kind: "b"}, asText},
-		"an extension's without":    {"public.cube", postgres.Type{Schema: "public", Name: "cube", SQL: "public.cube", Extension: "cube", Kind: "b"}, arrival{sql: "cube", same: true, text: true}},
+		"built in":                  {"integer", int4, arrival{sql: "integer", value: "v"}},
+		"with a modifier":           {"numeric(10,2)", builtIn("numeric", "b"), arrival{sql: "numeric(10,2)", value: "v"}},
+		"an array":                  {"integer[]", array(int4, "_int4", "pg_catalog"), arrival{sql: "integer[]", value: "v"}},
+		"not in the destination":    {"int4multirange", builtIn("int4multirange", "m"), written("int4multirangeout")},
+		"an enum":                   {"public.mood", mood, written("enum_out")},
+		"an array of enums":         {"public.mood[]", array(mood, "_mood", "public"), arrival{sql: "text[]", value: "(pg_catalog.textin(pg_catalog.array_out(v)))::text[]"}},
+		"a domain":                  {"public.positive", positive, arrival{sql: "integer", value: "v"}},
+		"a domain over an enum":     {"public.feeling", feeling, arrival{sql: "text", value: "pg_catalog.textin(pg_catalog.enum_out((v)::public.mood))"}},
+		"a domain over that":        {"public.deeper", deeper, arrival{sql: "text", value: "pg_catalog.textin(pg_catalog.enum_out((v)::public.mood))"}},
+		"an array of domains":       {"public.positive[]", array(positive, "_positive", "public"), arrival{sql: "integer[]", value: "(pg_catalog.textin(pg_catalog.array_out(v)))::integer[]"}},
+		"a composite":               {"public.pair", pair, written("record_out")},
+		"an oid alias":              {"regclass", regclass, written("regclassout")},
+		"an array of them":          {"regclass[]", array(regclass, "_regclass", "pg_catalog"), arrival{sql: "text[]", value: "(v)::text[]"}},
+		"an extension's":            {"public.hstore", hstore, arrival{sql: "other.hstore", value: "v"}},
+		"an array of those":         {"public.hstore[]", array(hstore, "_hstore", "public"), arrival{sql: "other.hstore[]", value: "v", text: true}},
+		"a domain over those":       {"public.tags", tags, arrival{sql: "other.hstore", value: "v"}},
+		"an array of those domains": {"public.tags[]", array(tags, "_tags", "public"), arrival{sql: "other.hstore[]", value: "v", text: true}},
+		"no binary form":            {"aclitem", postgres.Type{Schema: "pg_catalog", Name: "aclitem", Kind: "b", Output: "pg_catalog.aclitemout"}, written("aclitemout")},
+		"an extension's without":    {"public.cube", postgres.Type{Schema: "public", Name: "cube", SQL: "public.cube", Extension: "cube", Kind: "b"}, arrival{sql: "cube", value: "v", text: true}},
 	} {
-		if got := arrivalOf(tt.sql, tt.t, here); got != tt.want {
+		if got := arrivalOf("v", tt.sql, tt.t, here); got != tt.want {
 			t.Errorf("%s: got %+v, want %+v", name, got, tt.want)
 		}
 	}

@@ -2,6 +2,7 @@ package replication
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -15,32 +16,109 @@ import (
 // if they are to be joined.
 const analyzeRows = 1000
 
-// turns is how often a lock that blocks readers is tried for.
-const turns = 5
+// enterTarget starts the transaction of the destination that loads rows, with the
+// table locked against changes of its structure, and looks at it. One that is not
+// there is not locked: who is first to create it waits for nobody.
+func (c *copying) enterTarget(ctx context.Context) error {
+	var tx pgx.Tx
+	err := inTurns(ctx, lockPatience, func() (err error) {
+		tx, err = lockTable(ctx, c.destination.Conn, c.target, "ROW EXCLUSIVE")
+		return err
+	})
+	if err != nil && isNoTable(err) { // what it is instead, if anything, is found below
+		tx, err = c.destination.Begin(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("lock %s: %w", c.target, nameHolders(ctx, c.destination.Conn, c.target, err))
+	}
+	there, err := lookAt(ctx, tx, c.replication, c.target, c.types)
+	if err != nil {
+		rollback(ctx, tx)
+		return err
+	}
+	there.viewed = append(there.viewed, c.fixed...)
+	there.added = c.added
+	c.targetTx, c.there = tx, there
+	return nil
+}
 
-// alter adds what the existing table lacks, in a transaction of its own: it
-// needs a lock that blocks readers, which the load must not hold. It waits for
-// that lock in short turns, because readers queue behind the one who waits.
-func alter(ctx context.Context, conn *pgx.Conn, l layout) error {
-	sql := l.alterSQL()
-	if sql == "" {
-		return nil
+// isNoTable reports whether a table could not be locked because it is not there,
+// is something else, or is somebody else's.
+func isNoTable(err error) bool {
+	switch postgres.Code(err) {
+	case "42P01", "3F000", "42809", "42501":
+		return true
 	}
-	for turn := 1; ; turn++ {
-		err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-			_, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '2s';\n"+sql)
-			return err
-		})
-		if err == nil {
-			return nil
+	return false
+}
+
+// lockTable starts a transaction that holds a lock on a table.
+func lockTable(ctx context.Context, conn *pgx.Conn, table postgres.TableName, mode string) (pgx.Tx, error) {
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := tx.Exec(ctx, fmt.Sprintf("%s; LOCK TABLE ONLY %s IN %s MODE; SET LOCAL lock_timeout = '%s'",
+		lockTurnSQL, table.SQL(), mode, destinationLockTimeout)); err != nil {
+		rollback(ctx, tx)
+		return nil, err
+	}
+	return tx, nil
+}
+
+// leaveTarget ends that transaction, unless it was used.
+func (c *copying) leaveTarget(ctx context.Context) {
+	if c.targetTx != nil {
+		rollback(ctx, c.targetTx)
+		c.targetTx = nil
+	}
+}
+
+// takeTarget returns the transaction in which the table was looked at, once. From
+// then on it is another one, in which the table must be the same.
+func (c *copying) takeTarget(ctx context.Context) (pgx.Tx, error) {
+	if c.targetTx == nil {
+		before := c.there
+		if err := c.enterTarget(ctx); err != nil {
+			return nil, err
 		}
-		if postgres.Code(err) != "55P03" || turn == turns {
-			return fmt.Errorf("change columns of %s: %w", l.target, err)
-		}
-		if err := sleep(ctx, time.Duration(turn)*time.Second); err != nil {
-			return err
+		now := c.there
+		c.there = before
+		if (now.table == nil) != (before.table == nil) || now.table != nil && now.table.OID != before.table.OID {
+			c.leaveTarget(ctx)
+			return nil, errTargetReplaced
 		}
 	}
+	tx := c.targetTx
+	c.targetTx = nil
+	return tx, nil
+}
+
+// errTargetReplaced is met when the destination table is another one than it was
+// when the attempt began.
+var errTargetReplaced = errors.New("the table in the destination was dropped or replaced while it was loaded")
+
+// alter adds what the existing table lacks. It waits for its lock in short turns,
+// because readers queue behind the one who waits.
+func (c *copying) alter(ctx context.Context, sql string) error {
+	err := inTurns(ctx, soloPatience, func() error {
+		tx, err := lockTable(ctx, c.destination.Conn, c.target, "ACCESS EXCLUSIVE")
+		if err != nil {
+			return err
+		}
+		defer rollback(ctx, tx)
+		if _, err := lookAt(ctx, tx, c.replication, c.target, c.types); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, sql); err != nil {
+			return err
+		}
+		return tx.Commit(ctx)
+	})
+	if err != nil {
+		return fmt.Errorf("change columns of %s: %w", c.target, nameHolders(ctx, c.destination.Conn, c.target, err))
+	}
+	return nil
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -114,7 +192,7 @@ func (ld loading) countNullKeys(ctx context.Context, table string) (n int64, err
 	if key.name == "" || key.source.NotNull {
 		return 0, nil
 	}
-	err = ld.tx.QueryRow(ctx, fmt.Sprintf("SELECT count(*) FROM %s WHERE %s IS NULL", table, postgres.Ident(key.name)), once).Scan(&n)
+	err = ld.tx.QueryRow(ctx, fmt.Sprintf("SELECT pg_catalog.count(*) FROM %s WHERE %s IS NULL", table, postgres.Ident(key.name)), once).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("count the rows of %s without a replication key: %w", ld.layout.target, err)
 	}
@@ -177,7 +255,7 @@ func (ld loading) checkKey(ctx context.Context, stage string) error {
 		return nil
 	}
 	var shared bool
-	err := ld.tx.QueryRow(ctx, fmt.Sprintf("SELECT EXISTS (SELECT FROM %s AS s GROUP BY %s HAVING count(*) > 1)", stage, list(l.key, "s.?")), once).Scan(&shared)
+	err := ld.tx.QueryRow(ctx, fmt.Sprintf("SELECT EXISTS (SELECT FROM %s AS s GROUP BY %s HAVING pg_catalog.count(*) > 1)", stage, list(l.key, "s.?")), once).Scan(&shared)
 	if err != nil {
 		return fmt.Errorf("look for rows of %s that share their key: %w", l.target, err)
 	}
@@ -219,7 +297,7 @@ func (ld loading) deleteSQL(stage string) string {
 const keySQL = `
 	SELECT k.conname, a.attname
 	FROM pg_catalog.pg_constraint AS k
-	CROSS JOIN LATERAL unnest(k.conkey) AS c (attnum)
+	CROSS JOIN LATERAL pg_catalog.unnest(k.conkey) AS c (attnum)
 	JOIN pg_catalog.pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = c.attnum
 	WHERE k.conrelid = $1::text::pg_catalog.regclass AND k.contype = 'p'
 	ORDER BY a.attnum`
@@ -227,21 +305,17 @@ const keySQL = `
 // lockAlone keeps readers out. It waits for those that are there in short turns,
 // because others queue behind it.
 func (ld loading) lockAlone(ctx context.Context) error {
-	for turn := 1; ; turn++ {
-		err := pgx.BeginFunc(ctx, ld.tx, func(tx pgx.Tx) error {
-			_, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '2s'; LOCK TABLE "+ld.layout.target.SQL()+" IN ACCESS EXCLUSIVE MODE")
+	err := inTurns(ctx, soloPatience, func() error {
+		return pgx.BeginFunc(ctx, ld.tx, func(tx pgx.Tx) error {
+			_, err := tx.Exec(ctx, fmt.Sprintf("%s; LOCK TABLE %s IN ACCESS EXCLUSIVE MODE; SET LOCAL lock_timeout = '%s'",
+				lockTurnSQL, ld.layout.target.SQL(), destinationLockTimeout))
 			return err
 		})
-		if err == nil {
-			return nil
-		}
-		if postgres.Code(err) != "55P03" || turn == turns {
-			return fmt.Errorf("give %s another key: %w", ld.layout.target, err)
-		}
-		if err := sleep(ctx, time.Duration(turn)*time.Second); err != nil {
-			return err
-		}
+	})
+	if err != nil {
+		return fmt.Errorf("give %s another key: %w", ld.layout.target, nameHolders(ctx, ld.tx, ld.layout.target, err))
 	}
+	return nil
 }
 
 // replaceAll gives the table another key and all its rows anew. From here to the
@@ -285,7 +359,7 @@ func (l layout) copyInSQL(table string) string {
 
 // systemSQL gives the rows just loaded their system columns.
 func (l layout) systemSQL(version int64) string {
-	values := []string{"now()", "now()", "(extract(epoch FROM now()) * 1000000)::bigint * 1000", fmt.Sprint(version)}
+	values := []string{"pg_catalog.now()", "pg_catalog.now()", "(extract(epoch FROM pg_catalog.now()) * 1000000)::bigint * 1000", fmt.Sprint(version)}
 	add, keep := "", ""
 	for i, c := range systemColumns {
 		if i > 0 {
@@ -306,24 +380,34 @@ type known struct {
 	table    *postgres.Table   // nil if there is none
 	bookmark *catalog.Bookmark // nil if it was never loaded
 	viewed   []string          // columns of the table that views use
+	added    []string          // columns that this run has added
+	equals   map[string]string // for each column of the primary key, the operator that its index compares with
 	types    postgres.TypeSet
 	version  int       // major, of the server
 	now      time.Time // by the destination's clock
 }
 
-// lookAt reads what the destination, which has the types, holds of a table: in
-// one round trip.
-func lookAt(ctx context.Context, conn *pgx.Conn, replication int64, target postgres.TableName, types postgres.TypeSet) (known, error) {
-	k := known{types: types, version: postgres.Version(conn)}
+// lookAt reads what the destination, which has the types, holds of a table that
+// the transaction has locked: in one round trip.
+func lookAt(ctx context.Context, tx pgx.Tx, replication int64, target postgres.TableName, types postgres.TypeSet) (known, error) {
+	k := known{types: types, version: postgres.Version(tx.Conn()), equals: map[string]string{}}
 	var tables map[postgres.TableName]postgres.Table
-	err := postgres.Send(ctx, conn, fmt.Sprintf("look at %s in the destination", target), func(batch *pgx.Batch) {
+	err := postgres.Send(ctx, tx, fmt.Sprintf("read what the destination holds of %s", target), func(batch *pgx.Batch) {
 		postgres.QueueTablesWithoutTypes(batch, []postgres.TableName{target}, &tables)
 		batch.Queue(viewedSQL, target.SQL()).Query(func(rows pgx.Rows) (err error) {
 			k.viewed, err = pgx.CollectRows(rows, pgx.RowTo[string])
 			return err
 		})
+		batch.Queue(equalsSQL, target.SQL()).Query(func(rows pgx.Rows) error {
+			var column, operator string
+			_, err := pgx.ForEachRow(rows, []any{&column, &operator}, func() error {
+				k.equals[column] = operator
+				return nil
+			})
+			return err
+		})
 		catalog.QueueBookmarkOf(batch, replication, target.Name, &k.bookmark)
-		batch.Queue("SELECT now()").QueryRow(func(row pgx.Row) error { return row.Scan(&k.now) })
+		batch.Queue("SELECT pg_catalog.now()").QueryRow(func(row pgx.Row) error { return row.Scan(&k.now) })
 	})
 	if err != nil {
 		return known{}, err
@@ -333,6 +417,21 @@ func lookAt(ctx context.Context, conn *pgx.Conn, replication int64, target postg
 	}
 	return k, nil
 }
+
+// equalsSQL lists the operators by which the primary key of a table tells rows
+// apart: those of its operator classes, which only superusers make.
+const equalsSQL = `
+	SELECT a.attname, pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname)
+	FROM pg_catalog.pg_index AS i
+	CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(i.indkey::int2[]), pg_catalog.unnest(i.indclass::pg_catalog.oid[])) AS k (attnum, class)
+	JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+	JOIN pg_catalog.pg_opclass AS c ON c.oid = k.class
+	JOIN pg_catalog.pg_amop AS m ON m.amopfamily = c.opcfamily AND m.amopstrategy = 3
+		AND m.amoplefttype = c.opcintype AND m.amoprighttype = c.opcintype
+	JOIN pg_catalog.pg_operator AS o ON o.oid = m.amopopr
+	JOIN pg_catalog.pg_namespace AS n ON n.oid = o.oprnamespace
+	WHERE i.indrelid = pg_catalog.to_regclass($1) AND i.indisprimary
+	ORDER BY a.attname`
 
 // viewedSQL lists the columns of a table that views and rules use.
 const viewedSQL = `

@@ -2,7 +2,6 @@ package replication
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
@@ -15,7 +14,7 @@ const sessionStage = "pg_temp.stitch_stage"
 // stamps are the values of the system columns, in their order. $1 is the
 // version of the table. What stands in a query of its own is computed once, not
 // for each row.
-const stamps = "now(), now(), (SELECT (extract(epoch FROM now()) * 1000000)::bigint * 1000), $1::bigint"
+const stamps = "pg_catalog.now(), pg_catalog.now(), (SELECT (extract(epoch FROM pg_catalog.now()) * 1000000)::bigint * 1000), $1::bigint"
 
 func systemNames() string {
 	names := make([]string, len(systemColumns))
@@ -78,16 +77,11 @@ func (l layout) insertNewSQL(stage string) string {
 }
 
 // sameKey is the condition for a row of the target, called d, and a staged one,
-// called s, that have the same key. Operators are PostgreSQL's own, but for keys
-// of extensions' types: others may have made some that fit a type better.
+// called s, that have the same key, by the operators of its index.
 func (l layout) sameKey() string {
 	conditions := make([]string, len(l.key))
 	for i, name := range l.key {
-		operator := "OPERATOR(pg_catalog.=)"
-		if slices.ContainsFunc(l.columns, func(c column) bool { return c.name == name && base(c.source.Type).Extension != "" }) {
-			operator = "="
-		}
-		conditions[i] = fmt.Sprintf("d.%[1]s %[2]s s.%[1]s", postgres.Ident(name), operator)
+		conditions[i] = fmt.Sprintf("d.%[1]s %[2]s s.%[1]s", postgres.Ident(name), l.equals[name])
 	}
 	return strings.Join(conditions, " AND ")
 }
@@ -153,11 +147,11 @@ func (l layout) deleteSurplusSQL(stage string) string {
 		WHERE (tableoid, ctid) IN (
 			SELECT d.part, d.place
 			FROM (
-				SELECT part, place, image, row_number() OVER (PARTITION BY image) AS n
+				SELECT part, place, image, pg_catalog.row_number() OVER (PARTITION BY image) AS n
 				FROM (SELECT d.tableoid AS part, d.ctid AS place, %[2]s AS image FROM %[1]s AS d) AS d
 			) AS d
 			LEFT JOIN (
-				SELECT image, count(*) AS times
+				SELECT image, pg_catalog.count(*) AS times
 				FROM (SELECT %[3]s AS image FROM %[4]s AS s) AS s
 				GROUP BY image
 			) AS s ON s.image = d.image
@@ -178,11 +172,11 @@ func (l layout) insertLackingSQL(stage, where string) string {
 		INSERT INTO %[1]s (%[2]s, %[3]s)
 		SELECT %[4]s, %[5]s
 		FROM (
-			SELECT %[4]s, image, row_number() OVER (PARTITION BY image) AS n
+			SELECT %[4]s, image, pg_catalog.row_number() OVER (PARTITION BY image) AS n
 			FROM (SELECT %[6]s, %[7]s AS image FROM %[8]s AS s) AS s
 		) AS s
 		LEFT JOIN (
-			SELECT image, count(*) AS times
+			SELECT image, pg_catalog.count(*) AS times
 			FROM (SELECT %[9]s AS image FROM %[1]s AS d WHERE %[10]s) AS d
 			GROUP BY image
 		) AS d USING (image)

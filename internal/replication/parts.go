@@ -2,9 +2,10 @@ package replication
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -62,9 +63,10 @@ func (c *copying) parts() []pageRange {
 // transaction of its own, and then makes it the table or merges it, in one.
 func (c *copying) loadParts(ctx context.Context, parts []pageRange) error {
 	c.inParts = true
-	hidden := postgres.TableName{Schema: c.target.Schema, Name: fmt.Sprintf("%s%d_%d", hiddenPrefix, c.unit.ID, c.unit.Attempt)}
+	c.leaveTarget(ctx) // parts are copied through the same session
+	hidden := hiddenTable(c.target.Schema, c.unit.ID, c.unit.Attempt)
 	defer c.dropHidden(ctx, hidden)
-	works, err := c.spread(ctx, hidden, parts)
+	ranges, err := c.spread(ctx, parts)
 	if err != nil {
 		return err
 	}
@@ -82,7 +84,7 @@ func (c *copying) loadParts(ctx context.Context, parts []pageRange) error {
 		if err := catalog.DropParts(ctx, tx, c.unit.ID); err != nil { // of an attempt before
 			return err
 		}
-		return postgres.Send(ctx, tx, "divide the table", func(batch *pgx.Batch) { catalog.QueueUnits(batch, c.run.ID, c.unit.ID, works) })
+		return postgres.Send(ctx, tx, "divide the table", func(batch *pgx.Batch) { catalog.QueueRanges(batch, c.run.ID, c.unit, ranges) })
 	})
 	if err != nil {
 		return err
@@ -91,8 +93,11 @@ func (c *copying) loadParts(ctx context.Context, parts []pageRange) error {
 	if err != nil {
 		return err
 	}
+	c.closeIfRead(ctx)
 	return c.commit(ctx, c.step.window, true, func(ld loading) (loaded, error) {
-		c.closeIfRead(ctx)
+		if err := lockHidden(ctx, ld.tx, hidden); err != nil {
+			return loaded{}, err
+		}
 		if ld.layout.exists {
 			return ld.merge(ctx, hidden.SQL(), moved)
 		}
@@ -114,40 +119,32 @@ type partError struct{ text, code string }
 
 func (e *partError) Error() string { return e.text }
 
-// spread makes units of the parts. They share the snapshot of the extraction,
+// spread makes ranges of the parts. They share the snapshot of the extraction,
 // which lasts as long as this worker reads.
-func (c *copying) spread(ctx context.Context, hidden postgres.TableName, parts []pageRange) ([]json.RawMessage, error) {
+func (c *copying) spread(ctx context.Context, parts []pageRange) ([]catalog.Range, error) {
 	var snapshot string
 	if err := c.extraction.tx.QueryRow(ctx, "SELECT pg_catalog.pg_export_snapshot()").Scan(&snapshot); err != nil {
 		return nil, &extractError{fmt.Errorf("share the snapshot: %w", err)}
 	}
-	works := make([]json.RawMessage, len(parts))
+	ranges := make([]catalog.Range, len(parts))
 	for i, s := range parts {
-		work, err := json.Marshal(Work{Table: c.work.Table, Part: &Part{
-			Snapshot: snapshot,
-			CopyOut:  copyOutSQL(c.step.layout, c.extraction.table.Name, s.condition()),
-			CopyIn:   c.step.layout.copyInSQL(hidden.SQL()),
-		}})
-		if err != nil {
-			return nil, err
-		}
-		works[i] = work
+		ranges[i] = catalog.Range{Snapshot: snapshot, First: s.first, End: s.end, Attempt: c.unit.Attempt, Text: c.text}
 	}
-	return works, nil
+	return ranges, nil
 }
 
 // workOnParts copies parts until none is left, and waits for those that other
 // workers copy.
 func (c *copying) workOnParts(ctx context.Context) (copied, error) {
 	for {
-		unit, work, err := c.claim(ctx, c.unit.ID)
+		unit, err := c.claim(ctx, c.unit.ID)
 		if errors.Is(err, catalog.ErrNotFound) {
 			break
 		}
 		if err != nil {
 			return copied{}, err
 		}
-		if err := c.copyPart(ctx, unit, *work.Part); err != nil {
+		if err := c.copyPart(ctx, unit, c.extraction.table); err != nil {
 			return copied{}, err
 		}
 	}
@@ -177,10 +174,23 @@ func (c *copying) workOnParts(ctx context.Context) (copied, error) {
 // pollInterval is how often a worker looks what others have done.
 const pollInterval = 50 * time.Millisecond
 
-// copyPart copies one part. The source's session is in the snapshot already.
-func (w *worker) copyPart(ctx context.Context, unit catalog.Unit, part Part) error {
+// copyPart copies one part of a table. The source's session is in the snapshot
+// already. What is extracted follows from the definition, from the structure of the
+// table, and from that of the hidden one, which this login has made.
+func (w *worker) copyPart(ctx context.Context, unit catalog.Unit, table postgres.Table) error {
+	columns := w.definition.Tables[unit.Table].extracted(table, w.types, postgres.Version(w.source.Conn), postgres.Version(w.destination.Conn))
+	hidden := hiddenTable(w.definition.SchemaName, unit.PartOf, unit.Range.Attempt)
 	return w.inDestination(ctx, func(tx pgx.Tx) error {
-		c, err := relay(ctx, w.source.PgConn(), part.CopyOut, w.destination.PgConn(), part.CopyIn)
+		if err := lockHidden(ctx, tx, hidden); err != nil {
+			return err
+		}
+		l, err := layoutOfHidden(ctx, tx, hidden, columns)
+		if err != nil {
+			return err
+		}
+		l.text = unit.Range.Text
+		condition := pageRange{unit.Range.First, unit.Range.End}.condition()
+		c, err := relay(ctx, w.source.PgConn(), copyOutSQL(l, table.Name, condition), w.destination.PgConn(), l.copyInSQL(hidden.SQL()))
 		if err != nil {
 			return err
 		}
@@ -188,20 +198,93 @@ func (w *worker) copyPart(ctx context.Context, unit catalog.Unit, part Part) err
 	})
 }
 
-func (w *worker) copyPartInSnapshot(ctx context.Context, unit catalog.Unit, part Part) error {
-	tx, err := w.source.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+// layoutOfHidden finds out which column of the source each column of a hidden table
+// is for: those are named as in the table that is loaded.
+func layoutOfHidden(ctx context.Context, tx pgx.Tx, hidden postgres.TableName, columns []column) (layout, error) {
+	var tables map[postgres.TableName]postgres.Table
+	err := postgres.Send(ctx, tx, "read the structure of "+hidden.String(), func(batch *pgx.Batch) {
+		postgres.QueueTablesWithoutTypes(batch, []postgres.TableName{hidden}, &tables)
+	})
+	if err != nil {
+		return layout{}, err
+	}
+	l := layout{target: hidden}
+	for _, into := range tables[hidden].Columns {
+		i := slices.IndexFunc(columns, func(c column) bool { return c.name == into.Name })
+		if i < 0 {
+			i = slices.IndexFunc(columns, func(c column) bool { return splitName(c.name, c.sql) == into.Name })
+		}
+		if i < 0 {
+			return layout{}, fmt.Errorf("%s has a column %q that no column of the source is for", hidden, into.Name)
+		}
+		c := columns[i]
+		c.name = into.Name
+		if c.sql != "text" && into.SQL == "text" && base(c.source.Type).Extension != "" {
+			c = c.asText()
+		}
+		l.columns = append(l.columns, c)
+	}
+	if len(l.columns) != len(columns) {
+		return layout{}, fmt.Errorf("%s has %d columns and %d of the source are replicated", hidden, len(l.columns), len(columns))
+	}
+	return l, nil
+}
+
+var snapshotName = regexp.MustCompile(`^[0-9A-F]+-[0-9A-F]+-[0-9]+$`)
+
+func (w *worker) copyPartInSnapshot(ctx context.Context, unit catalog.Unit) error {
+	name, err := w.definition.sourceTable(unit.Table)
+	if err != nil {
+		return err
+	}
+	if !snapshotName.MatchString(unit.Range.Snapshot) {
+		return fmt.Errorf("the catalog holds %q for a snapshot", unit.Range.Snapshot)
+	}
+	tx, err := w.sourceReady.begin(ctx, pgx.RepeatableRead)
 	if err != nil {
 		return &extractError{err}
 	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // nothing was written
-	if _, err := tx.Exec(ctx, "SET TRANSACTION SNAPSHOT "+postgres.Literal(part.Snapshot)); err != nil {
-		return &extractError{fmt.Errorf("take over the snapshot: %w", err)}
+	defer rollback(ctx, tx)
+	if _, err := tx.Exec(ctx, "SET TRANSACTION SNAPSHOT "+postgres.Literal(unit.Range.Snapshot)); err != nil {
+		return &extractError{fmt.Errorf("import the snapshot: %w", err)}
 	}
-	return w.copyPart(ctx, unit, part)
+	tables, err := postgres.ReadTables(ctx, tx, []postgres.TableName{name})
+	if err != nil {
+		return &extractError{err}
+	}
+	return w.copyPart(ctx, unit, tables[name])
 }
 
 // hiddenPrefix starts the names of tables that are being loaded in parts.
 const hiddenPrefix = reservedPrefix + "_loading_"
+
+// hiddenTable names the table into which an attempt at a unit copies its parts.
+func hiddenTable(schema string, unit int64, attempt int) postgres.TableName {
+	return postgres.TableName{Schema: schema, Name: fmt.Sprintf("%s%d_%d", hiddenPrefix, unit, attempt)}
+}
+
+// lockHidden makes sure that nobody drops or replaces a hidden table before the
+// transaction ends, and that it is ours.
+func lockHidden(ctx context.Context, tx pgx.Tx, hidden postgres.TableName) error {
+	if _, err := tx.Exec(ctx, "LOCK TABLE ONLY "+hidden.SQL()+" IN ROW EXCLUSIVE MODE"); err != nil {
+		return fmt.Errorf("lock %s: %w", hidden, err)
+	}
+	var ours bool
+	err := tx.QueryRow(ctx, oursSQL, hidden.SQL()).Scan(&ours)
+	if err == nil && !ours {
+		err = errors.New("another role has put its own table in the place of the one that this run has made")
+	}
+	if err != nil {
+		return fmt.Errorf("use %s: %w", hidden, err)
+	}
+	return nil
+}
+
+const oursSQL = `
+	SELECT c.relkind = 'r' AND r.rolname = current_user
+	FROM pg_catalog.pg_class AS c
+	JOIN pg_catalog.pg_roles AS r ON r.oid = c.relowner
+	WHERE c.oid = pg_catalog.to_regclass($1)`
 
 // dropHidden forgets the parts, and drops the table that they were copied into
 // unless it has become the table. What it can not drop, because others still
@@ -210,7 +293,7 @@ func (c *copying) dropHidden(ctx context.Context, hidden postgres.TableName) {
 	// One after the other: workers first lock the table, and then their unit.
 	_ = c.record(ctx, func(ctx context.Context, tx pgx.Tx) error { return catalog.DropParts(ctx, tx, c.unit.ID) })
 	_ = c.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '5s'; DROP TABLE IF EXISTS "+hidden.SQL())
+		_, err := tx.Exec(ctx, lockTurnSQL+"; DROP TABLE IF EXISTS "+hidden.SQL())
 		return err
 	})
 }
@@ -219,18 +302,25 @@ const hiddenSQL = `
 	SELECT c.relname
 	FROM pg_catalog.pg_class AS c
 	JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-	WHERE n.nspname = $1 AND c.relkind = 'r' AND left(c.relname, length($2)) = $2
+	JOIN pg_catalog.pg_roles AS r ON r.oid = c.relowner
+	WHERE n.nspname = $1 AND c.relkind = 'r' AND r.rolname = current_user AND pg_catalog.strpos(c.relname::text, $2) = 1
 	ORDER BY c.relname`
 
-// dropLeftOver drops what runs that were killed were loading.
-func dropLeftOver(ctx context.Context, q querier, schema string) error {
-	rows, _ := q.Query(ctx, hiddenSQL, schema, hiddenPrefix)
+// dropLeftOver drops what runs of this login that were killed were loading.
+func dropLeftOver(ctx context.Context, tx pgx.Tx, schema string) error {
+	rows, _ := tx.Query(ctx, hiddenSQL, schema, hiddenPrefix)
 	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		return fmt.Errorf("look for what earlier runs left in schema %q: %w", schema, err)
+		return fmt.Errorf("list what earlier runs left in schema %q: %w", schema, err)
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	if _, err := tx.Exec(ctx, lockTurnSQL); err != nil {
+		return err
 	}
 	for _, name := range names {
-		if _, err := q.Exec(ctx, "DROP TABLE "+postgres.TableName{Schema: schema, Name: name}.SQL()); err != nil {
+		if _, err := tx.Exec(ctx, "DROP TABLE "+postgres.TableName{Schema: schema, Name: name}.SQL()); err != nil {
 			return fmt.Errorf("drop what an earlier run left: %w", err)
 		}
 	}

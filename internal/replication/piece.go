@@ -98,7 +98,7 @@ func (c *copying) loadWindow(ctx context.Context, ld loading, last bool) (loaded
 // closeIfRead ends the extraction once all that is wanted of it was read: its
 // snapshot holds back VACUUM at the source.
 func (c *copying) closeIfRead(ctx context.Context) {
-	if c.work.Verify == VerifyNone {
+	if c.unit.Verify == VerifyNone {
 		c.extraction.close(ctx)
 	}
 }
@@ -108,11 +108,11 @@ func (c *copying) closeIfRead(ctx context.Context) {
 func (c *copying) commit(ctx context.Context, w window, last bool, f func(loading) (loaded, error)) error {
 	bookmark := c.bookmarkAfter(w)
 	report := c.report // as it is, should this fail
-	tx, err := c.destination.Begin(ctx)
+	tx, err := c.takeTarget(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // does nothing after Commit
+	defer rollback(ctx, tx)
 	ld := loading{tx: tx, step: c.step}
 	ld.window = w
 	moved, err := f(ld)
@@ -168,7 +168,7 @@ func (c *copying) commit(ctx context.Context, w window, last bool, f func(loadin
 func (c *copying) bookmarkAfter(w window) catalog.Bookmark {
 	step, table := c.step, c.extraction.table
 	b := catalog.Bookmark{
-		Replication: c.replication, TableName: c.target.Name, SourceTable: c.work.Table, Method: c.selection.Method,
+		Replication: c.replication, TableName: c.target.Name, SourceTable: c.unit.Table, Method: c.selection.Method,
 		ReplicationKey: c.selection.ReplicationKey, KeyType: w.key.sql,
 		Columns: step.layout.filled(), Attributes: step.layout.attributes(),
 		Source: c.identity.String(), SourceOID: table.OID, SourceColumns: lastColumn(table), SourceParts: sourceParts(c.extraction),

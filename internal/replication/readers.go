@@ -60,7 +60,7 @@ func roleText(name string) string {
 const readerRightsSQL = `
 	WITH wanted AS (
 		SELECT w.name, r.oid, r.rolsuper
-		FROM unnest($2::text[]) AS w (name)
+		FROM pg_catalog.unnest($2::text[]) AS w (name)
 		LEFT JOIN pg_catalog.pg_roles AS r ON r.rolname = w.name
 	), objects AS (
 		SELECT 'SCHEMA' AS kind, n.nspname AS name, 'USAGE' AS privilege, n.oid, n.oid AS namespace, n.nspowner AS owner, n.nspacl AS acl
@@ -171,7 +171,7 @@ const givenSQL = `
 		CROSS JOIN loader AS l
 		WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 			AND (c.relowner = l.oid OR c.relname::text = ANY ($3::text[]))
-			AND left(c.relname, length($4)) <> $4
+			AND pg_catalog.strpos(c.relname::text, $4) <> 1
 		UNION ALL
 		SELECT 'DEFAULT', l.rolname, 'SELECT', l.oid, d.defaclacl
 		FROM pg_catalog.pg_default_acl AS d

@@ -110,7 +110,7 @@ func (c readersChange) apply(ctx context.Context, tx pgx.Tx, locked []string) er
 
 // boundWaits bounds how long the transaction waits for a lock.
 func boundWaits(ctx context.Context, tx pgx.Tx) error {
-	_, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '10s'")
+	_, err := tx.Exec(ctx, lockTurnSQL)
 	return err
 }
 

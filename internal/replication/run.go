@@ -200,7 +200,7 @@ func (w *worker) start(ctx context.Context, verify string) (useful int, err erro
 	if err := w.reconnect(ctx); err != nil {
 		return 0, err
 	}
-	relations, err := postgres.ReadRelations(ctx, w.source.Conn, w.definition.sourceTables())
+	relations, err := w.readRelations(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("structure sync: %w", err)
 	}
@@ -221,22 +221,37 @@ func (w *worker) start(ctx context.Context, verify string) (useful int, err erro
 		if err := w.openSchema(ctx, tx); err != nil {
 			return err
 		}
-		var works []json.RawMessage
-		if works, useful, err = w.divide(relations, loaded, verify); err != nil {
-			return err
-		}
+		var units []catalog.Unit
+		units, useful = w.divide(relations, loaded, verify)
 		w.run.ID = uuid.NewString()
 		return postgres.Send(ctx, tx, "begin the run", func(batch *pgx.Batch) {
 			catalog.QueueStart(batch, w.replication, &w.run)
 			catalog.QueueSourceSystem(batch, w.replication, cmp.Or(w.identity.system, before))
-			catalog.QueueUnits(batch, w.run.ID, 0, works)
+			catalog.QueueTables(batch, w.run.ID, units)
 		})
 	})
 	if err != nil {
 		return 0, err
 	}
 	// Now that the units of earlier runs are gone, their workers can not commit.
-	return useful, dropLeftOver(ctx, w.destination, w.definition.SchemaName)
+	return useful, inTurns(ctx, soloPatience, func() error {
+		return w.inDestination(ctx, func(tx pgx.Tx) error { return dropLeftOver(ctx, tx, w.definition.SchemaName) })
+	})
+}
+
+// readRelations reads which tables the source has, and how large they are: where
+// somebody keeps a lock on one away, about how large.
+func (w *worker) readRelations(ctx context.Context) (relations map[postgres.TableName]postgres.Relation, err error) {
+	for _, exactly := range []bool{true, false} {
+		err = w.sourceReady.read(ctx, func(tx pgx.Tx) error {
+			relations, err = postgres.ReadRelations(ctx, tx, w.definition.sourceTables(), exactly)
+			return err
+		})
+		if postgres.Code(err) != lockNotAvailable {
+			break
+		}
+	}
+	return relations, err
 }
 
 // sameDefinition refuses a definition that is not the stored one any more, now
@@ -275,7 +290,7 @@ const tablesPerStream = 4
 
 // divide makes a unit of each table, the largest first. Of those that were loaded
 // and have a replication key, few rows are expected, whatever their size.
-func (w *worker) divide(relations map[postgres.TableName]postgres.Relation, loaded []string, verify string) (works []json.RawMessage, useful int, err error) {
+func (w *worker) divide(relations map[postgres.TableName]postgres.Relation, loaded []string, verify string) (units []catalog.Unit, useful int) {
 	keys, bytes := w.definition.keys(), int64(0)
 	relation := func(key string) postgres.Relation {
 		name, _ := postgres.ParseTableName(key) // one that can not be read is none that exists
@@ -283,17 +298,13 @@ func (w *worker) divide(relations map[postgres.TableName]postgres.Relation, load
 	}
 	slices.SortStableFunc(keys, func(a, b string) int { return cmp.Compare(relation(b).Bytes, relation(a).Bytes) })
 	for _, key := range keys {
-		work, err := json.Marshal(Work{Table: key, Kind: relation(key).Kind, Verify: verify})
-		if err != nil {
-			return nil, 0, err
-		}
-		works = append(works, work)
+		units = append(units, catalog.Unit{Table: key, Kind: string(relation(key).Kind), Verify: verify})
 		name, _ := w.definition.TableNameOf(key) // one that can not be read was never loaded
 		if w.definition.Tables[key].Method == FullTable || !slices.Contains(loaded, name) {
 			bytes += relation(key).Bytes
 		}
 	}
-	return works, int(min(maxStreams, max(bytes/w.partBytes, int64(len(keys)/tablesPerStream), 1))), nil
+	return units, int(min(maxStreams, max(bytes/w.partBytes, int64(len(keys)/tablesPerStream), 1)))
 }
 
 func createSchema(ctx context.Context, tx pgx.Tx, replication int64, name string) (created bool, err error) {

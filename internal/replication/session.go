@@ -3,62 +3,164 @@ package replication
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
-// settingsSQL makes values look the same whatever the login's settings are, and
-// keeps the server's limits from cutting a run short. Row-level security, which
-// would leave rows out silently, becomes an error on both sides. Sessions whose
-// client is gone, killed in the midst of a statement or cut off, end within a
-// minute or so, with their locks. A server may be too old to know all of them.
-const settingsSQL = `
-	SET statement_timeout = 0; -- for what follows, too
-	SELECT pg_catalog.set_config(s.name, w.value, false)
-	FROM (VALUES
-		('transaction_timeout', '0'),
-		('idle_in_transaction_session_timeout', '0'),
-		('idle_session_timeout', '0'),
-		('lock_timeout', '60s'),
-		('row_security', 'off'),
-		('default_transaction_isolation', 'read committed'),
-		('default_transaction_deferrable', 'off'),
-		('standard_conforming_strings', 'on'),
-		('quote_all_identifiers', 'off'),
-		('extra_float_digits', '3'),
-		('bytea_output', 'hex'),
-		('datestyle', 'ISO, YMD'),
-		('intervalstyle', 'postgres'),
-		('timezone', 'UTC'),
-		('xmloption', 'content'),
-		('array_nulls', 'on'),
-		('tcp_keepalives_idle', '30'),
-		('tcp_keepalives_interval', '10'),
-		('tcp_keepalives_count', '3'),
-		('client_connection_check_interval', '10s'),
-		('jit', 'off') -- compiling takes longer than what it is for
-	) AS w (name, value)
-	JOIN pg_catalog.pg_settings AS s ON lower(s.name) = w.name
-	WHERE w.name <> 'client_connection_check_interval' -- an error on other systems
-		OR pg_catalog.version() LIKE '%linux%'`
+// A setting is one that has a say in what our statements mean, in how values are
+// written and read, or in how long they may take.
+type setting struct {
+	name, value string // as SHOW writes it
+	since       int    // the major version that has it
+}
 
-// extensionPathSQL lets the operators of extensions' types be found, wherever
-// the extensions were installed.
-const extensionPathSQL = `
-	SELECT pg_catalog.set_config('search_path',
-		concat_ws(', ', nullif(pg_catalog.current_setting('search_path'), ''), string_agg(DISTINCT pg_catalog.quote_ident(n.nspname), ', ')), false)
-	FROM pg_catalog.pg_extension AS e
-	JOIN pg_catalog.pg_namespace AS n ON n.oid = e.extnamespace`
+// pinned are the settings that are the same in all sessions of a run, whatever
+// those of the login, the role or the database are. Row-level security, which
+// would leave rows out silently, becomes an error on both sides.
+var pinned = []setting{
+	{name: "client_encoding", value: "UTF8"},
+	{name: "statement_timeout", value: "0"},
+	{name: "transaction_timeout", value: "0", since: 17},
+	{name: "idle_in_transaction_session_timeout", value: "0"},
+	{name: "idle_session_timeout", value: "0", since: 14},
+	{name: "row_security", value: "off"},
+	{name: "default_transaction_isolation", value: "read committed"},
+	{name: "default_transaction_deferrable", value: "off"},
+	{name: "standard_conforming_strings", value: "on"},
+	{name: "transform_null_equals", value: "off"},
+	{name: "quote_all_identifiers", value: "off"},
+	{name: "extra_float_digits", value: "3"},
+	{name: "bytea_output", value: "hex"},
+	{name: "datestyle", value: "ISO, YMD"},
+	{name: "intervalstyle", value: "postgres"},
+	{name: "timezone", value: "UTC"},
+	{name: "xmloption", value: "content"},
+	{name: "xmlbinary", value: "base64"},
+	{name: "array_nulls", value: "on"},
+	{name: "jit", value: "off", since: 11}, // compiling takes longer than what it is for
+}
 
-// prepare sets up a session for a run, of the server with that key in the provider
-// block: the settings, and further statements.
-func prepare(ctx context.Context, conn *pgx.Conn, server string, more ...string) error {
-	sql := strings.Join(append([]string{settingsSQL}, more...), ";")
-	if _, err := conn.Exec(ctx, sql); err != nil {
-		return fmt.Errorf("prepare the session of server %q: %w", server, err)
+// pinsSQL gives a session back to its login, and pins its settings. The path is
+// pinned first: no name is resolved before. Statements of this form are not
+// planned, and run nobody's code.
+func pinsSQL(major int, lockTimeout string) string {
+	var sql strings.Builder
+	sql.WriteString("RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; SET search_path = pg_catalog, pg_temp; SET lock_timeout = '" + lockTimeout + "'")
+	for _, s := range pinned {
+		if major >= s.since {
+			fmt.Fprintf(&sql, "; SET %s = '%s'", s.name, s.value)
+		}
 	}
-	return nil
+	return sql.String()
+}
+
+// A session whose client is gone, killed in the middle of a statement or cut off,
+// ends within a minute or so, with its locks. The last setting is an error on
+// servers that do not run Linux.
+const (
+	keepAliveSQL = "; SET tcp_keepalives_idle = '30'; SET tcp_keepalives_interval = '10'; SET tcp_keepalives_count = '3'"
+	checkSQL     = "; SET client_connection_check_interval = '10s'"
+	mayCheckSQL  = `;
+		SELECT 1
+		FROM pg_catalog.pg_settings AS s
+		WHERE s.name = 'client_connection_check_interval' AND pg_catalog.version() LIKE '%linux%'`
+)
+
+// How long a statement waits for a lock. At the source that is one on a table, with
+// others behind it, see inTurns. At the destination it is one on a row.
+const (
+	sourceLockTimeout      = "2s"
+	destinationLockTimeout = "1min"
+)
+
+// prepare pins the settings of a session for a run, of the server with that key
+// in the provider block. It returns the statements that pin them once more.
+func prepare(ctx context.Context, conn *pgx.Conn, server, lockTimeout string) (pins string, err error) {
+	pins = pinsSQL(postgres.Version(conn), lockTimeout) + keepAliveSQL
+	results, err := conn.PgConn().Exec(ctx, pins+mayCheckSQL).ReadAll()
+	if err == nil && len(results[len(results)-1].Rows) > 0 {
+		pins += checkSQL
+		_, err = conn.PgConn().Exec(ctx, pins).ReadAll()
+	}
+	if err != nil {
+		return "", fmt.Errorf("prepare the session of server %q: %w", server, err)
+	}
+	return pins, nil
+}
+
+// A reading is a session at the source. Its transactions write nothing, and leave
+// nothing behind.
+//
+// What it reads may run other people's code in it: functions of a view, policies,
+// a foreign table's wrapper, and expressions of indexes, which PostgreSQL evaluates
+// when it plans. Such code can change settings and roles for the rest of the
+// session. So each transaction says that it is READ ONLY, which cannot be taken
+// back once it reads, and pins all settings by statements that resolve no name.
+// All of that ends with its rollback.
+type reading struct {
+	*pgx.Conn
+	pins string
+}
+
+// begin starts a transaction.
+func (r reading) begin(ctx context.Context, isolation pgx.TxIsoLevel) (pgx.Tx, error) {
+	return r.BeginTx(ctx, pgx.TxOptions{BeginQuery: "BEGIN ISOLATION LEVEL " + string(isolation) + ", READ ONLY; " + r.pins})
+}
+
+// read runs f in a transaction.
+func (r reading) read(ctx context.Context, f func(pgx.Tx) error) error {
+	tx, err := r.begin(ctx, pgx.ReadCommitted)
+	if err != nil {
+		return err
+	}
+	defer rollback(ctx, tx)
+	return f(tx)
+}
+
+// rollback ends a transaction that has written nothing, or whose error is known.
+// It does nothing after Commit.
+func rollback(ctx context.Context, tx pgx.Tx) { _ = tx.Rollback(context.WithoutCancel(ctx)) }
+
+const pinsCheckSQL = `
+	SELECT s.name, pg_catalog.current_setting(s.name)
+	FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS s (name, n)
+	ORDER BY s.n`
+
+// queuePinsCheck makes sure, by a batch, that the settings of a transaction at the
+// source are those that are pinned.
+func queuePinsCheck(batch *pgx.Batch, major int) {
+	want := []setting{
+		{name: "search_path", value: "pg_catalog, pg_temp"}, {name: "role", value: "none"},
+		{name: "transaction_read_only", value: "on"}, {name: "lock_timeout", value: sourceLockTimeout},
+	}
+	for _, s := range pinned {
+		if major >= s.since {
+			want = append(want, s)
+		}
+	}
+	names := make([]string, len(want))
+	for i, s := range want {
+		names[i] = s.name
+	}
+	batch.Queue(pinsCheckSQL, names).Query(func(rows pgx.Rows) error {
+		have, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (s setting, err error) {
+			err = row.Scan(&s.name, &s.value)
+			return s, err
+		})
+		if err != nil {
+			return err
+		}
+		for i, s := range want {
+			if !slices.ContainsFunc(have, func(h setting) bool { return h.name == s.name && h.value == s.value }) {
+				return fmt.Errorf("the setting %s of the session is %q and must be %q: other code has changed it", s.name, have[i].value, s.value)
+			}
+		}
+		return nil
+	})
 }
 
 // An identity tells a source database from others.
@@ -84,21 +186,26 @@ const identitySQL = `
 	SELECT pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
 			AND pg_catalog.has_function_privilege('pg_catalog.pg_control_checkpoint()', 'EXECUTE'),
 		d.oid::text, pg_catalog.pg_is_in_recovery(),
-		concat(pg_catalog.inet_server_addr(), ' ', pg_catalog.inet_server_port()), pg_catalog.pg_postmaster_start_time()::text
+		pg_catalog.format('%s %s', pg_catalog.inet_server_addr(), pg_catalog.inet_server_port()), pg_catalog.pg_postmaster_start_time()::text
 	FROM pg_catalog.pg_database AS d
 	WHERE d.datname = pg_catalog.current_database()`
 
-// identify finds out which database is behind conn, a session of the server with
-// that key in the provider block.
-func identify(ctx context.Context, conn *pgx.Conn, server string) (identity, error) {
+const controlSQL = `
+	SELECT s.system_identifier::text, c.timeline_id
+	FROM pg_catalog.pg_control_system() AS s, pg_catalog.pg_control_checkpoint() AS c`
+
+// identify finds out which database a session at the source has reached, of the
+// server with that key in the provider block.
+func identify(ctx context.Context, source reading, server string) (identity, error) {
 	id := identity{server: server}
 	var readable bool
-	err := conn.QueryRow(ctx, identitySQL).Scan(&readable, &id.database, &id.standby, &id.address, &id.started)
-	if err == nil && readable {
-		err = conn.QueryRow(ctx, `
-			SELECT s.system_identifier::text, c.timeline_id
-			FROM pg_catalog.pg_control_system() AS s, pg_catalog.pg_control_checkpoint() AS c`).Scan(&id.system, &id.timeline)
-	}
+	err := source.read(ctx, func(tx pgx.Tx) error {
+		err := tx.QueryRow(ctx, identitySQL).Scan(&readable, &id.database, &id.standby, &id.address, &id.started)
+		if err != nil || !readable {
+			return err
+		}
+		return tx.QueryRow(ctx, controlSQL).Scan(&id.system, &id.timeline)
+	})
 	if err != nil {
 		return identity{}, fmt.Errorf("identify the source: %w", err)
 	}

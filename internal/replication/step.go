@@ -41,16 +41,7 @@ func nextStep(s Selection, source *extraction, identity string, target postgres.
 	next := step{version: there.now.UnixMilli(), reset: true, full: s.Method == FullTable, late: late}
 	// Of a table that others inherit from, the primary key says nothing of their rows.
 	next.loose = !source.table.Kind.HasKeys() || source.table.Kind == postgres.OrdinaryTable && len(source.heap.leaves) > 1
-	var columns []column
-	for _, column := range s.selected(source.table) {
-		c := columnOf(column, there.types)
-		// PostgreSQL 17 has infinite intervals, which older ones would take for very long ones.
-		c.text = c.text || source.version >= 17 && there.version < 17 && isInterval(column.Type)
-		if there.version < 15 {
-			c.sql = plainNumeric(c.sql)
-		}
-		columns = append(columns, c)
-	}
+	columns := s.extracted(source.table, there.types, source.version, there.version)
 	var loaded []string
 	if there.bookmark != nil {
 		loaded = there.bookmark.Columns
@@ -59,6 +50,7 @@ func nextStep(s Selection, source *extraction, identity string, target postgres.
 	if next.layout, err = layOut(target, columns, s.keyColumns(source.table), there.table, loaded, there.viewed); err != nil {
 		return step{}, err
 	}
+	next.layout.equals = there.equals
 	next.window = window{table: source.table.Name, keyless: len(next.layout.key) == 0}
 	for _, c := range next.layout.columns {
 		if c.source.Name == s.ReplicationKey {
@@ -83,12 +75,28 @@ func nextStep(s Selection, source *extraction, identity string, target postgres.
 		return next, nil
 	}
 	next.version, next.reset = b.TableVersion, false
-	next.why, next.doubtful = unseen(next.layout, *b)
+	next.why, next.doubtful = unseen(next.layout, *b, there.added)
 	if next.why == "" {
 		next.window.since = b.Bookmark
 		next.window = next.window.look(b.Horizon, source.sight, late)
 	}
 	return next, nil
+}
+
+// extracted returns how the selected columns of a table are extracted, between
+// servers of those major versions.
+func (s Selection) extracted(table postgres.Table, types postgres.TypeSet, source, destination int) []column {
+	var columns []column
+	for _, selected := range s.selected(table) {
+		c := columnOf(selected, types)
+		// PostgreSQL 17 has infinite intervals, which older ones would take for very long ones.
+		c.text = c.text || source >= 17 && destination < 17 && isInterval(selected.Type)
+		if destination < 15 {
+			c.sql = plainNumeric(c.sql)
+		}
+		columns = append(columns, c)
+	}
+	return columns
 }
 
 // sourceChanges says what has changed at the source since the bookmark was set
@@ -169,10 +177,10 @@ func sameOrder(from, to string) bool {
 // loaded, or "": of a column that was not selected then, that has another name
 // now, that took the name of another, or that was dropped in the destination.
 // Of columns that were added since, only the source can tell.
-func unseen(l layout, b catalog.Bookmark) (why string, doubtful []column) {
+func unseen(l layout, b catalog.Bookmark, added []string) (why string, doubtful []column) {
 	for _, c := range l.columns {
 		i := slices.Index(b.Columns, c.name)
-		added := slices.ContainsFunc(l.add, func(a column) bool { return a.name == c.name })
+		added := slices.Contains(added, c.name) || slices.ContainsFunc(l.add, func(a column) bool { return a.name == c.name })
 		switch {
 		case i >= 0 && !added && b.Attributes[i] == int(c.source.Number):
 		case i >= 0:

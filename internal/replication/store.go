@@ -128,27 +128,8 @@ func Update(ctx context.Context, destination postgres.Endpoint, d Definition) er
 // stays, readers may not read any more. What is gone already is done, the whole
 // database included.
 func Delete(ctx context.Context, destination postgres.Endpoint, schemaName string, force bool) error {
-	err := onCatalog(ctx, destination, catalog.OpenAlone, func(tx pgx.Tx) error {
-		stored, err := catalog.ReplicationOf(ctx, tx, schemaName)
-		if err != nil {
-			return err
-		}
-		// Until this ends, nobody else gets into the catalog.
-		if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '10s'"); err != nil {
-			return err
-		}
-		if force {
-			if err := dropLoaded(ctx, tx, stored); err != nil {
-				return err
-			}
-		}
-		if err := revokeFromReaders(ctx, tx, stored); err != nil {
-			return err
-		}
-		if err := catalog.DeleteReplication(ctx, tx, stored.ID); err != nil {
-			return err
-		}
-		return catalog.DropIfEmpty(ctx, tx)
+	err := inTurns(ctx, lockPatience, func() error {
+		return onCatalog(ctx, destination, catalog.OpenAlone, func(tx pgx.Tx) error { return deleteAll(ctx, tx, schemaName, force) })
 	})
 	if IsGone(err) || postgres.Code(err) == "3D000" {
 		return nil
@@ -157,6 +138,28 @@ func Delete(ctx context.Context, destination postgres.Endpoint, schemaName strin
 		return fmt.Errorf("delete replication %q: %w", schemaName, err)
 	}
 	return nil
+}
+
+func deleteAll(ctx context.Context, tx pgx.Tx, schemaName string, force bool) error {
+	stored, err := catalog.ReplicationOf(ctx, tx, schemaName)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, lockTurnSQL); err != nil { // readers of the tables queue behind us
+		return err
+	}
+	if force {
+		if err := dropLoaded(ctx, tx, stored); err != nil {
+			return err
+		}
+	}
+	if err := revokeFromReaders(ctx, tx, stored); err != nil {
+		return err
+	}
+	if err := catalog.DeleteReplication(ctx, tx, stored.ID); err != nil {
+		return err
+	}
+	return catalog.DropIfEmpty(ctx, tx)
 }
 
 func dropLoaded(ctx context.Context, tx pgx.Tx, stored catalog.Replication) error {

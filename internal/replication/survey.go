@@ -25,8 +25,16 @@ const openSQL = `
 	ORDER BY 1`
 
 // surveyOpen asks which transactions are open.
-func surveyOpen(ctx context.Context, conn *pgx.Conn) (*survey, error) {
-	rows, _ := conn.Query(ctx, openSQL)
+func surveyOpen(ctx context.Context, source reading) (s *survey, err error) {
+	err = source.read(ctx, func(tx pgx.Tx) error {
+		s, err = readOpen(ctx, tx)
+		return err
+	})
+	return s, err
+}
+
+func readOpen(ctx context.Context, tx pgx.Tx) (*survey, error) {
+	rows, _ := tx.Query(ctx, openSQL)
 	open, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		return nil, fmt.Errorf("look which transactions are open: %w", err)
@@ -36,19 +44,21 @@ func surveyOpen(ctx context.Context, conn *pgx.Conn) (*survey, error) {
 
 // surveyTable asks for the greatest key of a table, and only then which
 // transactions are open: those that begin later are given greater keys.
-func surveyTable(ctx context.Context, conn *pgx.Conn, table postgres.Table, key column) (*survey, error) {
-	found, err := greatest(ctx, conn, table.Name, key, "true")
-	if err != nil {
-		return nil, err
-	}
-	s, err := surveyOpen(ctx, conn)
-	if err != nil {
-		return nil, err
-	}
-	s.key = found
-	// What was asked may be another table by now; the extraction tells.
-	if err := conn.QueryRow(ctx, "SELECT $1::text::pg_catalog.regclass::oid", table.Name.SQL()).Scan(&s.oid); err != nil {
-		return nil, fmt.Errorf("look for %s: %w", table.Name, err)
-	}
-	return s, nil
+func surveyTable(ctx context.Context, source reading, table postgres.Table, key column) (s *survey, err error) {
+	err = source.read(ctx, func(tx pgx.Tx) error {
+		found, err := greatest(ctx, tx, table.Name, key, "true")
+		if err != nil {
+			return err
+		}
+		if s, err = readOpen(ctx, tx); err != nil {
+			return err
+		}
+		s.key = found
+		// What was asked may be another table by now; the extraction tells.
+		if err := tx.QueryRow(ctx, "SELECT $1::text::pg_catalog.regclass::pg_catalog.oid", table.Name.SQL()).Scan(&s.oid); err != nil {
+			return fmt.Errorf("look for %s: %w", table.Name, err)
+		}
+		return nil
+	})
+	return s, err
 }

@@ -18,14 +18,16 @@ import (
 type copying struct {
 	*worker
 	unit      catalog.Unit
-	work      Work
 	selection Selection
 	target    postgres.TableName
 	report    catalog.Report
 	began     time.Time
-	text      bool // whether rows are to cross as text: as binary they were refused
+	text      bool     // whether rows are to cross as text: as binary they were refused
+	added     []string // columns that the target was given, with what old rows hold in them
+	fixed     []string // columns of the target whose type cannot be changed
 
 	// Of the current attempt.
+	targetTx   pgx.Tx // in which the target was locked and inspected; nil once it was used
 	extraction *extraction
 	there      known
 	step       step
@@ -35,12 +37,12 @@ type copying struct {
 
 // replicate copies the table of a unit and returns the report on it, which is
 // then in the catalog too.
-func (w *worker) replicate(ctx context.Context, unit catalog.Unit, work Work) catalog.Report {
-	c := &copying{worker: w, unit: unit, work: work, selection: w.definition.Tables[work.Table], began: time.Now()}
-	name, err := w.definition.TableNameOf(work.Table)
+func (w *worker) replicate(ctx context.Context, unit catalog.Unit) catalog.Report {
+	c := &copying{worker: w, unit: unit, selection: w.definition.Tables[unit.Table], began: time.Now()}
+	name, err := w.definition.TableNameOf(unit.Table)
 	c.target = postgres.TableName{Schema: w.definition.SchemaName, Name: name}
 	c.report = catalog.Report{
-		SourceTable: work.Table, TableName: name, Status: catalog.Succeeded,
+		SourceTable: unit.Table, TableName: name, Status: catalog.Succeeded,
 		Method: c.selection.Method, ReplicationKey: c.selection.ReplicationKey,
 	}
 	if err == nil {
@@ -112,7 +114,7 @@ func (c *copying) ask(ctx context.Context) (committed bool, err error) {
 		if committed, err = catalog.IsDone(ctx, tx, c.unit); err != nil {
 			return err
 		}
-		stored, err := catalog.ReportOf(ctx, tx, c.run.ID, c.work.Table)
+		stored, err := catalog.ReportOf(ctx, tx, c.run.ID, c.unit.Table)
 		if err == nil { // of a piece, or of all
 			stored.Notes = c.report.Notes
 			c.report = stored
@@ -152,33 +154,43 @@ func (c *copying) note(text string) {
 	}
 }
 
-// attempt extracts and loads the table once.
+// attempt extracts and loads the table once. The target is locked before the
+// snapshot is taken, which holds back VACUUM at the source: nothing waits for a
+// lock at the destination meanwhile. Where the target must be changed first, both
+// are left for that, and opened again.
 func (c *copying) attempt(ctx context.Context) error {
-	name, err := postgres.ParseTableName(c.work.Table)
+	name, err := c.definition.sourceTable(c.unit.Table)
 	if err != nil {
 		return err
 	}
-	c.inParts = false
-	if c.work.Kind == "" {
+	if c.unit.Kind == "" {
 		return errors.New(c.definition.noTable(name))
 	}
-	if c.there, err = lookAt(ctx, c.destination.Conn, c.replication, c.target, c.types); err != nil {
-		return err
+	c.inParts = false
+	defer c.leaveTarget(ctx)
+	for changed := true; changed; {
+		if err := c.enterTarget(ctx); err != nil {
+			return err
+		}
+		if err := c.open(ctx, name); err != nil {
+			return err
+		}
+		defer c.extraction.close(ctx)
+		if changed, err = c.arrange(ctx); err != nil {
+			return err
+		}
 	}
-	if err := c.open(ctx, name); err != nil {
-		return err
-	}
-	defer c.extraction.close(ctx)
-	if err := c.arrange(ctx); err != nil {
-		return err
-	}
+	c.noteChanges()
+	c.noteGuarantees()
+	return c.load(ctx)
+}
+
+func (c *copying) noteChanges() {
 	for _, change := range c.step.layout.changes {
 		if !slices.Contains(c.report.Changes, change) {
 			c.report.Changes = append(c.report.Changes, change)
 		}
 	}
-	c.noteGuarantees()
-	return c.load(ctx)
 }
 
 // open begins the extraction, and decides the next step. What has to be known
@@ -187,12 +199,12 @@ func (c *copying) open(ctx context.Context, name postgres.TableName) error {
 	var asked *survey
 	if b := c.there.bookmark; b != nil && len(b.Horizon.Open) > 0 {
 		var err error
-		if asked, err = surveyOpen(ctx, c.source.Conn); err != nil {
+		if asked, err = surveyOpen(ctx, c.sourceReady); err != nil {
 			return &extractError{err}
 		}
 	}
 	for {
-		extraction, err := openExtraction(ctx, c.source.Conn, name, c.work.Kind)
+		extraction, err := openExtraction(ctx, c.sourceReady, name, postgres.RelationKind(c.unit.Kind))
 		if err != nil {
 			return err
 		}
@@ -206,7 +218,7 @@ func (c *copying) open(ctx context.Context, name postgres.TableName) error {
 			return nil
 		}
 		extraction.close(ctx)
-		if asked, err = surveyTable(ctx, c.source.Conn, extraction.table, c.step.window.key); err != nil {
+		if asked, err = surveyTable(ctx, c.sourceReady, extraction.table, c.step.window.key); err != nil {
 			return &extractError{err}
 		}
 	}
@@ -223,7 +235,7 @@ func (c *copying) needsSurvey() bool {
 
 // decide decides the next step.
 func (c *copying) decide(ctx context.Context) error {
-	if problems := c.selection.check(c.work.Table, c.extraction.table); len(problems) > 0 {
+	if problems := c.selection.check(c.unit.Table, c.extraction.table); len(problems) > 0 {
 		return problems[0]
 	}
 	next, err := nextStep(c.selection, c.extraction, c.identity.String(), c.target, c.there, c.definition.late())
@@ -276,24 +288,34 @@ func (c *copying) decideAttached(ctx context.Context) error {
 	return nil
 }
 
-// arrange makes the destination table ready for the step.
-func (c *copying) arrange(ctx context.Context) error {
-	if !c.step.layout.exists {
-		return nil
+// arrange makes the destination table ready for the step, and reports whether it
+// had to be changed. That takes a lock which readers conflict with, and commits
+// alone. No snapshot is held meanwhile.
+func (c *copying) arrange(ctx context.Context) (changed bool, err error) {
+	l := c.step.layout
+	sql := l.alterSQL()
+	if !l.exists || sql == "" {
+		return false, nil
 	}
-	err := alter(ctx, c.destination.Conn, c.step.layout)
-	if code := postgres.Code(err); (code == "0A000" || code == "42601") && len(c.step.layout.widen) > 0 {
+	c.extraction.close(ctx)
+	c.leaveTarget(ctx)
+	err = c.alter(ctx, sql)
+	if code := postgres.Code(err); (code == "0A000" || code == "42601") && len(l.widen) > 0 {
 		// Something else than a view depends on the columns, such as a generated
 		// column, for which PostgreSQL 12 to 14 report a syntax error. Leave them alone.
-		for _, column := range c.step.layout.widen {
-			c.there.viewed = append(c.there.viewed, column.name)
+		for _, column := range l.widen {
+			c.fixed = append(c.fixed, column.name)
 		}
-		if err := c.decide(ctx); err != nil {
-			return err
-		}
-		return c.arrange(ctx)
+		return true, nil
 	}
-	return err
+	if err != nil {
+		return false, err
+	}
+	for _, column := range l.add {
+		c.added = append(c.added, column.name)
+	}
+	c.noteChanges()
+	return true, nil
 }
 
 // noteGuarantees says what can not be promised of this table, and what is

@@ -27,12 +27,12 @@ type tally struct {
 // transaction makes of the destination. FULL_TABLE must leave both the same.
 // INCREMENTAL keeps what is gone at the source, so a difference is only told.
 func (c *copying) verify(ctx context.Context, tx pgx.Tx) (string, error) {
-	if c.work.Verify == VerifyNone {
+	if c.unit.Verify == VerifyNone {
 		return "", nil
 	}
 	there, err := c.tally(ctx, c.extraction.tx, c.extraction.table.Name, func(col column) string { return col.extract })
 	if err != nil {
-		return "", &extractError{fmt.Errorf("verify %s: %w", c.work.Table, err)}
+		return "", &extractError{fmt.Errorf("verify %s: %w", c.unit.Table, err)}
 	}
 	here, err := c.tally(ctx, tx, c.target, func(col column) string { return postgres.Ident(col.name) })
 	if err != nil {
@@ -40,11 +40,11 @@ func (c *copying) verify(ctx context.Context, tx pgx.Tx) (string, error) {
 	}
 	switch {
 	case there == here:
-		return fmt.Sprintf("the same by %s: %d rows", c.work.Verify, here.rows), nil
+		return fmt.Sprintf("the same by %s: %d rows", c.unit.Verify, here.rows), nil
 	case c.selection.Method == FullTable:
-		return "", fmt.Errorf("verify: %s has %s and %s would have %s: nothing was committed", c.work.Table, there, c.target, here)
+		return "", fmt.Errorf("verify: %s has %s and %s would have %s: nothing was committed", c.unit.Table, there, c.target, here)
 	}
-	return fmt.Sprintf("different by %s: the source has %s, the destination %s; INCREMENTAL keeps rows that are gone at the source", c.work.Verify, there, here), nil
+	return fmt.Sprintf("different by %s: the source has %s, the destination %s; INCREMENTAL keeps rows that are gone at the source", c.unit.Verify, there, here), nil
 }
 
 func (t tally) String() string {
@@ -59,16 +59,16 @@ func (t tally) String() string {
 // taken with the digits that all majors write alike.
 func (c *copying) tally(ctx context.Context, tx pgx.Tx, table postgres.TableName, expression func(column) string) (t tally, err error) {
 	checksum := "''"
-	if c.work.Verify == VerifyChecksum {
+	if c.unit.Verify == VerifyChecksum {
 		expressions := make([]string, len(c.step.layout.columns))
 		for i, column := range c.step.layout.columns {
 			expressions[i] = expression(column)
 		}
-		checksum = fmt.Sprintf("coalesce(sum(('x' || substr(pg_catalog.md5(CAST(ROW(%s) AS text)), 1, 15))::bit(60)::bigint), 0)::text", strings.Join(expressions, ", "))
+		checksum = fmt.Sprintf("coalesce(pg_catalog.sum(('x' || pg_catalog.substr(pg_catalog.md5(CAST(ROW(%s) AS text)), 1, 15))::bit(60)::bigint), 0)::text", strings.Join(expressions, ", "))
 	}
 	if _, err := tx.Exec(ctx, "SET LOCAL extra_float_digits = 0"); err != nil {
 		return tally{}, err
 	}
-	err = tx.QueryRow(ctx, fmt.Sprintf("SELECT count(*), %s FROM %s", checksum, table.SQL()), once).Scan(&t.rows, &t.checksum)
+	err = tx.QueryRow(ctx, fmt.Sprintf("SELECT pg_catalog.count(*), %s FROM %s", checksum, table.SQL()), once).Scan(&t.rows, &t.checksum)
 	return t, err
 }

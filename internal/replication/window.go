@@ -2,6 +2,7 @@ package replication
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
@@ -81,7 +82,7 @@ func (w window) next() window {
 // repeated is the condition for rows of the destination, called d, that the
 // window may hold again.
 func (w window) repeated() string {
-	if w.since == nil || w.key.sql == "text" || w.unseen != "" && w.from == "" { // servers may order texts differently
+	if w.since == nil || strings.HasPrefix(w.key.sql, "text") || w.unseen != "" && w.from == "" { // servers may order texts differently
 		return "true"
 	}
 	from := w.from

@@ -2,7 +2,6 @@ package replication
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -13,24 +12,6 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
-
-// Work is a unit of work: a table to replicate, or a part of one to copy. It
-// holds all that a worker has to know beside the definition, which is in the
-// catalog, and names no connection: any process with the same server entries
-// can do it.
-type Work struct {
-	Table  string                `json:"table"` // its key in the definition
-	Kind   postgres.RelationKind `json:"kind"`  // "" if the source has no such table
-	Verify string                `json:"verify"`
-	Part   *Part                 `json:"part,omitempty"`
-}
-
-// A Part is some of the rows of a table that is read in one snapshot.
-type Part struct {
-	Snapshot string `json:"snapshot"` // as pg_export_snapshot named it
-	CopyOut  string `json:"copy_out"` // SQL, for the source
-	CopyIn   string `json:"copy_in"`  // SQL, for the destination
-}
 
 // A job is what all workers of a run share.
 type job struct {
@@ -56,7 +37,7 @@ type worker struct {
 	claims      int              // how often it claimed a unit
 	claiming    string           // its name in the latest claim, unless that was answered
 
-	sourceReady      *pgx.Conn // the session that is prepared
+	sourceReady      reading   // the session that is prepared
 	destinationReady *pgx.Conn // the session that is prepared
 }
 
@@ -82,12 +63,11 @@ func (w *worker) workOnNext(ctx context.Context, tell func(catalog.Report)) (don
 	w.busy.Add(1)
 	defer w.busy.Add(-1)
 	var unit catalog.Unit
-	var work Work
 	err = w.patiently(ctx, func(ctx context.Context) error {
 		if err := w.reconnectInDoubt(ctx); err != nil {
 			return err
 		}
-		unit, work, err = w.claim(ctx, 0)
+		unit, err = w.claim(ctx, 0)
 		return err
 	})
 	if errors.Is(err, catalog.ErrNotFound) {
@@ -97,10 +77,10 @@ func (w *worker) workOnNext(ctx context.Context, tell func(catalog.Report)) (don
 		return false, err
 	}
 	w.answered = time.Time{}
-	if work.Part != nil {
-		return true, w.help(ctx, unit, *work.Part)
+	if unit.Range != nil {
+		return true, w.help(ctx, unit)
 	}
-	report := w.replicate(ctx, unit, work)
+	report := w.replicate(ctx, unit)
 	if report.Status == catalog.Succeeded {
 		w.answered = time.Now()
 	}
@@ -111,8 +91,8 @@ func (w *worker) workOnNext(ctx context.Context, tell func(catalog.Report)) (don
 // help copies a part, or tells the worker whose table it is why not. That one
 // decides whether to try the table again: a snapshot may be gone. If it can not
 // be told, it finds out by itself, see errOrphan.
-func (w *worker) help(ctx context.Context, unit catalog.Unit, part Part) error {
-	err := w.copyPartInSnapshot(ctx, unit, part)
+func (w *worker) help(ctx context.Context, unit catalog.Unit) error {
+	err := w.copyPartInSnapshot(ctx, unit)
 	if err == nil {
 		return nil
 	}
@@ -127,10 +107,10 @@ func (w *worker) help(ctx context.Context, unit catalog.Unit, part Part) error {
 
 // claim takes the next unit, of the table that partOf replicates if it is not 0.
 // What the claim before took, if its answer got lost, is given back first.
-func (w *worker) claim(ctx context.Context, partOf int64) (unit catalog.Unit, work Work, err error) {
+func (w *worker) claim(ctx context.Context, partOf int64) (unit catalog.Unit, err error) {
 	if w.claiming != "" {
 		if err := catalog.Unclaim(ctx, w.destination.Conn, w.run.ID, w.claiming); err != nil {
-			return catalog.Unit{}, Work{}, err
+			return catalog.Unit{}, err
 		}
 	}
 	w.claims++
@@ -141,13 +121,7 @@ func (w *worker) claim(ctx context.Context, partOf int64) (unit catalog.Unit, wo
 	} else {
 		w.answered = time.Time{}
 	}
-	if err != nil {
-		return catalog.Unit{}, Work{}, err
-	}
-	if err := json.Unmarshal(unit.Work, &work); err != nil {
-		return catalog.Unit{}, Work{}, fmt.Errorf("read a unit of work: %w", err)
-	}
-	return unit, work, nil
+	return unit, err
 }
 
 // attempts is how often a unit is tried.
@@ -165,7 +139,7 @@ func (w *worker) passes(err error) bool {
 		return true
 	}
 	switch code := postgres.Code(err); code {
-	case "40001", "40P01", "57P01", "57P02", "57P03", "53300", "08000", "08003", "08006":
+	case "40001", "40P01", "57P01", "57P02", "57P03", "53300", "08000", "08003", "08006", lockNotAvailable:
 		return true
 	case "":
 		return postgres.IsUnreachable(err) || w.source.IsClosed() || w.destination.IsClosed()
@@ -216,18 +190,20 @@ func (w *worker) reconnect(ctx context.Context) error {
 	if err := w.source.Renew(ctx); err != nil {
 		return err
 	}
-	if w.sourceReady != w.source.Conn {
-		if err := prepare(ctx, w.source.Conn, w.definition.Source.Server); err != nil {
+	if w.sourceReady.Conn != w.source.Conn {
+		pins, err := prepare(ctx, w.source.Conn, w.definition.Source.Server, sourceLockTimeout)
+		if err != nil {
 			return &extractError{err}
 		}
-		found, err := identify(ctx, w.source.Conn, w.definition.Source.Server)
+		session := reading{w.source.Conn, pins}
+		found, err := identify(ctx, session, w.definition.Source.Server)
 		if err != nil {
 			return &extractError{err}
 		}
 		if err := w.meet(found); err != nil {
 			return err
 		}
-		w.sourceReady = w.source.Conn
+		w.sourceReady = session
 	}
 	return w.reconnectDestination(ctx)
 }
@@ -238,7 +214,7 @@ func (w *worker) meet(found identity) error {
 		if known.system != found.system {
 			return fmt.Errorf("a new connection to server %q reached another cluster, %s instead of %s", w.definition.Source.Server, found.system, known.system)
 		}
-		first := w.sourceReady == nil // later it may have been started again
+		first := w.sourceReady.Conn == nil // later it may have been started again
 		if !w.leads && (known.address != found.address || first && known.started != found.started) {
 			return errBalanced
 		}
@@ -260,7 +236,7 @@ func (w *worker) reconnectDestination(ctx context.Context) error {
 	if w.destinationReady == w.destination.Conn {
 		return nil
 	}
-	if err := prepare(ctx, w.destination.Conn, w.definition.Destination.Server, extensionPathSQL); err != nil {
+	if _, err := prepare(ctx, w.destination.Conn, w.definition.Destination.Server, destinationLockTimeout); err != nil {
 		return err
 	}
 	if err := catalog.OpenSession(ctx, w.destination.Conn); err != nil {

@@ -2,7 +2,6 @@ package replication
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -89,8 +88,8 @@ func TestDivide(t *testing.T) {
 		{0, 900, []string{"a", "other"}, 1},
 	} {
 		relations := map[postgres.TableName]postgres.Relation{table("a"): {Bytes: test.a}, table("b"): {Bytes: test.b}}
-		if works, useful, err := w.divide(relations, test.loaded, VerifyNone); err != nil || len(works) != 2 || useful != test.want {
-			t.Errorf("%+v: %d units, %d workers of use, %v", test, len(works), useful, err)
+		if units, useful := w.divide(relations, test.loaded, VerifyNone); len(units) != 2 || useful != test.want {
+			t.Errorf("%+v: %d units, %d workers of use", test, len(units), useful)
 		}
 	}
 }
@@ -110,12 +109,8 @@ func TestUnitsElsewhere(t *testing.T) {
 	if _, err := leader.start(t.Context(), VerifyNone); err != nil {
 		t.Fatal(err)
 	}
-	var works []json.RawMessage
-	for _, text := range s.Query(t, e.destinationDatabase, `SELECT work FROM _stitch.unit ORDER BY id`) {
-		works = append(works, json.RawMessage(text))
-	}
-	if len(works) != 2 {
-		t.Fatalf("units %s", works)
+	if units := s.Query(t, e.destinationDatabase, `SELECT source_table FROM _stitch.unit ORDER BY id`); len(units) != 2 {
+		t.Fatalf("units %s", units)
 	}
 
 	other := newWorker(t, e, leader.run)
@@ -183,12 +178,12 @@ func TestFence(t *testing.T) {
 		if _, err := leader.start(t.Context(), VerifyNone); err != nil {
 			t.Fatal(err)
 		}
-		unit, work, err := leader.claim(t.Context(), 0)
+		unit, err := leader.claim(t.Context(), 0)
 		if err != nil {
 			t.Fatal(err)
 		}
 		e.atDestination(t, takeOver)
-		c := &copying{worker: leader, unit: unit, work: work, selection: e.definition.Tables[work.Table], target: postgres.TableName{Schema: e.definition.SchemaName, Name: "a"}}
+		c := &copying{worker: leader, unit: unit, selection: e.definition.Tables[unit.Table], target: postgres.TableName{Schema: e.definition.SchemaName, Name: "a"}}
 		if err := c.persist(t.Context()); !errors.Is(err, catalog.ErrFenced) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -254,7 +249,7 @@ func TestClientGone(t *testing.T) {
 			return // the server does not look
 		}
 		conn := session(t, s)
-		if err := prepare(t.Context(), conn, "source"); err != nil {
+		if _, err := prepare(t.Context(), conn, "source", sourceLockTimeout); err != nil {
 			t.Fatal(err)
 		}
 		pid := conn.PgConn().PID()

@@ -22,23 +22,36 @@ CREATE INDEX ON _stitch.run (replication, started_at);
 COMMENT ON TABLE _stitch.run IS 'One row for each sync run.';
 
 CREATE TABLE _stitch.unit (
-	id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-	run        uuid NOT NULL REFERENCES _stitch.run ON DELETE CASCADE,
-	part_of    bigint REFERENCES _stitch.unit ON DELETE CASCADE,
-	work       jsonb NOT NULL,
-	attempt    int NOT NULL DEFAULT 0,
-	claimed_by text,
-	done       boolean NOT NULL DEFAULT false,
-	rows       bigint NOT NULL DEFAULT 0,
-	bytes      bigint NOT NULL DEFAULT 0,
-	error      text NOT NULL DEFAULT '',
-	error_code text NOT NULL DEFAULT ''
+	id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	run           uuid NOT NULL REFERENCES _stitch.run ON DELETE CASCADE,
+	part_of       bigint REFERENCES _stitch.unit ON DELETE CASCADE,
+	source_table  text NOT NULL,
+	relation_kind text,
+	verify        text,
+	snapshot      text,
+	first_page    bigint,
+	end_page      bigint,
+	table_attempt int,
+	as_text       boolean,
+	attempt       int NOT NULL DEFAULT 0,
+	claimed_by    text,
+	done          boolean NOT NULL DEFAULT false,
+	rows          bigint NOT NULL DEFAULT 0,
+	bytes         bigint NOT NULL DEFAULT 0,
+	error         text NOT NULL DEFAULT '',
+	error_code    text NOT NULL DEFAULT '',
+	CONSTRAINT unit_is_table_or_range CHECK (CASE WHEN part_of IS NULL
+		THEN relation_kind IS NOT NULL AND verify IS NOT NULL AND snapshot IS NULL
+		ELSE snapshot IS NOT NULL AND first_page IS NOT NULL AND end_page IS NOT NULL AND table_attempt IS NOT NULL AND as_text IS NOT NULL END)
 );
 CREATE INDEX ON _stitch.unit (run, id) WHERE claimed_by IS NULL;
 CREATE INDEX ON _stitch.unit (part_of);
-COMMENT ON TABLE _stitch.unit IS 'One row for each unit of work of a run that is under way: a table, or a part of one.';
-COMMENT ON COLUMN _stitch.unit.work IS 'All that a worker needs to know to do it.';
-COMMENT ON COLUMN _stitch.unit.attempt IS 'Grows with each claim: a worker whose attempt is not the latest one can not commit.';
+COMMENT ON TABLE _stitch.unit IS 'One row for each unit of work of a run that is under way: a table, or a range of the pages of one.';
+COMMENT ON COLUMN _stitch.unit.part_of IS 'The unit of the table whose range this is; null for a table.';
+COMMENT ON COLUMN _stitch.unit.relation_kind IS 'Of a table: its relkind at the source, empty if there is no such table.';
+COMMENT ON COLUMN _stitch.unit.end_page IS 'Of a range: the first page after it; 0 if it goes to the end of the table.';
+COMMENT ON COLUMN _stitch.unit.table_attempt IS 'Of a range: the attempt at its table, which the staging table belongs to.';
+COMMENT ON COLUMN _stitch.unit.attempt IS 'Grows with each claim: a worker whose attempt is not the latest one cannot commit.';
 
 CREATE TABLE _stitch.report (
 	run             uuid NOT NULL REFERENCES _stitch.run ON DELETE CASCADE,
