@@ -1,0 +1,366 @@
+package replication
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
+)
+
+// These tests are other roles of the two servers, which plant what our sessions
+// must not run.
+
+// oldestAndNewest returns the majors between which the product's servers lie.
+func oldestAndNewest(t *testing.T) []*sandbox.Server {
+	majors := sandbox.Majors()
+	return []*sandbox.Server{sandbox.Shared(t, majors[0]), sandbox.Shared(t, majors[len(majors)-1])}
+}
+
+var called = regexp.MustCompile(`\b([a-z][a-z0-9_]*)\(`)
+
+// names returns all that looks like a call of a function in the product's code,
+// and so all functions that its SQL calls.
+func names(t *testing.T) []string {
+	t.Helper()
+	var names []string
+	for _, folder := range []string{".", "../catalog", "../postgres"} {
+		files, err := filepath.Glob(filepath.Join(folder, "*.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range called.FindAllStringSubmatch(string(text), -1) {
+				names = append(names, m[1])
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// plantSQL makes a function of each of the names in the schema evil, for each list
+// of arguments that PostgreSQL's own take and for some that it would prefer for
+// what we pass, and operators upon common types. Each says that it was called.
+const plantSQL = `
+	CREATE SCHEMA evil;
+	GRANT USAGE ON SCHEMA evil TO PUBLIC;
+	DO $do$
+	DECLARE f record; arguments text; operator text; n int := 0;
+	BEGIN
+		FOR f IN
+			SELECT p.proname AS name, pg_get_function_identity_arguments(p.oid) AS arguments, p.proargtypes::oid[] AS types, p.prorettype AS result
+			FROM pg_proc p
+			WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.proname = ANY ('{%[1]s}') AND p.prokind = 'f' AND p.provariadic = 0
+				AND NOT EXISTS (SELECT FROM pg_type t WHERE (t.oid = p.prorettype OR t.oid = ANY (p.proargtypes::oid[])) AND t.typtype = 'p')
+		LOOP
+			arguments := (SELECT coalesce(string_agg(format_type(a, NULL), ', ' ORDER BY o), '') FROM unnest(f.types) WITH ORDINALITY AS u (a, o));
+			BEGIN
+				EXECUTE format('CREATE FUNCTION evil.%%I(%%s) RETURNS %%s LANGUAGE plpgsql AS $f$BEGIN RAISE EXCEPTION ''planted evil.%%s was called''; END$f$',
+					f.name, arguments, format_type(f.result, NULL), f.name);
+				n := n + 1;
+			EXCEPTION WHEN duplicate_function THEN NULL;
+			END;
+		END LOOP;
+		FOR f IN SELECT DISTINCT p.proname AS name FROM pg_proc p WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.proname = ANY ('{%[1]s}') LOOP
+			FOREACH arguments IN ARRAY ARRAY['inet, text, integer', 'text, text, text', 'text, text', 'name, integer', 'name', 'text', 'integer', 'bigint', 'oid', 'text[]', 'name, name',
+				'text, bigint', 'text, oid', 'name, text', 'timestamptz', 'record', 'anyelement', 'anyarray', 'public.mood', 'public.feeling', 'public.mood[]', 'public.pair', 'text, inet, integer'] LOOP
+				BEGIN
+					EXECUTE format('CREATE FUNCTION evil.%%I(%%s) RETURNS text LANGUAGE plpgsql AS $f$BEGIN RAISE EXCEPTION ''planted evil.%%s was called''; END$f$', f.name, arguments, f.name);
+					n := n + 1;
+				EXCEPTION WHEN OTHERS THEN NULL; -- it is there, or not for plpgsql
+				END;
+			END LOOP;
+		END LOOP;
+		FOREACH arguments IN ARRAY ARRAY['text', 'name', 'integer', 'bigint', 'oid', 'boolean', 'smallint', 'timestamptz', 'pg_catalog.tid', 'pg_catalog.xid', 'public.mood', 'public.feeling', 'numeric', 'jsonb', 'public.pair', '"char"'] LOOP
+			EXECUTE format('CREATE FUNCTION evil.compared(%%1$s, %%1$s) RETURNS boolean LANGUAGE plpgsql AS $f$BEGIN RAISE EXCEPTION ''a planted operator was called''; END$f$', arguments);
+			FOREACH operator IN ARRAY ARRAY['=', '<>', '*<>', '>=', '<=', '>', '<', '||', '~~'] LOOP
+				EXECUTE format('CREATE OPERATOR evil.%%1$s (LEFTARG = %%2$s, RIGHTARG = %%2$s, PROCEDURE = evil.compared)', operator, arguments);
+			END LOOP;
+		END LOOP;
+		IF n < 200 THEN RAISE EXCEPTION 'only %% functions were planted', n; END IF;
+	END
+	$do$;
+	-- Tables and types that stand before those of the catalogs.
+	CREATE VIEW evil.pg_class AS SELECT 1/0 AS oid; CREATE VIEW evil.pg_namespace AS SELECT 1/0 AS oid; CREATE VIEW evil.pg_locks AS SELECT 1/0 AS pid;
+	CREATE VIEW evil.pg_attribute AS SELECT 1/0 AS attrelid; CREATE VIEW evil.pg_roles AS SELECT 1/0 AS oid; CREATE VIEW evil.pg_settings AS SELECT 1/0 AS name;
+	CREATE DOMAIN evil.text AS pg_catalog.text CHECK (false); CREATE DOMAIN evil.oid AS pg_catalog.oid CHECK (false);
+	CREATE DOMAIN evil.int8 AS pg_catalog.int8 CHECK (false); CREATE DOMAIN evil.jsonb AS pg_catalog.jsonb CHECK (false); CREATE DOMAIN evil.uuid AS pg_catalog.uuid CHECK (false);`
+
+const strangeTypesSQL = `
+	CREATE TYPE public.mood AS ENUM ('sad', 'ok', 'happy');
+	CREATE DOMAIN public.feeling AS public.mood;
+	CREATE TYPE public.pair AS (a int, b text);`
+
+// No name of ours is found in a schema of somebody else, whatever search_path the
+// role and the database have.
+func TestPlantedNames(t *testing.T) {
+	t.Parallel()
+	list := strings.Join(names(t), ",")
+	for _, s := range oldestAndNewest(t) {
+		t.Run(fmt.Sprint(s.Major), func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, s, s)
+			e.servers = e.again(t, 3)
+			e.runs.partBytes, e.runs.pieceRows = 200<<10, 1000
+			plant := fmt.Sprintf(plantSQL, list)
+			if s.Major < 11 {
+				plant = strings.ReplaceAll(plant, "p.prokind = 'f'", "NOT p.proisagg AND NOT p.proiswindow")
+			}
+			e.atSource(t, strangeTypesSQL+plant)
+			e.atDestination(t, strangeTypesSQL+plant)
+			feelings := "feeling[]"
+			if s.Major < 11 { // which has no arrays of domains
+				feelings = "mood[]"
+			}
+			for _, setting := range []string{
+				fmt.Sprintf(`ALTER DATABASE %s SET search_path = evil, public, pg_catalog`, e.sourceDatabase),
+				fmt.Sprintf(`ALTER DATABASE %s SET search_path = evil, public, pg_catalog`, e.destinationDatabase),
+				fmt.Sprintf(`ALTER ROLE %s SET search_path = evil, "$user", pg_catalog`, e.writer),
+				fmt.Sprintf(`ALTER ROLE %s IN DATABASE %s SET search_path = public`, s.Username, e.sourceDatabase), // the test's own sessions
+				fmt.Sprintf(`ALTER ROLE %s IN DATABASE %s SET search_path = public`, s.Username, e.destinationDatabase),
+			} {
+				s.Exec(t, "postgres", setting)
+			}
+			e.atSource(t, `
+				SET search_path = public;
+				CREATE TABLE a (id int PRIMARY KEY, v text, m mood, f feeling, p pair, ms mood[], fs `+feelings+`, n numeric(6,2), at timestamptz DEFAULT '2026-01-01');
+				INSERT INTO a SELECT g, repeat('x', 100), 'ok', 'sad', ROW(g, 'b')::public.pair, '{sad,NULL}', '{happy}', g / 7.0 FROM generate_series(1, 9000) g;
+				CREATE TABLE b (k bigint NOT NULL, v varchar(20)); CREATE INDEX ON b (k); INSERT INTO b SELECT g, g FROM generate_series(1, 500) g;
+				CREATE TABLE c (id name PRIMARY KEY, at timestamptz NOT NULL); INSERT INTO c VALUES ('x', '2026-01-01');
+				CREATE VIEW d AS SELECT id, v, at FROM a WHERE id < 100;
+				CREATE MATERIALIZED VIEW m AS SELECT id, m FROM a WHERE id < 100;
+				CREATE TABLE n (v text, m mood); INSERT INTO n VALUES ('x', 'ok'), ('x', 'ok');`)
+			e.definition.Tables = map[string]Selection{
+				"public.a": {Method: FullTable}, "public.b": {Method: Incremental, ReplicationKey: "k"}, "public.c": {Method: Incremental, ReplicationKey: "at"},
+				"public.d": {Method: Incremental, ReplicationKey: "at", ViewKeyProperties: []string{"id"}}, "public.m": {Method: FullTable}, "public.n": {Method: FullTable},
+			}
+			e.definition.Readers = []string{s.Role(t)}
+			e.create(t)
+			for _, change := range []string{``, `
+				SET search_path = public;
+				INSERT INTO b SELECT g, g FROM generate_series(500, 5000) g; ANALYZE b; UPDATE c SET at = '2026-01-02'; DELETE FROM n WHERE ctid = '(0,1)';
+				UPDATE a SET v = 'changed', at = '2026-02-01' WHERE id < 50; DELETE FROM a WHERE id > 8990; ALTER TABLE a ADD more mood DEFAULT 'sad'; ALTER TABLE c ADD more mood DEFAULT 'sad';`,
+				`SET search_path = public; ALTER TABLE a DROP CONSTRAINT a_pkey, ADD PRIMARY KEY (id, n); ALTER TABLE b ALTER v TYPE text`,
+			} {
+				e.atSource(t, change)
+				for _, verify := range []string{VerifyNone, VerifyChecksum} {
+					e.runs.Verify = verify
+					e.run(t)
+				}
+				for _, table := range []string{"a", "b", "c", "m", "n"} {
+					e.wantSame(t, table)
+				}
+			}
+			if _, err := CheckSource(t.Context(), e.endpointOf(t, "source", e.sourceDatabase), e.definition); err != nil {
+				t.Error(err)
+			}
+			e.definition.Readers = nil
+			if err := Update(t.Context(), e.endpoint(), e.definition); err != nil {
+				t.Error(postgres.Explain(err))
+			}
+			if err := Delete(t.Context(), e.endpoint(), "shop", true); err != nil {
+				t.Error(postgres.Explain(err))
+			}
+		})
+	}
+}
+
+// endpointOf returns a database of one of the two servers.
+func (e *env) endpointOf(t *testing.T, server, database string) postgres.Endpoint {
+	t.Helper()
+	s, ok := e.servers.Server(server)
+	if !ok {
+		t.Fatal("no server " + server)
+	}
+	return postgres.Endpoint{Server: s, Database: database}
+}
+
+// The owner of a type cannot have his functions called for its values, by casts
+// that stand in the place of how PostgreSQL writes them.
+func TestPlantedCasts(t *testing.T) {
+	t.Parallel()
+	for _, s := range oldestAndNewest(t) {
+		e := newEnv(t, s, s)
+		feelings, counts := "feeling[]", "count[]"
+		if s.Major < 11 { // which has no arrays of domains
+			feelings, counts = "mood[]", "int[]"
+		}
+		e.atSource(t, strangeTypesSQL+`
+			CREATE DOMAIN count AS int;
+			CREATE TABLE t (id int PRIMARY KEY, m mood, f feeling, p pair, ms mood[], fs `+feelings+`, cs `+counts+`, ps pair[]);
+			INSERT INTO t VALUES (1, 'sad', 'ok', ROW(1, 'x,"y"'), '{sad,NULL,happy}', '{{ok},{sad}}', '[2:3]={1,NULL}', ARRAY[ROW(NULL, '')::pair, NULL]), (2, NULL, NULL, NULL, NULL, NULL, NULL, NULL), (3, 'ok', 'ok', ROW(NULL, NULL), '{}', '{}', '{}', '{}')`)
+		want := e.source.Query(t, e.sourceDatabase, `SELECT t::text FROM t ORDER BY id`)
+		for i, cast := range []struct{ from, to, as string }{
+			{"mood", "text", "IMPLICIT"}, {"mood[]", "text[]", "IMPLICIT"}, {"feeling[]", "text[]", "IMPLICIT"}, {"count[]", "integer[]", "IMPLICIT"},
+			{"pair", "text", "IMPLICIT"}, {"pair[]", "text[]", "IMPLICIT"}, {"text", "mood", "ASSIGNMENT"}, {"mood", "varchar", "IMPLICIT"},
+		} {
+			if s.Major < 11 && (cast.from == "feeling[]" || cast.from == "count[]") {
+				continue
+			}
+			e.atSource(t, fmt.Sprintf(`
+				CREATE FUNCTION to_%[4]d(%[1]s) RETURNS %[2]s LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RAISE EXCEPTION ''a planted cast from %[1]s to %[2]s was called''; END';
+				CREATE CAST (%[1]s AS %[2]s) WITH FUNCTION to_%[4]d(%[1]s) AS %[3]s`, cast.from, cast.to, cast.as, i))
+		}
+		for _, selection := range []Selection{{Method: FullTable}, {Method: Incremental, ReplicationKey: "id"}} {
+			e.definition.Tables["public.t"] = selection
+			e.definition.SchemaName = strings.ToLower(selection.Method)
+			e.create(t)
+			e.runs.Verify = VerifyChecksum
+			for _, change := range []string{``, `UPDATE t SET m = 'happy' WHERE id = 3; ALTER TABLE t ADD IF NOT EXISTS later mood DEFAULT 'ok'`} {
+				e.atSource(t, change)
+				if got := report(e.run(t), "public.t"); !strings.HasPrefix(got.Verification, "the same by") {
+					t.Errorf("PostgreSQL %d, %s: %s", s.Major, selection.Method, got.Verification)
+				}
+			}
+			got := e.destination.Query(t, e.destinationDatabase, fmt.Sprintf(`SELECT ROW(id, m, f, p, ms, fs, cs, ps)::text FROM %s.t WHERE id < 3 ORDER BY id`, e.definition.SchemaName))
+			if !slices.Equal(got, want[:2]) {
+				t.Errorf("PostgreSQL %d, %s: got %q, want %q", s.Major, selection.Method, got, want[:2])
+			}
+			e.atSource(t, `ALTER TABLE t DROP IF EXISTS later; UPDATE t SET m = 'ok' WHERE id = 3`)
+		}
+	}
+}
+
+// changesSQL makes a function that changes all it can of the session that calls it,
+// and says of what it could not why not.
+const changesSQL = `
+	CREATE FUNCTION changes(ours text[], role text) RETURNS text LANGUAGE plpgsql AS $f$
+	DECLARE name text; value text; failed text := '';
+	BEGIN
+		FOREACH name IN ARRAY ours || '{search_path,default_transaction_read_only,DateStyle,session_replication_role,lc_monetary,transaction_read_only,enable_seqscan}'::text[] LOOP
+			value := CASE name
+				WHEN 'search_path' THEN 'evil, pg_catalog' WHEN 'datestyle' THEN 'SQL, DMY' WHEN 'DateStyle' THEN 'German, DMY' WHEN 'intervalstyle' THEN 'iso_8601' WHEN 'timezone' THEN 'Asia/Tokyo'
+				WHEN 'bytea_output' THEN 'escape' WHEN 'extra_float_digits' THEN '-15' WHEN 'client_encoding' THEN 'LATIN1' WHEN 'xmlbinary' THEN 'hex' WHEN 'xmloption' THEN 'document'
+				WHEN 'session_replication_role' THEN 'replica' WHEN 'default_transaction_isolation' THEN 'serializable' WHEN 'transaction_read_only' THEN 'off' WHEN 'lc_monetary' THEN 'C'
+				WHEN 'row_security' THEN 'on' WHEN 'standard_conforming_strings' THEN 'off' WHEN 'array_nulls' THEN 'off' WHEN 'jit' THEN 'on'
+				WHEN 'transform_null_equals' THEN 'on' WHEN 'quote_all_identifiers' THEN 'on' WHEN 'default_transaction_deferrable' THEN 'on' WHEN 'default_transaction_read_only' THEN 'off'
+				WHEN 'lock_timeout' THEN '7ms' WHEN 'enable_seqscan' THEN 'off' ELSE '54321' END;
+			BEGIN
+				PERFORM pg_catalog.set_config(name, value, false);
+			EXCEPTION WHEN OTHERS THEN failed := failed || name || ' ' || SQLSTATE || ';';
+			END;
+		END LOOP;
+		BEGIN
+			EXECUTE 'DEALLOCATE ALL';
+		EXCEPTION WHEN OTHERS THEN failed := failed || 'deallocate ' || SQLSTATE || ';';
+		END;
+		BEGIN
+			CREATE TABLE public.mine (); failed := failed || 'wrote!';
+		EXCEPTION WHEN OTHERS THEN NULL;
+		END;
+		BEGIN
+			EXECUTE 'ALTER ROLE ' || quote_ident(session_user) || ' PASSWORD ''stolen'''; failed := failed || 'wrote!';
+		EXCEPTION WHEN OTHERS THEN NULL;
+		END;
+		PERFORM pg_catalog.set_config('role', role, false);
+		RETURN failed;
+	END $f$;`
+
+// What a view's function does to the session, its settings, its role and its
+// statements, is gone before the next table is read.
+func TestPlantedSettings(t *testing.T) {
+	t.Parallel()
+	for _, s := range oldestAndNewest(t) {
+		for _, attributes := range []string{"NOSUPERUSER", "SUPERUSER"} {
+			e := newEnv(t, s, s) // with one connection to either side, so that the session is the same
+			other := s.Role(t)
+			s.Exec(t, "postgres", fmt.Sprintf(`ALTER ROLE %s %s; GRANT %s TO %[1]s`, e.reader, attributes, other))
+			settings := make([]string, len(pinned))
+			for i, p := range pinned {
+				settings[i] = p.name
+			}
+			e.atSource(t, changesSQL+fmt.Sprintf(`
+				CREATE TABLE z (id int PRIMARY KEY, at timestamptz, f float8, b bytea, i interval, d date, x text);
+				INSERT INTO z VALUES (1, '2026-11-28 23:59:59.123456+02', 0.5, '\x00ff27', '1 mon 2 days 03:04:05.6', '2026-03-04', 'Größe');
+				CREATE VIEW a AS SELECT 1 AS id, changes('{%s}', '%s') AS failed;
+				CREATE VIEW b AS SELECT id, at, f, b, i, d, x, at::text AS at_text, f::text AS f_text, b::text AS b_text, i::text AS i_text, d::text AS d_text,
+					current_user::text AS u, current_setting('search_path') AS path, current_setting('session_replication_role') AS r FROM z;
+				GRANT SELECT ON a, b, z TO %s; GRANT CREATE ON SCHEMA public TO %[3]s, PUBLIC`, strings.Join(settings, ","), other, e.reader))
+			for _, table := range []string{"a", "b", "z"} { // in this order: views have no size, and z only a page
+				e.definition.Tables["public."+table] = Selection{Method: FullTable}
+			}
+			e.create(t)
+			for range 2 {
+				e.run(t)
+				e.wantSame(t, "z")
+				e.wantRows(t, `SELECT failed LIKE '%wrote!%', failed LIKE '%transaction_read_only%' FROM shop.a`, "f|t")
+				e.wantRows(t, `SELECT at_text, f_text, b_text, i_text, d_text, x, path, r, u = '`+e.reader+`' FROM shop.b`,
+					`2026-11-28 21:59:59.123456+00|0.5|\x00ff27|1 mon 2 days 03:04:05.6|2026-03-04|Größe|pg_catalog, pg_temp|origin|t`)
+			}
+			if rows := e.source.Query(t, e.sourceDatabase, `SELECT FROM pg_class WHERE relname = 'mine'`); len(rows) > 0 {
+				t.Error("a view's function wrote at the source")
+			}
+		}
+	}
+}
+
+// A session at the source keeps no statement by name, which other code could put
+// its own in the place of.
+func TestUnnamedStatements(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.atSource(t, `CREATE VIEW a AS SELECT (SELECT count(*) FROM pg_prepared_statements) AS n`)
+	e.definition.Tables["public.a"] = Selection{Method: FullTable}
+	e.atSource(t, `CREATE VIEW b AS SELECT (SELECT count(*) FROM pg_prepared_statements) AS n`)
+	e.definition.Tables["public.b"] = Selection{Method: FullTable}
+	e.create(t)
+	for range 2 {
+		e.run(t)
+		e.wantRows(t, `SELECT n FROM shop.a UNION ALL SELECT n FROM shop.b`, "0", "0")
+	}
+}
+
+// Whoever can write to the catalog has no statement of his run by the login of
+// the source, or of the destination.
+func TestUnitsHoldNoSQL(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.atSource(t, `CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1); CREATE TABLE secret (id int); INSERT INTO secret VALUES (42)`)
+	e.definition.Tables["public.a"] = Selection{Method: FullTable}
+	e.create(t)
+	leader := newWorker(t, e, catalog.Run{})
+	leader.leads = true
+	if _, err := leader.start(t.Context(), VerifyNone); err != nil {
+		t.Fatal(err)
+	}
+	table, err := leader.claim(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, planted := range []string{
+		`'public.secret', '00000003-00000002-1', 0, 0`,
+		`'public.a', E'00000003-00000002-1''; ALTER ROLE x; --', 0, 0`,
+		`'public.a" (id); DROP TABLE a; --', '00000003-00000002-1', 0, 0`,
+		`'public.a', '00000003-00000002-1', -1, -9`,
+	} {
+		e.atDestination(t, fmt.Sprintf(`
+			INSERT INTO _stitch.unit (run, part_of, source_table, snapshot, first_page, end_page, table_attempt, as_text)
+			SELECT run, id, %s, 1, false FROM _stitch.unit WHERE id = %d`, planted, table.ID))
+		unit, err := leader.claim(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := leader.copyPartInSnapshot(t.Context(), unit); err == nil {
+			t.Errorf("%s was copied", planted)
+		} else {
+			t.Log(err)
+		}
+	}
+	e.wantRows(t, `SELECT relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = 'shop'`)
+}
