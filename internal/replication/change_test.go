@@ -358,7 +358,7 @@ func TestChangesAreNamed(t *testing.T) {
 			{`ALTER TABLE t RENAME a TO z`, `column "a" is called "z" at the source now`, `replicated whole: column "z" was not loaded before`},
 			{`ALTER TABLE t ALTER b TYPE varchar(9)`, `column "b" is now character varying(9) instead of character varying(3)`, ``},
 			{`ALTER TABLE t ALTER d TYPE bigint`, `column "d" is bigint at the source now and was integer`, `of another type`},
-			{`CREATE TABLE t_2 PARTITION OF t FOR VALUES FROM (10) TO (20)`, `partition t_2 was added`, ``},
+			{`CREATE TABLE t_2 PARTITION OF t FOR VALUES FROM (10) TO (20)`, `partition public.t_2 was added`, ``},
 			{`DROP TABLE t_1`, `partitions are gone: 1`, ``},
 			{`DROP TABLE t; CREATE TABLE t (id int)`, ``, `replicated whole: the table was replaced by another of its name`},
 		} {

@@ -32,7 +32,6 @@ var pinned = []setting{
 	{name: "default_transaction_deferrable", value: "off"},
 	{name: "standard_conforming_strings", value: "on"},
 	{name: "transform_null_equals", value: "off"},
-	{name: "quote_all_identifiers", value: "off"},
 	{name: "extra_float_digits", value: "3"},
 	{name: "bytea_output", value: "hex"},
 	{name: "datestyle", value: "ISO, YMD"},
@@ -44,12 +43,12 @@ var pinned = []setting{
 	{name: "jit", value: "off", since: 11}, // compiling takes longer than what it is for
 }
 
-// pinsSQL gives a session back to its login, and pins its settings. The path is
-// pinned first: no name is resolved before. Statements of this form are not
-// planned, and run nobody's code.
+// pinsSQL gives a session back to its login, and pins its settings. Statements of
+// this form resolve no name and run nobody's code. How SHOW writes the path is
+// pinned before the path.
 func pinsSQL(major int, lockTimeout string) string {
 	var sql strings.Builder
-	sql.WriteString("RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; SET search_path = pg_catalog, pg_temp; SET lock_timeout = '" + lockTimeout + "'")
+	sql.WriteString("RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; SET quote_all_identifiers = 'off'; SET search_path = pg_catalog, pg_temp; SET lock_timeout = '" + lockTimeout + "'")
 	for _, s := range pinned {
 		if major >= s.since {
 			fmt.Fprintf(&sql, "; SET %s = '%s'", s.name, s.value)
@@ -135,7 +134,7 @@ const pinsCheckSQL = `
 func queuePinsCheck(batch *pgx.Batch, major int) {
 	want := []setting{
 		{name: "search_path", value: "pg_catalog, pg_temp"}, {name: "role", value: "none"},
-		{name: "transaction_read_only", value: "on"}, {name: "lock_timeout", value: sourceLockTimeout},
+		{name: "transaction_read_only", value: "on"}, {name: "quote_all_identifiers", value: "off"}, {name: "lock_timeout", value: sourceLockTimeout},
 	}
 	for _, s := range pinned {
 		if major >= s.since {

@@ -228,14 +228,26 @@ func CheckSource(ctx context.Context, source postgres.Endpoint, d Definition) ([
 		return nil, err
 	}
 	problems := d.CheckSource(tables)
-	var lost []postgres.TableName
+	var missing, views []postgres.TableName
 	var schemas []string
 	for _, name := range d.sourceTables() {
-		if _, ok := tables[name]; !ok {
-			lost, schemas = append(lost, name), append(schemas, name.Schema)
+		if table, ok := tables[name]; !ok {
+			missing, schemas = append(missing, name), append(schemas, name.Schema)
+		} else if table.Kind == postgres.View {
+			views = append(views, name)
 		}
 	}
-	if len(lost) == 0 {
+	unreadable, err := viewProblems(ctx, source, views)
+	if err != nil {
+		return nil, err
+	}
+	for _, key := range d.keys() {
+		name, err := postgres.ParseTableName(key)
+		if message, ok := unreadable[name]; ok && err == nil {
+			problems = append(problems, Problem{key, "", message})
+		}
+	}
+	if len(missing) == 0 {
 		return problems, nil
 	}
 	relations, err := source.Server.Relations(ctx, source.Database, schemas)
@@ -243,7 +255,7 @@ func CheckSource(ctx context.Context, source postgres.Endpoint, d Definition) ([
 		return nil, err
 	}
 	for i, p := range problems {
-		if name, err := postgres.ParseTableName(p.Table); err == nil && slices.Contains(lost, name) {
+		if name, err := postgres.ParseTableName(p.Table); err == nil && slices.Contains(missing, name) {
 			problems[i].Message += ". " + hint(name, relations) + ". To leave this to the run, set validate_at_plan = false"
 		}
 	}

@@ -137,7 +137,7 @@ func (c *copying) fail(ctx context.Context, err error) {
 		r.Status = catalog.Interrupted
 	}
 	r.Duration = elapsed(c.began)
-	r.Error = postgres.Explain(c.adviseRights(err))
+	r.Error = postgres.Explain(c.advise(err))
 	if err := c.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		return postgres.Send(ctx, tx, "record the failure", func(batch *pgx.Batch) { catalog.QueueReport(batch, c.run.ID, *r) })
 	}); err != nil {

@@ -97,7 +97,7 @@ func (w *worker) help(ctx context.Context, unit catalog.Unit) error {
 		return nil
 	}
 	return w.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		err := catalog.FailUnit(ctx, tx, unit, postgres.Explain(w.adviseRights(err)), postgres.Code(err))
+		err := catalog.FailUnit(ctx, tx, unit, postgres.Explain(w.advise(err)), postgres.Code(err))
 		if errors.Is(err, catalog.ErrFenced) {
 			return nil // the table is being tried again already
 		}
@@ -290,13 +290,16 @@ func (w *worker) inDestination(ctx context.Context, f func(pgx.Tx) error) error 
 	return pgx.BeginFunc(ctx, w.destination.Conn, f)
 }
 
-// adviseRights says which rights a run needs, if that is what it lacked.
-func (w *worker) adviseRights(err error) error {
+// advise says what a run lacked: a right, or the path of a view's function.
+func (w *worker) advise(err error) error {
+	var source *extractError
+	atSource := errors.As(err, &source)
+	if advice := pathAdvice(err); atSource && advice != "" {
+		return postgres.Advise(err, advice+".")
+	}
 	if postgres.Code(err) != "42501" || postgres.IsUnreachable(err) {
 		return err
 	}
-	var source *extractError
-	atSource := errors.As(err, &source)
 	switch {
 	case atSource && postgres.IsRowSecurity(err):
 		return postgres.Advise(err, "Row-level security would leave rows out, and nobody would notice. Leave the table out, replicate what the login may see through a view of its own, "+
