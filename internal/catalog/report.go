@@ -21,10 +21,11 @@ type Report struct {
 	ReplicationKey string
 	Bookmark       string
 	Duration       time.Duration
-	NullKeys       int64    // of the rows extracted, those whose replication key is null
-	Changes        []string // of the table's structure, since the run before
-	Notes          []string // what else is to be known, such as a guarantee that could not be given
-	Verification   string   // what a comparison with the source came to; "" if there was none
+	Snapshot       time.Duration // for how long a snapshot of the source was held, the longest of several
+	NullKeys       int64         // of the rows extracted, those whose replication key is null
+	Changes        []string      // of the table's structure, since the run before
+	Notes          []string      // what else is to be known, such as a guarantee that could not be given
+	Verification   string        // what a comparison with the source came to; "" if there was none
 	Error          string
 }
 
@@ -35,8 +36,8 @@ func QueueReport(batch *pgx.Batch, run string, r Report) {
 	queue(batch, fmt.Sprintf("write the report on %q", r.SourceTable), nil, `
 		INSERT INTO _stitch.report
 			(run, source_table, table_name, status, method, rows_extracted, rows_loaded, bytes,
-			 replication_key, bookmark, duration_ms, null_keys, changes, notes, verification, error)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, coalesce($13, '{}'::text[]), coalesce($14, '{}'::text[]), $15, $16)
+			 replication_key, bookmark, duration_ms, snapshot_ms, null_keys, changes, notes, verification, error)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, coalesce($14, '{}'::text[]), coalesce($15, '{}'::text[]), $16, $17)
 		ON CONFLICT (run, source_table) DO UPDATE SET
 			table_name = excluded.table_name,
 			status = excluded.status,
@@ -47,6 +48,7 @@ func QueueReport(batch *pgx.Batch, run string, r Report) {
 			replication_key = excluded.replication_key,
 			bookmark = excluded.bookmark,
 			duration_ms = excluded.duration_ms,
+			snapshot_ms = excluded.snapshot_ms,
 			null_keys = excluded.null_keys,
 			changes = excluded.changes,
 			notes = excluded.notes,
@@ -54,11 +56,11 @@ func QueueReport(batch *pgx.Batch, run string, r Report) {
 			error = excluded.error
 		WHERE _stitch.report.status <> 'succeeded'`,
 		run, r.SourceTable, r.TableName, r.Status, r.Method, r.RowsExtracted, r.RowsLoaded, r.Bytes,
-		r.ReplicationKey, r.Bookmark, r.Duration.Milliseconds(), r.NullKeys, r.Changes, r.Notes, r.Verification, r.Error)
+		r.ReplicationKey, r.Bookmark, r.Duration.Milliseconds(), r.Snapshot.Milliseconds(), r.NullKeys, r.Changes, r.Notes, r.Verification, r.Error)
 }
 
 const reportColumns = `source_table, table_name, status, method, rows_extracted, rows_loaded, bytes,
-	replication_key, bookmark, duration_ms, null_keys, changes, notes, verification, error`
+	replication_key, bookmark, duration_ms, snapshot_ms, null_keys, changes, notes, verification, error`
 
 // Reports returns the reports of a run, by source table.
 func Reports(ctx context.Context, tx pgx.Tx, run string) ([]Report, error) {
@@ -84,9 +86,9 @@ func ReportOf(ctx context.Context, tx pgx.Tx, run, sourceTable string) (Report, 
 }
 
 func scanReport(row pgx.CollectableRow) (r Report, err error) {
-	var milliseconds int64
+	var milliseconds, snapshot int64
 	err = row.Scan(&r.SourceTable, &r.TableName, &r.Status, &r.Method, &r.RowsExtracted, &r.RowsLoaded, &r.Bytes,
-		&r.ReplicationKey, &r.Bookmark, &milliseconds, &r.NullKeys, &r.Changes, &r.Notes, &r.Verification, &r.Error)
-	r.Duration = time.Duration(milliseconds) * time.Millisecond
+		&r.ReplicationKey, &r.Bookmark, &milliseconds, &snapshot, &r.NullKeys, &r.Changes, &r.Notes, &r.Verification, &r.Error)
+	r.Duration, r.Snapshot = time.Duration(milliseconds)*time.Millisecond, time.Duration(snapshot)*time.Millisecond
 	return r, err
 }

@@ -100,24 +100,26 @@ func (s *Server) Relations(ctx context.Context, database string, schemas []strin
 type Relation struct {
 	Kind  RelationKind
 	Bytes int64 // that its rows take on disk, with those of its partitions
+	Rows  int64 // about how many, as the last VACUUM or ANALYZE has found
 }
 
 const sizesSQL = `
 	WITH RECURSIVE part AS (
-		SELECT n.nspname, c.relname, c.relkind AS kind, c.oid, c.relkind, c.relpages
+		SELECT n.nspname, c.relname, c.relkind AS kind, c.oid, c.relkind, c.relpages, c.reltuples
 		FROM unnest($1::text[], $2::text[]) AS wanted (nspname, relname)
 		JOIN pg_catalog.pg_namespace AS n ON n.nspname = wanted.nspname
 		JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = wanted.relname
 		WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
 		UNION
-		SELECT part.nspname, part.relname, part.kind, c.oid, c.relkind, c.relpages
+		SELECT part.nspname, part.relname, part.kind, c.oid, c.relkind, c.relpages, c.reltuples
 		FROM part
 		JOIN pg_catalog.pg_inherits AS i ON i.inhparent = part.oid
 		JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
 	)
 	SELECT nspname, relname, kind::text, coalesce(sum(
 		CASE WHEN $3 THEN pg_catalog.pg_table_size(oid) ELSE relpages * pg_catalog.current_setting('block_size')::bigint END
-	) FILTER (WHERE relkind IN ('r', 'm')), 0)::bigint
+	) FILTER (WHERE relkind IN ('r', 'm')), 0)::bigint,
+		coalesce(pg_catalog.sum(reltuples) FILTER (WHERE relkind IN ('r', 'm') AND reltuples > 0), 0)::bigint
 	FROM part
 	GROUP BY nspname, relname, kind
 	ORDER BY nspname, relname`
@@ -131,7 +133,7 @@ func ReadRelations(ctx context.Context, tx pgx.Tx, names []TableName, exactly bo
 	rows, _ := tx.Query(ctx, sizesSQL, schemas, tables, exactly)
 	var name TableName
 	var relation Relation
-	_, err := pgx.ForEachRow(rows, []any{&name.Schema, &name.Name, &relation.Kind, &relation.Bytes}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&name.Schema, &name.Name, &relation.Kind, &relation.Bytes, &relation.Rows}, func() error {
 		found[name] = relation
 		return nil
 	})

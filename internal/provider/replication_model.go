@@ -25,6 +25,7 @@ type replicationModel struct {
 	ReadersMissing            types.List   `tfsdk:"readers_missing"`
 	IncludeSchemaInTableNames types.Bool   `tfsdk:"include_schema_in_table_names"`
 	LateCommitWindow          types.String `tfsdk:"late_commit_window"`
+	MaxSnapshotMinutes        types.Int64  `tfsdk:"max_snapshot_minutes"`
 	AcceptSourceIdentity      types.String `tfsdk:"accept_source_identity"`
 	Adopt                     types.Bool   `tfsdk:"adopt"`
 	ForceDestroy              types.Bool   `tfsdk:"force_destroy"`
@@ -76,6 +77,7 @@ func (m replicationModel) toDefinition(ctx context.Context) (replication.Definit
 	d := replication.Definition{
 		Name: m.Name.ValueString(), SchemaName: m.SchemaName.ValueString(),
 		IncludeSchemaInTableNames: m.IncludeSchemaInTableNames.ValueBool(),
+		MaxSnapshotMinutes:        m.MaxSnapshotMinutes.ValueInt64(),
 		AcceptSourceIdentity:      m.AcceptSourceIdentity.ValueString(),
 		Readers:                   m.readers(),
 		Tables:                    map[string]replication.Selection{},
@@ -136,6 +138,10 @@ func (m *replicationModel) fromDefinition(ctx context.Context, d replication.Def
 	m.SchemaName = types.StringValue(d.SchemaName)
 	m.IncludeSchemaInTableNames = types.BoolValue(d.IncludeSchemaInTableNames)
 	m.AcceptSourceIdentity = textOrNull(d.AcceptSourceIdentity)
+	m.MaxSnapshotMinutes = types.Int64Null()
+	if d.MaxSnapshotMinutes > 0 {
+		m.MaxSnapshotMinutes = types.Int64Value(d.MaxSnapshotMinutes)
+	}
 	window := replication.DefaultLateCommitWindow
 	if d.LateCommitWindow != nil {
 		window = *d.LateCommitWindow

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
@@ -98,7 +99,32 @@ func (r *replicationResource) ModifyPlan(ctx context.Context, req resource.Modif
 	}
 	if complete && plan.ValidateAtPlan.ValueBool() && !resp.Diagnostics.HasError() {
 		resp.Diagnostics.Append(r.checkSource(ctx, definition)...)
+		resp.Diagnostics.Append(r.warnOfSnapshots(ctx, plan, definition)...)
 	}
+}
+
+// warnOfSnapshots names the tables that take longer to read than a snapshot may be
+// held. What cannot be read is left to the run.
+func (r *replicationResource) warnOfSnapshots(ctx context.Context, plan replicationModel, definition replication.Definition) (diags diag.Diagnostics) {
+	if definition.MaxSnapshotMinutes == 0 {
+		return nil
+	}
+	source, err := r.serverToRead(definition.Source.Server)
+	if err != nil {
+		return nil
+	}
+	destination, err := plan.endpoint(ctx, r.serverToRead)
+	if err != nil {
+		return nil
+	}
+	long, err := replication.LongSnapshots(ctx, postgres.Endpoint{Server: source, Database: definition.Source.Database}, destination, definition)
+	if err == nil && len(long) > 0 {
+		diags.AddAttributeWarning(path.Root("max_snapshot_minutes"), "Tables may take longer to read than a snapshot may be held",
+			fmt.Sprintf("max_snapshot_minutes allows %d. From the size of the tables now and from the last run:\n- %s\n\n"+
+				"FULL_TABLE reads a table in one snapshot, and fails when it becomes too old. Raise max_snapshot_minutes, or replicate the table with INCREMENTAL and an indexed replication_key.",
+				definition.MaxSnapshotMinutes, strings.Join(long, "\n- ")))
+	}
+	return diags
 }
 
 // checkServers checks the names of both servers.

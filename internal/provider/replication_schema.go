@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/listvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/mapvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/setvalidator"
@@ -25,6 +26,9 @@ import (
 // maxLateCommitWindow is longer than any transaction should take: each run
 // looks through that much of each table.
 const maxLateCommitWindow = 30 * 24 * time.Hour
+
+// maxSnapshotMinutes is a week.
+const maxSnapshotMinutes = 7 * 24 * 60
 
 // Schema describes the resource.
 func (*replicationResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
@@ -96,6 +100,14 @@ func (*replicationResource) Schema(_ context.Context, _ resource.SchemaRequest, 
 				Default:       stringdefault.StaticString(durationText(replication.DefaultLateCommitWindow)),
 				PlanModifiers: []planmodifier.String{sameDuration{}},
 				Validators:    []validator.String{validDuration{limit: maxLateCommitWindow}},
+			},
+			"max_snapshot_minutes": schema.Int64Attribute{
+				MarkdownDescription: "For how many minutes a run may hold a snapshot of the source, which holds back `VACUUM` there, with a lock that changes of a table's structure wait for; as long as it takes by default. " +
+					"`INCREMENTAL` with an index on the replication key then commits in pieces and takes another snapshot for the rest. " +
+					"What cannot be read in time, such as a large `FULL_TABLE`, fails and names this setting; a plan warns of it from the size of the table and the last run. " +
+					"The loading report says for how long each table's snapshot was held. Changing it does not run the replication.",
+				Optional:   true,
+				Validators: []validator.Int64{int64validator.Between(1, maxSnapshotMinutes)},
 			},
 			"accept_source_identity": schema.StringAttribute{
 				MarkdownDescription: "System identifier of the cluster that the source is in now. Runs remember it. Once it is another one, after a major upgrade, " +

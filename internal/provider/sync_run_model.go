@@ -37,6 +37,7 @@ type reportModel struct {
 	ReplicationKey types.String `tfsdk:"replication_key"`
 	Bookmark       types.String `tfsdk:"bookmark"`
 	Duration       types.String `tfsdk:"duration"`
+	SnapshotHeld   types.String `tfsdk:"snapshot_held"`
 	NullKeys       types.Int64  `tfsdk:"null_keys"`
 	Changes        types.List   `tfsdk:"changes"`
 	Notes          types.List   `tfsdk:"notes"`
@@ -48,8 +49,8 @@ var reportType = types.ObjectType{AttrTypes: map[string]attr.Type{
 	"table_name": types.StringType, "status": types.StringType, "method": types.StringType,
 	"rows_extracted": types.Int64Type, "rows_loaded": types.Int64Type, "bytes": types.Int64Type,
 	"replication_key": types.StringType, "bookmark": types.StringType, "duration": types.StringType,
-	"null_keys": types.Int64Type,
-	"changes":   types.ListType{ElemType: types.StringType}, "notes": types.ListType{ElemType: types.StringType},
+	"snapshot_held": types.StringType, "null_keys": types.Int64Type,
+	"changes": types.ListType{ElemType: types.StringType}, "notes": types.ListType{ElemType: types.StringType},
 	"verification": types.StringType, "error": types.StringType,
 }}
 
@@ -67,7 +68,7 @@ func (m *syncRunModel) fromRun(ctx context.Context, run replication.Run) diag.Di
 			TableName: types.StringValue(r.TableName), Status: types.StringValue(r.Status), Method: types.StringValue(r.Method),
 			RowsExtracted: types.Int64Value(r.RowsExtracted), RowsLoaded: types.Int64Value(r.RowsLoaded), Bytes: types.Int64Value(r.Bytes),
 			ReplicationKey: textOrNull(r.ReplicationKey), Bookmark: textOrNull(r.Bookmark),
-			Duration: types.StringValue(r.Duration.String()), NullKeys: types.Int64Value(r.NullKeys),
+			Duration: types.StringValue(r.Duration.String()), SnapshotHeld: types.StringValue(r.Snapshot.String()), NullKeys: types.Int64Value(r.NullKeys),
 			Changes: textsOrNull(r.Changes), Notes: textsOrNull(r.Notes), Verification: textOrNull(r.Verification), Error: textOrNull(r.Error),
 		}
 	}

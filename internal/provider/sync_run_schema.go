@@ -76,6 +76,7 @@ func reportAttributes() map[string]schema.Attribute {
 		"replication_key": computed("Replication key, for `INCREMENTAL`."),
 		"bookmark":        computed("Greatest replication key that was loaded, as PostgreSQL writes it."),
 		"duration":        computed("How long the table took."),
+		"snapshot_held":   computed("For how long a snapshot of the source was held for the table, the longest of several. It holds back `VACUUM`, and changes of the table's structure wait for it; see `max_snapshot_minutes` of `stitch_replication`."),
 		"null_keys":       count("Of the rows that were extracted, those whose replication key is null."),
 		"changes":         texts("What has changed in the structure of the table since the run before."),
 		"notes":           texts("What else is to be known of the table, such as why it was replicated whole, or a guarantee that could not be given. Those that the run before did not have are a warning of the apply."),

@@ -36,6 +36,9 @@ type Definition struct {
 	// be committed and still be found; nil is DefaultLateCommitWindow. Without any,
 	// rows are extracted by their key alone.
 	LateCommitWindow *time.Duration `json:"late_commit_window,omitempty"`
+	// MaxSnapshotMinutes is for how long a run may hold a snapshot of the source; 0
+	// is as long as it takes.
+	MaxSnapshotMinutes int64 `json:"max_snapshot_minutes,omitempty"`
 	// AcceptSourceIdentity is the system identifier of another cluster than the
 	// one that was read before.
 	AcceptSourceIdentity string `json:"accept_source_identity,omitempty"`
@@ -50,6 +53,10 @@ func (d Definition) late() time.Duration {
 		return DefaultLateCommitWindow
 	}
 	return *d.LateCommitWindow
+}
+
+func (d Definition) maxSnapshot() time.Duration {
+	return time.Duration(d.MaxSnapshotMinutes) * time.Minute
 }
 
 // An Endpoint is a database of a server of the provider block.
@@ -73,7 +80,7 @@ type Selection struct {
 // that writes them is not part of it: another one must lead to the same database.
 // Nor is who reads them.
 func (d Definition) Revision() string {
-	d.Name, d.Destination.Server, d.LateCommitWindow, d.Readers = "", "", nil, nil
+	d.Name, d.Destination.Server, d.LateCommitWindow, d.MaxSnapshotMinutes, d.Readers = "", "", nil, 0, nil
 	tables := map[string]Selection{}
 	for _, key := range d.keys() {
 		tables[canonical(key)] = d.Tables[key]

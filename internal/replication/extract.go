@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -21,6 +22,9 @@ type extraction struct {
 	table  postgres.Table
 	sight  sight
 	heap   heap
+
+	began, ended time.Time   // of the snapshot; ended is zero while it is held
+	limit        *time.Timer // until it has become too old, nil if it cannot
 
 	version int  // major, of the server
 	ordered bool // whether an index orders the rows by the replication key, see preferIndex
@@ -72,7 +76,7 @@ func beginExtraction(ctx context.Context, source reading, name postgres.TableNam
 	if err != nil {
 		return nil, err
 	}
-	e := &extraction{tx: tx, source: source, version: postgres.Version(source.Conn)}
+	e := &extraction{tx: tx, source: source, began: time.Now(), version: postgres.Version(source.Conn)}
 	if err := e.start(ctx, name, lock); err != nil {
 		e.close(ctx)
 		return nil, err
@@ -186,7 +190,23 @@ func (e *extraction) sameLeaves(ctx context.Context) (bool, error) {
 }
 
 // close ends the snapshot. Nothing was written, so there is nothing to lose.
-func (e *extraction) close(ctx context.Context) { rollback(ctx, e.tx) }
+func (e *extraction) close(ctx context.Context) {
+	if e.ended.IsZero() {
+		rollback(ctx, e.tx)
+		e.ended = time.Now()
+		if e.limit != nil {
+			e.limit.Stop()
+		}
+	}
+}
+
+// held is for how long the snapshot was held, or is held by now.
+func (e *extraction) held() time.Duration {
+	if e.ended.IsZero() {
+		return time.Since(e.began)
+	}
+	return e.ended.Sub(e.began)
+}
 
 // holdsMore reports whether rows before the window hold other values in the
 // columns than a plain ADD COLUMN gave to them.

@@ -240,6 +240,11 @@ func (w *worker) copyPartInSnapshot(ctx context.Context, unit catalog.Unit) erro
 	if !snapshotName.MatchString(unit.Range.Snapshot) {
 		return fmt.Errorf("the catalog holds %q for a snapshot", unit.Range.Snapshot)
 	}
+	if w.maxSnapshot > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, w.maxSnapshot, errSnapshotAge)
+		defer cancel()
+	}
 	tx, err := w.sourceReady.begin(ctx, pgx.RepeatableRead)
 	if err != nil {
 		return &extractError{err}

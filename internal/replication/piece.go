@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -22,43 +23,54 @@ type unknownError struct{ error }
 func (e *unknownError) Unwrap() error { return e.error }
 
 // load moves the rows: in parts, if the table is large and read whole; in
-// pieces, if a large backlog can be ordered by its key; else at once.
-func (c *copying) load(ctx context.Context) error {
+// pieces, if a large backlog can be ordered by its key; else at once. It is not
+// done when it has committed pieces and the rest wants another snapshot.
+func (c *copying) load(ctx context.Context) (done bool, err error) {
 	if err := c.findGreatest(ctx); err != nil {
-		return &extractError{err}
-	}
-	if parts := c.parts(); len(parts) > 1 {
-		return c.loadParts(ctx, parts)
+		return false, &extractError{err}
 	}
 	w := c.step.window
-	if w.since != nil {
-		if w.from != "" || w.unseen == "" { // else rows with any key are looked through
-			if err := c.extraction.preferIndex(ctx, w.key); err != nil {
-				return &extractError{err}
-			}
+	if w.since != nil && (w.from != "" || w.unseen == "") || c.divides() { // else rows with any key are looked through
+		if err := c.extraction.preferIndex(ctx, w.key); err != nil {
+			return false, &extractError{err}
 		}
+	}
+	if w.since != nil {
 		empty, err := c.extraction.isEmpty(ctx, w)
 		if err != nil {
-			return &extractError{err}
+			return false, &extractError{err}
 		}
 		if empty {
-			return c.commit(ctx, w, true, func(loading) (loaded, error) { return loaded{}, nil })
+			return true, c.commit(ctx, w, true, func(loading) (loaded, error) { return loaded{}, nil })
 		}
 	}
 	for {
-		end, err := c.extraction.pieceEnd(ctx, w, c.pieceRows)
+		began := time.Now()
+		end, err := c.pieceEnd(ctx, w)
 		if err != nil {
-			return &extractError{err}
+			return false, &extractError{err}
+		}
+		if parts := c.parts(); end == nil && len(parts) > 1 {
+			return true, c.loadParts(ctx, parts)
 		}
 		w.upTo = end
-		if err := c.commit(ctx, w, end == nil, func(ld loading) (loaded, error) { return c.loadWindow(ctx, ld, end == nil) }); err != nil {
-			return err
+		if err := c.commit(ctx, w, end == nil, func(ld loading) (loaded, error) { return c.loadWindow(ctx, ld, end == nil) }); err != nil || end == nil {
+			return true, err
 		}
-		if end == nil {
-			return nil
+		if w.since == nil || tooOldFor(c.extraction.held(), time.Since(began), c.maxSnapshot) {
+			return false, nil
 		}
 		w = w.next()
 	}
+}
+
+// pieceEnd returns the greatest key of the next piece of a window, or nil if all
+// that is left is one.
+func (c *copying) pieceEnd(ctx context.Context, w window) (*string, error) {
+	if w.since == nil && !c.divides() {
+		return nil, nil
+	}
+	return c.extraction.pieceEnd(ctx, w, c.rows)
 }
 
 // findGreatest finds the greatest key of the table, before rows are read. If it
@@ -123,6 +135,7 @@ func (c *copying) commit(ctx context.Context, w window, last bool, f func(loadin
 	report.RowsLoaded += moved.changed
 	report.Bytes += moved.bytes
 	report.NullKeys += moved.nullKeys
+	report.Snapshot = max(report.Snapshot, c.extraction.held())
 	report.Status = catalog.Interrupted // until the last piece
 	if bookmark.Bookmark != nil {
 		report.Bookmark = *bookmark.Bookmark
@@ -199,13 +212,16 @@ func sourceParts(e *extraction) []uint32 {
 	return e.heap.leaves
 }
 
-// pieceEnd returns the greatest key of the next piece of a window, or nil if all
-// that is left is one. Only where an index orders the keys can it be found cheaply.
+// pieceEnd is the key of the row after which so many of the window have come, or
+// nil. Only where an index orders the keys can it be found cheaply.
 func (e *extraction) pieceEnd(ctx context.Context, w window, rows int) (*string, error) {
-	if w.since == nil || !e.ordered {
+	if !e.ordered {
 		return nil, nil
 	}
-	key, later := w.key.extract, w.key.extract+" > "+postgresLiteral(*w.since, w.key.sql)
+	key, later := w.key.extract, w.key.extract+" IS NOT NULL"
+	if w.since != nil {
+		later = key + " > " + postgresLiteral(*w.since, w.key.sql)
+	}
 	many, err := e.expectsMore(ctx, fmt.Sprintf("SELECT FROM %s WHERE %s", w.table.SQL(), later), rows)
 	if err != nil || !many {
 		return nil, err

@@ -56,8 +56,9 @@ type Runner struct {
 	// Verify says what is compared after loading, VerifyNone if it is empty.
 	Verify string
 
-	pieceRows int   // 0: the default
-	partBytes int64 // 0: the default
+	pieceRows   int           // 0: the default
+	partBytes   int64         // 0: the default
+	maxSnapshot time.Duration // 0: that of the definition
 }
 
 // maxStreams is how many tables, or parts of a large one, are copied at once, if
@@ -94,6 +95,7 @@ func (r Runner) run(ctx context.Context, destination postgres.Endpoint, schemaNa
 	leader := &worker{leads: true, job: job{
 		definition: definition, replication: stored.ID, busy: &atomic.Int32{},
 		pieceRows: cmp.Or(r.pieceRows, pieceRows), partBytes: cmp.Or(r.partBytes, partBytes),
+		maxSnapshot: cmp.Or(r.maxSnapshot, definition.maxSnapshot()),
 	}}
 	source := postgres.Endpoint{Server: sourceServer, Database: definition.Source.Database}
 	if err := source.Server.RequireSessions(ctx, source.Database); err != nil {

@@ -25,6 +25,7 @@ type copying struct {
 	text      bool     // whether rows are to cross as text: as binary they were refused
 	added     []string // columns that the target was given, with what old rows hold in them
 	fixed     []string // columns of the target whose type cannot be changed
+	rows      int      // about how many are committed at once of a backlog
 
 	// Of the current attempt.
 	targetTx   pgx.Tx // in which the target was locked and inspected; nil once it was used
@@ -38,7 +39,7 @@ type copying struct {
 // replicate copies the table of a unit and returns the report on it, which is
 // then in the catalog too.
 func (w *worker) replicate(ctx context.Context, unit catalog.Unit) catalog.Report {
-	c := &copying{worker: w, unit: unit, selection: w.definition.Tables[unit.Table], began: time.Now()}
+	c := &copying{worker: w, unit: unit, selection: w.definition.Tables[unit.Table], rows: w.pieceRows, began: time.Now()}
 	name, err := w.definition.TableNameOf(unit.Table)
 	c.target = postgres.TableName{Schema: w.definition.SchemaName, Name: name}
 	c.report = catalog.Report{
@@ -79,6 +80,9 @@ func (c *copying) persist(ctx context.Context) error {
 
 // mayRetry reports whether another attempt may go better.
 func (c *copying) mayRetry(err error) bool {
+	if errors.Is(err, errSnapshotAge) {
+		return c.lessAtOnce()
+	}
 	var source *extractError
 	if !c.text && !errors.As(err, &source) && isBinaryRefused(err) {
 		c.text = true
@@ -137,6 +141,9 @@ func (c *copying) fail(ctx context.Context, err error) {
 		r.Status = catalog.Interrupted
 	}
 	r.Duration = elapsed(c.began)
+	if c.extraction != nil {
+		r.Snapshot = max(r.Snapshot, c.extraction.held())
+	}
 	r.Error = postgres.Explain(c.advise(err))
 	if err := c.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		return postgres.Send(ctx, tx, "record the failure", func(batch *pgx.Batch) { catalog.QueueReport(batch, c.run.ID, *r) })
@@ -154,35 +161,45 @@ func (c *copying) note(text string) {
 	}
 }
 
-// attempt extracts and loads the table once. The target is locked before the
+// attempt extracts and loads the table once, in as many snapshots as it takes.
+func (c *copying) attempt(ctx context.Context) error {
+	for {
+		done, err := c.inSnapshot(ctx)
+		if done || err != nil {
+			return err
+		}
+	}
+}
+
+// inSnapshot extracts and loads what one snapshot may be held for. The target is locked before the
 // snapshot is taken, which holds back VACUUM at the source: nothing waits for a
 // lock at the destination meanwhile. Where the target must be changed first, both
 // are left for that, and opened again.
-func (c *copying) attempt(ctx context.Context) error {
+func (c *copying) inSnapshot(ctx context.Context) (done bool, err error) {
 	name, err := c.definition.sourceTable(c.unit.Table)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if c.unit.Kind == "" {
-		return errors.New(c.definition.noTable(name))
+		return false, errors.New(c.definition.noTable(name))
 	}
 	c.inParts = false
 	defer c.leaveTarget(ctx)
 	for changed := true; changed; {
 		if err := c.enterTarget(ctx); err != nil {
-			return err
+			return false, err
 		}
 		if err := c.open(ctx, name); err != nil {
-			return err
+			return false, err
 		}
 		defer c.extraction.close(ctx)
 		if changed, err = c.arrange(ctx); err != nil {
-			return err
+			return false, err
 		}
 	}
 	c.noteChanges()
 	c.noteGuarantees()
-	return c.load(ctx)
+	return c.loadInTime(ctx)
 }
 
 func (c *copying) noteChanges() {

@@ -35,10 +35,14 @@ func postgresLiteral(key, sql string) string { return postgres.Literal(key) + ":
 
 // where is the condition for rows of the window at the source.
 func (w window) where() string {
-	if w.since == nil {
+	if w.since == nil && w.upTo == nil {
 		return "true"
 	}
-	key, since := w.key.extract, postgresLiteral(*w.since, w.key.sql)
+	key := w.key.extract
+	if w.since == nil {
+		return fmt.Sprintf("(%s <= %s OR %[1]s IS NULL)", key, postgresLiteral(*w.upTo, w.key.sql))
+	}
+	since := postgresLiteral(*w.since, w.key.sql)
 	condition := key + " >= " + since
 	if w.unseen != "" {
 		condition = w.lateOr(key+" > "+since, key, since)

@@ -22,6 +22,7 @@ type job struct {
 	busy        *atomic.Int32 // of them, those that replicate tables
 	pieceRows   int
 	partBytes   int64
+	maxSnapshot time.Duration // how long a snapshot may be held; 0: as long as it takes
 }
 
 // A worker replicates tables of a run, through a connection to each side.

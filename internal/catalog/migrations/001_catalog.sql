@@ -65,6 +65,7 @@ CREATE TABLE _stitch.report (
 	replication_key text NOT NULL,
 	bookmark        text NOT NULL,
 	duration_ms     bigint NOT NULL,
+	snapshot_ms     bigint NOT NULL,
 	null_keys       bigint NOT NULL,
 	changes         text[] NOT NULL,
 	notes           text[] NOT NULL,
@@ -73,6 +74,7 @@ CREATE TABLE _stitch.report (
 	PRIMARY KEY (run, source_table)
 );
 COMMENT ON TABLE _stitch.report IS 'What a sync run did, table by table.';
+COMMENT ON COLUMN _stitch.report.snapshot_ms IS 'For how long a snapshot of the source was held, with a lock on the table: the longest of several.';
 COMMENT ON COLUMN _stitch.report.null_keys IS 'Of the rows that were extracted, those whose replication key is null.';
 COMMENT ON COLUMN _stitch.report.changes IS 'What has changed in the structure of the table since the run before.';
 COMMENT ON COLUMN _stitch.report.notes IS 'What else is to be known, such as a guarantee that could not be given.';

@@ -1,0 +1,164 @@
+package replication
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
+)
+
+// slowLoadsSQL makes each load into shop.t take longer than half of what a
+// snapshot may be held for.
+const slowLoadsSQL = `
+	CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(2); RETURN NULL; END';
+	CREATE TRIGGER slow BEFORE INSERT ON shop.t FOR EACH STATEMENT EXECUTE PROCEDURE slow()`
+
+// A backlog that takes longer than a snapshot may be held is read in several: what
+// is committed at the source meanwhile is there at the end.
+func TestSnapshotAge(t *testing.T) {
+	t.Parallel()
+	for _, s := range oldestAndNewest(t) {
+		e := newEnv(t, s, s)
+		e.runs.pieceRows, e.runs.maxSnapshot = 1000, 3500*time.Millisecond
+		e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'x')`)
+		e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id"}
+		e.create(t)
+		e.run(t)
+		e.atDestination(t, slowLoadsSQL)
+		e.atSource(t, `INSERT INTO t SELECT g, 'x' FROM generate_series(2, 2500) g; ANALYZE t`)
+		done := e.start(t.Context())
+		await(t, s, e.destinationDatabase, `SELECT FROM pg_stat_activity WHERE usename = '`+e.writer+`' AND wait_event = 'PgSleep'`, 1)
+		e.atSource(t, `INSERT INTO t VALUES (9999, 'later')`)
+		got := <-done
+		if got.err != nil {
+			t.Fatal(got.err)
+		}
+		e.wantSame(t, "t")
+		if held := report(got.run, "public.t").Snapshot; held < time.Second || held > 4*time.Second {
+			t.Errorf("the snapshot was held for %s", held)
+		}
+	}
+}
+
+// A first load is read in pieces where an index orders it, and a snapshot may not be
+// held for all of it. Null keys arrive as well.
+func TestSnapshotAgeFirstLoad(t *testing.T) {
+	t.Parallel()
+	for _, s := range oldestAndNewest(t) {
+		e := newEnv(t, s, s)
+		e.runs.pieceRows, e.runs.maxSnapshot = 1000, time.Minute
+		e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, k int, v text); CREATE INDEX ON t (k);
+			INSERT INTO t SELECT g, nullif(g % 50, 0) * 100, 'x' FROM generate_series(1, 5000) g; ANALYZE t`)
+		e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "k"}
+		e.create(t)
+		got := report(e.run(t), "public.t")
+		e.wantSame(t, "t")
+		if got.NullKeys < 100 || got.RowsLoaded != 5000 { // what other sessions do makes some be extracted again
+			t.Errorf("%+v", got)
+		}
+		if versions := e.destination.Query(t, e.destinationDatabase, `SELECT count(DISTINCT _sdc_sequence) > 3, count(DISTINCT _sdc_table_version) FROM shop.t`); versions[0] != "t|1" {
+			t.Errorf("pieces and versions: %q", versions)
+		}
+		e.atSource(t, `UPDATE t SET v = 'y', k = 6000 WHERE id = 7`)
+		if got := report(e.run(t), "public.t"); got.RowsLoaded != 1 {
+			t.Errorf("%+v", got)
+		}
+		e.wantSame(t, "t")
+	}
+}
+
+// What cannot be read in time fails, and the error names the setting and what to do.
+// Nothing of it is there.
+func TestSnapshotAgeFails(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	for name, tt := range map[string]struct {
+		selection Selection
+		want      string
+	}{
+		"full table":          {Selection{Method: FullTable}, "or replicate the table with INCREMENTAL"},
+		"a key without index": {Selection{Method: Incremental, ReplicationKey: "id"}, "an index of its own"},
+	} {
+		e := newEnv(t, s, s)
+		e.runs.maxSnapshot = time.Second
+		e.atSource(t, `CREATE VIEW t AS SELECT id FROM generate_series(1, 3) AS id, LATERAL (SELECT pg_sleep(5) WHERE id > 1) AS s; CREATE TABLE u (id int); INSERT INTO u VALUES (1)`)
+		e.definition.Tables["public.t"] = tt.selection
+		e.definition.Tables["public.u"] = Selection{Method: FullTable}
+		e.create(t)
+		run, err := e.tryRun(t.Context())
+		got := report(run, "public.t")
+		if err == nil || got.Status != catalog.Failed || !strings.Contains(got.Error, "max_snapshot_minutes") || !strings.Contains(got.Error, tt.want) {
+			t.Errorf("%s: %v, %+v", name, err, got)
+		}
+		if got.Snapshot < time.Second || got.Snapshot > 4*time.Second {
+			t.Errorf("%s: the snapshot was held for %s", name, got.Snapshot)
+		}
+		e.wantSame(t, "u")
+		await(t, s, e.sourceDatabase, `SELECT FROM pg_stat_activity WHERE usename = '`+e.reader+`'`, 0)
+	}
+}
+
+func TestTooOldFor(t *testing.T) {
+	for _, tt := range []struct {
+		held, piece, limit time.Duration
+		want               bool
+	}{
+		{time.Hour, time.Hour, 0, false},
+		{time.Minute, time.Minute, 2 * time.Minute, false},
+		{time.Minute, time.Minute + 1, 2 * time.Minute, true},
+		{3 * time.Minute, 0, 2 * time.Minute, true},
+	} {
+		if got := tooOldFor(tt.held, tt.piece, tt.limit); got != tt.want {
+			t.Errorf("%+v: %t", tt, got)
+		}
+	}
+}
+
+func TestExpectedSnapshot(t *testing.T) {
+	for _, tt := range []struct {
+		report catalog.Report
+		rows   int64
+		want   time.Duration
+	}{
+		{catalog.Report{Status: catalog.Succeeded, RowsExtracted: 100, Snapshot: time.Minute}, 300, 3 * time.Minute},
+		{catalog.Report{Status: catalog.Succeeded, RowsExtracted: 100, Snapshot: time.Minute}, 0, time.Minute}, // not analyzed
+		{catalog.Report{Status: catalog.Succeeded}, 300, 0},
+		{catalog.Report{Status: catalog.Failed, Snapshot: time.Hour}, 1, time.Hour},
+	} {
+		if got := expectedSnapshot(tt.report, tt.rows); got != tt.want {
+			t.Errorf("%+v: %s", tt, got)
+		}
+	}
+}
+
+// While somebody holds a lock on the loaded table, a run waits for it without a
+// snapshot of the source, and in short turns, so that others get through.
+func TestLockBeforeSnapshot(t *testing.T) {
+	t.Parallel()
+	for _, s := range oldestAndNewest(t) {
+		e := newEnv(t, s, s)
+		e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)`)
+		e.definition.Tables["public.t"] = Selection{Method: FullTable}
+		e.create(t)
+		e.run(t)
+		e.atSource(t, `INSERT INTO t VALUES (2)`)
+		holder := e.sessionAtDestination(t)
+		do(t, holder, `BEGIN; LOCK TABLE shop.t IN SHARE MODE`) // as CREATE INDEX has
+		done := e.start(t.Context())
+		waits := `SELECT FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid) WHERE NOT l.granted AND l.mode = 'RowExclusiveLock' AND a.usename = '` + e.writer + `'`
+		for range 2 { // turns
+			await(t, s, e.destinationDatabase, waits, 1)
+			if held := s.Query(t, e.sourceDatabase, `SELECT query FROM pg_stat_activity WHERE usename = $1 AND (xact_start IS NOT NULL OR backend_xmin IS NOT NULL)`, e.reader); len(held) > 0 {
+				t.Errorf("the source has a transaction: %q", held)
+			}
+			await(t, s, e.destinationDatabase, waits, 0)
+		}
+		do(t, holder, `COMMIT`)
+		if got := <-done; got.err != nil {
+			t.Error(got.err)
+		}
+		e.wantSame(t, "t")
+	}
+}
