@@ -127,10 +127,10 @@ const heapSQL = `
 		JOIN pg_catalog.pg_inherits AS i ON i.inhparent = part.oid
 		JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
 	)
-	SELECT pg_catalog.txid_current_snapshot()::text, pg_catalog.clock_timestamp()::text,
+	SELECT pg_catalog.txid_current_snapshot()::pg_catalog.text, pg_catalog.clock_timestamp()::pg_catalog.text,
 		coalesce(pg_catalog.bool_and(part.relkind IN ('r', 'm') AND (part.relam = 0 OR a.amname = 'heap')), true),
 		coalesce(pg_catalog.array_agg(part.oid ORDER BY part.oid), '{}'::pg_catalog.oid[]),
-		coalesce(pg_catalog.array_agg(part.oid::pg_catalog.regclass::text ORDER BY part.oid), '{}'::text[]),
+		coalesce(pg_catalog.array_agg(part.oid::pg_catalog.regclass::pg_catalog.text ORDER BY part.oid), '{}'::pg_catalog.text[]),
 		coalesce(pg_catalog.array_agg(part.relfilenode ORDER BY part.oid), '{}'::pg_catalog.oid[]),
 		coalesce(pg_catalog.max(pg_catalog.pg_relation_size(part.oid)) / pg_catalog.current_setting('block_size')::bigint, 0),
 		coalesce(pg_catalog.sum(pg_catalog.pg_table_size(part.oid))::bigint, 0)
@@ -217,7 +217,7 @@ func (e *extraction) holdsMore(ctx context.Context, s step) (bool, error) {
 			conditions = append(conditions, c.extract+" IS NOT NULL")
 		} else {
 			// Compared as values are written, which works for types without equality.
-			conditions = append(conditions, fmt.Sprintf("%s IS DISTINCT FROM (%s::text[])[1]",
+			conditions = append(conditions, fmt.Sprintf("(%s OPERATOR(pg_catalog.=) (%s::pg_catalog.text[])[1]) IS NOT TRUE",
 				outputText(postgres.Ident(c.source.Name), c.source.Type), postgres.Literal(*c.source.Missing)))
 		}
 	}
@@ -234,7 +234,7 @@ func (e *extraction) holdsMore(ctx context.Context, s step) (bool, error) {
 // later keys, which are found without looking through those before.
 func (e *extraction) isEmpty(ctx context.Context, w window) (bool, error) {
 	var empty bool
-	err := e.tx.QueryRow(ctx, fmt.Sprintf("SELECT NOT (EXISTS (SELECT FROM %[1]s WHERE %[2]s > %[3]s) OR EXISTS (SELECT FROM %[1]s WHERE %[4]s))",
+	err := e.tx.QueryRow(ctx, fmt.Sprintf("SELECT NOT (EXISTS (SELECT FROM %[1]s WHERE %[2]s OPERATOR(pg_catalog.>) %[3]s) OR EXISTS (SELECT FROM %[1]s WHERE %[4]s))",
 		e.table.Name.SQL(), w.key.extract, postgresLiteral(*w.since, w.key.sql), w.where()), once).Scan(&empty)
 	if err != nil {
 		return false, fmt.Errorf("look for new rows: %w", err)
@@ -248,15 +248,15 @@ func (e *extraction) isEmpty(ctx context.Context, w window) (bool, error) {
 func (e *extraction) greatestKey(ctx context.Context, w window) (*string, error) {
 	limit := "true"
 	if w.upTo != nil {
-		limit = w.key.extract + " <= " + postgresLiteral(*w.upTo, w.key.sql)
+		limit = w.key.extract + " OPERATOR(pg_catalog.<=) " + postgresLiteral(*w.upTo, w.key.sql)
 	} else if w.since == nil && e.sight.survey != nil && e.sight.survey.oid == e.table.OID {
 		if e.sight.survey.key == nil {
 			return nil, nil // there was none; those that came since are found by the next run
 		}
-		limit = w.key.extract + " <= " + postgresLiteral(*e.sight.survey.key, w.key.sql)
+		limit = w.key.extract + " OPERATOR(pg_catalog.<=) " + postgresLiteral(*e.sight.survey.key, w.key.sql)
 	}
 	if w.since != nil {
-		limit += " AND " + w.key.extract + " >= " + postgresLiteral(*w.since, w.key.sql)
+		limit += " AND " + w.key.extract + " OPERATOR(pg_catalog.>=) " + postgresLiteral(*w.since, w.key.sql)
 	}
 	return greatest(ctx, e.tx, e.table.Name, w.key, limit)
 }
@@ -274,7 +274,7 @@ type querier interface {
 
 func greatest(ctx context.Context, q querier, table postgres.TableName, key column, condition string) (*string, error) {
 	// In a query of its own, or ORDER BY would mean the text of that name.
-	sql := fmt.Sprintf("SELECT k::text FROM (SELECT %[1]s AS k FROM %[2]s WHERE %[1]s IS NOT NULL AND %[3]s AND %[4]s ORDER BY %[1]s DESC LIMIT 1) AS greatest",
+	sql := fmt.Sprintf("SELECT k::pg_catalog.text FROM (SELECT %[1]s AS k FROM %[2]s WHERE %[1]s IS NOT NULL AND %[3]s AND %[4]s ORDER BY %[1]s DESC LIMIT 1) AS greatest",
 		key.extract, table.SQL(), condition, finite(key))
 	return textOrNil(q.QueryRow(ctx, sql, once), "find the greatest "+key.source.Name)
 }
@@ -298,7 +298,7 @@ func finite(key column) string {
 	case "date", "timestamp", "timestamptz":
 		return "pg_catalog.isfinite(" + key.extract + ")"
 	case "numeric":
-		return "(" + key.extract + ")::text NOT IN ('NaN', 'Infinity', '-Infinity')"
+		return "(" + key.extract + ")::pg_catalog.text NOT IN ('NaN', 'Infinity', '-Infinity')"
 	}
 	return "true"
 }

@@ -127,7 +127,7 @@ func movedSince(h catalog.Horizon, s sight) bool {
 func beforeReserved(key string, column column) string {
 	name := base(column.source.Type).Name
 	if name == "numeric" {
-		return fmt.Sprintf("(%s::numeric - %d)", postgres.Literal(key), reservedKeys)
+		return fmt.Sprintf("(%s::numeric OPERATOR(pg_catalog.-) %d)", postgres.Literal(key), reservedKeys)
 	}
 	least, ok := map[string]int64{"int2": math.MinInt16, "int4": math.MinInt32, "int8": math.MinInt64}[name]
 	n, err := strconv.ParseInt(key, 10, 64)
@@ -150,7 +150,7 @@ func timeBefore(bookmark, clock, sql string, late time.Duration) string {
 	if clock != "" {
 		time = fmt.Sprintf("least(%s, %s)", time, postgresLiteral(clock, sql))
 	}
-	return fmt.Sprintf("(%s - '%d seconds'::interval)::%s", time, int64(late.Seconds()), sql)
+	return fmt.Sprintf("(%s OPERATOR(pg_catalog.-) '%d seconds'::interval)::%s", time, int64(late.Seconds()), sql)
 }
 
 // beginning returns the newest bookmark that is as old as limit or, if none is,

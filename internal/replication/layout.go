@@ -239,7 +239,7 @@ func (l layout) alterSQL() string {
 	for _, c := range l.add {
 		action := "ADD COLUMN " + postgres.Ident(c.name) + " " + c.sql
 		if c.source.Missing != nil {
-			action += fmt.Sprintf(" DEFAULT ((%s::text[])[1])::%s", postgres.Literal(*c.source.Missing), c.sql)
+			action += fmt.Sprintf(" DEFAULT ((%s::pg_catalog.text[])[1])::%s", postgres.Literal(*c.source.Missing), c.sql)
 			defaults = append(defaults, "ALTER COLUMN "+postgres.Ident(c.name)+" DROP DEFAULT")
 		}
 		actions = append(actions, action)

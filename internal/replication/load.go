@@ -299,7 +299,7 @@ const keySQL = `
 	FROM pg_catalog.pg_constraint AS k
 	CROSS JOIN LATERAL pg_catalog.unnest(k.conkey) AS c (attnum)
 	JOIN pg_catalog.pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = c.attnum
-	WHERE k.conrelid = $1::text::pg_catalog.regclass AND k.contype = 'p'
+	WHERE k.conrelid = $1::pg_catalog.text::pg_catalog.regclass AND k.contype = 'p'
 	ORDER BY a.attnum`
 
 // lockAlone keeps readers out. It waits for those that are there in short turns,
@@ -423,7 +423,7 @@ func lookAt(ctx context.Context, tx pgx.Tx, replication int64, target postgres.T
 const equalsSQL = `
 	SELECT a.attname, pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname)
 	FROM pg_catalog.pg_index AS i
-	CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(i.indkey::int2[]), pg_catalog.unnest(i.indclass::pg_catalog.oid[])) AS k (attnum, class)
+	CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(i.indkey::pg_catalog.int2[]), pg_catalog.unnest(i.indclass::pg_catalog.oid[])) AS k (attnum, class)
 	JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
 	JOIN pg_catalog.pg_opclass AS c ON c.oid = k.class
 	JOIN pg_catalog.pg_amop AS m ON m.amopfamily = c.opcfamily AND m.amopstrategy = 3

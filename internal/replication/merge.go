@@ -98,7 +98,7 @@ func (l layout) assignments(from string) string {
 // differs is the condition for a row that is another than that of the target,
 // called d. Rows are compared as stored, which works for types without equality.
 func (l layout) differs(from string) string {
-	condition := fmt.Sprintf("CAST(ROW(%s) AS record) OPERATOR(pg_catalog.*<>) CAST(ROW(%s) AS record)",
+	condition := fmt.Sprintf("CAST(ROW(%s) AS pg_catalog.record) OPERATOR(pg_catalog.*<>) CAST(ROW(%s) AS pg_catalog.record)",
 		list(l.names(), "d.?"), list(l.names(), from+".?"))
 	for _, c := range l.columns {
 		for _, earlier := range l.earlier(c) { // a value of another type may have become null
@@ -136,7 +136,7 @@ func (l layout) deleteGoneSQL(stage string) string {
 
 // image is the text of a whole row: what identifies it if nothing else does.
 func (l layout) image(alias string) string {
-	return fmt.Sprintf("CAST(ROW(%s) AS text)", list(l.names(), alias+".?"))
+	return fmt.Sprintf("CAST(ROW(%s) AS pg_catalog.text)", list(l.names(), alias+".?"))
 }
 
 // deleteSurplusSQL deletes rows of a table without a key that are there more

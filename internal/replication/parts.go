@@ -308,7 +308,7 @@ const hiddenSQL = `
 	FROM pg_catalog.pg_class AS c
 	JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 	JOIN pg_catalog.pg_roles AS r ON r.oid = c.relowner
-	WHERE n.nspname = $1 AND c.relkind = 'r' AND r.rolname = current_user AND pg_catalog.strpos(c.relname::text, $2) = 1
+	WHERE n.nspname = $1 AND c.relkind = 'r' AND r.rolname = current_user AND pg_catalog.strpos(c.relname::pg_catalog.text, $2) = 1
 	ORDER BY c.relname`
 
 // dropLeftOver drops what runs of this login that were killed were loading.

@@ -220,13 +220,13 @@ func (e *extraction) pieceEnd(ctx context.Context, w window, rows int) (*string,
 	}
 	key, later := w.key.extract, w.key.extract+" IS NOT NULL"
 	if w.since != nil {
-		later = key + " > " + postgresLiteral(*w.since, w.key.sql)
+		later = key + " OPERATOR(pg_catalog.>) " + postgresLiteral(*w.since, w.key.sql)
 	}
 	many, err := e.expectsMore(ctx, fmt.Sprintf("SELECT FROM %s WHERE %s", w.table.SQL(), later), rows)
 	if err != nil || !many {
 		return nil, err
 	}
-	return textOrNil(e.tx.QueryRow(ctx, fmt.Sprintf("SELECT k::text FROM (SELECT %[1]s AS k FROM %[2]s WHERE %[3]s AND %[4]s ORDER BY %[1]s OFFSET %[5]d LIMIT 1) AS piece",
+	return textOrNil(e.tx.QueryRow(ctx, fmt.Sprintf("SELECT k::pg_catalog.text FROM (SELECT %[1]s AS k FROM %[2]s WHERE %[3]s AND %[4]s ORDER BY %[1]s OFFSET %[5]d LIMIT 1) AS piece",
 		key, w.table.SQL(), later, finite(w.key), rows-1), once), "divide the backlog of "+w.table.String())
 }
 

@@ -60,7 +60,7 @@ func roleText(name string) string {
 const readerRightsSQL = `
 	WITH wanted AS (
 		SELECT w.name, r.oid, r.rolsuper
-		FROM pg_catalog.unnest($2::text[]) AS w (name)
+		FROM pg_catalog.unnest($2::pg_catalog.text[]) AS w (name)
 		LEFT JOIN pg_catalog.pg_roles AS r ON r.rolname = w.name
 	), objects AS (
 		SELECT 'SCHEMA' AS kind, n.nspname AS name, 'USAGE' AS privilege, n.oid, n.oid AS namespace, n.nspowner AS owner, n.nspacl AS acl
@@ -70,7 +70,7 @@ const readerRightsSQL = `
 		SELECT 'TABLE', c.relname, 'SELECT', c.oid, n.oid, c.relowner, c.relacl
 		FROM pg_catalog.pg_class AS c
 		JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-		WHERE n.nspname = $1 AND c.relname::text = ANY ($3::text[]) AND c.relkind IN ('r', 'p')
+		WHERE n.nspname = $1 AND c.relname::pg_catalog.text = ANY ($3::pg_catalog.text[]) AND c.relkind IN ('r', 'p')
 		UNION ALL
 		SELECT 'DEFAULT', l.rolname, 'SELECT', n.oid, n.oid, l.oid, d.defaclacl
 		FROM pg_catalog.pg_namespace AS n
@@ -170,8 +170,8 @@ const givenSQL = `
 		JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 		CROSS JOIN loader AS l
 		WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-			AND (c.relowner = l.oid OR c.relname::text = ANY ($3::text[]))
-			AND pg_catalog.strpos(c.relname::text, $4) <> 1
+			AND (c.relowner = l.oid OR c.relname::pg_catalog.text = ANY ($3::pg_catalog.text[]))
+			AND pg_catalog.strpos(c.relname::pg_catalog.text, $4) <> 1
 		UNION ALL
 		SELECT 'DEFAULT', l.rolname, 'SELECT', l.oid, d.defaclacl
 		FROM pg_catalog.pg_default_acl AS d
@@ -184,7 +184,7 @@ const givenSQL = `
 	CROSS JOIN loader AS l
 	CROSS JOIN LATERAL pg_catalog.aclexplode(o.acl) AS a
 	JOIN pg_catalog.pg_roles AS r ON r.oid = a.grantee
-	WHERE r.rolname::text = ANY ($2::text[]) AND r.oid <> o.owner AND a.privilege_type = o.privilege
+	WHERE r.rolname::pg_catalog.text = ANY ($2::pg_catalog.text[]) AND r.oid <> o.owner AND a.privilege_type = o.privilege
 		AND a.grantor = CASE WHEN pg_catalog.pg_has_role(o.owner, 'USAGE') THEN o.owner ELSE l.oid END
 	ORDER BY r.rolname, o.kind, o.name`
 

@@ -237,7 +237,7 @@ const newTableSQL = `
 	WITH t AS (
 		SELECT c.relowner, c.relnamespace, c.relacl
 		FROM pg_catalog.pg_class AS c
-		WHERE c.oid = $1::text::pg_catalog.regclass
+		WHERE c.oid = $1::pg_catalog.text::pg_catalog.regclass
 	), have AS (
 		SELECT a.grantee
 		FROM t
@@ -246,7 +246,7 @@ const newTableSQL = `
 	), wanted AS (
 		SELECT r.oid AS grantee
 		FROM pg_catalog.pg_roles AS r
-		WHERE r.rolname::text = ANY ($2::text[])
+		WHERE r.rolname::pg_catalog.text = ANY ($2::pg_catalog.text[])
 		UNION
 		SELECT a.grantee
 		FROM t
@@ -300,7 +300,7 @@ const mayReadSQL = `
 	FROM pg_catalog.pg_class AS c
 	CROSS JOIN LATERAL pg_catalog.aclexplode(c.relacl) AS a
 	JOIN pg_catalog.pg_roles AS r ON r.oid = a.grantee
-	WHERE c.oid = $1::text::pg_catalog.regclass AND a.privilege_type = 'SELECT' AND r.oid <> c.relowner AND r.rolname::text = ANY ($2::text[])
+	WHERE c.oid = $1::pg_catalog.text::pg_catalog.regclass AND a.privilege_type = 'SELECT' AND r.oid <> c.relowner AND r.rolname::pg_catalog.text = ANY ($2::pg_catalog.text[])
 	ORDER BY r.rolname`
 
 // hideFromReaders takes from readers what default privileges gave them: a table

@@ -126,7 +126,7 @@ func rollback(ctx context.Context, tx pgx.Tx) { _ = tx.Rollback(context.WithoutC
 
 const pinsCheckSQL = `
 	SELECT s.name, pg_catalog.current_setting(s.name)
-	FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS s (name, n)
+	FROM pg_catalog.unnest($1::pg_catalog.text[]) WITH ORDINALITY AS s (name, n)
 	ORDER BY s.n`
 
 // queuePinsCheck makes sure, by a batch, that the settings of a transaction at the
@@ -184,13 +184,13 @@ func (id identity) String() string {
 const identitySQL = `
 	SELECT pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
 			AND pg_catalog.has_function_privilege('pg_catalog.pg_control_checkpoint()', 'EXECUTE'),
-		d.oid::text, pg_catalog.pg_is_in_recovery(),
-		pg_catalog.format('%s %s', pg_catalog.inet_server_addr(), pg_catalog.inet_server_port()), pg_catalog.pg_postmaster_start_time()::text
+		d.oid::pg_catalog.text, pg_catalog.pg_is_in_recovery(),
+		pg_catalog.format('%s %s', pg_catalog.inet_server_addr(), pg_catalog.inet_server_port()), pg_catalog.pg_postmaster_start_time()::pg_catalog.text
 	FROM pg_catalog.pg_database AS d
 	WHERE d.datname = pg_catalog.current_database()`
 
 const controlSQL = `
-	SELECT s.system_identifier::text, c.timeline_id
+	SELECT s.system_identifier::pg_catalog.text, c.timeline_id
 	FROM pg_catalog.pg_control_system() AS s, pg_catalog.pg_control_checkpoint() AS c`
 
 // identify finds out which database a session at the source has reached, of the

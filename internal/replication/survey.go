@@ -55,7 +55,7 @@ func surveyTable(ctx context.Context, source reading, table postgres.Table, key 
 		}
 		s.key = found
 		// What was asked may be another table by now; the extraction tells.
-		if err := tx.QueryRow(ctx, "SELECT $1::text::pg_catalog.regclass::pg_catalog.oid", table.Name.SQL()).Scan(&s.oid); err != nil {
+		if err := tx.QueryRow(ctx, "SELECT $1::pg_catalog.text::pg_catalog.regclass::pg_catalog.oid", table.Name.SQL()).Scan(&s.oid); err != nil {
 			return fmt.Errorf("look for %s: %w", table.Name, err)
 		}
 		return nil

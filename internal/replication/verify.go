@@ -64,7 +64,7 @@ func (c *copying) tally(ctx context.Context, tx pgx.Tx, table postgres.TableName
 		for i, column := range c.step.layout.columns {
 			expressions[i] = expression(column)
 		}
-		checksum = fmt.Sprintf("coalesce(pg_catalog.sum(('x' || pg_catalog.substr(pg_catalog.md5(CAST(ROW(%s) AS text)), 1, 15))::bit(60)::bigint), 0)::text", strings.Join(expressions, ", "))
+		checksum = fmt.Sprintf("coalesce(pg_catalog.sum(('x' || pg_catalog.substr(pg_catalog.md5(CAST(ROW(%s) AS pg_catalog.text)), 1, 15))::bit(60)::bigint), 0)::pg_catalog.text", strings.Join(expressions, ", "))
 	}
 	if _, err := tx.Exec(ctx, "SET LOCAL extra_float_digits = 0"); err != nil {
 		return tally{}, err

@@ -40,17 +40,17 @@ func (w window) where() string {
 	}
 	key := w.key.extract
 	if w.since == nil {
-		return fmt.Sprintf("(%s <= %s OR %[1]s IS NULL)", key, postgresLiteral(*w.upTo, w.key.sql))
+		return fmt.Sprintf("(%s OPERATOR(pg_catalog.<=) %s OR %[1]s IS NULL)", key, postgresLiteral(*w.upTo, w.key.sql))
 	}
 	since := postgresLiteral(*w.since, w.key.sql)
-	condition := key + " >= " + since
+	condition := key + " OPERATOR(pg_catalog.>=) " + since
 	if w.unseen != "" {
-		condition = w.lateOr(key+" > "+since, key, since)
+		condition = w.lateOr(key+" OPERATOR(pg_catalog.>) "+since, key, since)
 	}
 	if w.upTo == nil {
 		return condition
 	}
-	below := key + " <= " + postgresLiteral(*w.upTo, w.key.sql)
+	below := key + " OPERATOR(pg_catalog.<=) " + postgresLiteral(*w.upTo, w.key.sql)
 	return fmt.Sprintf("(%s) AND (%s OR %s IS NULL)", condition, below, key)
 }
 
@@ -65,10 +65,10 @@ func (w window) whereAttached() string {
 func (w window) lateOr(later, key, since string) string {
 	late, lateNull, fromOn := w.unseen, w.unseen, "true"
 	if w.from != "" {
-		fromOn = key + " >= " + w.from
+		fromOn = key + " OPERATOR(pg_catalog.>=) " + w.from
 	}
 	if w.keyless {
-		late = fmt.Sprintf("%[1]s IN (SELECT %[1]s FROM %[2]s WHERE %[3]s AND %[1]s <= %[4]s AND %[5]s)", key, w.table.SQL(), fromOn, since, w.unseen)
+		late = fmt.Sprintf("%[1]s OPERATOR(pg_catalog.=) ANY (SELECT %[1]s FROM %[2]s WHERE %[3]s AND %[1]s OPERATOR(pg_catalog.<=) %[4]s AND %[5]s)", key, w.table.SQL(), fromOn, since, w.unseen)
 		lateNull = fmt.Sprintf("EXISTS (SELECT FROM %s WHERE %s IS NULL AND %s)", w.table.SQL(), key, w.unseen)
 	}
 	condition := fmt.Sprintf("%s AND (%s OR %s)", fromOn, later, late)
@@ -94,14 +94,14 @@ func (w window) repeated() string {
 		from = postgresLiteral(*w.since, w.key.sql)
 	}
 	key := "d." + postgres.Ident(w.key.name)
-	return fmt.Sprintf("(%[1]s >= %[2]s OR %[1]s IS NULL)", key, from)
+	return fmt.Sprintf("(%[1]s OPERATOR(pg_catalog.>=) %[2]s OR %[1]s IS NULL)", key, from)
 }
 
 // before is the condition for rows that earlier windows held and this one does
 // not merge: those that it does not hold or, without a key, all that are no later.
 func (w window) before(keyless bool) string {
 	if keyless {
-		return fmt.Sprintf("(%[1]s <= %[2]s OR %[1]s IS NULL)", w.key.extract, postgresLiteral(*w.since, w.key.sql))
+		return fmt.Sprintf("(%[1]s OPERATOR(pg_catalog.<=) %[2]s OR %[1]s IS NULL)", w.key.extract, postgresLiteral(*w.since, w.key.sql))
 	}
 	return "(" + w.where() + ") IS NOT TRUE"
 }
