@@ -19,6 +19,7 @@ import (
 // of both is one with no more rights than the documented grants give.
 type env struct {
 	source, destination                 *sandbox.Server
+	sourcePort, destinationPort         int // at which the engine reaches them
 	sourceDatabase, destinationDatabase string
 	reader, writer                      string // the roles
 	servers                             *postgres.Servers
@@ -47,6 +48,7 @@ func ownServer(t *testing.T, config sandbox.Config) *sandbox.Server {
 func newEnv(t *testing.T, source, destination *sandbox.Server) *env {
 	t.Helper()
 	e := &env{source: source, destination: destination, sourceDatabase: source.Database(t), destinationDatabase: destination.Database(t)}
+	e.sourcePort, e.destinationPort = source.Port, destination.Port
 	e.reader, e.writer = source.Role(t), destination.Role(t)
 	source.Exec(t, e.sourceDatabase, `
 		GRANT USAGE ON SCHEMA public TO `+e.reader+`;
@@ -65,8 +67,8 @@ func newEnv(t *testing.T, source, destination *sandbox.Server) *env {
 // again returns servers like those of another process, with so many connections each.
 func (e *env) again(t *testing.T, connections int) *postgres.Servers {
 	servers := postgres.NewServers(map[string]postgres.Config{
-		"source":      {Host: e.source.Host, Port: e.source.Port, Username: e.reader, Password: e.source.Password, MaxConnections: connections},
-		"destination": {Host: e.destination.Host, Port: e.destination.Port, Username: e.writer, Password: e.destination.Password, MaxConnections: connections},
+		"source":      {Host: e.source.Host, Port: e.sourcePort, Username: e.reader, Password: e.source.Password, MaxConnections: connections},
+		"destination": {Host: e.destination.Host, Port: e.destinationPort, Username: e.writer, Password: e.destination.Password, MaxConnections: connections},
 	})
 	t.Cleanup(servers.Close)
 	return servers

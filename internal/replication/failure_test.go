@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -39,17 +40,24 @@ func TestSourceRestarts(t *testing.T) {
 	source := ownServer(t, sandbox.Config{})
 	t.Cleanup(func() { _ = ctl(source, "stop") }) // once restarted, it is nobody's child
 	e := newEnv(t, source, sandbox.Shared(t, 0))
-	e.servers = e.again(t, 2)
-	e.atSource(t, heldSQL)
 	for i := range 8 {
-		e.atSource(t, fmt.Sprintf(`CREATE TABLE t%d (id int PRIMARY KEY, h held); INSERT INTO t%[1]d VALUES (1, ROW(1))`, i))
+		e.atSource(t, fmt.Sprintf(`CREATE TABLE t%d (id int PRIMARY KEY, v text); INSERT INTO t%[1]d VALUES (1, 'held')`, i))
 		e.definition.Tables[fmt.Sprintf("public.t%d", i)] = Selection{Method: FullTable}
 	}
 	e.create(t)
-	do(t, e.session(t), `SELECT pg_advisory_lock(1)`) // until the restart
+	p := e.readHeld(t, 2, "held")
 	done := e.start(t.Context())
-	await(t, source, e.sourceDatabase, waitingSQL, 2)
-	if err := ctl(source, "-l", source.Dir+"/log2", "restart"); err != nil {
+	p.awaitHeld(t, 2)
+	options, err := os.ReadFile(source.Dir + "/data/postmaster.opts") // after the program's name
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ctl(source, "stop"); err != nil {
+		t.Fatal(err)
+	}
+	p.cutHeld(t, "held")
+	p.release(t, "held")
+	if err := ctl(source, "-l", source.Dir+"/log2", "-o", string(options[bytes.IndexByte(options, ' '):]), "start"); err != nil {
 		t.Fatal(err)
 	}
 	got := <-done
@@ -66,19 +74,17 @@ func TestDestinationAway(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
-	e.atSource(t, heldSQL+`CREATE TABLE a (id int PRIMARY KEY, h held); INSERT INTO a VALUES (1, ROW(1)); CREATE TABLE b (id int)`)
+	e.atSource(t, `CREATE TABLE a (id int PRIMARY KEY, v text); INSERT INTO a VALUES (1, 'held'); CREATE TABLE b (id int)`)
 	e.definition.Tables["public.a"] = Selection{Method: FullTable}
 	e.definition.Tables["public.b"] = Selection{Method: FullTable}
 	e.create(t)
-	p := newProxy(t, s)
-	e.loadThrough(t, p)
-	holder := e.session(t)
-	do(t, holder, `SELECT pg_advisory_lock(1)`)
+	source, destination := e.readHeld(t, 1, "held"), newProxy(t, s)
+	e.loadThrough(t, destination)
 	done := e.start(t.Context())
-	await(t, s, e.sourceDatabase, waitingSQL, 1)
-	p.shut()
-	time.AfterFunc(3*time.Second, p.reopen)
-	do(t, holder, letGo)
+	source.awaitHeld(t, 1)
+	destination.shut()
+	time.AfterFunc(3*time.Second, destination.reopen)
+	source.releaseAll(t)
 	if got := <-done; got.err != nil {
 		t.Error(postgres.Explain(got.err))
 	}

@@ -6,49 +6,37 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
-
-// heldSQL makes a type of the source whose values are not sent while somebody
-// holds the advisory lock of their number.
-const heldSQL = `
-	CREATE TYPE held AS (n int);
-	CREATE FUNCTION held_text(held) RETURNS text LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock_shared(($1).n); RETURN ($1).n::text; END';
-	CREATE CAST (held AS text) WITH FUNCTION held_text(held);`
 
 // waitingSQL finds the sessions of a database that wait for an advisory lock.
 const waitingSQL = `SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`
 
 const (
-	twoParts = `CREATE TABLE t (id int PRIMARY KEY, v text, h held);` // for 20000 rows
+	twoParts = `CREATE TABLE t (id int PRIMARY KEY, v text);` // for 20000 rows
 	letGo    = `SELECT pg_advisory_unlock_all()`
 )
 
 // inParts creates t, as create says, and prepares two workers for it, which read
-// it in parts. The rows 1 and 20000, which are in different ones, are held by the
-// locks 1 and 2 of the session that is returned.
-func inParts(t *testing.T, e *env, create string, rows int) *pgx.Conn {
+// it in parts. The rows 1 and 20000, which are in different ones, are held at the
+// markers "held 1" and "held 2" of the proxy that is returned.
+func inParts(t *testing.T, e *env, create string, rows int) *proxy {
 	t.Helper()
-	e.servers = e.again(t, 2)
-	e.atSource(t, heldSQL+create+fmt.Sprintf(`
-		INSERT INTO t SELECT g, md5(g::text), CASE g WHEN 1 THEN ROW(1)::held WHEN 20000 THEN ROW(2)::held END FROM generate_series(1, %d) g`, rows))
+	e.atSource(t, create+fmt.Sprintf(`
+		INSERT INTO t SELECT g, CASE g WHEN 1 THEN 'held 1' WHEN 20000 THEN 'held 2' ELSE md5(g::text) END FROM generate_series(1, %d) g`, rows))
 	e.runs.partBytes = 500 << 10
 	e.definition.Tables["public.t"] = Selection{Method: FullTable}
 	e.create(t)
-	holder := e.session(t)
-	do(t, holder, `SELECT pg_advisory_lock(1), pg_advisory_lock(2)`)
-	return holder
+	return e.readHeld(t, 2, "held 1", "held 2")
 }
 
-// ownPart waits until both workers are in the midst of a part, and returns the
-// number of the one that is copied by the worker whose table it is.
-func ownPart(t *testing.T, e *env) string {
+// ownPart waits until both workers are in the middle of a part, and returns the
+// marker in the one that is copied by the worker whose table it is.
+func ownPart(t *testing.T, e *env, p *proxy) string {
 	t.Helper()
-	await(t, e.source, e.sourceDatabase, waitingSQL, 2)
-	return await(t, e.destination, e.destinationDatabase, `
+	p.awaitHeld(t, 2)
+	return "held " + await(t, e.destination, e.destinationDatabase, `
 		SELECT p.n
 		FROM _stitch.unit AS u
 		JOIN (SELECT *, rank() OVER (ORDER BY id) AS n FROM _stitch.unit WHERE part_of IS NOT NULL) AS p ON p.part_of = u.id AND split_part(p.claimed_by, ' ', 2) = split_part(u.claimed_by, ' ', 2)`, 1)[0]
@@ -56,9 +44,9 @@ func ownPart(t *testing.T, e *env) string {
 
 // alone waits until the worker whose table it is has copied its part, and
 // returns the session, in the destination, of the one that still copies.
-func alone(t *testing.T, e *env, holder *pgx.Conn) string {
+func alone(t *testing.T, e *env, p *proxy) string {
 	t.Helper()
-	do(t, holder, `SELECT pg_advisory_unlock(`+ownPart(t, e)+`)`)
+	p.release(t, ownPart(t, e, p))
 	return await(t, e.destination, e.destinationDatabase, `SELECT split_part(claimed_by, ' ', 2) FROM _stitch.unit WHERE part_of IS NOT NULL AND NOT done`, 1)[0]
 }
 
@@ -75,14 +63,14 @@ func TestLostHelper(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
-	holder := inParts(t, e, twoParts, 20000)
+	p := inParts(t, e, twoParts, 20000)
 	done := e.start(t.Context())
-	helper := alone(t, e, holder)
+	helper := alone(t, e, p)
 	led := e.destination.Query(t, e.destinationDatabase, leaderSQL)
 	s.Exec(t, "postgres", `ALTER ROLE `+e.writer+` CONNECTION LIMIT 1`) // as if others had taken the connections
 	s.Query(t, "postgres", `SELECT pg_terminate_backend($1::text::int)`, helper)
 	await(t, s, "postgres", `SELECT FROM pg_stat_activity WHERE pid = `+helper, 0)
-	do(t, holder, letGo)
+	p.releaseAll(t)
 	got := <-done
 	if leads := slices.Equal(led, []string{helper}); leads != (postgres.Code(got.err) == "53300") || !leads && got.err != nil {
 		t.Errorf("the worker that was lost is %s, %q leads, and the run says: %v", helper, led, got.err)
@@ -106,13 +94,14 @@ func TestSourceSessionsEnd(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
-	holder := inParts(t, e, twoParts, 20000)
+	p := inParts(t, e, twoParts, 20000)
 	done := e.start(t.Context())
-	alone(t, e, holder)
+	alone(t, e, p)
 	if ended := s.Query(t, "postgres", `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1`, e.reader); len(ended) != 2 {
 		t.Errorf("%d sessions were ended", len(ended))
 	}
-	do(t, holder, letGo)
+	p.cutHeld(t, p.awaitHeld(t, 1)[0]) // or the rest of the part, which may have been sent, would still arrive
+	p.releaseAll(t)
 	if got := <-done; got.err != nil {
 		t.Error(postgres.Explain(got.err))
 	}
@@ -126,14 +115,11 @@ func TestOwnerFails(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
-	holder := inParts(t, e, twoParts, 20000)
+	p := inParts(t, e, twoParts, 20000)
 	done := e.start(t.Context())
-	own := ownPart(t, e)
-	if ended := s.Query(t, e.sourceDatabase, `SELECT pg_terminate_backend(pid) FROM (`+waitingSQL+` AND objid = `+own+`) AS owner`); len(ended) != 1 {
-		t.Errorf("%d sessions were ended", len(ended))
-	}
+	p.cutHeld(t, ownPart(t, e, p))
 	await(t, s, e.destinationDatabase, `SELECT FROM pg_class WHERE relname LIKE '\_sdc\_loading\_%' AND relkind = 'r'`, 2)
-	do(t, holder, letGo)
+	p.releaseAll(t)
 	if got := <-done; got.err != nil {
 		t.Error(postgres.Explain(got.err))
 	}
@@ -146,15 +132,15 @@ func TestAttachedWhileRead(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
-	holder := inParts(t, e, `
-		CREATE TABLE t (id int, v text, h held) PARTITION BY RANGE (id);
+	p := inParts(t, e, `
+		CREATE TABLE t (id int, v text) PARTITION BY RANGE (id);
 		CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (100000);
-		CREATE TABLE t_2 (id int, v text, h held); INSERT INTO t_2 SELECT g, md5(g::text), NULL FROM generate_series(100001, 140000) g;`, 40000)
+		CREATE TABLE t_2 (id int, v text); INSERT INTO t_2 SELECT g, md5(g::text) FROM generate_series(100001, 140000) g;`, 40000)
 	done := e.start(t.Context())
-	await(t, s, e.sourceDatabase, waitingSQL, 2)
+	p.awaitHeld(t, 2)
 	e.wantRows(t, `SELECT count(*) > 0 FROM _stitch.unit WHERE claimed_by IS NULL`, "t") // parts are read after it too
 	e.atSource(t, `ALTER TABLE t ATTACH PARTITION t_2 FOR VALUES FROM (100000) TO (200000)`)
-	do(t, holder, letGo)
+	p.releaseAll(t)
 	if got := <-done; got.err != nil {
 		t.Error(postgres.Explain(got.err))
 	}
@@ -166,11 +152,11 @@ func TestDeleteAfterKill(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
-	inParts(t, e, twoParts, 20000)
+	p := inParts(t, e, twoParts, 20000)
 	ctx, kill := context.WithCancel(t.Context())
 	defer kill()
 	done := e.start(ctx)
-	ownPart(t, e)
+	ownPart(t, e, p)
 	// As kill -9: nothing is said to the catalog any more.
 	s.Exec(t, "postgres", `ALTER ROLE `+e.writer+` CONNECTION LIMIT 0`)
 	s.Query(t, "postgres", `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1`, e.writer)
@@ -190,7 +176,7 @@ func TestSnapshotHeld(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
-	do(t, inParts(t, e, twoParts, 20000), letGo)
+	inParts(t, e, twoParts, 20000).releaseAll(t)
 	e.run(t)
 	e.atDestination(t, `CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END';
 		CREATE TRIGGER wait BEFORE INSERT ON shop.t FOR EACH STATEMENT EXECUTE PROCEDURE wait()`)

@@ -2,7 +2,6 @@ package replication
 
 import (
 	"bytes"
-	"io"
 	"net"
 	"strconv"
 	"sync"
@@ -14,8 +13,10 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A proxy stands between the engine and a server, and cuts one connection or all.
+// A proxy stands between the engine and a server, cuts one connection or all, and
+// holds up what the server sends.
 type proxy struct {
+	holds
 	listener net.Listener
 	servers  []string // the first for the first connection, the last for all further ones
 	// Whether the COMMIT of a load is to be cut, and before or after the server
@@ -56,15 +57,23 @@ func newProxy(t *testing.T, servers ...*sandbox.Server) *proxy {
 func (p *proxy) port() int { return p.listener.Addr().(*net.TCPAddr).Port }
 
 // loadThrough makes the destination be reached through a proxy.
-func (e *env) loadThrough(t *testing.T, p *proxy) { e.atPorts(t, e.source.Port, p.port()) }
+func (e *env) loadThrough(t *testing.T, p *proxy) { e.atPorts(t, e.sourcePort, p.port()) }
+
+// readHeld makes the source be reached through a proxy with these markers, with so
+// many connections.
+func (e *env) readHeld(t *testing.T, connections int, markers ...string) *proxy {
+	t.Helper()
+	p := newProxy(t, e.source)
+	p.hold(t, markers...)
+	e.sourcePort = p.port()
+	e.servers = e.again(t, connections)
+	return p
+}
 
 // atPorts makes source and destination be reached at these ports.
 func (e *env) atPorts(t *testing.T, source, destination int) {
-	e.servers = postgres.NewServers(map[string]postgres.Config{
-		"source":      {Host: "127.0.0.1", Port: source, Username: e.reader, Password: e.source.Password},
-		"destination": {Host: "127.0.0.1", Port: destination, Username: e.writer, Password: e.destination.Password},
-	})
-	t.Cleanup(e.servers.Close)
+	e.sourcePort, e.destinationPort = source, destination
+	e.servers = e.again(t, postgres.DefaultMaxConnections)
 }
 
 // cutCommit cuts the connection at the next COMMIT that follows a COPY.
@@ -109,7 +118,9 @@ func (p *proxy) serve(client net.Conn, address string) {
 		return
 	}
 	defer server.Close()
-	go func() { _, _ = io.Copy(client, server); _ = client.Close() }()
+	gone := make(chan struct{})
+	defer close(gone)
+	go p.forward(client, server, gone)
 	copied := false
 	buffer := make([]byte, 64<<10)
 	for {

@@ -26,10 +26,10 @@ func TestReadersChangeDuringLoad(t *testing.T) {
 			stays, comes, goes := s.Role(t), s.Role(t), s.Role(t)
 			e := withReaders(t, s, stays, comes, goes)
 			e.definition.Readers = []string{goes, stays}
-			holder := inParts(t, e, twoParts, 20000)
+			p := inParts(t, e, twoParts, 20000)
 			e.servers = e.again(t, workers)
 			done := e.start(t.Context())
-			await(t, s, e.sourceDatabase, waitingSQL, workers)
+			p.awaitHeld(t, workers)
 			if workers > 1 {
 				hidden := s.Query(t, e.destinationDatabase, `SELECT relname FROM pg_class WHERE relname LIKE '\_sdc\_loading\_%' AND relkind = 'r'`)
 				if len(hidden) != 1 {
@@ -53,7 +53,7 @@ func TestReadersChangeDuringLoad(t *testing.T) {
 				}
 				reading <- context.DeadlineExceeded
 			}()
-			do(t, holder, letGo)
+			p.releaseAll(t)
 			if got := <-done; got.err != nil || len(got.run.Notes) > 0 || report(got.run, "public.t").Notes != nil {
 				t.Errorf("%v %q %v", got.run.Notes, report(got.run, "public.t").Notes, got.err)
 			}
@@ -77,14 +77,14 @@ func TestReadersHeld(t *testing.T) {
 	goes, comes := s.Role(t), s.Role(t)
 	e := withReaders(t, s, goes, comes)
 	e.definition.Readers = []string{goes}
-	holder := inParts(t, e, twoParts, 20000)
+	p := inParts(t, e, twoParts, 20000)
 	e.servers = e.again(t, 1)
 	done := e.start(t.Context())
-	await(t, s, e.sourceDatabase, waitingSQL, 1)
+	p.awaitHeld(t, 1)
 	change := e.sessionAtDestination(t)
 	do(t, change, `BEGIN; UPDATE _stitch.replication SET definition = definition || '{"readers": ["`+comes+`"]}';
 		ALTER DEFAULT PRIVILEGES FOR ROLE `+e.writer+` IN SCHEMA shop REVOKE SELECT ON TABLES FROM `+goes)
-	do(t, holder, letGo)
+	p.releaseAll(t)
 	await(t, s, e.destinationDatabase, `SELECT FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid) WHERE NOT l.granted AND a.usename = '`+e.writer+`'`, 1)
 	do(t, change, `COMMIT`)
 	if got := <-done; got.err != nil {
@@ -102,7 +102,7 @@ func TestReadersChangeBeforeAlter(t *testing.T) {
 		slices.Sort(readers)
 		e := withReaders(t, s, readers...)
 		e.definition.Readers = readers[:1]
-		e.atSource(t, heldSQL+`CREATE TABLE large (id int PRIMARY KEY, h held); INSERT INTO large SELECT g, CASE g WHEN 1 THEN ROW(1)::held END FROM generate_series(1, 5000) g;
+		e.atSource(t, `CREATE TABLE large (id int PRIMARY KEY, v text); INSERT INTO large SELECT g, CASE g WHEN 1 THEN 'held' END FROM generate_series(1, 5000) g;
 			CREATE TABLE t (id int PRIMARY KEY)`)
 		e.definition.Tables["public.large"] = Selection{Method: FullTable}
 		e.definition.Tables["public.t"] = Selection{Method: FullTable}
@@ -110,10 +110,9 @@ func TestReadersChangeBeforeAlter(t *testing.T) {
 		e.run(t)
 		e.atDestination(t, `REVOKE SELECT ON shop.t FROM `+readers[0])
 		e.atSource(t, `ALTER TABLE t ADD COLUMN more int`)
-		holder := e.session(t)
-		do(t, holder, `SELECT pg_advisory_lock(1)`)
+		p := e.readHeld(t, 1, "held")
 		done := e.start(t.Context())
-		await(t, s, e.sourceDatabase, waitingSQL, 1) // at the larger table, which comes first
+		p.awaitHeld(t, 1) // at the larger table, which comes first
 		change := e.sessionAtDestination(t)
 		do(t, change, `BEGIN; GRANT USAGE ON SCHEMA shop TO pg_monitor`) // holds the update up after its GRANT for the first reader
 		e.servers = e.again(t, 1)
@@ -122,7 +121,7 @@ func TestReadersChangeBeforeAlter(t *testing.T) {
 		go func() { updated <- Update(t.Context(), e.endpoint(), e.definition) }()
 		waits := `SELECT FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid) WHERE NOT l.granted AND a.usename = '` + e.writer + `'`
 		await(t, s, e.destinationDatabase, waits, 1)
-		do(t, holder, letGo)
+		p.releaseAll(t)
 		await(t, s, e.destinationDatabase, waits, 2)
 		do(t, change, `ROLLBACK`)
 		if err := <-updated; err != nil {
