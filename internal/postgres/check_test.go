@@ -250,7 +250,7 @@ func TestCheckRowSecurity(t *testing.T) {
 // Looking changes nothing, waits for nobody's lock, and takes one connection
 // and few statements.
 func TestCheckCost(t *testing.T) {
-	s := ownServer(t, sandbox.Config{LogStatements: true, Settings: map[string]string{"log_connections": "on", "default_transaction_read_only": "off"}})
+	s := sandbox.OwnServer(t, sandbox.Config{LogStatements: true, Settings: map[string]string{"log_connections": "on", "default_transaction_read_only": "off"}})
 	s.Exec(t, "postgres", "CREATE ROLE stitch LOGIN PASSWORD '"+s.Password+"'; CREATE TABLE orders (id int PRIMARY KEY)")
 	conn, err := serverOf(t, superuserOf(s)).Acquire(t.Context(), "")
 	if err != nil {
@@ -284,10 +284,10 @@ func TestCheckCost(t *testing.T) {
 
 // The standby's own settings count, and a standby is no destination.
 func TestCheckStandby(t *testing.T) {
-	primary := ownServer(t, sandbox.Config{})
+	primary := sandbox.OwnServer(t, sandbox.Config{})
 	primary.Exec(t, "postgres", "CREATE ROLE stitch LOGIN PASSWORD '"+primary.Password+"'")
 	for delay, want := range map[string][]string{"30s": {"The standby may cancel long reads"}, "8h": nil, "-1": nil} {
-		standby := ownServer(t, sandbox.Config{StandbyOf: primary, Settings: map[string]string{
+		standby := sandbox.OwnServer(t, sandbox.Config{StandbyOf: primary, Settings: map[string]string{
 			"max_standby_archive_delay": "12h", "max_standby_streaming_delay": delay,
 		}})
 		server := serverOf(t, Config{Host: standby.Host, Port: standby.Port, Username: "stitch", Password: primary.Password})
@@ -326,7 +326,7 @@ func TestCheckPooled(t *testing.T) {
 }
 
 func TestCheckTLS(t *testing.T) {
-	s := ownServer(t, sandbox.Config{TLS: true})
+	s := sandbox.OwnServer(t, sandbox.Config{TLS: true})
 	const elsewhere = "0.0.0.0" // this machine, which is not known to be it
 	for name, tt := range map[string]struct {
 		host, mode, ca string
@@ -380,6 +380,9 @@ func TestTestedMajors(t *testing.T) {
 	}
 	if got := strings.Trim(fmt.Sprint(TestedMajors()), "[]"); got != strings.Join(majors, " ") {
 		t.Errorf("said to be tested: %s; tested: %s", got, strings.Join(majors, " "))
+	}
+	if !slices.Equal(TestedMajors(), sandbox.TestedMajors()) {
+		t.Errorf("said to be tested: %v; tests want %v", TestedMajors(), sandbox.TestedMajors())
 	}
 }
 

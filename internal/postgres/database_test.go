@@ -299,11 +299,7 @@ func TestDropInvalidDatabase(t *testing.T) {
 // A plan asks once for all databases, and once for all schemas of a database.
 func TestPlanReadsTogether(t *testing.T) {
 	t.Parallel()
-	s, err := sandbox.Start(t.Context(), sandbox.Config{LogStatements: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Stop() })
+	s := sandbox.OwnServer(t, sandbox.Config{LogStatements: true})
 	server := serverOf(t, superuserOf(s))
 	s.Exec(t, "postgres", "CREATE SCHEMA shop")
 	var group sync.WaitGroup

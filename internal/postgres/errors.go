@@ -157,7 +157,8 @@ func adviseConnect(e *ConnectError) string {
 }
 
 // connectCause strips the prefix in which pgconn repeats what ConnectError says
-// and, of several attempts, the one that only found out that there is no TLS.
+// and, of several attempts, those that only found out that an address offers no
+// TLS, which another attempt at the same address did without.
 func connectCause(err error) error {
 	var connect *pgconn.ConnectError
 	if errors.As(err, &connect) {
@@ -169,13 +170,19 @@ func connectCause(err error) error {
 	}
 	all := attempts.Unwrap()
 	causes := slices.DeleteFunc(slices.Clone(all), func(err error) bool {
-		return strings.Contains(err.Error(), refusedTLS)
+		return strings.Contains(err.Error(), refusedTLS) && slices.ContainsFunc(all, func(other error) bool {
+			return !strings.Contains(other.Error(), refusedTLS) && attempted(other) == attempted(err)
+		})
 	})
-	switch len(causes) {
-	case 0:
-		return all[0]
-	case 1:
+	if len(causes) == 1 {
 		return causes[0]
 	}
 	return errors.Join(causes...)
+}
+
+// attempted returns the address with which pgconn begins the error of one attempt:
+// a name such as localhost may have several.
+func attempted(err error) string {
+	address, _, _ := strings.Cut(err.Error(), " (")
+	return address
 }

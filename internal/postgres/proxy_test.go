@@ -30,15 +30,7 @@ func TestDecidePooling(t *testing.T) {
 // pooled starts a PgBouncer before s and returns the entry that goes through it.
 func pooled(t *testing.T, s *sandbox.Server, mode, user string) Config {
 	t.Helper()
-	p, err := sandbox.StartPgBouncer(t.Context(), s, mode, user)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := p.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	p := sandbox.OwnPgBouncer(t, s, mode, user)
 	return Config{Host: p.Host, Port: p.Port, Username: user, Password: s.Password}
 }
 
@@ -105,7 +97,7 @@ func crowd(t *testing.T, server *Server, database string) (stop func()) {
 
 // Looking costs one statement, once.
 func TestPoolingCost(t *testing.T) {
-	s := ownServer(t, sandbox.Config{LogStatements: true, Settings: map[string]string{"log_connections": "on"}})
+	s := sandbox.OwnServer(t, sandbox.Config{LogStatements: true, Settings: map[string]string{"log_connections": "on"}})
 	server := serverOf(t, superuserOf(s))
 	for range 3 {
 		if err := server.RequireSessions(t.Context(), ""); err != nil {

@@ -27,21 +27,6 @@ func serversOf(t *testing.T, configs map[string]Config) map[string]*Server {
 	return all.byName
 }
 
-// ownServer starts a server that no other test disturbs.
-func ownServer(t *testing.T, config sandbox.Config) *sandbox.Server {
-	t.Helper()
-	s, err := sandbox.Start(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
-}
-
 // logged returns the statements that a server ran, each by its first words, and
 // how many connections it accepted.
 func logged(t *testing.T, s *sandbox.Server) (statements []string, connections int) {

@@ -75,10 +75,7 @@ func TestScramVerifierEqualsServers(t *testing.T) {
 // allow, that is quick. (All of Unicode was compared once, with 18.)
 func TestScramVerifierOfAnyCharacter(t *testing.T) {
 	t.Parallel()
-	s := sandbox.Shared(t, 0)
-	if s.Major < 16 {
-		t.Skip("no PostgreSQL 16 or newer is installed")
-	}
+	s := sandbox.SharedFrom(t, 16)
 	var passwords []string
 	for r := rune(0x80); r < 0x110000; r += 1 + r/0x800*8 {
 		if r < 0xd800 || r > 0xdfff {
@@ -144,12 +141,13 @@ func verifierLike(t *testing.T, verifier, password string) string {
 // A user logs in with the password that it was created with: through libpq, and
 // through this package although pgx prepares passwords by newer rules (see connect).
 func TestLoginWithOddPasswords(t *testing.T) {
-	psql, _ := exec.LookPath("psql")
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
 		admin := serverOf(t, superuserOf(s))
+		names := map[string]string{}
 		for _, password := range oddPasswords {
 			name := s.RoleName(t)
+			names[password] = name
 			if _, err := admin.CreateUser(t.Context(), User{Name: name, Login: true, ConnectionLimit: -1}, scram(password)); err != nil {
 				t.Fatal(err)
 			}
@@ -160,14 +158,16 @@ func TestLoginWithOddPasswords(t *testing.T) {
 			case password != unlikelyPassword:
 				t.Errorf("log in with %+q: %v", password, err)
 			}
-			if psql == "" {
-				continue
-			}
-			cmd := exec.Command(psql, "-X", "-w", "-h", s.Host, "-p", fmt.Sprint(s.Port), "-U", name, "-d", "postgres", "-c", "SELECT 1")
-			cmd.Env = append(os.Environ(), "PGPASSWORD="+password)
-			if output, err := cmd.CombinedOutput(); err != nil {
-				t.Errorf("psql with %+q: %v: %s", password, err, output)
-			}
 		}
+		t.Run("psql", func(t *testing.T) {
+			psql := sandbox.NeedProgram(t, "psql", "postgresql-client")
+			for password, name := range names {
+				cmd := exec.Command(psql, "-X", "-w", "-h", s.Host, "-p", fmt.Sprint(s.Port), "-U", name, "-d", "postgres", "-c", "SELECT 1")
+				cmd.Env = append(os.Environ(), "PGPASSWORD="+password)
+				if output, err := cmd.CombinedOutput(); err != nil {
+					t.Errorf("psql with %+q: %v: %s", password, err, output)
+				}
+			}
+		})
 	})
 }

@@ -267,11 +267,7 @@ func TestEnvironment(t *testing.T) {
 }
 
 func TestTLS(t *testing.T) {
-	s, err := sandbox.Start(t.Context(), sandbox.Config{TLS: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Stop() })
+	s := sandbox.OwnServer(t, sandbox.Config{TLS: true})
 	plain := sandbox.Shared(t, 0)
 	const elsewhere = "0.0.0.0" // leads to this machine too, but the certificate is not for it
 	for name, tt := range map[string]struct {

@@ -63,11 +63,7 @@ func TestTunnel(t *testing.T) {
 
 // TLS within a tunnel is verified against the server's own name.
 func TestTunnelTLS(t *testing.T) {
-	s, err := sandbox.Start(t.Context(), sandbox.Config{TLS: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Stop() })
+	s := sandbox.OwnServer(t, sandbox.Config{TLS: true})
 	for host, ok := range map[string]bool{"localhost": true, "db.internal": false} {
 		server := throughSSH(t, s, func(c *Config) { c.Host, c.SSLMode, c.SSLRootCert = host, "verify-full", s.CA })
 		conn, err := server.Acquire(t.Context(), "")

@@ -14,11 +14,7 @@ import (
 // something is written, under whatever entry.
 func TestUsersShareOneReading(t *testing.T) {
 	t.Parallel()
-	s, err := sandbox.Start(t.Context(), sandbox.Config{LogStatements: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Stop() })
+	s := sandbox.OwnServer(t, sandbox.Config{LogStatements: true})
 	servers := serversOf(t, map[string]Config{"a": superuserOf(s), "b": superuserOf(s)})
 	planning := servers["a"].Planning()
 	for i := range 20 {

@@ -35,12 +35,8 @@ func TestReplicationChanges(t *testing.T) {
 // Where the attribute can not be set, a role that stands for it is granted. As
 // that has a fixed name, each server is the test's own.
 func TestReplication(t *testing.T) {
-	for _, major := range sandbox.Majors() {
-		s, err := sandbox.Start(t.Context(), sandbox.Config{Major: major})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = s.Stop() })
+	for _, major := range sandbox.NeedMajors(t) {
+		s := sandbox.OwnServer(t, sandbox.Config{Major: major})
 		config := administratorOf(t, s)
 		admin, superuser := serverOf(t, config), serverOf(t, superuserOf(s))
 		u := User{Name: "stitch", Login: true, ConnectionLimit: -1, Replication: true}

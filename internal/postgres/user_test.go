@@ -139,11 +139,7 @@ func mayLogIn(t *testing.T, s *sandbox.Server, username, password string) {
 // Not even a server that logs every statement gets to see a password.
 func TestServerLogsNoPassword(t *testing.T) {
 	t.Parallel()
-	s, err := sandbox.Start(t.Context(), sandbox.Config{LogStatements: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Stop() })
+	s := sandbox.OwnServer(t, sandbox.Config{LogStatements: true})
 	server := serverOf(t, superuserOf(s))
 	const first, second = "first-secret-43", "second-secret-44"
 	u := User{Name: "stitch", Login: true, ConnectionLimit: -1}

@@ -169,14 +169,7 @@ type stage struct {
 
 func newStage(t *testing.T, e example) stage {
 	t.Helper()
-	start := func() *sandbox.Server {
-		s, err := sandbox.Start(t.Context(), sandbox.Config{TLS: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = s.Stop() })
-		return s
-	}
+	start := func() *sandbox.Server { return sandbox.OwnServer(t, sandbox.Config{TLS: true}) }
 	s := stage{app: start(), warehouse: start()}
 	if strings.Contains(e.config, "ssh_") {
 		s.bastion = sandbox.SSHHost(t, sandbox.HostConfig{Hosts: map[string]string{

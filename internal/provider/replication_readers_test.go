@@ -61,7 +61,7 @@ func (want lackingReaders) CheckPlan(_ context.Context, req plancheck.CheckPlanR
 // by item.
 func TestAccReplication_readers(t *testing.T) {
 	const address = "stitch_replication.shop"
-	majors := sandbox.Majors()
+	majors := sandbox.NeedMajors(t)
 	for _, major := range slices.Compact([]int{majors[0], majors[len(majors)-1]}) {
 		t.Run(fmt.Sprintf("postgres%d", major), func(t *testing.T) {
 			p := newPipe(t, sandbox.Shared(t, major))

@@ -329,11 +329,7 @@ func TestAccReplication_adopt(t *testing.T) {
 // A server entry that leads to another database can not take over a replication.
 func TestAccReplication_elsewhere(t *testing.T) {
 	p := newPipe(t, sandbox.Shared(t, 0))
-	elsewhere, err := sandbox.Start(t.Context(), sandbox.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = elsewhere.Stop() })
+	elsewhere := sandbox.OwnServer(t, sandbox.Config{})
 	elsewhere.Exec(t, "postgres", "CREATE DATABASE "+p.destination)
 	config := p.config("Shop", twoTables)
 	refused := resource.TestStep{

@@ -41,11 +41,7 @@ resource "stitch_source_grants" "reader" {
 // a workspace for each prefix.
 func newScale(t *testing.T, users, schemas, tables int, prefixes ...string) (*sandbox.Server, []*workspace) {
 	t.Helper()
-	s, err := sandbox.Start(t.Context(), sandbox.Config{LogStatements: true, Settings: map[string]string{"log_connections": "on"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Stop() })
+	s := sandbox.OwnServer(t, sandbox.Config{LogStatements: true, Settings: map[string]string{"log_connections": "on"}})
 	s.Exec(t, "postgres", "CREATE DATABASE shop")
 	s.Exec(t, "shop", fmt.Sprintf(`DO $$ BEGIN
 		FOR s IN 0..%d LOOP

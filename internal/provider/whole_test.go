@@ -100,15 +100,8 @@ const wholePassword = `pa'ss"w\ord $tück`
 // a whole server, and prepares a workspace for wholeConfig.
 func newWhole(t *testing.T, major int) (w *workspace, source, destination *sandbox.Server) {
 	t.Helper()
-	start := func() *sandbox.Server {
-		s, err := sandbox.Start(t.Context(), sandbox.Config{Major: major, LogStatements: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = s.Stop() })
-		return s
-	}
-	source, destination = start(), start()
+	config := sandbox.Config{Major: major, LogStatements: true}
+	source, destination = sandbox.OwnServer(t, config), sandbox.OwnServer(t, config)
 	source.Exec(t, "postgres", "CREATE DATABASE shop")
 	source.Exec(t, "shop", wholeSource)
 	w = newWorkspace(t, wholeConfig,
@@ -157,7 +150,7 @@ func assertReplicated(t *testing.T, source, destination *sandbox.Server) {
 // connection for each login, plans empty, and destroys in one go, leaving both
 // servers as they were.
 func TestAccWhole(t *testing.T) {
-	majors := sandbox.Majors()
+	majors := sandbox.NeedMajors(t)
 	for _, major := range slices.Compact([]int{majors[0], majors[len(majors)-1]}) {
 		t.Run(fmt.Sprintf("postgres%d", major), func(t *testing.T) {
 			t.Parallel()

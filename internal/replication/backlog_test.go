@@ -86,7 +86,7 @@ func TestKeyChanges(t *testing.T) {
 // their own type.
 func TestText(t *testing.T) {
 	t.Parallel()
-	majors := sandbox.Majors()
+	majors := sandbox.NeedMajors(t)
 	oldest, newest := sandbox.Shared(t, majors[0]), sandbox.Shared(t, majors[len(majors)-1])
 	for _, pair := range [][2]*sandbox.Server{{oldest, newest}, {newest, oldest}} {
 		e := newEnv(t, pair[0], pair[1])
@@ -115,12 +115,7 @@ func TestText(t *testing.T) {
 // them for long ones; it refuses their text.
 func TestInfiniteInterval(t *testing.T) {
 	t.Parallel()
-	majors := sandbox.Majors()
-	oldest, newest := sandbox.Shared(t, majors[0]), sandbox.Shared(t, majors[len(majors)-1])
-	if newest.Major < 17 || oldest.Major >= 17 {
-		t.Fatal("this needs a major before 17 and one from then on")
-	}
-	e := newEnv(t, newest, oldest)
+	e := newEnv(t, sandbox.SharedFrom(t, 17), sandbox.SharedBefore(t, 17))
 	e.atSource(t, `CREATE TABLE t (i interval); INSERT INTO t VALUES ('1 day')`)
 	e.definition.Tables["public.t"] = Selection{Method: FullTable}
 	e.create(t)
@@ -135,7 +130,7 @@ func TestInfiniteInterval(t *testing.T) {
 // A comparison after loading finds what is not the same.
 func TestVerify(t *testing.T) {
 	t.Parallel()
-	majors := sandbox.Majors()
+	majors := sandbox.NeedMajors(t)
 	source, destination := sandbox.Shared(t, majors[0]), sandbox.Shared(t, majors[len(majors)-1])
 	for _, verify := range []string{VerifyCount, VerifyChecksum} {
 		e := newEnv(t, source, destination)

@@ -28,21 +28,6 @@ type env struct {
 	runs                                Runner // what its runs are like
 }
 
-// ownServer starts a server that no other test disturbs.
-func ownServer(t *testing.T, config sandbox.Config) *sandbox.Server {
-	t.Helper()
-	s, err := sandbox.Start(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
-}
-
 // newEnv prepares two empty databases and grants a role what a user of the
 // product would have granted.
 func newEnv(t *testing.T, source, destination *sandbox.Server) *env {

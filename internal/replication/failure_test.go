@@ -37,7 +37,7 @@ func ctl(s *sandbox.Server, args ...string) error {
 // A source that restarts costs no table, and no worker takes it for another server.
 func TestSourceRestarts(t *testing.T) {
 	t.Parallel()
-	source := ownServer(t, sandbox.Config{})
+	source := sandbox.OwnServer(t, sandbox.Config{})
 	t.Cleanup(func() { _ = ctl(source, "stop") }) // once restarted, it is nobody's child
 	e := newEnv(t, source, sandbox.Shared(t, 0))
 	for i := range 8 {

@@ -73,7 +73,7 @@ func TestLateCommits(t *testing.T) {
 // is prepared, are found as well.
 func TestLateCommitsBetweenRuns(t *testing.T) {
 	t.Parallel()
-	s := ownServer(t, sandbox.Config{Settings: map[string]string{"max_prepared_transactions": "5"}})
+	s := sandbox.OwnServer(t, sandbox.Config{Settings: map[string]string{"max_prepared_transactions": "5"}})
 	for _, tt := range []struct{ end, after string }{
 		{`COMMIT`, ``},
 		{`PREPARE TRANSACTION 'x'`, `COMMIT PREPARED 'x'`},
@@ -127,7 +127,7 @@ func TestKeyInTheFuture(t *testing.T) {
 // Late commits are looked for by the index on the key, not by reading the table.
 func TestLateCommitsByIndex(t *testing.T) {
 	t.Parallel()
-	s := ownServer(t, sandbox.Config{Settings: map[string]string{"autovacuum": "off"}})
+	s := sandbox.OwnServer(t, sandbox.Config{Settings: map[string]string{"autovacuum": "off"}})
 	for _, key := range []string{"id", "at"} {
 		e := newEnv(t, s, s)
 		e.atSource(t, `CREATE TABLE t (id serial PRIMARY KEY, at timestamptz);

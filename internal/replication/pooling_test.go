@@ -18,11 +18,7 @@ func (e *env) through(t *testing.T, source, destination string, connections int)
 		if mode == "" {
 			return config
 		}
-		p, err := sandbox.StartPgBouncer(t.Context(), s, mode, user)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = p.Stop() })
+		p := sandbox.OwnPgBouncer(t, s, mode, user)
 		config.Host, config.Port = p.Host, p.Port
 		return config
 	}

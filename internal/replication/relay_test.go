@@ -16,11 +16,7 @@ import (
 // and the error is that server's.
 func TestRelay(t *testing.T) {
 	t.Parallel()
-	secure, err := sandbox.Start(t.Context(), sandbox.Config{TLS: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = secure.Stop() })
+	secure := sandbox.OwnServer(t, sandbox.Config{TLS: true})
 	rows := func(n int) string {
 		return fmt.Sprintf("COPY (SELECT g, repeat('x', 1000) FROM generate_series(1, %d) g) TO STDOUT (FORMAT binary)", n)
 	}

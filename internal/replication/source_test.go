@@ -39,8 +39,8 @@ func (e *env) follow(t *testing.T, standby *sandbox.Server) {
 // is told, and what conflicts with its recovery is tried again.
 func TestStandby(t *testing.T) {
 	t.Parallel()
-	primary := ownServer(t, sandbox.Config{Settings: map[string]string{"autovacuum": "off", "wal_level": "replica", "max_wal_senders": "5"}})
-	standby := ownServer(t, sandbox.Config{StandbyOf: primary, Settings: map[string]string{"max_standby_streaming_delay": "0"}})
+	primary := sandbox.OwnServer(t, sandbox.Config{Settings: map[string]string{"autovacuum": "off", "wal_level": "replica", "max_wal_senders": "5"}})
+	standby := sandbox.OwnServer(t, sandbox.Config{StandbyOf: primary, Settings: map[string]string{"max_standby_streaming_delay": "0"}})
 	e := newEnv(t, primary, sandbox.Shared(t, 0))
 	e.readFrom(t, standby.Host, standby.Port)
 	e.atSource(t, `CREATE TABLE t (id serial PRIMARY KEY, at timestamptz DEFAULT now()); INSERT INTO t SELECT FROM generate_series(1, 10);
@@ -133,8 +133,8 @@ func TestSourceIdentity(t *testing.T) {
 // Connections that a load balancer spreads over servers do not share a run.
 func TestBalancedSource(t *testing.T) {
 	t.Parallel()
-	primary := ownServer(t, sandbox.Config{})
-	standby := ownServer(t, sandbox.Config{StandbyOf: primary})
+	primary := sandbox.OwnServer(t, sandbox.Config{})
+	standby := sandbox.OwnServer(t, sandbox.Config{StandbyOf: primary})
 	e := newEnv(t, primary, sandbox.Shared(t, 0))
 	e.runs.partBytes = 100 << 10
 	balancer := newProxy(t, primary, standby)

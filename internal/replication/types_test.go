@@ -97,7 +97,7 @@ func createExtremes(types []string) string {
 // What the source holds arrives byte for byte, whatever the majors.
 func TestTypes(t *testing.T) {
 	t.Parallel()
-	majors := sandbox.Majors()
+	majors := sandbox.NeedMajors(t)
 	oldest, newest := majors[0], majors[len(majors)-1]
 	for _, pair := range [][2]int{{oldest, oldest}, {newest, newest}, {oldest, newest}, {newest, oldest}} {
 		t.Run(fmt.Sprintf("postgres%d to postgres%d", pair[0], pair[1]), func(t *testing.T) {
@@ -188,8 +188,7 @@ func TestColumns(t *testing.T) {
 // the values without them.
 func TestScales(t *testing.T) {
 	t.Parallel()
-	majors := sandbox.Majors()
-	e := newEnv(t, sandbox.Shared(t, majors[len(majors)-1]), sandbox.Shared(t, majors[0]))
+	e := newEnv(t, sandbox.SharedFrom(t, 15), sandbox.SharedBefore(t, 15))
 	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, v numeric(5,-2), w numeric(3,5)); INSERT INTO t VALUES (1, 12345, 0.00123)`)
 	e.definition.Tables["public.t"] = Selection{Method: FullTable}
 	e.create(t)

@@ -33,18 +33,14 @@ var written = map[string]string{"keyed_by_number": "n", "keyed_by_time": "at", "
 // order, by way of subtransactions, or in two phases.
 func TestWriters(t *testing.T) {
 	t.Parallel()
-	majors := sandbox.Majors()
+	majors := sandbox.NeedMajors(t)
 	if effort(t) == 1 {
 		majors = slices.Compact([]int{majors[0], majors[len(majors)-1]})
 	}
 	for _, major := range majors {
 		t.Run(fmt.Sprintf("postgres%d", major), func(t *testing.T) {
 			t.Parallel()
-			source, err := sandbox.Start(t.Context(), sandbox.Config{Major: major, Settings: map[string]string{"max_prepared_transactions": "20"}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = source.Stop() })
+			source := sandbox.OwnServer(t, sandbox.Config{Major: major, Settings: map[string]string{"max_prepared_transactions": "20"}})
 			testWriters(t, source)
 		})
 	}

@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,7 +8,14 @@ import (
 	"strconv"
 )
 
-var errNone = errors.New("no PostgreSQL server binaries found: run `make postgres`, or `apt-get install postgresql`")
+var errNone = &lackError{"PostgreSQL's server programs: install the Debian package postgresql", nil}
+
+// fetchMajors is how to get more majors.
+const fetchMajors = "`make postgres` fetches it with npm"
+
+// TestedMajors returns the majors that tests want: those at both ends of what the
+// product supports, and those where behaviour changed between.
+func TestedMajors() []int { return []int{10, 13, 15, 16, 18} }
 
 // Majors returns the PostgreSQL majors whose server binaries are installed,
 // ascending.
@@ -43,7 +49,7 @@ func binaries(major int) (int, string, error) {
 			return major, bin(root, major), nil
 		}
 	}
-	return 0, "", fmt.Errorf("PostgreSQL %d is not installed (found %v): run `make postgres`", major, majors)
+	return 0, "", &lackError{fmt.Sprintf("PostgreSQL %d: %s", major, fetchMajors), nil}
 }
 
 // roots returns the directories that hold <major>/bin, the preferred first:

@@ -64,8 +64,10 @@ type Host struct {
 	process *hostProcess
 }
 
-// errUnavailable is the reason why hosts can not be started on this machine.
-var errUnavailable = errors.New("no private root filesystem here")
+// lackNamespaces says that this machine does not let root start hosts.
+func lackNamespaces(cause error) error {
+	return &lackError{"namespaces and mounts of its own, which SSH hosts need: run the tests where root may make them", cause}
+}
 
 // StartHost returns a host that accepts connections. The context bounds the
 // start, not the life of the host.
@@ -97,17 +99,17 @@ func StartHost(ctx context.Context, cfg HostConfig) (*Host, error) {
 // check says what is missing before anything is started.
 func (cfg HostConfig) check() error {
 	if os.Geteuid() != 0 {
-		return fmt.Errorf("%w: SSH hosts need namespaces, which only root may make: run the tests as root", errUnavailable)
+		return &lackError{"root, who alone may start SSH hosts: run the tests as root", nil}
 	}
-	need := []string{"usr/sbin/sshd"}
+	needed := map[string]string{"usr/sbin/sshd": "OpenSSH's server: install the Debian package openssh-server"}
 	if cfg.Sudo != SudoNone {
-		need = append(need, "usr/bin/sudo")
+		needed["usr/bin/sudo"] = "sudo: install the Debian package sudo"
 	}
-	for _, name := range need {
+	for name, line := range needed {
 		_, err := os.Stat(filepath.Join("/", cfg.Root, name))
 		switch {
 		case err != nil && cfg.Root == "":
-			return fmt.Errorf("%w: %w: run scripts/openssh.sh as root, or `apt-get install openssh-server sudo`", errUnavailable, err)
+			return &lackError{line, err}
 		case err != nil:
 			return fmt.Errorf("a host from %s: %w", cfg.Root, err)
 		}

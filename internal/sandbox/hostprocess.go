@@ -108,7 +108,7 @@ func startHostProcess(base, lower string, files io.Reader) (*hostProcess, error)
 	}()
 	if err := <-started; err != nil {
 		if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOSPC) {
-			return nil, fmt.Errorf("%w: new namespaces: %w", errUnavailable, err)
+			return nil, lackNamespaces(fmt.Errorf("new namespaces: %w", err))
 		}
 		return nil, err
 	}
@@ -130,7 +130,7 @@ func (p *hostProcess) failure() error {
 		return errPortTaken
 	}
 	if exit, ok := errors.AsType[*exec.ExitError](p.err); ok && exit.ExitCode() == 77 {
-		return fmt.Errorf("%w: this machine does not let root mount one:\n%s", errUnavailable, log)
+		return lackNamespaces(fmt.Errorf("mount a private root filesystem: %s", strings.TrimSpace(log)))
 	}
 	return fmt.Errorf("%w:\n%s", p.err, log)
 }

@@ -2,9 +2,7 @@ package sandbox
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -18,7 +16,7 @@ var sharedHosts perKey[string, *Host]
 func SSHHost(t testing.TB, cfg HostConfig) *Host {
 	t.Helper()
 	h, err := StartHost(t.Context(), cfg)
-	skipWithoutHosts(t, err)
+	need(t, err)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the host's log:\n%s", h.Log())
@@ -36,18 +34,8 @@ func SharedSSHHost(t testing.TB, cfg HostConfig) *Host {
 	h, err := sharedHosts.get(t.Context(), fmt.Sprintf("%#v", cfg), func() (*Host, error) {
 		return StartHost(t.Context(), cfg)
 	})
-	skipWithoutHosts(t, err)
+	need(t, err)
 	return h
-}
-
-func skipWithoutHosts(t testing.TB, err error) {
-	t.Helper()
-	switch {
-	case errors.Is(err, errUnavailable) && os.Getenv("CI") == "":
-		t.Skip(err)
-	case err != nil:
-		t.Fatal(err)
-	}
 }
 
 // UserName returns a name for a user that the test creates on a host.

@@ -72,7 +72,7 @@ func pgbouncerProgram() (string, error) {
 			return path, nil
 		}
 	}
-	return "", errors.New("pgbouncer is not installed: run scripts/pgbouncer.sh as root, or `apt-get install pgbouncer`")
+	return "", &lackError{"PgBouncer: install the Debian package pgbouncer", nil}
 }
 
 func (p *PgBouncer) config(s *Server, mode, users string) string {

@@ -9,10 +9,7 @@ import (
 func TestPgBouncer(t *testing.T) {
 	s := Shared(t, 0)
 	database, role := s.Database(t), s.Role(t)
-	p, err := StartPgBouncer(t.Context(), s, "transaction", role)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := OwnPgBouncer(t, s, "transaction", role)
 	through := &Server{Host: p.Host, Port: p.Port, Username: role, Password: s.Password}
 	if got := through.Query(t, database, "SELECT current_user, current_database()"); len(got) != 1 || got[0] != role+"|"+database {
 		t.Errorf("through the pool: %q", got)

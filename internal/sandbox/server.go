@@ -16,8 +16,8 @@
 //   - starting one is cheap: initdb runs once for each major and process (template.go);
 //   - tests on one server do not meet: names are unique, and dropped with their
 //     sessions when the test ends (testing.go);
-//   - a test that finds no server fails (testing.go); one that finds no namespaces
-//     for a host is skipped, but fails in CI (hosttesting.go).
+//   - a test that needs what this machine lacks is skipped and says what that is,
+//     for make test to sum up; in CI it fails (lack.go).
 //
 // It does not promise that a server survives a crash of the machine: fsync is off.
 // Nor that a host is a prison: it sees this machine's network and files.

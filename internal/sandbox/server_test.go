@@ -4,33 +4,15 @@ import (
 	"context"
 	"errors"
 	"net"
-	"os"
 	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 )
 
-// In CI, every major that the product supports at either end of its range, and
-// those where behaviour changed between, must be there.
-func TestMajors(t *testing.T) {
-	if os.Getenv("CI") != "true" {
-		t.Skip("a developer may do with fewer")
-	}
-	installed := map[int]bool{}
-	for _, major := range Majors() {
-		installed[major] = true
-	}
-	for _, major := range []int{10, 13, 15, 16, 18} {
-		if !installed[major] {
-			t.Errorf("PostgreSQL %d is missing: run `make postgres`", major)
-		}
-	}
-}
-
 func TestStartAndStop(t *testing.T) {
 	Each(t, func(t *testing.T, shared *Server) {
-		s := start(t, Config{Major: shared.Major, Settings: map[string]string{"work_mem": "5MB"}})
+		s := OwnServer(t, Config{Major: shared.Major, Settings: map[string]string{"work_mem": "5MB"}})
 		got := s.Query(t, "postgres", `
 			SELECT current_setting('server_version_num')::int / 10000,
 				current_setting('work_mem'), current_setting('TimeZone'), current_setting('lc_messages'),
@@ -50,6 +32,7 @@ func TestStartAndStop(t *testing.T) {
 }
 
 func TestStartFails(t *testing.T) {
+	NeedMajors(t)
 	_, err := Start(t.Context(), Config{Settings: map[string]string{"no_such_setting": "1"}})
 	if err == nil || !strings.Contains(err.Error(), `unrecognized configuration parameter "no_such_setting"`) {
 		t.Errorf("error %v does not show the server's", err)
@@ -72,9 +55,7 @@ func TestPortTaken(t *testing.T) {
 	defer l.Close()
 
 	major, bin, err := binaries(0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	need(t, err)
 	s := &Server{Major: major, Host: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port, Username: superuser, bin: bin}
 	if err := s.start(t.Context(), Config{}); !errors.Is(err, errPortTaken) {
 		t.Errorf("error %v, want one to try another port on", err)
@@ -84,12 +65,12 @@ func TestPortTaken(t *testing.T) {
 
 func TestTLS(t *testing.T) {
 	Each(t, func(t *testing.T, shared *Server) {
-		s := start(t, Config{Major: shared.Major, TLS: true})
+		s := OwnServer(t, Config{Major: shared.Major, TLS: true})
 		if got := s.Query(t, "postgres", `SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()`); got[0] != "t" {
 			t.Error("the session has no TLS")
 		}
 
-		stranger := *start(t, Config{Major: shared.Major, TLS: true})
+		stranger := *OwnServer(t, Config{Major: shared.Major, TLS: true})
 		stranger.Dir = s.Dir // and with it, the CA
 		if c, err := pgx.Connect(t.Context(), stranger.URL("postgres")); err == nil {
 			c.Close(t.Context())
@@ -100,7 +81,7 @@ func TestTLS(t *testing.T) {
 
 func TestLog(t *testing.T) {
 	Each(t, func(t *testing.T, shared *Server) {
-		s := start(t, Config{Major: shared.Major, LogStatements: true})
+		s := OwnServer(t, Config{Major: shared.Major, LogStatements: true})
 		s.Query(t, "postgres", `SELECT 'needle' || $1`, "haystack")
 		for where, tt := range map[*Server]bool{s: true, shared: false} {
 			log, err := where.Log()
@@ -122,18 +103,4 @@ func TestProgram(t *testing.T) {
 	if path := s.Program("initdbx"); path != "" {
 		t.Errorf("a program that is not there is %q", path)
 	}
-}
-
-func start(t *testing.T, cfg Config) *Server {
-	t.Helper()
-	s, err := Start(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,34 +16,78 @@ import (
 var shared perKey[int, *Server]
 
 // Each runs f as a sub-test for each installed major ("postgres15", ...), on
-// the server that [Shared] returns. Without any it fails, for a test that did
-// not run proves nothing.
+// the server that [Shared] returns. The sub-tests of those of [TestedMajors] that
+// are not installed are skipped.
 func Each(t *testing.T, f func(t *testing.T, s *Server)) {
 	t.Helper()
-	majors := Majors()
-	if len(majors) == 0 {
-		t.Fatal(errNone)
-	}
-	for _, major := range majors {
+	majors := append(NeedMajors(t), TestedMajors()...)
+	slices.Sort(majors)
+	for _, major := range slices.Compact(majors) {
 		t.Run(fmt.Sprintf("postgres%d", major), func(t *testing.T) { f(t, Shared(t, major)) })
 	}
 }
 
 // Shared returns the one server of a major, 0 being the newest, that the tests
-// of this process share. It is not theirs to stop, nor to change as a whole.
+// of this process share. It is not theirs to stop, nor to change as a whole. Where
+// the major is not installed the test is skipped, but fails in CI.
 func Shared(t testing.TB, major int) *Server {
 	t.Helper()
 	major, _, err := binaries(major)
-	if err != nil {
-		t.Fatal(err)
-	}
+	need(t, err)
 	s, err := shared.get(t.Context(), major, func() (*Server, error) {
 		return Start(t.Context(), Config{Major: major})
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	need(t, err)
 	return s
+}
+
+// SharedFrom is [Shared] for the newest installed major, if it is this one or newer.
+func SharedFrom(t testing.TB, major int) *Server {
+	t.Helper()
+	majors := NeedMajors(t)
+	newest := majors[len(majors)-1]
+	if newest < major {
+		need(t, &lackError{fmt.Sprintf("PostgreSQL %d or newer: %s", major, fetchMajors), nil})
+	}
+	return Shared(t, newest)
+}
+
+// SharedBefore is [Shared] for the oldest installed major, if it is before this one.
+func SharedBefore(t testing.TB, major int) *Server {
+	t.Helper()
+	oldest := NeedMajors(t)[0]
+	if oldest >= major {
+		need(t, &lackError{fmt.Sprintf("PostgreSQL before %d: %s", major, fetchMajors), nil})
+	}
+	return Shared(t, oldest)
+}
+
+// OwnServer starts a server that is the test's own, and stops it when the test ends.
+// Where its major is not installed the test is skipped, but fails in CI.
+func OwnServer(t testing.TB, cfg Config) *Server {
+	t.Helper()
+	s, err := Start(t.Context(), cfg)
+	need(t, err)
+	t.Cleanup(func() {
+		if err := s.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// OwnPgBouncer is [StartPgBouncer] for a test: it stops the pool when the test
+// ends. Where PgBouncer is not installed the test is skipped, but fails in CI.
+func OwnPgBouncer(t testing.TB, s *Server, mode string, users ...string) *PgBouncer {
+	t.Helper()
+	p, err := StartPgBouncer(t.Context(), s, mode, users...)
+	need(t, err)
+	t.Cleanup(func() {
+		if err := p.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p
 }
 
 // Database creates an empty database and returns its name. It is dropped when
