@@ -166,14 +166,14 @@ const factsSQL = `
 		pg_catalog.current_setting('max_standby_streaming_delay'),
 		pg_catalog.current_setting('hot_standby_feedback'),
 		pg_catalog.current_setting('wal_level'),
-		pg_catalog.current_setting('max_replication_slots')::int8,
-		(SELECT count(*) FROM pg_catalog.pg_replication_slots),
-		pg_catalog.current_setting('max_wal_senders')::int8,
-		(SELECT count(*) FROM pg_catalog.pg_stat_replication),
-		pg_catalog.pg_backend_pid()::int8,
-		(SELECT s.setting::int8 FROM pg_catalog.pg_settings AS s WHERE s.name = 'max_standby_archive_delay'),
-		(SELECT s.setting::int8 FROM pg_catalog.pg_settings AS s WHERE s.name = 'max_standby_streaming_delay'),
-		pg_catalog.current_setting('default_transaction_read_only')::bool,
+		pg_catalog.current_setting('max_replication_slots')::bigint,
+		(SELECT pg_catalog.count(*) FROM pg_catalog.pg_replication_slots),
+		pg_catalog.current_setting('max_wal_senders')::bigint,
+		(SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_replication),
+		pg_catalog.pg_backend_pid()::bigint,
+		(SELECT s.setting::bigint FROM pg_catalog.pg_settings AS s WHERE s.name = 'max_standby_archive_delay'),
+		(SELECT s.setting::bigint FROM pg_catalog.pg_settings AS s WHERE s.name = 'max_standby_streaming_delay'),
+		pg_catalog.current_setting('default_transaction_read_only')::boolean,
 		EXISTS (
 			SELECT 1
 			FROM pg_catalog.pg_class AS c

@@ -120,7 +120,7 @@ const holdersSQL = `
 		  AND CASE $1
 			WHEN '' THEN l.granted
 				AND (l.locktype = 'transactionid'
-				     OR l.locktype = 'advisory' AND l.classid::int8 = $2 AND l.objid::int8 = $3 AND l.objsubid = 2)
+				     OR l.locktype = 'advisory' AND l.classid::bigint = $2 AND l.objid::bigint = $3 AND l.objsubid = 2)
 				AND coalesce(a.xact_start < pg_catalog.clock_timestamp() - $4 * interval '1 second', true)
 			ELSE l.mode = 'AccessExclusiveLock' AND n.nspname = $1
 		  END)

@@ -97,7 +97,7 @@ func (s *Server) findSchema(ctx context.Context, database, name string) (c Schem
 }
 
 const schemasSQL = `
-	SELECT $1::text, n.nspname, pg_catalog.pg_get_userbyid(n.nspowner),
+	SELECT $1::pg_catalog.text, n.nspname, pg_catalog.pg_get_userbyid(n.nspowner),
 	       coalesce(pg_catalog.obj_description(n.oid, 'pg_namespace'), '')
 	FROM pg_catalog.pg_namespace AS n`
 
@@ -192,8 +192,8 @@ const schemaContentsSQL = `
 	SELECT pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid)
 	FROM pg_catalog.pg_depend AS d
 	JOIN pg_catalog.pg_namespace AS n ON n.oid = d.refobjid
-	LEFT JOIN pg_catalog.pg_class AS c ON c.oid = d.objid AND d.classid = 'pg_catalog.pg_class'::regclass
-	WHERE d.refclassid = 'pg_catalog.pg_namespace'::regclass
+	LEFT JOIN pg_catalog.pg_class AS c ON c.oid = d.objid AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+	WHERE d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass
 	  AND n.nspname = $1
 	  AND d.deptype = 'n'
 	  AND c.relispartition IS NOT TRUE

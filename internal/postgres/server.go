@@ -171,9 +171,12 @@ func InTx(ctx context.Context, conn *pgx.Conn, f func(pgx.Tx) error) error {
 }
 
 func inTx(ctx context.Context, conn *pgx.Conn, begin string, f func(pgx.Tx) error) error {
-	begin += "; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)"
-	return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{BeginQuery: begin}, f)
+	return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{BeginQuery: begin + "; " + pinPathSQL}, f)
 }
+
+// pinPathSQL makes names those of PostgreSQL until the transaction ends. What is
+// temporary comes last, or else it would come first.
+const pinPathSQL = "SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)"
 
 // onConn runs f with a connection to database, for what can not run in a transaction:
 // nothing that search_path matters to.

@@ -87,7 +87,7 @@ func (s *Server) userToDrop(ctx context.Context, name string, options DropOption
 			return err
 		}
 		var itself bool
-		if err := tx.QueryRow(ctx, `SELECT $1::name IN (current_user, session_user)`, name).Scan(&itself); err != nil {
+		if err := tx.QueryRow(ctx, `SELECT $1::pg_catalog.name IN (current_user, session_user)`, name).Scan(&itself); err != nil {
 			return err
 		}
 		if itself {

@@ -58,7 +58,7 @@ func (s *Server) setLogin(ctx context.Context, u User, login bool) error {
 }
 
 const endSessionsSQL = `
-	SELECT count(pg_catalog.pg_terminate_backend(a.pid))
+	SELECT pg_catalog.count(pg_catalog.pg_terminate_backend(a.pid))
 	FROM pg_catalog.pg_stat_activity AS a
 	WHERE a.usename = $1
 	  AND a.pid <> pg_catalog.pg_backend_pid()`
