@@ -52,7 +52,7 @@ const dependentsSQL = `
 	ORDER BY 1`
 
 func dependentsOf(ctx context.Context, conn *pgx.Conn, user string) (all []Dependents, err error) {
-	err = InTx(ctx, conn, func(tx pgx.Tx) error {
+	err = boundedTx(ctx, conn, "BEGIN", func(tx pgx.Tx) error {
 		rows, _ := tx.Query(ctx, dependentsSQL, user)
 		all, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (d Dependents, err error) {
 			err = row.Scan(&d.Database, &d.Count, &d.Names, &d.inside)

@@ -172,7 +172,7 @@ func (c Schema) changes(have Schema) []string {
 // done. One that holds anything is dropped only by force, which takes along
 // what depends on that elsewhere, such as views.
 func (s *Server) DropSchema(ctx context.Context, database, name string, force bool) error {
-	err := s.changeRights(ctx, database, func(tx pgx.Tx) error {
+	err := s.changeObjects(ctx, database, contention{attempts: dropLockAttempts, schema: name}, func(tx pgx.Tx) error {
 		have, err := schema(ctx, tx, database, name)
 		if err != nil {
 			return err
@@ -207,8 +207,6 @@ const schemaContentsSQL = `
 		  AND o.refobjsubid <> 0)
 	ORDER BY d.classid, c.relname, d.objid`
 
-// The lock is not waited for without end: those who read the tables meanwhile
-// would queue up behind.
 func dropSchema(ctx context.Context, tx pgx.Tx, have Schema, force bool) error {
 	sql := "DROP SCHEMA " + Ident(have.Name)
 	if force {
@@ -223,5 +221,5 @@ func dropSchema(ctx context.Context, tx pgx.Tx, have Schema, force bool) error {
 			return err
 		}
 	}
-	return needs{rightsOf: []string{have.Owner}}.run(ctx, tx, "SET LOCAL lock_timeout = '30s'", sql)
+	return needs{rightsOf: []string{have.Owner}}.run(ctx, tx, sql)
 }

@@ -80,8 +80,9 @@ const relationsSQL = `
 // Relations returns the names of tables and views by schema, for those of the
 // schemas that exist, and not more than a thousand of them.
 func (s *Server) Relations(ctx context.Context, database string, schemas []string) (map[string][]string, error) {
-	relations := map[string][]string{}
+	var relations map[string][]string
 	err := s.inTx(ctx, database, func(tx pgx.Tx) error {
+		relations = map[string][]string{}
 		rows, _ := tx.Query(ctx, relationsSQL, schemas)
 		var schema, name string
 		_, err := pgx.ForEachRow(rows, []any{&schema, &name}, func() error {

@@ -61,8 +61,9 @@ const verifiersSQL = `
 // readUsers reads all users and, if the login may see them, the verifiers of
 // their passwords.
 func (s *Server) readUsers(ctx context.Context) (map[string]User, error) {
-	users := map[string]User{}
+	var users map[string]User
 	err := s.inTx(ctx, "", func(tx pgx.Tx) error {
+		users = map[string]User{}
 		rows, _ := tx.Query(ctx, usersSQL, nil, replicationRoles)
 		mayVerify := false
 		_, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (u User, err error) {

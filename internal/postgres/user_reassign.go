@@ -76,7 +76,7 @@ func dropOwnedSQL(name string) string { return "DROP OWNED BY " + Ident(name) }
 // reassign gives what a user owns in a database to another role, and revokes
 // what it was granted there.
 func (s *Server) reassign(ctx context.Context, database, name, to string) error {
-	err := s.changeRights(ctx, database, func(tx pgx.Tx) error {
+	err := s.changeObjects(ctx, database, contention{owner: name}, func(tx pgx.Tx) error {
 		owners, err := ownersOfRights(ctx, tx, name)
 		if err != nil {
 			return err
