@@ -24,7 +24,8 @@ const (
 	interferedAttempts = 40 // over a minute, since those who interfere are as many as make changes
 	vanishedAttempts   = 6  // what is missing may never have been there
 
-	shortestPause = 50 * time.Millisecond // before the second attempt, then twice as long each time
+	lockPause     = 200 * time.Millisecond // in which those behind get their turn
+	shortestPause = 50 * time.Millisecond  // after the first interference, then twice as long each time
 	longestPause  = 2 * time.Second
 )
 
@@ -57,8 +58,11 @@ func (a attempts) after(err error, c contention) (attempts, bool) {
 
 // pause returns how long to wait before the next attempt.
 func (a attempts) pause() time.Duration {
+	if a.interfered+a.vanished == 0 {
+		return lockPause
+	}
 	pause := shortestPause
-	for range a.locked + a.interfered + a.vanished - 1 {
+	for range a.interfered + a.vanished - 1 {
 		pause = min(2*pause, longestPause)
 	}
 	return pause
