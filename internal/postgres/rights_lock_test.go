@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -59,6 +60,41 @@ func TestRightsLockKept(t *testing.T) {
 	}
 	if len(warnings) != 3 || slices.ContainsFunc(warnings, func(w Warning) bool { return !strings.Contains(w.Detail, holder) }) {
 		t.Errorf("got %v\nwant three that name %s", warnings, holder)
+	}
+}
+
+// Two that take back rights at the same time each see what the other one is about to
+// take back. The last one leaves nothing that was needed for it.
+func TestRightsRevokedTogether(t *testing.T) {
+	t.Parallel()
+	shop := newShop(t, sandbox.Shared(t, 0))
+	keepRightsLock(t, shop.Server, shop.name)
+	shop.server.noteRightsLock(shop.name, time.Now()) // nobody waits for it
+	before := shop.acls(t)
+	schemas := []string{"public", "billing", "secret"}
+	for range 10 {
+		server := serverOf(t, superuserOf(shop.Server))
+		server.noteRightsLock(shop.name, time.Now())
+		revoke := []func() error{func() error {
+			return server.RevokeDestination(t.Context(), DestinationGrants{Database: shop.name, User: shop.user})
+		}}
+		for _, schema := range schemas {
+			shop.grant(t, shop.grants(schema))
+			revoke = append(revoke, func() error { return server.RevokeSource(t.Context(), shop.grants(schema)) })
+		}
+		if err := shop.server.GrantDestination(t.Context(), DestinationGrants{Database: shop.name, User: shop.user}); err != nil {
+			t.Fatal(err)
+		}
+		var all sync.WaitGroup
+		for _, f := range revoke {
+			all.Go(func() {
+				if err := f(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		assertEqual(t, "rights after all", shop.acls(t), before)
 	}
 }
 
