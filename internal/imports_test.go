@@ -1,4 +1,5 @@
-// Package internal holds the product; this test keeps the arrows between its packages.
+// Package internal holds the product; these tests keep the arrows between its
+// packages, and the rules for all SQL and all sessions.
 package internal
 
 import (
@@ -31,6 +32,7 @@ var forbidden = []struct{ pkg, imports string }{
 	{"replication", "internal/provider"},
 	{"replication", "internal/sandbox"}, // test servers stay out of the product
 	{"provider", "internal/sandbox"},
+	{"*", "internal/sqltext"}, // for tests
 }
 
 func TestImports(t *testing.T) {

@@ -15,29 +15,29 @@ import (
 const objectsSQL = `
 	SELECT o.kind, o.schema, o.names, o.extension, o.owner, acl.*
 	FROM (
-		SELECT 'DATABASE' AS kind, '' AS schema, ARRAY[d.datname::text] AS names, false AS extension, d.datdba AS owner,
+		SELECT 'DATABASE' AS kind, '' AS schema, ARRAY[d.datname::pg_catalog.text] AS names, false AS extension, d.datdba AS owner,
 		       coalesce(d.datacl, pg_catalog.acldefault('d', d.datdba)) AS acl
 		FROM pg_catalog.pg_database AS d
 		WHERE d.datname = pg_catalog.current_database()
 		UNION ALL
-		SELECT 'SCHEMA', '', ARRAY[n.nspname::text], false, n.nspowner, coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))
+		SELECT 'SCHEMA', '', ARRAY[n.nspname::pg_catalog.text], false, n.nspowner, coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))
 		FROM pg_catalog.pg_namespace AS n
 		WHERE n.nspname !~ '^pg_(toast|temp)'
 		UNION ALL
 		SELECT alike.kind, n.nspname, alike.names, alike.extension, c.relowner, coalesce(c.relacl, pg_catalog.acldefault('r', c.relowner))
 		FROM (
-			SELECT min(c.oid) AS first, array_agg(c.relname::text) AS names,
+			SELECT pg_catalog.min(c.oid) AS first, pg_catalog.array_agg(c.relname::pg_catalog.text) AS names,
 			       e.objid IS NOT NULL AS extension,
 			       CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'f' THEN 'FOREIGN TABLE' ELSE 'TABLE' END AS kind
 			FROM pg_catalog.pg_class AS c
 			JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 			LEFT JOIN pg_catalog.pg_depend AS e
-				ON e.refclassid = 'pg_catalog.pg_extension'::regclass AND e.classid = 'pg_catalog.pg_class'::regclass
+				ON e.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
 				AND e.objid = c.oid AND e.deptype = 'e'
 			WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
-			  AND ($1::text[] IS NULL OR n.nspname::text = ANY ($1::text[]))
-			  AND NOT (n.nspname = 'information_schema' AND (c.relname LIKE '\_pg\_%' OR c.relname IN ('sql_parts', 'transforms')))
-			GROUP BY c.relnamespace, 3, 4, c.relowner, c.relacl::text
+			  AND ($1::pg_catalog.text[] IS NULL OR n.nspname::pg_catalog.text = ANY ($1::pg_catalog.text[]))
+			  AND NOT (n.nspname = 'information_schema' AND (c.relname ~ '^_pg_' OR c.relname IN ('sql_parts', 'transforms')))
+			GROUP BY c.relnamespace, 3, 4, c.relowner, c.relacl::pg_catalog.text
 		) AS alike
 		JOIN pg_catalog.pg_class AS c ON c.oid = alike.first
 		JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
@@ -49,8 +49,8 @@ const objectsSQL = `
 		WHERE d.defaclobjtype = 'r'
 	) AS o
 	CROSS JOIN LATERAL (
-		SELECT coalesce(array_agg(a.grantee), '{}'), coalesce(array_agg(a.grantor), '{}'),
-		       coalesce(array_agg(a.privilege_type), '{}'), coalesce(array_agg(a.is_grantable), '{}')
+		SELECT coalesce(pg_catalog.array_agg(a.grantee), '{}'), coalesce(pg_catalog.array_agg(a.grantor), '{}'),
+		       coalesce(pg_catalog.array_agg(a.privilege_type), '{}'), coalesce(pg_catalog.array_agg(a.is_grantable), '{}')
 		FROM pg_catalog.aclexplode(o.acl) AS a
 		WHERE a.privilege_type IN ('CONNECT', 'CREATE', 'TEMPORARY', 'USAGE', 'SELECT')
 	) AS acl

@@ -81,7 +81,7 @@ func (s *Server) CheckConnection(ctx context.Context, check ConnectionCheck) (Co
 		check.Database = s.config.Database
 	}
 	found, err := s.checkConnection(ctx, check)
-	if err != nil {
+	if err = s.nameHolders(ctx, check.Database, contention{}, err); err != nil {
 		return Connection{}, fmt.Errorf("check database %q of server %q: %w", check.Database, s.name, err)
 	}
 	found.Advice = s.advice(check, found)
@@ -166,14 +166,14 @@ const factsSQL = `
 		pg_catalog.current_setting('max_standby_streaming_delay'),
 		pg_catalog.current_setting('hot_standby_feedback'),
 		pg_catalog.current_setting('wal_level'),
-		pg_catalog.current_setting('max_replication_slots')::int8,
-		(SELECT count(*) FROM pg_catalog.pg_replication_slots),
-		pg_catalog.current_setting('max_wal_senders')::int8,
-		(SELECT count(*) FROM pg_catalog.pg_stat_replication),
-		pg_catalog.pg_backend_pid()::int8,
-		(SELECT s.setting::int8 FROM pg_catalog.pg_settings AS s WHERE s.name = 'max_standby_archive_delay'),
-		(SELECT s.setting::int8 FROM pg_catalog.pg_settings AS s WHERE s.name = 'max_standby_streaming_delay'),
-		pg_catalog.current_setting('default_transaction_read_only')::bool,
+		pg_catalog.current_setting('max_replication_slots')::bigint,
+		(SELECT pg_catalog.count(*) FROM pg_catalog.pg_replication_slots),
+		pg_catalog.current_setting('max_wal_senders')::bigint,
+		(SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_replication),
+		pg_catalog.pg_backend_pid()::bigint,
+		(SELECT s.setting::bigint FROM pg_catalog.pg_settings AS s WHERE s.name = 'max_standby_archive_delay'),
+		(SELECT s.setting::bigint FROM pg_catalog.pg_settings AS s WHERE s.name = 'max_standby_streaming_delay'),
+		pg_catalog.current_setting('default_transaction_read_only')::boolean,
 		EXISTS (
 			SELECT 1
 			FROM pg_catalog.pg_class AS c
@@ -190,7 +190,7 @@ const factsSQL = `
 // readFacts prepares nothing: the session may be another one's by then.
 func readFacts(ctx context.Context, conn *pgx.Conn) (Facts, error) {
 	var f Facts
-	err := inTx(ctx, conn, "BEGIN READ ONLY", func(tx pgx.Tx) error {
+	err := boundedTx(ctx, conn, "BEGIN READ ONLY", func(tx pgx.Tx) error {
 		return tx.QueryRow(ctx, factsSQL, pgx.QueryExecModeExec).Scan(
 			&f.Username, &f.Superuser, &f.ClientAddress, &f.ServerAddress, &f.ServerPort, &f.SessionTLS,
 			&f.Standby, &f.HotStandby, &f.MaxStandbyArchiveDelay, &f.MaxStandbyStreamingDelay, &f.HotStandbyFeedback,
@@ -214,7 +214,7 @@ func checkRights(ctx context.Context, conn *pgx.Conn, check ConnectionCheck, fou
 	default:
 		return nil
 	}
-	err := inTx(ctx, conn, "BEGIN READ ONLY", func(tx pgx.Tx) error {
+	err := boundedTx(ctx, conn, "BEGIN READ ONLY", func(tx pgx.Tx) error {
 		return look(ctx, tx, check, found)
 	})
 	if err != nil {

@@ -28,13 +28,13 @@ const ownedSQL = `
 	FROM pg_catalog.pg_namespace AS n
 	CROSS JOIN actor
 	CROSS JOIN LATERAL (
-		SELECT array_agg(c.relname::text ORDER BY c.relname)
+		SELECT pg_catalog.array_agg(c.relname::pg_catalog.text ORDER BY c.relname)
 		FROM pg_catalog.pg_class AS c
 		WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'p')
 			AND NOT pg_catalog.pg_has_role(actor.oid, c.relowner, 'USAGE')
 			AND EXISTS (SELECT 1 FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid AND a.attname = '_sdc_table_version')
 	) AS t (names)
-	WHERE n.nspname = ANY ($1::text[])
+	WHERE n.nspname = ANY ($1::pg_catalog.text[])
 	ORDER BY n.nspname`
 
 // An ownedSchema is a row of ownedSQL.

@@ -19,7 +19,7 @@ const hiddenSQL = `
 	SELECT n.nspname, c.relname
 	FROM pg_catalog.pg_class AS c
 	JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-	WHERE n.nspname = ANY ($1::text[]) AND c.relrowsecurity AND pg_catalog.row_security_active(c.oid)
+	WHERE n.nspname = ANY ($1::pg_catalog.text[]) AND c.relrowsecurity AND pg_catalog.row_security_active(c.oid)
 	ORDER BY n.nspname, c.relname`
 
 // checkedTablesSQL finds of each table whether it may be read, and whether an
@@ -29,7 +29,7 @@ const hiddenSQL = `
 const checkedTablesSQL = `
 	WITH RECURSIVE wanted AS (
 		SELECT w.schema, w.name, w.key, c.oid, c.relkind, c.relrowsecurity
-		FROM unnest($1::text[], $2::text[], $3::text[]) AS w (schema, name, key)
+		FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[]), pg_catalog.unnest($3::pg_catalog.text[])) AS w (schema, name, key)
 		LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = w.schema
 		LEFT JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = w.name AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 	), part AS (
@@ -42,7 +42,7 @@ const checkedTablesSQL = `
 		JOIN pg_catalog.pg_inherits AS i ON i.inhparent = p.oid
 		JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
 	)
-	SELECT w.schema, w.name, coalesce(w.relkind::text, ''),
+	SELECT w.schema, w.name, coalesce(w.relkind::pg_catalog.text, ''),
 		coalesce(pg_catalog.has_table_privilege(w.oid, 'SELECT'), false),
 		coalesce(w.relrowsecurity AND pg_catalog.row_security_active(w.oid), false),
 		w.key = '' OR EXISTS (

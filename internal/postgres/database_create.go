@@ -57,12 +57,12 @@ func (s *Server) tryStartDatabase(ctx context.Context, d Database, template stri
 		source = DefaultTemplate
 	}
 	s.siblings.leave(s.config.address(), source)
-	return s.onConn(ctx, s.besides(d.Name), func(conn *pgx.Conn) error {
+	return s.onSession(ctx, s.besides(d.Name), func(conn *pgx.Conn) error {
 		sql, err := d.createStatement(Version(conn), template)
 		if err != nil {
 			return err
 		}
-		err = InTx(ctx, conn, func(tx pgx.Tx) error {
+		err = boundedTx(ctx, conn, "BEGIN", func(tx pgx.Tx) error {
 			_, err := needs{newOwner: d.Owner, createDB: true}.joinings(ctx, tx, sql, "ALTER DATABASE "+Ident(d.Name)+" OWNER TO "+Ident(d.Owner))
 			return err
 		})

@@ -139,7 +139,7 @@ func (s *Server) tryDropDatabase(ctx context.Context, name string, may DatabaseD
 	if may.Sessions {
 		return s.dropWithSessions(ctx, name)
 	}
-	return s.onConn(ctx, s.besides(name), func(conn *pgx.Conn) error {
+	return s.onSession(ctx, s.besides(name), func(conn *pgx.Conn) error {
 		_, err := conn.Exec(ctx, "DROP DATABASE "+Ident(name))
 		return explainDrop(ctx, conn, name, err, "Sessions of others are not ended unless that is wanted. "+
 			"End them and apply again; or set terminate_sessions = true, apply that alone, and then destroy or replace the database.")
@@ -165,11 +165,11 @@ func explainDrop(ctx context.Context, conn *pgx.Conn, name string, refusal error
 // since 13; before, nobody is let in meanwhile.
 func (s *Server) dropWithSessions(ctx context.Context, name string) error {
 	shut := false
-	err := s.onConn(ctx, s.besides(name), func(conn *pgx.Conn) (err error) {
+	err := s.onSession(ctx, s.besides(name), func(conn *pgx.Conn) (err error) {
 		if Version(conn) >= 13 {
 			_, err = conn.Exec(ctx, "DROP DATABASE "+Ident(name)+" WITH (FORCE)")
 		} else {
-			shut, err = dropShut(ctx, conn, name)
+			err = dropShut(ctx, conn, name, &shut)
 		}
 		return explainDrop(ctx, conn, name, err, "Ending sessions takes membership in their roles or in pg_signal_backend, and a superuser for those of superusers. "+
 			"What else uses the database, such as a subscription or a prepared transaction, must be removed by hand.")
@@ -195,29 +195,33 @@ const terminateSQL = `
 	  AND coalesce(backend_type, 'client backend') IN ('client backend', 'walsender')`
 
 // dropShut lets nobody in, ends the sessions that are, and drops the database. It
-// returns whether somebody could get in before.
-func dropShut(ctx context.Context, conn *pgx.Conn, name string) (shut bool, err error) {
-	err = InTx(ctx, conn, func(tx pgx.Tx) error { return tx.QueryRow(ctx, allowsSessionsSQL, name).Scan(&shut) })
+// sets shut if that is what keeps others out, also after an earlier attempt.
+func dropShut(ctx context.Context, conn *pgx.Conn, name string, shut *bool) error {
+	open := false
+	err := boundedTx(ctx, conn, "BEGIN", func(tx pgx.Tx) error {
+		err := tx.QueryRow(ctx, allowsSessionsSQL, name).Scan(&open)
+		if err != nil || !open {
+			return err
+		}
+		_, err = tx.Exec(ctx, "ALTER DATABASE "+Ident(name)+" ALLOW_CONNECTIONS false")
+		return err
+	})
 	if errors.Is(err, pgx.ErrNoRows) {
-		return false, nil
+		return nil
 	}
 	if err != nil {
-		return false, err
+		return err
 	}
-	if _, err := conn.Exec(ctx, "ALTER DATABASE "+Ident(name)+" ALLOW_CONNECTIONS false"); err != nil {
-		return shut, err
-	}
-	err = InTx(ctx, conn, func(tx pgx.Tx) error {
+	*shut = *shut || open
+	err = boundedTx(ctx, conn, "BEGIN", func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, terminateSQL, name)
 		return err
 	})
 	if err != nil {
-		return shut, err
+		return err
 	}
-	if _, err := conn.Exec(ctx, "DROP DATABASE "+Ident(name)); err != nil {
-		return shut, err
-	}
-	return false, nil
+	_, err = conn.Exec(ctx, "DROP DATABASE "+Ident(name))
+	return err
 }
 
 // allowSessions lets everybody in again, and returns refusal with what went wrong.
@@ -225,8 +229,8 @@ func (s *Server) allowSessions(ctx context.Context, name string, refusal error) 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidying)
 	defer cancel()
 	sql := "ALTER DATABASE " + Ident(name) + " ALLOW_CONNECTIONS true"
-	err := s.onConn(ctx, s.besides(name), func(conn *pgx.Conn) error {
-		_, err := conn.Exec(ctx, sql)
+	err := s.inTx(ctx, s.besides(name), func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, sql)
 		return err
 	})
 	if err != nil && Code(err) != "3D000" {
@@ -248,11 +252,11 @@ const tablesToLoseSQL = `
 	WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
 	  AND NOT c.relispartition
 	  AND n.nspname NOT IN ('information_schema', '_stitch')
-	  AND n.nspname NOT LIKE 'pg\_%'
+	  AND n.nspname !~ '^pg_'
 	  AND NOT EXISTS ( -- part of an extension, or a table's own sequence
 		SELECT
 		FROM pg_catalog.pg_depend AS d
-		WHERE d.classid = 'pg_catalog.pg_class'::regclass
+		WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
 		  AND d.objid = c.oid
 		  AND (d.deptype = 'e' OR c.relkind = 'S' AND d.deptype IN ('a', 'i') AND d.refobjsubid <> 0))
 	ORDER BY n.nspname, c.relname`

@@ -37,22 +37,22 @@ const dependenceSQL = `
 // one, only from there.
 const dependentsSQL = `
 	SELECT coalesce(inside.datname, itself.datname, ''),
-	       count(*),
-	       coalesce(array_agg(` + dependenceSQL + ` ORDER BY d.classid, d.objid) FILTER (WHERE d.dbid = 0), '{}'),
-	       bool_or(d.dbid <> 0)
+	       pg_catalog.count(*),
+	       coalesce(pg_catalog.array_agg(` + dependenceSQL + ` ORDER BY d.classid, d.objid) FILTER (WHERE d.dbid = 0), '{}'),
+	       pg_catalog.bool_or(d.dbid <> 0)
 	FROM pg_catalog.pg_shdepend AS d
 	JOIN pg_catalog.pg_roles AS r ON r.oid = d.refobjid
 	LEFT JOIN pg_catalog.pg_database AS inside ON inside.oid = d.dbid
 	LEFT JOIN pg_catalog.pg_database AS itself
-		ON itself.oid = d.objid AND d.dbid = 0 AND d.classid = 'pg_catalog.pg_database'::regclass
-	WHERE d.refclassid = 'pg_catalog.pg_authid'::regclass
+		ON itself.oid = d.objid AND d.dbid = 0 AND d.classid = 'pg_catalog.pg_database'::pg_catalog.regclass
+	WHERE d.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
 	  AND r.rolname = $1
 	  AND (d.dbid = 0 OR inside.oid IS NOT NULL)
 	GROUP BY 1
 	ORDER BY 1`
 
 func dependentsOf(ctx context.Context, conn *pgx.Conn, user string) (all []Dependents, err error) {
-	err = InTx(ctx, conn, func(tx pgx.Tx) error {
+	err = boundedTx(ctx, conn, "BEGIN", func(tx pgx.Tx) error {
 		rows, _ := tx.Query(ctx, dependentsSQL, user)
 		all, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (d Dependents, err error) {
 			err = row.Scan(&d.Database, &d.Count, &d.Names, &d.inside)
@@ -68,7 +68,7 @@ const dependentNamesSQL = `
 	FROM pg_catalog.pg_shdepend AS d
 	JOIN pg_catalog.pg_roles AS r ON r.oid = d.refobjid
 	JOIN pg_catalog.pg_database AS b ON b.oid = d.dbid
-	WHERE d.refclassid = 'pg_catalog.pg_authid'::regclass
+	WHERE d.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
 	  AND r.rolname = $1
 	  AND b.datname = pg_catalog.current_database()
 	ORDER BY d.deptype DESC, d.classid, d.objid

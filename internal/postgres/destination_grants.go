@@ -97,6 +97,9 @@ func (s *Server) RevokeDestination(ctx context.Context, g DestinationGrants) err
 		}
 		return revokeConnect(ctx, tx, g.User)
 	})
+	if err == nil {
+		err = s.revokeAgain(ctx, g.Database, func(tx pgx.Tx) error { return revokeConnect(ctx, tx, g.User) })
+	}
 	if err != nil && !isGone(err) {
 		return fmt.Errorf("revoke destination rights on database %q from %q: %w", g.Database, g.User, err)
 	}

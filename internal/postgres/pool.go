@@ -30,6 +30,8 @@ type pool struct {
 	poolings  map[string]Pooling // by database, as far as it is known
 	planDials chan struct{}
 
+	rightsLockKept map[string]time.Time // by database: when the lock of rights was last waited for in vain
+
 	// What those who plan share.
 	accesses  sharedReads[*access] // by database
 	users     sharedRead[map[string]User]
@@ -136,7 +138,7 @@ func (s *Server) take(ctx context.Context, database string) (*Conn, error) {
 		if conn == nil {
 			break
 		}
-		if time.Since(conn.since) < trusted || conn.Ping(ctx) == nil {
+		if time.Since(conn.since) < trusted || conn.lives(ctx) {
 			return conn, nil
 		}
 		conn.close()

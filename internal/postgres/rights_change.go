@@ -50,19 +50,28 @@ func revokeRights(ctx context.Context, tx pgx.Tx, sc scope, option bool) error {
 	}
 }
 
+// revokeAgain runs f, which takes back what other rights needed before. Two that
+// revoke at the same time, out of turn, each see what the other one is about to take
+// back; the last one to commit finds it gone here.
+func (s *Server) revokeAgain(ctx context.Context, database string, f func(pgx.Tx) error) error {
+	return s.change(ctx, database, contention{}, f)
+}
+
 // orEmpty keeps nil from being sent as NULL, which would mean all.
 func orEmpty(names []string) []string { return append([]string{}, names...) }
 
 // revokeConnect takes back CONNECT, unless other grants to the user in this
 // database would be of no use without it.
 func revokeConnect(ctx context.Context, tx pgx.Tx, name string) error {
-	a, err := readAccess(ctx, tx, nil)
-	if err != nil {
-		return err
-	}
-	user, err := a.requireUser(name)
-	if err != nil || a.needsConnect(user) {
-		return err
+	for _, schemas := range [][]string{{}, nil} { // all of them only if it matters
+		a, err := readAccess(ctx, tx, schemas)
+		if err != nil {
+			return err
+		}
+		user, err := a.requireUser(name)
+		if err != nil || !a.database.grantedTo(user.oid, "CONNECT") || a.needsConnect(user) {
+			return err
+		}
 	}
 	return revokeRights(ctx, tx, scope{user: name, database: []string{"CONNECT"}}, false)
 }

@@ -121,47 +121,62 @@ func TestSourceGrantsTogether(t *testing.T) {
 // Two Terraforms with ten operations each, on the same objects.
 func TestRightsChangedConcurrently(t *testing.T) {
 	t.Parallel()
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
-		shop := newShop(t, s)
-		users := make([]string, 10)
-		for i := range users {
-			users[i] = s.Role(t)
-		}
-		before := shop.acls(t)
-		config := superuserOf(s)
-		config.MaxConnections = 4
-		each := func(change func(server *Server, user string) error) {
-			t.Helper()
-			var all sync.WaitGroup
-			for range 2 {
-				server := serverOf(t, config)
-				for _, user := range users {
-					all.Go(func() {
-						if err := change(server, user); err != nil {
-							t.Error(err)
-						}
-					})
-				}
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) { testRightsChangedConcurrently(t, s, false) })
+}
+
+// The same while somebody else keeps the lock by which they take turns.
+func TestRightsChangedWithoutTurns(t *testing.T) {
+	t.Parallel()
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) { testRightsChangedConcurrently(t, s, true) })
+}
+
+func testRightsChangedConcurrently(t *testing.T, s *sandbox.Server, kept bool) {
+	t.Helper()
+	shop := newShop(t, s)
+	if kept {
+		keepRightsLock(t, s, shop.name)
+	}
+	users := make([]string, 10)
+	for i := range users {
+		users[i] = s.Role(t)
+	}
+	before := shop.acls(t)
+	config := superuserOf(s)
+	config.MaxConnections = 4
+	each := func(change func(server *Server, user string) error) {
+		t.Helper()
+		var all sync.WaitGroup
+		for range 2 {
+			server := serverOf(t, config)
+			if kept {
+				server.noteRightsLock(shop.name, time.Now()) // nobody waits for it
 			}
-			all.Wait()
+			for _, user := range users {
+				all.Go(func() {
+					if err := change(server, user); err != nil {
+						t.Error(err)
+					}
+				})
+			}
 		}
-		grants := func(user string) SourceGrants {
-			return SourceGrants{Database: shop.name, User: user, Schemas: []string{"public", "billing"}, FutureTables: true}
-		}
-		each(func(server *Server, user string) error { return server.GrantSource(t.Context(), grants(user)) })
-		each(func(server *Server, user string) error {
-			return server.GrantDestination(t.Context(), DestinationGrants{Database: shop.name, User: user, SystemCatalogs: true})
-		})
-		for _, user := range users {
-			g := grants(user)
-			assertEqual(t, "missing", shop.missing(t, g), nil)
-		}
-		each(func(server *Server, user string) error { return server.RevokeSource(t.Context(), grants(user)) })
-		each(func(server *Server, user string) error {
-			return server.RevokeDestination(t.Context(), DestinationGrants{Database: shop.name, User: user, SystemCatalogs: true})
-		})
-		assertEqual(t, "rights after all", shop.acls(t), before)
+		all.Wait()
+	}
+	grants := func(user string) SourceGrants {
+		return SourceGrants{Database: shop.name, User: user, Schemas: []string{"public", "billing"}, FutureTables: true}
+	}
+	each(func(server *Server, user string) error { return server.GrantSource(t.Context(), grants(user)) })
+	each(func(server *Server, user string) error {
+		return server.GrantDestination(t.Context(), DestinationGrants{Database: shop.name, User: user, SystemCatalogs: true})
 	})
+	for _, user := range users {
+		g := grants(user)
+		assertEqual(t, "missing", shop.missing(t, g), nil)
+	}
+	each(func(server *Server, user string) error { return server.RevokeSource(t.Context(), grants(user)) })
+	each(func(server *Server, user string) error {
+		return server.RevokeDestination(t.Context(), DestinationGrants{Database: shop.name, User: user, SystemCatalogs: true})
+	})
+	assertEqual(t, "rights after all", shop.acls(t), before)
 }
 
 // What others grant on the same objects at the same time, without our lock.

@@ -47,14 +47,14 @@ const rolesSQL = `
 	       coalesce(m.of, '{}'), coalesce(m.grantor, '{}'), coalesce(m.inherit, '{}'), coalesce(m.set, '{}'), coalesce(m.admin, '{}')
 	FROM pg_catalog.pg_roles AS r
 	JOIN pg_catalog.pg_database AS b ON b.datname = pg_catalog.current_database()
-	CROSS JOIN (SELECT pg_catalog.current_setting('server_version_num')::int4 >= 160000) AS v (recent)
+	CROSS JOIN (SELECT pg_catalog.current_setting('server_version_num')::int >= 160000) AS v (recent)
 	LEFT JOIN (
-		SELECT m.member, array_agg(m.roleid) AS of, array_agg(m.grantor) AS grantor, array_agg(o.inherit) AS inherit, array_agg(o.set) AS set, array_agg(m.admin_option) AS admin
+		SELECT m.member, pg_catalog.array_agg(m.roleid) AS of, pg_catalog.array_agg(m.grantor) AS grantor, pg_catalog.array_agg(o.inherit) AS inherit, pg_catalog.array_agg(o.set) AS set, pg_catalog.array_agg(m.admin_option) AS admin
 		FROM pg_catalog.pg_auth_members AS m
 		JOIN pg_catalog.pg_roles AS r ON r.oid = m.member
 		CROSS JOIN LATERAL (SELECT pg_catalog.to_jsonb(m)) AS j (membership)
 		CROSS JOIN LATERAL (
-			SELECT coalesce((j.membership ->> 'inherit_option')::bool, r.rolinherit), coalesce((j.membership ->> 'set_option')::bool, true)
+			SELECT coalesce((j.membership ->> 'inherit_option')::boolean, r.rolinherit), coalesce((j.membership ->> 'set_option')::boolean, true)
 		) AS o (inherit, set)
 		GROUP BY m.member
 	) AS m ON m.member = r.oid`

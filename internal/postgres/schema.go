@@ -97,7 +97,7 @@ func (s *Server) findSchema(ctx context.Context, database, name string) (c Schem
 }
 
 const schemasSQL = `
-	SELECT $1::text, n.nspname, pg_catalog.pg_get_userbyid(n.nspowner),
+	SELECT $1::pg_catalog.text, n.nspname, pg_catalog.pg_get_userbyid(n.nspowner),
 	       coalesce(pg_catalog.obj_description(n.oid, 'pg_namespace'), '')
 	FROM pg_catalog.pg_namespace AS n`
 
@@ -172,7 +172,7 @@ func (c Schema) changes(have Schema) []string {
 // done. One that holds anything is dropped only by force, which takes along
 // what depends on that elsewhere, such as views.
 func (s *Server) DropSchema(ctx context.Context, database, name string, force bool) error {
-	err := s.changeRights(ctx, database, func(tx pgx.Tx) error {
+	err := s.changeObjects(ctx, database, contention{attempts: dropLockAttempts, schema: name}, func(tx pgx.Tx) error {
 		have, err := schema(ctx, tx, database, name)
 		if err != nil {
 			return err
@@ -192,8 +192,8 @@ const schemaContentsSQL = `
 	SELECT pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid)
 	FROM pg_catalog.pg_depend AS d
 	JOIN pg_catalog.pg_namespace AS n ON n.oid = d.refobjid
-	LEFT JOIN pg_catalog.pg_class AS c ON c.oid = d.objid AND d.classid = 'pg_catalog.pg_class'::regclass
-	WHERE d.refclassid = 'pg_catalog.pg_namespace'::regclass
+	LEFT JOIN pg_catalog.pg_class AS c ON c.oid = d.objid AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+	WHERE d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass
 	  AND n.nspname = $1
 	  AND d.deptype = 'n'
 	  AND c.relispartition IS NOT TRUE
@@ -207,8 +207,6 @@ const schemaContentsSQL = `
 		  AND o.refobjsubid <> 0)
 	ORDER BY d.classid, c.relname, d.objid`
 
-// The lock is not waited for without end: those who read the tables meanwhile
-// would queue up behind.
 func dropSchema(ctx context.Context, tx pgx.Tx, have Schema, force bool) error {
 	sql := "DROP SCHEMA " + Ident(have.Name)
 	if force {
@@ -223,5 +221,5 @@ func dropSchema(ctx context.Context, tx pgx.Tx, have Schema, force bool) error {
 			return err
 		}
 	}
-	return needs{rightsOf: []string{have.Owner}}.run(ctx, tx, "SET LOCAL lock_timeout = '30s'", sql)
+	return needs{rightsOf: []string{have.Owner}}.run(ctx, tx, sql)
 }

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"strings"
 	"sync"
@@ -66,12 +67,23 @@ func (all *Servers) changed() {
 type Server struct {
 	*pool
 	planning bool
+	warn     func(Warning) // nil: nobody listens
 }
 
 // Planning returns a view of s for Plan and Read, which shares its connections.
 // Its dials go one at a time, and one that failed is not repeated: whoever asks
 // later is told the same.
 func (s *Server) Planning() *Server { return &Server{pool: s.pool, planning: true} }
+
+// A Warning is something that did not keep a change from being made.
+type Warning struct{ Summary, Detail string }
+
+// Warning returns a view of s for a change, which shares its connections. What
+// should be known of the change, besides its error, is passed to warn before the
+// method of the view returns.
+func (s *Server) Warning(warn func(Warning)) *Server {
+	return &Server{pool: s.pool, planning: s.planning, warn: warn}
+}
 
 // Name is the server's key in the provider block.
 func (s *Server) Name() string { return s.name }
@@ -158,25 +170,38 @@ func closeAbruptly(conn *pgx.Conn) {
 	_ = conn.Close(ctx) // the connection is gone whatever this says
 }
 
-// inTx runs f in a transaction of database ("" for the default one).
+// inTx runs f in a transaction of database ("" for the default one), and again if
+// others interfered or kept a lock from it.
 func (s *Server) inTx(ctx context.Context, database string, f func(pgx.Tx) error) error {
-	return s.onConn(ctx, database, func(conn *pgx.Conn) error { return InTx(ctx, conn, f) })
+	return s.tryTx(ctx, database, contention{}, f)
+}
+
+func (s *Server) tryTx(ctx context.Context, database string, c contention, f func(pgx.Tx) error) error {
+	return s.retried(ctx, database, c, func() error {
+		return s.onConn(ctx, database, func(conn *pgx.Conn) error { return boundedTx(ctx, conn, "BEGIN", f) })
+	})
 }
 
 // InTx runs f in a transaction. Types, operators and functions are PostgreSQL's own
 // in it, whatever search_path the owner of a database has given to its sessions: what
 // stands before them would run with the rights of the login.
 func InTx(ctx context.Context, conn *pgx.Conn, f func(pgx.Tx) error) error {
-	return inTx(ctx, conn, "BEGIN", f)
+	return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{BeginQuery: "BEGIN; " + pinPathSQL}, f)
 }
 
-func inTx(ctx context.Context, conn *pgx.Conn, begin string, f func(pgx.Tx) error) error {
-	begin += "; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)"
+// pinPathSQL makes names those of PostgreSQL until the transaction ends. What is
+// temporary comes last, or else it would come first.
+const pinPathSQL = "SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)"
+
+// boundedTx is InTx for what this package does itself: no lock is waited for longer
+// than lockTimeout.
+func boundedTx(ctx context.Context, conn *pgx.Conn, begin string, f func(pgx.Tx) error) error {
+	begin += "; " + pinPathSQL + fmt.Sprintf("; SET LOCAL lock_timeout = %d", lockTimeout.Milliseconds())
 	return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{BeginQuery: begin}, f)
 }
 
-// onConn runs f with a connection to database, for what can not run in a transaction:
-// nothing that search_path matters to.
+// onConn runs f with a connection to database. What f runs outside a transaction
+// must name nothing that search_path matters to.
 func (s *Server) onConn(ctx context.Context, database string, f func(*pgx.Conn) error) error {
 	conn, err := s.Acquire(ctx, database)
 	if err != nil {
@@ -184,6 +209,27 @@ func (s *Server) onConn(ctx context.Context, database string, f func(*pgx.Conn) 
 	}
 	defer conn.Release()
 	return f(conn.Conn)
+}
+
+// onSession is onConn for what cannot run in a transaction and waits for locks: it
+// sets lock_timeout for the session, which must be one of its own.
+func (s *Server) onSession(ctx context.Context, database string, f func(*pgx.Conn) error) error {
+	if err := s.RequireSessions(ctx, database); err != nil {
+		return err
+	}
+	bounded := func(conn *pgx.Conn) error {
+		if _, err := conn.Exec(ctx, fmt.Sprintf("SET lock_timeout = %d", lockTimeout.Milliseconds())); err != nil {
+			return err
+		}
+		err := f(conn)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), parting)
+		defer cancel()
+		if _, failed := conn.Exec(ctx, "RESET lock_timeout"); failed != nil {
+			_ = conn.Close(ctx) // nobody gets it with the setting
+		}
+		return err
+	}
+	return s.retried(ctx, database, contention{}, func() error { return s.onConn(ctx, database, bounded) })
 }
 
 // Version returns the major version of the server behind conn.

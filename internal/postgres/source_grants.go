@@ -104,6 +104,9 @@ func (s *Server) UpdateSource(ctx context.Context, old, want SourceGrants) error
 		sc, defaults := droppedSource(old, want)
 		return revokeSource(ctx, tx, sc, defaults)
 	})
+	if dropped, _ := droppedSource(old, want); err == nil && len(dropped.schemas) > 0 {
+		err = s.revokeAgain(ctx, want.Database, func(tx pgx.Tx) error { return revokeUsage(ctx, tx, want.User, dropped.schemas) })
+	}
 	if err != nil {
 		return fmt.Errorf("update source rights on database %q of %q: %w", want.Database, want.User, err)
 	}
@@ -138,8 +141,8 @@ func droppedSource(old, want SourceGrants) (scope, []string) {
 	return sc, defaults
 }
 
-// revokeSource takes back SELECT and default privileges, and then USAGE on the
-// schemas in which other grants leave the user nothing to read.
+// revokeSource takes back SELECT and default privileges, and then USAGE where it is
+// of no more use.
 func revokeSource(ctx context.Context, tx pgx.Tx, sc scope, defaults []string) error {
 	a, err := readAccess(ctx, tx, []string{})
 	if err != nil {
@@ -157,12 +160,23 @@ func revokeSource(ctx context.Context, tx pgx.Tx, sc scope, defaults []string) e
 	if err := revokeRights(ctx, tx, relations, false); err != nil {
 		return err
 	}
-	if a, err = readAccess(ctx, tx, orEmpty(sc.schemas)); err != nil {
+	return revokeUsage(ctx, tx, sc.user, sc.schemas)
+}
+
+// revokeUsage takes back USAGE on those of some schemas in which other grants leave
+// the user nothing to read.
+func revokeUsage(ctx context.Context, tx pgx.Tx, name string, schemas []string) error {
+	a, err := readAccess(ctx, tx, orEmpty(schemas))
+	if err != nil {
+		return err
+	}
+	user, err := a.requireUser(name)
+	if err != nil {
 		return err
 	}
 	read := a.readSchemas(user)
-	unused := slices.DeleteFunc(slices.Clone(sc.schemas), func(schema string) bool { return slices.Contains(read, schema) })
-	return revokeRights(ctx, tx, scope{user: sc.user, schemas: unused}, false)
+	unused := slices.DeleteFunc(slices.Clone(schemas), func(schema string) bool { return slices.Contains(read, schema) })
+	return revokeRights(ctx, tx, scope{user: name, schemas: unused}, false)
 }
 
 // RevokeSource takes the grants back: CONNECT only when the user was granted
@@ -176,6 +190,14 @@ func (s *Server) RevokeSource(ctx context.Context, g SourceGrants) error {
 		}
 		return revokeConnect(ctx, tx, g.User)
 	})
+	if err == nil {
+		err = s.revokeAgain(ctx, g.Database, func(tx pgx.Tx) error {
+			if err := revokeUsage(ctx, tx, g.User, g.Schemas); err != nil {
+				return err
+			}
+			return revokeConnect(ctx, tx, g.User)
+		})
+	}
 	if err != nil && !isGone(err) {
 		return fmt.Errorf("revoke source rights on database %q from %q: %w", g.Database, g.User, err)
 	}

@@ -73,15 +73,16 @@ const relationsSQL = `
 	SELECT n.nspname, coalesce(c.relname, '')
 	FROM pg_catalog.pg_namespace AS n
 	LEFT JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-	WHERE n.nspname = ANY ($1::text[])
+	WHERE n.nspname = ANY ($1::pg_catalog.text[])
 	ORDER BY n.nspname, c.relname
 	LIMIT 1000`
 
 // Relations returns the names of tables and views by schema, for those of the
 // schemas that exist, and not more than a thousand of them.
 func (s *Server) Relations(ctx context.Context, database string, schemas []string) (map[string][]string, error) {
-	relations := map[string][]string{}
+	var relations map[string][]string
 	err := s.inTx(ctx, database, func(tx pgx.Tx) error {
+		relations = map[string][]string{}
 		rows, _ := tx.Query(ctx, relationsSQL, schemas)
 		var schema, name string
 		_, err := pgx.ForEachRow(rows, []any{&schema, &name}, func() error {
@@ -106,7 +107,7 @@ type Relation struct {
 const sizesSQL = `
 	WITH RECURSIVE part AS (
 		SELECT n.nspname, c.relname, c.relkind AS kind, c.oid, c.relkind, c.relpages, c.reltuples
-		FROM unnest($1::text[], $2::text[]) AS wanted (nspname, relname)
+		FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) AS wanted (nspname, relname)
 		JOIN pg_catalog.pg_namespace AS n ON n.nspname = wanted.nspname
 		JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = wanted.relname
 		WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
@@ -116,7 +117,7 @@ const sizesSQL = `
 		JOIN pg_catalog.pg_inherits AS i ON i.inhparent = part.oid
 		JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
 	)
-	SELECT nspname, relname, kind::text, coalesce(sum(
+	SELECT nspname, relname, kind::pg_catalog.text, coalesce(pg_catalog.sum(
 		CASE WHEN $3 THEN pg_catalog.pg_table_size(oid) ELSE relpages * pg_catalog.current_setting('block_size')::bigint END
 	) FILTER (WHERE relkind IN ('r', 'm')), 0)::bigint,
 		coalesce(pg_catalog.sum(reltuples) FILTER (WHERE relkind IN ('r', 'm') AND reltuples > 0), 0)::bigint
@@ -146,20 +147,20 @@ func ReadRelations(ctx context.Context, tx pgx.Tx, names []TableName, exactly bo
 // namedSQL selects the oids of the relations named by two arrays, $1 and $2.
 const namedSQL = `
 		SELECT c.oid
-		FROM unnest($1::text[], $2::text[]) AS wanted (nspname, relname)
+		FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) AS wanted (nspname, relname)
 		JOIN pg_catalog.pg_namespace AS n ON n.nspname = wanted.nspname
 		JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = wanted.relname
 		WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')`
 
 const columnsSQL = `
-	SELECT n.nspname, c.relname, c.oid, c.relkind::text, pg_catalog.pg_get_userbyid(c.relowner),
+	SELECT n.nspname, c.relname, c.oid, c.relkind::pg_catalog.text, pg_catalog.pg_get_userbyid(c.relowner),
 		a.attnum, a.attname, a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod),
 		a.attnotnull AND NOT EXISTS (
 			SELECT FROM pg_catalog.pg_constraint AS v
 			WHERE v.conrelid = c.oid AND v.contype = 'n' AND NOT v.convalidated AND v.conkey = ARRAY[a.attnum])
 			AND NOT (c.relkind = 'r' AND EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhparent = c.oid)),
 		coalesce(pg_catalog.array_position(k.conkey, a.attnum), 0), l.collnamespace IS NOT NULL AND l.collnamespace <> 'pg_catalog'::pg_catalog.regnamespace
-	FROM unnest($1::text[], $2::text[]) AS wanted (nspname, relname)
+	FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) AS wanted (nspname, relname)
 	JOIN pg_catalog.pg_namespace AS n ON n.nspname = wanted.nspname
 	JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = wanted.relname
 	LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -172,10 +173,10 @@ const columnsSQL = `
 // all types put a comma between elements, and quote one that is within.
 const missingSQL = `
 	SELECT a.attrelid, a.attnum, CASE WHEN t.typdelim = ',' OR m.text LIKE '{"%' THEN m.text
-		ELSE ARRAY[substr(m.text, 2, length(m.text) - 2)]::text END
+		ELSE ARRAY[pg_catalog.substr(m.text, 2, pg_catalog.length(m.text) - 2)]::pg_catalog.text END
 	FROM pg_catalog.pg_attribute AS a
 	JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
-	CROSS JOIN LATERAL (SELECT a.attmissingval::text) AS m (text)
+	CROSS JOIN LATERAL (SELECT a.attmissingval::pg_catalog.text) AS m (text)
 	WHERE a.attrelid IN (` + namedSQL + `) AND a.atthasmissing AND NOT a.attisdropped
 	ORDER BY a.attrelid, a.attnum`
 

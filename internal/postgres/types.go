@@ -40,7 +40,7 @@ const typesSQL = `
 		) AS part (oid)
 		WHERE part.oid <> 0
 	)
-	SELECT t.oid, n.nspname, t.typname, pg_catalog.format_type(t.oid, NULL), t.typtype::text,
+	SELECT t.oid, n.nspname, t.typname, pg_catalog.format_type(t.oid, NULL), t.typtype::pg_catalog.text,
 		coalesce(e.extname, ''), pg_catalog.format('%I.%I', f.nspname, o.proname), t.typsend::pg_catalog.oid <> 0,
 		CASE WHEN t.typcategory = 'A' AND t.typtype = 'b' THEN t.typelem ELSE 0 END,
 		CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE 0 END,

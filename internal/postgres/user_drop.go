@@ -87,7 +87,7 @@ func (s *Server) userToDrop(ctx context.Context, name string, options DropOption
 			return err
 		}
 		var itself bool
-		if err := tx.QueryRow(ctx, `SELECT $1::name IN (current_user, session_user)`, name).Scan(&itself); err != nil {
+		if err := tx.QueryRow(ctx, `SELECT $1::pg_catalog.name IN (current_user, session_user)`, name).Scan(&itself); err != nil {
 			return err
 		}
 		if itself {
@@ -103,16 +103,17 @@ func (s *Server) userToDrop(ctx context.Context, name string, options DropOption
 func (s *Server) dropRole(ctx context.Context, name string, really bool) error {
 	began := time.Now()
 	hopeful := began // when the wait last made sense
-	for {
+	for made, again := (attempts{}), true; ; {
 		dependents, err := s.tryDropRole(ctx, name, really)
 		switch {
 		case err == nil:
 			return nil
-		case IsInterference(err) && time.Since(began) < dropGrace:
 		case Code(err) == "42501" && !IsUnreachable(err):
 			return Advise(err, "The login of this server entry may not drop it. Have somebody who may run:\n  DROP ROLE "+Ident(name)+";")
 		case Code(err) != "2BP01":
-			return s.NameHolders(ctx, "", "", err)
+			if made, again = made.after(err, contention{}); !again {
+				return s.nameHolders(ctx, "", contention{}, err)
+			}
 		default:
 			if len(dependents) > 0 && s.areDropping(dependents) {
 				hopeful = time.Now()
@@ -129,28 +130,25 @@ func (s *Server) dropRole(ctx context.Context, name string, really bool) error {
 	}
 }
 
+// errNotReally rolls back what was only tried.
+var errNotReally = errors.New("it was only to be found out whether it can be done")
+
 // tryDropRole returns what depends on the role if that is why the server
 // refuses; nothing, if that has gone meanwhile. The connection is given back
 // before anybody waits.
 func (s *Server) tryDropRole(ctx context.Context, name string, really bool) (dependents []Dependents, refusal error) {
-	err := s.onConn(ctx, "", func(conn *pgx.Conn) error {
-		tx, err := conn.Begin(ctx)
-		if err != nil {
+	err := s.onConn(ctx, "", func(conn *pgx.Conn) (err error) {
+		refusal = boundedTx(ctx, conn, "BEGIN", func(tx pgx.Tx) error {
+			_, err := tx.Exec(ctx, "DROP ROLE "+Ident(name))
+			if err == nil && !really {
+				err = errNotReally
+			}
 			return err
-		}
-		if refusal = limitLocks(ctx, tx); refusal == nil {
-			_, refusal = tx.Exec(ctx, "DROP ROLE "+Ident(name))
-		}
-		if refusal == nil && really {
-			return tx.Commit(ctx)
-		}
-		if err := tx.Rollback(ctx); err != nil {
-			return err
-		}
-		switch Code(refusal) {
-		case "42704": // it is gone
+		})
+		switch {
+		case Code(refusal) == "42704", errors.Is(refusal, errNotReally): // it is gone, or can be
 			refusal = nil
-		case "2BP01":
+		case Code(refusal) == "2BP01":
 			dependents, err = dependentsOf(ctx, conn, name)
 		}
 		return err

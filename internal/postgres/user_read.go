@@ -34,9 +34,9 @@ const usersSQL = `
 	SELECT r.rolname, r.rolcanlogin, r.rolconnlimit, r.rolvaliduntil, coalesce(r.rolconfig, '{}'),
 	       r.rolreplication,
 	       ARRAY(
-	           SELECT g.rolname::text
+	           SELECT g.rolname::pg_catalog.text
 	           FROM pg_catalog.pg_roles AS g
-	           WHERE g.rolname::text = ANY ($2::text[])
+	           WHERE g.rolname::pg_catalog.text = ANY ($2::pg_catalog.text[])
 	           ORDER BY 1
 	       ),
 	       coalesce(m.roles, '{}'),
@@ -45,14 +45,14 @@ const usersSQL = `
 	FROM pg_catalog.pg_roles AS r
 	LEFT JOIN (
 	    SELECT m.member,
-	           array_agg(g.rolname::text ORDER BY m.roleid, m.grantor) AS roles,
-	           array_agg(pg_catalog.pg_get_userbyid(m.grantor)::text ORDER BY m.roleid, m.grantor) AS grantors
+	           pg_catalog.array_agg(g.rolname::pg_catalog.text ORDER BY m.roleid, m.grantor) AS roles,
+	           pg_catalog.array_agg(pg_catalog.pg_get_userbyid(m.grantor)::pg_catalog.text ORDER BY m.roleid, m.grantor) AS grantors
 	    FROM pg_catalog.pg_auth_members AS m
 	    JOIN pg_catalog.pg_roles AS g ON g.oid = m.roleid
-	    WHERE g.rolname::text = ANY ($2::text[])
+	    WHERE g.rolname::pg_catalog.text = ANY ($2::pg_catalog.text[])
 	    GROUP BY m.member
 	) AS m ON m.member = r.oid
-	WHERE $1::name IS NULL OR r.rolname = $1::name`
+	WHERE $1::pg_catalog.name IS NULL OR r.rolname = $1::pg_catalog.name`
 
 const verifiersSQL = `
 	SELECT rolname, coalesce(rolpassword, '')
@@ -61,8 +61,9 @@ const verifiersSQL = `
 // readUsers reads all users and, if the login may see them, the verifiers of
 // their passwords.
 func (s *Server) readUsers(ctx context.Context) (map[string]User, error) {
-	users := map[string]User{}
+	var users map[string]User
 	err := s.inTx(ctx, "", func(tx pgx.Tx) error {
+		users = map[string]User{}
 		rows, _ := tx.Query(ctx, usersSQL, nil, replicationRoles)
 		mayVerify := false
 		_, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (u User, err error) {

@@ -76,7 +76,7 @@ func dropOwnedSQL(name string) string { return "DROP OWNED BY " + Ident(name) }
 // reassign gives what a user owns in a database to another role, and revokes
 // what it was granted there.
 func (s *Server) reassign(ctx context.Context, database, name, to string) error {
-	err := s.changeRights(ctx, database, func(tx pgx.Tx) error {
+	err := s.changeObjects(ctx, database, contention{owner: name}, func(tx pgx.Tx) error {
 		owners, err := ownersOfRights(ctx, tx, name)
 		if err != nil {
 			return err
@@ -111,7 +111,7 @@ func ownersOfRights(ctx context.Context, tx pgx.Tx, name string) ([]string, erro
 			ON o.dbid = d.dbid AND o.classid = d.classid AND o.objid = d.objid
 			AND o.deptype = 'o' AND o.refclassid = d.refclassid
 		JOIN pg_catalog.pg_roles AS owner ON owner.oid = o.refobjid
-		WHERE d.refclassid = 'pg_catalog.pg_authid'::regclass
+		WHERE d.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
 		  AND r.rolname = $1
 		  AND d.deptype = 'a'
 		  AND (d.dbid = 0 OR b.datname = pg_catalog.current_database())
@@ -128,11 +128,11 @@ const dependingSQL = `
 	FROM pg_catalog.pg_shdepend AS d
 	JOIN pg_catalog.pg_roles AS r ON r.oid = d.refobjid
 	LEFT JOIN pg_catalog.pg_database AS b ON b.oid = d.dbid
-	WHERE d.refclassid = 'pg_catalog.pg_authid'::regclass
+	WHERE d.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
 	  AND r.rolname = $1
 	  AND (d.dbid = 0 OR b.datname = pg_catalog.current_database())
 	  AND (NOT $2 OR d.deptype = 'o'
-	       AND d.classid NOT IN ('pg_catalog.pg_default_acl'::regclass, 'pg_catalog.pg_user_mapping'::regclass))
+	       AND d.classid NOT IN ('pg_catalog.pg_default_acl'::pg_catalog.regclass, 'pg_catalog.pg_user_mapping'::pg_catalog.regclass))
 	ORDER BY d.deptype DESC, d.classid, d.objid
 	LIMIT $3`
 

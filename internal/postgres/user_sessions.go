@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -57,26 +58,36 @@ func (s *Server) setLogin(ctx context.Context, u User, login bool) error {
 	})
 }
 
+// endSessionsSQL ends them in what it returns, which is computed for these rows only.
 const endSessionsSQL = `
-	SELECT count(pg_catalog.pg_terminate_backend(a.pid))
+	SELECT ` + sessionSQL + `, pg_catalog.pg_terminate_backend(a.pid)
 	FROM pg_catalog.pg_stat_activity AS a
 	WHERE a.usename = $1
-	  AND a.pid <> pg_catalog.pg_backend_pid()`
+	  AND a.pid <> pg_catalog.pg_backend_pid()
+	ORDER BY a.pid`
 
 // endSessions ends what sessions there are until there are none. It holds no lock
 // while it waits: to be a member of the user helps, but that is a lock.
 func (s *Server) endSessions(ctx context.Context, name string) error {
 	helped := needs{helpful: []string{name}}
 	for deadline := time.Now().Add(endingPatience); ; {
-		var left int
+		var left []string
 		err := s.changeUser(ctx, func(tx pgx.Tx) error {
-			return helped.while(ctx, tx, nil, func() error { return tx.QueryRow(ctx, endSessionsSQL, name).Scan(&left) })
+			return helped.while(ctx, tx, nil, func() (err error) {
+				rows, _ := tx.Query(ctx, endSessionsSQL, name)
+				left, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (session string, err error) {
+					var asked bool
+					err = row.Scan(&session, &asked)
+					return session, err
+				})
+				return err
+			})
 		})
-		if err != nil || left == 0 {
+		if err != nil || len(left) == 0 {
 			return err
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%d sessions of %q do not end although they were told to", left, name)
+			return fmt.Errorf("these sessions of %q do not end although the server was asked to end them: %s", name, strings.Join(left, ", "))
 		}
 		select {
 		case <-time.After(endingPause):

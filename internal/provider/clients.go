@@ -108,6 +108,16 @@ func (c *clients) server(name string) (*postgres.Server, error) {
 	return s, nil
 }
 
+// serverToChange is server for what changes something there: what should be known
+// of the change is added to diags.
+func (c *clients) serverToChange(name string, diags *diag.Diagnostics) (*postgres.Server, error) {
+	s, err := c.server(name)
+	if err != nil {
+		return nil, err
+	}
+	return s.Warning(func(w postgres.Warning) { diags.AddWarning(w.Summary, w.Detail) }), nil
+}
+
 // host returns the SSH host that an entry of the provider block names.
 func (c *clients) host(name string) (*sshclient.Host, error) {
 	if c == nil || c.hosts == nil {

@@ -68,7 +68,7 @@ func (r *databaseUserResource) Create(ctx context.Context, req resource.CreateRe
 	password, err := newPassword(ctx, req.Config, plan)
 	var server *postgres.Server
 	if err == nil {
-		server, err = r.server(plan.Server.ValueString())
+		server, err = r.serverToChange(plan.Server.ValueString(), &resp.Diagnostics)
 	}
 	var seal *postgres.PasswordSeal
 	if err == nil {
@@ -142,7 +142,7 @@ func (r *databaseUserResource) Update(ctx context.Context, req resource.UpdateRe
 	}
 	var server *postgres.Server
 	if err == nil {
-		server, err = r.server(plan.Server.ValueString())
+		server, err = r.serverToChange(plan.Server.ValueString(), &resp.Diagnostics)
 	}
 	var seal *postgres.PasswordSeal
 	if err == nil {
@@ -166,7 +166,7 @@ func (r *databaseUserResource) Delete(ctx context.Context, req resource.DeleteRe
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	server, err := r.server(state.Server.ValueString())
+	server, err := r.serverToChange(state.Server.ValueString(), &resp.Diagnostics)
 	if err == nil {
 		err = server.DropUser(ctx, state.Name.ValueString(), postgres.DropOptions{
 			ReassignOwnedTo:   state.ReassignOwnedTo.ValueString(),

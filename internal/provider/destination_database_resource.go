@@ -150,7 +150,7 @@ func (r *destinationDatabaseResource) Create(ctx context.Context, req resource.C
 		return
 	}
 	var database postgres.Database
-	server, err := r.server(plan.Server.ValueString())
+	server, err := r.serverToChange(plan.Server.ValueString(), &resp.Diagnostics)
 	if err == nil {
 		database, err = server.CreateDatabase(ctx, plan.toDatabase(), plan.Template.ValueString())
 	}
@@ -201,7 +201,7 @@ func (r *destinationDatabaseResource) Update(ctx context.Context, req resource.U
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	server, err := r.server(plan.Server.ValueString())
+	server, err := r.serverToChange(plan.Server.ValueString(), &resp.Diagnostics)
 	if err == nil {
 		err = server.UpdateDatabase(ctx, plan.toDatabase())
 	}
@@ -219,7 +219,7 @@ func (r *destinationDatabaseResource) Delete(ctx context.Context, req resource.D
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	server, err := r.server(state.Server.ValueString())
+	server, err := r.serverToChange(state.Server.ValueString(), &resp.Diagnostics)
 	if err == nil {
 		err = server.DropDatabase(ctx, state.Name.ValueString(), postgres.DatabaseDrop{
 			Tables: state.ForceDestroy.ValueBool(), Sessions: state.TerminateSessions.ValueBool(),

@@ -85,7 +85,7 @@ func (r *destinationGrantsResource) Create(ctx context.Context, req resource.Cre
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	server, err := r.server(plan.Server.ValueString())
+	server, err := r.serverToChange(plan.Server.ValueString(), &resp.Diagnostics)
 	if err == nil {
 		err = server.GrantDestination(ctx, plan.toGrants())
 	}
@@ -128,7 +128,7 @@ func (r *destinationGrantsResource) Update(ctx context.Context, req resource.Upd
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	server, err := r.server(plan.Server.ValueString())
+	server, err := r.serverToChange(plan.Server.ValueString(), &resp.Diagnostics)
 	if err == nil {
 		err = server.UpdateDestination(ctx, state.toGrants(), plan.toGrants())
 	}
@@ -146,7 +146,7 @@ func (r *destinationGrantsResource) Delete(ctx context.Context, req resource.Del
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	server, err := r.server(state.Server.ValueString())
+	server, err := r.serverToChange(state.Server.ValueString(), &resp.Diagnostics)
 	if err == nil {
 		err = server.RevokeDestination(ctx, state.toGrants())
 	}

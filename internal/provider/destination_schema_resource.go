@@ -88,7 +88,7 @@ func (r *destinationSchemaResource) Create(ctx context.Context, req resource.Cre
 		return
 	}
 	var created postgres.Schema
-	server, err := r.server(plan.Server.ValueString())
+	server, err := r.serverToChange(plan.Server.ValueString(), &resp.Diagnostics)
 	if err == nil {
 		created, err = server.CreateSchema(ctx, plan.toSchema())
 	}
@@ -132,7 +132,7 @@ func (r *destinationSchemaResource) Update(ctx context.Context, req resource.Upd
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	server, err := r.server(plan.Server.ValueString())
+	server, err := r.serverToChange(plan.Server.ValueString(), &resp.Diagnostics)
 	if err == nil {
 		err = server.UpdateSchema(ctx, plan.toSchema())
 	}
@@ -150,7 +150,7 @@ func (r *destinationSchemaResource) Delete(ctx context.Context, req resource.Del
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	server, err := r.server(state.Server.ValueString())
+	server, err := r.serverToChange(state.Server.ValueString(), &resp.Diagnostics)
 	if err == nil {
 		err = server.DropSchema(ctx, state.Database.ValueString(), state.Name.ValueString(), state.ForceDestroy.ValueBool())
 	}

@@ -1,10 +1,13 @@
 package provider
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
@@ -94,18 +97,43 @@ func TestAccScale(t *testing.T) {
 func TestAccTwoTerraforms(t *testing.T) {
 	t.Parallel()
 	s, workspaces := newScale(t, 5, 5, 10, "one", "two")
+	runTogether(t, s, workspaces, "")
+}
+
+// The same while a login that may do nothing else holds the lock by which they take
+// turns: they say so.
+func TestAccTwoTerraformsWithoutTurns(t *testing.T) {
+	t.Parallel()
+	s, workspaces := newScale(t, 5, 5, 10, "one", "two")
+	s.Exec(t, "postgres", "CREATE ROLE mallory LOGIN PASSWORD '"+s.Password+"'")
+	holder, err := pgx.Connect(t.Context(), s.URLAs("mallory", "shop"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = holder.Close(context.Background()) })
+	if _, err := holder.Exec(t.Context(), "SELECT pg_advisory_lock(x'53746974'::int, 1)"); err != nil {
+		t.Fatal(err)
+	}
+	runTogether(t, s, workspaces, fmt.Sprintf("pid %d (user mallory, idle)", holder.PgConn().PID()))
+}
+
+// runTogether applies and destroys all workspaces at once, twice. What each says has
+// to contain a text.
+func runTogether(t *testing.T, s *sandbox.Server, workspaces []*workspace, says string) {
+	t.Helper()
 	for _, command := range []string{"apply", "destroy", "apply", "destroy"} {
-		var both sync.WaitGroup
+		var all sync.WaitGroup
 		for _, w := range workspaces {
-			both.Go(func() {
-				if output, code := w.try(t, command, "-auto-approve", "-parallelism=10"); code != 0 {
-					t.Errorf("%s:\n%s", command, output)
+			all.Go(func() {
+				output, code := w.try(t, command, "-auto-approve", "-parallelism=10")
+				if code != 0 || !strings.Contains(strings.Join(strings.Fields(strings.ReplaceAll(output, "│", "")), " "), says) {
+					t.Errorf("%s exited with %d, want 0 and %q:\n%s", command, code, says, output)
 				}
 			})
 		}
-		both.Wait()
+		all.Wait()
 	}
-	if left := s.Query(t, "shop", "SELECT rolname FROM pg_roles WHERE rolname !~ '^(pg_|postgres)'"); left != nil {
+	if left := s.Query(t, "shop", "SELECT rolname FROM pg_roles WHERE rolname !~ '^(pg_|postgres|mallory)'"); left != nil {
 		t.Errorf("left: %q", left)
 	}
 }

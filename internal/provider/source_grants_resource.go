@@ -177,7 +177,7 @@ func (r *sourceGrantsResource) Create(ctx context.Context, req resource.CreateRe
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	server, err := r.server(plan.Server.ValueString())
+	server, err := r.serverToChange(plan.Server.ValueString(), &resp.Diagnostics)
 	if err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot create source grants", err))
 		return
@@ -231,7 +231,7 @@ func (r *sourceGrantsResource) Update(ctx context.Context, req resource.UpdateRe
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	server, err := r.server(plan.Server.ValueString())
+	server, err := r.serverToChange(plan.Server.ValueString(), &resp.Diagnostics)
 	if err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot update source grants", err))
 		return
@@ -256,7 +256,7 @@ func (r *sourceGrantsResource) Delete(ctx context.Context, req resource.DeleteRe
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	server, err := r.server(state.Server.ValueString())
+	server, err := r.serverToChange(state.Server.ValueString(), &resp.Diagnostics)
 	if err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot delete source grants", err))
 		return

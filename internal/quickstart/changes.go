@@ -14,18 +14,18 @@ import (
 // changes are what happens at the source between the two runs. Each statement
 // affects, or returns, as many rows as there are that have changed.
 var changes = []struct{ table, what, sql string }{
-	{"public.pgbench_history", "transactions were made by pgbench", `SELECT FROM pgbench_history`},
-	{"public.pgbench_accounts", "accounts have another balance since", `SELECT DISTINCT aid FROM pgbench_history`},
+	{"public.pgbench_history", "transactions were made by pgbench", `SELECT FROM public.pgbench_history`},
+	{"public.pgbench_accounts", "accounts have another balance since", `SELECT DISTINCT aid FROM public.pgbench_history`},
 	{"shop.orders", "orders were shipped", `
 		UPDATE shop.orders SET status = 'shipped'
 		WHERE id IN (SELECT id FROM shop.orders WHERE status = 'paid' ORDER BY id LIMIT 500)`},
 	{"shop.orders", "orders came in", `
 		INSERT INTO shop.orders (id, customer_id, status, items, discounts, total, card_number)
-		SELECT n, 1 + n % 1990, 'new', '[{"article": 1, "count": 2}]', '{0.15, NULL}', 19.90, lpad(n::text, 16, '4')
-		FROM generate_series(100001, 100200) AS n`},
+		SELECT n, 1 + n % 1990, 'new', '[{"article": 1, "count": 2}]', '{0.15, NULL}', 19.90, pg_catalog.lpad(n::pg_catalog.text, 16, '4')
+		FROM pg_catalog.generate_series(100001, 100200) AS n`},
 	{"shop.order_events", "events were noted", `
 		INSERT INTO shop.order_events (happened_at, order_id, what)
-		SELECT updated_at, id, status::text FROM shop.orders WHERE id > 100000 OR updated_at > now() - interval '10 minutes'`},
+		SELECT updated_at, id, status::pg_catalog.text FROM shop.orders WHERE id > 100000 OR updated_at > pg_catalog.now() - interval '10 minutes'`},
 	{"shop.customers", "customers changed", `
 		UPDATE shop.customers SET credit = credit + 0.01, profile = profile || '{"score": 100}' WHERE id <= 30`},
 	{"shop.customers", "customers were deleted", `DELETE FROM shop.customers WHERE id > 1990`},

@@ -159,14 +159,14 @@ func (q *quickstart) sides(ctx context.Context, key, tableName string) (from, to
 
 func columns(ctx context.Context, of sandbox.Rows) ([]string, error) {
 	return texts(ctx, of.Server, of.Database, `
-		SELECT attname::text
+		SELECT attname::pg_catalog.text
 		FROM pg_catalog.pg_attribute
-		WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped
+		WHERE attrelid = $1::pg_catalog.text::pg_catalog.regclass AND attnum > 0 AND NOT attisdropped
 		ORDER BY attnum`, of.Table)
 }
 
 func count(ctx context.Context, of sandbox.Rows) (n int64, err error) {
-	text, err := texts(ctx, of.Server, of.Database, "SELECT count(*)::text FROM "+of.Table)
+	text, err := texts(ctx, of.Server, of.Database, "SELECT pg_catalog.count(*)::pg_catalog.text FROM "+of.Table)
 	if err != nil {
 		return 0, err
 	}

@@ -105,7 +105,7 @@ func (q *quickstart) fillSource(ctx context.Context) error {
 		return fmt.Errorf("make the shop: %w", err)
 	}
 	lines, err := texts(ctx, q.source, sourceDatabase, `
-		SELECT 'database `+sourceDatabase+`, schema ' || table_schema || ': ' || string_agg(table_name, ', ' ORDER BY table_name)
+		SELECT 'database `+sourceDatabase+`, schema ' || table_schema || ': ' || pg_catalog.string_agg(table_name, ', ' ORDER BY table_name)
 		FROM information_schema.tables
 		WHERE table_schema IN ('public', 'shop') AND table_name !~ '_(2025_.|later)$'
 		GROUP BY table_schema

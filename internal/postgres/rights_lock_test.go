@@ -1,0 +1,114 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
+)
+
+// keepRightsLock has a role that may do nothing but connect hold the lock that
+// changes of rights take turns by, and returns the description of its session.
+func keepRightsLock(t *testing.T, s *sandbox.Server, database string) string {
+	t.Helper()
+	role := s.Role(t)
+	s.Exec(t, database, "GRANT CONNECT ON DATABASE "+database+" TO "+role)
+	conn, err := pgx.Connect(t.Context(), s.URLAs(role, database))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	if _, err := conn.Exec(t.Context(), "SELECT pg_catalog.pg_advisory_lock($1, $2)", rightsLockClass, rightsLockKey); err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("pid %d (user %s, idle)", conn.PgConn().PID(), role)
+}
+
+// Anyone who can connect can hold the lock that our changes take turns by. They
+// wait a little, warn of who does, and go on; the next ones do not wait.
+func TestRightsLockKept(t *testing.T) {
+	t.Parallel()
+	shop := newShop(t, sandbox.Shared(t, 0))
+	holder := keepRightsLock(t, shop.Server, shop.name)
+	var warnings []Warning
+	server := shop.server.Warning(func(w Warning) { warnings = append(warnings, w) })
+	g := shop.grants("public", "billing")
+
+	began := time.Now()
+	if err := server.GrantSource(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	if waited := time.Since(began); waited < courtesy || waited > 2*courtesy {
+		t.Errorf("waited %v", waited)
+	}
+	began = time.Now()
+	if _, err := server.CreateSchema(t.Context(), Schema{Database: shop.name, Name: "mine"}); err != nil {
+		t.Error(err)
+	}
+	if err := server.RevokeSource(t.Context(), g); err != nil {
+		t.Error(err)
+	}
+	if waited := time.Since(began); waited > courtesy {
+		t.Errorf("waited %v again", waited)
+	}
+	if len(warnings) != 3 || slices.ContainsFunc(warnings, func(w Warning) bool { return !strings.Contains(w.Detail, holder) }) {
+		t.Errorf("got %v\nwant three that name %s", warnings, holder)
+	}
+}
+
+// Two that take back rights at the same time each see what the other one is about to
+// take back. The last one leaves nothing that was needed for it.
+func TestRightsRevokedTogether(t *testing.T) {
+	t.Parallel()
+	shop := newShop(t, sandbox.Shared(t, 0))
+	keepRightsLock(t, shop.Server, shop.name)
+	shop.server.noteRightsLock(shop.name, time.Now()) // nobody waits for it
+	before := shop.acls(t)
+	schemas := []string{"public", "billing", "secret"}
+	for range 10 {
+		server := serverOf(t, superuserOf(shop.Server))
+		server.noteRightsLock(shop.name, time.Now())
+		revoke := []func() error{func() error {
+			return server.RevokeDestination(t.Context(), DestinationGrants{Database: shop.name, User: shop.user})
+		}}
+		for _, schema := range schemas {
+			shop.grant(t, shop.grants(schema))
+			revoke = append(revoke, func() error { return server.RevokeSource(t.Context(), shop.grants(schema)) })
+		}
+		if err := shop.server.GrantDestination(t.Context(), DestinationGrants{Database: shop.name, User: shop.user}); err != nil {
+			t.Fatal(err)
+		}
+		var all sync.WaitGroup
+		for _, f := range revoke {
+			all.Go(func() {
+				if err := f(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		assertEqual(t, "rights after all", shop.acls(t), before)
+	}
+}
+
+// When the lock can be had again, changes take turns again.
+func TestRightsLockReturns(t *testing.T) {
+	t.Parallel()
+	shop := newShop(t, sandbox.Shared(t, 0))
+	shop.server.noteRightsLock(shop.name, time.Now())
+	warned := false
+	server := shop.server.Warning(func(Warning) { warned = true })
+	if err := server.GrantSource(t.Context(), shop.grants("public")); err != nil {
+		t.Error(err)
+	}
+	if warned || shop.server.rightsLockIsKept(shop.name) {
+		t.Errorf("warned %v, and does not wait the next time", warned)
+	}
+}

@@ -1,0 +1,167 @@
+package internal
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sqltext"
+)
+
+// ownServers are packages that work only on servers that they started themselves,
+// where there is nobody else.
+var ownServers = []string{"sandbox", "bench", "quickstart"}
+
+// unchecked are those of them whose SQL nobody takes for an example.
+var unchecked = ownServers[:2]
+
+// unqualified are packages whose SQL is not qualified yet.
+var unqualified = []string{"replication", "catalog"}
+
+// Nobody else decides what a name in our SQL means: functions, relations and types
+// are written with their schema, and so are operators of columns that may have any
+// type.
+func TestQualifiedNames(t *testing.T) {
+	for _, directory := range packages(t) {
+		if slices.Contains(unchecked, directory) {
+			continue
+		}
+		t.Run(directory, func(t *testing.T) {
+			unsafe := unsafeNames(t, directory)
+			if len(unsafe) > 0 && slices.Contains(unqualified, directory) {
+				t.Skipf("%d names are not qualified yet:\n%s", len(unsafe), strings.Join(unsafe, "\n"))
+			}
+			for _, name := range unsafe {
+				t.Errorf("%s: write it with its schema", name)
+			}
+		})
+	}
+}
+
+// packages returns the directories that hold product code in Go.
+func packages(t *testing.T) []string {
+	t.Helper()
+	var all []string
+	err := filepath.WalkDir(".", func(path string, entry os.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		if directory := filepath.Dir(path); !slices.Contains(all, directory) {
+			all = append(all, directory)
+		}
+		return nil
+	})
+	if err != nil || len(all) < 5 {
+		t.Fatalf("packages %v (%v)", all, err)
+	}
+	return all
+}
+
+// unsafeNames lists the names in the SQL of a package that somebody else may
+// decide the meaning of, each as "file:line: kind name".
+func unsafeNames(t *testing.T, directory string) []string {
+	t.Helper()
+	literals, err := sqltext.Literals(directory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, literal := range literals {
+		for _, use := range sqltext.Uses(literal.Text) {
+			if use.Unsafe() {
+				all = append(all, fmt.Sprintf("%s: %s %s", literal.Position(use.Offset), use.Kind, use.Name))
+			}
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all) // a constant may be part of several
+}
+
+// opening are the functions of pgx that open a connection.
+var opening = regexp.MustCompile(`^(Connect|ConnectConfig|ConnectWithOptions|New|NewWithConfig|Construct|Open|OpenDB|OpenDBFromPool|GetConnector)$`)
+
+// All sessions are opened in one place, which pins what their names mean.
+func TestOneConnect(t *testing.T) {
+	var found []string
+	for _, directory := range packages(t) {
+		if slices.Contains(ownServers, strings.Split(directory, "/")[0]) {
+			continue
+		}
+		for _, name := range productFiles(t, directory) {
+			found = append(found, openings(t, name, nil)...)
+		}
+	}
+	want := []string{"postgres/server.go: connect"}
+	if found = slices.Compact(found); !slices.Equal(found, want) {
+		t.Errorf("sessions are opened in %v, want only %v", found, want)
+	}
+}
+
+func TestOpenings(t *testing.T) {
+	for source, want := range map[string]string{
+		`import "github.com/jackc/pgx/v5"; func f() { pgx.Connect(ctx, url) }`:                               "a.go: f",
+		`import "github.com/jackc/pgx/v5"; func (s *S) f() { c := pgx.ConnectConfig; c(ctx, config) }`:       "a.go: f",
+		`import raw "github.com/jackc/pgx/v5/pgconn"; func f() { func() { raw.ConnectWithOptions(ctx) }() }`: "a.go: f",
+		`import "github.com/jackc/pgx/v5/pgxpool"; var pool, _ = pgxpool.New(ctx, url)`:                      "a.go: ",
+		`import "github.com/jackc/pgx/v5"; func f() { pgx.BeginFunc(ctx) }`:                                  "",
+		`import "github.com/jackc/pgx/v5/pgconn"; func f() { var e *pgconn.ConnectError }`:                   "",
+		`import "net"; func f(pgx net.X) { pgx.Connect(ctx) }`:                                               "",
+	} {
+		if got := strings.Join(openings(t, "a.go", "package a; "+source), ", "); got != want {
+			t.Errorf("%s\ngot  %q\nwant %q", source, got, want)
+		}
+	}
+}
+
+func productFiles(t *testing.T, directory string) []string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(directory, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return strings.HasSuffix(name, "_test.go") })
+}
+
+// openings lists where a file opens connections, each as "file: function".
+func openings(t *testing.T, name string, source any) []string {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), name, source, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pgx := map[string]bool{} // what the file calls pgx and its packages
+	for _, imported := range file.Imports {
+		path := strings.Trim(imported.Path.Value, `"`)
+		if !strings.Contains(path, "jackc/pgx") {
+			continue
+		}
+		called := filepath.Base(strings.TrimSuffix(path, "/v5"))
+		if imported.Name != nil {
+			called = imported.Name.Name
+		}
+		pgx[called] = true
+	}
+	var found []string
+	for _, declared := range file.Decls {
+		function := ""
+		if f, ok := declared.(*ast.FuncDecl); ok {
+			function = f.Name.Name
+		}
+		ast.Inspect(declared, func(n ast.Node) bool {
+			if selected, ok := n.(*ast.SelectorExpr); ok && opening.MatchString(selected.Sel.Name) {
+				if of, ok := selected.X.(*ast.Ident); ok && pgx[of.Name] {
+					found = append(found, name+": "+function)
+				}
+			}
+			return true
+		})
+	}
+	return found
+}

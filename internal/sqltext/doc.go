@@ -1,0 +1,16 @@
+// Package sqltext finds the SQL in Go source and the names that it uses. Tests
+// check with it that every name is written with its schema, and plant objects of
+// other people's for every name that is used.
+//
+// It guarantees:
+//
+//   - Every string that is passed to a method that runs SQL is found, with the
+//     constants, concatenations and formats that it is made of; other strings are
+//     told from prose by keywords in capitals (literals.go).
+//   - SQL is divided into tokens as PostgreSQL does: comments, strings, dollar
+//     quotes and quoted identifiers hide what they contain (tokens.go).
+//   - What the grammar itself resolves, such as coalesce, extract or the type
+//     integer, is not taken for a name (words.go).
+//   - What a program fills in at run time, by a verb of a format or by
+//     concatenation, is a token of its own, and never guessed (tokens.go).
+package sqltext
