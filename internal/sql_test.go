@@ -23,7 +23,7 @@ var ownServers = []string{"sandbox", "bench", "quickstart"}
 var unchecked = ownServers[:2]
 
 // unqualified are packages whose SQL is not qualified yet.
-var unqualified = []string{"replication", "catalog"}
+var unqualified = []string{"catalog"}
 
 // Nobody else decides what a name in our SQL means: functions, relations and types
 // are written with their schema, and so are operators of columns that may have any
