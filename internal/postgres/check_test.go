@@ -257,7 +257,7 @@ func TestCheckCost(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Release()
-	if _, err := conn.Exec(t.Context(), "BEGIN; LOCK TABLE orders IN ACCESS EXCLUSIVE MODE"); err != nil {
+	if _, err := conn.Exec(t.Context(), "BEGIN; LOCK TABLE public.orders IN ACCESS EXCLUSIVE MODE"); err != nil {
 		t.Fatal(err)
 	}
 	all, before := logged(t, s)

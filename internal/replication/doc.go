@@ -26,6 +26,14 @@
 //     loaded: another database, table, key or column (step.go).
 //   - The structure read is that of the rows: tables are locked against changes
 //     of it before the snapshot is taken (extract.go).
+//   - Nobody else's code decides what is read. Each transaction at the source writes
+//     nothing and pins role, path and settings, after whatever functions of views did
+//     to the session before (session.go). Values are written by output functions, and
+//     compared by operators of the index (columns.go, merge.go). Units of work are
+//     values, which the definition must name (parts.go).
+//   - The target is locked before the snapshot is taken, nothing waits for a lock on
+//     a table for longer than two seconds at a time, and a snapshot ends in the time
+//     that the definition allows (load.go, lock.go, snapshot_age.go).
 //   - Row-level security is an error, and the settings of a login neither cut a
 //     run short nor change what is loaded. Another cluster than before is refused
 //     until it is accepted; servers behind a load balancer do not share a run
