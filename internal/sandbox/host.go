@@ -101,15 +101,15 @@ func (cfg HostConfig) check() error {
 	if os.Geteuid() != 0 {
 		return &lackError{"root, who alone may start SSH hosts: run the tests as root", nil}
 	}
-	needed := map[string]string{"usr/sbin/sshd": "OpenSSH's server: install the Debian package openssh-server"}
+	programs := []struct{ path, line string }{{"usr/sbin/sshd", "OpenSSH's server: install the Debian package openssh-server"}}
 	if cfg.Sudo != SudoNone {
-		needed["usr/bin/sudo"] = "sudo: install the Debian package sudo"
+		programs = append(programs, struct{ path, line string }{"usr/bin/sudo", "sudo: install the Debian package sudo"})
 	}
-	for name, line := range needed {
-		_, err := os.Stat(filepath.Join("/", cfg.Root, name))
+	for _, program := range programs {
+		_, err := os.Stat(filepath.Join("/", cfg.Root, program.path))
 		switch {
 		case err != nil && cfg.Root == "":
-			return &lackError{line, err}
+			return &lackError{program.line, err}
 		case err != nil:
 			return fmt.Errorf("a host from %s: %w", cfg.Root, err)
 		}

@@ -73,7 +73,7 @@ func NeedProgram(t testing.TB, name, debianPackage string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
-		need(t, &lackError{fmt.Sprintf("%s: install the Debian package %s", name, debianPackage), nil})
+		need(t, &lackError{fmt.Sprintf("%s: install the Debian package %s", name, debianPackage), err})
 	}
 	return path
 }
