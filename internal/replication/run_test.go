@@ -295,16 +295,23 @@ func TestRunInterrupted(t *testing.T) {
 	e.create(t)
 
 	ctx, cancel := context.WithCancel(t.Context())
-	timer := time.AfterFunc(2*time.Second, cancel)
-	defer timer.Stop()
-	run, err := e.tryRun(ctx)
-	if err != nil || run.Status != catalog.Interrupted {
-		t.Fatalf("status %q, error %v", run.Status, err)
+	defer cancel()
+	done := make(chan result, 1)
+	go func() {
+		run, err := e.tryRun(ctx)
+		done <- result{run, err}
+	}()
+	const active = `SELECT FROM pg_catalog.pg_stat_activity WHERE query LIKE '%public"."slow%' AND pid <> pg_backend_pid() AND state <> 'idle'`
+	await(t, s, e.destinationDatabase, `SELECT FROM _stitch.report WHERE source_table = 'public.a' AND status = 'succeeded'`, 1)
+	await(t, s, e.sourceDatabase, `SELECT WHERE EXISTS (`+active+`)`, 1)
+	cancel()
+	got := <-done
+	if got.err != nil || got.run.Status != catalog.Interrupted {
+		t.Fatalf("status %q, error %v", got.run.Status, got.err)
 	}
 	e.wantSame(t, "a")
 	e.wantRows(t, `SELECT source_table, status FROM _stitch.report ORDER BY 1`, "public.a|succeeded", "public.slow|interrupted")
 	e.wantRows(t, `SELECT status, completed_at IS NOT NULL FROM _stitch.run`, "interrupted|t")
-	active := `SELECT FROM pg_catalog.pg_stat_activity WHERE query LIKE '%public"."slow%' AND pid <> pg_backend_pid() AND state <> 'idle'`
 	for deadline := time.Now().Add(20 * time.Second); e.source.Query(t, e.sourceDatabase, active) != nil; time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the source is still at work")
@@ -325,7 +332,7 @@ func TestRunTwice(t *testing.T) {
 		_, err := e.tryRun(t.Context())
 		first <- err
 	}()
-	time.Sleep(time.Second)
+	await(t, s, e.sourceDatabase, `SELECT FROM pg_catalog.pg_stat_activity WHERE query LIKE '%public"."slow%' AND pid <> pg_backend_pid() AND state = 'active'`, 1)
 	other := *e
 	other.servers = e.again(t, 1)
 	if _, err := other.tryRun(t.Context()); err == nil || !strings.Contains(err.Error(), "is being run by backend") {

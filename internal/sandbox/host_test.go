@@ -159,6 +159,7 @@ func TestHostRestart(t *testing.T) {
 
 // Whatever is done to a host, this machine is as it was.
 func TestHostIsPrivate(t *testing.T) {
+	SharedSSHHost(t, HostConfig{}) // or skip
 	before := machine(t)
 	h := SSHHost(t, HostConfig{Sudo: SudoNoPassword})
 	name := h.UserName()
