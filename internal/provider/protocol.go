@@ -3,6 +3,7 @@ package provider
 import (
 	"context"
 	"errors"
+	"fmt"
 	"reflect"
 
 	"github.com/hashicorp/terraform-plugin-framework/providerserver"
@@ -10,26 +11,29 @@ import (
 	"github.com/hashicorp/terraform-plugin-log/tflog"
 )
 
-// NewServer serves the provider in Terraform's protocol. All that it says to
-// people passes through here, whoever had a part in the words: what a terminal
-// would obey is escaped (terminal.go), and one diagnostic has a bounded size.
+// NewServer serves the provider in Terraform's protocol. All text for people passes
+// through here, the framework's too: what a terminal would obey is escaped
+// (terminal.go), and a diagnostic has a bounded size.
 func NewServer(p *Provider) tfprotov6.ProviderServer {
 	return protocolServer{providerserver.NewProtocol6(p)()}
 }
 
-// logInfo is the one way to the log. Its fields are named by us.
+// logInfo is the one way to the log. The names of fields are constants.
 func logInfo(ctx context.Context, message string, fields ...map[string]any) {
-	for i := range fields {
-		clean := make(map[string]any, len(fields[i]))
-		for name, value := range fields[i] {
-			if text, ok := value.(string); ok {
-				value = oneLine(text)
+	clean := map[string]any{}
+	for _, some := range fields {
+		for name, value := range some {
+			switch value := value.(type) {
+			case string:
+				clean[name] = oneLine(value)
+			case error, fmt.Stringer:
+				clean[name] = oneLine(fmt.Sprint(value))
+			default:
+				clean[name] = value
 			}
-			clean[name] = value
 		}
-		fields[i] = clean
 	}
-	tflog.Info(ctx, oneLine(message), fields...)
+	tflog.Info(ctx, oneLine(message), clean)
 }
 
 // fit makes what a method answers fit for a terminal.
@@ -73,8 +77,8 @@ func fitDiagnostics(all []*tfprotov6.Diagnostic) []*tfprotov6.Diagnostic {
 	return clean
 }
 
-// A protocolServer has each method by itself rather than embedded, so that none
-// is forgotten when the protocol gets another one.
+// A protocolServer does not embed the next server, so that it does not compile when
+// the protocol gets a method that it lacks.
 type protocolServer struct{ next tfprotov6.ProviderServer }
 
 func (s protocolServer) GetMetadata(ctx context.Context, req *tfprotov6.GetMetadataRequest) (*tfprotov6.GetMetadataResponse, error) {

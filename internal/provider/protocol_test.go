@@ -19,13 +19,14 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// forged is what a name or a message tries: to clear the screen, go back in the
-// line, ring, begin a sequence with one character, turn the direction of writing,
-// hide, and say on a line of its own what Terraform says.
+// forged is a name or a message that clears the screen, returns to the beginning of
+// the line, rings the bell, begins a control sequence with one character, reverses
+// the direction of writing, holds an invisible character, and has a line of its own
+// that looks like Terraform's.
 const forged = forgedLine + "\nApply complete!"
 
-// forgedLine is that without a line of its own. Terraform prints as it is a string
-// of several lines that the configuration itself holds.
+// forgedLine has no line of its own: Terraform itself prints unchanged a string of
+// several lines that the configuration holds.
 const forgedLine = "\x1b[2J\x1b[H\r\a\u009b31m\u202e\u200b"
 
 // unfit returns the characters of a text that a terminal would obey, or not show.
@@ -93,7 +94,7 @@ func TestProtocolServer(t *testing.T) {
 	}
 }
 
-// Whatever an answer of the protocol says is in a form that is known.
+// The text for people of each answer is in a form that fitAnswer knows.
 func TestFitAnswer(t *testing.T) {
 	protocol := reflect.TypeFor[tfprotov6.ProviderServer]()
 	for i := range protocol.NumMethod() {
@@ -109,7 +110,7 @@ func TestFitAnswer(t *testing.T) {
 		fitAnswer(answer.Interface())
 		texts := saidIn(answer.Elem())
 		if len(texts) == 0 {
-			t.Errorf("how does %s say anything?", answer.Type())
+			t.Errorf("%s has no known form of text", answer.Type())
 		}
 		for _, text := range texts {
 			if text != oneLine(forged) && text != paragraphs(forged) {
@@ -122,7 +123,7 @@ func TestFitAnswer(t *testing.T) {
 	}
 }
 
-// What is logged is one line, and no other way leads to the log or to Terraform.
+// A log entry is one line, and no other way leads to the log or to Terraform.
 func TestOneWayOut(t *testing.T) {
 	var log bytes.Buffer
 	ctx := tflogtest.RootLogger(t.Context(), &log)
@@ -205,7 +206,8 @@ func (w terminal) shows(t *testing.T, code int, pattern *regexp.Regexp, argument
 // quoted where Terraform prints a value.
 var escaped = regexp.MustCompile(`\\+x1b\[2J\\+x1b\[H\\+r\\+a\\+u009b31m\\+u202e\\+u200b`)
 
-// Names are those of whoever may create something: at the source, at the destination.
+// Names are chosen by the roles that may create objects, at the source or at the
+// destination.
 func TestAccTerminal_names(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	t.Run("tables and columns", func(t *testing.T) {
@@ -283,7 +285,7 @@ func TestAccTerminal_names(t *testing.T) {
 	})
 }
 
-// What a server says is its own, and what functions of views raise is theirs.
+// Messages are chosen by the server, and by the functions of views.
 func TestAccTerminal_messages(t *testing.T) {
 	p := newPipe(t, sandbox.Shared(t, 0))
 	p.atSource(t, `
@@ -311,7 +313,7 @@ func TestAccTerminal_messages(t *testing.T) {
 	}
 }
 
-// Whoever an SSH host or a program lets speak is heard, but not obeyed.
+// Banners, shells and programs choose what they write.
 func TestAccTerminal_programs(t *testing.T) {
 	h := sandbox.SSHHost(t, sandbox.HostConfig{Settings: []string{"Banner /etc/forged"}})
 	h.Exec(t, `

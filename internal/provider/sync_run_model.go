@@ -54,8 +54,8 @@ var reportType = types.ObjectType{AttrTypes: map[string]attr.Type{
 	"verification": types.StringType, "error": types.StringType,
 }}
 
-// fromRun overwrites what a run says. The report is for people: the engine reads
-// bookmarks from the catalog, where they are exact.
+// fromRun overwrites what a run says. Its texts are for people: the engine reads
+// exact bookmarks from the catalog.
 func (m *syncRunModel) fromRun(ctx context.Context, run replication.Run) diag.Diagnostics {
 	m.RunID = types.StringValue(run.ID)
 	m.Status = types.StringValue(run.Status)

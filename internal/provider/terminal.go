@@ -18,20 +18,20 @@ const (
 	deepest      = 8 // columns that a list may be indented by
 )
 
-// oneLine is a text that others had a part in, such as a name, where one line is
-// to be shown: in the summary of a diagnostic, in a log.
+// oneLine prepares text for people for where one line is shown: in the summary of a
+// diagnostic, in a log. The text may hold names and messages of others.
 func oneLine(text string) string { return escape(shorten(text, summaryBytes), "") }
 
-// paragraphs is such a text as the detail of a diagnostic. Its lines stay lines,
-// but begin with blanks, as those of Terraform never do: what a server says can not
-// pass for another diagnostic, or for the end of an apply.
+// paragraphs prepares such text for the detail of a diagnostic. Its lines stay lines,
+// but begin with blanks, as those that Terraform ends an apply or begins a
+// diagnostic with do not: the words of a server cannot pass for one of these.
 func paragraphs(text string) string {
 	text = strings.NewReplacer("\r\n", "\n", "\t", "    ").Replace(shorten(text, detailBytes))
 	return indent(escape(text, "\n"))
 }
 
-// asValue is such a text as an attribute that is there to be read by people.
-// Terraform quotes a string, but prints one of several lines as it is.
+// asValue prepares such text for an attribute that people read. Terraform quotes a
+// string of one line, but prints one of several lines unchanged.
 func asValue(text string) string {
 	text = shorten(text, detailBytes)
 	if !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return !isShown(r) && r != '\n' && r != '\t' }) {
@@ -40,8 +40,8 @@ func asValue(text string) string {
 	return text
 }
 
-// escape writes characters that a terminal would obey or not show, except those
-// that are kept, as Go and Terraform write them: \x1b, \u202e.
+// escape writes characters that a terminal would obey or not show, except kept ones,
+// as Go and Terraform do: \x1b, \u202e.
 func escape(text, kept string) string {
 	var b strings.Builder
 	for len(text) > 0 {
@@ -60,8 +60,9 @@ func escape(text, kept string) string {
 	return b.String()
 }
 
-// isShown reports whether a character is seen and does nothing else. Of blanks,
-// only the one of ASCII is: others, and joiners, make names look alike that are not.
+// isShown reports whether a character is visible and has no other effect. The only
+// blank that counts as visible is ASCII's: other ones, and joiners, make different
+// names look alike.
 func isShown(r rune) bool {
 	return strconv.IsPrint(r) && !unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
@@ -82,9 +83,9 @@ func shorten(text string, limit int) string {
 	return fmt.Sprintf("%s [%d bytes left out] %s", head, len(text)-len(head)-len(tail), tail)
 }
 
-// indent puts a margin before each line, and breaks those that are too wide: for a
-// terminal would go on at its own margin, and so would Terraform, which leaves alone
-// what is indented. Only a word is never broken.
+// indent puts a margin before each line, and wraps lines that are too wide: a
+// terminal would continue them at its own margin, and so would Terraform, which does
+// not wrap lines that are indented. A word is never broken.
 func indent(text string) string {
 	var b strings.Builder
 	for i, line := range strings.Split(text, "\n") {

@@ -23,7 +23,7 @@ func TestOneLine(t *testing.T) {
 		{"variants", "\ufe0f\U000e0100", `\ufe0f\U000e0100`},
 		{"tags", "\U000e0001\U000e0041\U000e007f", `\U000e0001\U000e0041\U000e007f`},
 		{"other blanks", "a\u00a0b\u2003c\u3000d\u1680", `a\u00a0b\u2003c\u3000d\u1680`},
-		{"of private use, or nobody's", "\ue000\U000f0000\uffff", `\ue000\U000f0000\uffff`},
+		{"of private use, or unassigned", "\ue000\U000f0000\uffff", `\ue000\U000f0000\uffff`},
 	} {
 		if got := oneLine(tt.text); got != tt.want {
 			t.Errorf("%s: %q becomes\n%s, not\n%s", tt.name, tt.text, got, tt.want)
