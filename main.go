@@ -3,15 +3,14 @@
 package main
 
 import (
-	"context"
 	"flag"
 	"log"
 	"os"
 	"os/signal"
 	"syscall"
 
-	frameworkprovider "github.com/hashicorp/terraform-plugin-framework/provider"
-	"github.com/hashicorp/terraform-plugin-framework/providerserver"
+	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
+	"github.com/hashicorp/terraform-plugin-go/tfprotov6/tf6server"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/provider"
 )
@@ -34,11 +33,12 @@ func main() {
 		}
 	}
 
+	var options []tf6server.ServeOpt
+	if *debug {
+		options = append(options, tf6server.WithManagedDebug())
+	}
 	p := provider.New(version)
-	err := providerserver.Serve(context.Background(), func() frameworkprovider.Provider { return p }, providerserver.ServeOpts{
-		Address: "registry.terraform.io/terraform-stitch/stitch",
-		Debug:   *debug,
-	})
+	err := tf6server.Serve("registry.terraform.io/terraform-stitch/stitch", func() tfprotov6.ProviderServer { return provider.NewServer(p) }, options...)
 	p.Close()
 	if err != nil {
 		log.Fatal(err)

@@ -155,7 +155,7 @@ func (m connectionCheckModel) toCheck(ctx context.Context) (postgres.ConnectionC
 // asked stays null.
 func (m *connectionCheckModel) fromConnection(ctx context.Context, c postgres.Connection) (diags diag.Diagnostics) {
 	m.Ready = types.BoolValue(c.Ready())
-	m.Version, m.MajorVersion, m.Tested = types.StringValue(c.Version), types.Int64Value(int64(c.Major)), types.BoolValue(c.Tested())
+	m.Version, m.MajorVersion, m.Tested = textValue(c.Version), types.Int64Value(int64(c.Major)), types.BoolValue(c.Tested())
 	m.TLS, m.TLSVersion, m.TLSCipher = types.BoolValue(c.TLS), textOrNull(c.TLSVersion), textOrNull(c.TLSCipher)
 	advice := []string{}
 	for _, a := range c.Advice {
@@ -170,19 +170,17 @@ func (m *connectionCheckModel) fromConnection(ctx context.Context, c postgres.Co
 	}
 	for _, p := range c.Privileges {
 		privileges = append(privileges, privilegeModel{
-			types.StringValue(p.Privilege), types.StringValue(p.Object), types.BoolValue(p.Held), types.StringValue(p.Reason),
+			types.StringValue(p.Privilege), textValue(p.Object), types.BoolValue(p.Held), textValue(p.Reason),
 		})
 	}
 	collect := func(d diag.Diagnostics) { diags.Append(d...) }
 	var d diag.Diagnostics
-	m.Advice, d = types.ListValueFrom(ctx, types.StringType, advice)
-	collect(d)
+	m.Advice = textList(advice)
 	m.TestedMajorVersions, d = types.ListValueFrom(ctx, types.Int64Type, postgres.TestedMajors())
 	collect(d)
 	m.ReplicationKeysWithoutIndex, d = types.MapValueFrom(ctx, types.StringType, keys)
 	collect(d)
-	m.RowLevelSecurity, d = types.ListValueFrom(ctx, types.StringType, hidden)
-	collect(d)
+	m.RowLevelSecurity = textList(hidden)
 	m.Privileges, d = types.ListValueFrom(ctx, privilegeType(), privileges)
 	collect(d)
 	if c.Facts.Username != "" {
@@ -194,15 +192,15 @@ func (m *connectionCheckModel) fromConnection(ctx context.Context, c postgres.Co
 func (m *connectionCheckModel) fromFacts(c postgres.Connection) {
 	f := c.Facts
 	m.Pooling = types.StringValue(string(c.Pooling))
-	m.Username, m.Superuser = types.StringValue(f.Username), types.BoolValue(f.Superuser)
-	m.ClientAddress, m.ServerAddress = textOrNull(f.ClientAddress), textOrNull(f.ServerAddress)
+	m.Username, m.Superuser = textValue(f.Username), types.BoolValue(f.Superuser)
+	m.ClientAddress, m.ServerAddress = textOrNull(asValue(f.ClientAddress)), textOrNull(asValue(f.ServerAddress))
 	if f.ServerPort != 0 {
 		m.ServerPort = types.Int64Value(int64(f.ServerPort))
 	}
-	m.Standby, m.HotStandby = types.BoolValue(f.Standby), types.StringValue(f.HotStandby)
-	m.MaxStandbyArchiveDelay = types.StringValue(f.MaxStandbyArchiveDelay)
-	m.MaxStandbyStreamingDelay = types.StringValue(f.MaxStandbyStreamingDelay)
-	m.HotStandbyFeedback, m.WALLevel = types.StringValue(f.HotStandbyFeedback), types.StringValue(f.WALLevel)
+	m.Standby, m.HotStandby = types.BoolValue(f.Standby), textValue(f.HotStandby)
+	m.MaxStandbyArchiveDelay = textValue(f.MaxStandbyArchiveDelay)
+	m.MaxStandbyStreamingDelay = textValue(f.MaxStandbyStreamingDelay)
+	m.HotStandbyFeedback, m.WALLevel = textValue(f.HotStandbyFeedback), textValue(f.WALLevel)
 	m.MaxReplicationSlots, m.ReplicationSlots = types.Int64Value(int64(f.MaxReplicationSlots)), types.Int64Value(int64(f.ReplicationSlots))
 	m.MaxWALSenders, m.WALSenders = types.Int64Value(int64(f.MaxWALSenders)), types.Int64Value(int64(f.WALSenders))
 }

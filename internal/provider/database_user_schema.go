@@ -69,6 +69,7 @@ func (*databaseUserResource) Schema(_ context.Context, _ resource.SchemaRequest,
 			},
 			"parameters": schema.MapAttribute{
 				MarkdownDescription: "Parameters that sessions of the user begin with, in all databases, as by `ALTER ROLE ... SET`: for example `{ statement_timeout = \"30min\", search_path = \"app, public\" }`. " +
+					"`search_path` does not reach sessions of this provider, which run under `pg_catalog, pg_temp`: a function of a replicated view that needs another path must set it itself, with `ALTER FUNCTION ... SET search_path = ...`. " +
 					"Values are written as in `postgresql.conf`, without the quotes around them. These are all that the user has: others, set on the server, are planned to be reset. " +
 					"Without this attribute, parameters are left alone, also those that it set before.",
 				ElementType: types.StringType,

@@ -44,7 +44,19 @@ func stringList(items []string) types.List {
 	if more := len(items) - listed; more > 0 {
 		items = append(slices.Clone(items[:listed]), fmt.Sprintf("and %d more", more))
 	}
-	return types.ListValueMust(types.StringType, stringValues(items))
+	return textList(items)
+}
+
+// textValue is a text for people, as opposed to a value for a server.
+func textValue(text string) types.String { return types.StringValue(asValue(text)) }
+
+// textList is a list of such texts.
+func textList(texts []string) types.List {
+	values := make([]attr.Value, len(texts))
+	for i, text := range texts {
+		values[i] = textValue(text)
+	}
+	return types.ListValueMust(types.StringType, values)
 }
 
 func stringSet(items []string) types.Set {

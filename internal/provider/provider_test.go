@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/hashicorp/terraform-plugin-framework/providerserver"
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
@@ -17,7 +16,7 @@ import (
 func factories() map[string]func() (tfprotov6.ProviderServer, error) {
 	return map[string]func() (tfprotov6.ProviderServer, error){
 		"stitch": func() (tfprotov6.ProviderServer, error) {
-			return providerserver.NewProtocol6WithError(New("test"))()
+			return NewServer(New("test")), nil
 		},
 	}
 }

@@ -142,7 +142,7 @@ func (d *sshCheckDataSource) Read(ctx context.Context, req datasource.ReadReques
 		advice = append(advice, f.Summary+". "+detail)
 	}
 	model.Ready = types.BoolValue(!found.Blocked())
-	model.Advice = types.ListValueMust(types.StringType, stringValues(advice))
+	model.Advice = textList(advice)
 	resp.Diagnostics.Append(resp.State.Set(ctx, model)...)
 }
 

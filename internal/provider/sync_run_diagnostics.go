@@ -66,7 +66,7 @@ func warnOf(schemaName string, run replication.Run, before map[string][]string) 
 			changes.add(report.SourceTable, change)
 		}
 		for _, note := range report.Notes {
-			if !slices.Contains(before[report.SourceTable], note) {
+			if !slices.Contains(before[report.SourceTable], asValue(note)) {
 				notes.add(report.SourceTable, note)
 			}
 		}

@@ -54,7 +54,8 @@ var reportType = types.ObjectType{AttrTypes: map[string]attr.Type{
 	"verification": types.StringType, "error": types.StringType,
 }}
 
-// fromRun overwrites what a run says.
+// fromRun overwrites what a run says. Its texts are for people: the engine reads
+// exact bookmarks from the catalog.
 func (m *syncRunModel) fromRun(ctx context.Context, run replication.Run) diag.Diagnostics {
 	m.RunID = types.StringValue(run.ID)
 	m.Status = types.StringValue(run.Status)
@@ -65,11 +66,11 @@ func (m *syncRunModel) fromRun(ctx context.Context, run replication.Run) diag.Di
 	reports := map[string]reportModel{}
 	for _, r := range run.Tables {
 		reports[r.SourceTable] = reportModel{
-			TableName: types.StringValue(r.TableName), Status: types.StringValue(r.Status), Method: types.StringValue(r.Method),
+			TableName: textValue(r.TableName), Status: types.StringValue(r.Status), Method: types.StringValue(r.Method),
 			RowsExtracted: types.Int64Value(r.RowsExtracted), RowsLoaded: types.Int64Value(r.RowsLoaded), Bytes: types.Int64Value(r.Bytes),
-			ReplicationKey: textOrNull(r.ReplicationKey), Bookmark: textOrNull(r.Bookmark),
+			ReplicationKey: textOrNull(asValue(r.ReplicationKey)), Bookmark: textOrNull(asValue(r.Bookmark)),
 			Duration: types.StringValue(r.Duration.String()), SnapshotHeld: types.StringValue(r.Snapshot.String()), NullKeys: types.Int64Value(r.NullKeys),
-			Changes: textsOrNull(r.Changes), Notes: textsOrNull(r.Notes), Verification: textOrNull(r.Verification), Error: textOrNull(r.Error),
+			Changes: textsOrNull(r.Changes), Notes: textsOrNull(r.Notes), Verification: textOrNull(asValue(r.Verification)), Error: textOrNull(asValue(r.Error)),
 		}
 	}
 	var diags diag.Diagnostics
@@ -98,11 +99,7 @@ func textsOrNull(texts []string) types.List {
 	if len(texts) == 0 {
 		return types.ListNull(types.StringType)
 	}
-	values := make([]attr.Value, len(texts))
-	for i, text := range texts {
-		values[i] = types.StringValue(text)
-	}
-	return types.ListValueMust(types.StringType, values)
+	return textList(texts)
 }
 
 func timeOrNull(at time.Time) types.String {

@@ -12,7 +12,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/types"
-	"github.com/hashicorp/terraform-plugin-log/tflog"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
@@ -118,7 +117,7 @@ func (r *syncRunResource) run(ctx context.Context, plan *syncRunModel, before ma
 		limited, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
-	runner := replication.Runner{Server: r.server, Progress: tflog.Info, Verify: plan.Verify.ValueString()}
+	runner := replication.Runner{Server: r.server, Progress: logInfo, Verify: plan.Verify.ValueString()}
 	run, err := runner.Run(limited, destination, schemaName)
 	diags.Append(warnOf(schemaName, run, before)...) // also if it failed: changes are not told again
 	soFar := moved(run.RowsExtracted(), run.RowsLoaded()) + ". What was committed stays, and the next apply goes on from there."

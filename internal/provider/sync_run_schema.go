@@ -74,7 +74,7 @@ func reportAttributes() map[string]schema.Attribute {
 		"rows_loaded":     count("Rows inserted or changed in the destination. Rows that did not change are not written."),
 		"bytes":           count("Bytes of row data that were copied."),
 		"replication_key": computed("Replication key, for `INCREMENTAL`."),
-		"bookmark":        computed("Greatest replication key that was loaded, as PostgreSQL writes it."),
+		"bookmark":        computed("Greatest replication key that was loaded, as PostgreSQL writes it; control characters in it are escaped."),
 		"duration":        computed("How long the table took."),
 		"snapshot_held":   computed("For how long a snapshot of the source was held for the table, the longest of several. It holds back `VACUUM`, and changes of the table's structure wait for it; see `max_snapshot_minutes` of `stitch_replication`."),
 		"null_keys":       count("Of the rows that were extracted, those whose replication key is null."),
