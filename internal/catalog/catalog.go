@@ -152,7 +152,7 @@ func check(ctx context.Context, tx pgx.Tx, s shape) (current bool, err error) {
 		return false, errors.Join(err, s.refusal(want))
 	}
 	var have int
-	if err := tx.QueryRow(ctx, "SELECT version FROM ONLY _stitch.version").Scan(&have); err != nil {
+	if err := tx.QueryRow(ctx, "SELECT version FROM _stitch.version").Scan(&have); err != nil {
 		return false, fmt.Errorf("read the version of the catalog: %w", err)
 	}
 	if have < 1 {
@@ -194,7 +194,7 @@ func migrate(ctx context.Context, tx pgx.Tx) error {
 			return fmt.Errorf("%s: %w", file, err)
 		}
 	}
-	if _, err = tx.Exec(ctx, "UPDATE ONLY _stitch.version SET version = $1", len(files)); err != nil {
+	if _, err = tx.Exec(ctx, "UPDATE _stitch.version SET version = $1", len(files)); err != nil {
 		return err
 	}
 	return takeBack(ctx, tx)
@@ -221,7 +221,7 @@ func begin(ctx context.Context, tx pgx.Tx) (have int, err error) {
 			INSERT INTO _stitch.version VALUES (0)`)
 		return 0, err
 	}
-	err = tx.QueryRow(ctx, "SELECT version FROM ONLY _stitch.version").Scan(&have)
+	err = tx.QueryRow(ctx, "SELECT version FROM _stitch.version").Scan(&have)
 	return have, err
 }
 
@@ -256,7 +256,7 @@ func takeBack(ctx context.Context, tx pgx.Tx) error {
 // transaction must have been opened with OpenAlone.
 func DropIfEmpty(ctx context.Context, tx pgx.Tx) error {
 	var left bool
-	if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM ONLY _stitch.replication)").Scan(&left); err != nil {
+	if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM _stitch.replication)").Scan(&left); err != nil {
 		return fmt.Errorf("look for other replications: %w", err)
 	}
 	if left {

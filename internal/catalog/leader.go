@@ -43,7 +43,7 @@ const livesSQL = `
 const leadSQL = `
 	INSERT INTO _stitch.leader AS l (replication, key, pid, login, since)
 	SELECT r.id, $2, pg_catalog.pg_backend_pid(), u.oid, pg_catalog.clock_timestamp()
-	FROM ONLY _stitch.replication AS r
+	FROM _stitch.replication AS r
 	CROSS JOIN pg_catalog.pg_roles AS u
 	WHERE r.id = $1 AND u.rolname = session_user
 	ON CONFLICT (replication) DO UPDATE SET
@@ -56,7 +56,7 @@ const leadSQL = `
 const leaderSQL = `
 	SELECT pg_catalog.concat('pid ', l.pid, ' of the destination server (user ', coalesce(pg_catalog.quote_ident(r.rolname), '?'),
 		', application ' || pg_catalog.quote_literal(nullif(a.application_name, '')), ', connected from ' || pg_catalog.host(a.client_addr), '), since ', l.since)
-	FROM ONLY _stitch.leader AS l
+	FROM _stitch.leader AS l
 	LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = l.login
 	LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid AND a.usesysid = l.login
 	WHERE l.replication = $1`
@@ -153,7 +153,7 @@ func anotherLeads(ctx context.Context, conn *pgx.Conn, replication int64) error 
 func Unlock(ctx context.Context, conn *pgx.Conn, replication int64) error {
 	_, err := conn.Exec(ctx, `
 		SELECT pg_catalog.pg_advisory_unlock(l.key)
-		FROM ONLY _stitch.leader AS l
+		FROM _stitch.leader AS l
 		WHERE l.replication = $1 AND l.pid = pg_catalog.pg_backend_pid()`, replication)
 	if err != nil {
 		return fmt.Errorf("unlock the replication: %w", err)

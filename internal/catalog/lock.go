@@ -17,7 +17,7 @@ import (
 const (
 	lockTurn     = 2 * time.Second
 	lockPause    = 100 * time.Millisecond // between turns
-	lockPatience = time.Minute
+	lockPatience = 30 * time.Second
 	waitLimit    = 10 * time.Second // of what the transaction waits for afterwards
 )
 
@@ -109,11 +109,11 @@ func code(err error) string {
 }
 
 // holdersSQL finds the sessions that have locks of the modes $2 on relations of the
-// schema $1, or ask for them, and otherwise those with changes that were not committed
-// and are older than $3 seconds: what such a transaction creates, nobody else sees yet.
+// schema $1, or ask for them, and otherwise those of the database with changes that were
+// not committed and are older than $3 seconds: what they create, nobody else sees yet.
 const holdersSQL = `
 	WITH held AS (
-		SELECT l.pid, bool_or(c.relnamespace IS NOT NULL) AS here
+		SELECT l.pid, pg_catalog.bool_or(c.relnamespace IS NOT NULL) AS here
 		FROM pg_catalog.pg_locks AS l
 		JOIN pg_catalog.pg_database AS d ON d.datname = pg_catalog.current_database()
 		LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = $1
@@ -125,7 +125,7 @@ const holdersSQL = `
 		', application ' || pg_catalog.quote_literal(nullif(a.application_name, '')), ', ' || a.state, ')')
 	FROM held AS h
 	JOIN pg_catalog.pg_stat_activity AS a ON a.pid = h.pid
-	WHERE h.here OR NOT EXISTS (SELECT FROM held AS other WHERE other.here)
+	WHERE h.here OR NOT EXISTS (SELECT FROM held AS other WHERE other.here) AND a.datname = pg_catalog.current_database()
 		AND coalesce(a.xact_start < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $3), true)
 	ORDER BY a.pid
 	LIMIT 5`

@@ -36,7 +36,7 @@ func QueueReport(batch *pgx.Batch, run string, r Report) {
 		INSERT INTO _stitch.report
 			(run, source_table, table_name, status, method, rows_extracted, rows_loaded, bytes,
 			 replication_key, bookmark, duration_ms, null_keys, changes, notes, verification, error)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, coalesce($13, '{}'::text[]), coalesce($14, '{}'::text[]), $15, $16)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, coalesce($13, '{}'::pg_catalog.text[]), coalesce($14, '{}'::pg_catalog.text[]), $15, $16)
 		ON CONFLICT (run, source_table) DO UPDATE SET
 			table_name = excluded.table_name,
 			status = excluded.status,
