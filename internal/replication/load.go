@@ -309,6 +309,7 @@ type known struct {
 	types    postgres.TypeSet
 	version  int       // major, of the server
 	now      time.Time // by the destination's clock
+	loaded   loadedTable
 }
 
 // lookAt reads what the destination, which has the types, holds of a table: in
@@ -323,6 +324,7 @@ func lookAt(ctx context.Context, conn *pgx.Conn, replication int64, target postg
 			return err
 		})
 		catalog.QueueBookmarkOf(batch, replication, target.Name, &k.bookmark)
+		queueLoadedTable(batch, target, &k.loaded)
 		batch.Queue("SELECT now()").QueryRow(func(row pgx.Row) error { return row.Scan(&k.now) })
 	})
 	if err != nil {

@@ -219,10 +219,11 @@ const hiddenSQL = `
 	SELECT c.relname
 	FROM pg_catalog.pg_class AS c
 	JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+	JOIN pg_catalog.pg_roles AS l ON l.oid = c.relowner AND l.rolname = current_user
 	WHERE n.nspname = $1 AND c.relkind = 'r' AND left(c.relname, length($2)) = $2
 	ORDER BY c.relname`
 
-// dropLeftOver drops what runs that were killed were loading.
+// dropLeftOver drops what runs that were killed were loading, and nothing of others.
 func dropLeftOver(ctx context.Context, q querier, schema string) error {
 	rows, _ := q.Query(ctx, hiddenSQL, schema, hiddenPrefix)
 	names, err := pgx.CollectRows(rows, pgx.RowTo[string])

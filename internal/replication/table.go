@@ -165,6 +165,9 @@ func (c *copying) attempt(ctx context.Context) error {
 	if c.there, err = lookAt(ctx, c.destination.Conn, c.replication, c.target, c.types); err != nil {
 		return err
 	}
+	if err := c.there.loaded.refusal(c.target); err != nil {
+		return err
+	}
 	if err := c.open(ctx, name); err != nil {
 		return err
 	}
