@@ -62,7 +62,7 @@ type Passed struct {
 // that has never been loaded.
 func QueueBookmarkOf(batch *pgx.Batch, replication int64, tableName string, into **Bookmark) {
 	batch.Queue(`
-		SELECT source_table, method, replication_key, bookmark, key_type, columns, attributes, source, source_oid, source_columns, source_parts, table_version, horizon, run::text
+		SELECT source_table, method, replication_key, bookmark, key_type, columns, attributes, source, source_oid, source_columns, source_parts, table_version, horizon, run::pg_catalog.text
 		FROM _stitch.bookmark
 		WHERE replication = $1 AND table_name = $2`, replication, tableName).QueryRow(func(row pgx.Row) error {
 		b := Bookmark{Replication: replication, TableName: tableName}
@@ -100,7 +100,7 @@ func QueueBookmark(batch *pgx.Batch, b Bookmark) {
 			table_version = excluded.table_version,
 			horizon = excluded.horizon,
 			run = excluded.run,
-			updated_at = now()`,
+			updated_at = pg_catalog.now()`,
 		b.Replication, b.TableName, b.SourceTable, b.Method, b.ReplicationKey, b.Bookmark,
 		b.KeyType, b.Columns, b.Attributes, b.Source, b.SourceOID, b.SourceColumns, b.SourceParts, b.TableVersion, b.Horizon, b.Run)
 }

@@ -4,9 +4,20 @@
 // It guarantees:
 //
 //   - The schema and all in it belong to one database user, the one that runs
-//     replications. Another login acts as that user, or is refused (Open).
-//   - The schema is created and upgraded in one transaction, under a lock; one
-//     that a newer provider made is refused (Install, migrations/).
+//     replications. Another login acts as that user, if it was granted membership, or
+//     is refused; a superuser uses only a catalog of its own (owner.go).
+//   - Nothing but what the migrations made is used: whatever else is in the schema,
+//     or attached to its tables, makes Open fail before any of it can run, and so
+//     does another role's right to write (shape.go). This is checked in the
+//     transaction that uses the catalog, or at the start of a session that does,
+//     with the catalog locked against upgrades. After the check only the owner and
+//     superusers can change it: a login trusts the role that it acts as.
+//   - Who may run a replication, and whether a run's leader lives, rests on rows that
+//     only the owner can write; no lock that anyone can take is trusted (leader.go).
+//   - No wait is longer than lockPatience, and one that was in vain names who was in
+//     the way (lock.go).
+//   - The schema is created and upgraded in one transaction, which excludes all
+//     others; one that a newer provider made is refused (Install, migrations/).
 //   - Functions take the caller's transaction, or a batch that goes to the server
 //     within it, so that what they write commits together with the rows that it is about.
 //   - No secret is written: a definition names servers, and holds no login.
@@ -20,15 +31,10 @@ import (
 	"io/fs"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Schema is where the catalog lives.
 const Schema = "_stitch"
-
-// lockClass is the first key of the advisory locks that the catalog takes; the
-// second is 0 for its own upgrade, or the id of a replication.
-const lockClass = 0x57_17_c4
 
 // ErrNone is returned when the database has no catalog.
 var ErrNone = errors.New("the database has no catalog (schema _stitch)")
@@ -36,33 +42,29 @@ var ErrNone = errors.New("the database has no catalog (schema _stitch)")
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-const ownerSQL = `
-	SELECT r.rolname, current_user, pg_catalog.pg_has_role(r.oid, 'MEMBER'), r.rolname = current_user,
-		EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.relnamespace = n.oid AND c.relname = 'version')
-	FROM pg_catalog.pg_namespace AS n
-	JOIN pg_catalog.pg_roles AS r ON r.oid = n.nspowner
-	WHERE n.nspname = $1`
-
 // Open prepares a transaction for the other functions of this package: it acts
-// as the catalog's owner. It returns ErrNone if there is no catalog.
+// as the catalog's owner, and waits for locks no longer than waitLimit. It returns
+// ErrNone if there is no catalog.
 func Open(ctx context.Context, tx pgx.Tx) error {
-	_, err := open(ctx, tx, "SET LOCAL ROLE ")
+	_, err := open(ctx, tx, "SET LOCAL ROLE ", using)
 	return err
 }
 
 // OpenAlone is Open for a transaction that may drop the catalog: until it ends,
 // nobody installs one.
 func OpenAlone(ctx context.Context, tx pgx.Tx) error {
-	if err := lockCatalog(ctx, tx); err != nil {
-		return err
-	}
-	return Open(ctx, tx)
+	_, err := open(ctx, tx, "SET LOCAL ROLE ", dropping)
+	return err
 }
 
 // OpenSession is Open for all transactions of a session, which must not go back
 // to a pool afterwards. It upgrades an older catalog.
 func OpenSession(ctx context.Context, conn *pgx.Conn) error {
-	current, err := open(ctx, conn, "SET ROLE ")
+	var current bool
+	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) (err error) {
+		current, err = open(ctx, tx, "SET ROLE ", using)
+		return err
+	})
 	if current || err != nil {
 		return err
 	}
@@ -70,13 +72,40 @@ func OpenSession(ctx context.Context, conn *pgx.Conn) error {
 }
 
 // Install creates the catalog or upgrades it, and opens it for the transaction.
+// Until that ends, nobody drops it.
 func Install(ctx context.Context, tx pgx.Tx) error {
-	// Two transactions that both found no catalog would both create it.
-	if err := lockCatalog(ctx, tx); err != nil {
+	err := inTurns(ctx, tx, upgrading, func() error {
+		return inSavepoint(ctx, tx, func(tx pgx.Tx) error { return tryInstall(ctx, tx) })
+	})
+	if err != nil {
 		return err
 	}
-	current, err := open(ctx, tx, "SET LOCAL ROLE ")
-	if current || err != nil && !errors.Is(err, ErrNone) {
+	_, err = tx.Exec(ctx, limitWaitsSQL, waitLimit.String())
+	return err
+}
+
+// errOld is met when the catalog is to be upgraded.
+var errOld = errors.New("the catalog is older than this provider")
+
+func tryInstall(ctx context.Context, tx pgx.Tx) error {
+	none := false
+	// An older catalog is let go of: two that held it would wait for one another.
+	err := pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
+		current, err := open(ctx, tx, "SET LOCAL ROLE ", installing)
+		if none = errors.Is(err, ErrNone); none {
+			return nil
+		}
+		if err == nil && !current {
+			return errOld
+		}
+		return err
+	})
+	if errors.Is(err, errOld) {
+		var current bool
+		current, err = open(ctx, tx, "SET LOCAL ROLE ", upgrading)
+		none = errors.Is(err, ErrNone) || err == nil && !current
+	}
+	if !none {
 		return err
 	}
 	if err := migrate(ctx, tx); err != nil {
@@ -85,100 +114,71 @@ func Install(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
-func lockCatalog(ctx context.Context, tx pgx.Tx) error {
-	if _, err := tx.Exec(ctx, "SELECT pg_catalog.pg_advisory_xact_lock($1, 0)", lockClass); err != nil {
-		return fmt.Errorf("lock the catalog: %w", err)
-	}
-	return nil
-}
-
-// querier is a connection or a transaction.
-type querier interface {
-	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
-	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-}
-
-// open also reports whether the catalog has all that this provider knows of.
-func open(ctx context.Context, q querier, setRole string) (current bool, err error) {
-	var owner, login string
-	var member, same, complete bool // the schema may have been made by hand
-	err = q.QueryRow(ctx, ownerSQL, Schema).Scan(&owner, &login, &member, &same, &complete)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return false, ErrNone
-	}
-	if err != nil {
-		return false, fmt.Errorf("open the catalog: %w", err)
-	}
-	if !same && !member {
-		return false, &OwnerError{Owner: owner, Login: login}
-	}
-	if !same {
-		if _, err := q.Exec(ctx, setRole+pgx.Identifier{owner}.Sanitize()); err != nil {
-			return false, fmt.Errorf("act as %q, the owner of the catalog: %w", owner, err)
-		}
-	}
-	if !complete {
-		return false, ErrNone
-	}
-	return checkVersion(ctx, q)
-}
-
-// An OwnerError says that the catalog belongs to a role that the login can not act as.
-type OwnerError struct{ Owner, Login string }
-
-func (e *OwnerError) Error() string {
-	return fmt.Sprintf("open the catalog: schema %s belongs to %q, and the login %q is not a member of that role: "+
-		"use a server entry that logs in as %q, or GRANT %s TO %s", Schema, e.Owner, e.Login, e.Owner,
-		pgx.Identifier{e.Owner}.Sanitize(), pgx.Identifier{e.Login}.Sanitize())
-}
-
-func checkVersion(ctx context.Context, q querier) (current bool, err error) {
-	var have int
-	err = q.QueryRow(ctx, "SELECT version FROM _stitch.version").Scan(&have)
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) && pg.Code == "42P01" { // dropped meanwhile
-		return false, ErrNone
-	}
-	if err != nil {
-		return false, fmt.Errorf("read the version of the catalog: %w", err)
-	}
-	files, err := fs.Glob(migrations, "migrations/*.sql")
+// open acts as the catalog's owner, locks the catalog and makes sure that it is ours.
+// It reports whether the catalog has all that this provider knows of.
+func open(ctx context.Context, tx pgx.Tx, setRole string, mode lockMode) (current bool, err error) {
+	o, err := readOwnership(ctx, tx)
 	if err != nil {
 		return false, err
 	}
-	if have > len(files) {
-		return false, fmt.Errorf("the catalog has version %d and this provider knows up to %d: "+
-			"a newer release of the provider has been used here, use that one or a later one", have, len(files))
+	if err := o.refusal(); err != nil {
+		return false, err
 	}
-	return have == len(files), nil
+	if !o.acting {
+		if _, err := tx.Exec(ctx, setRole+pgx.Identifier{o.owner}.Sanitize()); err != nil {
+			return false, fmt.Errorf("act as %q, the owner of the catalog: %w", o.owner, err)
+		}
+	}
+	s, err := lockAndRead(ctx, tx, mode, o.lockable)
+	if err != nil {
+		return false, err
+	}
+	return check(ctx, tx, s)
+}
+
+// check refuses a schema that holds anything but what the migrations made.
+func check(ctx context.Context, tx pgx.Tx, s shape) (current bool, err error) {
+	latest, err := latestVersion()
+	if err != nil {
+		return false, err
+	}
+	if s.isEmpty() {
+		return false, ErrNone // it was made by hand
+	}
+	if readable, err := s.hasVersion(); err != nil {
+		return false, err
+	} else if !readable {
+		want, err := shapeAfter(latest)
+		return false, errors.Join(err, s.refusal(want))
+	}
+	var have int
+	if err := tx.QueryRow(ctx, "SELECT version FROM _stitch.version").Scan(&have); err != nil {
+		return false, fmt.Errorf("read the version of the catalog: %w", err)
+	}
+	if have < 1 {
+		return false, fmt.Errorf("the catalog has version %d, which no release of this provider makes: restore the schema %s from a backup, or drop it", have, Schema)
+	}
+	if have > latest {
+		return false, fmt.Errorf("the catalog has version %d, and this provider supports up to version %d: "+
+			"a newer release of the provider has been used here, use that one or a later one", have, latest)
+	}
+	want, err := shapeAfter(have)
+	if err != nil {
+		return false, err
+	}
+	return have == latest, s.refusal(want)
+}
+
+func latestVersion() (int, error) {
+	files, err := fs.Glob(migrations, "migrations/*.sql")
+	return len(files), err
 }
 
 // migrate runs the migrations that are still to come. They are numbered from 1
 // without gaps, so the number of those that ran is the version.
 func migrate(ctx context.Context, tx pgx.Tx) error {
-	var have int
-	err := tx.QueryRow(ctx, "SELECT count(*) FROM pg_catalog.pg_namespace WHERE nspname = $1", Schema).Scan(&have)
+	have, err := begin(ctx, tx)
 	if err != nil {
-		return err
-	}
-	if have == 0 {
-		if _, err := tx.Exec(ctx, "CREATE SCHEMA _stitch"); err != nil {
-			return err
-		}
-	}
-	var exists bool
-	if err := tx.QueryRow(ctx, "SELECT pg_catalog.to_regclass('_stitch.version') IS NOT NULL").Scan(&exists); err != nil {
-		return err
-	}
-	if !exists {
-		if _, err := tx.Exec(ctx, `
-			COMMENT ON SCHEMA _stitch IS 'Definitions, bookmarks and reports of Stitch replications. Written by terraform-provider-stitch.';
-			CREATE TABLE _stitch.version (version int NOT NULL);
-			INSERT INTO _stitch.version VALUES (0)`); err != nil {
-			return err
-		}
-	}
-	if err := tx.QueryRow(ctx, "SELECT version FROM _stitch.version FOR UPDATE").Scan(&have); err != nil {
 		return err
 	}
 	files, err := fs.Glob(migrations, "migrations/*.sql")
@@ -194,7 +194,61 @@ func migrate(ctx context.Context, tx pgx.Tx) error {
 			return fmt.Errorf("%s: %w", file, err)
 		}
 	}
-	_, err = tx.Exec(ctx, "UPDATE _stitch.version SET version = $1 WHERE version < $1", len(files))
+	if _, err = tx.Exec(ctx, "UPDATE _stitch.version SET version = $1", len(files)); err != nil {
+		return err
+	}
+	return takeBack(ctx, tx)
+}
+
+// begin makes sure that there is a version, and returns it.
+func begin(ctx context.Context, tx pgx.Tx) (have int, err error) {
+	var schema, version bool
+	err = tx.QueryRow(ctx, `
+		SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace AS n WHERE n.nspname = $1), pg_catalog.to_regclass('_stitch.version') IS NOT NULL`,
+		Schema).Scan(&schema, &version)
+	if err != nil {
+		return 0, err
+	}
+	if !schema {
+		if _, err := tx.Exec(ctx, "CREATE SCHEMA _stitch"); err != nil {
+			return 0, err
+		}
+	}
+	if !version {
+		_, err := tx.Exec(ctx, `
+			COMMENT ON SCHEMA _stitch IS 'Definitions, bookmarks and reports of Stitch replications. Written by terraform-provider-stitch.';
+			CREATE TABLE _stitch.version (version int PRIMARY KEY);
+			INSERT INTO _stitch.version VALUES (0)`)
+		return 0, err
+	}
+	err = tx.QueryRow(ctx, "SELECT version FROM _stitch.version").Scan(&have)
+	return have, err
+}
+
+// takeBack revokes what default privileges allow others to do with new tables, and
+// makes sure that the catalog is now as it is to be.
+func takeBack(ctx context.Context, tx pgx.Tx) error {
+	var s shape
+	batch := &pgx.Batch{}
+	queueShape(batch, &s)
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		return err
+	}
+	for _, f := range s {
+		if f.Undo == "" {
+			continue
+		}
+		if _, err := tx.Exec(ctx, f.Undo); err != nil {
+			return fmt.Errorf("%s: %w", f.Undo, err)
+		}
+	}
+	s = shape{}
+	batch = &pgx.Batch{}
+	queueShape(batch, &s)
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		return err
+	}
+	_, err := check(ctx, tx, s)
 	return err
 }
 
@@ -208,7 +262,13 @@ func DropIfEmpty(ctx context.Context, tx pgx.Tx) error {
 	if left {
 		return nil
 	}
-	if _, err := tx.Exec(ctx, "DROP SCHEMA _stitch CASCADE"); err != nil {
+	err := inTurns(ctx, tx, upgrading, func() error {
+		return inSavepoint(ctx, tx, func(tx pgx.Tx) error {
+			_, err := tx.Exec(ctx, "DROP SCHEMA _stitch CASCADE")
+			return err
+		})
+	})
+	if err != nil {
 		return fmt.Errorf("drop the catalog: %w", err)
 	}
 	return nil

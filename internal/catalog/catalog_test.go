@@ -180,29 +180,6 @@ func TestOwner(t *testing.T) {
 	})
 }
 
-func TestLock(t *testing.T) {
-	s := sandbox.Shared(t, 0)
-	database := s.Database(t)
-	first, second := connect(t, s, database, ""), connect(t, s, database, "")
-	if err := Lock(t.Context(), first, 7); err != nil {
-		t.Fatal(err)
-	}
-	if err := Lock(t.Context(), second, 8); err != nil { // another replication is another lock
-		t.Error(err)
-	}
-	unlocked := make(chan error)
-	go func() {
-		time.Sleep(time.Second)
-		unlocked <- Unlock(t.Context(), first, 7)
-	}()
-	if err := Lock(t.Context(), second, 7); err != nil {
-		t.Errorf("a lock that is freed shortly: %v", err)
-	}
-	if err := <-unlocked; err != nil {
-		t.Error(err)
-	}
-}
-
 // send sends a batch that fill has filled.
 func send(ctx context.Context, tx pgx.Tx, fill func(*pgx.Batch)) error {
 	batch := &pgx.Batch{}

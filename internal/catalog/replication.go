@@ -61,7 +61,7 @@ func ReplicationOf(ctx context.Context, tx pgx.Tx, schemaName string) (Replicati
 func UpdateDefinition(ctx context.Context, tx pgx.Tx, schemaName string, definition json.RawMessage) error {
 	tag, err := tx.Exec(ctx, `
 		UPDATE _stitch.replication
-		SET definition = $2, updated_at = now()
+		SET definition = $2, updated_at = pg_catalog.now()
 		WHERE schema_name = $1`, schemaName, definition)
 	if err == nil && tag.RowsAffected() == 0 {
 		err = ErrNotFound
@@ -77,7 +77,7 @@ func UpdateDefinition(ctx context.Context, tx pgx.Tx, schemaName string, definit
 func HoldDefinition(ctx context.Context, tx pgx.Tx, replication int64, member string) (json.RawMessage, error) {
 	var value json.RawMessage
 	err := tx.QueryRow(ctx, `
-		SELECT definition->$2::text
+		SELECT definition->$2::pg_catalog.text
 		FROM _stitch.replication
 		WHERE id = $1
 		FOR SHARE`, replication, member).Scan(&value)

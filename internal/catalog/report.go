@@ -37,7 +37,7 @@ func QueueReport(batch *pgx.Batch, run string, r Report) {
 		INSERT INTO _stitch.report
 			(run, source_table, table_name, status, method, rows_extracted, rows_loaded, bytes,
 			 replication_key, bookmark, duration_ms, snapshot_ms, null_keys, changes, notes, verification, error)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, coalesce($14, '{}'::text[]), coalesce($15, '{}'::text[]), $16, $17)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, coalesce($14, '{}'::pg_catalog.text[]), coalesce($15, '{}'::pg_catalog.text[]), $16, $17)
 		ON CONFLICT (run, source_table) DO UPDATE SET
 			table_name = excluded.table_name,
 			status = excluded.status,

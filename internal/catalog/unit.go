@@ -54,7 +54,7 @@ func QueueTables(batch *pgx.Batch, run string, units []Unit) {
 	queue(batch, "record the units of the run", nil, `
 		INSERT INTO _stitch.unit (run, source_table, relation_kind, verify)
 		SELECT $1, u.source_table, u.relation_kind, u.verify
-		FROM ROWS FROM (pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]), pg_catalog.unnest($4::text[])) WITH ORDINALITY AS u (source_table, relation_kind, verify, n)
+		FROM ROWS FROM (pg_catalog.unnest($2::pg_catalog.text[]), pg_catalog.unnest($3::pg_catalog.text[]), pg_catalog.unnest($4::pg_catalog.text[])) WITH ORDINALITY AS u (source_table, relation_kind, verify, n)
 		ORDER BY u.n`, run, tables, kinds, verify)
 }
 

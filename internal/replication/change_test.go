@@ -1,7 +1,6 @@
 package replication
 
 import (
-	"context"
 	"strings"
 	"sync"
 	"testing"
@@ -104,47 +103,43 @@ func TestCatalogRaces(t *testing.T) {
 	}
 }
 
-// A run whose session is lost goes on only if it gets the lock again.
+// A run whose session is lost goes on only if no other one has begun. Taking the
+// advisory lock that it held is not enough to stop it.
 func TestLostLock(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
-	e := newEnv(t, s, s)
-	e.atSource(t, `CREATE VIEW a AS SELECT pg_sleep(4) IS NULL AS slept; CREATE TABLE b (id int)`)
-	e.definition.Tables["public.a"] = Selection{Method: FullTable}
-	e.definition.Tables["public.b"] = Selection{Method: FullTable}
-	e.create(t)
-	done := make(chan Run, 1)
-	go func() {
-		run, _ := e.tryRun(t.Context())
-		done <- run
-	}()
-	thief, err := pgx.Connect(t.Context(), s.URL(e.destinationDatabase))
-	if err != nil {
-		t.Fatal(err)
+	for name, stopped := range map[string]bool{"another run": true, "an advisory lock": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, s, s)
+			e.atSource(t, `CREATE TABLE a (id int); INSERT INTO a VALUES (1); CREATE TABLE b (id int)`)
+			e.definition.Tables["public.a"] = Selection{Method: FullTable}
+			e.definition.Tables["public.b"] = Selection{Method: FullTable}
+			e.create(t)
+			holder := e.session(t)
+			do(t, holder, `BEGIN; LOCK TABLE a, b IN ACCESS EXCLUSIVE MODE`) // until the session is lost
+			done := e.start(t.Context())
+			leader := await(t, s, e.destinationDatabase, `SELECT l.pid, l.key FROM _stitch.leader l JOIN _stitch.run r USING (replication) WHERE r.status = 'running'`, 1)[0]
+			pid, key, _ := strings.Cut(leader, "|")
+			thief := e.sessionAtDestination(t)
+			await(t, s, e.sourceDatabase, `SELECT FROM pg_locks WHERE NOT granted AND relation IN ('a'::regclass, 'b'::regclass)`, 1)
+			do(t, thief, `SELECT pg_terminate_backend(`+pid+`)`)
+			do(t, thief, `SELECT pg_advisory_lock(`+key+`)`) // once that session has ended
+			if stopped {
+				e.lead(t)
+			}
+			do(t, holder, `COMMIT`)
+			got := <-done
+			for _, key := range []string{"public.a", "public.b"} {
+				if r := report(got.run, key); (r.Status == catalog.Failed) != stopped || stopped && !strings.Contains(r.Error, "the replication is being run by pid ") {
+					t.Errorf("%s: %s: %s", key, r.Status, r.Error)
+				}
+			}
+			if bookmarks := s.Query(t, e.destinationDatabase, `SELECT table_name FROM _stitch.bookmark`); (len(bookmarks) == 0) != stopped {
+				t.Errorf("bookmarks of %q", bookmarks)
+			}
+		})
 	}
-	defer func() { _ = thief.Close(context.WithoutCancel(t.Context())) }()
-	held := `SELECT l.pid, l.classid::int8, l.objid::int8 FROM pg_locks l
-		WHERE locktype = 'advisory' AND objid <> 0 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`
-	var pid, class, object int
-	for deadline := time.Now().Add(20 * time.Second); thief.QueryRow(t.Context(), held).Scan(&pid, &class, &object) != nil; {
-		if time.Now().After(deadline) {
-			t.Fatal("the run never took its lock")
-		}
-	}
-	time.Sleep(500 * time.Millisecond)
-	if _, err := thief.Exec(t.Context(), "SELECT pg_terminate_backend($1)", pid); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := thief.Exec(t.Context(), "SELECT pg_advisory_lock($1, $2)", class, object); err != nil {
-		t.Fatal(err)
-	}
-	run := <-done
-	for _, key := range []string{"public.a", "public.b"} {
-		if got := report(run, key); got.Status != catalog.Failed {
-			t.Errorf("%s: %s without the lock", key, got.Status)
-		}
-	}
-	e.wantRows(t, `SELECT table_name FROM _stitch.bookmark`)
 }
 
 // A source that dies is recorded as what it is.

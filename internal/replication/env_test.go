@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -145,6 +146,21 @@ func (e *env) session(t *testing.T) *pgx.Conn {
 func (e *env) sessionAtDestination(t *testing.T) *pgx.Conn {
 	t.Helper()
 	return connect(t, e.destination, e.destinationDatabase)
+}
+
+// lead makes a session the one that runs the replication, as another run would.
+func (e *env) lead(t *testing.T) *pgx.Conn {
+	t.Helper()
+	conn := e.sessionAtDestination(t)
+	id := e.destination.Query(t, e.destinationDatabase, `SELECT id FROM _stitch.replication WHERE schema_name = $1`, e.definition.SchemaName)[0]
+	replication, err := strconv.ParseInt(id, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := catalog.Lock(t.Context(), conn, replication); err != nil {
+		t.Fatal(err)
+	}
+	return conn
 }
 
 func connect(t *testing.T, s *sandbox.Server, database string) *pgx.Conn {

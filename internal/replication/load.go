@@ -385,10 +385,12 @@ type known struct {
 	types    postgres.TypeSet
 	version  int       // major, of the server
 	now      time.Time // by the destination's clock
+	loaded   loadedTable
 }
 
 // lookAt reads what the destination, which has the types, holds of a table that
-// the transaction has locked: in one round trip.
+// the transaction has locked: in one round trip. It refuses a table that would run
+// other people's code.
 func lookAt(ctx context.Context, tx pgx.Tx, replication int64, target postgres.TableName, types postgres.TypeSet) (known, error) {
 	k := known{types: types, version: postgres.Version(tx.Conn()), equals: map[string]string{}}
 	var tables map[postgres.TableName]postgres.Table
@@ -407,8 +409,12 @@ func lookAt(ctx context.Context, tx pgx.Tx, replication int64, target postgres.T
 			return err
 		})
 		catalog.QueueBookmarkOf(batch, replication, target.Name, &k.bookmark)
+		queueLoadedTable(batch, target, &k.loaded)
 		batch.Queue("SELECT pg_catalog.now()").QueryRow(func(row pgx.Row) error { return row.Scan(&k.now) })
 	})
+	if err == nil {
+		err = k.loaded.refusal(target)
+	}
 	if err != nil {
 		return known{}, err
 	}

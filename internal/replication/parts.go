@@ -95,7 +95,7 @@ func (c *copying) loadParts(ctx context.Context, parts []pageRange) error {
 	}
 	c.closeIfRead(ctx)
 	return c.commit(ctx, c.step.window, true, func(ld loading) (loaded, error) {
-		if err := lockHidden(ctx, ld.tx, hidden); err != nil {
+		if err := lockLoaded(ctx, ld.tx, hidden); err != nil {
 			return loaded{}, err
 		}
 		if ld.layout.exists {
@@ -181,7 +181,7 @@ func (w *worker) copyPart(ctx context.Context, unit catalog.Unit, table postgres
 	columns := w.definition.Tables[unit.Table].extracted(table, w.types, postgres.Version(w.source.Conn), postgres.Version(w.destination.Conn))
 	hidden := hiddenTable(w.definition.SchemaName, unit.PartOf, unit.Range.Attempt)
 	return w.inDestination(ctx, func(tx pgx.Tx) error {
-		if err := lockHidden(ctx, tx, hidden); err != nil {
+		if err := lockLoaded(ctx, tx, hidden); err != nil {
 			return err
 		}
 		l, err := layoutOfHidden(ctx, tx, hidden, columns)
@@ -267,29 +267,6 @@ const hiddenPrefix = reservedPrefix + "_loading_"
 func hiddenTable(schema string, unit int64, attempt int) postgres.TableName {
 	return postgres.TableName{Schema: schema, Name: fmt.Sprintf("%s%d_%d", hiddenPrefix, unit, attempt)}
 }
-
-// lockHidden makes sure that nobody drops or replaces a hidden table before the
-// transaction ends, and that it is ours.
-func lockHidden(ctx context.Context, tx pgx.Tx, hidden postgres.TableName) error {
-	if _, err := tx.Exec(ctx, "LOCK TABLE ONLY "+hidden.SQL()+" IN ROW EXCLUSIVE MODE"); err != nil {
-		return fmt.Errorf("lock %s: %w", hidden, err)
-	}
-	var ours bool
-	err := tx.QueryRow(ctx, oursSQL, hidden.SQL()).Scan(&ours)
-	if err == nil && !ours {
-		err = errors.New("another role has put its own table in the place of the one that this run has made")
-	}
-	if err != nil {
-		return fmt.Errorf("use %s: %w", hidden, err)
-	}
-	return nil
-}
-
-const oursSQL = `
-	SELECT c.relkind = 'r' AND r.rolname = current_user
-	FROM pg_catalog.pg_class AS c
-	JOIN pg_catalog.pg_roles AS r ON r.oid = c.relowner
-	WHERE c.oid = pg_catalog.to_regclass($1)`
 
 // dropHidden forgets the parts, and drops the table that they were copied into
 // unless it has become the table. What it can not drop, because others still

@@ -167,6 +167,15 @@ func dropLoaded(ctx context.Context, tx pgx.Tx, stored catalog.Replication) erro
 	if err != nil {
 		return err
 	}
+	var table, owner string
+	err = tx.QueryRow(ctx, othersTableSQL, stored.SchemaName, tables).Scan(&table, &owner)
+	if err == nil {
+		return fmt.Errorf("drop %s: it belongs to %q and not to the role that loads, so another role has put it in the place of the loaded table: drop it by hand, or set force_destroy = false",
+			postgres.TableName{Schema: stored.SchemaName, Name: table}, owner)
+	}
+	if !errors.Is(err, pgx.ErrNoRows) {
+		return fmt.Errorf("read the owners of the loaded tables: %w", err)
+	}
 	for _, name := range tables {
 		table := postgres.TableName{Schema: stored.SchemaName, Name: name}
 		if _, err := tx.Exec(ctx, "DROP TABLE IF EXISTS "+table.SQL()); err != nil {
@@ -192,8 +201,24 @@ func dropLoaded(ctx context.Context, tx pgx.Tx, stored catalog.Replication) erro
 	return nil
 }
 
+// othersTableSQL finds one of the tables $2 of the schema $1 that another role owns.
+const othersTableSQL = `
+	SELECT c.relname, o.rolname
+	FROM pg_catalog.pg_class AS c
+	JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+	JOIN pg_catalog.pg_roles AS o ON o.oid = c.relowner
+	WHERE n.nspname = $1 AND c.relname::pg_catalog.text = ANY ($2::pg_catalog.text[]) AND c.relkind IN ('r', 'p') AND o.rolname <> current_user
+	ORDER BY c.relname
+	LIMIT 1`
+
+// schemaEmptySQL reports whether the schema belongs to the role that loads, and holds nothing.
 const schemaEmptySQL = `
-	SELECT NOT EXISTS (
+	SELECT EXISTS (
+		SELECT
+		FROM pg_catalog.pg_namespace AS n
+		JOIN pg_catalog.pg_roles AS o ON o.oid = n.nspowner
+		WHERE n.nspname = $1 AND o.rolname = current_user
+	) AND NOT EXISTS (
 		SELECT
 		FROM pg_catalog.pg_depend AS d
 		JOIN pg_catalog.pg_namespace AS n ON d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.refobjid = n.oid

@@ -63,6 +63,31 @@ func TestDelete(t *testing.T) {
 	})
 }
 
+// What another role has put in the place of a loaded table is not dropped with it,
+// whatever the rights of the login are.
+func TestDeleteAfterReplacement(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.writer, e.reader = s.Username, s.Username
+	e.servers = e.again(t, 1)
+	mallory := s.Role(t)
+	e.atSource(t, `CREATE TABLE t (id int)`)
+	e.definition.Tables["public.t"] = Selection{Method: FullTable}
+	e.create(t)
+	e.run(t)
+	e.atDestination(t, `DROP TABLE shop.t; CREATE TABLE shop.t (id int); ALTER TABLE shop.t OWNER TO `+mallory)
+	want := `drop shop.t: it belongs to "` + mallory + `" and not to the role that loads`
+	if err := Delete(t.Context(), e.endpoint(), "shop", true); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v\nwant %s", err, want)
+	}
+	e.atDestination(t, `DROP TABLE shop.t; ALTER SCHEMA shop OWNER TO `+mallory)
+	if err := Delete(t.Context(), e.endpoint(), "shop", true); err != nil {
+		t.Error(err)
+	}
+	e.wantRows(t, `SELECT nspname FROM pg_namespace WHERE nspname IN ('shop', '_stitch')`, "shop")
+}
+
 func TestDeleteWithoutDatabase(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -149,11 +174,9 @@ func TestDefinitionChangedMeanwhile(t *testing.T) {
 	e.create(t)
 	e.run(t)
 	e.atDestination(t, `ALTER TABLE shop.t DROP secret`)
-	replication := e.destination.Query(t, e.destinationDatabase, `SELECT id FROM _stitch.replication`)[0]
-	holder := e.sessionAtDestination(t)
-	do(t, holder, fmt.Sprintf(`SELECT pg_advisory_lock(%d, %s)`, 0x57_17_c4, replication))
+	holder := e.lead(t)
 	done := e.start(t.Context())
-	await(t, s, e.destinationDatabase, `SELECT FROM pg_stat_activity WHERE query LIKE '%pg_try_advisory_lock%' AND datname = current_database() AND pid <> pg_backend_pid()`, 1)
+	await(t, s, e.destinationDatabase, `SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid <> `+fmt.Sprint(holder.PgConn().PID())+` AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`, 1)
 	e.definition.Tables["public.t"] = Selection{Method: FullTable, ExcludeColumns: []string{"secret"}}
 	if err := Update(t.Context(), e.endpoint(), e.definition); err != nil {
 		t.Fatal(err)

@@ -1,48 +1,57 @@
 CREATE TABLE _stitch.replication (
 	id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-	schema_name    text NOT NULL UNIQUE,
-	definition     jsonb NOT NULL,
+	schema_name    pg_catalog.text NOT NULL UNIQUE,
+	definition     pg_catalog.jsonb NOT NULL,
 	schema_created boolean NOT NULL DEFAULT false,
-	source_system  text,
-	created_at     timestamptz NOT NULL DEFAULT now(),
-	updated_at     timestamptz NOT NULL DEFAULT now()
+	source_system  pg_catalog.text,
+	created_at     pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	updated_at     pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
 COMMENT ON TABLE _stitch.replication IS 'One row for each replication into this database.';
 COMMENT ON COLUMN _stitch.replication.schema_created IS 'Whether a run created the schema.';
 COMMENT ON COLUMN _stitch.replication.source_system IS 'System identifier of the cluster that the last run read; null while it is not known.';
 
 CREATE TABLE _stitch.run (
-	id           uuid PRIMARY KEY,
+	id           pg_catalog.uuid PRIMARY KEY,
 	replication  bigint NOT NULL REFERENCES _stitch.replication ON DELETE CASCADE,
-	status       text NOT NULL CHECK (status IN ('running', 'succeeded', 'failed', 'interrupted')),
-	started_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
-	completed_at timestamptz
+	status       pg_catalog.text NOT NULL CHECK (status IN ('running', 'succeeded', 'failed', 'interrupted')),
+	started_at   pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	completed_at pg_catalog.timestamptz
 );
 CREATE INDEX ON _stitch.run (replication, started_at);
 COMMENT ON TABLE _stitch.run IS 'One row for each sync run.';
 
+CREATE TABLE _stitch.leader (
+	replication bigint PRIMARY KEY REFERENCES _stitch.replication ON DELETE CASCADE,
+	key         bigint NOT NULL,
+	pid         int NOT NULL,
+	login       pg_catalog.oid NOT NULL,
+	since       pg_catalog.timestamptz NOT NULL
+);
+COMMENT ON TABLE _stitch.leader IS 'The session that runs a replication, or ran it last.';
+COMMENT ON COLUMN _stitch.leader.key IS 'Random key of an advisory lock: the session runs the replication for as long as its login holds that lock.';
+
 CREATE TABLE _stitch.unit (
 	id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-	run           uuid NOT NULL REFERENCES _stitch.run ON DELETE CASCADE,
+	run           pg_catalog.uuid NOT NULL REFERENCES _stitch.run ON DELETE CASCADE,
 	part_of       bigint REFERENCES _stitch.unit ON DELETE CASCADE,
-	source_table  text NOT NULL,
-	relation_kind text,
-	verify        text,
-	snapshot      text,
+	source_table  pg_catalog.text NOT NULL,
+	relation_kind pg_catalog.text,
+	verify        pg_catalog.text,
+	snapshot      pg_catalog.text,
 	first_page    bigint,
 	end_page      bigint,
 	table_attempt int,
 	as_text       boolean,
 	attempt       int NOT NULL DEFAULT 0,
-	claimed_by    text,
+	claimed_by    pg_catalog.text,
 	done          boolean NOT NULL DEFAULT false,
 	rows          bigint NOT NULL DEFAULT 0,
 	bytes         bigint NOT NULL DEFAULT 0,
-	error         text NOT NULL DEFAULT '',
-	error_code    text NOT NULL DEFAULT '',
-	CONSTRAINT unit_is_table_or_range CHECK (CASE WHEN part_of IS NULL
-		THEN relation_kind IS NOT NULL AND verify IS NOT NULL AND snapshot IS NULL
-		ELSE snapshot IS NOT NULL AND first_page IS NOT NULL AND end_page IS NOT NULL AND table_attempt IS NOT NULL AND as_text IS NOT NULL END)
+	error         pg_catalog.text NOT NULL DEFAULT '',
+	error_code    pg_catalog.text NOT NULL DEFAULT '',
+	CHECK (part_of IS NOT NULL OR relation_kind IS NOT NULL AND verify IS NOT NULL AND snapshot IS NULL),
+	CHECK (part_of IS NULL OR snapshot IS NOT NULL AND first_page IS NOT NULL AND end_page IS NOT NULL AND table_attempt IS NOT NULL AND as_text IS NOT NULL)
 );
 CREATE INDEX ON _stitch.unit (run, id) WHERE claimed_by IS NULL;
 CREATE INDEX ON _stitch.unit (part_of);
@@ -54,23 +63,23 @@ COMMENT ON COLUMN _stitch.unit.table_attempt IS 'Of a range: the attempt at its 
 COMMENT ON COLUMN _stitch.unit.attempt IS 'Grows with each claim: a worker whose attempt is not the latest one cannot commit.';
 
 CREATE TABLE _stitch.report (
-	run             uuid NOT NULL REFERENCES _stitch.run ON DELETE CASCADE,
-	source_table    text NOT NULL,
-	table_name      text NOT NULL,
-	status          text NOT NULL CHECK (status IN ('succeeded', 'failed', 'interrupted')),
-	method          text NOT NULL,
+	run             pg_catalog.uuid NOT NULL REFERENCES _stitch.run ON DELETE CASCADE,
+	source_table    pg_catalog.text NOT NULL,
+	table_name      pg_catalog.text NOT NULL,
+	status          pg_catalog.text NOT NULL CHECK (status IN ('succeeded', 'failed', 'interrupted')),
+	method          pg_catalog.text NOT NULL,
 	rows_extracted  bigint NOT NULL,
 	rows_loaded     bigint NOT NULL,
 	bytes           bigint NOT NULL,
-	replication_key text NOT NULL,
-	bookmark        text NOT NULL,
+	replication_key pg_catalog.text NOT NULL,
+	bookmark        pg_catalog.text NOT NULL,
 	duration_ms     bigint NOT NULL,
 	snapshot_ms     bigint NOT NULL,
 	null_keys       bigint NOT NULL,
-	changes         text[] NOT NULL,
-	notes           text[] NOT NULL,
-	verification    text NOT NULL,
-	error           text NOT NULL,
+	changes         pg_catalog.text[] NOT NULL,
+	notes           pg_catalog.text[] NOT NULL,
+	verification    pg_catalog.text NOT NULL,
+	error           pg_catalog.text NOT NULL,
 	PRIMARY KEY (run, source_table)
 );
 COMMENT ON TABLE _stitch.report IS 'What a sync run did, table by table.';
@@ -82,22 +91,22 @@ COMMENT ON COLUMN _stitch.report.verification IS 'What a comparison with the sou
 
 CREATE TABLE _stitch.bookmark (
 	replication     bigint NOT NULL REFERENCES _stitch.replication ON DELETE CASCADE,
-	table_name      text NOT NULL,
-	source_table    text NOT NULL,
-	method          text NOT NULL,
-	replication_key text NOT NULL,
-	bookmark        text,
-	key_type        text NOT NULL,
-	columns         text[] NOT NULL,
+	table_name      pg_catalog.text NOT NULL,
+	source_table    pg_catalog.text NOT NULL,
+	method          pg_catalog.text NOT NULL,
+	replication_key pg_catalog.text NOT NULL,
+	bookmark        pg_catalog.text,
+	key_type        pg_catalog.text NOT NULL,
+	columns         pg_catalog.text[] NOT NULL,
 	attributes      int[] NOT NULL,
-	source          text NOT NULL,
-	source_oid      oid NOT NULL,
+	source          pg_catalog.text NOT NULL,
+	source_oid      pg_catalog.oid NOT NULL,
 	source_columns  int NOT NULL,
-	source_parts    oid[] NOT NULL,
+	source_parts    pg_catalog.oid[] NOT NULL,
 	table_version   bigint NOT NULL,
-	horizon         jsonb NOT NULL,
-	run             uuid NOT NULL,
-	updated_at      timestamptz NOT NULL DEFAULT now(),
+	horizon         pg_catalog.jsonb NOT NULL,
+	run             pg_catalog.uuid NOT NULL,
+	updated_at      pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	PRIMARY KEY (replication, table_name)
 );
 COMMENT ON TABLE _stitch.bookmark IS 'How far each loaded table has been replicated.';

@@ -1,0 +1,162 @@
+package catalog
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// One session at a time runs a replication: its leader. It records itself in
+// _stitch.leader, with the login, the process and a random key, and holds the advisory
+// lock of that key until it ends. So the server itself says whether a recorded leader
+// lives, without a renewal that could come too late: the lock is held by that process
+// and that login. Others cannot take the lock before, because they do not know the
+// key, and taking it after the leader's end is of no use to them, because they are
+// logged in as someone else. Nothing is held open for it that would keep VACUUM from
+// its work.
+
+// leaderPatience is how long Lock waits: for the server to notice that the
+// process which led is gone, not for a run to end.
+const (
+	leaderPatience = 10 * time.Second
+	leaderPause    = leaderPatience / 20
+)
+
+// livesSQL is the condition that the leader l lives, in another session.
+const livesSQL = `
+	EXISTS (
+		SELECT
+		FROM pg_catalog.pg_locks AS k
+		JOIN pg_catalog.pg_stat_activity AS a ON a.pid = k.pid
+		JOIN pg_catalog.pg_database AS d ON d.oid = k.database
+		WHERE k.locktype = 'advisory' AND k.objsubid = 1 AND k.granted AND d.datname = pg_catalog.current_database()
+			AND (k.classid::bigint << 32) | k.objid::bigint = l.key
+			AND k.pid = l.pid AND a.usesysid = l.login AND k.pid <> pg_catalog.pg_backend_pid()
+	)`
+
+const leadSQL = `
+	INSERT INTO _stitch.leader AS l (replication, key, pid, login, since)
+	SELECT r.id, $2, pg_catalog.pg_backend_pid(), u.oid, pg_catalog.clock_timestamp()
+	FROM _stitch.replication AS r
+	CROSS JOIN pg_catalog.pg_roles AS u
+	WHERE r.id = $1 AND u.rolname = session_user
+	ON CONFLICT (replication) DO UPDATE SET
+		key = excluded.key,
+		pid = excluded.pid,
+		login = excluded.login,
+		since = excluded.since
+	WHERE NOT ` + livesSQL
+
+const leaderSQL = `
+	SELECT pg_catalog.concat('pid ', l.pid, ' of the destination server (user ', coalesce(pg_catalog.quote_ident(r.rolname), '?'),
+		', application ' || pg_catalog.quote_literal(nullif(a.application_name, '')), ', connected from ' || pg_catalog.host(a.client_addr), '), since ', l.since)
+	FROM _stitch.leader AS l
+	LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = l.login
+	LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid AND a.usesysid = l.login
+	WHERE l.replication = $1`
+
+// Lock makes this session the only one that runs the replication, until Unlock
+// or the end of the session. If another one runs it, the error says which.
+func Lock(ctx context.Context, conn *pgx.Conn, replication int64) error {
+	key, err := holdKey(ctx, conn)
+	if err != nil {
+		return fmt.Errorf("lock the replication: %w", err)
+	}
+	err = lead(ctx, conn, replication, key)
+	if err != nil && !conn.IsClosed() {
+		_, unlockErr := conn.Exec(ctx, "SELECT pg_catalog.pg_advisory_unlock($1)", key)
+		err = errors.Join(err, unlockErr)
+	}
+	return err
+}
+
+// holdKey takes the advisory lock of a random key.
+func holdKey(ctx context.Context, conn *pgx.Conn) (int64, error) {
+	var random [8]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return 0, err
+	}
+	key := int64(binary.NativeEndian.Uint64(random[:]))
+	var held bool
+	err := conn.QueryRow(ctx, "SELECT pg_catalog.pg_try_advisory_lock($1)", key).Scan(&held)
+	if err == nil && !held {
+		err = errors.New("another session holds a lock whose key was chosen at random: run it again")
+	}
+	return key, err
+}
+
+// lead records this session, which holds the lock of key, as the leader.
+func lead(ctx context.Context, conn *pgx.Conn, replication, key int64) error {
+	for deadline := time.Now().Add(leaderPatience); ; {
+		leads, err := tryLead(ctx, conn, replication, key)
+		if leads {
+			return nil
+		}
+		if err == nil {
+			err = anotherLeads(ctx, conn, replication)
+		}
+		var other *leaderError
+		if !errors.As(err, &other) && code(err) != "55P03" && code(err) != "23503" { // 23503: it is being deleted
+			return fmt.Errorf("lock the replication: %w", err)
+		}
+		if time.Now().After(deadline) {
+			if other == nil {
+				err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return nameHolders(ctx, tx, upgrading, err) })
+			}
+			return fmt.Errorf("lock the replication: %w", err)
+		}
+		if err := sleep(ctx, leaderPause); err != nil {
+			return err
+		}
+	}
+}
+
+// tryLead reports whether this session is the leader now.
+func tryLead(ctx context.Context, conn *pgx.Conn, replication, key int64) (leads bool, err error) {
+	batch := &pgx.Batch{} // one transaction
+	batch.Queue(limitWaitsSQL, lockTurn.String())
+	batch.Queue(leadSQL, replication, key).Exec(func(tag pgconn.CommandTag) error {
+		leads = tag.RowsAffected() > 0
+		return nil
+	})
+	err = conn.SendBatch(ctx, batch).Close()
+	return leads && err == nil, err
+}
+
+// A leaderError says which session runs the replication.
+type leaderError struct{ leader string }
+
+func (e *leaderError) Error() string {
+	return fmt.Sprintf("the replication is being run by %s: wait until it has finished", e.leader)
+}
+
+// anotherLeads returns the error that says so, given that this session does not lead.
+func anotherLeads(ctx context.Context, conn *pgx.Conn, replication int64) error {
+	var leader string
+	err := conn.QueryRow(ctx, leaderSQL, replication).Scan(&leader)
+	if errors.Is(err, pgx.ErrNoRows) { // it would have been taken over
+		return ErrNotFound
+	}
+	if err != nil {
+		return err
+	}
+	return &leaderError{leader}
+}
+
+// Unlock lets other sessions run the replication.
+func Unlock(ctx context.Context, conn *pgx.Conn, replication int64) error {
+	_, err := conn.Exec(ctx, `
+		SELECT pg_catalog.pg_advisory_unlock(l.key)
+		FROM _stitch.leader AS l
+		WHERE l.replication = $1 AND l.pid = pg_catalog.pg_backend_pid()`, replication)
+	if err != nil {
+		return fmt.Errorf("unlock the replication: %w", err)
+	}
+	return nil
+}

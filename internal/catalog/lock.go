@@ -1,0 +1,153 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Sessions exclude one another by locks on the table _stitch.version, which only those
+// can take that may read or write it. Nobody waits for one longer than lockTurn at a
+// time, because others queue behind, nor longer than lockPatience altogether.
+const (
+	lockTurn     = 2 * time.Second
+	lockPause    = 100 * time.Millisecond // between turns
+	lockPatience = 30 * time.Second
+	waitLimit    = 10 * time.Second // of what the transaction waits for afterwards
+)
+
+// A lockMode is what a transaction does with the catalog as a whole.
+type lockMode string
+
+const (
+	using      lockMode = "ACCESS SHARE"        // excludes upgrading
+	installing lockMode = "ROW EXCLUSIVE"       // also excludes dropping
+	dropping   lockMode = "SHARE ROW EXCLUSIVE" // excludes all but using
+	upgrading  lockMode = "ACCESS EXCLUSIVE"    // excludes all
+)
+
+// conflicting are the modes of other sessions' locks on tables that keep a lock away,
+// as pg_locks calls them.
+func (m lockMode) conflicting() []string {
+	all := []string{"AccessExclusiveLock", "ExclusiveLock", "ShareRowExclusiveLock", "ShareLock", "RowExclusiveLock", "ShareUpdateExclusiveLock", "RowShareLock", "AccessShareLock"}
+	switch m {
+	case using:
+		return all[:1]
+	case installing:
+		return all[:4]
+	case dropping:
+		return all[:6]
+	}
+	return all
+}
+
+// inTurns makes attempts, each of which waits for locks for lockTurn at most and leaves
+// nothing if it fails, until one succeeds, fails for another reason than that others
+// are in the way, or lockPatience is over. The error then names who has locks in the
+// way of mode.
+func inTurns(ctx context.Context, tx pgx.Tx, mode lockMode, attempt func() error) error {
+	for deadline := time.Now().Add(lockPatience); ; {
+		err := attempt()
+		if !isInTheWay(err) {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return nameHolders(ctx, tx, mode, err)
+		}
+		if err := sleep(ctx, lockPause); err != nil {
+			return err
+		}
+	}
+}
+
+// inSavepoint is an attempt for inTurns.
+func inSavepoint(ctx context.Context, tx pgx.Tx, f func(pgx.Tx) error) error {
+	return pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, limitWaitsSQL, lockTurn.String()); err != nil {
+			return err
+		}
+		return f(tx)
+	})
+}
+
+const limitWaitsSQL = "SELECT pg_catalog.set_config('lock_timeout', $1, true)"
+
+// isInTheWay reports whether others are only in the way for now: they hold a lock, or
+// were faster to create the same thing.
+func isInTheWay(err error) bool {
+	var waited *waitedError
+	if errors.As(err, &waited) {
+		return false
+	}
+	switch code(err) {
+	case "55P03", "40P01", "23505", "42P06", "42P07":
+		return true
+	case "XX000": // the text of internal errors is never translated
+		var pg *pgconn.PgError
+		return errors.As(err, &pg) && strings.HasPrefix(pg.Message, "tuple concurrently ")
+	}
+	return false
+}
+
+// A waitedError is met when others were in the way until lockPatience was over.
+type waitedError struct{ error }
+
+func (e *waitedError) Unwrap() error { return e.error }
+
+// code returns the SQLSTATE of the server's error in err, or "".
+func code(err error) string {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return pg.Code
+	}
+	return ""
+}
+
+// holdersSQL finds the sessions that have locks of the modes $2 on relations of the
+// schema $1, or ask for them, and otherwise those of the database with changes that were
+// not committed and are older than $3 seconds: what they create, nobody else sees yet.
+const holdersSQL = `
+	WITH held AS (
+		SELECT l.pid, pg_catalog.bool_or(c.relnamespace IS NOT NULL) AS here
+		FROM pg_catalog.pg_locks AS l
+		JOIN pg_catalog.pg_database AS d ON d.datname = pg_catalog.current_database()
+		LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = $1
+		LEFT JOIN pg_catalog.pg_class AS c ON c.oid = l.relation AND l.database = d.oid AND c.relnamespace = n.oid AND l.mode = ANY ($2::pg_catalog.text[])
+		WHERE l.pid <> pg_catalog.pg_backend_pid() AND (c.oid IS NOT NULL OR l.locktype = 'transactionid' AND l.granted)
+		GROUP BY l.pid
+	)
+	SELECT pg_catalog.concat('pid ', a.pid, ' (user ', coalesce(pg_catalog.quote_ident(a.usename), '?'),
+		', application ' || pg_catalog.quote_literal(nullif(a.application_name, '')), ', ' || a.state, ')')
+	FROM held AS h
+	JOIN pg_catalog.pg_stat_activity AS a ON a.pid = h.pid
+	WHERE h.here OR NOT EXISTS (SELECT FROM held AS other WHERE other.here) AND a.datname = pg_catalog.current_database()
+		AND coalesce(a.xact_start < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $3), true)
+	ORDER BY a.pid
+	LIMIT 5`
+
+// nameHolders adds to a failure to get a lock who probably holds it.
+func nameHolders(ctx context.Context, tx pgx.Tx, mode lockMode, failure error) error {
+	rows, _ := tx.Query(ctx, holdersSQL, Schema, mode.conflicting(), lockTurn.Seconds())
+	holders, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return &waitedError{errors.Join(failure, fmt.Errorf("find out who is in the way: %w", err))}
+	}
+	if len(holders) > 0 {
+		failure = fmt.Errorf("%w; in the way are probably %s", failure, strings.Join(holders, ", "))
+	}
+	return &waitedError{failure}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

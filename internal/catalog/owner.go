@@ -1,0 +1,90 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// ownerSQL reads whom the schema $1 belongs to and whether the login may act for
+// that role. What counts is who logged in, because any code can return to that role
+// (RESET ROLE), and which memberships were granted: a superuser is a member of every
+// role only by implication.
+const ownerSQL = `
+	WITH RECURSIVE acts (oid) AS (
+		SELECT r.oid
+		FROM pg_catalog.pg_roles AS r
+		WHERE r.rolname = session_user
+		UNION
+		SELECT m.roleid
+		FROM acts AS a
+		CROSS JOIN (VALUES (true)) AS before16 (set_option) -- what set_option below is where memberships have none
+		CROSS JOIN LATERAL (
+			SELECT g.roleid
+			FROM pg_catalog.pg_auth_members AS g
+			WHERE g.member = a.oid AND set_option
+		) AS m
+	)
+	SELECT o.rolname, l.rolname, l.rolsuper, o.oid IN (SELECT a.oid FROM acts AS a), o.rolname = current_user,
+		EXISTS (
+			SELECT
+			FROM pg_catalog.pg_class AS c
+			WHERE c.relnamespace = n.oid AND c.relname = 'version' AND c.relkind = 'r' AND c.relowner = n.nspowner)
+	FROM pg_catalog.pg_namespace AS n
+	JOIN pg_catalog.pg_roles AS o ON o.oid = n.nspowner
+	JOIN pg_catalog.pg_roles AS l ON l.rolname = session_user
+	WHERE n.nspname = $1`
+
+// An ownership says whom the catalog belongs to, and who the login is.
+type ownership struct {
+	owner, login string
+	super        bool // the login is a superuser
+	member       bool // the login is the owner, or was granted membership in it with the right to SET ROLE
+	acting       bool // the session acts as the owner already
+	lockable     bool // there is a table of the owner that keeps the version
+}
+
+// readOwnership also pins the search_path of the transaction. It returns ErrNone if
+// there is no schema.
+func readOwnership(ctx context.Context, tx pgx.Tx) (ownership, error) {
+	var o ownership
+	batch := &pgx.Batch{}
+	batch.Queue("SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)")
+	batch.Queue(ownerSQL, Schema).QueryRow(func(row pgx.Row) error {
+		return row.Scan(&o.owner, &o.login, &o.super, &o.member, &o.acting, &o.lockable)
+	})
+	err := tx.SendBatch(ctx, batch).Close()
+	if errors.Is(err, pgx.ErrNoRows) {
+		return ownership{}, ErrNone
+	}
+	if err != nil {
+		return ownership{}, fmt.Errorf("read the owner of the catalog: %w", err)
+	}
+	return o, nil
+}
+
+// refusal returns why the login must not use the catalog, or nil.
+func (o ownership) refusal() error {
+	if o.owner == o.login || o.member && !o.super {
+		return nil
+	}
+	return &OwnerError{Owner: o.owner, Login: o.login, Superuser: o.super}
+}
+
+// An OwnerError says that the catalog belongs to a role that the login must not act as.
+type OwnerError struct {
+	Owner, Login string
+	Superuser    bool // the login is one
+}
+
+func (e *OwnerError) Error() string {
+	why := "is not a member of that role that may SET ROLE to it"
+	if e.Superuser {
+		why = "is a superuser, which uses only a catalog of its own: code that another role puts into one could take a superuser's rights"
+	}
+	return fmt.Sprintf("open the catalog: schema %[1]s belongs to %[2]q, and the login %[3]q %[4]s. "+
+		"Use a server entry that logs in as %[2]q. If this provider did not create the schema, have %[2]q or a superuser drop it, or rename it: ALTER SCHEMA %[1]s RENAME TO %[1]s_old",
+		Schema, e.Owner, e.Login, why)
+}

@@ -1,0 +1,174 @@
+package catalog
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// shapes says what the schema holds after each migration: the file of a migration's
+// number holds one fact a line. TestShapes writes the latest one, if it is told to.
+//
+//go:embed migrations/*.shape
+var shapes embed.FS
+
+// A shape is all that matters of what a schema holds, in a form that is the same on
+// every major version of PostgreSQL: names of indexes and constraints, comments,
+// storage, statistics targets, publications and rights to read are left out.
+type shape []fact
+
+// A fact is one thing about a schema.
+type fact struct {
+	About string // the relation that it is about, "" if it is about the schema
+	Text  string
+	Undo  string // SQL that undoes it, if nothing can be lost by that
+}
+
+func (f fact) String() string { return strings.TrimPrefix(f.About+": ", ": ") + f.Text }
+
+func compareFacts(a, b fact) int { return strings.Compare(a.String(), b.String()) }
+
+// shapeAfter returns what the schema holds after the migration of that number.
+func shapeAfter(version int) (shape, error) {
+	text, err := shapes.ReadFile(fmt.Sprintf("migrations/%03d.shape", version))
+	if err != nil {
+		return nil, err
+	}
+	var s shape
+	for line := range bytes.Lines(text) {
+		about, text, _ := strings.Cut(strings.TrimSuffix(string(line), "\n"), ": ")
+		s = append(s, fact{About: about, Text: text})
+	}
+	return s, nil
+}
+
+// isEmpty reports whether there is nothing in the schema. Rights to it may be granted.
+func (s shape) isEmpty() bool {
+	return !slices.ContainsFunc(s, func(f fact) bool { return f.Undo == "" })
+}
+
+// hasVersion reports whether the version can be read without running anything. Its
+// table is the same in every version.
+func (s shape) hasVersion() (bool, error) {
+	first, err := shapeAfter(1)
+	if err != nil {
+		return false, err
+	}
+	return s.about("version").refusal(first.about("version")) == nil, nil
+}
+
+// about returns the facts about one relation.
+func (s shape) about(relation string) shape {
+	return slices.DeleteFunc(slices.Clone(s), func(f fact) bool { return f.About != relation })
+}
+
+// without returns the facts that are not among others. Of a relation that others do
+// not know, its kind says enough.
+func (s shape) without(others shape) shape {
+	return slices.DeleteFunc(slices.Clone(s), func(f fact) bool {
+		isKnown := slices.ContainsFunc(others, func(o fact) bool { return o.About == f.About })
+		return slices.ContainsFunc(others, func(o fact) bool { return o.About == f.About && o.Text == f.Text }) ||
+			!isKnown && f.About != "" && !strings.HasPrefix(f.Text, "kind ")
+	})
+}
+
+// refusal returns what is wrong with a schema that is to have the shape want, or nil.
+func (s shape) refusal(want shape) error {
+	e := &ShapeError{added: s.without(want), missing: want.without(s)}
+	if len(e.added)+len(e.missing) == 0 {
+		return nil
+	}
+	return e
+}
+
+// A ShapeError says that the schema of the catalog does not hold what this provider
+// makes, and nothing else.
+type ShapeError struct{ added, missing shape }
+
+// maxFacts is how many differences of a kind an error lists.
+const maxFacts = 8
+
+func (e *ShapeError) Error() string {
+	text := "open the catalog: schema " + Schema + " is not as this provider makes it, so nothing in it was used: what others put there would run with the rights of the login."
+	if len(e.added) > 0 {
+		text += "\nNot of this provider:" + e.added.list()
+	}
+	if len(e.missing) > 0 {
+		text += "\nMissing or changed:" + e.missing.list()
+	}
+	text += "\nUndo these changes"
+	var undo []string
+	for _, f := range e.added {
+		if f.Undo != "" {
+			undo = append(undo, f.Undo+";")
+		}
+	}
+	if len(undo) > 0 {
+		text += " (" + strings.Join(undo, " ") + ")"
+	}
+	return text + ". If this provider did not create the schema, rename it: ALTER SCHEMA " + Schema + " RENAME TO " + Schema + "_old"
+}
+
+func (s shape) list() string {
+	var text strings.Builder
+	for _, f := range s[:min(len(s), maxFacts)] {
+		text.WriteString("\n  - " + f.String())
+	}
+	if more := len(s) - maxFacts; more > 0 {
+		fmt.Fprintf(&text, "\n  - and %d more", more)
+	}
+	return text.String()
+}
+
+// queueShape reads the shape of the schema by a batch. Nothing in the schema is
+// touched by it: only PostgreSQL's catalogs are read, and what they hold is written as
+// text without being evaluated.
+func queueShape(batch *pgx.Batch, into *shape) {
+	batch.Queue(shapeSQL, Schema).Query(func(rows pgx.Rows) error {
+		facts, err := pgx.CollectRows(rows, pgx.RowToStructByPos[fact])
+		if err != nil {
+			return fmt.Errorf("read what schema %s holds: %w", Schema, err)
+		}
+		slices.SortFunc(facts, compareFacts)
+		*into = slices.Compact(facts)
+		return nil
+	})
+}
+
+// lockAndRead locks the catalog until the transaction ends, and reads what the schema
+// holds then. Without a table of the owner to lock, it only reads. It returns ErrNone if the
+// catalog was dropped in the meantime.
+func lockAndRead(ctx context.Context, tx pgx.Tx, mode lockMode, lockable bool) (s shape, err error) {
+	err = inTurns(ctx, tx, mode, func() error {
+		batch := &pgx.Batch{}
+		batch.Queue("SAVEPOINT stitch_catalog")
+		batch.Queue(limitWaitsSQL, lockTurn.String())
+		if lockable {
+			batch.Queue("LOCK TABLE ONLY _stitch.version IN " + string(mode) + " MODE")
+		}
+		queueShape(batch, &s)
+		batch.Queue(limitWaitsSQL, waitLimit.String())
+		batch.Queue("RELEASE SAVEPOINT stitch_catalog")
+		err := tx.SendBatch(ctx, batch).Close()
+		if err == nil {
+			return nil
+		}
+		if _, undoErr := tx.Exec(ctx, "ROLLBACK TO SAVEPOINT stitch_catalog"); undoErr != nil {
+			return errors.Join(err, undoErr)
+		}
+		return err
+	})
+	switch code(err) {
+	case "":
+		return s, err
+	case "42P01", "3F000":
+		return nil, ErrNone
+	}
+	return nil, fmt.Errorf("lock the catalog: %w", err)
+}
