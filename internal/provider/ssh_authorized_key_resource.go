@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/linux"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
 // sshAuthorizedKeyResource manages one key of a user's authorized_keys.
@@ -46,6 +47,13 @@ func (m sshAuthorizedKeyModel) toKey(ctx context.Context) (key linux.AuthorizedK
 		return linux.AuthorizedKey{}, errors.New("read options: they are not texts")
 	}
 	return key, nil
+}
+
+func (m sshAuthorizedKeyModel) object(key linux.AuthorizedKey) object {
+	return onSSHHost(m.Host.ValueString(), object{
+		noun: "authorized key", name: key.Username + " " + key.PublicKey.Fingerprint(), typeName: "stitch_ssh_authorized_key",
+		key: []string{key.Username, key.PublicKey.Fingerprint()},
+	})
 }
 
 // fromKey overwrites what differs in meaning from what was configured: options
@@ -138,24 +146,25 @@ func (r *sshAuthorizedKeyResource) Create(ctx context.Context, req resource.Crea
 		return
 	}
 	key, err := plan.toKey(ctx)
+	var host *sshclient.Host
 	if err == nil {
-		err = r.add(ctx, plan.Host.ValueString(), key)
+		host, err = r.host(plan.Host.ValueString())
 	}
 	if err != nil {
-		err = importableSSH(err, "stitch_ssh_authorized_key", plan.Host.ValueString(), plan.Username.ValueString(), key.PublicKey.Fingerprint())
-		resp.Diagnostics.Append(diagnose("Cannot add authorized key", err))
+		resp.Diagnostics.Append(diagnose("Cannot create authorized key", err))
+		return
+	}
+	resp.Diagnostics.Append(creation{
+		object:     plan.object(key),
+		create:     func() error { return linux.AddAuthorizedKey(ctx, host, key) },
+		isExisting: isOnSSHHost,
+		adopt:      func() ([]string, error) { return linux.AdoptAuthorizedKey(ctx, host, key) },
+	}.run(ctx, r.claims)...)
+	if resp.Diagnostics.HasError() {
 		return
 	}
 	plan.Fingerprint = types.StringValue(key.PublicKey.Fingerprint())
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
-}
-
-func (r *sshAuthorizedKeyResource) add(ctx context.Context, name string, key linux.AuthorizedKey) error {
-	host, err := r.host(name)
-	if err != nil {
-		return err
-	}
-	return linux.AddAuthorizedKey(ctx, host, key)
 }
 
 // Read looks the line up, by the key or, after an import, by its fingerprint.
@@ -216,20 +225,17 @@ func (r *sshAuthorizedKeyResource) Delete(ctx context.Context, req resource.Dele
 		return
 	}
 	key, err := state.toKey(ctx)
+	var host *sshclient.Host
 	if err == nil {
-		err = r.remove(ctx, state.Host.ValueString(), key)
+		host, err = r.host(state.Host.ValueString())
 	}
 	if err != nil {
-		resp.Diagnostics.Append(diagnose("Cannot remove authorized key", err))
+		resp.Diagnostics.Append(diagnose("Cannot delete authorized key", err))
+		return
 	}
-}
-
-func (r *sshAuthorizedKeyResource) remove(ctx context.Context, name string, key linux.AuthorizedKey) error {
-	host, err := r.host(name)
-	if err != nil {
-		return err
-	}
-	return linux.RemoveAuthorizedKey(ctx, host, key.Username, key.PublicKey)
+	resp.Diagnostics.Append(state.object(key).remove(ctx, r.claims, func() error {
+		return linux.RemoveAuthorizedKey(ctx, host, key.Username, key.PublicKey)
+	})...)
 }
 
 // ImportState takes over a line.
