@@ -20,8 +20,8 @@ type content struct {
 // empty, whatever its template holds.
 const contentsLimit = 10_000
 
-// contentsSQL lists what somebody made in a database, and the rights on its schemas
-// that are not those that it came with. What hangs on another object of the list is
+// contentsSQL lists what somebody made in a database, and whether others may do in
+// schema public what they may not in a new one. What hangs on another object of the list is
 // left out, as are plpgsql and what temporary tables leave behind.
 const contentsSQL = `
 	WITH o (catalog, number) AS (
@@ -52,7 +52,7 @@ const contentsSQL = `
 	)
 	SELECT o.catalog, o.number, coalesce(pg_catalog.pg_describe_object(o.catalog, o.number, 0), '?')
 	FROM o
-	WHERE o.number >= 16384
+	WHERE (o.number >= 16384 OR o.catalog = 'pg_catalog.pg_largeobject'::pg_catalog.regclass) -- whose numbers anybody chooses
 	  AND NOT EXISTS (
 		SELECT
 		FROM pg_catalog.pg_depend AS d
@@ -61,11 +61,12 @@ const contentsSQL = `
 		  AND d.deptype IN ('a', 'i', 'I', 'e', 'P', 'S')
 		  AND d.refobjid >= 16384)
 	UNION ALL
-	SELECT n.tableoid, n.oid, 'rights on schema ' || pg_catalog.quote_ident(n.nspname) || ' that it did not come with'
+	SELECT n.tableoid, n.oid, 'other rights on schema public than a new database has'
 	FROM pg_catalog.pg_namespace AS n
 	LEFT JOIN pg_catalog.pg_init_privs AS i
 		ON i.objoid = n.oid AND i.classoid = n.tableoid AND i.objsubid = 0
-	WHERE n.oid < 16384
+	WHERE n.nspname = 'public'
+	  AND n.oid < 16384
 	  AND n.nspacl::text IS DISTINCT FROM i.initprivs::text
 	ORDER BY 1, 2
 	LIMIT $1`

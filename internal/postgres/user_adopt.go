@@ -162,7 +162,7 @@ func (s *Server) foundUser(ctx context.Context, name string) (found foundUser, e
 			found, err = readFoundUser(ctx, tx, name)
 			return err
 		})
-		if err != nil {
+		if err != nil || found.isInitial { // nothing is recorded of what depends on those
 			return err
 		}
 		found.dependents, err = dependentsOf(ctx, conn, name)

@@ -81,7 +81,7 @@ func (s *Server) loginRefusals(ctx context.Context, user string, password *Passw
 	case Code(err) == "28P01", Code(err) == "28000":
 		return []string{"the configured password does not log in: " + err.Error()}, nil
 	case strings.Contains(err.Error(), `requirement "`+SCRAM+`" failed`):
-		return []string{"whether it has the configured password is not known: pg_hba.conf of the server lets it in by other means from here"}, nil
+		return []string{"whether it has the configured password is not known: for logins from here, pg_hba.conf of the server does not ask for it by scram-sha-256"}, nil
 	}
 	return nil, &ConnectError{Server: s.name, Address: s.config.address(), Database: s.config.Database, Username: user, Err: err}
 }
