@@ -101,7 +101,8 @@ func readWholeUser(ctx context.Context, h *sshclient.Host, name string) (foundUs
 			return foundUser{}, err
 		}
 		found, err := parseFoundUser(name, answer)
-		if err != nil || !found.Created || found.Problems() == nil || time.Since(began) > wholeWait {
+		isWhole := found.Group != "" && found.Problems() == nil
+		if err != nil || !found.Created || isWhole || time.Since(began) > wholeWait {
 			return found, err
 		}
 		select {

@@ -131,9 +131,10 @@ resource "stitch_ssh_authorized_key" "k" {
 // A killedTest kills applies of killedConfig.
 type killedTest struct {
 	*workspace
-	server *sandbox.Server
-	host   *sandbox.Host // nil where none can be started
-	random *rand.Rand
+	server   *sandbox.Server
+	database string        // that is there before
+	host     *sandbox.Host // nil where none can be started
+	random   *rand.Rand
 }
 
 // newKilledTest starts what is managed.
@@ -156,32 +157,42 @@ func newKilledTest(t *testing.T, major int, superuser bool, seed uint64) *killed
 	w.env = append(w.env,
 		fmt.Sprintf("TF_VAR_port=%d", s.Port), "TF_VAR_admin="+admin, fmt.Sprintf("TF_VAR_superuser=%t", superuser),
 		"TF_VAR_admin_password="+s.Password, "TF_VAR_stitch_password="+wholePassword)
+	k := &killedTest{workspace: w, server: s, database: "shop", random: rand.New(rand.NewPCG(seed, 0))}
+	k.startHost(t, func(keys []string) any { return keys }, "public_keys")
+	return k
+}
+
+// startHost starts an SSH host for the configuration if one can be started here, with
+// an attribute that holds public keys.
+func (k *killedTest) startHost(t *testing.T, value func(keys []string) any, attribute string) bool {
+	t.Helper()
 	h, err := sandbox.StartHost(t.Context(), sandbox.HostConfig{})
 	if err != nil && os.Getenv("CI") != "" {
 		t.Fatal(err)
 	}
 	if err != nil {
 		t.Logf("without an SSH host: %v", err)
-	} else {
-		t.Cleanup(func() { _ = h.Stop() })
-		var keys []string
-		for range 3 {
-			_, public := newSSHKey(t)
-			keys = append(keys, public)
-		}
-		bastion, err := json.Marshal(map[string]any{"port": h.Port, "host_key": h.HostKeys[0], "public_keys": keys})
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.env = append(w.env, "TF_VAR_bastion="+string(bastion), "TF_VAR_bastion_key="+h.RootKey)
+		return false
 	}
-	return &killedTest{workspace: w, server: s, host: h, random: rand.New(rand.NewPCG(seed, 0))}
+	t.Cleanup(func() { _ = h.Stop() })
+	var keys []string
+	for range 3 {
+		_, public := newSSHKey(t)
+		keys = append(keys, public)
+	}
+	bastion, err := json.Marshal(map[string]any{"port": h.Port, "host_key": h.HostKeys[0], attribute: value(keys)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.env = append(k.env, "TF_VAR_bastion="+string(bastion), "TF_VAR_bastion_key="+h.RootKey)
+	k.host = h
+	return true
 }
 
 // held lists all that an apply could leave behind.
 func (k *killedTest) held(t *testing.T) []string {
 	t.Helper()
-	list := inventory(t, k.server, "shop")
+	list := inventory(t, k.server, k.database)
 	if k.host != nil {
 		list = append(list, strings.Split(k.host.Exec(t, `sort /etc/passwd /etc/group; ls -A /home`), "\n")...)
 	}
@@ -348,7 +359,7 @@ func TestAccKilled(t *testing.T) {
 	majors := sandbox.Majors()
 	seed := sandbox.Seed(t)
 	t.Logf("seed %d", seed)
-	for i := range 2 * sandbox.Effort(t) {
+	for i := range 2 + sandbox.Effort(t)/2 {
 		major := majors[i*(len(majors)-1)%len(majors)] // the oldest, then from the newest downwards
 		t.Run(fmt.Sprintf("%d/postgres%d", i, major), func(t *testing.T) {
 			t.Parallel()
