@@ -130,13 +130,13 @@ func contentRefusals(objects []string) []string {
 // What came later than PostgreSQL 10 is looked up by name in what there is. What a
 // template holds for roles is copied with it.
 const foundDatabaseSQL = `
-	SELECT current_user::text,
+	SELECT current_user::pg_catalog.text,
 	       d.oid < 16384 OR d.datname = 'postgres',
 	       pg_catalog.array_remove(ARRAY[
 	           CASE WHEN d.datistemplate THEN 'it is a template' END,
 	           CASE WHEN NOT d.datallowconn THEN 'it allows no connections' END,
 	           CASE WHEN d.dattablespace <> t.dattablespace THEN 'it lies in another tablespace than its template' END,
-	           CASE WHEN (j.d ->> 'dathasloginevt')::bool THEN 'it has an event trigger for logins' END,
+	           CASE WHEN (j.d ->> 'dathasloginevt')::pg_catalog.bool THEN 'it has an event trigger for logins' END,
 	           CASE WHEN coalesce(j.d ->> 'daticurules', '') NOT IN ('', coalesce(j.t ->> 'daticurules', '')) THEN 'it has ICU rules of its own' END
 	       ], NULL),
 	       ARRAY(

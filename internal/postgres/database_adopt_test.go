@@ -157,10 +157,10 @@ func testAdoptDatabase(t *testing.T, s *sandbox.Server, server *Server) {
 
 // What a database has from its template is not what somebody made in it.
 func TestAdoptDatabaseFromTemplate(t *testing.T) {
-	for _, major := range slices.Compact([]int{sandbox.Majors()[0], 0}) {
+	for _, major := range oldestAndNewest(t) {
 		t.Run(fmt.Sprintf("postgres%d", major), func(t *testing.T) {
 			t.Parallel()
-			s := ownServer(t, sandbox.Config{Major: major})
+			s := sandbox.OwnServer(t, sandbox.Config{Major: major})
 			ctx, server := t.Context(), administrators(t, s)["administrator"]
 			s.Exec(t, "postgres", "CREATE ROLE tenant")
 			s.Exec(t, "template1", `

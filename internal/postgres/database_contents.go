@@ -67,7 +67,7 @@ const contentsSQL = `
 		ON i.objoid = n.oid AND i.classoid = n.tableoid AND i.objsubid = 0
 	WHERE n.nspname = 'public'
 	  AND n.oid < 16384
-	  AND n.nspacl::text IS DISTINCT FROM i.initprivs::text
+	  AND n.nspacl::pg_catalog.text IS DISTINCT FROM i.initprivs::pg_catalog.text
 	ORDER BY 1, 2
 	LIMIT $1`
 

@@ -54,7 +54,7 @@ func (c Schema) refusals(found foundSchema) []string {
 // foundSchemaSQL takes no account of rights that the login's own default privileges
 // give others on each schema that it creates.
 const foundSchemaSQL = `
-	SELECT current_user::text,
+	SELECT current_user::pg_catalog.text,
 	       ARRAY(
 	           SELECT r.privilege_type || ' for ' || coalesce(pg_catalog.quote_ident(g.rolname), 'PUBLIC') || CASE WHEN pg_catalog.bool_or(r.granted) THEN ' was granted' ELSE ' was revoked' END
 	           FROM (

@@ -124,7 +124,7 @@ const foundUserSQL = `
 	           CASE WHEN NOT r.rolinherit THEN 'NOINHERIT' END
 	       ], NULL),
 	       ARRAY(
-	           SELECT coalesce(d.datname::text, s.setdatabase::text)
+	           SELECT coalesce(d.datname::pg_catalog.text, s.setdatabase::pg_catalog.text)
 	           FROM pg_catalog.pg_db_role_setting AS s
 	           LEFT JOIN pg_catalog.pg_database AS d ON d.oid = s.setdatabase
 	           WHERE s.setrole = r.oid AND s.setdatabase <> 0
@@ -142,9 +142,9 @@ const foundUserSQL = `
 	           WHERE r.oid IN (m.roleid, m.member, m.grantor)
 	             AND NOT (
 	                 m.roleid = r.oid AND member.rolname = current_user AND NOT member.rolsuper AND m.grantor IN (10, m.member)
-	                 AND pg_catalog.current_setting('server_version_num')::int4 >= 160000
+	                 AND pg_catalog.current_setting('server_version_num')::pg_catalog.int4 >= 160000
 	             )
-	             AND NOT (m.member = r.oid AND NOT m.admin_option AND g.rolname::text = ANY ($2::text[]))
+	             AND NOT (m.member = r.oid AND NOT m.admin_option AND g.rolname::pg_catalog.text = ANY ($2::pg_catalog.text[]))
 	           ORDER BY 1
 	       )
 	FROM pg_catalog.pg_roles AS r

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // verifierRefusals returns why what the server keeps of a user's password is not what
@@ -81,9 +79,9 @@ func (s *Server) loginRefusals(ctx context.Context, user string, password *Passw
 	case Code(err) == "28P01", Code(err) == "28000":
 		return []string{"the configured password does not log in: " + err.Error()}, nil
 	case strings.Contains(err.Error(), `requirement "`+SCRAM+`" failed`):
-		return []string{"whether it has the configured password is not known: for logins from here, pg_hba.conf of the server does not ask for it by scram-sha-256"}, nil
+		return []string{"whether it has the configured password is not known: for logins from here, pg_hba.conf of the server does not ask for it by " + SCRAM}, nil
 	}
-	return nil, &ConnectError{Server: s.name, Address: s.config.address(), Database: s.config.Database, Username: user, Err: err}
+	return nil, err
 }
 
 // isAfterLogin reports whether a server refused a session only after it had accepted
@@ -101,25 +99,19 @@ func isAfterLogin(err error) bool {
 // tryLogin opens a session as a user, with SCRAM and nothing less, and ends it. It
 // counts as one of the connections that the Config allows.
 func (s *Server) tryLogin(ctx context.Context, user, password string) error {
-	as := s.config
-	as.Username = user
-	config, err := as.connConfig(s.config.Database)
-	if err != nil {
-		return err
-	}
-	config.Password = saslprep(password)
-	config.RequireAuth = SCRAM
+	as := &Server{pool: &pool{name: s.name, config: s.config}}
+	as.config.Username, as.config.Password, as.config.PasswordCommand, as.config.requireAuth = user, password, nil, SCRAM
 	if err := s.budget.Acquire(ctx, 1); err != nil {
 		return err
 	}
 	s.makeRoom()
-	conn, err := pgx.ConnectConfig(ctx, config)
+	conn, err := as.connect(ctx, s.config.Database)
 	if err != nil {
 		s.mu.Lock()
 		s.open--
 		s.mu.Unlock()
 		s.budget.Release(1)
-		return connectCause(err)
+		return err
 	}
 	(&Conn{Conn: conn, pool: s.pool}).Discard()
 	return nil

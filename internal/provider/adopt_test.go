@@ -195,11 +195,7 @@ type adoptTest struct {
 func newAdoptTest(t *testing.T) *adoptTest {
 	t.Helper()
 	a := &adoptTest{killedTest: &killedTest{workspace: newWorkspace(t, "")}, config: adoptConfig}
-	s, err := sandbox.Start(t.Context(), sandbox.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Stop() })
+	s := sandbox.OwnServer(t, sandbox.Config{})
 	s.Exec(t, "postgres", "CREATE DATABASE warehouse")
 	s.Exec(t, "warehouse", "CREATE TABLE t (id int)")
 	a.server, a.database = s, "warehouse"

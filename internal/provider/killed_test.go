@@ -141,11 +141,7 @@ type killedTest struct {
 func newKilledTest(t *testing.T, major int, superuser bool, seed uint64) *killedTest {
 	t.Helper()
 	w := newWorkspace(t, killedConfig)
-	s, err := sandbox.Start(t.Context(), sandbox.Config{Major: major})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Stop() })
+	s := sandbox.OwnServer(t, sandbox.Config{Major: major})
 	admin := s.Username
 	if !superuser {
 		admin = "administrator"
@@ -166,15 +162,10 @@ func newKilledTest(t *testing.T, major int, superuser bool, seed uint64) *killed
 // an attribute that holds public keys.
 func (k *killedTest) startHost(t *testing.T, value func(keys []string) any, attribute string) bool {
 	t.Helper()
-	h, err := sandbox.StartHost(t.Context(), sandbox.HostConfig{})
-	if err != nil && os.Getenv("CI") != "" {
-		t.Fatal(err)
-	}
-	if err != nil {
-		t.Logf("without an SSH host: %v", err)
+	h := sandbox.SSHHostIfAny(t, sandbox.HostConfig{})
+	if h == nil {
 		return false
 	}
-	t.Cleanup(func() { _ = h.Stop() })
 	var keys []string
 	for range 3 {
 		_, public := newSSHKey(t)
@@ -356,7 +347,7 @@ func (k *killedTest) converge(t *testing.T, hasState bool) (adopted []string) {
 // After Terraform and the provider were killed at any instant of an apply of fifty
 // resources, the next apply takes over what they made and did not record.
 func TestAccKilled(t *testing.T) {
-	majors := sandbox.Majors()
+	majors := sandbox.NeedMajors(t)
 	seed := sandbox.Seed(t)
 	t.Logf("seed %d", seed)
 	for i := range 2 + sandbox.Effort(t)/2 {
