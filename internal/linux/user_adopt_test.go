@@ -94,11 +94,20 @@ func TestAdoptUserMeanwhile(t *testing.T) {
 	t.Parallel()
 	ctx, sandboxed := t.Context(), sandbox.SSHHost(t, sandbox.HostConfig{})
 	h, name := connect(t, sandboxed, sandbox.SudoNone), sandboxed.UserName()
-	// The home directory is made once somebody has looked which groups the user is in.
+	// The home directory is made once somebody has looked at the user three times, or has
+	// made it instead.
 	sandboxed.Exec(t, `
 		mv /bin/mkdir /bin/mkdir.real && mv /usr/bin/id /usr/bin/id.real
-		printf '#!/bin/sh\nuntil [ -e /root/looked ]; do sleep 0.05; done\nexec /bin/mkdir.real "$@"\n' >/bin/mkdir
-		printf '#!/bin/sh\n: >/root/looked\nexec /usr/bin/id.real "$@"\n' >/usr/bin/id
+		cat >/bin/mkdir <<'END'
+#!/bin/sh
+if (set -C && : >/root/making) 2>/dev/null; then
+	until [ "$(wc -l </root/looks)" -ge 3 ] || [ -e /root/repaired ]; do sleep 0.05; done
+	exec /bin/mkdir.real "$@"
+fi
+/bin/mkdir.real "$@" && : >/root/repaired
+END
+		printf '#!/bin/sh\necho >>/root/looks\nexec /usr/bin/id.real "$@"\n' >/usr/bin/id
+		: >/root/looks
 		chmod 755 /bin/mkdir /usr/bin/id`)
 	made := make(chan error, 1)
 	go func() {
