@@ -26,7 +26,7 @@ func (s *Server) adoptDatabase(ctx context.Context, d Database, template string)
 	if err != nil {
 		return Database{}, nil, err
 	}
-	// A session in a database runs what its owner and its settings say: only one that is ours is entered.
+	// A session in a database runs what its owner and its settings say: only what is ours is entered.
 	if refusals := d.refusals(found); len(refusals) > 0 {
 		return Database{}, refusals, nil
 	}
@@ -34,8 +34,8 @@ func (s *Server) adoptDatabase(ctx context.Context, d Database, template string)
 	if err != nil {
 		return Database{}, nil, err
 	}
-	if len(contents) > 0 {
-		return Database{}, contentRefusals(contents), nil
+	if refusals := contentRefusals(append(contents, found.dependents...)); len(refusals) > 0 {
+		return Database{}, refusals, nil
 	}
 	adopted, err := s.finishDatabase(ctx, d)
 	return adopted, nil, err
@@ -54,7 +54,7 @@ type foundDatabase struct {
 	template   Database
 }
 
-// refusals returns why a database that exists is not taken over for d.
+// refusals returns why a database that exists is not taken over for d, whatever it holds.
 func (d Database) refusals(found foundDatabase) []string {
 	var lines []string
 	if found.isInitial {
@@ -93,7 +93,7 @@ func (d Database) refusals(found foundDatabase) []string {
 	for _, setting := range found.settings {
 		lines = append(lines, "its sessions begin with "+setting)
 	}
-	return append(lines, contentRefusals(found.dependents)...)
+	return lines
 }
 
 // created returns the database with what a new one takes from its template.

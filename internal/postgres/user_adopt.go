@@ -145,6 +145,16 @@ const foundUserSQL = `
 	                 AND pg_catalog.current_setting('server_version_num')::pg_catalog.int4 >= 160000
 	             )
 	             AND NOT (m.member = r.oid AND NOT m.admin_option AND g.rolname::pg_catalog.text = ANY ($2::pg_catalog.text[]))
+	           UNION ALL
+	           SELECT 'the login of this server entry did not create it: it has no ADMIN OPTION on it, and could not drop it'
+	           FROM pg_catalog.pg_roles AS login
+	           WHERE login.rolname = current_user
+	             AND NOT login.rolsuper
+	             AND pg_catalog.current_setting('server_version_num')::pg_catalog.int4 >= 160000
+	             AND NOT EXISTS (
+	                 SELECT
+	                 FROM pg_catalog.pg_auth_members AS m
+	                 WHERE m.roleid = r.oid AND m.member = login.oid AND m.admin_option)
 	           ORDER BY 1
 	       )
 	FROM pg_catalog.pg_roles AS r
