@@ -236,8 +236,8 @@ func (k *killedTest) kill(t *testing.T, atLeast int) {
 	}
 	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // the whole group; it may have ended
 	<-ended
-	if cmd.ProcessState.Exited() {
-		t.Fatalf("the apply that should have been killed ended:\n%s", output.text.String())
+	if code := cmd.ProcessState.ExitCode(); code > 0 { // it may have come to its end before
+		t.Fatalf("the apply that should have been killed failed with exit code %d:\n%s", code, output.text.String())
 	}
 }
 
