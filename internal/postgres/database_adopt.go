@@ -31,6 +31,9 @@ func (s *Server) adoptDatabase(ctx context.Context, d Database, template string)
 		return Database{}, refusals, nil
 	}
 	contents, err := s.contentsBeyond(ctx, d.Name, template)
+	if IsUnreachable(err) && Code(err) != "" { // the server answers, but not there
+		return Database{}, []string{"what it holds is not known: " + err.Error()}, nil
+	}
 	if err != nil {
 		return Database{}, nil, err
 	}

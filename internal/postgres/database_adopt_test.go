@@ -178,8 +178,20 @@ func TestAdoptDatabaseFromTemplate(t *testing.T) {
 			if _, err := server.CreateDatabase(ctx, Database{Name: "next", ConnectionLimit: -1}, ""); err != nil {
 				t.Error(err)
 			}
-			s.Exec(t, "analytics", "CREATE TABLE mine (id int)")
+			s.Exec(t, "analytics", "GRANT CREATE ON SCHEMA public TO PUBLIC")
+			if _, refusals, err := server.AdoptDatabase(ctx, asked, ""); err != nil || len(refusals) != 1 || !strings.Contains(refusals[0], "other rights on schema public") {
+				t.Errorf("refused because of %q, %v", refusals, err)
+			}
+			s.Exec(t, "analytics", "REVOKE CREATE ON SCHEMA public FROM PUBLIC; CREATE TABLE mine (id int)")
 			if _, refusals, err := server.AdoptDatabase(ctx, asked, ""); err != nil || !slices.Equal(refusals, []string{"it holds table public.mine"}) {
+				t.Errorf("refused because of %q, %v", refusals, err)
+			}
+
+			full := Database{Name: "full", ConnectionLimit: 0}
+			if _, err := server.CreateDatabase(ctx, full, "template0"); err != nil {
+				t.Fatal(err)
+			}
+			if _, refusals, err := server.AdoptDatabase(ctx, full, "template0"); err != nil || len(refusals) != 1 || !strings.Contains(refusals[0], "what it holds is not known") {
 				t.Errorf("refused because of %q, %v", refusals, err)
 			}
 

@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -61,7 +60,7 @@ const contentsSQL = `
 		  AND d.deptype IN ('a', 'i', 'I', 'e', 'P', 'S')
 		  AND d.refobjid >= 16384)
 	UNION ALL
-	SELECT n.tableoid, n.oid, 'other rights on schema public than a new database has'
+	SELECT n.tableoid, n.oid, 'other rights on schema public than a new database has: ' || coalesce(n.nspacl::pg_catalog.text, 'the default ones')
 	FROM pg_catalog.pg_namespace AS n
 	LEFT JOIN pg_catalog.pg_init_privs AS i
 		ON i.objoid = n.oid AND i.classoid = n.tableoid AND i.objsubid = 0
@@ -89,12 +88,17 @@ func (s *Server) contentsBeyond(ctx context.Context, name, template string) ([]s
 			return nil, err
 		}
 	}
-	beyond := slices.DeleteFunc(contents, func(o content) bool { return slices.Contains(copied, o) })
-	var descriptions []string
-	for _, o := range beyond {
-		descriptions = append(descriptions, o.description)
+	isCopied := make(map[content]bool, len(copied))
+	for _, o := range copied {
+		isCopied[o] = true
 	}
-	return descriptions, nil
+	var beyond []string
+	for _, o := range contents {
+		if !isCopied[o] {
+			beyond = append(beyond, o.description)
+		}
+	}
+	return beyond, nil
 }
 
 func (s *Server) contents(ctx context.Context, database string) (all []content, err error) {
