@@ -125,16 +125,23 @@ func isConfining(option string) bool {
 	return err == nil && slices.Contains([]string{"command", "from", "expiry-time", "cert-authority"}, name)
 }
 
-// checkNotLogin refuses the key that h is connected with.
-func checkNotLogin(ctx context.Context, h *sshclient.Host, username string, key PublicKey) error {
+// isLogin reports whether a key is the one that h is connected with.
+func isLogin(ctx context.Context, h *sshclient.Host, username string, key PublicKey) (bool, error) {
 	if username != h.Username() {
-		return nil
+		return false, nil
 	}
 	text, err := h.LoginKey(ctx)
+	line, ok := parseKeyLine(text)
+	return ok && line.key.Same(key), err
+}
+
+// checkNotLogin refuses the key that h is connected with.
+func checkNotLogin(ctx context.Context, h *sshclient.Host, username string, key PublicKey) error {
+	is, err := isLogin(ctx, h, username, key)
 	if err != nil {
 		return err
 	}
-	if line, ok := parseKeyLine(text); ok && line.key.Same(key) {
+	if is {
 		return fmt.Errorf("it is the key that ssh_hosts.%s logs in with, which would shut Terraform out: let that entry log in with another key first", h.Name())
 	}
 	return nil

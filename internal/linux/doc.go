@@ -10,8 +10,9 @@
 //   - Scripts are constant; what they work on reaches them as data (sshclient).
 //     They need a POSIX shell and what Debian, the shadow tools or busybox bring
 //     along, and are tested against all of these.
-//   - Nothing is adopted: a user, a group, a home directory or a key that is there
-//     already is an error (user_create.go, authorized_keys.go).
+//   - What exists already is an error: a user, a group, a home directory, a key
+//     (user_create.go, authorized_keys.go). A user or a key is taken over only if it is what
+//     would be made and nothing has become of it (user_adopt.go, authorized_key_adopt.go).
 //   - Only what CreateUser made is deleted. It is recognised by its name, its uid
 //     and a mark that only root can set (user.go, user_delete.sh). Its home directory goes
 //     if it is empty, or on request, and never through a link or a mount.

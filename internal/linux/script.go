@@ -13,6 +13,9 @@ var accountScript string
 //go:embed user_create.sh
 var userCreateScript string
 
+//go:embed user_adopt.sh
+var userAdoptScript string
+
 //go:embed user_update.sh
 var userUpdateScript string
 

@@ -29,12 +29,7 @@ func CreateUser(ctx context.Context, h *sshclient.Host, u NewUser) (User, error)
 	if err := u.check(); err != nil {
 		return User{}, err
 	}
-	u.Group = cmp.Or(u.Group, u.Name)
-	u.Home = cmp.Or(u.Home, homes+u.Name)
-	u.Shell = cmp.Or(u.Shell, defaultShell)
-	if u.Comment == nil {
-		u.Comment = new(string)
-	}
+	u = u.withDefaults()
 	answer, err := h.Run(ctx, sshclient.Command{
 		Script: accountScript + userCreateScript,
 		Data: map[string]string{
@@ -56,6 +51,17 @@ func CreateUser(ctx context.Context, h *sshclient.Host, u NewUser) (User, error)
 		err = fmt.Errorf("%w. The user is there whole, or not at all: import it if it is", err)
 	}
 	return User{}, fmt.Errorf("create user %q on SSH host %q: %w", u.Name, h.Name(), explain(err, u))
+}
+
+// withDefaults returns how CreateUser makes a user.
+func (u NewUser) withDefaults() NewUser {
+	u.Group = cmp.Or(u.Group, u.Name)
+	u.Home = cmp.Or(u.Home, homes+u.Name)
+	u.Shell = cmp.Or(u.Shell, defaultShell)
+	if u.Comment == nil {
+		u.Comment = new(string)
+	}
+	return u
 }
 
 // explain turns the exit statuses above into errors.

@@ -42,7 +42,11 @@ if command -v useradd >/dev/null; then
 	if [ "$want_group" = "$name" ]; then set -- -U; else set -- -g "$want_group"; fi
 	useradd -M -d "$want_home" -s "$want_shell" -c "$want_gecos" -p '*' -e '' -f -1 -K PASS_MAX_DAYS=-1 "$@" "$name" >&2 || {
 		status=$?
-		[ "$status" = 9 ] && made_user= # somebody else made it meanwhile
+		if [ "$status" = 9 ]; then # somebody else made it, or its group, meanwhile
+			made_user=
+			account "$name"
+			[ "$origin" = absent ] || exit 80
+		fi
 		die "useradd failed with exit status $status"
 	}
 elif adduser --help 2>&1 | grep -q BusyBox; then

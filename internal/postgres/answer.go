@@ -14,6 +14,9 @@ import (
 // and a port, or the directory of a Unix socket and the port in its name.
 func (s *Server) Address() (host string, port int) { return s.config.Host, s.config.Port }
 
+// Place is where the server listens, as all entries say it that lead there in the same way.
+func (s *Server) Place() string { return s.config.address() }
+
 // AnswersThrough returns why PostgreSQL does not answer at the server's address
 // when that is reached by dial, or nil. Nobody logs in, so it says nothing of that.
 func (s *Server) AnswersThrough(ctx context.Context, dial func(ctx context.Context, network, address string) (net.Conn, error)) error {

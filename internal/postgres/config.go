@@ -48,6 +48,8 @@ type Config struct {
 	SSHHost         *sshclient.Host // that the server is reached through, or nil; Host is as that sees it
 	MaxConnections  int
 	ConnectTimeout  time.Duration
+
+	requireAuth string // the only way in which the server may check the password; "": any
 }
 
 func (c Config) withDefaults() Config {
@@ -113,6 +115,7 @@ func (c Config) connConfig(database string) (*pgx.ConnConfig, error) {
 	config.Database = database
 	config.User = c.Username
 	config.Password = c.Password
+	config.RequireAuth = c.requireAuth
 	config.ConnectTimeout = c.ConnectTimeout
 	config.DialFunc = (&net.Dialer{Timeout: c.ConnectTimeout, KeepAlive: 30 * time.Second}).DialContext
 	if c.SSHHost != nil {

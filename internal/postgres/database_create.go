@@ -45,7 +45,8 @@ func (s *Server) CreateDatabase(ctx context.Context, d Database, template string
 func (s *Server) startDatabase(ctx context.Context, d Database, template string) error {
 	err := s.tryStartDatabase(ctx, d, template)
 	var busy *SessionsError
-	if errors.As(err, &busy) && busy.mayPass() {
+	// A session that outlives its client may have been creating the same database.
+	if Code(err) == "23505" || errors.As(err, &busy) && busy.mayPass() {
 		err = s.tryStartDatabase(ctx, d, template)
 	}
 	return err

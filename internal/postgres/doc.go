@@ -16,6 +16,9 @@
 //   - A password reaches a server only as a SCRAM-SHA-256 verifier, as an MD5 one
 //     where that is asked for (scram.go, user_password.go), or inside the login
 //     handshake, and appears in no error (password_command.go).
+//   - What exists already is taken over only if it is what would have been created and
+//     nothing has become of it: what a process that died left (user_adopt.go,
+//     database_adopt.go, schema_adopt.go).
 //   - An exported method is one transaction, except where PostgreSQL forbids
 //     it (CREATE and DROP DATABASE); it reads what is there, decides in a pure
 //     function what differs, and changes only that.

@@ -51,8 +51,17 @@ func Code(err error) string {
 // IsRowSecurity reports whether a server refused a statement because policies
 // would have hidden rows from it. It has no code of its own.
 func IsRowSecurity(err error) bool {
+	return routine(err) == "check_enable_rls"
+}
+
+// routine returns which function of the server raised an error, or "": it tells apart
+// what has the same code, and is never translated.
+func routine(err error) string {
 	var pg *pgconn.PgError
-	return errors.As(err, &pg) && pg.Routine == "check_enable_rls"
+	if errors.As(err, &pg) {
+		return pg.Routine
+	}
+	return ""
 }
 
 // IsExisting reports whether err means that something of the same name is there already.

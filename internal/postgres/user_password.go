@@ -28,13 +28,17 @@ func (p *Password) verifier(user string, major int) (string, error) {
 	case p == nil:
 		return "", nil
 	case p.Encryption == MD5:
-		sum := md5.Sum([]byte(p.Text + user))
-		return "md5" + hex.EncodeToString(sum[:]), nil
+		return md5Verifier(p.Text, user), nil
 	}
 	if err := requireSCRAM(major); err != nil {
 		return "", err
 	}
 	return scramVerifier(p.Text)
+}
+
+func md5Verifier(password, user string) string {
+	sum := md5.Sum([]byte(password + user))
+	return "md5" + hex.EncodeToString(sum[:])
 }
 
 // requireSCRAM refuses servers that would take a verifier for a password.
@@ -56,7 +60,7 @@ type PasswordSeal struct {
 // not sealed: unlike that of SCRAM it holds nothing random, so that a seal is
 // enough to find a weak password by trying.
 func sealPassword(verifier string) *PasswordSeal {
-	if !strings.HasPrefix(verifier, "SCRAM-SHA-256$") {
+	if !strings.HasPrefix(verifier, scramPrefix) {
 		return nil
 	}
 	key := make([]byte, 32)

@@ -100,10 +100,15 @@ func user(ctx context.Context, tx pgx.Tx, name string) (User, error) {
 		u, _, err := scanUser(row, Version(tx.Conn()))
 		return u, err
 	})
+	return u, rowNotFound(err)
+}
+
+// rowNotFound is ErrNotFound for a query without a row.
+func rowNotFound(err error) error {
 	if errors.Is(err, pgx.ErrNoRows) {
-		err = ErrNotFound
+		return ErrNotFound
 	}
-	return u, err
+	return err
 }
 
 func scanUser(row pgx.CollectableRow, major int) (u User, mayVerify bool, err error) {

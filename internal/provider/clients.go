@@ -26,6 +26,7 @@ type clients struct {
 	serverNames entries
 	hosts       *sshclient.Hosts // nil as long as none of them is known
 	hostNames   entries
+	claims      *claims
 }
 
 // entries are those of an attribute of the provider block: servers, ssh_hosts.

@@ -36,6 +36,10 @@ func (m databaseUserModel) toUser() postgres.User {
 	return u
 }
 
+func (m databaseUserModel) object(server *postgres.Server) object {
+	return inServer(server, object{noun: "database user", name: m.Name.ValueString(), typeName: "stitch_database_user", key: []string{m.Name.ValueString()}})
+}
+
 // fromUser overwrites only what the server can tell us, and leaves what means
 // the same as it is written. A user that is being imported has no attributes yet.
 func (m *databaseUserModel) fromUser(u postgres.User) {

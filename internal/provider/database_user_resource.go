@@ -70,13 +70,24 @@ func (r *databaseUserResource) Create(ctx context.Context, req resource.CreateRe
 	if err == nil {
 		server, err = r.serverToChange(plan.Server.ValueString(), &resp.Diagnostics)
 	}
-	var seal *postgres.PasswordSeal
-	if err == nil {
-		seal, err = server.CreateUser(ctx, plan.toUser(), password)
-	}
 	if err != nil {
-		err = importable(err, "stitch_database_user", plan.Server.ValueString(), plan.Name.ValueString())
 		resp.Diagnostics.Append(diagnose("Cannot create database user", err))
+		return
+	}
+	var seal *postgres.PasswordSeal
+	resp.Diagnostics.Append(creation{
+		object: plan.object(server),
+		create: func() (err error) {
+			seal, err = server.CreateUser(ctx, plan.toUser(), password)
+			return err
+		},
+		isExisting: postgres.IsExisting,
+		adopt: func() (refusals []string, err error) {
+			seal, refusals, err = server.AdoptUser(ctx, plan.toUser(), password)
+			return refusals, err
+		},
+	}.run(ctx, r.claims)...)
+	if resp.Diagnostics.HasError() {
 		return
 	}
 	resp.Diagnostics.Append(writeSeal(ctx, resp.Private, seal)...)
@@ -167,15 +178,16 @@ func (r *databaseUserResource) Delete(ctx context.Context, req resource.DeleteRe
 		return
 	}
 	server, err := r.serverToChange(state.Server.ValueString(), &resp.Diagnostics)
-	if err == nil {
-		err = server.DropUser(ctx, state.Name.ValueString(), postgres.DropOptions{
+	if err != nil {
+		resp.Diagnostics.Append(diagnose("Cannot delete database user", err))
+		return
+	}
+	resp.Diagnostics.Append(state.object(server).remove(ctx, r.claims, func() error {
+		return server.DropUser(ctx, state.Name.ValueString(), postgres.DropOptions{
 			ReassignOwnedTo:   state.ReassignOwnedTo.ValueString(),
 			TerminateSessions: state.TerminateSessions.ValueBool(),
 		})
-	}
-	if err != nil {
-		resp.Diagnostics.Append(diagnose("Cannot delete database user", err))
-	}
+	})...)
 }
 
 // ImportState takes over a user, and leaves its password alone until a version is configured.

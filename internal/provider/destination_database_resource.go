@@ -58,6 +58,10 @@ func (m destinationDatabaseModel) toDatabase() postgres.Database {
 	}
 }
 
+func (m destinationDatabaseModel) object(server *postgres.Server) object {
+	return inServer(server, object{noun: "destination database", name: m.Name.ValueString(), typeName: "stitch_destination_database", key: []string{m.Name.ValueString()}})
+}
+
 // fromDatabase overwrites only what the server can tell us.
 func (m *destinationDatabaseModel) fromDatabase(d postgres.Database) {
 	m.Name = types.StringValue(d.Name)
@@ -149,17 +153,28 @@ func (r *destinationDatabaseResource) Create(ctx context.Context, req resource.C
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	var database postgres.Database
 	server, err := r.serverToChange(plan.Server.ValueString(), &resp.Diagnostics)
-	if err == nil {
-		database, err = server.CreateDatabase(ctx, plan.toDatabase(), plan.Template.ValueString())
-	}
 	if err != nil {
+		resp.Diagnostics.Append(diagnose("Cannot create destination database", err))
+		return
+	}
+	var database postgres.Database
+	resp.Diagnostics.Append(creation{
+		object: plan.object(server),
+		create: func() (err error) {
+			database, err = server.CreateDatabase(ctx, plan.toDatabase(), plan.Template.ValueString())
+			return err
+		},
+		isExisting: postgres.IsExisting,
+		adopt: func() (refusals []string, err error) {
+			database, refusals, err = server.AdoptDatabase(ctx, plan.toDatabase(), plan.Template.ValueString())
+			return refusals, err
+		},
+	}.run(ctx, r.claims)...)
+	if resp.Diagnostics.HasError() {
 		if database.Name != "" {
 			resp.Diagnostics.Append(resp.State.Set(ctx, plan.leftover())...)
 		}
-		err = importable(err, "stitch_destination_database", plan.Server.ValueString(), plan.Name.ValueString())
-		resp.Diagnostics.Append(diagnose("Cannot create destination database", err))
 		return
 	}
 	plan.fromDatabase(database)
@@ -220,14 +235,15 @@ func (r *destinationDatabaseResource) Delete(ctx context.Context, req resource.D
 		return
 	}
 	server, err := r.serverToChange(state.Server.ValueString(), &resp.Diagnostics)
-	if err == nil {
-		err = server.DropDatabase(ctx, state.Name.ValueString(), postgres.DatabaseDrop{
-			Tables: state.ForceDestroy.ValueBool(), Sessions: state.TerminateSessions.ValueBool(),
-		})
-	}
 	if err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot delete destination database", err))
+		return
 	}
+	resp.Diagnostics.Append(state.object(server).remove(ctx, r.claims, func() error {
+		return server.DropDatabase(ctx, state.Name.ValueString(), postgres.DatabaseDrop{
+			Tables: state.ForceDestroy.ValueBool(), Sessions: state.TerminateSessions.ValueBool(),
+		})
+	})...)
 }
 
 // ImportState takes over a database, which is then not dropped with its tables unless that is configured.

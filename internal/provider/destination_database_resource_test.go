@@ -119,12 +119,13 @@ func TestAccDestinationDatabaseWithTables(t *testing.T) {
 func TestAccDestinationDatabaseMistakes(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	existing, name := s.Database(t), s.DatabaseName(t)
+	s.Exec(t, existing, "CREATE TABLE t ()")
 	resource.ParallelTest(t, resource.TestCase{
 		ProtoV6ProviderFactories: factories(),
 		Steps: []resource.TestStep{
 			{
 				Config:      databaseConfig(s, existing, ""),
-				ExpectError: regexp.MustCompile(`(?s)already\s+exists.*stitch_destination_database.<label>\s+'warehouse/` + existing),
+				ExpectError: regexp.MustCompile(`(?s)exists\s+already.*it holds table public.t.*import {.*to = stitch_destination_database.LABEL.*id = "warehouse/` + existing + `"`),
 			},
 			{
 				Config:      databaseConfig(s, name, `owner = "nobody at all"`),

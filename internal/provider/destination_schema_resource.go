@@ -40,6 +40,13 @@ func (m destinationSchemaModel) toSchema() postgres.Schema {
 	}
 }
 
+func (m destinationSchemaModel) object(server *postgres.Server) object {
+	return inServer(server, object{
+		noun: "destination schema", name: m.Name.ValueString(), typeName: "stitch_destination_schema",
+		key: []string{m.Database.ValueString(), m.Name.ValueString()},
+	})
+}
+
 // fromSchema overwrites only what the server can tell us.
 func (m *destinationSchemaModel) fromSchema(c postgres.Schema) {
 	m.Database = types.StringValue(c.Database)
@@ -87,14 +94,25 @@ func (r *destinationSchemaResource) Create(ctx context.Context, req resource.Cre
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	var created postgres.Schema
 	server, err := r.serverToChange(plan.Server.ValueString(), &resp.Diagnostics)
-	if err == nil {
-		created, err = server.CreateSchema(ctx, plan.toSchema())
-	}
 	if err != nil {
-		err = importable(err, "stitch_destination_schema", plan.Server.ValueString(), plan.Database.ValueString(), plan.Name.ValueString())
 		resp.Diagnostics.Append(diagnose("Cannot create destination schema", err))
+		return
+	}
+	var created postgres.Schema
+	resp.Diagnostics.Append(creation{
+		object: plan.object(server),
+		create: func() (err error) {
+			created, err = server.CreateSchema(ctx, plan.toSchema())
+			return err
+		},
+		isExisting: postgres.IsExisting,
+		adopt: func() (refusals []string, err error) {
+			created, refusals, err = server.AdoptSchema(ctx, plan.toSchema())
+			return refusals, err
+		},
+	}.run(ctx, r.claims)...)
+	if resp.Diagnostics.HasError() {
 		return
 	}
 	plan.fromSchema(created)
@@ -151,12 +169,13 @@ func (r *destinationSchemaResource) Delete(ctx context.Context, req resource.Del
 		return
 	}
 	server, err := r.serverToChange(state.Server.ValueString(), &resp.Diagnostics)
-	if err == nil {
-		err = server.DropSchema(ctx, state.Database.ValueString(), state.Name.ValueString(), state.ForceDestroy.ValueBool())
-	}
 	if err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot delete destination schema", err))
+		return
 	}
+	resp.Diagnostics.Append(state.object(server).remove(ctx, r.claims, func() error {
+		return server.DropSchema(ctx, state.Database.ValueString(), state.Name.ValueString(), state.ForceDestroy.ValueBool())
+	})...)
 }
 
 // ImportState takes over a schema, which is then not dropped with its tables unless that is configured.

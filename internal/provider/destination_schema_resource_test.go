@@ -153,7 +153,7 @@ func TestAccDestinationSchemaOfDroppedDatabase(t *testing.T) {
 func TestAccDestinationSchemaMistakes(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	database := s.Database(t)
-	s.Exec(t, database, "CREATE SCHEMA existing")
+	s.Exec(t, database, "CREATE SCHEMA existing; CREATE TABLE existing.t ()")
 	var steps []resource.TestStep
 	for _, name := range []string{"public", "_stitch", "pg_temp", "information_schema"} {
 		steps = append(steps, resource.TestStep{
@@ -167,7 +167,7 @@ func TestAccDestinationSchemaMistakes(t *testing.T) {
 		Steps: append(steps,
 			resource.TestStep{
 				Config:      schemaConfig(s, database, "existing", ""),
-				ExpectError: regexp.MustCompile(`(?s)already\s+exists.*stitch_destination_schema.<label>\s+'warehouse/` + database + `/existing`),
+				ExpectError: regexp.MustCompile(`(?s)exists\s+already.*it holds table existing.t.*import {.*to = stitch_destination_schema.LABEL.*id = "warehouse/` + database + `/existing"`),
 			},
 			resource.TestStep{
 				Config:      schemaConfig(s, "no such database", "shop", ""),

@@ -9,8 +9,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
-
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
 // joinID makes an id of a natural key: its parts, percent-encoded, joined by slashes.
@@ -53,17 +51,4 @@ func importByID(ctx context.Context, req resource.ImportStateRequest, resp *reso
 	for i, attribute := range attributes {
 		resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root(attribute), parts[i])...)
 	}
-}
-
-// importable adds to an error of Create, if it says that the object exists
-// already, how to take that one over.
-func importable(err error, typeName string, key ...string) error {
-	if !postgres.IsExisting(err) {
-		return err
-	}
-	return withImport(err, typeName, key...)
-}
-
-func withImport(err error, typeName string, key ...string) error {
-	return fmt.Errorf("%w\nIf it is meant to be managed here, bring it in: terraform import %s.<label> '%s'", err, typeName, joinID(key...))
 }

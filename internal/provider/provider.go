@@ -63,7 +63,7 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	c := &clients{}
+	c := &clients{claims: newClaims()}
 	resp.Diagnostics.Append(c.addHosts(ctx, model.SSHHosts)...)
 	if resp.Diagnostics.HasError() {
 		return

@@ -207,32 +207,42 @@ func (r *replicationResource) Create(ctx context.Context, req resource.CreateReq
 		}
 		plan.SchemaName = name
 	}
-	r.store(ctx, &plan, &resp.Diagnostics, func(destination postgres.Endpoint, d replication.Definition) error {
-		return replication.Create(ctx, destination, d, plan.Adopt.ValueBool())
-	})
+	destination, definition, diags := r.complete(ctx, &plan)
+	resp.Diagnostics.Append(diags...)
+	if diags.HasError() {
+		return
+	}
+	resp.Diagnostics.Append(creation{
+		object:     replicationObject(destination, definition.SchemaName),
+		create:     func() error { return replication.Create(ctx, destination, definition, plan.Adopt.ValueBool()) },
+		isExisting: replication.IsExisting,
+		adopt: func() ([]string, error) {
+			return replication.Adopt(ctx, destination, definition, plan.Adopt.ValueBool())
+		},
+	}.run(ctx, r.claims)...)
 	if !resp.Diagnostics.HasError() {
 		resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
 	}
 }
 
-// store writes the definition of the plan and completes the plan.
-func (r *replicationResource) store(ctx context.Context, plan *replicationModel, diags *diag.Diagnostics, write func(postgres.Endpoint, replication.Definition) error) {
-	definition, more := plan.toDefinition(ctx)
-	diags.Append(more...)
+// complete adds to the plan what follows from its definition, and returns that and
+// where it is stored.
+func (r *replicationResource) complete(ctx context.Context, plan *replicationModel) (postgres.Endpoint, replication.Definition, diag.Diagnostics) {
+	definition, diags := plan.toDefinition(ctx)
 	diags.Append(atAttributes(definition.Check())...)
-	if diags.HasError() {
-		return
-	}
 	destination, err := plan.endpoint(ctx, r.server)
-	if err == nil {
-		err = write(destination, definition)
-	}
-	if err != nil {
+	if err != nil && !diags.HasError() {
 		diags.Append(diagnose("Cannot store replication "+definition.Name, err))
-		return
 	}
 	plan.ID = types.StringValue(replicationID(definition))
 	plan.Revision = types.StringValue(definition.Revision())
+	return destination, definition, diags
+}
+
+func replicationObject(destination postgres.Endpoint, schemaName string) object {
+	return inServer(destination.Server, object{
+		noun: "replication", name: schemaName, typeName: "stitch_replication", key: []string{destination.Database, schemaName},
+	})
 }
 
 // Read reads the definition. While the destination can not be reached, the
@@ -298,17 +308,23 @@ func (r *replicationResource) Update(ctx context.Context, req resource.UpdateReq
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	r.store(ctx, &plan, &resp.Diagnostics, func(destination postgres.Endpoint, d replication.Definition) error {
-		if replicationID(d) != state.ID.ValueString() {
-			if err := checkMove(ctx, destination, d, state.Revision.ValueString()); err != nil {
-				return err
-			}
-		}
-		return replication.Update(ctx, destination, d)
-	})
-	if !resp.Diagnostics.HasError() {
-		resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
+	destination, definition, diags := r.complete(ctx, &plan)
+	resp.Diagnostics.Append(diags...)
+	if diags.HasError() {
+		return
 	}
+	var err error
+	if replicationID(definition) != state.ID.ValueString() {
+		err = checkMove(ctx, destination, definition, state.Revision.ValueString())
+	}
+	if err == nil {
+		err = replication.Update(ctx, destination, definition)
+	}
+	if err != nil {
+		resp.Diagnostics.Append(diagnose("Cannot store replication "+definition.Name, err))
+		return
+	}
+	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
 }
 
 // checkMove makes sure that another server entry leads to the same database:
@@ -339,12 +355,14 @@ func (r *replicationResource) Delete(ctx context.Context, req resource.DeleteReq
 		return
 	}
 	destination, err := state.endpoint(ctx, r.server)
-	if err == nil {
-		err = replication.Delete(ctx, destination, state.SchemaName.ValueString(), state.ForceDestroy.ValueBool())
-	}
 	if err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot delete replication "+state.SchemaName.ValueString(), err))
+		return
 	}
+	schemaName := state.SchemaName.ValueString()
+	resp.Diagnostics.Append(replicationObject(destination, schemaName).remove(ctx, r.claims, func() error {
+		return replication.Delete(ctx, destination, schemaName, state.ForceDestroy.ValueBool())
+	})...)
 }
 
 // ImportState reads the id: destination server, destination database, schema name.

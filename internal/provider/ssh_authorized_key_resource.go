@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/linux"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
 // sshAuthorizedKeyResource manages one key of a user's authorized_keys.
@@ -48,6 +49,13 @@ func (m sshAuthorizedKeyModel) toKey(ctx context.Context) (key linux.AuthorizedK
 	return key, nil
 }
 
+func (m sshAuthorizedKeyModel) object(key linux.AuthorizedKey) object {
+	return onSSHHost(m.Host.ValueString(), object{
+		noun: "authorized key", name: key.Username + " " + key.PublicKey.Fingerprint(), typeName: "stitch_ssh_authorized_key",
+		key: []string{key.Username, key.PublicKey.Fingerprint()},
+	})
+}
+
 // fromKey overwrites what differs in meaning from what was configured: options
 // can be written in several ways, and a key without a comment says nothing of it.
 func (m *sshAuthorizedKeyModel) fromKey(ctx context.Context, found linux.AuthorizedKey) {
@@ -71,7 +79,7 @@ func (*sshAuthorizedKeyResource) Schema(_ context.Context, _ resource.SchemaRequ
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "One key in a Linux user's `authorized_keys`: whoever has its private half can log in as the user, as far as `options` let it.\n\n" +
 			"Every other line of the file stays as it is, byte for byte. The file is replaced in one step, by the user itself, under a lock, and only if nobody else changed it meanwhile. " +
-			"A key that is there already is not taken over unless it is imported. The key that the host's entry itself logs in with is not removed.\n\n" +
+			"A key that exists already is not taken over unless it is imported, or is [what an earlier apply left](../index.md#after-a-process-that-died). The key that the host's entry itself logs in with is not removed.\n\n" +
 			"The login of the host's entry must be the user itself, `root`, or one with `sudo`.",
 		Attributes: map[string]schema.Attribute{
 			"host": hostAttribute(),
@@ -138,24 +146,25 @@ func (r *sshAuthorizedKeyResource) Create(ctx context.Context, req resource.Crea
 		return
 	}
 	key, err := plan.toKey(ctx)
+	var host *sshclient.Host
 	if err == nil {
-		err = r.add(ctx, plan.Host.ValueString(), key)
+		host, err = r.host(plan.Host.ValueString())
 	}
 	if err != nil {
-		err = importableSSH(err, "stitch_ssh_authorized_key", plan.Host.ValueString(), plan.Username.ValueString(), key.PublicKey.Fingerprint())
-		resp.Diagnostics.Append(diagnose("Cannot add authorized key", err))
+		resp.Diagnostics.Append(diagnose("Cannot create authorized key", err))
+		return
+	}
+	resp.Diagnostics.Append(creation{
+		object:     plan.object(key),
+		create:     func() error { return linux.AddAuthorizedKey(ctx, host, key) },
+		isExisting: isOnSSHHost,
+		adopt:      func() ([]string, error) { return linux.AdoptAuthorizedKey(ctx, host, key) },
+	}.run(ctx, r.claims)...)
+	if resp.Diagnostics.HasError() {
 		return
 	}
 	plan.Fingerprint = types.StringValue(key.PublicKey.Fingerprint())
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
-}
-
-func (r *sshAuthorizedKeyResource) add(ctx context.Context, name string, key linux.AuthorizedKey) error {
-	host, err := r.host(name)
-	if err != nil {
-		return err
-	}
-	return linux.AddAuthorizedKey(ctx, host, key)
 }
 
 // Read looks the line up, by the key or, after an import, by its fingerprint.
@@ -216,20 +225,17 @@ func (r *sshAuthorizedKeyResource) Delete(ctx context.Context, req resource.Dele
 		return
 	}
 	key, err := state.toKey(ctx)
+	var host *sshclient.Host
 	if err == nil {
-		err = r.remove(ctx, state.Host.ValueString(), key)
+		host, err = r.host(state.Host.ValueString())
 	}
 	if err != nil {
-		resp.Diagnostics.Append(diagnose("Cannot remove authorized key", err))
+		resp.Diagnostics.Append(diagnose("Cannot delete authorized key", err))
+		return
 	}
-}
-
-func (r *sshAuthorizedKeyResource) remove(ctx context.Context, name string, key linux.AuthorizedKey) error {
-	host, err := r.host(name)
-	if err != nil {
-		return err
-	}
-	return linux.RemoveAuthorizedKey(ctx, host, key.Username, key.PublicKey)
+	resp.Diagnostics.Append(state.object(key).remove(ctx, r.claims, func() error {
+		return linux.RemoveAuthorizedKey(ctx, host, key.Username, key.PublicKey)
+	})...)
 }
 
 // ImportState takes over a line.

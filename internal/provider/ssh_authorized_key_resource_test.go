@@ -126,7 +126,7 @@ func TestAccSSHAuthorizedKey_mistakes(t *testing.T) {
 		ProtoV6ProviderFactories: factories(),
 		Steps: []resource.TestStep{
 			{Config: sshKeyConfig(h, "nosuchuser", public, ""), ExpectError: says("stitch_ssh_user makes one")},
-			{Config: sshKeyConfig(h, "root", own, ""), ExpectError: says("terraform import stitch_ssh_authorized_key.<label>")},
+			{Config: sshKeyConfig(h, "root", own, ""), ExpectError: says("it is the key that ssh_hosts.bastion logs in with")},
 		},
 	})
 }

@@ -47,6 +47,10 @@ func (m sshUserModel) toUser() linux.NewUser {
 	}
 }
 
+func (m sshUserModel) object() object {
+	return onSSHHost(m.Host.ValueString(), object{noun: "SSH user", name: m.Username.ValueString(), typeName: "stitch_ssh_user", key: []string{m.Username.ValueString()}})
+}
+
 // fromUser overwrites only what the host can tell us.
 func (m *sshUserModel) fromUser(u linux.User) {
 	m.Username = types.StringValue(u.Name)
@@ -83,14 +87,25 @@ func (r *sshUserResource) Create(ctx context.Context, req resource.CreateRequest
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	var created linux.User
 	host, err := r.host(plan.Host.ValueString())
-	if err == nil {
-		created, err = linux.CreateUser(ctx, host, plan.toUser())
-	}
 	if err != nil {
-		err = importableSSH(err, "stitch_ssh_user", plan.Host.ValueString(), plan.Username.ValueString())
 		resp.Diagnostics.Append(diagnose("Cannot create SSH user", err))
+		return
+	}
+	var created linux.User
+	resp.Diagnostics.Append(creation{
+		object: plan.object(),
+		create: func() (err error) {
+			created, err = linux.CreateUser(ctx, host, plan.toUser())
+			return err
+		},
+		isExisting: isOnSSHHost,
+		adopt: func() (refusals []string, err error) {
+			created, refusals, err = linux.AdoptUser(ctx, host, plan.toUser())
+			return refusals, err
+		},
+	}.run(ctx, r.claims)...)
+	if resp.Diagnostics.HasError() {
 		return
 	}
 	plan.fromUser(created)
@@ -162,10 +177,13 @@ func (r *sshUserResource) Delete(ctx context.Context, req resource.DeleteRequest
 		resp.Diagnostics.Append(diagnose("Cannot delete SSH user", err))
 		return
 	}
-	r.leave(state.Username.ValueString())
-	done, err := deleteUser(ctx, host, state)
-	if err != nil {
-		resp.Diagnostics.Append(diagnose("Cannot delete SSH user", err))
+	var done linux.Deletion
+	resp.Diagnostics.Append(state.object().remove(ctx, r.claims, func() error {
+		r.leave(state.Username.ValueString())
+		done, err = deleteUser(ctx, host, state)
+		return err
+	})...)
+	if resp.Diagnostics.HasError() {
 		return
 	}
 	if done.Kept != "" {
@@ -191,10 +209,12 @@ func (*sshUserResource) ImportState(ctx context.Context, req resource.ImportStat
 	}
 }
 
-// importableSSH is importable for what SSH hosts hold.
-func importableSSH(err error, typeName string, key ...string) error {
-	if !errors.Is(err, linux.ErrExists) {
-		return err
-	}
-	return withImport(err, typeName, key...)
+// onSSHHost is an object of an SSH host.
+func onSSHHost(host string, o object) object {
+	o.on, o.place = fmt.Sprintf("SSH host %q", host), host
+	o.key = append([]string{host}, o.key...)
+	return o
 }
+
+// isOnSSHHost reports whether an error says that something exists already on an SSH host.
+func isOnSSHHost(err error) bool { return errors.Is(err, linux.ErrExists) }

@@ -120,7 +120,7 @@ func TestAccSSHUser_others(t *testing.T) {
 		ProtoV6ProviderFactories: factories(),
 		CheckDestroy:             wantOnHost(t, h, "/home/"+name+"/precious", `getent passwd "$1" >/dev/null; ls "/home/$1/precious"`, name),
 		Steps: []resource.TestStep{
-			{Config: sshUserConfig(h, name, ""), ExpectError: says("terraform import stitch_ssh_user.<label> 'bastion/" + name + "'")},
+			{Config: sshUserConfig(h, name, ""), ExpectError: says("lacks the mark of that")},
 			{Config: sshUserConfig(h, "bad;name", ""), ExpectError: says("is not made of at most 32 small letters"), PlanOnly: true},
 			{
 				Config:             sshUserConfig(h, name, ""),

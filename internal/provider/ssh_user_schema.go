@@ -17,7 +17,7 @@ import (
 func (*sshUserResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "A user of a Linux host, whom SSH tunnels log in as. It has no password that anybody could enter, and is let in with the keys that `stitch_ssh_authorized_key` gives it.\n\n" +
-			"The login of the host's entry must be `root`, or one with `sudo`. A user that is there already is not taken over unless it is imported.\n\n" +
+			"The login of the host's entry must be `root`, or one with `sudo`. A user that exists already is not taken over unless it is imported, or is [what an earlier apply left](../index.md#after-a-process-that-died).\n\n" +
 			"What would make sshd refuse the user's keys (owner and permissions of its home directory and `~/.ssh`, a locked password, an expiry) appears in `problems`, and is repaired by the next apply.\n\n" +
 			"Destroying removes a user that this resource created, which a mark in its entry of `/etc/passwd` tells. One that was imported is left, with a warning. The home directory stays unless `remove_home` is set.",
 		Attributes: map[string]schema.Attribute{

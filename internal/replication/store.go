@@ -24,21 +24,26 @@ func Create(ctx context.Context, destination postgres.Endpoint, d Definition, ad
 		if err := refuseOther(ctx, tx, d.SchemaName); err != nil {
 			return err
 		}
-		if !adopt {
-			if err := refuseTables(ctx, tx, d.SchemaName); err != nil {
-				return err
-			}
-		}
 		id, err := catalog.InsertReplication(ctx, tx, catalog.Replication{SchemaName: d.SchemaName, Definition: text})
 		if err != nil {
 			return err
 		}
-		return readersChange{replication: id, schema: d.SchemaName, readers: d.Readers}.apply(ctx, tx, nil)
+		return completeCreation(ctx, tx, id, d, adopt)
 	})
 	if err != nil {
 		return fmt.Errorf("create replication %q: %w", d.Name, err)
 	}
 	return nil
+}
+
+// completeCreation does what creating a replication takes besides its definition.
+func completeCreation(ctx context.Context, tx pgx.Tx, id int64, d Definition, adoptTables bool) error {
+	if !adoptTables {
+		if err := refuseTables(ctx, tx, d.SchemaName); err != nil {
+			return err
+		}
+	}
+	return readersChange{replication: id, schema: d.SchemaName, readers: d.Readers}.apply(ctx, tx, nil)
 }
 
 // refuseOther says whose schema it is, if it is another replication's.
@@ -54,8 +59,7 @@ func refuseOther(ctx context.Context, tx pgx.Tx, schemaName string) error {
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("schema %q belongs to the replication %q already: choose another schema_name, "+
-		"or bring that one in with terraform import", schemaName, other.Name)
+	return &ExistsError{SchemaName: schemaName, Name: other.Name}
 }
 
 const tablesSQL = `

@@ -28,8 +28,17 @@ func (e *lackError) Unwrap() error { return e.cause }
 // skipped and says why; in CI, which must have everything, it fails.
 func need(t testing.TB, err error) {
 	t.Helper()
+	if lacks(t, err) {
+		t.Skip(err)
+	}
+}
+
+// lacks reports whether a preparation failed for lack of something, and takes note of it.
+// Any other failure ends the test, as each does in CI.
+func lacks(t testing.TB, err error) bool {
+	t.Helper()
 	if err == nil {
-		return
+		return false
 	}
 	lack, ok := errors.AsType[*lackError](err)
 	if !ok || os.Getenv("CI") != "" {
@@ -38,7 +47,7 @@ func need(t testing.TB, err error) {
 	if err := note(lack.line); err != nil {
 		t.Fatalf("take a note of a skipped test: %v", err)
 	}
-	t.Skip(err)
+	return true
 }
 
 // note appends a line to the file that scripts/skipped.sh sums up when the tests

@@ -1,0 +1,36 @@
+package linux
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
+)
+
+// AdoptAuthorizedKey takes over a line that AddAuthorizedKey found to be there, if it
+// is the line that would be added. Otherwise it returns why not, a line each. It
+// changes nothing.
+func AdoptAuthorizedKey(ctx context.Context, h *sshclient.Host, k AuthorizedKey) ([]string, error) {
+	found, err := readKey(ctx, h, k.Username, k.PublicKey)
+	if err != nil {
+		return nil, k.wrap("adopt", h, err)
+	}
+	refusals := k.refusals(*found)
+	is, err := isLogin(ctx, h, k.Username, k.PublicKey)
+	if is {
+		refusals = append(refusals, fmt.Sprintf("it is the key that ssh_hosts.%s logs in with", h.Name()))
+	}
+	return refusals, k.wrap("adopt", h, err)
+}
+
+// refusals returns why a line that is there is not taken over for k.
+func (k AuthorizedKey) refusals(found keyLine) (lines []string) {
+	if !SameOptions(k.Options, found.options) {
+		lines = append(lines, fmt.Sprintf("options are [%s], not [%s]", strings.Join(found.options, ", "), strings.Join(k.Options, ", ")))
+	}
+	if k.PublicKey.Comment != found.key.Comment {
+		lines = append(lines, fmt.Sprintf("the comment of the key is %q, not %q", found.key.Comment, k.PublicKey.Comment))
+	}
+	return lines
+}

@@ -1,0 +1,128 @@
+package linux
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
+)
+
+const (
+	wholeWait  = 15 * time.Second // for a script whose client is gone, and that still makes a user
+	wholePause = 500 * time.Millisecond
+)
+
+// AdoptUser takes over a user that CreateUser found to exist, if it is as CreateUser
+// makes it, carries its mark, and nothing has become of it since. Otherwise it returns
+// why not, a line each, and changes nothing. What a crash of the host has left
+// unfinished is repaired.
+func AdoptUser(ctx context.Context, h *sshclient.Host, u NewUser) (User, []string, error) {
+	adopted, refusals, err := adoptUser(ctx, h, u)
+	if err != nil {
+		return User{}, nil, fmt.Errorf("adopt user %q on SSH host %q: %w", u.Name, h.Name(), explain(err, u))
+	}
+	return adopted, refusals, nil
+}
+
+func adoptUser(ctx context.Context, h *sshclient.Host, u NewUser) (User, []string, error) {
+	if err := u.check(); err != nil {
+		return User{}, nil, err
+	}
+	found, err := readWholeUser(ctx, h, u.Name)
+	if err != nil {
+		return User{}, nil, err
+	}
+	if refusals := u.withDefaults().refusals(found); len(refusals) > 0 {
+		return User{}, refusals, nil
+	}
+	if found.Problems() == nil {
+		return found.User, nil, nil
+	}
+	adopted, err := updateUser(ctx, h, found.UID, u)
+	return adopted, nil, err
+}
+
+// A foundUser is a user that exists, and what has become of it.
+type foundUser struct {
+	User
+	groups []string // all that it is a member of
+	files  []string // some of what its home directory holds
+}
+
+// refusals returns why a user that exists is not taken over for u.
+func (u NewUser) refusals(found foundUser) (lines []string) {
+	switch {
+	case !found.Local:
+		return []string{"it is not in /etc/passwd, but comes from a directory such as LDAP"}
+	case !found.Created:
+		lines = append(lines, "it was not created by this provider: its entry in /etc/passwd lacks the mark of that")
+	}
+	if found.UID == 0 {
+		lines = append(lines, "its uid is 0, that of root")
+	}
+	for _, attribute := range []struct{ name, want, have string }{
+		{"group", u.Group, found.Group},
+		{"home", u.Home, found.Home},
+		{"shell", u.Shell, found.Shell},
+		{"comment", *u.Comment, found.Comment},
+	} {
+		if attribute.want != attribute.have {
+			lines = append(lines, fmt.Sprintf("%s is %q, not %q", attribute.name, attribute.have, attribute.want))
+		}
+	}
+	for _, group := range found.groups {
+		if group != found.Group {
+			lines = append(lines, fmt.Sprintf("it is a member of group %q", group))
+		}
+	}
+	if found.Password == PasswordSet {
+		lines = append(lines, "it has a password")
+	}
+	if found.Expires != "" {
+		lines = append(lines, "it expires on "+found.Expires)
+	}
+	for _, file := range found.files {
+		lines = append(lines, fmt.Sprintf("its home directory holds %q", file))
+	}
+	return lines
+}
+
+// readWholeUser waits a moment for a user of which only a part is there: the script
+// that makes it may outlive its client, and would remove what is repaired too early.
+func readWholeUser(ctx context.Context, h *sshclient.Host, name string) (foundUser, error) {
+	for began := time.Now(); ; {
+		answer, err := h.Run(ctx, sshclient.Command{
+			Script: accountScript + userAdoptScript,
+			Data:   map[string]string{"name": name},
+		})
+		if err != nil {
+			return foundUser{}, err
+		}
+		found, err := parseFoundUser(name, answer)
+		isWhole := found.Group != "" && found.Problems() == nil
+		if err != nil || !found.Created || isWhole || time.Since(began) > wholeWait {
+			return found, err
+		}
+		select {
+		case <-time.After(wholePause):
+		case <-ctx.Done():
+			return foundUser{}, ctx.Err()
+		}
+	}
+}
+
+func parseFoundUser(name string, answer []byte) (found foundUser, err error) {
+	for line := range strings.Lines(string(answer)) {
+		line = strings.TrimSuffix(line, "\n")
+		if text, ok := strings.CutPrefix(line, "groups "); ok {
+			found.groups = strings.Fields(text)
+		}
+		if text, ok := strings.CutPrefix(line, "holds "); ok {
+			found.files = append(found.files, strings.ToValidUTF8(text, "\uFFFD"))
+		}
+	}
+	found.User, err = parseUser(name, answer)
+	return found, err
+}

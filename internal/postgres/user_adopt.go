@@ -1,0 +1,204 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// A process that dies after CreateUser, CreateDatabase or CreateSchema and before
+// Terraform has written its state leaves an object that the next create finds. The
+// functions called Adopt... take over one that is what the create would have made and
+// that nothing has become of; of any other they return why not, a line each, and
+// change nothing. What they take over is dropped like what was created, so they look
+// at everything that would be lost with it, or that others may have prepared.
+
+// AdoptUser takes over a user that CreateUser found to exist. It changes nothing.
+// The seal recognises the password later.
+func (s *Server) AdoptUser(ctx context.Context, u User, password *Password) (*PasswordSeal, []string, error) {
+	seal, refusals, err := s.adoptUser(ctx, u, password)
+	if err != nil {
+		return nil, nil, fmt.Errorf("adopt database user %q: %w", u.Name, err)
+	}
+	return seal, refusals, nil
+}
+
+func (s *Server) adoptUser(ctx context.Context, u User, password *Password) (*PasswordSeal, []string, error) {
+	found, err := s.foundUser(ctx, u.Name)
+	if err != nil {
+		return nil, nil, err
+	}
+	refusals := u.refusals(found)
+	if len(refusals) > 0 {
+		return nil, append(refusals, verifierRefusals(found.verifier, u.Name, password)...), nil
+	}
+	if found.verifier == nil {
+		refusals, err = s.loginRefusals(ctx, u.Name, password)
+		return nil, refusals, err
+	}
+	refusals = verifierRefusals(found.verifier, u.Name, password)
+	if len(refusals) > 0 {
+		return nil, refusals, nil
+	}
+	return sealPassword(*found.verifier), nil, nil
+}
+
+// A foundUser is a user that exists, and all that has become of it.
+type foundUser struct {
+	User
+	isInitial   bool     // it came with the server
+	attributes  []string // that CreateUser gives to no user, such as SUPERUSER
+	settings    []string // databases in which it has parameters of its own
+	memberships []string
+	dependents  []Dependents
+}
+
+// refusals returns why a user that exists is not taken over for u, but for its password.
+func (u User) refusals(found foundUser) []string {
+	var lines []string
+	if found.isInitial {
+		lines = append(lines, "it came with the server")
+	}
+	for _, attribute := range found.attributes {
+		lines = append(lines, "it is "+attribute)
+	}
+	if found.Login != u.Login {
+		lines = append(lines, fmt.Sprintf("login is %t, not %t", found.Login, u.Login))
+	}
+	if found.ConnectionLimit != u.ConnectionLimit {
+		lines = append(lines, fmt.Sprintf("connection_limit is %d, not %d", found.ConnectionLimit, u.ConnectionLimit))
+	}
+	if !SameValidUntil(found.ValidUntil, u.ValidUntil) {
+		lines = append(lines, fmt.Sprintf("valid_until is %s, not %s", canonicalInstant(found.ValidUntil), canonicalInstant(u.ValidUntil)))
+	}
+	if found.Replication != u.Replication {
+		lines = append(lines, fmt.Sprintf("replication is %t, not %t", found.Replication, u.Replication))
+	}
+	lines = append(lines, parameterRefusals(u.Parameters, found.Parameters)...)
+	for _, database := range found.settings {
+		lines = append(lines, fmt.Sprintf("it has parameters of its own in database %q", database))
+	}
+	lines = append(lines, found.memberships...)
+	for _, d := range found.dependents {
+		where := "on the server"
+		if d.Database != "" {
+			where = fmt.Sprintf("in database %q", d.Database)
+		}
+		lines = append(lines, fmt.Sprintf("it owns or was granted something %s: %s", where, d))
+	}
+	return lines
+}
+
+// parameterRefusals names the parameters in which a user that exists differs from one
+// that would be created: it has those that are wanted and no others.
+func parameterRefusals(want, have map[string]string) (lines []string) {
+	for _, name := range slices.Sorted(maps.Keys(want)) {
+		_, value, found := findParameter(have, name)
+		switch {
+		case !found:
+			lines = append(lines, fmt.Sprintf("the parameter %s is not set, but should be %q", name, want[name]))
+		case !sameParameter(name, want[name], value):
+			lines = append(lines, fmt.Sprintf("the parameter %s is %q, not %q", name, value, want[name]))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(have)) {
+		if _, _, found := findParameter(want, name); !found {
+			lines = append(lines, fmt.Sprintf("the parameter %s is %q, and is not configured", name, have[name]))
+		}
+	}
+	return lines
+}
+
+// What CREATE ROLE itself grants does not count: since PostgreSQL 16 a login that is no
+// superuser administers what it creates. Nor do roles that stand for REPLICATION, $2.
+const foundUserSQL = `
+	SELECT r.oid < 16384,
+	       pg_catalog.array_remove(ARRAY[
+	           CASE WHEN r.rolsuper THEN 'SUPERUSER' END,
+	           CASE WHEN r.rolcreatedb THEN 'CREATEDB' END,
+	           CASE WHEN r.rolcreaterole THEN 'CREATEROLE' END,
+	           CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' END,
+	           CASE WHEN NOT r.rolinherit THEN 'NOINHERIT' END
+	       ], NULL),
+	       ARRAY(
+	           SELECT coalesce(d.datname::pg_catalog.text, s.setdatabase::pg_catalog.text)
+	           FROM pg_catalog.pg_db_role_setting AS s
+	           LEFT JOIN pg_catalog.pg_database AS d ON d.oid = s.setdatabase
+	           WHERE s.setrole = r.oid AND s.setdatabase <> 0
+	           ORDER BY 1
+	       ),
+	       ARRAY(
+	           SELECT CASE
+	                      WHEN m.roleid = r.oid THEN 'role ' || pg_catalog.quote_ident(member.rolname) || ' is a member of it'
+	                      WHEN m.member = r.oid THEN 'it is a member of role ' || pg_catalog.quote_ident(g.rolname)
+	                      ELSE 'it made ' || pg_catalog.quote_ident(member.rolname) || ' a member of role ' || pg_catalog.quote_ident(g.rolname)
+	                  END
+	           FROM pg_catalog.pg_auth_members AS m
+	           JOIN pg_catalog.pg_roles AS g ON g.oid = m.roleid
+	           JOIN pg_catalog.pg_roles AS member ON member.oid = m.member
+	           WHERE r.oid IN (m.roleid, m.member, m.grantor)
+	             AND NOT (
+	                 m.roleid = r.oid AND member.rolname = current_user AND NOT member.rolsuper AND m.grantor IN (10, m.member)
+	                 AND pg_catalog.current_setting('server_version_num')::pg_catalog.int4 >= 160000
+	             )
+	             AND NOT (m.member = r.oid AND NOT m.admin_option AND g.rolname::pg_catalog.text = ANY ($2::pg_catalog.text[]))
+	           UNION ALL
+	           SELECT 'the login of this server entry did not create it: it has no ADMIN OPTION on it, and could not drop it'
+	           FROM pg_catalog.pg_roles AS login
+	           WHERE login.rolname = current_user
+	             AND NOT login.rolsuper
+	             AND pg_catalog.current_setting('server_version_num')::pg_catalog.int4 >= 160000
+	             AND NOT EXISTS (
+	                 SELECT
+	                 FROM pg_catalog.pg_auth_members AS m
+	                 WHERE m.roleid = r.oid AND m.member = login.oid AND m.admin_option)
+	           ORDER BY 1
+	       )
+	FROM pg_catalog.pg_roles AS r
+	WHERE r.rolname = $1`
+
+const verifierSQL = `
+	SELECT coalesce(rolpassword, '')
+	FROM pg_catalog.pg_authid
+	WHERE rolname = $1`
+
+// foundUser reads a user that exists, or returns ErrNotFound.
+func (s *Server) foundUser(ctx context.Context, name string) (found foundUser, err error) {
+	err = s.onConn(ctx, "", func(conn *pgx.Conn) error {
+		err := InTx(ctx, conn, func(tx pgx.Tx) (err error) {
+			found, err = readFoundUser(ctx, tx, name)
+			return err
+		})
+		if err != nil || found.isInitial { // nothing is recorded of what depends on those
+			return err
+		}
+		found.dependents, err = dependentsOf(ctx, conn, name)
+		return err
+	})
+	if err != nil {
+		return foundUser{}, err
+	}
+	found.dependents = s.describe(ctx, name, found.dependents)
+	return found, nil
+}
+
+func readFoundUser(ctx context.Context, tx pgx.Tx, name string) (found foundUser, err error) {
+	rows, _ := tx.Query(ctx, usersSQL, name, replicationRoles)
+	mayVerify := false
+	found.User, err = pgx.CollectExactlyOneRow(rows, func(row pgx.CollectableRow) (u User, err error) {
+		u, mayVerify, err = scanUser(row, Version(tx.Conn()))
+		return u, err
+	})
+	if err != nil {
+		return foundUser{}, rowNotFound(err)
+	}
+	err = tx.QueryRow(ctx, foundUserSQL, name, replicationRoles).Scan(&found.isInitial, &found.attributes, &found.settings, &found.memberships)
+	if err == nil && mayVerify {
+		found.verifier = new(string)
+		err = tx.QueryRow(ctx, verifierSQL, name).Scan(found.verifier)
+	}
+	return found, rowNotFound(err)
+}

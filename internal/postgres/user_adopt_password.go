@@ -1,0 +1,118 @@
+package postgres
+
+import (
+	"context"
+	"crypto/hmac"
+	"encoding/base64"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// verifierRefusals returns why what the server keeps of a user's password is not what
+// CreateUser would have made it keep. If the login may not see that (nil), it says nothing.
+func verifierRefusals(verifier *string, user string, password *Password) []string {
+	switch {
+	case verifier == nil:
+		return nil
+	case password == nil && *verifier == "":
+		return nil
+	case password == nil:
+		return []string{"it has a password, and none is configured"}
+	case *verifier == "":
+		return []string{"it has no password, and one is configured"}
+	case encryptionOf(*verifier) != password.Encryption:
+		return []string{fmt.Sprintf("its password is kept as %s, not as %s", encryptionOf(*verifier), password.Encryption)}
+	case !password.isKeptAs(*verifier, user):
+		return []string{"its password is not the configured one"}
+	}
+	return nil
+}
+
+const scramPrefix = "SCRAM-SHA-256$"
+
+// encryptionOf returns which encryption of a Password a verifier is of.
+func encryptionOf(verifier string) string {
+	if strings.HasPrefix(verifier, scramPrefix) {
+		return SCRAM
+	}
+	return MD5
+}
+
+// scramMost is how many iterations of a verifier are computed: whoever set the
+// password chose them, and could make us compute for days.
+const scramMost = 1_000_000
+
+// isKeptAs reports whether a verifier, of the same encryption, is of this password.
+func (p *Password) isKeptAs(verifier, user string) bool {
+	if p.Encryption == MD5 {
+		return hmac.Equal([]byte(md5Verifier(p.Text, user)), []byte(verifier))
+	}
+	parameters, _, _ := strings.Cut(strings.TrimPrefix(verifier, scramPrefix), "$")
+	count, text, _ := strings.Cut(parameters, ":")
+	iterations, err := strconv.Atoi(count)
+	if err != nil || iterations < 1 || iterations > scramMost {
+		return false
+	}
+	salt, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return false
+	}
+	ours, err := scramVerifierWith(p.Text, salt, iterations)
+	return err == nil && hmac.Equal([]byte(ours), []byte(verifier))
+}
+
+// loginRefusals returns why a user may have another password than the configured one,
+// which is found out by logging in with it, where the login of this server entry may not
+// see what the server keeps. It counts only if the server really asks for the password.
+func (s *Server) loginRefusals(ctx context.Context, user string, password *Password) ([]string, error) {
+	switch {
+	case password == nil:
+		return []string{"it may have a password, which the login of this server entry cannot see, and none is configured"}, nil
+	case password.Encryption != SCRAM:
+		return []string{"whether it has the configured password is not tried with password_encryption = \"" + password.Encryption + "\", and the login of this server entry cannot see it"}, nil
+	}
+	err := s.tryLogin(ctx, user, password.Text)
+	switch {
+	case err == nil, isAfterLogin(err):
+		return nil, nil
+	case Code(err) == "28P01", Code(err) == "28000":
+		return []string{"the configured password does not log in: " + err.Error()}, nil
+	case strings.Contains(err.Error(), `requirement "`+SCRAM+`" failed`):
+		return []string{"whether it has the configured password is not known: for logins from here, pg_hba.conf of the server does not ask for it by " + SCRAM}, nil
+	}
+	return nil, err
+}
+
+// isAfterLogin reports whether a server refused a session only after it had accepted
+// the password: the user lacks CONNECT, or has as many sessions as it may have.
+func isAfterLogin(err error) bool {
+	switch Code(err) {
+	case "42501", "3D000":
+		return true
+	case "53300":
+		return routine(err) == "InitializeSessionUserId"
+	}
+	return false
+}
+
+// tryLogin opens a session as a user, with SCRAM and nothing less, and ends it. It
+// counts as one of the connections that the Config allows.
+func (s *Server) tryLogin(ctx context.Context, user, password string) error {
+	as := &Server{pool: &pool{name: s.name, config: s.config}}
+	as.config.Username, as.config.Password, as.config.PasswordCommand, as.config.requireAuth = user, password, nil, SCRAM
+	if err := s.budget.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	s.makeRoom()
+	conn, err := as.connect(ctx, s.config.Database)
+	if err != nil {
+		s.mu.Lock()
+		s.open--
+		s.mu.Unlock()
+		s.budget.Release(1)
+		return err
+	}
+	(&Conn{Conn: conn, pool: s.pool}).Discard()
+	return nil
+}

@@ -1,0 +1,122 @@
+package provider
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// An object is what a resource stands for, as it is called where it lives.
+type object struct {
+	noun     string // database user
+	name     string
+	on       string   // server "app"
+	place    string   // the same for all entries that lead there
+	typeName string   // of the resource
+	key      []string // the parts of its import id
+}
+
+// inServer is an object of a server, or of a database of it.
+func inServer(server *postgres.Server, o object) object {
+	o.on, o.place = fmt.Sprintf("server %q", server.Name()), server.Place()
+	o.key = append([]string{server.Name()}, o.key...)
+	return o
+}
+
+// id tells objects apart, whichever entry of the provider block they are reached by.
+func (o object) id() string {
+	return strings.Join(append([]string{o.typeName, o.place}, o.key[1:]...), "\x00")
+}
+
+// A creation is how an object is made or, if it exists already, taken over.
+type creation struct {
+	object
+	create     func() error
+	isExisting func(error) bool
+	adopt      func() (refusals []string, err error)
+}
+
+// run creates or adopts the object.
+func (c creation) run(ctx context.Context, claims *claims) (diags diag.Diagnostics) {
+	release, err := claims.create(ctx, c.object)
+	if err != nil {
+		diags.Append(c.failed("create", err))
+		return diags
+	}
+	if err = c.create(); c.isExisting(err) {
+		var refusals []string
+		if refusals, err = c.adopt(); err == nil {
+			diags.Append(c.adoption(refusals))
+		}
+	}
+	if err != nil {
+		diags.Append(c.failed("create", err))
+	}
+	if diags.HasError() {
+		release()
+	}
+	return diags
+}
+
+// remove deletes the object, unless another resource has taken it over meanwhile.
+func (o object) remove(ctx context.Context, claims *claims, remove func() error) (diags diag.Diagnostics) {
+	end, ok, err := claims.delete(ctx, o)
+	switch {
+	case err != nil:
+	case !ok:
+		diags.AddWarning(fmt.Sprintf("%s %q was left", capital(o.noun), o.name),
+			fmt.Sprintf("Another resource of this configuration has taken over the %s %q on %s in the same apply: it was not deleted.", o.noun, o.name, o.on))
+	default:
+		err = remove()
+		end()
+	}
+	if err != nil {
+		diags.Append(o.failed("delete", err))
+	}
+	return diags
+}
+
+func (o object) failed(verb string, err error) diag.Diagnostic {
+	return diagnose("Cannot "+verb+" "+o.noun, err)
+}
+
+// adoption is what to say of an object that existed already: that it was adopted, or why not.
+func (o object) adoption(refusals []string) diag.Diagnostic {
+	if len(refusals) > 0 {
+		return o.refused(refusals)
+	}
+	// Of warnings with one summary, Terraform shows only the first: hence the name in it.
+	return diag.NewWarningDiagnostic(
+		fmt.Sprintf("%s %q was adopted", capital(o.noun), o.name),
+		fmt.Sprintf("The %s %q on %s existed already, is empty and equals the configuration: it was adopted, "+
+			"because an earlier apply that did not come to its end may have created it. Destroying this resource deletes it.", o.noun, o.name, o.on))
+}
+
+func (o object) refused(refusals []string) diag.Diagnostic {
+	const listed = 20
+	var b strings.Builder
+	fmt.Fprintf(&b, "The %s %q exists already on %s. It was not adopted, and nothing was changed, because it is not empty or not equal to the configuration:\n",
+		o.noun, o.name, o.on)
+	for _, line := range refusals[:min(len(refusals), listed)] {
+		b.WriteString("\n  - " + line)
+	}
+	if rest := len(refusals) - listed; rest > 0 {
+		fmt.Fprintf(&b, "\n  - and %d more", rest)
+	}
+	fmt.Fprintf(&b, "\n\nTo manage it here, paste this block into the configuration, with the name of this resource in the place of LABEL, and apply again. "+
+		"To leave it alone, choose another name.\n\n%s", o.importBlock())
+	return diag.NewErrorDiagnostic("Cannot create "+o.noun, b.String())
+}
+
+// importBlock brings the object into the state. Terraform does not tell a provider
+// what a resource is called, and shows it beside the error. The id needs no escapes:
+// what is special in HCL is percent-encoded in it.
+func (o object) importBlock() string {
+	return fmt.Sprintf("  import {\n    to = %s.LABEL\n    id = \"%s\"\n  }", o.typeName, joinID(o.key...))
+}
+
+func capital(noun string) string { return strings.ToUpper(noun[:1]) + noun[1:] }

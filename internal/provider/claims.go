@@ -1,0 +1,76 @@
+package provider
+
+import (
+	"context"
+	"fmt"
+	"sync"
+)
+
+// Claims are the objects that resources of this process have created or adopted, or
+// are deleting. What exists already may be another resource's of the same
+// configuration: a block that is renamed without a moved block is destroyed and
+// created at the same time, in any order, and two blocks may mean the same object.
+type claims struct {
+	mu       sync.Mutex
+	created  map[string]bool          // also those that are about to be
+	deleting map[string]chan struct{} // closed at the end of that
+}
+
+func newClaims() *claims {
+	return &claims{created: map[string]bool{}, deleting: map[string]chan struct{}{}}
+}
+
+// create claims an object for a resource that is about to create or adopt it, when
+// others that are deleting it have come to an end. If it fails, release gives it back.
+func (c *claims) create(ctx context.Context, o object) (release func(), err error) {
+	if err := c.lockUndeleted(ctx, o); err != nil {
+		return nil, err
+	}
+	defer c.mu.Unlock()
+	if c.created[o.id()] {
+		return nil, fmt.Errorf("another resource of this configuration has created the %s %q on %s, or is creating it: remove one of the two", o.noun, o.name, o.on)
+	}
+	c.created[o.id()] = true
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.created, o.id())
+	}, nil
+}
+
+// delete claims an object for a resource that is about to delete it. It is not to be
+// deleted (!ok) once another resource of this process has created or adopted it.
+func (c *claims) delete(ctx context.Context, o object) (end func(), ok bool, err error) {
+	if err := c.lockUndeleted(ctx, o); err != nil {
+		return nil, false, err
+	}
+	defer c.mu.Unlock()
+	if c.created[o.id()] {
+		return nil, false, nil
+	}
+	ended := make(chan struct{})
+	c.deleting[o.id()] = ended
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.deleting, o.id())
+		close(ended)
+	}, true, nil
+}
+
+// lockUndeleted locks c at a time when nobody is deleting the object.
+func (c *claims) lockUndeleted(ctx context.Context, o object) error {
+	for {
+		c.mu.Lock()
+		ended, isDeleting := c.deleting[o.id()]
+		if !isDeleting {
+			return nil
+		}
+		c.mu.Unlock()
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

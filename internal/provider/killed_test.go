@@ -1,0 +1,377 @@
+package provider
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
+)
+
+// killedConfig is fifty resources of all kinds. The administrator may be no
+// superuser; one who is gives databases away.
+const killedConfig = requiredProviders + `
+variable "port" { type = number }
+variable "admin" { type = string }
+variable "superuser" { type = bool }
+variable "admin_password" {
+	type      = string
+	ephemeral = true
+}
+variable "stitch_password" {
+	type      = string
+	ephemeral = true
+}
+variable "bastion" {
+	type    = object({ port = number, host_key = string, public_keys = list(string) })
+	default = null
+}
+variable "bastion_key" {
+	type      = string
+	default   = ""
+	ephemeral = true
+}
+
+locals {
+	databases = [for i in range(6) : "analytics ${i}"]
+	hosts     = var.bastion == null ? 0 : 1
+}
+
+provider "stitch" {
+	servers = merge(
+		{ admin = { host = "127.0.0.1", port = var.port, username = var.admin, password = var.admin_password, max_connections = 3 } },
+		{ for i in range(3) : "stitch_${i}" => { host = "127.0.0.1", port = var.port, username = "stitch ${i}", password = var.stitch_password, max_connections = 2 } },
+	)
+	ssh_hosts = var.bastion == null ? {} : {
+		bastion = { host = "127.0.0.1", port = var.bastion.port, username = "root", private_key = var.bastion_key, host_key = var.bastion.host_key }
+	}
+}
+
+resource "stitch_database_user" "u" {
+	count               = 10
+	server              = "admin"
+	name                = "stitch ${count.index}"
+	password_wo         = var.stitch_password
+	password_wo_version = 1
+	connection_limit    = count.index == 9 ? 5 : -1
+	valid_until         = count.index == 8 ? "2040-01-31T13:00:00+01:00" : null
+	parameters          = count.index == 7 ? { work_mem = "8MB", search_path = "a, \"B\"" } : null
+}
+resource "stitch_destination_database" "d" {
+	count            = 6
+	server           = "admin"
+	name             = local.databases[count.index]
+	owner            = var.superuser ? stitch_database_user.u[count.index].name : null
+	comment          = count.index == 1 ? "loaded" : null
+	encoding         = count.index == 2 ? "UTF8" : null
+	template         = count.index == 2 ? "template0" : null
+	connection_limit = count.index == 3 ? 50 : null
+	force_destroy    = true
+}
+resource "stitch_destination_schema" "s" {
+	count    = 12
+	server   = "admin"
+	database = stitch_destination_database.d[floor(count.index / 2)].name
+	name     = "own/${count.index}"
+	owner    = count.index % 2 == 0 ? stitch_database_user.u[floor(count.index / 2)].name : null
+	comment  = count.index == 3 ? "mine" : null
+}
+resource "stitch_destination_grants" "g" {
+	count    = 6
+	server   = "admin"
+	database = stitch_destination_database.d[count.index].name
+	user     = stitch_database_user.u[count.index].name
+}
+resource "stitch_source_grants" "g" {
+	count    = 6
+	server   = "admin"
+	database = "shop"
+	user     = stitch_database_user.u[count.index].name
+	schemas  = ["public"]
+}
+resource "stitch_replication" "r" {
+	count         = 3
+	name          = "Shop"
+	source        = { server = "stitch_${count.index}", database = stitch_source_grants.g[count.index].database }
+	destination   = { server = "stitch_${count.index}", database = stitch_destination_grants.g[count.index].database }
+	readers       = count.index == 1 ? [stitch_database_user.u[5].name] : null
+	force_destroy = true
+	tables        = { "public.orders" = { replication_method = "FULL_TABLE" } }
+}
+resource "stitch_sync_run" "r" {
+	count       = 2
+	replication = stitch_replication.r[count.index].id
+	triggers    = { definition = stitch_replication.r[count.index].revision }
+}
+resource "stitch_ssh_user" "u" {
+	count    = 3 * local.hosts
+	host     = "bastion"
+	username = "stitch${count.index}"
+	shell    = "/bin/sh"
+	comment  = count.index == 1 ? "loads, nightly" : null
+}
+resource "stitch_ssh_authorized_key" "k" {
+	count      = 3 * local.hosts
+	host       = "bastion"
+	username   = stitch_ssh_user.u[count.index].username
+	public_key = var.bastion.public_keys[count.index]
+	options    = ["restrict", "port-forwarding"]
+}
+`
+
+// A killedTest kills applies of killedConfig.
+type killedTest struct {
+	*workspace
+	server   *sandbox.Server
+	database string        // that is there before
+	host     *sandbox.Host // nil where none can be started
+	random   *rand.Rand
+}
+
+// newKilledTest starts what is managed.
+func newKilledTest(t *testing.T, major int, superuser bool, seed uint64) *killedTest {
+	t.Helper()
+	w := newWorkspace(t, killedConfig)
+	s := sandbox.OwnServer(t, sandbox.Config{Major: major})
+	admin := s.Username
+	if !superuser {
+		admin = "administrator"
+		s.Exec(t, "postgres", "CREATE ROLE administrator LOGIN CREATEROLE CREATEDB PASSWORD '"+s.Password+"'")
+	}
+	s.Exec(t, "postgres", "CREATE DATABASE shop OWNER "+admin)
+	s.Exec(t, "shop", "SET ROLE "+admin+`; CREATE TABLE public.orders (id int PRIMARY KEY, total numeric);
+		INSERT INTO public.orders SELECT g, g / 3.0 FROM generate_series(1, 100) g`)
+	w.env = append(w.env,
+		fmt.Sprintf("TF_VAR_port=%d", s.Port), "TF_VAR_admin="+admin, fmt.Sprintf("TF_VAR_superuser=%t", superuser),
+		"TF_VAR_admin_password="+s.Password, "TF_VAR_stitch_password="+wholePassword)
+	k := &killedTest{workspace: w, server: s, database: "shop", random: rand.New(rand.NewPCG(seed, 0))}
+	k.startHost(t, func(keys []string) any { return keys }, "public_keys")
+	return k
+}
+
+// startHost starts an SSH host for the configuration if one can be started here, with
+// an attribute that holds public keys.
+func (k *killedTest) startHost(t *testing.T, value func(keys []string) any, attribute string) bool {
+	t.Helper()
+	h := sandbox.SSHHostIfAny(t, sandbox.HostConfig{})
+	if h == nil {
+		return false
+	}
+	var keys []string
+	for range 3 {
+		_, public := newSSHKey(t)
+		keys = append(keys, public)
+	}
+	bastion, err := json.Marshal(map[string]any{"port": h.Port, "host_key": h.HostKeys[0], attribute: value(keys)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.env = append(k.env, "TF_VAR_bastion="+string(bastion), "TF_VAR_bastion_key="+h.RootKey)
+	k.host = h
+	return true
+}
+
+// held lists all that an apply could leave behind.
+func (k *killedTest) held(t *testing.T) []string {
+	t.Helper()
+	list := inventory(t, k.server, k.database)
+	if k.host != nil {
+		list = append(list, strings.Split(k.host.Exec(t, `sort /etc/passwd /etc/group; ls -A /home`), "\n")...)
+	}
+	return list
+}
+
+// progress counts what Terraform prints of resources, and tells when there is as much as is wanted.
+type progress struct {
+	mu     sync.Mutex
+	text   bytes.Buffer
+	wanted int
+	once   sync.Once
+	enough chan struct{}
+}
+
+func (p *progress) Write(text []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.text.Write(text)
+	all := p.text.String()
+	if strings.Count(all, ": Creating...")+strings.Count(all, ": Creation complete") >= p.wanted {
+		p.once.Do(func() { close(p.enough) })
+	}
+	return len(text), nil
+}
+
+// kill begins to apply, and kills Terraform and the provider when some resources were
+// created, or are being.
+func (k *killedTest) kill(t *testing.T, atLeast int) {
+	t.Helper()
+	cmd := sandbox.Terraform(t.Context(), k.dir, k.env, "apply", "-auto-approve", "-parallelism=10")
+	output := &progress{wanted: atLeast + k.random.IntN(90-atLeast), enough: make(chan struct{})}
+	after := time.Duration(k.random.IntN(60)) * time.Millisecond
+	cmd.Stdout, cmd.Stderr = output, output
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		close(ended)
+	}()
+	select {
+	case <-output.enough:
+		select {
+		case <-time.After(after): // so that it dies between what it prints as well
+		case <-ended:
+		}
+	case <-ended:
+	}
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // the whole group; it may have ended
+	<-ended
+	if code := cmd.ProcessState.ExitCode(); code > 0 { // it may have come to its end before
+		t.Fatalf("the apply that should have been killed failed with exit code %d:\n%s", code, output.text.String())
+	}
+}
+
+// A message is one that Terraform prints with -json.
+type message struct {
+	Diagnostic struct {
+		Severity, Summary, Detail, Address string
+	} `json:"diagnostic"`
+}
+
+// tryApply applies, and returns the warnings and errors.
+func (k *killedTest) tryApply(t *testing.T) (warnings, failures []message) {
+	t.Helper()
+	output, code := k.try(t, "apply", "-auto-approve", "-json", "-parallelism=10")
+	for line := range strings.Lines(output) {
+		var m message
+		if err := json.Unmarshal([]byte(line), &m); err != nil {
+			continue // what Terraform says of its own settings
+		}
+		switch m.Diagnostic.Severity {
+		case "warning":
+			warnings = append(warnings, m)
+		case "error":
+			failures = append(failures, m)
+		}
+	}
+	if (code == 0) != (len(failures) == 0) {
+		t.Fatalf("exit code %d\n%s", code, output)
+	}
+	return warnings, failures
+}
+
+// paste writes the import blocks that errors show into the configuration, as
+// whoever reads them would.
+func (k *killedTest) paste(t *testing.T, failures []message) {
+	t.Helper()
+	var blocks strings.Builder
+	for _, m := range failures {
+		_, block, found := strings.Cut(m.Diagnostic.Detail, "\n  import {\n")
+		block, _, ended := strings.Cut(block, "\n  }")
+		typeName, _, _ := strings.Cut(m.Diagnostic.Address, ".")
+		placeholder := "to = " + typeName + ".LABEL"
+		if !found || !ended || strings.Count(block, placeholder) != 1 {
+			t.Fatalf("%s: %s\nshows no block to paste:\n%s", m.Diagnostic.Address, m.Diagnostic.Summary, m.Diagnostic.Detail)
+		}
+		fmt.Fprintf(&blocks, "import {\n%s\n}\n", strings.Replace(block, placeholder, "to = "+m.Diagnostic.Address, 1))
+	}
+	k.write(t, "imports.tf", blocks.String())
+}
+
+// hasState reports whether Terraform recorded anything. Killed while it wrote the
+// state, it leaves a part of it, which is removed.
+func (k *killedTest) hasState(t *testing.T) bool {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(k.dir, "terraform.tfstate"))
+	if err == nil && json.Valid(text) {
+		return true
+	}
+	k.forget(t)
+	return false
+}
+
+// forget removes what Terraform knows.
+func (k *killedTest) forget(t *testing.T) {
+	t.Helper()
+	for _, name := range []string{"terraform.tfstate", "terraform.tfstate.backup"} {
+		if err := os.Remove(filepath.Join(k.dir, name)); err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// converge applies until all is as configured, and returns what was adopted. With
+// its state, Terraform must get there by itself, and otherwise with the import blocks that errors show.
+func (k *killedTest) converge(t *testing.T, hasState bool) (adopted []string) {
+	t.Helper()
+	const rounds = 6 // users, databases, grants and schemas, replications, runs, nothing
+	var blocks []message
+	for round := 1; ; round++ {
+		warnings, failures := k.tryApply(t)
+		for _, m := range warnings {
+			if !strings.HasSuffix(m.Diagnostic.Summary, " was adopted") {
+				continue
+			}
+			adopted = append(adopted, m.Diagnostic.Address)
+			if !strings.Contains(m.Diagnostic.Detail, "existed already, is empty and equals the configuration") {
+				t.Errorf("%s: %s", m.Diagnostic.Address, m.Diagnostic.Detail)
+			}
+		}
+		if failures == nil {
+			break
+		}
+		if hasState || round == rounds {
+			t.Fatalf("apply %d failed:\n%+v", round, failures)
+		}
+		blocks = append(blocks, failures...)
+		k.paste(t, blocks)
+	}
+	t.Logf("adopted %q, imported %d", adopted, len(blocks))
+	k.paste(t, nil) // or the blocks would be in the way of destroying
+	if output, code := k.try(t, "plan", "-detailed-exitcode"); code != 0 {
+		t.Fatalf("the plan afterwards is not empty:\n%s", output)
+	}
+	return adopted
+}
+
+// After Terraform and the provider were killed at any instant of an apply of fifty
+// resources, the next apply takes over what they made and did not record: by itself if
+// Terraform has its state, and otherwise with the import blocks that it shows.
+func TestAccKilled(t *testing.T) {
+	majors := sandbox.NeedMajors(t)
+	seed := sandbox.Seed(t)
+	t.Logf("seed %d", seed)
+	for i := range 1 + sandbox.Effort(t) {
+		major := majors[i*(len(majors)-1)%len(majors)] // the oldest, then from the newest downwards
+		losesState, isSuperuser := i%2 == 1, (i+i/2)%2 == 0
+		t.Run(fmt.Sprintf("%d/postgres%d", i, major), func(t *testing.T) {
+			t.Parallel()
+			k := newKilledTest(t, major, isSuperuser, seed+uint64(i))
+			before := k.held(t)
+			if losesState {
+				k.kill(t, 40) // when something is whole
+				k.forget(t)
+			} else {
+				k.kill(t, 0)
+			}
+			adopted := k.converge(t, k.hasState(t))
+			if losesState && adopted == nil {
+				t.Error("nothing was adopted")
+			}
+			k.run(t, "destroy", "-auto-approve", "-parallelism=10")
+			if after := k.held(t); !slices.Equal(before, after) {
+				t.Errorf("not as it was:\n%q\n%q", before, after)
+			}
+		})
+	}
+}
