@@ -22,8 +22,6 @@ var ownServers = []string{"sandbox", "bench", "quickstart"}
 // unchecked are those of them whose SQL nobody takes for an example.
 var unchecked = ownServers[:2]
 
-// unqualified are packages whose SQL is not qualified yet.
-var unqualified = []string{"catalog"}
 
 // Nobody else decides what a name in our SQL means: functions, relations and types
 // are written with their schema, and so are operators of columns that may have any
@@ -35,9 +33,6 @@ func TestQualifiedNames(t *testing.T) {
 		}
 		t.Run(directory, func(t *testing.T) {
 			unsafe := unsafeNames(t, directory)
-			if len(unsafe) > 0 && slices.Contains(unqualified, directory) {
-				t.Skipf("%d names are not qualified yet:\n%s", len(unsafe), strings.Join(unsafe, "\n"))
-			}
 			for _, name := range unsafe {
 				t.Errorf("%s: write it with its schema", name)
 			}
