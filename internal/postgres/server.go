@@ -127,7 +127,7 @@ func (s *Server) connect(ctx context.Context, database string) (*pgx.Conn, error
 		conn, err = pgx.ConnectConfig(ctx, config)
 	}
 	if err != nil {
-		return nil, failed(connectCause(err))
+		return nil, failed(s.connectCause(err))
 	}
 	return conn, nil
 }
