@@ -146,7 +146,7 @@ func InTx(ctx context.Context, conn *pgx.Conn, f func(pgx.Tx) error) error {
 
 func inTx(ctx context.Context, conn *pgx.Conn, begin string, f func(pgx.Tx) error) error {
 	begin += "; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)"
-	return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{BeginQuery: begin}, f)
+	return explainClosed(conn, pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{BeginQuery: begin}, f))
 }
 
 // onConn runs f with a connection to database, for what can not run in a transaction:
@@ -157,7 +157,7 @@ func (s *Server) onConn(ctx context.Context, database string, f func(*pgx.Conn) 
 		return err
 	}
 	defer conn.Release()
-	return f(conn.Conn)
+	return explainClosed(conn.Conn, f(conn.Conn))
 }
 
 // Version returns the major version of the server behind conn.
