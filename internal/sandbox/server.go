@@ -16,6 +16,8 @@
 //   - starting one is cheap: initdb runs once for each major and process (template.go);
 //   - tests on one server do not meet: names are unique, and dropped with their
 //     sessions when the test ends (testing.go);
+//   - a hostile server, or one in the middle, does what a test wants and keeps what
+//     its clients say (hostile.go, middle.go, tricks.go);
 //   - a test that finds no server fails (testing.go); one that finds no namespaces
 //     for a host is skipped, but fails in CI (hosttesting.go).
 //
