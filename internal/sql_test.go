@@ -22,7 +22,6 @@ var ownServers = []string{"sandbox", "bench", "quickstart"}
 // unchecked are those of them whose SQL nobody takes for an example.
 var unchecked = ownServers[:2]
 
-
 // Nobody else decides what a name in our SQL means: functions, relations and types
 // are written with their schema, and so are operators of columns that may have any
 // type.

@@ -101,7 +101,7 @@ func catalogTables(t *testing.T, s *sandbox.Server, database string) []string {
 
 // What somebody has put into a catalog is found before any of it runs.
 func TestForeignCode(t *testing.T) {
-	majors := sandbox.Majors()
+	majors := sandbox.NeedMajors(t)
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		database, owner, mallory := mined(t, s)
 		tables, conn := catalogTables(t, s, database), connect(t, s, database, "")

@@ -95,7 +95,7 @@ const shapeSQL = `
 		CASE WHEN a.attcollation <> t.typcollation THEN 'collated' END,
 		CASE WHEN a.attnotnull THEN 'not null' END, CASE WHEN a.attidentity <> '' THEN 'identity ' || a.attidentity::pg_catalog.text END, CASE WHEN g.generated <> '' THEN 'generated' END,
 		'default ' || pg_catalog.pg_get_expr(d.adbin, d.adrelid)), ''
-	FROM (VALUES (''::"char")) AS before12 (attgenerated)
+	FROM (VALUES (''::pg_catalog."char")) AS before12 (attgenerated)
 	CROSS JOIN c
 	JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND c.kind <> 'S'
 	JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid

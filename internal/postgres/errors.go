@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -48,6 +49,12 @@ func Code(err error) string {
 	return ""
 }
 
+// isServers reports whether err is, or holds, an error of the server's own.
+func isServers(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg)
+}
+
 // IsRowSecurity reports whether a server refused a statement because policies
 // would have hidden rows from it. It has no code of its own.
 func IsRowSecurity(err error) bool {
@@ -87,7 +94,7 @@ func (e *advisedError) Unwrap() error { return e.error }
 // pgconn.PgError leaves out of its Error method, and with advice where the
 // server's own words do not say what to do.
 func Explain(err error) string {
-	lines := []string{err.Error()}
+	lines := []string{shorten(err.Error())}
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
 		detail := pg.Detail
@@ -98,7 +105,7 @@ func Explain(err error) string {
 			{"Detail", detail}, {"Hint", pg.Hint}, {"Where", pg.Where},
 		} {
 			if part.text != "" {
-				lines = append(lines, part.label+": "+part.text)
+				lines = append(lines, part.label+": "+shorten(part.text))
 			}
 		}
 	}
@@ -106,6 +113,20 @@ func Explain(err error) string {
 		lines = append(lines, "", advice)
 	}
 	return strings.Join(lines, "\n")
+}
+
+// longest is how much of a text a person is shown: a server may write a mebibyte.
+const longest = 8 << 10
+
+func shorten(text string) string {
+	if len(text) <= longest {
+		return text
+	}
+	cut := longest
+	for !utf8.RuneStart(text[cut]) && cut > longest-utf8.UTFMax {
+		cut--
+	}
+	return fmt.Sprintf("%s... (%d more bytes)", text[:cut], len(text)-cut)
 }
 
 // advise says what to do about errors whose text does not.
@@ -146,12 +167,21 @@ func adviseConnect(e *ConnectError) string {
 	case "53300":
 		return fmt.Sprintf("The server has no free connection. Lower max_connections of servers.%s or raise the server's.", e.Server)
 	case "":
+		if isServers(e.Err) {
+			return "" // whatever it is about: what a server writes is not advice to follow
+		}
 		text := e.Err.Error()
 		switch {
 		case strings.Contains(text, refusedTLS):
 			return fmt.Sprintf("The server does not offer TLS. If that is acceptable on this network, set sslmode = \"disable\" in servers.%s.", e.Server)
 		case strings.Contains(text, "x509:"), strings.Contains(text, "tls:"):
 			return fmt.Sprintf("The server's certificate was not accepted. Set sslrootcert in servers.%s to the authority that signed it, and host to the name it was issued for.", e.Server)
+		case strings.Contains(text, "authentication type"), strings.Contains(text, "AuthType"), strings.Contains(text, "does not support SCRAM-SHA-256"):
+			return fmt.Sprintf("The server asks for a way to log in that this provider does not know. Let pg_hba.conf of the server ask %q for scram-sha-256.", e.Username)
+		}
+		var limit *limitError
+		if errors.As(e.Err, &limit) {
+			return fmt.Sprintf("See what answers at host and port of servers.%s: PostgreSQL does not do that.", e.Server)
 		}
 		var network net.Error
 		var forward *sshclient.ForwardError
@@ -166,24 +196,35 @@ func adviseConnect(e *ConnectError) string {
 }
 
 // connectCause strips the prefix in which pgconn repeats what ConnectError says
-// and, of several attempts, those that only found out that an address offers no
-// TLS, which another attempt at the same address did without.
-func connectCause(err error) error {
+// and, of several attempts, those that say the same or only found out that an address
+// offers no TLS, which another attempt at it did without. A login that was refused is
+// the cause, whatever the other attempts met.
+func (s *Server) connectCause(err error) error {
 	var connect *pgconn.ConnectError
 	if errors.As(err, &connect) {
 		err = connect.Unwrap()
 	}
+	all := []error{err}
 	var attempts interface{ Unwrap() []error }
-	if !errors.As(err, &attempts) {
-		return err
+	if errors.As(err, &attempts) {
+		all = attempts.Unwrap()
 	}
-	all := attempts.Unwrap()
-	causes := slices.DeleteFunc(slices.Clone(all), func(err error) bool {
-		return strings.Contains(err.Error(), refusedTLS) && slices.ContainsFunc(all, func(other error) bool {
-			return !strings.Contains(other.Error(), refusedTLS) && attempted(other) == attempted(err)
+	var causes []error
+	for _, cause := range all {
+		if refused := s.config.loginError(s.name, cause); refused != nil {
+			return refused
+		}
+		noTLS := !isServers(cause) && strings.Contains(cause.Error(), refusedTLS) && slices.ContainsFunc(all, func(other error) bool {
+			return !strings.Contains(other.Error(), refusedTLS) && attempted(other) == attempted(cause)
 		})
-	})
-	if len(causes) == 1 {
+		if !noTLS && !slices.ContainsFunc(causes, func(other error) bool { return other.Error() == cause.Error() }) {
+			causes = append(causes, cause)
+		}
+	}
+	switch len(causes) {
+	case 0:
+		return all[0]
+	case 1:
 		return causes[0]
 	}
 	return errors.Join(causes...)

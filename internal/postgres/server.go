@@ -139,9 +139,11 @@ func (s *Server) connect(ctx context.Context, database string) (*pgx.Conn, error
 		conn, err = pgx.ConnectConfig(ctx, config)
 	}
 	if err != nil {
-		return nil, failed(connectCause(err))
+		return nil, failed(s.connectCause(err))
 	}
-	if err := pinPath(ctx, conn); err != nil {
+	pinning, cancel := context.WithTimeout(ctx, s.config.ConnectTimeout)
+	defer cancel()
+	if err := pinPath(pinning, conn); err != nil {
 		closeAbruptly(conn)
 		return nil, failed(err)
 	}
@@ -186,7 +188,7 @@ func (s *Server) tryTx(ctx context.Context, database string, c contention, f fun
 // in it, whatever search_path the owner of a database has given to its sessions: what
 // stands before them would run with the rights of the login.
 func InTx(ctx context.Context, conn *pgx.Conn, f func(pgx.Tx) error) error {
-	return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{BeginQuery: "BEGIN; " + pinPathSQL}, f)
+	return explainClosed(conn, pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{BeginQuery: "BEGIN; " + pinPathSQL}, f))
 }
 
 // pinPathSQL makes names those of PostgreSQL until the transaction ends. What is
@@ -197,7 +199,7 @@ const pinPathSQL = "SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_
 // than lockTimeout.
 func boundedTx(ctx context.Context, conn *pgx.Conn, begin string, f func(pgx.Tx) error) error {
 	begin += "; " + pinPathSQL + fmt.Sprintf("; SET LOCAL lock_timeout = %d", lockTimeout.Milliseconds())
-	return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{BeginQuery: begin}, f)
+	return explainClosed(conn, pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{BeginQuery: begin}, f))
 }
 
 // onConn runs f with a connection to database. What f runs outside a transaction
@@ -208,7 +210,7 @@ func (s *Server) onConn(ctx context.Context, database string, f func(*pgx.Conn) 
 		return err
 	}
 	defer conn.Release()
-	return f(conn.Conn)
+	return explainClosed(conn.Conn, f(conn.Conn))
 }
 
 // onSession is onConn for what cannot run in a transaction and waits for locks: it
