@@ -3,6 +3,7 @@ package sshclient
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -15,6 +16,12 @@ import (
 // at once (MaxStartups), and a host that starts refuses for a moment.
 const attempts = 4
 
+// maxViolations is after how many connections on which a host broke the protocol
+// it is not connected to again, as each may leave some megabytes in use.
+const maxViolations = 8
+
+var errViolations = fmt.Errorf("it broke the rules of the SSH protocol on %d connections, and is not connected to again", maxViolations)
+
 var errTooLate = errors.New("connect_timeout was over")
 
 // connect opens a connection of its own, through jump hosts if there are any. It
@@ -22,6 +29,9 @@ var errTooLate = errors.New("connect_timeout was over")
 func (h *Host) connect(ctx context.Context) (*connection, error) {
 	if failure := h.plannedFailure(); failure != nil {
 		return nil, failure
+	}
+	if h.violations.Load() >= maxViolations {
+		return nil, h.connectError(errViolations)
 	}
 	limited, cancel := context.WithTimeoutCause(ctx, h.config.ConnectTimeout, errTooLate)
 	defer cancel()
@@ -103,7 +113,7 @@ func (h *Host) dial(ctx context.Context) (*connection, error) {
 	if err != nil {
 		return failed(err)
 	}
-	c := &connection{host: h.name, wire: newWire(raw), via: via, lost: make(chan struct{})}
+	c := h.newConnection(raw, via)
 	release := context.AfterFunc(ctx, c.abort) // the only deadline that channels of a jump host know
 	known := false
 	client, channels, requests, err := ssh.NewClientConn(c.wire, h.knownAs(), &ssh.ClientConfig{
@@ -127,12 +137,11 @@ func (h *Host) dial(ctx context.Context) (*connection, error) {
 		release()
 		c.abort()
 		if known {
-			err = login.refused(err)
+			err = login.refused(said(err))
 		}
-		return failed(err)
+		return failed(said(err))
 	}
-	c.Client = ssh.NewClient(client, channels, requests)
-	c.watch()
+	c.use(client, channels, requests)
 	h.mu.Lock()
 	h.login = login.used
 	h.mu.Unlock()

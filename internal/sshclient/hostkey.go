@@ -118,7 +118,7 @@ func (h *Host) checkKnown(known ssh.HostKeyCallback) ssh.HostKeyCallback {
 			return failure
 		}
 		if certificate, ok := got.(*ssh.Certificate); ok && err != nil {
-			failure.Got, failure.Reason = ssh.FingerprintSHA256(certificate.Key), err.Error()
+			failure.Got, failure.Reason = ssh.FingerprintSHA256(certificate.Key), Shorten(err.Error())
 			return failure
 		}
 		return err

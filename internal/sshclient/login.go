@@ -107,16 +107,24 @@ func (h *Host) newLogin(ctx context.Context) (*login, error) {
 	return l, nil
 }
 
+// maxRounds is how often a host may ask, some of them nothing.
+const maxRounds = 10
+
 // answerOnce answers the one question for a password. Another, such as for a
 // one-time code, is not answered: the password is not for it.
 func answerOnce(password string) ssh.KeyboardInteractiveChallenge {
-	answered := false
+	answered, rounds := false, 0
 	return func(_, _ string, questions []string, echos []bool) ([]string, error) {
+		rounds++
 		switch {
+		case rounds > maxRounds:
+			return nil, fmt.Errorf("the host asked %d times, and does not let us in", maxRounds)
 		case len(questions) == 0:
 			return nil, nil
-		case answered || len(questions) > 1 || echos[0]:
-			return nil, fmt.Errorf("the host asks %q, which no program can answer", questions)
+		case len(questions) > 1 || len(echos) != 1:
+			return nil, fmt.Errorf("the host asks %d questions at a time, which no program can answer, the first of them %.100q", len(questions), questions[0])
+		case answered || echos[0]:
+			return nil, fmt.Errorf("the host asks %.100q, which no program can answer", questions[0])
 		}
 		answered = true
 		return []string{password}, nil
