@@ -2,15 +2,12 @@ package sshclient
 
 import (
 	"bytes"
-	"crypto/ed25519"
-	crand "crypto/rand"
 	"encoding/binary"
 	"io"
 	"math/rand/v2"
 	"net"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -85,22 +82,10 @@ func (s *stage) pause(d time.Duration) {
 	}
 }
 
-func newHostKey(t testing.TB) ssh.Signer {
-	_, private, err := ed25519.GenerateKey(crand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := ssh.NewSignerFromSigner(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-func startHostile(t testing.TB, key ssh.Signer, s *stage, b behaviour) *hostileHost {
+func startHostile(key ssh.Signer, s *stage, b behaviour) (*hostileHost, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	h := &hostileHost{behaviour: b, stage: s, listener: listener, key: key, conns: map[net.Conn]bool{}}
 	h.all.Go(func() {
@@ -118,7 +103,7 @@ func startHostile(t testing.TB, key ssh.Signer, s *stage, b behaviour) *hostileH
 			})
 		}
 	})
-	return h
+	return h, nil
 }
 
 // stop returns when nothing of the host is left.
