@@ -189,7 +189,7 @@ func (c *connection) isLost() error {
 			}
 		}
 	}
-	return fmt.Errorf("the SSH connection to %q was lost: %w", c.of.name, said(err))
+	return fmt.Errorf("the SSH connection to %q was lost: %w", c.of.name, c.of.said(err))
 }
 
 // hasEnded is isLost for whoever met an error that may stand for the end of the

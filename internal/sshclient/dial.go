@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -115,7 +116,7 @@ func (h *Host) dial(ctx context.Context) (*connection, error) {
 	}
 	c := h.newConnection(raw, via)
 	release := context.AfterFunc(ctx, c.abort) // the only deadline that channels of a jump host know
-	known := false
+	var known atomic.Bool                      // the key is shown again when keys are exchanged again
 	client, channels, requests, err := ssh.NewClientConn(c.wire, h.knownAs(), &ssh.ClientConfig{
 		Config:       ssh.Config{Ciphers: ciphers()},
 		User:         h.config.Username,
@@ -123,25 +124,25 @@ func (h *Host) dial(ctx context.Context) (*connection, error) {
 		AuthCallback: login.next,
 		HostKeyCallback: func(hostname string, remote net.Addr, key ssh.PublicKey) error {
 			err := check(hostname, remote, key)
-			known = err == nil
+			known.Store(err == nil)
 			return err
 		},
 		HostKeyAlgorithms: algorithms,
 		ClientVersion:     "SSH-2.0-terraform-provider-stitch",
 	})
-	if err == nil && !release() {
-		_ = client.Close()
-		err = context.Cause(ctx)
-	}
 	if err != nil {
 		release()
 		c.abort()
-		if known {
-			err = login.refused(said(err))
+		if err = h.said(err); known.Load() {
+			err = h.refused(login, err)
 		}
-		return failed(said(err))
+		return failed(err)
 	}
-	c.use(client, channels, requests)
+	c.use(client, channels, requests) // also to end it: somebody has to read what comes until then
+	if !release() {
+		c.close()
+		return failed(context.Cause(ctx))
+	}
 	h.mu.Lock()
 	h.login = login.used
 	h.mu.Unlock()

@@ -77,14 +77,14 @@ func (e *settingError) Unwrap() error { return e.err }
 // not let us in.
 type loginError struct {
 	offered []string // what was tried, without secrets
-	accepts []string // methods, as the host said; nil if it said nothing
+	accepts string   // methods, as the host said; "" if it said nothing
 	err     error
 }
 
 func (e *loginError) Error() string {
 	text := fmt.Sprintf("the login failed: %v. Offered were: %s", e.err, strings.Join(e.offered, ", "))
-	if len(e.accepts) > 0 {
-		text += "; the host accepts: " + Shorten(strings.Join(e.accepts, ", "))
+	if e.accepts != "" {
+		text += "; the host accepts: " + e.accepts
 	}
 	return text
 }
@@ -169,26 +169,5 @@ func (e *ForwardError) Unwrap() error { return e.Err }
 func (h *Host) forwardError(address string, err error) error {
 	var open *ssh.OpenChannelError
 	refused := errors.As(err, &open) && (open.Reason == ssh.Prohibited || open.Reason == ssh.UnknownChannelType)
-	return &ForwardError{Host: h.name, Address: address, Refused: refused, Err: said(err)}
+	return &ForwardError{Host: h.name, Address: address, Refused: refused, Err: h.said(err)}
 }
-
-// maxSaid is how much of what a host says an error quotes.
-const maxSaid = 2000
-
-// Shorten leaves out the middle of a text that came from a host, if that is long.
-func Shorten(text string) string {
-	const half = maxSaid / 2
-	if len(text) <= maxSaid {
-		return text
-	}
-	head, tail := text[:half], text[len(text)-half:]
-	return fmt.Sprintf("%s [%d bytes are left out] %s", strings.ToValidUTF8(head, ""), len(text)-2*half, strings.ToValidUTF8(tail, ""))
-}
-
-// said is an error that may quote what a host said.
-func said(err error) error { return &saidError{err} }
-
-type saidError struct{ err error }
-
-func (e *saidError) Error() string { return Shorten(e.err.Error()) }
-func (e *saidError) Unwrap() error { return e.err }

@@ -21,6 +21,9 @@ func channelCases() []misbehaviour {
 	return []misbehaviour{
 		{name: "refuses sessions", as: "root", makes: refuses("root", 200)},
 		{name: "refuses sessions at length", as: "root", makes: refuses("root", 200_000)},
+		{name: "refuses tunnels, and repeats the password", as: "tunnel", makes: func(*stage) behaviour {
+			return behaviour{open: func(c ssh.NewChannel) bool { return c.Reject(ssh.ConnectionFailed, hostilePassword) == nil }}
+		}},
 		{name: "refuses tunnels", as: "tunnel", makes: refuses("tunnel", 200)},
 		{name: "refuses tunnels at length", as: "tunnel", makes: refuses("tunnel", 200_000)},
 		{name: "refuses the way to a host behind", as: "jump", early: true, makes: refuses("jump", 200_000)},

@@ -73,6 +73,16 @@ func loginCases() []misbehaviour {
 				return errNo
 			})
 		}),
+		logins("asks for the password by that password", "password", false, func(_ *stage, c *ssh.ServerConfig) {
+			asks(c, func(challenge ssh.KeyboardInteractiveChallenge) error {
+				for range 2 {
+					if _, err := challenge("", "", []string{hostilePassword + "?"}, []bool{false}); err != nil {
+						return err
+					}
+				}
+				return errNo
+			})
+		}),
 		logins("a huge banner", "", true, func(_ *stage, c *ssh.ServerConfig) {
 			c.BannerCallback = func(ssh.ConnMetadata) string { return nasty(200_000) }
 		}),

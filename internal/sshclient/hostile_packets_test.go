@@ -127,6 +127,19 @@ func packetCases() []misbehaviour {
 			p.send(disconnect)
 			still(p.in)
 		}),
+		raws("bids farewell with the password", "", func(p *rawPeer, _ *stage) {
+			p.exchangeVersions()
+			p.exchangeKeys(true)
+			p.acceptService()
+			p.receiveOne(msgAuthRequest)
+			p.send(failure("password,"+hostilePassword, false))
+			p.receiveOne(msgAuthRequest)
+			p.send(append([]byte{msgDisconnect}, ssh.Marshal(struct {
+				Reason        uint32
+				Message, Lang string
+			}{11, hostilePassword, ""})...))
+			still(p.in)
+		}),
 		raws("small banners without end", "", func(p *rawPeer, _ *stage) {
 			p.exchangeVersions()
 			p.exchangeKeys(true)

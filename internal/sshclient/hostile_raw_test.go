@@ -2,6 +2,7 @@ package sshclient
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/ecdh"
@@ -59,6 +60,7 @@ type rawPeer struct {
 	in        *bufio.Reader
 	key       ssh.Signer
 	host      *hostileHost
+	held      *bytes.Buffer // of atOnce
 	sealing   *direction
 	opening   *direction
 	sessionID []byte
@@ -99,8 +101,21 @@ func (p *rawPeer) must(err error) {
 
 // write writes bytes as they are.
 func (p *rawPeer) write(text []byte) {
+	if p.held != nil {
+		p.held.Write(text)
+		return
+	}
 	_, err := p.conn.Write(text)
 	p.must(err)
+}
+
+// atOnce has what f writes leave in one piece.
+func (p *rawPeer) atOnce(f func()) {
+	held := &bytes.Buffer{}
+	p.held = held
+	f()
+	p.held = nil
+	p.write(held.Bytes())
 }
 
 func (p *rawPeer) exchangeVersions() {

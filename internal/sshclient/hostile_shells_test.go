@@ -114,6 +114,25 @@ func shellCases() []misbehaviour {
 				s.exit(1)
 			}}
 		}},
+		{name: "repeats the password of sudo", as: "sudo", asks: true, makes: func(*stage) behaviour {
+			return behaviour{shell: func(s *hostShell) {
+				s.complain(prompt)
+				_, _ = io.ReadFull(s, make([]byte, len(hostileSudo)+1))
+				s.complain("wrong: " + hostileSudo)
+				s.write(hostileSudo)
+				s.signal(hostileSudo, "")
+			}}
+		}},
+		{name: "repeats the password of sudo in a complaint", as: "sudo", asks: true, makes: func(*stage) behaviour {
+			return behaviour{shell: func(s *hostShell) {
+				s.login()
+				s.program()
+				s.begin()
+				s.complain(hostileSudo + nasty(100_000) + hostileSudo)
+				s.end("1")
+				s.exit(0)
+			}}
+		}},
 		{name: "sudo, nothing odd", as: "sudo", works: true, makes: func(*stage) behaviour { return behaviour{} }},
 		{name: "sudo ends well, silently", as: "sudo", makes: func(*stage) behaviour {
 			return behaviour{shell: func(s *hostShell) { s.exit(0) }}

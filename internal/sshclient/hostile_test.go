@@ -396,3 +396,44 @@ func (h *hostileHost) configs(t *testing.T, as string, patient bool) map[string]
 	}
 	return all
 }
+
+// A deadline that passes just when the host lets us in leaves nothing, also if the
+// host has sent more by then than anybody reads.
+func TestTooLateAfterLogin(t *testing.T) {
+	t.Parallel()
+	key := newKey(t)
+	for i := range 60 * number(t, "STITCH_TORTURE", 1) {
+		s := &stage{random: rand.New(rand.NewPCG(uint64(i), 0)), over: make(chan struct{})}
+		ctx, cancel := context.WithCancel(t.Context())
+		host, err := startHostile(key, s, behaviour{raw: func(p *rawPeer) {
+			p.exchangeVersions()
+			p.exchangeKeys(true)
+			p.acceptService()
+			p.receiveOne(msgAuthRequest)
+			p.atOnce(func() {
+				p.send([]byte{msgAuthSuccess})
+				for range 200 {
+					p.send(append([]byte{msgGlobalRequest}, ssh.Marshal(channelRequest{"x", false, nil})...))
+				}
+			})
+			for began, wait := time.Now(), time.Duration(p.n(150))*time.Microsecond; time.Since(began) < wait; { // less than a pause may take
+			}
+			cancel()
+			still(p.in)
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := fmt.Sprintf("%s %d", t.Name(), i)
+		pprof.Do(ctx, pprof.Labels("hostile", name), func(ctx context.Context) {
+			all := NewHosts(host.configs(t, "root", true))
+			client, _ := all.Host("bastion")
+			if _, err := client.Run(ctx, Command{Script: "true"}); err == nil {
+				t.Error("there is no error")
+			}
+			all.Close()
+		})
+		eventually(t, "no goroutine is left", func() bool { return goroutines(t, name) == "" })
+		host.stop()
+	}
+}

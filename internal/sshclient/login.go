@@ -80,8 +80,8 @@ func (l *login) next(state *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
 	return nil, nil //nolint:nilnil // it is the next of methods
 }
 
-func (l *login) refused(err error) error {
-	return &loginError{offered: l.offered, accepts: l.accepts, err: err}
+func (h *Host) refused(l *login, err error) error {
+	return &loginError{offered: l.offered, accepts: h.quote(strings.Join(l.accepts, ", ")), err: err}
 }
 
 // newLogin reads what the Config names, anew for each connect: an agent may
@@ -122,9 +122,9 @@ func answerOnce(password string) ssh.KeyboardInteractiveChallenge {
 		case len(questions) == 0:
 			return nil, nil
 		case len(questions) > 1 || len(echos) != 1:
-			return nil, fmt.Errorf("the host asks %d questions at a time, which no program can answer, the first of them %.100q", len(questions), questions[0])
+			return nil, fmt.Errorf("the host asks %d questions at a time, which no program can answer, the first of them %q", len(questions), questions[0])
 		case answered || echos[0]:
-			return nil, fmt.Errorf("the host asks %.100q, which no program can answer", questions[0])
+			return nil, fmt.Errorf("the host asks %q, which no program can answer", questions[0])
 		}
 		answered = true
 		return []string{password}, nil

@@ -105,7 +105,7 @@ func (h *Host) newSession(ctx context.Context, c *connection) (*conversation, er
 			alone++
 		}
 		if alone == 40 {
-			return nil, fmt.Errorf("SSH host %q lets %q open no session (MaxSessions of its sshd_config): %w", h.name, h.config.Username, said(err))
+			return nil, fmt.Errorf("SSH host %q lets %q open no session (MaxSessions of its sshd_config): %w", h.name, h.config.Username, h.said(err))
 		}
 		select {
 		case <-time.After(time.Duration(20+rand.IntN(60)) * time.Millisecond): //nolint:gosec // spreads attempts
@@ -126,7 +126,7 @@ func (h *Host) openSession(ctx context.Context, c *connection) (*conversation, e
 	case errors.Is(context.Cause(ctx), errNoShellYet):
 		err = fmt.Errorf("it opened no session within %s", h.limits.shell)
 	}
-	return nil, &ShellError{Host: h.name, Username: h.config.Username, Err: said(err)}
+	return nil, &ShellError{Host: h.name, Username: h.config.Username, Err: h.said(err)}
 }
 
 // commands returns the connection that commands share, and whether it was made for this call.
@@ -176,16 +176,16 @@ func (h *Host) finish(ctx context.Context, p program, c *conversation, connectio
 	case complete && status == 0:
 		return answer, nil
 	case complete:
-		return nil, &ExitError{Status: status, Stderr: Shorten(c.stderr.String())}
+		return nil, &ExitError{Status: status, Stderr: h.quote(c.stderr.String())}
 	case lost != nil:
 		return unknown(lost)
 	case begun || !c.ending.known || c.ending.signal != "":
-		return unknown(fmt.Errorf("its shell ended in the middle, with %s", c.ending))
+		return unknown(h.said(fmt.Errorf("its shell ended in the middle, with %s", c.ending)))
 	}
 	// For instance, su did not start the shell of another user.
 	return nil, &ShellError{
-		Host: h.name, Username: h.config.Username, Said: Shorten(strings.TrimSpace(c.stderr.String())),
-		Err: fmt.Errorf("it ended with %s before the command began", c.ending),
+		Host: h.name, Username: h.config.Username, Said: h.quote(strings.TrimSpace(c.stderr.String())),
+		Err: h.said(fmt.Errorf("it ended with %s before the command began", c.ending)),
 	}
 }
 

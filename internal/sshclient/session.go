@@ -41,7 +41,7 @@ type ending struct {
 func (e ending) String() string {
 	switch {
 	case e.signal != "":
-		return fmt.Sprintf("signal %.40q", e.signal)
+		return fmt.Sprintf("signal %q", e.signal)
 	case e.known:
 		return fmt.Sprintf("exit status %d", e.status)
 	}
@@ -156,7 +156,7 @@ var errNoShellYet = errors.New("it did not begin in time")
 // one has ended.
 func (h *Host) notBegun(ctx context.Context, s *conversation, sudo bool, err error) error {
 	complaint := strings.TrimSpace(strings.ReplaceAll(s.stderr.String(), prompt, ""))
-	none := &ShellError{Host: h.name, Username: h.config.Username, Said: Shorten(strings.TrimSpace(complaint + "\n" + s.stdout.String()))}
+	none := &ShellError{Host: h.name, Username: h.config.Username, Said: h.quote(strings.TrimSpace(complaint + "\n" + s.stdout.String()))}
 	switch {
 	case errors.Is(context.Cause(ctx), errNoShellYet):
 		none.Err = fmt.Errorf("none began within %s", h.limits.shell)
@@ -164,10 +164,10 @@ func (h *Host) notBegun(ctx context.Context, s *conversation, sudo bool, err err
 	case ctx.Err() != nil:
 		return fmt.Errorf("wait for a shell of SSH host %q: %w", h.name, ctx.Err())
 	case err != nil:
-		none.Err = said(err)
+		none.Err = h.said(err)
 		return none
 	}
-	none.Err = fmt.Errorf("what the host ran instead ended with %s", s.ending)
+	none.Err = h.said(fmt.Errorf("what the host ran instead ended with %s", s.ending))
 	if !sudo || complaint == "" { // a login shell such as nologin, or a command that is forced, which sudo has no part in
 		return none
 	}
@@ -178,7 +178,7 @@ func (h *Host) notBegun(ctx context.Context, s *conversation, sudo bool, err err
 	case strings.Contains(complaint, "a tty"):
 		advice = ". Its sudoers file has requiretty, which no program can satisfy: add Defaults:" + h.config.Username + " !requiretty"
 	}
-	return &RootError{fmt.Sprintf("%q of SSH host %q (ssh_hosts.%s) cannot become root by sudo: %s%s", h.config.Username, h.name, h.name, Shorten(complaint), advice)}
+	return &RootError{fmt.Sprintf("%q of SSH host %q (ssh_hosts.%s) cannot become root by sudo: %s%s", h.config.Username, h.name, h.name, h.quote(complaint), advice)}
 }
 
 // Bounds of what is kept of a command's output.
