@@ -18,6 +18,9 @@ import (
 // keysPatience is how long an edit is tried again because others changed the file meanwhile.
 const keysPatience = 2 * time.Minute
 
+// maxKeys is how large a file of keys may be; keys_read.sh refuses a larger one.
+const maxKeys = 1 << 20
+
 // A keysFile is where sshd looks for a user's keys.
 type keysFile struct {
 	username  string
@@ -93,33 +96,41 @@ func locateKeys(ctx context.Context, h *sshclient.Host, username string) (keysFi
 	if err != nil {
 		return keysFile{}, err
 	}
-	return parseLocation(username, string(answer))
+	return parseLocation(username, answer)
 }
 
 // isNotRoot reports whether a command was not run because the login can not
 // become root.
 func isNotRoot(ctx context.Context, err error) bool {
-	var exit *sshclient.ExitError
-	var outcome *sshclient.OutcomeError
-	return err != nil && ctx.Err() == nil && !sshclient.IsUnreachable(err) && !errors.As(err, &exit) && !errors.As(err, &outcome)
+	var root *sshclient.RootError
+	return ctx.Err() == nil && errors.As(err, &root)
 }
 
-func parseLocation(username, answer string) (keysFile, error) {
-	facts := map[string]string{}
-	for line := range strings.Lines(answer) {
-		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
-		facts[key] = value
+func parseLocation(username string, answer []byte) (keysFile, error) {
+	facts, err := parseFacts(answer, "origin", "unknown", "uid", "home", "authorizedkeysfile")
+	if err != nil {
+		return keysFile{}, err
 	}
-	if facts["origin"] == "absent" {
+	switch facts["origin"] {
+	case "absent":
 		return keysFile{}, errNoUser
+	case "local", "directory":
+	default:
+		return keysFile{}, notUnderstood(answer)
 	}
 	if why := facts["unknown"]; why != "" {
-		return keysFile{}, fmt.Errorf("sshd does not say where it looks for keys (sshd -T): %s", strings.TrimSpace(why))
+		return keysFile{}, fmt.Errorf("sshd does not say where it looks for keys (sshd -T): %s", sshclient.Shorten(strings.TrimSpace(why)))
 	}
-	uid, err := strconv.ParseInt(facts["uid"], 10, 64)
+	uid, err := parseID(facts["uid"])
+	if err != nil {
+		return keysFile{}, fmt.Errorf("its uid is not one: %w", err)
+	}
 	home := facts["home"]
-	if err != nil || !strings.HasPrefix(home, "/") {
-		return keysFile{}, fmt.Errorf("the user has no home directory (%q)", home)
+	if !strings.HasPrefix(home, "/") {
+		return keysFile{}, fmt.Errorf("the user has no home directory (%.200q)", home)
+	}
+	if err := checkFact("home directory", home); err != nil {
+		return keysFile{}, err
 	}
 	patterns := strings.Fields(facts["authorizedkeysfile"])
 	if len(patterns) == 0 {
@@ -155,7 +166,7 @@ func chooseKeysFile(username string, uid int64, home string, patterns []string) 
 		return keysFile{}, fmt.Errorf("sshd reads keys of %q from no file (AuthorizedKeysFile none in its sshd_config): set it to %s", username, defaultKeysFile)
 	}
 	return keysFile{}, fmt.Errorf("sshd reads keys of %q from %s (AuthorizedKeysFile in its sshd_config), which is not below the home directory %s and is not edited: add %s to that setting",
-		username, strings.Join(patterns, " "), home, defaultKeysFile)
+		username, sshclient.Shorten(strings.Join(patterns, " ")), home, defaultKeysFile)
 }
 
 func (f keysFile) data() map[string]string {
@@ -198,7 +209,7 @@ func (f keysFile) write(ctx context.Context, h *sshclient.Host, have, want keysC
 	case "changed":
 		return parseKeysContent(rest)
 	}
-	return keysContent{}, fmt.Errorf("the host's answer is not understood: %.200q", answer)
+	return keysContent{}, notUnderstood(answer)
 }
 
 func parseKeysContent(answer string) (keysContent, error) {
@@ -211,7 +222,10 @@ func parseKeysContent(answer string) (keysContent, error) {
 		if err != nil {
 			return keysContent{}, fmt.Errorf("the host's answer is not base64: %w", err)
 		}
+		if len(text) > maxKeys {
+			return keysContent{}, fmt.Errorf("the host's answer holds %d bytes of keys, of which %d are allowed", len(text), maxKeys)
+		}
 		return keysContent{exists: true, text: string(text)}, nil
 	}
-	return keysContent{}, fmt.Errorf("the host's answer is not understood: %.200q", answer)
+	return keysContent{}, notUnderstood([]byte(answer))
 }

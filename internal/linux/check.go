@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -59,6 +60,11 @@ func (s SSHD) is(setting, value string) bool {
 	return strings.EqualFold(strings.Join(s.all[setting], " "), value)
 }
 
+// text returns the values of a setting for people.
+func (s SSHD) text(setting string) string {
+	return sshclient.Shorten(strings.Join(s.words(setting), " "))
+}
+
 // words returns the values of a setting, split at blanks.
 func (s SSHD) words(setting string) []string {
 	return strings.Fields(strings.Join(s.all[setting], " "))
@@ -97,7 +103,7 @@ func checkFactsOf(ctx context.Context, h *sshclient.Host, c Check) (checkFacts, 
 	if err != nil {
 		return checkFacts{}, err
 	}
-	ends := append(strings.Fields(string(answer)), make([]string, 4)...)
+	ends := connectionEnds(answer)
 	command := sshclient.Command{
 		Script: accountScript + keysLocateScript + checkScript,
 		Data: map[string]string{
@@ -123,6 +129,22 @@ func checkFactsOf(ctx context.Context, h *sshclient.Host, c Check) (checkFacts, 
 		f.addKey(ctx, h, *c.PublicKey)
 	}
 	return f, ctx.Err()
+}
+
+// connectionEnds reads SSH_CONNECTION: the client's address and port, and the
+// server's. What is not an address, or no port, is "".
+func connectionEnds(answer []byte) (ends [4]string) {
+	for i, text := range strings.Fields(string(answer[:min(len(answer), 200)])) {
+		if i == len(ends) {
+			break
+		}
+		_, notAddress := netip.ParseAddr(text)
+		_, notPort := strconv.ParseUint(text, 10, 16)
+		if i%2 == 0 && notAddress == nil || i%2 == 1 && notPort == nil {
+			ends[i] = text
+		}
+	}
+	return ends
 }
 
 // addKey looks for the key. That it can not is a finding as well.
@@ -162,7 +184,7 @@ func parseCheck(username string, answer []byte) (checkFacts, error) {
 		case "nologin":
 			f.nologin = true
 		case "unknown":
-			f.sshd.Unknown = cmp.Or(strings.TrimSpace(value), "it said nothing")
+			f.sshd.Unknown = cmp.Or(sshclient.Shorten(strings.TrimSpace(value)), "it said nothing")
 		case "sshd":
 			setting, value, _ := strings.Cut(value, " ")
 			f.sshd.all[setting] = append(f.sshd.all[setting], value)
@@ -170,7 +192,7 @@ func parseCheck(username string, answer []byte) (checkFacts, error) {
 	}
 	s := &f.sshd
 	s.Known = s.Unknown == ""
-	s.AllowTCPForwarding = strings.Join(s.all["allowtcpforwarding"], " ")
+	s.AllowTCPForwarding = s.text("allowtcpforwarding")
 	s.DisableForwarding = s.is("disableforwarding", "yes")
 	s.PermitOpen = s.words("permitopen")
 	s.MaxSessions, _ = strconv.Atoi(strings.Join(s.all["maxsessions"], ""))

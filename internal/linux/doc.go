@@ -18,6 +18,8 @@
 //     if it is empty, or on request, and never through a link or a mount.
 //   - "Not found" means that the host said so; that it could not be asked, or could
 //     not tell, is another error (account.sh, user_read.go).
+//   - An answer that makes no sense is an error, and nothing of it is kept; what is
+//     quoted of one is bounded (answer.go).
 //   - No password, and no hash of one, leaves the host (account.sh).
 //   - Below a home directory nothing is done as root but to give a directory, once
 //     entered, to its user (user_update.sh). Keys are read and written as the user they belong

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
 // A Finding is something that was found out.
@@ -49,7 +51,7 @@ func unknownFindings(f checkFacts) (all []Finding) {
 	if command := f.sshd.all["authorizedkeyscommand"]; f.sshd.Known && len(command) > 0 && !f.sshd.is("authorizedkeyscommand", "none") {
 		all = append(all, Finding{
 			Summary: "sshd asks a program for keys",
-			Detail:  "Keys that AuthorizedKeysCommand prints (" + strings.Join(command, " ") + ") are accepted as well. What it prints was not looked at.",
+			Detail:  "Keys that AuthorizedKeysCommand prints (" + f.sshd.text("authorizedkeyscommand") + ") are accepted as well. What it prints was not looked at.",
 			Remedy:  "None, if the key is in the file too.",
 		})
 	}
@@ -150,17 +152,17 @@ func loginFindings(f checkFacts) (all []Finding) {
 		block(fmt.Sprintf("sshd does not let %q log in", f.username), why, "Change it in sshd_config.")
 	}
 	if methods := s.words("authenticationmethods"); len(methods) > 0 && !slices.Contains(methods, "any") && !slices.Contains(methods, "publickey") {
-		block("A key is not enough to log in", "AuthenticationMethods is "+strings.Join(methods, " ")+".",
+		block("A key is not enough to log in", "AuthenticationMethods is "+s.text("authenticationmethods")+".",
 			fmt.Sprintf("Let a key be enough for this user in sshd_config: Match User %s, and below it AuthenticationMethods publickey.", f.username))
 	}
 	if command := s.all["forcecommand"]; s.Known && len(command) > 0 && !s.is("forcecommand", "none") {
 		all = append(all, Finding{
 			Summary: "The user can run no command of its own",
-			Detail:  "ForceCommand is " + strings.Join(command, " ") + ". Tunnels are not concerned, but Terraform can not manage keys while it is logged in as this user.",
+			Detail:  "ForceCommand is " + s.text("forcecommand") + ". Tunnels are not concerned, but Terraform can not manage keys while it is logged in as this user.",
 			Remedy:  "None, for a user that only opens tunnels.",
 		})
 	}
-	if s.Known && s.MaxSessions == 0 {
+	if s.is("maxsessions", "0") {
 		all = append(all, Finding{
 			Summary: "The user can run no commands",
 			Detail:  "MaxSessions is 0. Tunnels are not concerned, but Terraform can not manage keys while it is logged in as this user.",
@@ -178,17 +180,18 @@ func refusedBy(f checkFacts) string {
 	inGroup := func(pattern string) bool {
 		return slices.ContainsFunc(f.groups, func(group string) bool { return matchPattern(pattern, group) })
 	}
+	groups := sshclient.Shorten(strings.Join(f.groups, " "))
 	deny, allow := s.words("denyusers"), s.words("allowusers")
 	denyGroups, allowGroups := s.words("denygroups"), s.words("allowgroups")
 	switch {
 	case slices.ContainsFunc(deny, matches):
-		return "DenyUsers holds it: " + strings.Join(deny, " ") + "."
+		return "DenyUsers holds it: " + s.text("denyusers") + "."
 	case len(allow) > 0 && !slices.ContainsFunc(allow, matches):
-		return "AllowUsers does not hold it: " + strings.Join(allow, " ") + "."
+		return "AllowUsers does not hold it: " + s.text("allowusers") + "."
 	case slices.ContainsFunc(denyGroups, inGroup):
-		return "DenyGroups holds one of its groups (" + strings.Join(f.groups, " ") + "): " + strings.Join(denyGroups, " ") + "."
+		return "DenyGroups holds one of its groups (" + groups + "): " + s.text("denygroups") + "."
 	case len(allowGroups) > 0 && !slices.ContainsFunc(allowGroups, inGroup):
-		return "AllowGroups holds none of its groups (" + strings.Join(f.groups, " ") + "): " + strings.Join(allowGroups, " ") + "."
+		return "AllowGroups holds none of its groups (" + groups + "): " + s.text("allowgroups") + "."
 	}
 	return ""
 }
@@ -207,7 +210,7 @@ func forwardingFindings(c Check, s SSHD) (all []Finding) {
 		if c.Host != "" && !permits(s.PermitOpen, c.Host, c.Port) {
 			all = append(all, Finding{
 				Summary: "sshd does not forward to " + target,
-				Detail:  "PermitOpen is " + strings.Join(s.PermitOpen, " ") + ". Hosts are compared literally: localhost is not 127.0.0.1.",
+				Detail:  "PermitOpen is " + s.text("permitopen") + ". Hosts are compared literally: localhost is not 127.0.0.1.",
 				Remedy:  "Add " + target + " to PermitOpen in sshd_config, if only for this user (Match User), and restart sshd.",
 				Blocks:  true,
 			})

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
 // keyFindings are about the line of the key that is asked for.
@@ -48,7 +50,7 @@ func keyFindings(c Check, f checkFacts) []Finding {
 	}
 	if target := net.JoinHostPort(c.Host, strconv.Itoa(c.Port)); c.Host != "" && len(o.permitOpen) > 0 && !permits(o.permitOpen, c.Host, c.Port) {
 		block("The options of the key do not let a tunnel to "+target+" through",
-			"permitopen lists "+strings.Join(o.permitOpen, " ")+". Hosts are compared literally: localhost is not 127.0.0.1.",
+			"permitopen lists "+sshclient.Shorten(strings.Join(o.permitOpen, " "))+". Hosts are compared literally: localhost is not 127.0.0.1.",
 			fmt.Sprintf("Add the option permitopen=%q.", target))
 	}
 	if o.from != "" && f.peer != "" && !matchAddresses(o.from, f.peer) {

@@ -46,10 +46,6 @@ func CreateUser(ctx context.Context, h *sshclient.Host, u NewUser) (User, error)
 			return made, nil
 		}
 	}
-	var outcome *sshclient.OutcomeError
-	if errors.As(err, &outcome) {
-		err = fmt.Errorf("%w. The user is there whole, or not at all: import it if it is", err)
-	}
 	return User{}, fmt.Errorf("create user %q on SSH host %q: %w", u.Name, h.Name(), explain(err, u))
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
@@ -36,6 +37,9 @@ type BusyError struct {
 
 // shown is how many processes an error lists.
 const shown = 20
+
+// removeHomeLimit is how long it may take to delete a user with all its files.
+const removeHomeLimit = 6 * time.Hour
 
 func (e *BusyError) Error() string {
 	var b strings.Builder
@@ -75,10 +79,12 @@ func deleteUser(ctx context.Context, h *sshclient.Host, name string, uid int64, 
 	if options.Force {
 		data["force"] = "yes"
 	}
+	command := sshclient.Command{Script: accountScript + userDeleteScript, Data: data}
 	if options.RemoveHome {
 		data["remove_home"] = "yes"
+		command.Limit = removeHomeLimit
 	}
-	answer, err := h.Run(ctx, sshclient.Command{Script: accountScript + userDeleteScript, Data: data})
+	answer, err := h.Run(ctx, command)
 	if err != nil {
 		return Deletion{}, err
 	}
@@ -95,14 +101,17 @@ func parseDeletion(name, answer string) (Deletion, error) {
 	case "deleted":
 		d := Deletion{Deleted: true}
 		if why, kept := strings.CutPrefix(strings.TrimSuffix(rest, "\n"), "home "); kept {
-			d.KeptHome = "The home directory of the deleted user " + why
+			d.KeptHome = "The home directory of the deleted user " + sshclient.Shorten(why)
 		}
 		return d, nil
 	case "busy":
 		return Deletion{}, parseBusy(name, rest)
 	}
-	return Deletion{}, fmt.Errorf("the host's answer is not understood: %.200q", answer)
+	return Deletion{}, notUnderstood([]byte(answer))
 }
+
+// longestCommand is how long the name of a process may be: /proc has shorter ones.
+const longestCommand = 64
 
 func parseBusy(name, lines string) *BusyError {
 	busy := &BusyError{Username: name}
@@ -113,7 +122,7 @@ func parseBusy(name, lines string) *BusyError {
 		}
 		pid, command, _ := strings.Cut(text, " ")
 		if n, err := strconv.Atoi(pid); err == nil {
-			busy.Processes = append(busy.Processes, Process{PID: n, Command: strings.ToValidUTF8(command, "\uFFFD")})
+			busy.Processes = append(busy.Processes, Process{PID: n, Command: strings.ToValidUTF8(command[:min(len(command), longestCommand)], "\uFFFD")})
 		}
 	}
 	return busy

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
@@ -52,10 +51,9 @@ func (f fileFacts) isDirectory() bool { return f.exists && f.mode&modeType == mo
 
 // parseUser reads what describe of account.sh prints.
 func parseUser(name string, answer []byte) (User, error) {
-	facts := map[string]string{}
-	for line := range strings.Lines(string(answer)) {
-		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
-		facts[key] = value
+	facts, err := parseFacts(answer, "origin", "uid", "gid", "gecos", "home", "shell", "group", "password", "today", "changed", "longest", "expires", "executable", "homedir", "sshdir", "keysfile")
+	if err != nil {
+		return User{}, err
 	}
 	u := User{Name: name, Local: facts["origin"] == "local", Home: facts["home"], Shell: facts["shell"], Group: facts["group"], Password: PasswordUnknown}
 	switch facts["origin"] {
@@ -63,18 +61,23 @@ func parseUser(name string, answer []byte) (User, error) {
 		return User{}, ErrNotFound
 	case "local", "directory":
 	default:
-		return User{}, fmt.Errorf("the host's answer is not understood: %.200q", answer)
+		return User{}, notUnderstood(answer)
 	}
-	var err error
-	if u.UID, err = strconv.ParseInt(facts["uid"], 10, 64); err != nil {
-		return User{}, fmt.Errorf("its uid is not a number: %w", err)
+	if u.UID, err = parseID(facts["uid"]); err != nil {
+		return User{}, fmt.Errorf("its uid is not one: %w", err)
 	}
-	if u.GID, err = strconv.ParseInt(facts["gid"], 10, 64); err != nil {
-		return User{}, fmt.Errorf("its gid is not a number: %w", err)
+	if u.GID, err = parseID(facts["gid"]); err != nil {
+		return User{}, fmt.Errorf("its gid is not one: %w", err)
+	}
+	for _, f := range []struct{ what, text string }{{"home directory", u.Home}, {"shell", u.Shell}, {"group", u.Group}, {"comment", facts["gecos"]}} {
+		if err := checkFact(f.what, f.text); err != nil {
+			return User{}, err
+		}
 	}
 	u.Comment, u.Created = splitGECOS(facts["gecos"])
-	if state := facts["password"]; state != "" {
-		u.Password = PasswordState(state)
+	switch state := PasswordState(facts["password"]); state {
+	case PasswordNone, PasswordLocked, PasswordEmpty, PasswordSet:
+		u.Password = state
 	}
 	u.age(facts)
 	u.executable = facts["executable"] == "yes"
@@ -82,10 +85,16 @@ func parseUser(name string, answer []byte) (User, error) {
 	return u, nil
 }
 
+// parseID reads the number of a user or a group.
+func parseID(text string) (int64, error) {
+	n, err := strconv.ParseUint(text, 10, 32)
+	return int64(n), err //nolint:gosec // of 32 bits
+}
+
 // age reads the days of /etc/shadow, which count from 1970.
 func (u *User) age(facts map[string]string) {
 	day := func(key string) (int64, bool) {
-		n, err := strconv.ParseInt(facts[key], 10, 64)
+		n, err := strconv.ParseInt(facts[key], 10, 32)
 		return n, err == nil && n >= 0
 	}
 	today, _ := day("today")

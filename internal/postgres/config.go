@@ -238,6 +238,9 @@ func pemOrFile(value string) ([]byte, error) {
 func withoutHostname(config *tls.Config) *tls.Config {
 	config.InsecureSkipVerify = true // replaced by VerifyConnection
 	config.VerifyConnection = func(state tls.ConnectionState) error {
+		if len(state.PeerCertificates) == 0 {
+			return errors.New("the server showed no certificate")
+		}
 		options := x509.VerifyOptions{Roots: config.RootCAs, Intermediates: x509.NewCertPool()}
 		for _, cert := range state.PeerCertificates[1:] {
 			options.Intermediates.AddCert(cert)

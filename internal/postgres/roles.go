@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -91,6 +92,9 @@ func readRoles(ctx context.Context, tx pgx.Tx) (*roles, error) {
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the roles of the server: %w", err)
+	}
+	if all.byOID[all.login] == nil {
+		return nil, errors.New("the role of this login is not among the roles of the server: it was renamed in the meantime. Apply again")
 	}
 	return all, nil
 }

@@ -95,7 +95,7 @@ func TestTunnelRefused(t *testing.T) {
 	}{
 		{"AllowTcpForwarding no", "AllowTcpForwarding", nil},
 		{"PermitOpen db.internal:1", "PermitOpen", nil},
-		{"AllowTcpForwarding yes", "can not reach db.internal:1", func(c *Config) { c.Port = 1 }},
+		{"AllowTcpForwarding yes", "cannot reach db.internal:1", func(c *Config) { c.Port = 1 }},
 		{"AllowTcpForwarding yes", "Check host and port of ssh_hosts.bastion", func(c *Config) { c.SSHHost, _ = unreachable.Host("bastion") }},
 	} {
 		server := throughSSH(t, s, test.change, test.setting)

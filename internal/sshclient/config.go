@@ -52,6 +52,17 @@ func (c Config) withDefaults() Config {
 
 func (c Config) address() string { return net.JoinHostPort(c.Host, strconv.Itoa(c.Port)) }
 
+// limits bound how long a host that was reached may take.
+type limits struct {
+	interval time.Duration // between two questions whether it is there
+	answer   time.Duration // to answer that, while other things come that are sent before
+	settle   time.Duration // to say why a connection ended, once it has
+	shell    time.Duration // until a shell is there, for which sudo may have to look up who may what
+	command  time.Duration // for a command that names no limit of its own
+}
+
+var defaultLimits = limits{interval: 5 * time.Second, answer: 5 * time.Minute, settle: 2 * time.Second, shell: 30 * time.Second, command: 10 * time.Minute}
+
 // A JumpError says that a host is reached through itself.
 type JumpError struct {
 	Name string   // of the host
@@ -91,6 +102,7 @@ func NewHosts(configs map[string]Config) *Hosts {
 		all.byName[name] = &Host{shared: &shared{
 			name:     name,
 			config:   config.withDefaults(),
+			limits:   defaultLimits,
 			siblings: all,
 			sessions: semaphore.NewWeighted(maxSessions),
 			connects: make(chan struct{}, 1),
@@ -137,12 +149,14 @@ type Host struct {
 }
 
 type shared struct {
-	name     string
-	config   Config
-	siblings *Hosts
-	sessions *semaphore.Weighted
-	open     atomic.Int32  // how many sessions are
-	connects chan struct{} // held by the one who connects for commands
+	name       string
+	config     Config
+	limits     limits
+	siblings   *Hosts
+	sessions   *semaphore.Weighted
+	open       atomic.Int32  // how many sessions are
+	violations atomic.Int32  // how many connections ended because the host broke the protocol
+	connects   chan struct{} // held by the one who connects for commands
 
 	mu         sync.Mutex
 	connection *connection   // of commands; nil if there is none yet

@@ -222,7 +222,7 @@ func TestJumpHosts(t *testing.T) {
 	configs["gone"] = gone
 	_, err := hosts(t, configs, "gone").Run(t.Context(), Command{Script: "true"})
 	wantA[*ForwardError](t, err)
-	wantText(t, err, `"middle" can not reach gone.internal`)
+	wantText(t, err, `"middle" cannot reach gone.internal`)
 
 	wrong := configs["middle"]
 	wrong.HostKeys = inner.HostKeys // each has its own

@@ -3,9 +3,11 @@ package sshclient
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -15,6 +17,12 @@ import (
 // at once (MaxStartups), and a host that starts refuses for a moment.
 const attempts = 4
 
+// maxViolations is after how many connections on which a host broke the protocol
+// it is not connected to again, as each may leave some megabytes in use.
+const maxViolations = 8
+
+var errViolations = fmt.Errorf("it broke the rules of the SSH protocol on %d connections, and is not connected to again", maxViolations)
+
 var errTooLate = errors.New("connect_timeout was over")
 
 // connect opens a connection of its own, through jump hosts if there are any. It
@@ -22,6 +30,9 @@ var errTooLate = errors.New("connect_timeout was over")
 func (h *Host) connect(ctx context.Context) (*connection, error) {
 	if failure := h.plannedFailure(); failure != nil {
 		return nil, failure
+	}
+	if h.violations.Load() >= maxViolations {
+		return nil, h.connectError(errViolations)
 	}
 	limited, cancel := context.WithTimeoutCause(ctx, h.config.ConnectTimeout, errTooLate)
 	defer cancel()
@@ -103,9 +114,9 @@ func (h *Host) dial(ctx context.Context) (*connection, error) {
 	if err != nil {
 		return failed(err)
 	}
-	c := &connection{host: h.name, wire: newWire(raw), via: via, lost: make(chan struct{})}
+	c := h.newConnection(raw, via)
 	release := context.AfterFunc(ctx, c.abort) // the only deadline that channels of a jump host know
-	known := false
+	var known atomic.Bool                      // the key is shown again when keys are exchanged again
 	client, channels, requests, err := ssh.NewClientConn(c.wire, h.knownAs(), &ssh.ClientConfig{
 		Config:       ssh.Config{Ciphers: ciphers()},
 		User:         h.config.Username,
@@ -113,26 +124,25 @@ func (h *Host) dial(ctx context.Context) (*connection, error) {
 		AuthCallback: login.next,
 		HostKeyCallback: func(hostname string, remote net.Addr, key ssh.PublicKey) error {
 			err := check(hostname, remote, key)
-			known = err == nil
+			known.Store(err == nil)
 			return err
 		},
 		HostKeyAlgorithms: algorithms,
 		ClientVersion:     "SSH-2.0-terraform-provider-stitch",
 	})
-	if err == nil && !release() {
-		_ = client.Close()
-		err = context.Cause(ctx)
-	}
 	if err != nil {
 		release()
 		c.abort()
-		if known {
-			err = login.refused(err)
+		if err = h.said(err); known.Load() {
+			err = h.refused(login, err)
 		}
 		return failed(err)
 	}
-	c.Client = ssh.NewClient(client, channels, requests)
-	c.watch()
+	c.use(client, channels, requests) // also to end it: somebody has to read what comes until then
+	if !release() {
+		c.close()
+		return failed(context.Cause(ctx))
+	}
 	h.mu.Lock()
 	h.login = login.used
 	h.mu.Unlock()

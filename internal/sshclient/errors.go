@@ -47,6 +47,8 @@ func (e *ConnectError) advice() string {
 	switch {
 	case errors.As(e.Err, &key), errors.As(e.Err, &other), errors.As(e.Err, &forward), errors.As(e.Err, &setting):
 		return ""
+	case errors.Is(e.Err, errTooMuch), errors.Is(e.Err, errViolations):
+		return fmt.Sprintf("Find out what answers at host and port of ssh_hosts.%s: it does not behave like an SSH server", e.Host)
 	case errors.As(e.Err, &algorithms) && algorithms.What == "host key":
 		return fmt.Sprintf("The host has no key of the kind that host_key or known_hosts of ssh_hosts.%s holds: pin one of a kind that it has", e.Host)
 	case errors.As(e.Err, &login) && strings.Contains(e.Err.Error(), "Too many authentication failures"):
@@ -58,14 +60,14 @@ func (e *ConnectError) advice() string {
 	case errors.As(e.Err, &network), errors.Is(e.Err, errTooLate), errors.Is(e.Err, io.EOF):
 		return fmt.Sprintf("Check host and port of ssh_hosts.%s, that sshd is running, and that a firewall lets this machine reach it", e.Host)
 	}
-	return ""
+	return fmt.Sprintf("Check that host and port of ssh_hosts.%s lead to an SSH server; its log may say more", e.Host)
 }
 
 func (h *Host) connectError(err error) *ConnectError {
 	return &ConnectError{Host: h.name, Address: h.config.address(), Username: h.config.Username, Via: h.config.JumpHost, Err: err}
 }
 
-// A settingError says that a Config can not be used, wherever the host is.
+// A settingError says that a Config cannot be used, wherever the host is.
 type settingError struct{ err error }
 
 func (e *settingError) Error() string { return e.err.Error() }
@@ -75,14 +77,14 @@ func (e *settingError) Unwrap() error { return e.err }
 // not let us in.
 type loginError struct {
 	offered []string // what was tried, without secrets
-	accepts []string // methods, as the host said; nil if it said nothing
+	accepts string   // methods, as the host said; "" if it said nothing
 	err     error
 }
 
 func (e *loginError) Error() string {
 	text := fmt.Sprintf("the login failed: %v. Offered were: %s", e.err, strings.Join(e.offered, ", "))
-	if len(e.accepts) > 0 {
-		text += "; the host accepts: " + strings.Join(e.accepts, ", ")
+	if e.accepts != "" {
+		text += "; the host accepts: " + e.accepts
 	}
 	return text
 }
@@ -99,7 +101,7 @@ func IsUnreachable(err error) bool {
 // An ExitError says that a command ran and failed.
 type ExitError struct {
 	Status int    // its exit status
-	Stderr string // what it wrote to standard error, shortened
+	Stderr string // what it wrote to standard error, see Shorten
 }
 
 func (e *ExitError) Error() string {
@@ -109,6 +111,30 @@ func (e *ExitError) Error() string {
 	return fmt.Sprintf("the command failed with exit status %d", e.Status)
 }
 
+// A RootError says that a login cannot become root. Nothing was run.
+type RootError struct{ text string }
+
+func (e *RootError) Error() string { return e.text }
+
+// A ShellError says that a host runs no command of ours for a login. Nothing was run.
+type ShellError struct {
+	Host     string // the entry in the provider block
+	Username string
+	Said     string // by what the host ran instead, see Shorten
+	Err      error
+}
+
+func (e *ShellError) Error() string {
+	text := fmt.Sprintf("SSH host %q gives %q no shell: %v", e.Host, e.Username, e.Err)
+	if e.Said != "" {
+		text += ", and said: " + e.Said
+	}
+	return text + fmt.Sprintf(". Commands need one: let ssh_hosts.%s log in as a user who has a shell such as /bin/sh, and no forced command "+
+		"(command= in authorized_keys, ForceCommand in sshd_config). Tunnels need none", e.Host)
+}
+
+func (e *ShellError) Unwrap() error { return e.Err }
+
 // An OutcomeError says that a command may have run or not: its connection broke,
 // or it was not waited for.
 type OutcomeError struct {
@@ -117,7 +143,7 @@ type OutcomeError struct {
 }
 
 func (e *OutcomeError) Error() string {
-	return fmt.Sprintf("a command on SSH host %q did not end before its connection did (%v): whether it did its work is not known. Plan again to see what is there", e.Host, e.Err)
+	return fmt.Sprintf("a command on SSH host %q was not seen to end (%v): whether it did its work is not known. Plan again to see what is there", e.Host, e.Err)
 }
 
 func (e *OutcomeError) Unwrap() error { return e.Err }
@@ -135,15 +161,13 @@ func (e *ForwardError) Error() string {
 		return fmt.Sprintf("SSH host %q refuses to forward to %s: AllowTcpForwarding, DisableForwarding or PermitOpen of its sshd_config, or the options of the key in authorized_keys "+
 			"(restrict without port-forwarding, a permitopen for other addresses: it compares names literally), do not let it (%v)", e.Host, e.Address, e.Err)
 	}
-	return fmt.Sprintf("SSH host %q can not reach %s: %v. Host and port are as the SSH host sees them", e.Host, e.Address, e.Err)
+	return fmt.Sprintf("SSH host %q cannot reach %s: %v. Host and port are as the SSH host sees them", e.Host, e.Address, e.Err)
 }
 
 func (e *ForwardError) Unwrap() error { return e.Err }
 
 func (h *Host) forwardError(address string, err error) error {
 	var open *ssh.OpenChannelError
-	if !errors.As(err, &open) {
-		return err
-	}
-	return &ForwardError{Host: h.name, Address: address, Refused: open.Reason == ssh.Prohibited || open.Reason == ssh.UnknownChannelType, Err: err}
+	refused := errors.As(err, &open) && (open.Reason == ssh.Prohibited || open.Reason == ssh.UnknownChannelType)
+	return &ForwardError{Host: h.name, Address: address, Refused: refused, Err: h.said(err)}
 }

@@ -118,7 +118,7 @@ func (h *Host) checkKnown(known ssh.HostKeyCallback) ssh.HostKeyCallback {
 			return failure
 		}
 		if certificate, ok := got.(*ssh.Certificate); ok && err != nil {
-			failure.Got, failure.Reason = ssh.FingerprintSHA256(certificate.Key), err.Error()
+			failure.Got, failure.Reason = ssh.FingerprintSHA256(certificate.Key), Shorten(err.Error())
 			return failure
 		}
 		return err
@@ -145,14 +145,22 @@ func (h *Host) knownKeys(known ssh.HostKeyCallback) (keys []ssh.PublicKey, hasAu
 	if !errors.As(known(h.knownAs(), somewhere, noKey{}), &unknown) {
 		return nil, false, nil
 	}
-	for _, want := range unknown.Want {
-		if strings.HasPrefix(strings.TrimSpace(lines[want.Line-1]), "@cert-authority") {
+	keys, hasAuthority = withoutAuthorities(unknown.Want, lines)
+	return keys, hasAuthority, nil
+}
+
+// withoutAuthorities returns the keys that are the host's own, and whether others
+// are those of authorities. The lines are those that the keys were read from,
+// unless somebody else has written the file since.
+func withoutAuthorities(known []knownhosts.KnownKey, lines []string) (keys []ssh.PublicKey, hasAuthority bool) {
+	for _, k := range known {
+		if k.Line >= 1 && k.Line <= len(lines) && strings.HasPrefix(strings.TrimSpace(lines[k.Line-1]), "@cert-authority") {
 			hasAuthority = true
 			continue
 		}
-		keys = append(keys, want.Key)
+		keys = append(keys, k.Key)
 	}
-	return keys, hasAuthority, nil
+	return keys, hasAuthority
 }
 
 // noKey is a key that no host has.

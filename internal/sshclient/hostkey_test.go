@@ -141,6 +141,27 @@ func TestCheckHostKeys(t *testing.T) {
 	}
 }
 
+// A known_hosts file that is rewritten between two readings has other lines.
+func TestWithoutAuthorities(t *testing.T) {
+	key := newKey(t).PublicKey()
+	for name, tt := range map[string]struct {
+		lines     []string
+		line      int
+		authority bool
+	}{
+		"a key":          {lines: []string{"host ssh-ed25519 A"}, line: 1},
+		"an authority":   {lines: []string{"", "  @cert-authority * ssh-ed25519 A"}, line: 2, authority: true},
+		"a line gone":    {lines: []string{"host ssh-ed25519 A"}, line: 2},
+		"all lines gone": {line: 1},
+		"no line":        {lines: []string{"@cert-authority"}, line: 0},
+	} {
+		keys, authority := withoutAuthorities([]knownhosts.KnownKey{{Key: key, Line: tt.line}}, tt.lines)
+		if authority != tt.authority || (len(keys) == 0) != tt.authority {
+			t.Errorf("%s: %v %v", name, keys, authority)
+		}
+	}
+}
+
 func newKey(t *testing.T) ssh.Signer {
 	t.Helper()
 	_, key, err := ed25519.GenerateKey(rand.Reader)

@@ -80,8 +80,8 @@ func (l *login) next(state *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
 	return nil, nil //nolint:nilnil // it is the next of methods
 }
 
-func (l *login) refused(err error) error {
-	return &loginError{offered: l.offered, accepts: l.accepts, err: err}
+func (h *Host) refused(l *login, err error) error {
+	return &loginError{offered: l.offered, accepts: h.quote(strings.Join(l.accepts, ", ")), err: err}
 }
 
 // newLogin reads what the Config names, anew for each connect: an agent may
@@ -107,16 +107,24 @@ func (h *Host) newLogin(ctx context.Context) (*login, error) {
 	return l, nil
 }
 
+// maxRounds is how often a host may ask, some of them nothing.
+const maxRounds = 10
+
 // answerOnce answers the one question for a password. Another, such as for a
 // one-time code, is not answered: the password is not for it.
 func answerOnce(password string) ssh.KeyboardInteractiveChallenge {
-	answered := false
+	answered, rounds := false, 0
 	return func(_, _ string, questions []string, echos []bool) ([]string, error) {
+		rounds++
 		switch {
+		case rounds > maxRounds:
+			return nil, fmt.Errorf("the host asked %d times, and does not let us in", maxRounds)
 		case len(questions) == 0:
 			return nil, nil
-		case answered || len(questions) > 1 || echos[0]:
-			return nil, fmt.Errorf("the host asks %q, which no program can answer", questions)
+		case len(questions) > 1 || len(echos) != 1:
+			return nil, fmt.Errorf("the host asks %d questions at a time, which no program can answer, the first of them %q", len(questions), questions[0])
+		case answered || echos[0]:
+			return nil, fmt.Errorf("the host asks %q, which no program can answer", questions[0])
 		}
 		answered = true
 		return []string{password}, nil

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // A Command is a program and the data that it works on.
@@ -16,6 +17,7 @@ type Command struct {
 	Script string            // POSIX sh, a constant; its exit status and standard output are the answer
 	Data   map[string]string // shell variables that it sees, but what it runs does not; any text without zero bytes
 	User   string            // whom it runs as; "" is root
+	Limit  time.Duration     // how long it may run; 0 stands for 10 minutes
 }
 
 var variable = regexp.MustCompile(`^[a-z_][a-z0-9_]*$`)

@@ -1,12 +1,12 @@
 package sshclient
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"strings"
 	"time"
 
@@ -18,8 +18,8 @@ import (
 const maxSessions = 4
 
 // Run runs a command and returns what it wrote to standard output. Errors are a
-// *ConnectError if it did not begin for that reason, an *ExitError if it failed,
-// and an *OutcomeError if nobody knows.
+// *ConnectError, a *RootError or a *ShellError if it did not begin for that reason, an
+// *ExitError if it failed, and an *OutcomeError if nobody knows.
 func (h *Host) Run(ctx context.Context, c Command) ([]byte, error) {
 	p, asRoot, err := h.program(c)
 	if err != nil {
@@ -35,8 +35,8 @@ func (h *Host) Run(ctx context.Context, c Command) ([]byte, error) {
 	}
 	h.open.Add(1)
 	defer h.open.Add(-1)
-	defer func() { go conversation.session.Close() }() //nolint:errcheck // it has ended, or is to, and the host may not listen
-	return h.finish(ctx, p, conversation, connection)
+	defer conversation.end()
+	return h.finish(ctx, p, conversation, connection, cmp.Or(c.Limit, h.limits.command))
 }
 
 // program returns what to send for a command, and whether root is to run it.
@@ -55,7 +55,7 @@ func (h *Host) program(c Command) (p program, asRoot bool, err error) {
 		if c.User != "" {
 			whom = fmt.Sprintf("%q, which root may", c.User)
 		}
-		return program{}, false, fmt.Errorf("%q of SSH host %q can not become %s: set sudo = true in ssh_hosts.%s if it may use sudo, or log in as root", h.config.Username, h.name, whom, h.name)
+		return program{}, false, &RootError{fmt.Sprintf("%q of SSH host %q cannot become %s: set sudo = true in ssh_hosts.%s if it may use sudo, or log in as root", h.config.Username, h.name, whom, h.name)}
 	}
 	if c.User != "" && c.User != "root" {
 		p, err = p.as(c.User)
@@ -71,26 +71,21 @@ func (h *Host) converse(ctx context.Context, asRoot bool) (*conversation, *conne
 		if err != nil {
 			return nil, nil, err
 		}
-		session, err := h.newSession(ctx, c)
+		shell, err := h.newSession(ctx, c)
 		if err == nil {
-			var shell *conversation
-			if shell, err = h.begin(ctx, session, asRoot); err == nil {
+			if err = h.begin(ctx, shell, asRoot); err == nil {
 				return shell, c, nil
 			}
-			_ = session.Close()
+			shell.end()
 		}
-		var cut *ssh.ExitMissingError
-		var network *net.OpError
+		lost := c.hasEnded(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return nil, nil, fmt.Errorf("wait for a shell of SSH host %q: %w", h.name, ctx.Err())
-		case c.isLost() == nil && !errors.Is(err, io.EOF) && !errors.As(err, &cut) && !errors.As(err, &network):
+		case lost == nil:
 			return nil, nil, err
 		case fresh:
-			if why := c.isLost(); why != nil {
-				err = why
-			}
-			return nil, nil, h.connectError(err)
+			return nil, nil, h.connectError(lost)
 		}
 		c.close()
 	}
@@ -98,19 +93,19 @@ func (h *Host) converse(ctx context.Context, asRoot bool) (*conversation, *conne
 
 // newSession opens a session. A host that allows few at a time refuses those
 // beyond, for which others of ours make room.
-func (h *Host) newSession(ctx context.Context, c *connection) (*ssh.Session, error) {
+func (h *Host) newSession(ctx context.Context, c *connection) (*conversation, error) {
 	for alone := 0; ; {
 		others := h.open.Load()
-		session, err := within(ctx, c.NewSession, func(s *ssh.Session) { _ = s.Close() })
+		s, err := h.openSession(ctx, c)
 		var refused *ssh.OpenChannelError
 		if err == nil || !errors.As(err, &refused) {
-			return session, err
+			return s, err
 		}
 		if others == 0 { // though the host may not have noticed yet that the last has ended
 			alone++
 		}
 		if alone == 40 {
-			return nil, fmt.Errorf("SSH host %q lets %q open no session (MaxSessions of its sshd_config): %w", h.name, h.config.Username, err)
+			return nil, fmt.Errorf("SSH host %q lets %q open no session (MaxSessions of its sshd_config): %w", h.name, h.config.Username, h.said(err))
 		}
 		select {
 		case <-time.After(time.Duration(20+rand.IntN(60)) * time.Millisecond): //nolint:gosec // spreads attempts
@@ -118,6 +113,20 @@ func (h *Host) newSession(ctx context.Context, c *connection) (*ssh.Session, err
 			return nil, ctx.Err()
 		}
 	}
+}
+
+func (h *Host) openSession(ctx context.Context, c *connection) (*conversation, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, h.limits.shell, errNoShellYet)
+	defer cancel()
+	s, err := within(ctx, func() (*conversation, error) { return newConversation(c) }, (*conversation).end)
+	var refused *ssh.OpenChannelError
+	switch {
+	case err == nil, errors.As(err, &refused):
+		return s, err
+	case errors.Is(context.Cause(ctx), errNoShellYet):
+		err = fmt.Errorf("it opened no session within %s", h.limits.shell)
+	}
+	return nil, &ShellError{Host: h.name, Username: h.config.Username, Err: h.said(err)}
 }
 
 // commands returns the connection that commands share, and whether it was made for this call.
@@ -144,38 +153,40 @@ func (h *Host) commands(ctx context.Context) (c *connection, fresh bool, err err
 }
 
 // finish sends the program and returns its answer. From here on it may have run.
-func (h *Host) finish(ctx context.Context, p program, c *conversation, connection *connection) ([]byte, error) {
+func (h *Host) finish(ctx context.Context, p program, c *conversation, connection *connection, limit time.Duration) ([]byte, error) {
 	go func() {
-		_, _ = io.WriteString(c.stdin, p.text)
-		_ = c.stdin.Close()
+		_, _ = io.WriteString(c.channel, p.text) // whoever waits for the answer learns that it did not arrive
+		_ = c.channel.CloseWrite()
 	}()
 	unknown := func(err error) ([]byte, error) { return nil, &OutcomeError{Host: h.name, Err: err} }
-	var err error
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
 	select {
-	case err = <-c.ended:
+	case <-c.ended:
 	case <-ctx.Done():
 		return unknown(context.Cause(ctx))
+	case <-timer.C:
+		return unknown(fmt.Errorf("it ran for more than %s, and was not waited for", limit))
 	case <-c.stdout.over:
 		return unknown(fmt.Errorf("it wrote more than %d MiB, and was not waited for", maxOutput>>20))
 	}
-	answer, status, begun, complete := p.answer([]byte(c.stdout.String()))
-	var exit *ssh.ExitError
+	answer, status, begun, complete := p.answer(c.stdout.bytes())
+	lost := connection.isLost()
 	switch {
 	case complete && status == 0:
 		return answer, nil
 	case complete:
-		return nil, &ExitError{Status: status, Stderr: c.stderr.String()}
-	case begun && connection.isLost() == nil && (err == nil || errors.As(err, &exit)):
-		return unknown(errors.New("its shell ended in the middle"))
-	case err == nil: // su did not start the shell of another user
-		return nil, &ExitError{Status: 1, Stderr: c.stderr.String()}
-	case errors.As(err, &exit) && exit.Signal() == "":
-		return nil, &ExitError{Status: exit.ExitStatus(), Stderr: c.stderr.String()}
+		return nil, &ExitError{Status: status, Stderr: h.quote(c.stderr.String())}
+	case lost != nil:
+		return unknown(lost)
+	case begun || !c.ending.known || c.ending.signal != "":
+		return unknown(h.said(fmt.Errorf("its shell ended in the middle, with %s", c.ending)))
 	}
-	if why := connection.isLost(); why != nil {
-		err = why
+	// For instance, su did not start the shell of another user.
+	return nil, &ShellError{
+		Host: h.name, Username: h.config.Username, Said: h.quote(strings.TrimSpace(c.stderr.String())),
+		Err: h.said(fmt.Errorf("it ended with %s before the command began", c.ending)),
 	}
-	return unknown(err)
 }
 
 // LoginKey returns the public key, in the form of authorized_keys, that the host

@@ -36,9 +36,9 @@ func TestRunAs(t *testing.T) {
 		"root, one that is not there":     {asRoot(nobody), "gone", "", []string{"gone"}},
 		"root, an option":                 {asRoot(nobody), "-c", "", []string{"no name of a user"}},
 		"itself":                          {asOperator(nobody), "operator", "operator", nil},
-		"no sudo":                         {asOperator(nobody), "", "", []string{"can not become root", "sudo = true", "ssh_hosts.bastion"}},
-		"no sudo, another":                {asOperator(nobody), "nobody", "", []string{`can not become "nobody"`, "sudo = true"}},
-		"sudo that does not let":          {sudo(nobody, ""), "", "", []string{"can not become root by sudo", "sudo_password"}},
+		"no sudo":                         {asOperator(nobody), "", "", []string{"cannot become root", "sudo = true", "ssh_hosts.bastion"}},
+		"no sudo, another":                {asOperator(nobody), "nobody", "", []string{`cannot become "nobody"`, "sudo = true"}},
+		"sudo that does not let":          {sudo(nobody, ""), "", "", []string{"cannot become root by sudo", "sudo_password"}},
 		"sudo that does not let, asks":    {sudo(nobody, nobody.OperatorPassword), "", "", []string{"sudoers"}},
 		"sudo":                            {sudo(free, ""), "", "root", nil},
 		"sudo, another":                   {sudo(free, ""), "nobody", "nobody", nil},
@@ -168,10 +168,14 @@ func TestRunFails(t *testing.T) {
 		t.Errorf("%+v", exit)
 	}
 	_, err = client.Run(t.Context(), Command{Script: "echo unfinished; ("})
-	wantA[*ExitError](t, err)
+	wantA[*ShellError](t, err) // which did not begin to run it
 
 	_, err = client.Run(t.Context(), Command{Script: "kill -9 $$; sleep 1"})
 	wantA[*OutcomeError](t, err)
+
+	_, err = client.Run(t.Context(), Command{Script: "sleep 60", Limit: 100 * time.Millisecond})
+	wantA[*OutcomeError](t, err)
+	wantText(t, err, "more than 100ms")
 
 	_, err = client.Run(t.Context(), Command{Script: "yes"})
 	wantA[*OutcomeError](t, err)

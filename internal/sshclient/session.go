@@ -3,12 +3,12 @@ package sshclient
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"sync"
-	"time"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -23,30 +23,189 @@ const (
 	sudoAskShell = `env LC_ALL=C sudo -S -k -p 'terraform-provider-stitch: password of sudo: ' -- ` + plainShell
 )
 
-// Bounds of what is kept of a command's output, and of the time that a shell may
-// take to be there, which is sudo's to look up who may what.
+// A conversation is one command: a shell, what it is sent, and what it says.
+type conversation struct {
+	channel        ssh.Channel
+	stdout, stderr *written
+	ended          chan struct{} // closed when the host has ended it and all that it wrote was read
+	ending         ending        // valid once ended is closed
+}
+
+// An ending is what a host says of how a command ended.
+type ending struct {
+	known  bool // it said anything
+	status int
+	signal string // that ended it, or ""
+}
+
+func (e ending) String() string {
+	switch {
+	case e.signal != "":
+		return fmt.Sprintf("signal %q", e.signal)
+	case e.known:
+		return fmt.Sprintf("exit status %d", e.status)
+	}
+	return "no exit status"
+}
+
+// note takes in what a request of the host says of the ending. What is cut says
+// nothing.
+func (e *ending) note(kind string, payload []byte) {
+	switch kind {
+	case "exit-status":
+		if len(payload) >= 4 {
+			*e = ending{known: true, status: int(binary.BigEndian.Uint32(payload))}
+		}
+	case "exit-signal":
+		var said struct {
+			Signal string
+			Rest   []byte `ssh:"rest"`
+		}
+		if ssh.Unmarshal(payload, &said) == nil && said.Signal != "" {
+			*e = ending{known: true, signal: said.Signal}
+		}
+	}
+}
+
+// newConversation opens a session. It is not a Session of the ssh package, which
+// stops reading the host's requests at one that is malformed, and with them all
+// that comes over the connection.
+func newConversation(c *connection) (*conversation, error) {
+	channel, requests, err := c.OpenChannel("session", nil)
+	if err != nil {
+		return nil, err
+	}
+	s := &conversation{channel: channel, stdout: newWritten(maxOutput, ready), stderr: newWritten(maxStderr, prompt), ended: make(chan struct{})}
+	var both sync.WaitGroup
+	both.Go(func() { _, _ = io.Copy(s.stdout, channel) }) // an error is the end of the connection
+	both.Go(func() { _, _ = io.Copy(s.stderr, channel.Stderr()) })
+	go func() {
+		for r := range requests {
+			s.ending.note(r.Type, r.Payload)
+			if r.WantReply {
+				_ = r.Reply(false, nil)
+			}
+		}
+		both.Wait()
+		close(s.ended)
+	}()
+	return s, nil
+}
+
+// start asks the host to run a command.
+func (s *conversation) start(command string) error {
+	ok, err := s.channel.SendRequest("exec", true, ssh.Marshal(struct{ Command string }{command}))
+	if err == nil && !ok {
+		err = errNotRun
+	}
+	return err
+}
+
+var errNotRun = errors.New("the host refuses to run any command")
+
+// end ends the session. Nobody waits for that: the host may not listen.
+func (s *conversation) end() {
+	s.stdout.drop()
+	s.stderr.drop()
+	go s.channel.Close()
+}
+
+// begin starts a shell, and returns once it waits for a program. Nothing of a
+// command has run before that.
+func (h *Host) begin(ctx context.Context, s *conversation, asRoot bool) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, h.limits.shell, errNoShellYet)
+	defer cancel()
+	shell, sudo, password := plainShell, asRoot && h.config.Username != "root", ""
+	switch {
+	case sudo && h.config.SudoPassword != "":
+		shell, password = sudoAskShell, h.config.SudoPassword
+	case sudo:
+		shell = sudoShell
+	}
+	if _, err := within(ctx, func() (struct{}, error) { return struct{}{}, s.start(shell) }, func(struct{}) {}); err != nil {
+		return h.notBegun(ctx, s, sudo, err)
+	}
+	asked := s.stderr.seen
+	if password == "" {
+		asked = nil // who asks is not sudo
+	}
+	for {
+		select {
+		case <-s.stdout.seen:
+			return nil
+		case n := <-asked:
+			if n > 1 {
+				return &RootError{fmt.Sprintf("sudo on SSH host %q did not accept sudo_password of ssh_hosts.%s", h.name, h.name)}
+			}
+			if _, err := within(ctx, func() (int, error) { return io.WriteString(s.channel, password+"\n") }, func(int) {}); err != nil {
+				return h.notBegun(ctx, s, sudo, err)
+			}
+		case <-s.stdout.noisy:
+			return h.notBegun(ctx, s, sudo, fmt.Errorf("it wrote more than %d KiB of something else", maxNoise>>10))
+		case <-s.ended:
+			return h.notBegun(ctx, s, sudo, nil)
+		case <-ctx.Done():
+			return h.notBegun(ctx, s, sudo, ctx.Err())
+		}
+	}
+}
+
+var errNoShellYet = errors.New("it did not begin in time")
+
+// notBegun explains why there is no shell. Without an error, what was to become
+// one has ended.
+func (h *Host) notBegun(ctx context.Context, s *conversation, sudo bool, err error) error {
+	complaint := strings.TrimSpace(strings.ReplaceAll(s.stderr.String(), prompt, ""))
+	none := &ShellError{Host: h.name, Username: h.config.Username, Said: h.quote(strings.TrimSpace(complaint + "\n" + s.stdout.String()))}
+	switch {
+	case errors.Is(context.Cause(ctx), errNoShellYet):
+		none.Err = fmt.Errorf("none began within %s", h.limits.shell)
+		return none
+	case ctx.Err() != nil:
+		return fmt.Errorf("wait for a shell of SSH host %q: %w", h.name, ctx.Err())
+	case err != nil:
+		none.Err = h.said(err)
+		return none
+	}
+	none.Err = h.said(fmt.Errorf("what the host ran instead ended with %s", s.ending))
+	if !sudo || complaint == "" { // a login shell such as nologin, or a command that is forced, which sudo has no part in
+		return none
+	}
+	advice := fmt.Sprintf(". Let %q use sudo on that host, or log in as root", h.config.Username)
+	switch {
+	case strings.Contains(complaint, "password is required"):
+		advice = fmt.Sprintf(". Set sudo_password of ssh_hosts.%s, or let %s use sudo without (NOPASSWD)", h.name, h.config.Username)
+	case strings.Contains(complaint, "a tty"):
+		advice = ". Its sudoers file has requiretty, which no program can satisfy: add Defaults:" + h.config.Username + " !requiretty"
+	}
+	return &RootError{fmt.Sprintf("%q of SSH host %q (ssh_hosts.%s) cannot become root by sudo: %s%s", h.config.Username, h.name, h.name, h.quote(complaint), advice)}
+}
+
+// Bounds of what is kept of a command's output.
 const (
-	shellTimeout = 30 * time.Second
-	maxOutput    = 8 << 20
-	maxStderr    = 64 << 10
+	maxOutput = 8 << 20
+	maxStderr = 64 << 10
+	maxNoise  = 64 << 10 // before a mark
 )
 
 // A written is the end of a pipe that keeps what comes, up to a limit, and
 // notices each time that mark has come once more.
 type written struct {
-	limit int
-	mark  string
+	mark string
 
 	mu    sync.Mutex
+	limit int
 	text  bytes.Buffer
 	full  bool
+	late  bool
 	marks int
 	seen  chan int      // how often mark has come
+	noisy chan struct{} // closed when so much came without a mark that none is looked for
 	over  chan struct{} // closed when there was more than limit
 }
 
 func newWritten(limit int, mark string) *written {
-	return &written{limit: limit, mark: mark, seen: make(chan int, 8), over: make(chan struct{})}
+	return &written{limit: limit, mark: mark, seen: make(chan int, 8), noisy: make(chan struct{}), over: make(chan struct{})}
 }
 
 func (w *written) Write(p []byte) (int, error) {
@@ -61,94 +220,47 @@ func (w *written) Write(p []byte) (int, error) {
 		p = p[:room]
 	}
 	w.text.Write(p)
-	if w.marks >= cap(w.seen) || w.text.Len() > maxStderr {
-		return n, nil
+	if w.marks < cap(w.seen) && !w.late {
+		w.lookForMarks()
 	}
-	if marks := bytes.Count(w.text.Bytes(), []byte(w.mark)); marks > w.marks {
+	return n, nil
+}
+
+func (w *written) lookForMarks() {
+	begun := w.text.Bytes()
+	begun = begun[:min(len(begun), maxNoise)]
+	if marks := bytes.Count(begun, []byte(w.mark)); marks > w.marks {
 		w.marks = min(marks, cap(w.seen))
 		select {
 		case w.seen <- w.marks:
 		default:
 		}
 	}
-	return n, nil
+	if len(begun) < maxNoise {
+		return
+	}
+	w.late = true
+	if w.marks == 0 {
+		close(w.noisy)
+	}
+}
+
+// drop forgets all, as nobody asks for it any more.
+func (w *written) drop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.limit, w.text, w.late, w.full = 0, bytes.Buffer{}, true, true
+}
+
+// bytes is what has come, for when no more is to come.
+func (w *written) bytes() []byte {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.Bytes()
 }
 
 func (w *written) String() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.text.String()
-}
-
-// A conversation is one command: a shell, what it is sent, and what it says.
-type conversation struct {
-	session        *ssh.Session
-	stdin          io.WriteCloser
-	stdout, stderr *written
-	ended          chan error // what the session's Wait returned
-}
-
-// A sudoError says that sudo did not let the login become root.
-type sudoError struct{ text string }
-
-func (e *sudoError) Error() string { return e.text }
-
-// begin starts a shell, and returns once it waits for a program. Nothing of a
-// command has run before that.
-func (h *Host) begin(ctx context.Context, session *ssh.Session, asRoot bool) (*conversation, error) {
-	shell, sudo := plainShell, asRoot && h.config.Username != "root"
-	switch {
-	case sudo && h.config.SudoPassword != "":
-		shell = sudoAskShell
-	case sudo:
-		shell = sudoShell
-	}
-	stdin, err := session.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	c := &conversation{session: session, stdin: stdin, stdout: newWritten(maxOutput, ready), stderr: newWritten(maxStderr, prompt), ended: make(chan error, 1)}
-	session.Stdout, session.Stderr = c.stdout, c.stderr
-	if _, err := within(ctx, func() (struct{}, error) { return struct{}{}, session.Start(shell) }, func(struct{}) {}); err != nil {
-		return nil, fmt.Errorf("start a shell: %w", err)
-	}
-	go func() { c.ended <- session.Wait() }()
-	timer := time.NewTimer(shellTimeout)
-	defer timer.Stop()
-	for {
-		select {
-		case <-c.stdout.seen:
-			return c, nil
-		case n := <-c.stderr.seen:
-			if n > 1 {
-				return nil, &sudoError{fmt.Sprintf("sudo on SSH host %q did not accept sudo_password", h.name)}
-			}
-			if _, err := io.WriteString(stdin, h.config.SudoPassword+"\n"); err != nil {
-				return nil, err
-			}
-		case err := <-c.ended:
-			return nil, h.noShell(sudo, c, err)
-		case <-timer.C:
-			return nil, fmt.Errorf("SSH host %q gave %q no shell within %s. What came was: %.200q", h.name, h.config.Username, shellTimeout, c.stderr.String()+c.stdout.String())
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-}
-
-// noShell explains that the shell ended before it began.
-func (h *Host) noShell(sudo bool, c *conversation, err error) error {
-	said := strings.TrimSpace(strings.ReplaceAll(c.stderr.String(), prompt, ""))
-	var exit *ssh.ExitError
-	switch {
-	case !errors.As(err, &exit):
-		return err
-	case !sudo || said == "": // a login shell such as nologin, or a command that is forced, which sudo has no part in
-		return fmt.Errorf("SSH host %q gives %q no shell (exit status %d): %s%s", h.name, h.config.Username, exit.ExitStatus(), said, strings.TrimSpace(c.stdout.String()))
-	case strings.Contains(said, "password is required"):
-		said += fmt.Sprintf(". Set sudo_password of ssh_hosts.%s, or let %s use sudo without (NOPASSWD)", h.name, h.config.Username)
-	case strings.Contains(said, "a tty"):
-		said += ". Its sudoers file has requiretty, which no program can satisfy: add Defaults:" + h.config.Username + " !requiretty"
-	}
-	return &sudoError{fmt.Sprintf("%q of SSH host %q can not become root by sudo: %s", h.config.Username, h.name, said)}
 }

@@ -206,12 +206,12 @@ func TestTunnelIsLost(t *testing.T) {
 	time.Sleep(50 * time.Millisecond)
 	start := time.Now()
 	proxy.Cut()
-	wantText(t, <-failed, "the SSH connection to bastion was lost")
+	wantText(t, <-failed, `the SSH connection to "bastion" was lost`)
 	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("noticed after %s", took)
 	}
 	_, err := conn.Write([]byte("x"))
-	wantText(t, err, "the SSH connection to bastion was lost")
+	wantText(t, err, `the SSH connection to "bastion" was lost`)
 	again := dial(t, tunnel, address) // by a new SSH connection
 	conn.Close()                      // which does not end that
 	if _, err := again.Write([]byte("x")); err != nil {
@@ -247,7 +247,7 @@ func TestTunnelFallsSilent(t *testing.T) {
 			conn := dial(t, only(t, through(proxy, asRoot(h))).Tunnel(), serve(t, echo))
 			proxy.Silence()
 			start := time.Now()
-			wantText(t, use(conn), "the SSH connection to bastion was lost", "nothing came from it")
+			wantText(t, use(conn), `the SSH connection to "bastion" was lost`, "nothing came from it")
 			if took := time.Since(start); took > 20*time.Second {
 				t.Errorf("noticed after %s", took)
 			}
@@ -343,7 +343,7 @@ func TestTunnelRefused(t *testing.T) {
 		if forward := as[*ForwardError](t, err); forward.Refused {
 			t.Errorf("%+v", forward)
 		}
-		wantText(t, err, `SSH host "bastion" can not reach `+address)
+		wantText(t, err, `SSH host "bastion" cannot reach `+address)
 	}
 }
 
