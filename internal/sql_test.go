@@ -15,16 +15,15 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sqltext"
 )
 
-// ownServers are packages that work only on servers that they started themselves,
-// where there is nobody else.
+// ownServers are packages that connect only to servers that they started themselves,
+// where no other role exists.
 var ownServers = []string{"sandbox", "bench", "quickstart"}
 
-// unchecked are those of them whose SQL nobody takes for an example.
+// unchecked are those of them whose SQL is no example for users.
 var unchecked = ownServers[:2]
 
-// Nobody else decides what a name in our SQL means: functions, relations and types
-// are written with their schema, and so are operators of columns that may have any
-// type.
+// Functions, relations and types are written with their schema, and so are operators
+// of columns that may have any type: another role cannot decide what they mean.
 func TestQualifiedNames(t *testing.T) {
 	for _, directory := range packages(t) {
 		if slices.Contains(unchecked, directory) {
@@ -58,8 +57,8 @@ func packages(t *testing.T) []string {
 	return all
 }
 
-// unsafeNames lists the names in the SQL of a package that somebody else may
-// decide the meaning of, each as "file:line: kind name".
+// unsafeNames lists the names in the SQL of a package that are not written with their
+// schema, each as "file:line: kind name".
 func unsafeNames(t *testing.T, directory string) []string {
 	t.Helper()
 	literals, err := sqltext.Literals(directory)

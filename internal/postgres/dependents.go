@@ -51,16 +51,12 @@ const dependentsSQL = `
 	GROUP BY 1
 	ORDER BY 1`
 
-func dependentsOf(ctx context.Context, conn *pgx.Conn, user string) (all []Dependents, err error) {
-	err = boundedTx(ctx, conn, "BEGIN", func(tx pgx.Tx) error {
-		rows, _ := tx.Query(ctx, dependentsSQL, user)
-		all, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (d Dependents, err error) {
-			err = row.Scan(&d.Database, &d.Count, &d.Names, &d.inside)
-			return d, err
-		})
-		return err
+func dependentsOf(ctx context.Context, tx pgx.Tx, user string) ([]Dependents, error) {
+	rows, _ := tx.Query(ctx, dependentsSQL, user)
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (d Dependents, err error) {
+		err = row.Scan(&d.Database, &d.Count, &d.Names, &d.inside)
+		return d, err
 	})
-	return all, err
 }
 
 const dependentNamesSQL = `

@@ -35,14 +35,20 @@
 //   - Who may do what is read at once, and answered from that as PostgreSQL would
 //     (roles.go, access.go, access_read.go). In a plan, all resources share one reading, for
 //     ten seconds or until this process changes something (shared_read.go).
-//   - Changes of rights are made one at a time in a database, and again if others
-//     interfered; what a login may not do is said in SQL before anything is
-//     changed (locks.go, rights.go, rights_change.go).
+//   - Changes of privileges take turns in a database as a courtesy, for which they
+//     wait ten seconds and then warn; they are made again if other sessions interfered
+//     (rights_lock.go). What a login may not do is said in SQL before anything is
+//     changed (rights.go, rights_change.go).
+//   - A lock is waited for two seconds at a time, so that no session waits behind
+//     this one for longer, and a bounded number of times; the error names the
+//     sessions that may hold it (locks.go).
 //   - Where a login has to be a member of an owner to act for it, it becomes one
 //     and stops being one within a transaction: nobody ever sees it, and
 //     its memberships are what they were (membership.go).
-//   - What the owner of a database puts before PostgreSQL's own types, operators and
-//     functions, with ALTER DATABASE ... SET search_path, is not run (InTx in server.go).
+//   - Only PostgreSQL's own functions, operators, types and relations are used,
+//     whatever other roles create in schemas of the search_path: each session and each
+//     transaction pins it to pg_catalog, pg_temp, and each name is written with its
+//     schema, but for operators of built-in types (InTx, server.go).
 //   - Names travel raw and are quoted once, by ident (name.go). Values are bound.
 //   - An error keeps the server's detail and hint for Explain (errors.go).
 package postgres

@@ -13,34 +13,34 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Whoever waits for a lock makes others wait behind it. So a lock is waited for
-// several times, each time for a moment only. What others did at the same time
-// makes another attempt worthwhile as well.
+// A session that waits for a lock makes other sessions wait behind it. A transaction
+// therefore waits for a short time only, and is tried again, as it is when another
+// session changed the same objects at the same time.
 const (
 	lockTimeout      = 2 * time.Second // of one attempt
 	lockAttempts     = 5
-	dropLockAttempts = 15 // for a schema, whose tables are in use more often than not
+	dropLockAttempts = 15 // for a schema, whose tables are more likely to be in use
 
-	interferedAttempts = 40 // over a minute, since those who interfere are as many as make changes
-	vanishedAttempts   = 6  // what is missing may never have been there
+	interferedAttempts = 40 // over more than a minute: there may be many other sessions
+	vanishedAttempts   = 6  // an object that does not exist may never have existed
 
-	lockPause     = 200 * time.Millisecond // in which those behind get their turn
+	lockPause     = 200 * time.Millisecond // in which the sessions behind get the lock
 	shortestPause = 50 * time.Millisecond  // after the first interference, then twice as long each time
 	longestPause  = 2 * time.Second
 )
 
-// A contention says what locks a transaction waits for that other sessions may
-// hold without having changed anything.
+// A contention describes the locks on tables that a transaction needs. Other sessions
+// hold those even if they only read.
 type contention struct {
-	attempts int    // lockAttempts if 0
-	schema   string // whose tables
-	owner    string // whose tables
+	attempts int    // at getting a lock; 0: lockAttempts
+	schema   string // the tables are in this schema
+	owner    string // the tables are owned by this role
 }
 
-// attempts counts the attempts at a transaction that failed, by what failed them.
+// attempts counts the failed attempts at a transaction, by the reason.
 type attempts struct{ locked, interfered, vanished int }
 
-// after counts one more, and reports whether another one is worthwhile.
+// after counts one more failure, and reports whether to try again.
 func (a attempts) after(err error, c contention) (attempts, bool) {
 	switch {
 	case Code(err) == "55P03":
@@ -68,19 +68,22 @@ func (a attempts) pause() time.Duration {
 	return pause
 }
 
-// retried makes attempts at a transaction of database until one succeeds or there
-// is no hope.
+// retried makes attempts at a transaction of database until one succeeds or after
+// says that another is pointless.
 func (s *Server) retried(ctx context.Context, database string, c contention, attempt func() error) error {
-	for made, again := (attempts{}), true; ; {
+	var made attempts
+	for {
 		err := attempt()
-		if made, again = made.after(err, c); !again {
+		next, again := made.after(err, c)
+		if !again {
 			return s.nameHolders(ctx, database, c, err)
 		}
+		made = next
 		pause := made.pause()
 		select {
-		case <-time.After(pause/2 + rand.N(pause)): // two of us must not meet again
+		case <-time.After(pause/2 + rand.N(pause)): // at random, so that two sessions do not stay in step
 		case <-ctx.Done():
-			return ctx.Err()
+			return errors.Join(ctx.Err(), err)
 		}
 	}
 }
@@ -112,8 +115,8 @@ func IsInterference(err error) bool {
 	return isVanished(err)
 }
 
-// isVanished reports whether a transaction failed because a table, a schema, a role
-// or the like does not exist, any more or at all.
+// isVanished reports whether a transaction failed because a table, a schema or another
+// object does not exist.
 func isVanished(err error) bool {
 	switch Code(err) {
 	case "42P01", "3F000", "42704":
@@ -129,10 +132,10 @@ const sessionSQL = `
 	|| coalesce(', ' || a.state, '')
 	|| CASE WHEN a.datname = pg_catalog.current_database() THEN '' ELSE coalesce(', database ' || pg_catalog.quote_ident(a.datname), '') END || ')'`
 
-// holdersSQL finds who holds a change up: another one, or DDL, that was not
-// committed, which is a transaction that has an id and is as old as the wait. Who
-// may not see the age of another's transaction is shown it nevertheless. Of tables,
-// it is who holds their locks, or waits for them.
+// holdersSQL finds the sessions that may block a change. If $1 is set, these are the
+// sessions with uncommitted changes, whose transactions have an id and are as old as
+// the wait, or of an age that the login may not see; and those that hold a lock on a
+// table of a schema or an owner. Otherwise, those that hold or await all such locks.
 const holdersSQL = `
 	SELECT ` + sessionSQL + `
 	FROM pg_catalog.pg_stat_activity AS a
@@ -151,13 +154,13 @@ const holdersSQL = `
 	ORDER BY a.datname = pg_catalog.current_database() DESC NULLS LAST, a.pid
 	LIMIT 5`
 
-// NameHolders adds to a failure to get a lock on a table of a schema in time who
-// probably has them all.
+// NameHolders adds to a lock timeout on a table of a schema the sessions that lock
+// tables there against every other use.
 func (s *Server) NameHolders(ctx context.Context, database, schema string, failure error) error {
 	return s.addHolders(ctx, database, false, contention{schema: schema}, failure, "tables of the schema are locked by")
 }
 
-// nameHolders does that for whatever is changed.
+// nameHolders adds to a lock timeout of a change the sessions that may hold the lock.
 func (s *Server) nameHolders(ctx context.Context, database string, c contention, failure error) error {
 	what := "uncommitted changes that may hold it are those of"
 	if c.schema != "" || c.owner != "" {

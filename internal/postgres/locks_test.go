@@ -138,8 +138,8 @@ func TestUserLockTimeout(t *testing.T) {
 	}
 }
 
-// Whoever has commented on a database and not committed that holds up who drops or
-// copies it. Neither waits without end, and their sessions keep no setting.
+// A session with an uncommitted comment on a database blocks dropping and copying it.
+// Both waits end, and their sessions keep no setting.
 func TestDatabaseLockTimeout(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -188,8 +188,8 @@ func TestDatabaseLockTimeout(t *testing.T) {
 	}
 }
 
-// While a table that is in use is to be dropped with its schema, others that read
-// it are let pass before long, and so is the drop in the end.
+// While a session reads a table, dropping the schema of that table makes other readers
+// wait only briefly, and succeeds when the session has ended its transaction.
 func TestDropSchemaInUse(t *testing.T) {
 	t.Parallel()
 	shop := newShop(t, sandbox.Shared(t, 0))

@@ -50,9 +50,9 @@ func revokeRights(ctx context.Context, tx pgx.Tx, sc scope, option bool) error {
 	}
 }
 
-// revokeAgain runs f, which takes back what other rights needed before. Two that
-// revoke at the same time, out of turn, each see what the other one is about to take
-// back; the last one to commit finds it gone here.
+// revokeAgain runs f, which revokes what other grants needed before. Two sessions that
+// revoke at the same time, without taking turns, each see the grants that the other
+// one is about to revoke. The last one to commit finds them gone here.
 func (s *Server) revokeAgain(ctx context.Context, database string, f func(pgx.Tx) error) error {
 	return s.change(ctx, database, contention{}, f)
 }

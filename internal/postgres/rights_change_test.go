@@ -124,7 +124,7 @@ func TestRightsChangedConcurrently(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) { testRightsChangedConcurrently(t, s, false) })
 }
 
-// The same while somebody else keeps the lock by which they take turns.
+// The same while another session holds the lock by which they take turns.
 func TestRightsChangedWithoutTurns(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) { testRightsChangedConcurrently(t, s, true) })
@@ -149,7 +149,7 @@ func testRightsChangedConcurrently(t *testing.T, s *sandbox.Server, kept bool) {
 		for range 2 {
 			server := serverOf(t, config)
 			if kept {
-				server.noteRightsLock(shop.name, time.Now()) // nobody waits for it
+				server.noteRightsLock(shop.name, time.Now()) // no change waits for it
 			}
 			for _, user := range users {
 				all.Go(func() {

@@ -4,59 +4,61 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 )
 
-// Two sessions that change the rights on one object at a time make PostgreSQL fail
-// one of them. Ours queue up for an advisory lock of the database, which spares
-// attempts. It is a courtesy: anyone who can connect can hold that lock, so nothing
-// depends on it, and nothing waits for it for long.
+// When two sessions change the privileges on one object at the same time, PostgreSQL
+// fails one of them. Sessions of this provider therefore take turns, by an advisory
+// lock of the database. That saves attempts, and nothing else depends on it: every
+// login that can connect can hold this lock, so that it is waited for only briefly.
 const (
 	rightsLockClass = 0x53746974 // "Stit": a key space of our own, of two keys
 	rightsLockKey   = 1
 
-	courtesy      = 10 * time.Second // how long the lock is waited for
-	courtesyPause = time.Minute      // for how long it is only tried for, after a wait in vain
+	courtesy      = 10 * time.Second // how long to wait for the lock
+	courtesyPause = time.Minute      // after a wait in vain: how long not to wait again
 )
 
-// changeRights runs f in a transaction of database, if possible one at a time in
-// that database, and again if others interfered.
+// changeRights runs f in a transaction of database, taking turns with other changes of
+// this provider, and again if other sessions interfered.
 func (s *Server) changeRights(ctx context.Context, database string, f func(pgx.Tx) error) error {
 	return s.changeObjects(ctx, database, contention{}, f)
 }
 
-// changeObjects is changeRights for what also locks tables.
+// changeObjects is changeRights for a change that also locks tables.
 func (s *Server) changeObjects(ctx context.Context, database string, c contention, f func(pgx.Tx) error) error {
 	if err := s.RequireSessions(ctx, database); err != nil {
 		return err
 	}
-	holder := ""
+	holders := ""
 	err := s.change(ctx, database, c, func(tx pgx.Tx) error {
 		locked, err := s.lockRights(ctx, tx, database)
 		if err == nil && !locked {
-			holder, err = rightsHolder(ctx, tx)
+			holders, err = rightsHolders(ctx, tx)
 		}
 		if err != nil {
 			return err
 		}
 		return f(tx)
 	})
-	if holder != "" && s.warn != nil {
+	if holders != "" && s.warn != nil {
 		s.warn(Warning{
-			Summary: "Changes of rights did not wait for each other",
-			Detail: fmt.Sprintf("Runs of this provider that change rights or schemas in one database take turns, by its advisory lock (%d, %d). In a database of server %q (%s), "+
-				"another session kept that lock for longer than %v: %s. This change was made without it, and repeated where another one interfered. "+
-				"Unless that session belongs to another run of Terraform, find out what it does, and end it.",
-				rightsLockClass, rightsLockKey, s.name, s.databaseName(database), courtesy, holder),
+			Summary: "Another session blocks taking turns",
+			Detail: fmt.Sprintf("Runs of this provider take turns when they change privileges or schemas in a database, by its advisory lock (%d, %d). "+
+				"In database %q of server %q this lock was held for more than %v by %s. "+
+				"The change was made without waiting any longer, and was retried if another one interfered. "+
+				"Plan again to see whether two changes undid each other. If the session does not belong to another run of Terraform, find out what it does and end it.",
+				rightsLockClass, rightsLockKey, s.databaseName(database), s.name, courtesy, holders),
 		})
 	}
 	return err
 }
 
-// lockRights waits for the lock that our changes of rights take turns by, but not
-// for long, and reports whether it was had.
+// lockRights waits for the lock by which changes take turns, and reports whether the
+// transaction has it.
 func (s *Server) lockRights(ctx context.Context, tx pgx.Tx, database string) (locked bool, err error) {
 	if s.rightsLockIsKept(database) {
 		err = tx.QueryRow(ctx, "SELECT pg_catalog.pg_try_advisory_xact_lock($1, $2)", rightsLockClass, rightsLockKey).Scan(&locked)
@@ -80,8 +82,8 @@ func (s *Server) lockRights(ctx context.Context, tx pgx.Tx, database string) (lo
 	return false, err
 }
 
-// rightsLockIsKept reports whether a recent wait for the lock was in vain. Not each
-// change of a long apply waits.
+// rightsLockIsKept reports whether a recent wait for the lock was in vain: not every
+// change of a long apply waits again.
 func (s *Server) rightsLockIsKept(database string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,21 +100,26 @@ func (s *Server) noteRightsLock(database string, since time.Time) {
 	s.rightsLockKept[database] = since
 }
 
-const rightsHolderSQL = `
-	SELECT coalesce((
-		SELECT ` + sessionSQL + `
-		FROM pg_catalog.pg_locks AS l
-		JOIN pg_catalog.pg_database AS d ON d.oid = l.database
-		JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
-		WHERE d.datname = pg_catalog.current_database()
-		  AND l.locktype = 'advisory' AND l.granted
-		  AND l.classid::bigint = $1 AND l.objid::bigint = $2 AND l.objsubid = 2
-	), 'one that has ended since')`
+// rightsHoldersSQL lists the sessions that hold the lock: several can share it.
+const rightsHoldersSQL = `
+	SELECT ` + sessionSQL + `
+	FROM pg_catalog.pg_locks AS l
+	JOIN pg_catalog.pg_database AS d ON d.oid = l.database
+	JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
+	WHERE d.datname = pg_catalog.current_database()
+	  AND l.locktype = 'advisory' AND l.granted
+	  AND l.classid::bigint = $1 AND l.objid::bigint = $2 AND l.objsubid = 2
+	ORDER BY a.pid
+	LIMIT 5`
 
-// rightsHolder describes the session that holds the lock.
-func rightsHolder(ctx context.Context, tx pgx.Tx) (holder string, err error) {
-	err = tx.QueryRow(ctx, rightsHolderSQL, rightsLockClass, rightsLockKey).Scan(&holder)
-	return holder, err
+// rightsHolders describes the sessions that hold the lock.
+func rightsHolders(ctx context.Context, tx pgx.Tx) (string, error) {
+	rows, _ := tx.Query(ctx, rightsHoldersSQL, rightsLockClass, rightsLockKey)
+	holders, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if len(holders) == 0 {
+		holders = []string{"a session that has ended since"}
+	}
+	return strings.Join(holders, ", "), err
 }
 
 // databaseName returns what a database is called, "" being the default one.

@@ -14,25 +14,30 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// keepRightsLock has a role that may do nothing but connect hold the lock that
-// changes of rights take turns by, and returns the description of its session.
+// keepRightsLock makes two sessions of a role that can only connect hold the lock by
+// which changes take turns, and returns the description of one of them.
 func keepRightsLock(t *testing.T, s *sandbox.Server, database string) string {
 	t.Helper()
 	role := s.Role(t)
 	s.Exec(t, database, "GRANT CONNECT ON DATABASE "+database+" TO "+role)
-	conn, err := pgx.Connect(t.Context(), s.URLAs(role, database))
-	if err != nil {
-		t.Fatal(err)
+	session := ""
+	for range 2 {
+		conn, err := pgx.Connect(t.Context(), s.URLAs(role, database))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close(context.Background()) })
+		if _, err := conn.Exec(t.Context(), "SELECT pg_catalog.pg_advisory_lock_shared($1, $2)", rightsLockClass, rightsLockKey); err != nil {
+			t.Fatal(err)
+		}
+		session = fmt.Sprintf("pid %d (user %s, idle)", conn.PgConn().PID(), role)
 	}
-	t.Cleanup(func() { _ = conn.Close(context.Background()) })
-	if _, err := conn.Exec(t.Context(), "SELECT pg_catalog.pg_advisory_lock($1, $2)", rightsLockClass, rightsLockKey); err != nil {
-		t.Fatal(err)
-	}
-	return fmt.Sprintf("pid %d (user %s, idle)", conn.PgConn().PID(), role)
+	return session
 }
 
-// Anyone who can connect can hold the lock that our changes take turns by. They
-// wait a little, warn of who does, and go on; the next ones do not wait.
+// Every login that can connect can hold the lock by which changes take turns. A change
+// then waits for a while, names the session in a warning, and is made; the next
+// changes do not wait.
 func TestRightsLockKept(t *testing.T) {
 	t.Parallel()
 	shop := newShop(t, sandbox.Shared(t, 0))
@@ -63,13 +68,13 @@ func TestRightsLockKept(t *testing.T) {
 	}
 }
 
-// Two that take back rights at the same time each see what the other one is about to
-// take back. The last one leaves nothing that was needed for it.
+// Two sessions that revoke at the same time each see the grants that the other one is
+// about to revoke. CONNECT and USAGE, which these need, are revoked nevertheless.
 func TestRightsRevokedTogether(t *testing.T) {
 	t.Parallel()
 	shop := newShop(t, sandbox.Shared(t, 0))
 	keepRightsLock(t, shop.Server, shop.name)
-	shop.server.noteRightsLock(shop.name, time.Now()) // nobody waits for it
+	shop.server.noteRightsLock(shop.name, time.Now()) // no change waits for it
 	before := shop.acls(t)
 	schemas := []string{"public", "billing", "secret"}
 	for range 10 {
@@ -98,7 +103,7 @@ func TestRightsRevokedTogether(t *testing.T) {
 	}
 }
 
-// When the lock can be had again, changes take turns again.
+// When the lock is free again, changes take turns again.
 func TestRightsLockReturns(t *testing.T) {
 	t.Parallel()
 	shop := newShop(t, sandbox.Shared(t, 0))

@@ -1,81 +1,244 @@
 package postgres
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// Whoever owns a database can have its sessions find operators and functions of
-// his own before PostgreSQL's. An administrator does not run them.
+// Other roles can create functions, operators, types and views that PostgreSQL prefers
+// to its own, in schemas of the search_path: by default the schema public and that with
+// the login's name; or a schema that the owner of a database, or a role that manages
+// the login, puts in front. Provisioning uses none of them.
 func TestForeignSearchPath(t *testing.T) {
 	t.Parallel()
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
-		shop := newShop(t, s)
-		trap := `CREATE SCHEMA evil; GRANT USAGE ON SCHEMA evil TO PUBLIC;`
-		for _, typ := range []string{"name", "oid", "text", "int4", "int8", "bool", `"char"`} {
-			trap += `CREATE FUNCTION evil.trap(` + typ + `, ` + typ + `) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RAISE ''caught''; END';`
-			for _, operator := range []string{"=", "<>", "<", ">"} {
-				trap += `CREATE OPERATOR evil.` + operator + ` (LEFTARG = ` + typ + `, RIGHTARG = ` + typ + `, PROCEDURE = evil.trap);`
+	majors := sandbox.NeedMajors(t)
+	used := usedNames(t)
+	for _, major := range slices.Compact([]int{majors[0], majors[len(majors)-1]}) {
+		t.Run(fmt.Sprintf("postgres%d", major), func(t *testing.T) {
+			t.Parallel()
+			p := newPlanted(t, sandbox.OwnServer(t, sandbox.Config{Major: major}), used)
+			for place, sql := range map[string]string{
+				"default":           "",
+				"by the database":   "ALTER DATABASE shop SET search_path = front, public, pg_catalog; ALTER DATABASE maintenance SET search_path = front, pg_catalog",
+				"by the login":      "ALTER ROLE administrator SET search_path = front, pg_catalog",
+				"by the login here": "ALTER ROLE administrator IN DATABASE shop SET search_path = front, public, pg_catalog",
+			} {
+				t.Run(place, func(t *testing.T) {
+					if sql != "" {
+						p.Exec(t, "postgres", sql)
+					}
+					p.run(t)
+				})
+				p.Exec(t, "postgres", "ALTER DATABASE shop RESET ALL; ALTER DATABASE maintenance RESET ALL; ALTER ROLE administrator RESET ALL; ALTER ROLE administrator IN DATABASE shop RESET ALL")
+			}
+		})
+	}
+}
+
+// planted is a server on which others made something of each name that is used: in
+// the databases shop and maintenance, and in all that are created later.
+type planted struct {
+	*sandbox.Server
+	config Config // of a superuser called administrator
+}
+
+func newPlanted(t *testing.T, s *sandbox.Server, used names) planted {
+	t.Helper()
+	s.Exec(t, "postgres", "CREATE ROLE administrator SUPERUSER LOGIN PASSWORD '"+s.Password+"'; CREATE ROLE application; CREATE ROLE reader")
+	signatures := signatures(t, s, used["function"])
+	s.Exec(t, "template1", `CREATE SCHEMA planted; CREATE SEQUENCE planted.calls; CREATE SCHEMA front; CREATE SCHEMA administrator;
+		GRANT USAGE ON SCHEMA planted TO PUBLIC; GRANT ALL ON SEQUENCE planted.calls TO PUBLIC`)
+	for _, schema := range []string{"public", "administrator", "front"} {
+		s.Exec(t, "template1", plantSQL(schema, used, signatures))
+	}
+	s.Exec(t, "postgres", "CREATE DATABASE shop")
+	s.Exec(t, "postgres", "CREATE DATABASE maintenance")
+	s.Exec(t, "shop", `
+		CREATE TABLE public.orders (id int PRIMARY KEY, at pg_catalog.timestamptz DEFAULT pg_catalog.now());
+		ALTER TABLE public.orders ADD COLUMN more pg_catalog._text DEFAULT '{a}';
+		CREATE SCHEMA billing AUTHORIZATION application;
+		CREATE TABLE billing.payments (id int);
+		ALTER TABLE billing.payments OWNER TO application`)
+	return planted{s, Config{Host: s.Host, Port: s.Port, Username: "administrator", Password: s.Password, Database: "maintenance"}}
+}
+
+// calls counts those of what was planted.
+func (p planted) calls(t *testing.T) (calls []string) {
+	t.Helper()
+	for _, database := range p.Query(t, "postgres", "SELECT datname FROM pg_database WHERE datname IN ('shop', 'maintenance', 'template1') ORDER BY 1") {
+		calls = append(calls, p.Query(t, database, "SELECT last_value, is_called FROM planted.calls")...)
+	}
+	return calls
+}
+
+// run does all that can be done, and checks that nothing was called.
+func (p planted) run(t *testing.T) {
+	t.Helper()
+	p.requireTraps(t)
+	before := p.calls(t)
+	for what, act := range provisioning {
+		t.Run(what, func(t *testing.T) {
+			server := serverOf(t, p.config)
+			if err := act(t.Context(), server, p); err != nil {
+				t.Error(Explain(err))
+			}
+		})
+	}
+	if after := p.calls(t); !slices.Equal(after, before) {
+		t.Errorf("something was called: %v, before %v", after, before)
+	}
+}
+
+// requireTraps checks that a session without precautions does call what was planted.
+func (p planted) requireTraps(t *testing.T) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), p.URLAs("administrator", "shop"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	for _, sql := range []string{
+		"SELECT substr(relname, 2, 3) FROM pg_catalog.pg_class",
+		"SELECT relname || relname FROM pg_catalog.pg_class",
+	} {
+		if _, err := conn.Exec(t.Context(), sql); err == nil || !strings.Contains(err.Error(), "caught") {
+			t.Fatalf("%s is no trap: %v", sql, err)
+		}
+	}
+}
+
+// provisioning are the methods of a Server, in groups that leave nothing behind.
+var provisioning = map[string]func(ctx context.Context, server *Server, p planted) error{
+	"users": func(ctx context.Context, server *Server, p planted) error {
+		u := User{Name: "stitch", Login: true, ConnectionLimit: 3, ValidUntil: "2040-01-01T00:00:00Z", Replication: true, Parameters: map[string]string{"work_mem": "8MB"}}
+		_, created := server.CreateUser(ctx, u, &Password{Text: p.Password, Encryption: SCRAM})
+		_, read := server.User(ctx, "stitch")
+		_, planned := server.Planning().User(ctx, "stitch")
+		u.ConnectionLimit, u.Replication = 4, false
+		_, updated := server.UpdateUser(ctx, u, nil)
+		return errors.Join(created, read, planned, updated,
+			server.GrantSource(ctx, SourceGrants{Database: "shop", User: "stitch", Schemas: []string{"public"}}),
+			server.DropUser(ctx, "stitch", DropOptions{ReassignOwnedTo: "application", TerminateSessions: true}))
+	},
+	"a user that owns something": func(ctx context.Context, server *Server, _ planted) error {
+		var dependents *DependentsError
+		if err := server.DropUser(ctx, "application", DropOptions{}); !errors.As(err, &dependents) || !strings.Contains(err.Error(), "billing.payments") {
+			return errors.Join(errors.New("want a refusal that lists what it owns"), err)
+		}
+		return nil
+	},
+	"source grants": func(ctx context.Context, server *Server, _ planted) error {
+		g := SourceGrants{Database: "shop", User: "reader", Schemas: []string{"public", "billing"}, FutureTables: true}
+		less := SourceGrants{Database: "shop", User: "reader", Schemas: []string{"public"}, Tables: []TableName{{"public", "orders"}}}
+		granted := server.GrantSource(ctx, g)
+		_, drift := server.SourceDrift(ctx, g)
+		_, planned := server.Planning().SourceDrift(ctx, g)
+		_, read := server.SourceGrants(ctx, "shop", "reader")
+		return errors.Join(granted, drift, planned, read, server.UpdateSource(ctx, g, less), server.RevokeSource(ctx, less))
+	},
+	"destination grants": func(ctx context.Context, server *Server, _ planted) error {
+		g := DestinationGrants{Database: "shop", User: "reader", SystemCatalogs: true}
+		granted := server.GrantDestination(ctx, g)
+		_, drift := server.DestinationDrift(ctx, g)
+		less := DestinationGrants{Database: "shop", User: "reader"}
+		return errors.Join(granted, drift, server.UpdateDestination(ctx, g, less), server.RevokeDestination(ctx, less))
+	},
+	"databases": func(ctx context.Context, server *Server, _ planted) error {
+		d := Database{Name: "analytics", Owner: "application", ConnectionLimit: -1, Comment: "mine"}
+		_, created := server.CreateDatabase(ctx, d, "")
+		_, read := server.Database(ctx, "analytics")
+		_, planned := server.Planning().Database(ctx, "analytics")
+		d.Comment, d.ConnectionLimit = "", 5
+		return errors.Join(created, read, planned, server.UpdateDatabase(ctx, d),
+			server.DropDatabase(ctx, "analytics", DatabaseDrop{Tables: true, Sessions: true}))
+	},
+	"a database that holds something": func(ctx context.Context, server *Server, _ planted) error {
+		var contents *ContentsError
+		if err := server.DropDatabase(ctx, "shop", DatabaseDrop{}); !errors.As(err, &contents) {
+			return errors.Join(errors.New("want a refusal that lists its tables"), err)
+		}
+		return nil
+	},
+	"a database in use": func(ctx context.Context, server *Server, p planted) error {
+		conn, err := pgx.Connect(ctx, p.URL("template1"))
+		if err != nil {
+			return err
+		}
+		defer func() { _ = conn.Close(ctx) }()
+		var busy *SessionsError
+		if _, err = server.CreateDatabase(ctx, Database{Name: "copy", ConnectionLimit: -1}, ""); !errors.As(err, &busy) {
+			return errors.Join(errors.New("want a refusal that names the session"), err)
+		}
+		return nil
+	},
+	"schemas": func(ctx context.Context, server *Server, p planted) error {
+		c := Schema{Database: "shop", Name: "mine", Owner: "application", Comment: "mine"}
+		_, created := server.CreateSchema(ctx, c)
+		_, read := server.Schema(ctx, "shop", "mine")
+		_, planned := server.Planning().Schema(ctx, "shop", "mine")
+		c.Comment = ""
+		refusal := server.DropSchema(ctx, "shop", "billing", false)
+		var contents *ContentsError
+		if errors.As(refusal, &contents) {
+			refusal = nil
+		}
+		return errors.Join(created, read, planned, server.UpdateSchema(ctx, c), refusal, server.DropSchema(ctx, "shop", "mine", true))
+	},
+	"structure": func(ctx context.Context, server *Server, _ planted) error {
+		orders := []TableName{{"public", "orders"}}
+		_, tables := server.Tables(ctx, "shop", orders)
+		_, relations := server.Relations(ctx, "shop", []string{"public"})
+		return errors.Join(tables, relations, server.onConn(ctx, "shop", func(conn *pgx.Conn) error {
+			_, types := ReadTypeSet(ctx, conn)
+			return errors.Join(types, InTx(ctx, conn, func(tx pgx.Tx) error {
+				_, err := ReadRelations(ctx, tx, orders, true)
+				return err
+			}))
+		}))
+	},
+	"checks": func(ctx context.Context, server *Server, _ planted) error {
+		_, plain := server.CheckConnection(ctx, ConnectionCheck{})
+		_, source := server.CheckConnection(ctx, ConnectionCheck{Database: "shop", Use: UseAsSource, Schemas: []string{"public"}, Tables: map[TableName]string{{"public", "orders"}: "at"}})
+		_, destination := server.CheckConnection(ctx, ConnectionCheck{Database: "shop", Use: UseAsDestination, Schemas: []string{"billing"}})
+		return errors.Join(plain, source, destination)
+	},
+	"locks": func(ctx context.Context, server *Server, p planted) error {
+		conn, err := pgx.Connect(ctx, p.URL("shop"))
+		if err != nil {
+			return err
+		}
+		defer func() { _ = conn.Close(ctx) }()
+		if _, err := conn.Exec(ctx, "SELECT pg_catalog.pg_advisory_lock($1, $2)", rightsLockClass, rightsLockKey); err != nil {
+			return err
+		}
+		server.noteRightsLock("shop", time.Now())
+		warned := errors.New("no warning")
+		g := SourceGrants{Database: "shop", User: "reader", Schemas: []string{"public"}}
+		granted := server.Warning(func(w Warning) {
+			if strings.Contains(w.Detail, fmt.Sprint("pid ", conn.PgConn().PID())) {
+				warned = nil
+			}
+		}).GrantSource(ctx, g)
+		err = errors.Join(granted, warned, server.RevokeSource(ctx, g))
+		timeout := &pgconn.PgError{Code: "55P03", Message: "timeout"}
+		for _, named := range []error{
+			server.nameHolders(ctx, "shop", contention{schema: "billing", owner: "application"}, timeout),
+			server.NameHolders(ctx, "shop", "public", timeout),
+		} {
+			if strings.Contains(named.Error(), "caught") {
+				err = errors.Join(err, named)
 			}
 		}
-		for _, f := range []string{"left(text, int)", "quote_ident(text)", "now()", "starts_with(text, text)"} {
-			trap += `CREATE FUNCTION evil.` + f + ` RETURNS text LANGUAGE plpgsql AS 'BEGIN RAISE ''caught''; END';`
-		}
-		s.Exec(t, shop.name, trap)
-		s.Exec(t, "postgres", `ALTER DATABASE `+shop.name+` SET search_path = evil, public, pg_catalog`)
-		name, owner := shop.name, shop.application
-		for what, act := range map[string]func(*Server) error{
-			"source grants": func(server *Server) error {
-				g := shop.grants("public", "billing")
-				err := server.GrantSource(t.Context(), g)
-				_, drift := server.SourceDrift(t.Context(), g)
-				_, read := server.SourceGrants(t.Context(), name, shop.user)
-				return errors.Join(err, drift, read, server.RevokeSource(t.Context(), g))
-			},
-			"destination grants": func(server *Server) error {
-				g := DestinationGrants{Database: name, User: shop.user, SystemCatalogs: true}
-				err := server.GrantDestination(t.Context(), g)
-				_, drift := server.DestinationDrift(t.Context(), g)
-				return errors.Join(err, drift, server.RevokeDestination(t.Context(), g))
-			},
-			"a schema": func(server *Server) error {
-				_, err := server.CreateSchema(t.Context(), Schema{Database: name, Name: "mine", Owner: owner})
-				_, read := server.Schema(t.Context(), name, "mine")
-				return errors.Join(err, read, server.DropSchema(t.Context(), name, "mine", false))
-			},
-			"structure": func(server *Server) error {
-				_, err := server.Tables(t.Context(), name, []TableName{{"public", "orders"}})
-				_, list := server.Relations(t.Context(), name, []string{"public"})
-				return errors.Join(err, list)
-			},
-			"a check": func(server *Server) error {
-				_, err := server.CheckConnection(t.Context(), ConnectionCheck{Database: name, Use: UseAsSource, Schemas: []string{"public"}})
-				return err
-			},
-			"dropping the owner": func(server *Server) error {
-				err := server.DropUser(t.Context(), owner, DropOptions{})
-				if err == nil || strings.Contains(err.Error(), "caught") || !strings.Contains(err.Error(), "billing.payments") {
-					return errors.Join(errors.New("want a refusal that lists what it owns"), err)
-				}
-				return nil
-			},
-			"dropping it": func(server *Server) error {
-				err := server.DropDatabase(t.Context(), name, DatabaseDrop{})
-				var contents *ContentsError
-				if !errors.As(err, &contents) {
-					return errors.Join(errors.New("want a refusal that lists its tables"), err)
-				}
-				return nil
-			},
-		} {
-			t.Run(what, func(t *testing.T) {
-				if err := act(serverOf(t, superuserOf(s))); err != nil {
-					t.Error(Explain(err))
-				}
-			})
-		}
-	})
+		return err
+	},
 }

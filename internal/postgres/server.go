@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -67,7 +68,7 @@ func (all *Servers) changed() {
 type Server struct {
 	*pool
 	planning bool
-	warn     func(Warning) // nil: nobody listens
+	warn     func(Warning) // nil: warnings are dropped
 }
 
 // Planning returns a view of s for Plan and Read, which shares its connections.
@@ -75,12 +76,11 @@ type Server struct {
 // later is told the same.
 func (s *Server) Planning() *Server { return &Server{pool: s.pool, planning: true} }
 
-// A Warning is something that did not keep a change from being made.
+// A Warning says what a user should know of a change that was made nevertheless.
 type Warning struct{ Summary, Detail string }
 
-// Warning returns a view of s for a change, which shares its connections. What
-// should be known of the change, besides its error, is passed to warn before the
-// method of the view returns.
+// Warning returns a view of s, which shares its connections. Its methods pass their
+// warnings to warn before they return.
 func (s *Server) Warning(warn func(Warning)) *Server {
 	return &Server{pool: s.pool, planning: s.planning, warn: warn}
 }
@@ -173,7 +173,7 @@ func closeAbruptly(conn *pgx.Conn) {
 }
 
 // inTx runs f in a transaction of database ("" for the default one), and again if
-// others interfered or kept a lock from it.
+// other sessions interfered or held a lock.
 func (s *Server) inTx(ctx context.Context, database string, f func(pgx.Tx) error) error {
 	return s.tryTx(ctx, database, contention{}, f)
 }
@@ -188,18 +188,26 @@ func (s *Server) tryTx(ctx context.Context, database string, c contention, f fun
 // in it, whatever search_path the owner of a database has given to its sessions: what
 // stands before them would run with the rights of the login.
 func InTx(ctx context.Context, conn *pgx.Conn, f func(pgx.Tx) error) error {
-	return explainClosed(conn, pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{BeginQuery: "BEGIN; " + pinPathSQL}, f))
+	return begin(ctx, conn, "BEGIN; "+pinPathSQL, f)
 }
 
 // pinPathSQL makes names those of PostgreSQL until the transaction ends. What is
 // temporary comes last, or else it would come first.
 const pinPathSQL = "SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)"
 
-// boundedTx is InTx for what this package does itself: no lock is waited for longer
-// than lockTimeout.
-func boundedTx(ctx context.Context, conn *pgx.Conn, begin string, f func(pgx.Tx) error) error {
-	begin += "; " + pinPathSQL + fmt.Sprintf("; SET LOCAL lock_timeout = %d", lockTimeout.Milliseconds())
-	return explainClosed(conn, pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{BeginQuery: begin}, f))
+// boundedTx is InTx for the statements of this package: each waits for a lock for at
+// most lockTimeout.
+func boundedTx(ctx context.Context, conn *pgx.Conn, mode string, f func(pgx.Tx) error) error {
+	return begin(ctx, conn, fmt.Sprintf("%s; %s; SET LOCAL lock_timeout = %d", mode, pinPathSQL, lockTimeout.Milliseconds()), f)
+}
+
+// begin refuses to begin a transaction within another, for which PostgreSQL only
+// issues a warning: the inner one would end both, and unpin the outer one's path.
+func begin(ctx context.Context, conn *pgx.Conn, sql string, f func(pgx.Tx) error) error {
+	if conn.PgConn().TxStatus() != 'I' {
+		return errors.New("begin a transaction: the connection has one already")
+	}
+	return explainClosed(conn, pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{BeginQuery: sql}, f))
 }
 
 // onConn runs f with a connection to database. What f runs outside a transaction
@@ -213,8 +221,8 @@ func (s *Server) onConn(ctx context.Context, database string, f func(*pgx.Conn) 
 	return explainClosed(conn.Conn, f(conn.Conn))
 }
 
-// onSession is onConn for what cannot run in a transaction and waits for locks: it
-// sets lock_timeout for the session, which must be one of its own.
+// onSession is onConn for statements that wait for locks and cannot run in a
+// transaction: lock_timeout is set for the session meanwhile.
 func (s *Server) onSession(ctx context.Context, database string, f func(*pgx.Conn) error) error {
 	if err := s.RequireSessions(ctx, database); err != nil {
 		return err
@@ -227,7 +235,7 @@ func (s *Server) onSession(ctx context.Context, database string, f func(*pgx.Con
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), parting)
 		defer cancel()
 		if _, failed := conn.Exec(ctx, "RESET lock_timeout"); failed != nil {
-			_ = conn.Close(ctx) // nobody gets it with the setting
+			_ = conn.Close(ctx) // the setting must not outlive this
 		}
 		return err
 	}

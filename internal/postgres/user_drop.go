@@ -103,7 +103,8 @@ func (s *Server) userToDrop(ctx context.Context, name string, options DropOption
 func (s *Server) dropRole(ctx context.Context, name string, really bool) error {
 	began := time.Now()
 	hopeful := began // when the wait last made sense
-	for made, again := (attempts{}), true; ; {
+	var made attempts
+	for {
 		dependents, err := s.tryDropRole(ctx, name, really)
 		switch {
 		case err == nil:
@@ -111,9 +112,11 @@ func (s *Server) dropRole(ctx context.Context, name string, really bool) error {
 		case Code(err) == "42501" && !IsUnreachable(err):
 			return Advise(err, "The login of this server entry may not drop it. Have somebody who may run:\n  DROP ROLE "+Ident(name)+";")
 		case Code(err) != "2BP01":
-			if made, again = made.after(err, contention{}); !again {
+			next, again := made.after(err, contention{})
+			if !again {
 				return s.nameHolders(ctx, "", contention{}, err)
 			}
+			made = next
 		default:
 			if len(dependents) > 0 && s.areDropping(dependents) {
 				hopeful = time.Now()
@@ -149,7 +152,10 @@ func (s *Server) tryDropRole(ctx context.Context, name string, really bool) (dep
 		case Code(refusal) == "42704", errors.Is(refusal, errNotReally): // it is gone, or can be
 			refusal = nil
 		case Code(refusal) == "2BP01":
-			dependents, err = dependentsOf(ctx, conn, name)
+			err = boundedTx(ctx, conn, "BEGIN READ ONLY", func(tx pgx.Tx) (err error) {
+				dependents, err = dependentsOf(ctx, tx, name)
+				return err
+			})
 		}
 		return err
 	})

@@ -2,7 +2,9 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -169,6 +171,29 @@ func TestDropUserSessions(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A session that does not end is named.
+func TestDropUserSessionThatStays(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	server := serverOf(t, superuserOf(s))
+	name := createUser(t, server, s)
+	conn, err := pgx.Connect(t.Context(), s.URLAs(name, "postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	process := int(conn.PgConn().PID())
+	if err := syscall.Kill(process, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	err = server.DropUser(t.Context(), name, DropOptions{TerminateSessions: true})
+	if err := syscall.Kill(process, syscall.SIGCONT); err != nil {
+		t.Error(err)
+	}
+	if want := fmt.Sprintf("pid %d (user %s, ", process, name); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v\nwant %s", err, want)
+	}
 }
 
 // What a user creates while the rest is being reassigned is not dropped with

@@ -18,7 +18,7 @@ const reassignAttempts = 3
 func (s *Server) databasesToReassign(ctx context.Context, name, to string) ([]string, error) {
 	var databases []string
 	err := s.inTx(ctx, "", func(tx pgx.Tx) error {
-		dependents, err := dependentsOf(ctx, tx.Conn(), name)
+		dependents, err := dependentsOf(ctx, tx, name)
 		if databases = s.reassignIn(dependents); err != nil || len(databases) == 0 {
 			return err
 		}

@@ -1,6 +1,6 @@
-// Package sqltext finds the SQL in Go source and the names that it uses. Tests
-// check with it that every name is written with its schema, and plant objects of
-// other people's for every name that is used.
+// Package sqltext finds the SQL in Go source and the names that it uses, for tests:
+// that every name is written with its schema, and that objects that other roles
+// create under these names are not used.
 //
 // It guarantees:
 //

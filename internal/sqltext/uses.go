@@ -28,9 +28,9 @@ type Use struct {
 	Dynamic bool
 }
 
-// Unsafe reports whether somebody else may decide what the name means: where it
-// is written without its schema. Operators of built-in types are excepted, which
-// the search_path of our sessions resolves; SQL for other types could not be read.
+// Unsafe reports whether a schema that another role can write to may decide what the
+// name means: whether it is written without its schema. An operator is excepted unless
+// its operand may have a type that is not built in: the pinned search_path resolves it.
 func (u Use) Unsafe() bool { return u.Schema == "" && (u.Kind != Operator || u.Dynamic) }
 
 // Uses returns the names that a text of SQL uses, in their order. The body of a
@@ -70,7 +70,7 @@ type statement struct {
 	with   map[string]bool // relations that the statement defines itself
 	rights bool            // it grants or revokes, so that FROM is no list of relations
 	index  bool            // it creates an index
-	temp   bool            // it creates a temporary relation, which has no schema
+	temp   bool            // it creates a temporary relation, which is in no other schema
 	uses   []Use
 }
 
@@ -147,6 +147,16 @@ func (s *statement) start(i int) int {
 		return i - 2
 	}
 	return i
+}
+
+// before returns what is in front of the name that begins at i, but for IF EXISTS and
+// IF NOT EXISTS.
+func (s *statement) before(i int) token {
+	if s.at(i-1).is("exists") && s.at(i-2).isAny("if not") {
+		for i--; s.at(i - 1).isAny("if not"); i-- {
+		}
+	}
+	return s.at(i - 1)
 }
 
 // behind returns what is behind the parenthesis that closes the one at i.
@@ -301,7 +311,7 @@ func (s *statement) isAssignment(i int) bool {
 // isCall reports whether the name that ends at i is that of a function.
 func (s *statement) isCall(i int) bool {
 	t, first := s.at(i), s.start(i)
-	before, qualified := s.at(first-1), first < i
+	before, qualified := s.before(first), first < i
 	switch {
 	case !s.at(i + 1).is("("):
 		return false
@@ -343,7 +353,7 @@ func (s *statement) isType(i int) bool {
 	case t.kind == word && otherTypes[t.text] && s.at(i+1).kind == text && !s.at(i-1).is("as"):
 		return true
 	}
-	return !(t.kind == word && grammarTypes[t.text]) && s.isTypeName(first)
+	return (t.kind != word || !grammarTypes[t.text]) && s.isTypeName(first)
 }
 
 // isTypeName reports whether the name that begins at i is that of a type.
@@ -358,15 +368,17 @@ func (s *statement) isRelation(i int) bool {
 	switch {
 	case t.kind != word && t.kind != quoted, s.at(i + 1).is("."):
 		return false
-	case first == i && (!t.isName() || s.with[t.text] || s.temp):
+	case first == i && (!t.isName() || s.with[t.text]):
+		return false
+	case s.temp && s.before(first).isAny("table view"):
 		return false
 	}
-	return (!s.at(i+1).is("(") || !s.at(first-1).isAny("from join")) && s.isRelationName(first)
+	return (!s.at(i+1).is("(") || !s.before(first).isAny("from join")) && s.isRelationName(first)
 }
 
 // isRelationName reports whether the name that begins at i is that of a relation.
 func (s *statement) isRelationName(i int) bool {
-	before := s.at(i - 1)
+	before := s.before(i)
 	switch {
 	case before.is("on"):
 		return s.index && s.opener[i] < 0
