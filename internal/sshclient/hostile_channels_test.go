@@ -10,7 +10,7 @@ import (
 // channelCases are about channels and requests, and what comes through a tunnel.
 func channelCases() []misbehaviour {
 	reasons := []ssh.RejectionReason{ssh.Prohibited, ssh.ConnectionFailed, ssh.UnknownChannelType, ssh.ResourceShortage, 0, 5, 0xffffffff}
-	refuses := func(as string, size int) func(*stage) behaviour {
+	refuses := func(size int) func(*stage) behaviour {
 		return func(r *stage) behaviour {
 			return behaviour{open: func(c ssh.NewChannel) bool { return c.Reject(reasons[r.n(len(reasons))], nasty(size)) == nil }}
 		}
@@ -19,14 +19,14 @@ func channelCases() []misbehaviour {
 		return behaviour{open: func(ssh.NewChannel) bool { return true }}
 	}
 	return []misbehaviour{
-		{name: "refuses sessions", as: "root", makes: refuses("root", 200)},
-		{name: "refuses sessions at length", as: "root", makes: refuses("root", 200_000)},
+		{name: "refuses sessions", as: "root", makes: refuses(200)},
+		{name: "refuses sessions at length", as: "root", makes: refuses(200_000)},
 		{name: "refuses tunnels, and repeats the password", as: "tunnel", makes: func(*stage) behaviour {
 			return behaviour{open: func(c ssh.NewChannel) bool { return c.Reject(ssh.ConnectionFailed, hostilePassword) == nil }}
 		}},
-		{name: "refuses tunnels", as: "tunnel", makes: refuses("tunnel", 200)},
-		{name: "refuses tunnels at length", as: "tunnel", makes: refuses("tunnel", 200_000)},
-		{name: "refuses the way to a host behind", as: "jump", early: true, makes: refuses("jump", 200_000)},
+		{name: "refuses tunnels", as: "tunnel", makes: refuses(200)},
+		{name: "refuses tunnels at length", as: "tunnel", makes: refuses(200_000)},
+		{name: "refuses the way to a host behind", as: "jump", early: true, makes: refuses(200_000)},
 		{name: "never opens a session", waits: true, as: "root", makes: holds},
 		{name: "never opens a tunnel", waits: true, as: "tunnel", makes: holds},
 		{name: "never opens the way to a host behind", waits: true, as: "jump", early: true, makes: holds},

@@ -15,6 +15,17 @@ func logins(name, as string, works bool, change func(*stage, *ssh.ServerConfig))
 	}}
 }
 
+// An insatiable host wants more of whatever it is given.
+type insatiable struct{}
+
+func (i insatiable) key(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) {
+	return nil, &ssh.PartialSuccessError{Next: ssh.ServerAuthCallbacks{PublicKeyCallback: i.key}}
+}
+
+func (i insatiable) password(ssh.ConnMetadata, []byte) (*ssh.Permissions, error) {
+	return nil, &ssh.PartialSuccessError{Next: ssh.ServerAuthCallbacks{PasswordCallback: i.password}}
+}
+
 // loginCases are about how a host lets clients in.
 func loginCases() []misbehaviour {
 	asks := func(c *ssh.ServerConfig, ask func(ssh.KeyboardInteractiveChallenge) error) {
@@ -29,18 +40,10 @@ func loginCases() []misbehaviour {
 			c.PublicKeyCallback = func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) { return nil, errNo }
 		}),
 		logins("wants more and more keys", "root", false, func(_ *stage, c *ssh.ServerConfig) {
-			var again func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error)
-			again = func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) {
-				return nil, &ssh.PartialSuccessError{Next: ssh.ServerAuthCallbacks{PublicKeyCallback: again}}
-			}
-			c.PublicKeyCallback = again
+			c.PublicKeyCallback = insatiable{}.key
 		}),
 		logins("wants more and more passwords", "password", false, func(_ *stage, c *ssh.ServerConfig) {
-			var again func(ssh.ConnMetadata, []byte) (*ssh.Permissions, error)
-			again = func(ssh.ConnMetadata, []byte) (*ssh.Permissions, error) {
-				return nil, &ssh.PartialSuccessError{Next: ssh.ServerAuthCallbacks{PasswordCallback: again}}
-			}
-			c.PasswordCallback = again
+			c.PasswordCallback = insatiable{}.password
 		}),
 		logins("asks a thousand questions", "password", false, func(_ *stage, c *ssh.ServerConfig) {
 			asks(c, func(challenge ssh.KeyboardInteractiveChallenge) error {
