@@ -53,7 +53,7 @@ type Config struct {
 	MaxConnections  int
 	ConnectTimeout  time.Duration
 
-	requireAuth string // the only way in which the server may check the password; "": any
+	onlySCRAM bool // the server must ask for the password, and by SCRAM-SHA-256
 }
 
 func (c Config) withDefaults() Config {
@@ -122,7 +122,6 @@ func (c Config) connConfig(database string) (*pgx.ConnConfig, error) {
 	config.Database = database
 	config.User = c.Username
 	config.Password = c.Password
-	config.RequireAuth = c.requireAuth
 	config.ConnectTimeout = c.ConnectTimeout
 	config.DialFunc = (&net.Dialer{Timeout: c.ConnectTimeout, KeepAlive: 30 * time.Second}).DialContext
 	if c.SSHHost != nil {

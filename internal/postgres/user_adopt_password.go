@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/hmac"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -73,12 +74,13 @@ func (s *Server) loginRefusals(ctx context.Context, user string, password *Passw
 		return []string{"whether it has the configured password is not tried with password_encryption = \"" + password.Encryption + "\", and the login of this server entry cannot see it"}, nil
 	}
 	err := s.tryLogin(ctx, user, password.Text)
+	var other *LoginError
 	switch {
 	case err == nil, isAfterLogin(err):
 		return nil, nil
 	case Code(err) == "28P01", Code(err) == "28000":
 		return []string{"the configured password does not log in: " + err.Error()}, nil
-	case strings.Contains(err.Error(), `requirement "`+SCRAM+`" failed`):
+	case errors.As(err, &other), strings.Contains(err.Error(), `requirement "`+authSCRAM+`" failed`): // it asks for another login, or for none
 		return []string{"whether it has the configured password is not known: for logins from here, pg_hba.conf of the server does not ask for it by " + SCRAM}, nil
 	}
 	return nil, err
@@ -100,7 +102,7 @@ func isAfterLogin(err error) bool {
 // counts as one of the connections that the Config allows.
 func (s *Server) tryLogin(ctx context.Context, user, password string) error {
 	as := &Server{pool: &pool{name: s.name, config: s.config}}
-	as.config.Username, as.config.Password, as.config.PasswordCommand, as.config.requireAuth = user, password, nil, SCRAM
+	as.config.Username, as.config.Password, as.config.PasswordCommand, as.config.onlySCRAM = user, password, nil, true
 	if err := s.budget.Acquire(ctx, 1); err != nil {
 		return err
 	}

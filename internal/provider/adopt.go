@@ -114,9 +114,14 @@ func (o object) refused(refusals []string) diag.Diagnostic {
 
 // importBlock brings the object into the state. Terraform does not tell a provider
 // what a resource is called, and shows it beside the error. The id needs no escapes:
-// what is special in HCL is percent-encoded in it.
+// what is special in HCL is percent-encoded in it. Where the line would be broken at
+// a blank (indent in terminal.go), it has none, for HCL does not allow that.
 func (o object) importBlock() string {
-	return fmt.Sprintf("  import {\n    to = %s.LABEL\n    id = \"%s\"\n  }", o.typeName, joinID(o.key...))
+	id := fmt.Sprintf("    id = %q", joinID(o.key...))
+	if len(margin+id) > columns {
+		id = strings.Replace(id, " = ", "=", 1)
+	}
+	return "  import {\n    to = " + o.typeName + ".LABEL\n" + id + "\n  }"
 }
 
 func capital(noun string) string { return strings.ToUpper(noun[:1]) + noun[1:] }

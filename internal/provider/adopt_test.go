@@ -33,6 +33,10 @@ To manage it here, paste this block into the configuration, with the name of thi
 	if d.Detail() != want {
 		t.Errorf("got\n%s\nwant\n%s", d.Detail(), want)
 	}
+	o.key[1] = strings.Repeat("x", 100)
+	if shown := paragraphs(o.adoption([]string{"a"}).Detail()); !strings.Contains(shown, "\n      id=\"app/"+o.key[1]+"\"\n") {
+		t.Errorf("a long id is shown as\n%s", shown)
+	}
 	many := o.adoption(make([]string, 25))
 	if got := strings.Count(many.Detail(), "\n  - "); got != 21 || !strings.Contains(many.Detail(), "\n  - and 5 more\n") {
 		t.Errorf("%d lines:\n%s", got, many.Detail())
@@ -245,7 +249,7 @@ func TestAccAdopt_twice(t *testing.T) {
 		t.Errorf("%d failures: %+v", len(failures), failures)
 	}
 	for _, m := range failures {
-		if !strings.Contains(m.Diagnostic.Detail, "another resource of this configuration") {
+		if !strings.Contains(m.text(), "another resource of this configuration") {
 			t.Errorf("%s: %s", m.Diagnostic.Address, m.Diagnostic.Detail)
 		}
 	}
@@ -279,7 +283,7 @@ func TestAccAdopt_paste(t *testing.T) {
 	}
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
-	name := s.RoleName(t) + ` we"ird/${x}%{y}\é`
+	name := s.RoleName(t) + ` we"ird/${x}%{y}\é` + strings.Repeat("x", 20)
 	quoted := `"` + strings.ReplaceAll(name, `"`, `""`) + `"`
 	s.Exec(t, "postgres", "CREATE ROLE "+quoted+" LOGIN CONNECTION LIMIT 4")
 	t.Cleanup(func() { s.Exec(t, "postgres", "DROP ROLE IF EXISTS "+quoted) })
@@ -289,7 +293,7 @@ func TestAccAdopt_paste(t *testing.T) {
 			name   = %s
 		}`, strings.NewReplacer("${", "$${", "%{", "%%{").Replace(fmt.Sprintf("%q", name))))}
 	_, failures := k.tryApply(t)
-	if len(failures) != 1 || !strings.Contains(failures[0].Diagnostic.Detail, "connection_limit is 4, not -1") {
+	if len(failures) != 1 || !strings.Contains(failures[0].text(), "connection_limit is 4, not -1") {
 		t.Fatalf("%+v", failures)
 	}
 	k.converge(t, false)

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -248,6 +249,9 @@ type message struct {
 	} `json:"diagnostic"`
 }
 
+// text is the detail in one line.
+func (m message) text() string { return strings.Join(strings.Fields(m.Diagnostic.Detail), " ") }
+
 // tryApply applies, and returns the warnings and errors.
 func (k *killedTest) tryApply(t *testing.T) (warnings, failures []message) {
 	t.Helper()
@@ -270,20 +274,20 @@ func (k *killedTest) tryApply(t *testing.T) (warnings, failures []message) {
 	return warnings, failures
 }
 
+var importBlock = regexp.MustCompile(`(?s)import {\n.*?\n *}`)
+
 // paste writes the import blocks that errors show into the configuration, as
 // whoever reads them would.
 func (k *killedTest) paste(t *testing.T, failures []message) {
 	t.Helper()
 	var blocks strings.Builder
 	for _, m := range failures {
-		_, block, found := strings.Cut(m.Diagnostic.Detail, "\n  import {\n")
-		block, _, ended := strings.Cut(block, "\n  }")
+		block := importBlock.FindString(m.Diagnostic.Detail)
 		typeName, _, _ := strings.Cut(m.Diagnostic.Address, ".")
-		placeholder := "to = " + typeName + ".LABEL"
-		if !found || !ended || strings.Count(block, placeholder) != 1 {
+		if strings.Count(block, typeName+".LABEL\n") != 1 {
 			t.Fatalf("%s: %s\nshows no block to paste:\n%s", m.Diagnostic.Address, m.Diagnostic.Summary, m.Diagnostic.Detail)
 		}
-		fmt.Fprintf(&blocks, "import {\n%s\n}\n", strings.Replace(block, placeholder, "to = "+m.Diagnostic.Address, 1))
+		blocks.WriteString(strings.Replace(block, typeName+".LABEL", m.Diagnostic.Address, 1) + "\n")
 	}
 	k.write(t, "imports.tf", blocks.String())
 }
@@ -323,7 +327,7 @@ func (k *killedTest) converge(t *testing.T, hasState bool) (adopted []string) {
 				continue
 			}
 			adopted = append(adopted, m.Diagnostic.Address)
-			if !strings.Contains(m.Diagnostic.Detail, "existed already, is empty and equals the configuration") {
+			if !strings.Contains(m.text(), "existed already, is empty and equals the configuration") {
 				t.Errorf("%s: %s", m.Diagnostic.Address, m.Diagnostic.Detail)
 			}
 		}
