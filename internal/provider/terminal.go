@@ -64,7 +64,7 @@ func escape(text, kept string) string {
 // blank that counts as visible is ASCII's: other ones, and joiners, make different
 // names look alike.
 func isShown(r rune) bool {
-	return strconv.IsPrint(r) && !unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
+	return strconv.IsPrint(r) && (r <= unicode.MaxASCII || !unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector))
 }
 
 // shorten cuts a text in the middle: what was attempted is at its beginning, and

@@ -106,12 +106,9 @@ func FuzzTerminal(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		line, detail, value := oneLine(text), paragraphs(text), asValue(text)
-		for name, shown := range map[string]string{"oneLine": line, "paragraphs": detail, "asValue": value} {
-			if found := unfit(shown); found != nil {
-				t.Errorf("%s(%q) holds %q", name, text, found)
-			}
-			if !utf8.ValidString(shown) {
-				t.Errorf("%s(%q) is no UTF-8", name, text)
+		for _, shown := range []string{line, detail, value} {
+			if found := unfit(shown); found != nil || !utf8.ValidString(shown) {
+				t.Errorf("%q becomes %q, which holds %q", text, shown, found)
 			}
 		}
 		if strings.ContainsAny(line, "\n\t") {
