@@ -85,7 +85,8 @@ func shorten(text string, limit int) string {
 
 // indent puts a margin before each line, and wraps lines that are too wide: a
 // terminal would continue them at its own margin, and so would Terraform, which does
-// not wrap lines that are indented. A word is never broken.
+// not wrap lines that are indented. A word that is wider than a line stays where it
+// is, for it would not fit elsewhere, and could be meant to be copied.
 func indent(text string) string {
 	var b strings.Builder
 	for i, line := range strings.Split(text, "\n") {
@@ -103,7 +104,7 @@ func indent(text string) string {
 			wide := widthOf(word)
 			switch {
 			case j == 0:
-			case column+1+wide > columns:
+			case column+1+wide > columns && len(lead)+wide <= columns:
 				b.WriteString("\n" + lead)
 				column = len(lead)
 			default:
