@@ -64,7 +64,7 @@ func escape(text, kept string) string {
 // blank that counts as visible is ASCII's: other ones, and joiners, make different
 // names look alike.
 func isShown(r rune) bool {
-	return strconv.IsPrint(r) && !unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
+	return strconv.IsPrint(r) && (r <= unicode.MaxASCII || !unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector))
 }
 
 // shorten cuts a text in the middle: what was attempted is at its beginning, and
@@ -85,7 +85,8 @@ func shorten(text string, limit int) string {
 
 // indent puts a margin before each line, and wraps lines that are too wide: a
 // terminal would continue them at its own margin, and so would Terraform, which does
-// not wrap lines that are indented. A word is never broken.
+// not wrap lines that are indented. A word that is wider than a line stays where it
+// is, for it would not fit elsewhere, and could be meant to be copied.
 func indent(text string) string {
 	var b strings.Builder
 	for i, line := range strings.Split(text, "\n") {
@@ -103,7 +104,7 @@ func indent(text string) string {
 			wide := widthOf(word)
 			switch {
 			case j == 0:
-			case column+1+wide > columns:
+			case column+1+wide > columns && len(lead)+wide <= columns:
 				b.WriteString("\n" + lead)
 				column = len(lead)
 			default:
