@@ -77,10 +77,14 @@ func NeedMajors(t testing.TB) []int {
 }
 
 // NeedProgram returns the path of a program of a Debian package, without which the
-// test is skipped.
+// test is skipped. It is asked for its version, because psql may be a wrapper of
+// programs that are not there.
 func NeedProgram(t testing.TB, name, debianPackage string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
+	if err == nil {
+		err = exec.Command(path, "--version").Run()
+	}
 	if err != nil {
 		need(t, &lackError{fmt.Sprintf("%s: install the Debian package %s", name, debianPackage), err})
 	}
