@@ -6,14 +6,17 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
@@ -45,6 +48,7 @@ type Config struct {
 	SSLRootCert     string   // this and the next two: PEM text, or the path of a file that holds it
 	SSLCert         string
 	SSLKey          string
+	AllowMD5        bool            // accept an MD5 login from a server that has not proved who it is
 	SSHHost         *sshclient.Host // that the server is reached through, or nil; Host is as that sees it
 	MaxConnections  int
 	ConnectTimeout  time.Duration
@@ -74,8 +78,11 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// isSocket reports whether a host is the directory of a Unix socket.
+func isSocket(host string) bool { return strings.HasPrefix(host, "/") }
+
 func isLoopback(host string) bool {
-	if host == "localhost" || strings.HasPrefix(host, "/") {
+	if host == "localhost" || isSocket(host) {
 		return true
 	}
 	ip := net.ParseIP(host)
@@ -85,7 +92,7 @@ func isLoopback(host string) bool {
 // address is where the server listens, for people.
 func (c Config) address() string {
 	address := c.Host
-	if !strings.HasPrefix(c.Host, "/") {
+	if !isSocket(c.Host) {
 		address = net.JoinHostPort(c.Host, strconv.Itoa(c.Port))
 	}
 	if c.SSHHost != nil {
@@ -128,14 +135,33 @@ func (c Config) connConfig(database string) (*pgx.ConnConfig, error) {
 		"application_name": applicationName,
 		"client_encoding":  "UTF8",
 	}
+	c.limit(config)
 	config.TLSConfig, config.Fallbacks, err = c.tls()
 	return config, err
+}
+
+// limit bounds what a server is answered, and what it may send.
+func (c Config) limit(config *pgx.ConnConfig) {
+	accepted := c.acceptedAuth()
+	config.RequireAuth = strings.Join(accepted, ",")
+	config.OnNotification = func(*pgconn.PgConn, *pgconn.Notification) {} // nobody listens; pgx would keep them
+	b, dial := &backlog{}, config.DialFunc
+	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return b.limit(conn), nil
+	}
+	config.BuildFrontend = func(from io.Reader, to io.Writer) *pgproto3.Frontend {
+		return pgproto3.NewFrontend(newLimitedReader(from, b, !slices.Contains(accepted, authMD5)), to)
+	}
 }
 
 // tls returns the TLS settings of the first attempt and, for "prefer", the
 // plain second attempt.
 func (c Config) tls() (*tls.Config, []*pgconn.FallbackConfig, error) {
-	if c.SSLMode == "disable" || strings.HasPrefix(c.Host, "/") {
+	if c.SSLMode == "disable" || isSocket(c.Host) {
 		return nil, nil, nil
 	}
 	config := &tls.Config{ServerName: c.Host, MinVersion: tls.VersionTLS12}
@@ -146,6 +172,9 @@ func (c Config) tls() (*tls.Config, []*pgconn.FallbackConfig, error) {
 	case "verify-full":
 		return config, nil, nil
 	case "verify-ca":
+		if config.RootCAs == nil { // the system's authorities vouch for anyone's server
+			return nil, nil, errors.New(`sslmode "verify-ca" needs sslrootcert, or else "verify-full"`)
+		}
 		return withoutHostname(config), nil, nil
 	case "prefer", "require":
 		// Like libpq: with an authority at hand, require verifies against it.

@@ -48,6 +48,12 @@ func Code(err error) string {
 	return ""
 }
 
+// isServers reports whether err is, or holds, an error of the server's own.
+func isServers(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg)
+}
+
 // IsRowSecurity reports whether a server refused a statement because policies
 // would have hidden rows from it. It has no code of its own.
 func IsRowSecurity(err error) bool {
@@ -146,12 +152,21 @@ func adviseConnect(e *ConnectError) string {
 	case "53300":
 		return fmt.Sprintf("The server has no free connection. Lower max_connections of servers.%s or raise the server's.", e.Server)
 	case "":
+		if isServers(e.Err) {
+			return "" // whatever it is about: what a server writes is not advice to follow
+		}
 		text := e.Err.Error()
 		switch {
 		case strings.Contains(text, refusedTLS):
 			return fmt.Sprintf("The server does not offer TLS. If that is acceptable on this network, set sslmode = \"disable\" in servers.%s.", e.Server)
 		case strings.Contains(text, "x509:"), strings.Contains(text, "tls:"):
 			return fmt.Sprintf("The server's certificate was not accepted. Set sslrootcert in servers.%s to the authority that signed it, and host to the name it was issued for.", e.Server)
+		case strings.Contains(text, "authentication type"), strings.Contains(text, "AuthType"), strings.Contains(text, "does not support SCRAM-SHA-256"):
+			return fmt.Sprintf("The server asks for a way to log in that this provider does not know. Let pg_hba.conf of the server ask %q for scram-sha-256.", e.Username)
+		}
+		var limit *limitError
+		if errors.As(e.Err, &limit) {
+			return fmt.Sprintf("See what answers at host and port of servers.%s: PostgreSQL does not do that.", e.Server)
 		}
 		var network net.Error
 		var forward *sshclient.ForwardError
@@ -166,28 +181,38 @@ func adviseConnect(e *ConnectError) string {
 }
 
 // connectCause strips the prefix in which pgconn repeats what ConnectError says
-// and, of several attempts, those that only found out that an address offers no
-// TLS, which another attempt at the same address did without.
-func connectCause(err error) error {
+// and, of several attempts, those that say the same, or only found out that an address
+// offers no TLS, which another attempt at the same address did without. A login that
+// was refused is the cause, whatever other attempts met.
+func (s *Server) connectCause(err error) error {
 	var connect *pgconn.ConnectError
 	if errors.As(err, &connect) {
 		err = connect.Unwrap()
 	}
+	all := []error{err}
 	var attempts interface{ Unwrap() []error }
-	if !errors.As(err, &attempts) {
-		return err
+	if errors.As(err, &attempts) {
+		all = attempts.Unwrap()
 	}
-	all := attempts.Unwrap()
-	causes := slices.DeleteFunc(slices.Clone(all), func(err error) bool {
-		return strings.Contains(err.Error(), refusedTLS) && slices.ContainsFunc(all, func(other error) bool {
-			return !strings.Contains(other.Error(), refusedTLS) && attempted(other) == attempted(err)
+	for _, cause := range all {
+		if refused := s.config.loginError(s.name, cause); refused != nil {
+			return refused
+		}
+	}
+	causes := slices.DeleteFunc(slices.Clone(all), func(cause error) bool {
+		return lacksTLS(cause) && slices.ContainsFunc(all, func(other error) bool {
+			return !lacksTLS(other) && attempted(other) == attempted(cause)
 		})
 	})
+	causes = slices.CompactFunc(causes, func(a, b error) bool { return a.Error() == b.Error() })
 	if len(causes) == 1 {
 		return causes[0]
 	}
 	return errors.Join(causes...)
 }
+
+// lacksTLS reports whether an attempt only found out that there is no TLS.
+func lacksTLS(err error) bool { return !isServers(err) && strings.Contains(err.Error(), refusedTLS) }
 
 // attempted returns the address with which pgconn begins the error of one attempt:
 // a name such as localhost may have several.

@@ -139,7 +139,7 @@ func (s *Server) connect(ctx context.Context, database string) (*pgx.Conn, error
 		conn, err = pgx.ConnectConfig(ctx, config)
 	}
 	if err != nil {
-		return nil, failed(connectCause(err))
+		return nil, failed(s.connectCause(err))
 	}
 	if err := pinPath(ctx, conn); err != nil {
 		closeAbruptly(conn)

@@ -53,6 +53,7 @@ type Config struct {
 	Major         int               // 0 means the newest installed
 	TLS           bool              // with a fresh CA, and a certificate for localhost and 127.0.0.1
 	LogStatements bool              // log every statement
+	HBA           string            // pg_hba.conf; else everyone is asked for SCRAM-SHA-256
 	Settings      map[string]string // further settings, as if given by -c: ALTER SYSTEM does not change them
 	// StandbyOf makes it a hot standby of a server of this process, of the same
 	// major (12 or newer), which still has all of its WAL.
@@ -153,6 +154,9 @@ func (s *Server) start(ctx context.Context, cfg Config) error {
 		if cfg.TLS {
 			err = s.certify(as)
 		}
+		if cfg.HBA != "" {
+			err = errors.Join(err, as.writeFile(s.path("pg_hba.conf"), cfg.HBA))
+		}
 		if p := cfg.StandbyOf; p != nil {
 			err = errors.Join(err, as.writeFile(s.path("pgpass"), fmt.Sprintf("%s:%d:*:%s:%s\n", p.Host, p.Port, p.Username, p.Password)))
 		}
@@ -219,6 +223,9 @@ func (s *Server) settings(cfg Config) map[string]string {
 		settings["ssl"] = "on"
 		settings["ssl_cert_file"] = s.path("server.pem")
 		settings["ssl_key_file"] = s.path("server.key")
+	}
+	if cfg.HBA != "" {
+		settings["hba_file"] = s.path("pg_hba.conf")
 	}
 	if p := cfg.StandbyOf; p != nil {
 		settings["primary_conninfo"] = fmt.Sprintf("host=%s port=%d user=%s passfile='%s'", p.Host, p.Port, p.Username, s.path("pgpass"))

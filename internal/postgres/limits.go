@@ -1,0 +1,172 @@
+package postgres
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"sync/atomic"
+)
+
+// What a server may send. Of all that PostgreSQL sends during a login, a message
+// has some hundred bytes and there are some twenty. After it, the largest are what
+// _stitch holds of thousands of tables, and a schema's names in one array; the most
+// are the columns of a structure sync. Rows that are replicated are no part of
+// this: they pass through package replication, which keeps none.
+const (
+	maxLoginMessage = 64 << 10  // one message until the login is complete
+	maxLogin        = 1 << 20   // all of them
+	maxMessage      = 64 << 20  // one message after that
+	maxControl      = 1 << 20   // one that says something, rather than answers: an error, a notice
+	maxAnswer       = 512 << 20 // all messages that answer one request
+	messageCost     = 256       // what a message counts beside its bytes: about what becomes of it in memory
+	maxParameters   = 200       // that the server reports; PostgreSQL 18 has 15
+)
+
+// A limitError says that a server sent more than it may.
+type limitError struct{ text string }
+
+func (e *limitError) Error() string { return e.text }
+
+// A limitedReader passes on what a server sends, and fails where that is more than
+// it may be: before pgconn makes room for it. It reads message after message: a
+// byte of kind, four of length that count themselves, and a body.
+type limitedReader struct {
+	from    io.Reader
+	backlog *backlog
+	strict  bool // whether SCRAM is to have leastIterations
+	err     error
+
+	header     []byte // of the message under way, up to 5 bytes
+	rest       int    // of its body
+	kept       []byte // of its body, for the kinds that are looked into
+	ready      bool   // the login is complete
+	spent      int    // by messages since the server was last ready
+	parameters map[string]bool
+}
+
+func newLimitedReader(from io.Reader, b *backlog, strict bool) *limitedReader {
+	return &limitedReader{from: from, backlog: b, strict: strict, parameters: map[string]bool{}}
+}
+
+func (r *limitedReader) Read(p []byte) (int, error) {
+	if r.err != nil {
+		return 0, r.err
+	}
+	r.backlog.bytes.Store(0)
+	n, err := r.from.Read(p)
+	if r.err = r.follow(p[:n]); r.err != nil {
+		return 0, r.err
+	}
+	return n, err
+}
+
+// follow goes on through messages.
+func (r *limitedReader) follow(data []byte) error {
+	for len(data) > 0 {
+		if missing := 5 - len(r.header); missing > 0 {
+			taken := min(missing, len(data))
+			r.header, data = append(r.header, data[:taken]...), data[taken:]
+			if len(r.header) < 5 {
+				return nil
+			}
+			if err := r.begin(); err != nil {
+				return err
+			}
+		}
+		taken := min(r.rest, len(data))
+		if r.keeps() {
+			r.kept = append(r.kept, data[:taken]...)
+		}
+		r.rest, data = r.rest-taken, data[taken:]
+		if r.rest > 0 {
+			return nil
+		}
+		if err := r.end(); err != nil {
+			return err
+		}
+		r.header, r.kept = r.header[:0], r.kept[:0]
+	}
+	return nil
+}
+
+// keeps reports whether the body of the message under way is looked into.
+func (r *limitedReader) keeps() bool { return r.header[0] == 'R' || r.header[0] == 'S' }
+
+func (r *limitedReader) begin() error {
+	length := int32(binary.BigEndian.Uint32(r.header[1:])) //nolint:gosec // what is beyond is negative, and refused
+	if length < 4 {
+		return &limitError{fmt.Sprintf("a message of the server has the length %d", length)}
+	}
+	r.rest = int(length) - 4
+	most, all, when := maxMessage, maxAnswer, "in answer to one request"
+	switch kind := r.header[0]; {
+	case !r.ready:
+		most, all, when = maxLoginMessage, maxLogin, "before the login was complete"
+	case kind == 'S':
+		most = maxLoginMessage
+	case kind == 'E' || kind == 'N' || kind == 'A' || kind == 'R':
+		most = maxControl
+	}
+	if r.rest > most {
+		return &limitError{fmt.Sprintf("the server sent a message of %d bytes %s, where %d are expected at most", r.rest, when, most)}
+	}
+	if r.ready && r.header[0] == 'N' {
+		return nil // nothing is kept of it, and a function may raise one for each row
+	}
+	if r.spent += r.rest + messageCost; r.spent > all {
+		return &limitError{fmt.Sprintf("the server sent more than %d MiB %s", all>>20, when)}
+	}
+	return nil
+}
+
+func (r *limitedReader) end() error {
+	switch r.header[0] {
+	case 'Z':
+		r.ready, r.spent = true, 0
+	case 'R':
+		if r.strict && len(r.kept) > 4 && binary.BigEndian.Uint32(r.kept) == saslContinue {
+			return checkIterations(r.kept[4:])
+		}
+	case 'S': // pgconn keeps them all
+		name, _, _ := bytes.Cut(r.kept, []byte{0})
+		r.parameters[string(name)] = true
+		if len(r.parameters) > maxParameters {
+			return &limitError{fmt.Sprintf("the server reported more than %d parameters", maxParameters)}
+		}
+	}
+	return nil
+}
+
+// saslContinue is the kind of AuthenticationSASLContinue.
+const saslContinue = 11
+
+// A backlog counts what a server sends while it is being written to and does not
+// read: pgconn takes that in, so that the two do not wait for each other.
+type backlog struct{ bytes atomic.Int64 }
+
+// limit makes a connection count for the backlog.
+func (b *backlog) limit(conn net.Conn) net.Conn { return &backlogConn{Conn: conn, backlog: b} }
+
+// A backlogConn is a connection as it was dialled, beneath TLS.
+type backlogConn struct {
+	net.Conn
+	backlog *backlog
+	writing atomic.Int32
+}
+
+func (c *backlogConn) Write(p []byte) (int, error) {
+	c.writing.Add(1)
+	defer c.writing.Add(-1)
+	return c.Conn.Write(p)
+}
+
+func (c *backlogConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if c.writing.Load() > 0 && c.backlog.bytes.Add(int64(n)) > maxAnswer {
+		_ = c.Close() // or the write would go on
+		return 0, &limitError{fmt.Sprintf("the server sent more than %d MiB without reading what it was sent", maxAnswer>>20)}
+	}
+	return n, err
+}
