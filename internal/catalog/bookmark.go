@@ -73,6 +73,9 @@ func QueueBookmarkOf(batch *pgx.Batch, replication int64, tableName string, into
 		if err != nil {
 			return fmt.Errorf("read the bookmark of %q: %w", tableName, err)
 		}
+		if len(b.Columns) != len(b.Attributes) {
+			return fmt.Errorf("read the bookmark of %q: it has %d columns and %d attribute numbers", tableName, len(b.Columns), len(b.Attributes))
+		}
 		*into = &b
 		return nil
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -78,15 +79,18 @@ func (a *access) readObjects(ctx context.Context, tx pgx.Tx, schemas []string) e
 	var grantees, grantors []uint32
 	var grantable []bool
 	_, err := pgx.ForEachRow(rows, []any{&kind, &schema, &names, &extension, &owner, &grantees, &grantors, &privileges, &grantable}, func() error {
+		if err := SameLength(len(grantees), len(grantors), len(privileges), len(grantable)); err != nil {
+			return err
+		}
 		o := object{owner: owner, acl: make([]aclEntry, len(grantees))}
 		for i := range grantees {
 			o.acl[i] = aclEntry{grantees[i], grantors[i], privileges[i], grantable[i]}
 		}
 		switch kind {
 		case "DATABASE":
-			a.databaseName, a.database = names[0], o
+			a.databaseName, a.database = strings.Join(names, ""), o // one
 		case "SCHEMA":
-			a.schemas[names[0]] = o
+			a.schemas[strings.Join(names, "")] = o // one
 		case "DEFAULT":
 			a.defaults = append(a.defaults, defaultACL{object: o, schema: schema})
 		default:

@@ -67,7 +67,7 @@ func createLogins(t *testing.T, s *sandbox.Server) {
 func TestLoginRefused(t *testing.T) {
 	majors := sandbox.Majors()
 	for _, major := range slices.Compact([]int{majors[0], majors[len(majors)-1]}) {
-		s := ownServer(t, sandbox.Config{Major: major, TLS: true, HBA: loginWays})
+		s := sandbox.OwnServer(t, sandbox.Config{Major: major, TLS: true, HBA: loginWays})
 		createLogins(t, s)
 		verify, scram, allow := `sslmode = "verify-full" in servers.server`, "password_encryption = 'scram-sha-256'", "allow_md5 = true in servers.server"
 		for name, tt := range map[string]struct {
@@ -131,7 +131,7 @@ func TestLoginRefused(t *testing.T) {
 // A tunnel that ends on the server itself needs no TLS for MD5, and does for clear text.
 // One that goes on from the SSH host needs it for both.
 func TestLoginThroughSSH(t *testing.T) {
-	s := ownServer(t, sandbox.Config{HBA: loginWays})
+	s := sandbox.OwnServer(t, sandbox.Config{HBA: loginWays})
 	createLogins(t, s)
 	ssh := throughSSH(t, s, nil).config.SSHHost
 	for _, tt := range []struct{ user, host, asked string }{
@@ -154,7 +154,7 @@ func TestLoginThroughSSH(t *testing.T) {
 // server let them in: SCRAM is bound to the certificate that the client sees. Nor
 // does it help to hide that the server offers that.
 func TestChannelBinding(t *testing.T) {
-	s := ownServer(t, sandbox.Config{TLS: true})
+	s := sandbox.OwnServer(t, sandbox.Config{TLS: true})
 	for name, meddle := range map[string]func(m sandbox.Message) sandbox.Message{
 		"as the server offers": func(m sandbox.Message) sandbox.Message { return m },
 		"without the offer": func(m sandbox.Message) sandbox.Message {

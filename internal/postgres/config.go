@@ -153,8 +153,15 @@ func (c Config) limit(config *pgx.ConnConfig) {
 		}
 		return b.limit(conn), nil
 	}
+	var reader *limitedReader // of the latest attempt
 	config.BuildFrontend = func(from io.Reader, to io.Writer) *pgproto3.Frontend {
-		return pgproto3.NewFrontend(newLimitedReader(from, b, !slices.Contains(accepted, authMD5)), to)
+		e := &exchange{}
+		reader = &limitedReader{from: from, backlog: b, exchange: e, strict: !slices.Contains(accepted, authMD5), parameters: map[string]bool{}}
+		return pgproto3.NewFrontend(reader, &askingWriter{to: to, exchange: e})
+	}
+	config.AfterConnect = func(_ context.Context, conn *pgconn.PgConn) error {
+		conn.CustomData()[readerKey] = reader
+		return nil
 	}
 }
 

@@ -16,7 +16,9 @@ func TestConnectCause(t *testing.T) {
 		password6 = "[::1]:5432 (localhost): failed SASL auth: FATAL: no"
 		refused6  = "[::1]:5432 (localhost): dial error: connection refused"
 	)
+	server := &Server{pool: &pool{}}
 	for name, tt := range map[string]struct{ attempts, want string }{
+		"one address that says the same without":         {password + "|" + password, password},
 		"one address, with TLS only":                     {noTLS, noTLS},
 		"one address, with and without":                  {noTLS + "|" + password, password},
 		"two addresses, with TLS only":                   {noTLS + "|" + refused6, noTLS + "|" + refused6},
@@ -29,7 +31,7 @@ func TestConnectCause(t *testing.T) {
 		for attempt := range strings.SplitSeq(tt.attempts, "|") {
 			attempts = append(attempts, errors.New(attempt))
 		}
-		if got := strings.ReplaceAll(connectCause(errors.Join(attempts...)).Error(), "\n", "|"); got != tt.want {
+		if got := strings.ReplaceAll(server.connectCause(errors.Join(attempts...)).Error(), "\n", "|"); got != tt.want {
 			t.Errorf("%s: got %s, want %s", name, got, tt.want)
 		}
 	}

@@ -244,6 +244,14 @@ type hostileRow struct {
 	said    string
 }
 
+// add counts further rounds.
+func (r *hostileRow) add(more hostileRow) {
+	r.rounds, r.longest, r.heap = r.rounds+more.rounds, max(r.longest, more.longest), max(r.heap, more.heap)
+	if more.said != "" {
+		r.said = more.said
+	}
+}
+
 // A client that logs in to a server which is not PostgreSQL, or not well disposed,
 // is told so in time, needs little memory, and gives away nothing that it was not
 // told to, whatever the server does.
@@ -318,7 +326,7 @@ func playLogin(t *testing.T, p prank, rng *rand.Rand, row *hostileRow) {
 	if errors.As(err, &connect) {
 		brief = connect.Err.Error()
 	}
-	row.rounds, row.longest, row.heap, row.said = row.rounds+1, max(row.longest, took), max(row.heap, heap), brief
+	row.add(hostileRow{rounds: 1, longest: took, heap: heap, said: brief})
 	// What comes before the first attempt is all that a server without TLS gets from some.
 	if p.err != "" && !strings.Contains(said, p.err) && !strings.Contains(said, "TLS") {
 		t.Errorf("%s: %.500s, which is not about %q", round, said, p.err)

@@ -3,10 +3,16 @@ package postgres
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"slices"
 	"sync/atomic"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // What a server may send. Of all that PostgreSQL sends during a login, a message
@@ -19,10 +25,19 @@ const (
 	maxLogin        = 1 << 20   // all of them
 	maxMessage      = 64 << 20  // one message after that
 	maxControl      = 1 << 20   // one that says something, rather than answers: an error, a notice
-	maxAnswer       = 512 << 20 // all messages that answer one request
+	maxAnswer       = 256 << 20 // all messages that answer one request
 	messageCost     = 256       // what a message counts beside its bytes: about what becomes of it in memory
 	maxParameters   = 200       // that the server reports; PostgreSQL 18 has 15
 )
+
+// SameLength returns an error unless arrays that a server sent in one row are
+// equally long: each says something else of the same items.
+func SameLength(lengths ...int) error {
+	if slices.Min(lengths) != slices.Max(lengths) {
+		return &limitError{"the server sent arrays of different lengths for the same items"}
+	}
+	return nil
+}
 
 // A limitError says that a server sent more than it may.
 type limitError struct{ text string }
@@ -33,21 +48,20 @@ func (e *limitError) Error() string { return e.text }
 // it may be: before pgconn makes room for it. It reads message after message: a
 // byte of kind, four of length that count themselves, and a body.
 type limitedReader struct {
-	from    io.Reader
-	backlog *backlog
-	strict  bool // whether SCRAM is to have leastIterations
-	err     error
+	from     io.Reader
+	backlog  *backlog
+	exchange *exchange
+	strict   bool  // whether SCRAM is to have leastIterations
+	err      error // that it failed with, for good
+	lost     error // that the connection ended with
 
 	header     []byte // of the message under way, up to 5 bytes
 	rest       int    // of its body
 	kept       []byte // of its body, for the kinds that are looked into
 	ready      bool   // the login is complete
 	spent      int    // by messages since the server was last ready
+	concluded  bool   // since then, what was executed last
 	parameters map[string]bool
-}
-
-func newLimitedReader(from io.Reader, b *backlog, strict bool) *limitedReader {
-	return &limitedReader{from: from, backlog: b, strict: strict, parameters: map[string]bool{}}
 }
 
 func (r *limitedReader) Read(p []byte) (int, error) {
@@ -59,7 +73,30 @@ func (r *limitedReader) Read(p []byte) (int, error) {
 	if r.err = r.follow(p[:n]); r.err != nil {
 		return 0, r.err
 	}
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		r.lost = err
+	}
 	return n, err
+}
+
+// readerKey is where a connection of pgconn keeps its limitedReader.
+const readerKey = "limitedReader"
+
+// explainClosed adds to an error that conn is closed why it is: pgconn may forget
+// what it met.
+func explainClosed(conn *pgx.Conn, err error) error {
+	r, ok := conn.PgConn().CustomData()[readerKey].(*limitedReader)
+	if !ok || !errors.Is(err, pgconn.ErrConnClosed) {
+		return err
+	}
+	cause := r.err
+	if cause == nil {
+		cause = r.lost
+	}
+	if cause == nil || errors.Is(err, cause) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", cause, err)
 }
 
 // follow goes on through messages.
@@ -123,8 +160,16 @@ func (r *limitedReader) begin() error {
 
 func (r *limitedReader) end() error {
 	switch r.header[0] {
+	case 'T', 'D':
+		r.concluded = false
+	case 'C', 'I', 's', 'E':
+		r.concluded = true
 	case 'Z':
-		r.ready, r.spent = true, 0
+		executes, asked := r.exchange.ready()
+		if !asked || executes && !r.concluded {
+			return &limitError{"the server says that it is ready for a query without having been asked, or in the midst of an answer"}
+		}
+		r.ready, r.concluded, r.spent = true, false, 0
 	case 'R':
 		if r.strict && len(r.kept) > 4 && binary.BigEndian.Uint32(r.kept) == saslContinue {
 			return checkIterations(r.kept[4:])

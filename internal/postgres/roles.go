@@ -72,6 +72,9 @@ func readRoles(ctx context.Context, tx pgx.Tx) (*roles, error) {
 		&isLogin, &isOwner, &of, &grantors, &inherit, &set, &admin,
 	}
 	_, err := pgx.ForEachRow(rows, columns, func() error {
+		if err := SameLength(len(of), len(grantors), len(inherit), len(set), len(admin)); err != nil {
+			return err
+		}
 		found := r
 		found.memberships = make([]membership, len(of))
 		for i := range of {

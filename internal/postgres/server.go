@@ -186,7 +186,7 @@ func (s *Server) tryTx(ctx context.Context, database string, c contention, f fun
 // in it, whatever search_path the owner of a database has given to its sessions: what
 // stands before them would run with the rights of the login.
 func InTx(ctx context.Context, conn *pgx.Conn, f func(pgx.Tx) error) error {
-	return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{BeginQuery: "BEGIN; " + pinPathSQL}, f)
+	return explainClosed(conn, pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{BeginQuery: "BEGIN; " + pinPathSQL}, f))
 }
 
 // pinPathSQL makes names those of PostgreSQL until the transaction ends. What is
@@ -208,7 +208,7 @@ func (s *Server) onConn(ctx context.Context, database string, f func(*pgx.Conn) 
 		return err
 	}
 	defer conn.Release()
-	return f(conn.Conn)
+	return explainClosed(conn.Conn, f(conn.Conn))
 }
 
 // onSession is onConn for what cannot run in a transaction and waits for locks: it

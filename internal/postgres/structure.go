@@ -241,8 +241,11 @@ func splitNames(names []TableName) (schemas, tables []string) {
 
 func scanColumn(row pgx.CollectableRow) (c columnRow, err error) {
 	t := &c.table
-	err = row.Scan(&t.Name.Schema, &t.Name.Name, &t.OID, &t.Kind, &t.Owner,
-		&c.column.number, &c.column.name, &c.column.typeOID, &c.column.sql, &c.column.notNull, &c.keyPosition, &c.foreignCollation)
+	at := &c.column
+	err = row.Scan(&t.Name.Schema, &t.Name.Name, &t.OID, &t.Kind, &t.Owner, &at.number, &at.name, &at.typeOID, &at.sql, &at.notNull, &c.keyPosition, &c.foreignCollation)
+	if err == nil && at.number != nil && (at.name == nil || at.typeOID == nil || at.sql == nil || at.notNull == nil) {
+		err = fmt.Errorf("the server says only a part of column %d of %s", *at.number, t.Name)
+	}
 	return c, err
 }
 

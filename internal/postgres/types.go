@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -57,25 +58,45 @@ const typesSQL = `
 
 // scanTypes reads types and what they are made of.
 func scanTypes(rows pgx.Rows) (map[uint32]Type, error) {
-	type row struct {
-		Type
-		oid, element, base uint32
-	}
-	found, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (t row, err error) {
+	found, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (t typeRow, err error) {
 		err = r.Scan(&t.oid, &t.Schema, &t.Name, &t.SQL, &t.Kind, &t.Extension, &t.Output, &t.Sendable, &t.element, &t.base, &t.BaseSQL)
 		return t, err
 	})
 	if err != nil {
 		return nil, err
 	}
+	return linkTypes(found)
+}
+
+// A typeRow is a row of typesSQL. element and base are 0 if there is none.
+type typeRow struct {
+	Type
+	oid, element, base uint32
+}
+
+// deepestType is how many steps there may be from a type to what it is made of.
+const deepestType = 100
+
+// linkTypes has each type point to what it is made of. One that is made of itself
+// is refused: to follow it would never end.
+func linkTypes(found []typeRow) (map[uint32]Type, error) {
+	madeOf := map[uint32]uint32{}
 	byOID := map[uint32]*Type{}
-	for i := range found {
-		byOID[found[i].oid] = &found[i].Type
+	for i, t := range found {
+		madeOf[t.oid] = max(t.element, t.base) // one of them is 0
+		byOID[t.oid] = &found[i].Type
 	}
-	types := map[uint32]Type{}
 	for _, t := range found {
+		part := t.oid
+		for depth := 0; part != 0 && depth < deepestType; depth++ {
+			part = madeOf[part]
+		}
+		if part != 0 || t.element != 0 && t.base != 0 {
+			return nil, fmt.Errorf("the server says that type %s is made of itself, or of too many others", t.SQL)
+		}
 		byOID[t.oid].Element, byOID[t.oid].Base = byOID[t.element], byOID[t.base]
 	}
+	types := map[uint32]Type{}
 	for oid, t := range byOID {
 		types[oid] = *t
 	}

@@ -116,6 +116,12 @@ func scanUser(row pgx.CollectableRow, major int) (u User, mayVerify bool, err er
 	var config, roles, grantors []string
 	err = row.Scan(&u.Name, &u.Login, &u.ConnectionLimit, &validUntil, &config,
 		&u.replicating.attribute, &u.replicating.existing, &roles, &grantors, &mayVerify)
+	if err == nil {
+		err = SameLength(len(roles), len(grantors))
+	}
+	if err != nil {
+		return User{}, false, err
+	}
 	u.ValidUntil = validUntilText(validUntil)
 	u.Parameters = make(map[string]string, len(config))
 	for _, item := range config {

@@ -146,6 +146,9 @@ func (e *extraction) queueHeap(batch *pgx.Batch, name postgres.TableName) {
 		if err := row.Scan(&e.sight.snapshot, &e.sight.clock, &h.plain, &h.leaves, &h.names, &files, &h.pages, &h.bytes); err != nil {
 			return fmt.Errorf("look where the rows of %s are: %w", name, err)
 		}
+		if err := postgres.SameLength(len(h.leaves), len(h.names), len(files)); err != nil {
+			return err
+		}
 		e.sight.files = map[uint32]uint32{}
 		for i, leaf := range h.leaves {
 			e.sight.files[leaf] = files[i]

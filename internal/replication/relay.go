@@ -95,8 +95,8 @@ func (r *relaying) run(copyOut, copyIn string) (copied, error) {
 	}
 	in := <-loaded
 	_ = r.source.conn.SetReadDeadline(time.Time{})
-	r.destinationBroken = r.destination.broken || in.err != nil && postgres.Code(in.err) == ""
-	r.sourceBroken = r.source.broken || extractErr != nil && postgres.Code(extractErr) == ""
+	r.destinationBroken = r.destination.broken.Load() || in.err != nil && postgres.Code(in.err) == ""
+	r.sourceBroken = r.source.broken.Load() || extractErr != nil && postgres.Code(extractErr) == ""
 	// The destination answers our giving up with an error of its own, 57014. Any
 	// other, and one that came before, is what stopped the source, unless that has
 	// an error to tell.
@@ -119,16 +119,16 @@ func (r *relaying) run(copyOut, copyIn string) (copied, error) {
 // nothing waits to be read when it refuses.
 func (r *relaying) begin(copyOut, copyIn string) error {
 	if err := r.destination.query(copyIn, 'G'); err != nil {
-		r.destinationBroken = r.destination.broken || postgres.Code(err) == ""
+		r.destinationBroken = r.destination.broken.Load() || postgres.Code(err) == ""
 		return fmt.Errorf("load: %w", explainLoss(err, "destination"))
 	}
 	err := r.source.query(copyOut, 'H')
 	if err == nil {
 		return nil
 	}
-	r.sourceBroken = r.source.broken || postgres.Code(err) == ""
+	r.sourceBroken = r.source.broken.Load() || postgres.Code(err) == ""
 	_ = r.destination.send('f', append([]byte("the source failed"), 0))
-	r.destinationBroken = postgres.Code(r.destination.outcome().err) == "" || r.destination.broken
+	r.destinationBroken = postgres.Code(r.destination.outcome().err) == "" || r.destination.broken.Load()
 	return &extractError{fmt.Errorf("extract: %w", explainLoss(err, "source"))}
 }
 

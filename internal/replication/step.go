@@ -217,5 +217,9 @@ func (l layout) attributes() []int {
 
 // lastColumn returns the greatest attribute number of a table.
 func lastColumn(table postgres.Table) int {
-	return int(table.Columns[len(table.Columns)-1].Number)
+	last := 0
+	for _, c := range table.Columns {
+		last = max(last, int(c.Number))
+	}
+	return last
 }

@@ -3,9 +3,11 @@ package replication
 import (
 	"bufio"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -23,30 +25,36 @@ const maxControl = 1 << 20
 type wire struct {
 	conn   net.Conn
 	reader *bufio.Reader
-	broken bool // it could not be read, and is of no more use
+	broken atomic.Bool // it could not be read or written, or not understood, and is of no more use
 }
 
 func newWire(conn net.Conn) *wire {
 	return &wire{conn: conn, reader: bufio.NewReaderSize(conn, relayBuffer)}
 }
 
+func (w *wire) fail(err error) error {
+	w.broken.Store(true)
+	return err
+}
+
 // header reads the kind of the next message and the length of its body.
 func (w *wire) header() (kind byte, length int, err error) {
 	var header [5]byte
 	if _, err := io.ReadFull(w.reader, header[:]); err != nil {
-		w.broken = true
-		return 0, 0, err
+		return 0, 0, w.fail(err)
 	}
-	length = int(binary.BigEndian.Uint32(header[1:])) - 4
-	if length < 0 {
-		return 0, 0, fmt.Errorf("a message of the server has the length %d", length)
+	counted := int32(binary.BigEndian.Uint32(header[1:])) //nolint:gosec // what is beyond is negative, and refused
+	if counted < 4 {
+		return 0, 0, w.fail(fmt.Errorf("a message of the server has the length %d", counted))
 	}
-	return header[0], length, nil
+	return header[0], int(counted) - 4, nil
 }
 
 func (w *wire) skip(length int) error {
-	_, err := w.reader.Discard(length)
-	return err
+	if _, err := w.reader.Discard(length); err != nil {
+		return w.fail(err)
+	}
+	return nil
 }
 
 // other reads a message that is no row data. An error of the server is returned,
@@ -63,7 +71,7 @@ func (w *wire) other(kind byte, length int) error {
 	case 'N', 'S', 'A': // a notice, a parameter, a notification: whenever the server likes
 		return w.skip(length)
 	}
-	return fmt.Errorf("the server sent a message %q in the midst of COPY", kind)
+	return w.fail(fmt.Errorf("the server sent a message %q in the midst of COPY", kind))
 }
 
 func (w *wire) failure(length int) (failure, err error) {
@@ -73,18 +81,20 @@ func (w *wire) failure(length int) (failure, err error) {
 	}
 	var response pgproto3.ErrorResponse
 	if err := response.Decode(body); err != nil {
-		return nil, err
+		return nil, w.fail(err)
 	}
 	return pgconn.ErrorResponseToPgError(&response), nil
 }
 
 func (w *wire) body(length int) ([]byte, error) {
 	if length > maxControl {
-		return nil, fmt.Errorf("a message of the server has %d bytes", length)
+		return nil, w.fail(fmt.Errorf("a message of the server has %d bytes", length))
 	}
 	body := make([]byte, length)
-	_, err := io.ReadFull(w.reader, body)
-	return body, err
+	if _, err := io.ReadFull(w.reader, body); err != nil {
+		return nil, w.fail(err)
+	}
+	return body, nil
 }
 
 // query sends a COPY and reads until the server answers with want.
@@ -108,8 +118,10 @@ func (w *wire) query(sql string, want byte) error {
 
 func (w *wire) send(kind byte, body []byte) error {
 	message := binary.BigEndian.AppendUint32([]byte{kind}, uint32(len(body)+4)) // a few bytes
-	_, err := w.conn.Write(append(message, body...))
-	return err
+	if _, err := w.conn.Write(append(message, body...)); err != nil {
+		return w.fail(err)
+	}
+	return nil
 }
 
 // An outcome is how a server says that a COPY ended.
@@ -134,7 +146,7 @@ func (w *wire) outcome() (out outcome) {
 				return outcome{err: err}
 			}
 			if w.reader.Buffered() > 0 {
-				return outcome{err: fmt.Errorf("the server says more than it was asked")}
+				return outcome{err: w.fail(errors.New("the server says more than it was asked"))}
 			}
 			return out
 		case 'C':
@@ -176,7 +188,7 @@ func (c *copyData) from(source *wire, length int) error {
 	for length > 0 {
 		n := min(length, len(c.buffer)-c.used)
 		if _, err := io.ReadFull(source.reader, c.buffer[c.used:c.used+n]); err != nil {
-			return err
+			return source.fail(err)
 		}
 		c.used += n
 		length -= n
@@ -196,5 +208,8 @@ func (c *copyData) flush() error {
 	binary.BigEndian.PutUint32(c.buffer[1:], uint32(c.used-1)) // at most relayBuffer
 	_, err := c.to.conn.Write(c.buffer[:c.used])
 	c.used = 5
-	return err
+	if err != nil {
+		return c.to.fail(err)
+	}
+	return nil
 }

@@ -1,0 +1,189 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
+)
+
+const (
+	sessionTimeout = 4 * time.Second // after which a round is cancelled, as by Ctrl-C
+	sessionSlack   = 15 * time.Second
+	sessionHeap    = 1 << 30
+)
+
+// A task is what a resource or data source asks of a server.
+type task struct {
+	name string
+	do   func(ctx context.Context, s *Server) error
+}
+
+// tasks are what the package does for a shop.
+func tasks(shop shop) []task {
+	table := TableName{Schema: "public", Name: "kinds"}
+	source := shop.grants("public", "billing")
+	destination := DestinationGrants{Database: shop.name, User: shop.user, SystemCatalogs: true}
+	user := User{Name: shop.user, Login: true, ConnectionLimit: -1}
+	return []task{
+		{"read a user", func(ctx context.Context, s *Server) error { _, err := s.Planning().User(ctx, shop.user); return err }},
+		{"read a database", func(ctx context.Context, s *Server) error {
+			_, err := s.Planning().Database(ctx, shop.name)
+			return err
+		}},
+		{"read a schema", func(ctx context.Context, s *Server) error {
+			_, err := s.Planning().Schema(ctx, shop.name, "billing")
+			return err
+		}},
+		{"read the structure", func(ctx context.Context, s *Server) error {
+			_, err := s.Tables(ctx, shop.name, []TableName{table, {Schema: "billing", Name: "payments"}})
+			return err
+		}},
+		{"list tables", func(ctx context.Context, s *Server) error {
+			_, err := s.Relations(ctx, shop.name, []string{"public", "billing"})
+			return err
+		}},
+		{"check a source", func(ctx context.Context, s *Server) error {
+			_, err := s.CheckConnection(ctx, ConnectionCheck{Database: shop.name, Use: UseAsSource, Schemas: []string{"public"}, Tables: map[TableName]string{table: "id"}})
+			return err
+		}},
+		{"check a destination", func(ctx context.Context, s *Server) error {
+			_, err := s.CheckConnection(ctx, ConnectionCheck{Database: shop.name, Use: UseAsDestination, Schemas: []string{"billing"}})
+			return err
+		}},
+		{"find a pool", func(ctx context.Context, s *Server) error { return s.RequireSessions(ctx, shop.name) }},
+		{"grant a source", func(ctx context.Context, s *Server) error { return s.GrantSource(ctx, source) }},
+		{"look for drift of a source", func(ctx context.Context, s *Server) error {
+			_, err := s.Planning().SourceDrift(ctx, source)
+			return err
+		}},
+		{"read the grants of a source", func(ctx context.Context, s *Server) error {
+			_, err := s.SourceGrants(ctx, shop.name, shop.user)
+			return err
+		}},
+		{"revoke a source", func(ctx context.Context, s *Server) error { return s.RevokeSource(ctx, source) }},
+		{"grant a destination", func(ctx context.Context, s *Server) error { return s.GrantDestination(ctx, destination) }},
+		{"look for drift of a destination", func(ctx context.Context, s *Server) error {
+			_, err := s.Planning().DestinationDrift(ctx, destination)
+			return err
+		}},
+		{"change a user", func(ctx context.Context, s *Server) error { _, err := s.UpdateUser(ctx, user, nil); return err }},
+		{"refuse to drop a user", func(ctx context.Context, s *Server) error { return s.DropUser(ctx, shop.application, DropOptions{}) }},
+		{"refuse to drop a schema", func(ctx context.Context, s *Server) error { return s.DropSchema(ctx, shop.name, "billing", false) }},
+	}
+}
+
+// Whatever comes instead of what a server says after the login, a task ends, also
+// when it is cancelled, and needs a bounded memory.
+func TestHostileSession(t *testing.T) {
+	s := sandbox.Shared(t, 0)
+	shop := newShop(t, s)
+	shop.exec(t, `
+		CREATE DOMAIN public.positive AS int CHECK (VALUE > 0);
+		CREATE TABLE public.kinds (id public.positive PRIMARY KEY, list text[], at timestamptz);
+		ALTER TABLE public.kinds ADD COLUMN late text DEFAULT 'x';
+		GRANT SELECT ON ALL TABLES IN SCHEMA public TO `+shop.application)
+	seed := sandbox.Seed(t)
+	tricks, todo := sandbox.Tricks(), tasks(shop)
+	names, rows := make([]string, len(tricks)), make([]hostileRow, len(tricks))
+	_, heap := measure(func() {
+		t.Run("tricks", func(t *testing.T) { // which returns when all of them have
+			for i, trick := range tricks {
+				names[i] = trick.Name
+				t.Run(trick.Name, func(t *testing.T) {
+					t.Parallel()
+					rng := rand.New(rand.NewPCG(seed, uint64(i))) //nolint:gosec // repeatable is what it has to be
+					for range 2 * sandbox.Effort(t) {
+						r := sessionRound{trick: trick, task: todo[rng.IntN(len(todo))], from: rng.IntN(1 + rng.IntN(60)), seed: rng.Uint64()}
+						rows[i].add(r.play(t, s))
+					}
+				})
+			}
+		})
+	})
+	if heap > 2*sessionHeap { // several at once
+		t.Errorf("it took %d MiB", heap>>20)
+	}
+	logHostile(t, names, rows)
+	t.Logf("the heap grew by %d MiB at most", heap>>20)
+	if t.Failed() {
+		t.Logf("to repeat it: STITCH_SEED=%d", seed)
+	}
+}
+
+// A sessionRound is one trick that is played on one task.
+type sessionRound struct {
+	trick sandbox.Trick
+	task  task
+	from  int // the message that it begins with
+	seed  uint64
+}
+
+func (r sessionRound) play(t *testing.T, s *sandbox.Server) hostileRow {
+	middle := sandbox.StartMiddle(t, s, false, func(c *sandbox.Client) sandbox.Meddler {
+		return r.trick.Meddler(c, r.from, rand.New(rand.NewPCG(r.seed, uint64(c.Number)))) //nolint:gosec // repeatable
+	})
+	config := superuserOf(s)
+	config.Port = middle.Port
+	servers := NewServers(map[string]Config{"server": config})
+	server, _ := servers.Server("server")
+	round := fmt.Sprintf("%s, from message %d on, to %s", r.trick.Name, r.from, r.task.name)
+	ctx, cancel := context.WithTimeout(t.Context(), sessionTimeout)
+	defer cancel()
+	began := time.Now()
+	err := r.task.do(ctx, server)
+	row := hostileRow{rounds: 1, longest: time.Since(began)}
+	if err != nil {
+		row.said = Explain(err)
+	}
+	if row.longest > sessionTimeout+sessionSlack {
+		t.Errorf("%s: it took %v", round, row.longest)
+	}
+	if len(row.said) > 32<<10 {
+		t.Errorf("%s: %d bytes are said", round, len(row.said))
+	}
+	waitFor(t, func() bool { // what those who plan share is cancelled when nobody waits for it any more
+		servers.Close()
+		server.mu.Lock()
+		defer server.mu.Unlock()
+		return server.open == 0
+	})
+	return row
+}
+
+// Rows without end are refused, also where each of them is kept.
+func TestRowsWithoutEnd(t *testing.T) {
+	s := sandbox.Shared(t, 0)
+	shop := newShop(t, s)
+	middle := sandbox.StartMiddle(t, s, false, func(c *sandbox.Client) sandbox.Meddler {
+		return func(m sandbox.Message) error {
+			some := m.Bytes()
+			if m.Kind == 'D' && bytes.Contains(m.Body, []byte("orders")) { // the structure
+				for {
+					if _, err := c.Write(bytes.Repeat(some, 200)); err != nil {
+						return err
+					}
+				}
+			}
+			_, err := c.Write(some)
+			return err
+		}
+	})
+	config := superuserOf(s)
+	config.Port = middle.Port
+	server := serverOf(t, config)
+	var err error
+	took, heap := measure(func() { _, err = server.Tables(t.Context(), shop.name, []TableName{{"public", "orders"}}) })
+	if err == nil || !strings.Contains(err.Error(), "256 MiB") {
+		t.Errorf("got %v", err)
+	}
+	t.Logf("it took %v and %d MiB", took, heap>>20)
+	if heap > sessionHeap {
+		t.Errorf("it took %d MiB", heap>>20)
+	}
+}
