@@ -91,7 +91,7 @@ func linkTypes(found []typeRow) (map[uint32]Type, error) {
 		for depth := 0; part != 0 && depth < deepestType; depth++ {
 			part = madeOf[part]
 		}
-		if part != 0 || t.element != 0 && t.base != 0 {
+		if part != 0 || t.oid == 0 || t.element != 0 && t.base != 0 {
 			return nil, fmt.Errorf("the server says that type %s is made of itself, or of too many others", t.SQL)
 		}
 		byOID[t.oid].Element, byOID[t.oid].Base = byOID[t.element], byOID[t.base]

@@ -29,6 +29,7 @@ type serverModel struct {
 	SSLRootCert     types.String `tfsdk:"sslrootcert"`
 	SSLCert         types.String `tfsdk:"sslcert"`
 	SSLKey          types.String `tfsdk:"sslkey"`
+	AllowMD5        types.Bool   `tfsdk:"allow_md5"`
 	SSHHost         types.String `tfsdk:"ssh_host"`
 	MaxConnections  types.Int64  `tfsdk:"max_connections"`
 	ConnectTimeout  types.Int64  `tfsdk:"connect_timeout"`
@@ -42,7 +43,7 @@ func (m serverModel) toConfig() (config postgres.Config, unknown []string) {
 	}{
 		{"host", m.Host}, {"port", m.Port}, {"database", m.Database}, {"username", m.Username},
 		{"password", m.Password}, {"password_command", m.PasswordCommand}, {"sslmode", m.SSLMode},
-		{"sslrootcert", m.SSLRootCert}, {"sslcert", m.SSLCert}, {"sslkey", m.SSLKey}, {"ssh_host", m.SSHHost},
+		{"sslrootcert", m.SSLRootCert}, {"sslcert", m.SSLCert}, {"sslkey", m.SSLKey}, {"allow_md5", m.AllowMD5}, {"ssh_host", m.SSHHost},
 		{"max_connections", m.MaxConnections}, {"connect_timeout", m.ConnectTimeout},
 	} {
 		if a.value.IsUnknown() {
@@ -62,6 +63,7 @@ func (m serverModel) toConfig() (config postgres.Config, unknown []string) {
 		SSLRootCert:    m.SSLRootCert.ValueString(),
 		SSLCert:        m.SSLCert.ValueString(),
 		SSLKey:         m.SSLKey.ValueString(),
+		AllowMD5:       m.AllowMD5.ValueBool(),
 		MaxConnections: int(m.MaxConnections.ValueInt64()),
 		ConnectTimeout: time.Duration(m.ConnectTimeout.ValueInt64()) * time.Second,
 	}
@@ -80,7 +82,7 @@ func serversAttribute() schema.MapNestedAttribute {
 		MarkdownDescription: "The PostgreSQL servers that resources refer to by key, one entry for each login. " +
 			"A server is connected to only when a resource needs it.",
 		Optional: true,
-		NestedObject: schema.NestedAttributeObject{Validators: []validator.Object{complete{"server", []string{"host", "username"}}}, Attributes: map[string]schema.Attribute{
+		NestedObject: schema.NestedAttributeObject{Validators: []validator.Object{complete{"server", []string{"host", "username"}}, authority{}}, Attributes: map[string]schema.Attribute{
 			"host": schema.StringAttribute{
 				MarkdownDescription: "Required. Host name or address, or the directory of a Unix socket. There is no default, and the environment (`PGHOST` and its like) is not looked at.",
 				Optional:            true, // for the framework; see complete
@@ -115,12 +117,14 @@ func serversAttribute() schema.MapNestedAttribute {
 				Validators:  []validator.List{listvalidator.SizeAtLeast(1)},
 			},
 			"sslmode": schema.StringAttribute{
-				MarkdownDescription: "`disable`, `prefer`, `require`, `verify-ca` or `verify-full`, as libpq understands them. `verify-full` by default; `prefer` if the host is a loopback address.",
-				Optional:            true,
-				Validators:          []validator.String{stringvalidator.OneOf(postgres.SSLModes...)},
+				MarkdownDescription: "`disable`, `prefer`, `require`, `verify-ca` or `verify-full`, as libpq understands them. `verify-full` by default; `prefer` if the host is a loopback address. " +
+					"`verify-full`, and `verify-ca` and `require` with `sslrootcert`, verify the server: only then, and through a Unix socket, may it ask for the password in clear text. " +
+					"The others are for SCRAM-SHA-256, which tells nobody the password, and which is bound to the server's certificate where the server offers that.",
+				Optional:   true,
+				Validators: []validator.String{stringvalidator.OneOf(postgres.SSLModes...)},
 			},
 			"sslrootcert": schema.StringAttribute{
-				MarkdownDescription: "Certificate of the authority that signed the server's, as PEM text or the path of a file; the system's authorities by default.",
+				MarkdownDescription: "Certificate of the authority that signed the server's, as PEM text or the path of a file; the system's authorities by default, but `verify-ca` needs it.",
 				Optional:            true,
 			},
 			"sslcert": schema.StringAttribute{
@@ -133,6 +137,12 @@ func serversAttribute() schema.MapNestedAttribute {
 				Optional:            true,
 				Sensitive:           true,
 				Validators:          []validator.String{stringvalidator.AlsoRequires(path.MatchRelative().AtParent().AtName("sslcert"))},
+			},
+			"allow_md5": schema.BoolAttribute{
+				MarkdownDescription: "Whether the server may ask for a login by MD5, or by SCRAM-SHA-256 with fewer than 4096 iterations, although nothing proves that it is the right one: " +
+					"without TLS that verifies it, a Unix socket, or an `ssh_host` that is the server itself. Whoever answers in its place, or listens without TLS, can then find out a weak password by trying. `false` by default. " +
+					"Better: have the server keep a SCRAM-SHA-256 password (`password_encryption = 'scram-sha-256'`, the default since PostgreSQL 14), or verify it.",
+				Optional: true,
 			},
 			"ssh_host": schema.StringAttribute{
 				MarkdownDescription: "Key of the entry of `ssh_hosts` that the server is reached through. `host` is then as that host sees it (`localhost` is the SSH host itself), " +
@@ -151,6 +161,23 @@ func serversAttribute() schema.MapNestedAttribute {
 				Validators:          []validator.Int64{int64validator.Between(1, 3600)},
 			},
 		}},
+	}
+}
+
+// authority requires an authority where the system's would vouch for anyone's server.
+type authority struct{}
+
+func (authority) Description(context.Context) string {
+	return "needs sslrootcert where sslmode is verify-ca"
+}
+
+func (v authority) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
+
+func (authority) ValidateObject(_ context.Context, req validator.ObjectRequest, resp *validator.ObjectResponse) {
+	mode, ok := req.ConfigValue.Attributes()["sslmode"].(types.String)
+	if root, set := req.ConfigValue.Attributes()["sslrootcert"]; ok && set && mode.ValueString() == "verify-ca" && root.IsNull() {
+		resp.Diagnostics.AddAttributeError(req.Path.AtName("sslrootcert"), "verify-ca without an authority",
+			`sslmode "verify-ca" looks at no name: with the system's authorities, anyone's certificate would do. Set sslrootcert, or sslmode = "verify-full".`)
 	}
 }
 

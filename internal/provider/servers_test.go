@@ -27,6 +27,7 @@ func TestAccProvider_mistakes(t *testing.T) {
 		providerBlock(map[string]string{"a": `{ host = "h", username = "u", ssh_host = "bastion" }`}):                     `ssh_hosts of the provider block has no entry "bastion": it has none`,
 		providerBlock(map[string]string{"a": `{ host = "h", username = "u", password = "p", password_command = ["p"] }`}): "cannot be specified when",
 		providerBlock(map[string]string{"a": `{ host = "h", username = "u", sslmode = "verify" }`}):                       `value must be one of: ["disable" "prefer" "require" "verify-ca" "verify-full"]`,
+		providerBlock(map[string]string{"a": `{ host = "h", username = "u", sslmode = "verify-ca" }`}):                    `Set sslrootcert, or sslmode = "verify-full"`,
 		providerBlock(map[string]string{"a": `{ host = "h", username = "u", sslcert = "c" }`}):                            "must be specified when",
 	} {
 		resource.Test(t, resource.TestCase{

@@ -39,8 +39,8 @@
 //     until it is accepted; servers behind a load balancer do not share a run
 //     (session.go, run.go, worker.go).
 //   - Rows cross as COPY and are never decoded: bytes go from one connection to
-//     the other, in bounded memory whatever the rows are. Both ends must count the
-//     same number of them (relay.go, wire.go).
+//     the other, in bounded memory whatever the rows are and whatever else servers
+//     send. Both ends must count the same number of them (relay.go, wire.go).
 //   - A column arrives in its own type wherever the destination has it, and as
 //     text where it does not. A table crosses in binary form, or in text form
 //     where a type's binary form could mean something else (columns.go).
