@@ -141,9 +141,11 @@ func (s *Server) connect(ctx context.Context, database string) (*pgx.Conn, error
 	if err != nil {
 		return nil, failed(s.connectCause(err))
 	}
-	if err := pinPath(ctx, conn); err != nil {
+	pinning, cancel := context.WithTimeout(ctx, s.config.ConnectTimeout) // the login had its own
+	defer cancel()
+	if err := pinPath(pinning, conn); err != nil {
 		closeAbruptly(conn)
-		return nil, failed(err)
+		return nil, failed(explainClosed(conn, err))
 	}
 	return conn, nil
 }
