@@ -6,7 +6,6 @@ import (
 	"net"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -94,7 +93,7 @@ func (e *advisedError) Unwrap() error { return e.error }
 // pgconn.PgError leaves out of its Error method, and with advice where the
 // server's own words do not say what to do.
 func Explain(err error) string {
-	lines := []string{shorten(err.Error())}
+	lines := []string{err.Error()}
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
 		detail := pg.Detail
@@ -105,7 +104,7 @@ func Explain(err error) string {
 			{"Detail", detail}, {"Hint", pg.Hint}, {"Where", pg.Where},
 		} {
 			if part.text != "" {
-				lines = append(lines, part.label+": "+shorten(part.text))
+				lines = append(lines, part.label+": "+part.text)
 			}
 		}
 	}
@@ -113,20 +112,6 @@ func Explain(err error) string {
 		lines = append(lines, "", advice)
 	}
 	return strings.Join(lines, "\n")
-}
-
-// longest is how much of a text a person is shown: a server may write a mebibyte.
-const longest = 8 << 10
-
-func shorten(text string) string {
-	if len(text) <= longest {
-		return text
-	}
-	cut := longest
-	for !utf8.RuneStart(text[cut]) && cut > longest-utf8.UTFMax {
-		cut--
-	}
-	return fmt.Sprintf("%s... (%d more bytes)", text[:cut], len(text)-cut)
 }
 
 // advise says what to do about errors whose text does not.
@@ -196,9 +181,9 @@ func adviseConnect(e *ConnectError) string {
 }
 
 // connectCause strips the prefix in which pgconn repeats what ConnectError says
-// and, of several attempts, those that say the same or only found out that an address
-// offers no TLS, which another attempt at it did without. A login that was refused is
-// the cause, whatever the other attempts met.
+// and, of several attempts, those that say the same, or only found out that an address
+// offers no TLS, which another attempt at the same address did without. A login that
+// was refused is the cause, whatever other attempts met.
 func (s *Server) connectCause(err error) error {
 	var connect *pgconn.ConnectError
 	if errors.As(err, &connect) {
@@ -209,26 +194,25 @@ func (s *Server) connectCause(err error) error {
 	if errors.As(err, &attempts) {
 		all = attempts.Unwrap()
 	}
-	var causes []error
 	for _, cause := range all {
 		if refused := s.config.loginError(s.name, cause); refused != nil {
 			return refused
 		}
-		noTLS := !isServers(cause) && strings.Contains(cause.Error(), refusedTLS) && slices.ContainsFunc(all, func(other error) bool {
-			return !strings.Contains(other.Error(), refusedTLS) && attempted(other) == attempted(cause)
-		})
-		if !noTLS && !slices.ContainsFunc(causes, func(other error) bool { return other.Error() == cause.Error() }) {
-			causes = append(causes, cause)
-		}
 	}
-	switch len(causes) {
-	case 0:
-		return all[0]
-	case 1:
+	causes := slices.DeleteFunc(slices.Clone(all), func(cause error) bool {
+		return lacksTLS(cause) && slices.ContainsFunc(all, func(other error) bool {
+			return !lacksTLS(other) && attempted(other) == attempted(cause)
+		})
+	})
+	causes = slices.CompactFunc(causes, func(a, b error) bool { return a.Error() == b.Error() })
+	if len(causes) == 1 {
 		return causes[0]
 	}
 	return errors.Join(causes...)
 }
+
+// lacksTLS reports whether an attempt only found out that there is no TLS.
+func lacksTLS(err error) bool { return !isServers(err) && strings.Contains(err.Error(), refusedTLS) }
 
 // attempted returns the address with which pgconn begins the error of one attempt:
 // a name such as localhost may have several.

@@ -18,6 +18,7 @@ func TestConnectCause(t *testing.T) {
 	)
 	server := &Server{pool: &pool{}}
 	for name, tt := range map[string]struct{ attempts, want string }{
+		"one address that says the same without":         {password + "|" + password, password},
 		"one address, with TLS only":                     {noTLS, noTLS},
 		"one address, with and without":                  {noTLS + "|" + password, password},
 		"two addresses, with TLS only":                   {noTLS + "|" + refused6, noTLS + "|" + refused6},

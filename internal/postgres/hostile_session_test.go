@@ -144,7 +144,7 @@ func (r sessionRound) play(t *testing.T, s *sandbox.Server) hostileRow {
 	if row.longest > sessionTimeout+sessionSlack {
 		t.Errorf("%s: it took %v", round, row.longest)
 	}
-	if len(row.said) > 32<<10 {
+	if len(row.said) > 2*maxControl {
 		t.Errorf("%s: %d bytes are said", round, len(row.said))
 	}
 	waitFor(t, func() bool { // what those who plan share is cancelled when nobody waits for it any more

@@ -141,11 +141,11 @@ func (s *Server) connect(ctx context.Context, database string) (*pgx.Conn, error
 	if err != nil {
 		return nil, failed(s.connectCause(err))
 	}
-	pinning, cancel := context.WithTimeout(ctx, s.config.ConnectTimeout)
+	pinning, cancel := context.WithTimeout(ctx, s.config.ConnectTimeout) // the login had its own
 	defer cancel()
 	if err := pinPath(pinning, conn); err != nil {
 		closeAbruptly(conn)
-		return nil, failed(err)
+		return nil, failed(explainClosed(conn, err))
 	}
 	return conn, nil
 }

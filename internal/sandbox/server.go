@@ -16,6 +16,8 @@
 //   - starting one is cheap: initdb runs once for each major and process (template.go);
 //   - tests on one server do not meet: names are unique, and dropped with their
 //     sessions when the test ends (testing.go);
+//   - a hostile server, or one in the middle, does what a test wants and keeps what
+//     its clients say (hostile.go, middle.go, tricks.go);
 //   - a test that needs what this machine lacks is skipped and says what that is,
 //     for make test to sum up; in CI it fails (lack.go).
 //   - a hostile server, or one in the middle, does what a test wants and keeps what
