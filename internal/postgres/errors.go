@@ -6,7 +6,6 @@ import (
 	"net"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -94,7 +93,7 @@ func (e *advisedError) Unwrap() error { return e.error }
 // pgconn.PgError leaves out of its Error method, and with advice where the
 // server's own words do not say what to do.
 func Explain(err error) string {
-	lines := []string{shorten(err.Error())}
+	lines := []string{err.Error()}
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
 		detail := pg.Detail
@@ -105,7 +104,7 @@ func Explain(err error) string {
 			{"Detail", detail}, {"Hint", pg.Hint}, {"Where", pg.Where},
 		} {
 			if part.text != "" {
-				lines = append(lines, part.label+": "+shorten(part.text))
+				lines = append(lines, part.label+": "+part.text)
 			}
 		}
 	}
@@ -113,20 +112,6 @@ func Explain(err error) string {
 		lines = append(lines, "", advice)
 	}
 	return strings.Join(lines, "\n")
-}
-
-// longest is how much of a text a person is shown: a server may write a mebibyte.
-const longest = 8 << 10
-
-func shorten(text string) string {
-	if len(text) <= longest {
-		return text
-	}
-	cut := longest
-	for !utf8.RuneStart(text[cut]) && cut > longest-utf8.UTFMax {
-		cut--
-	}
-	return fmt.Sprintf("%s... (%d more bytes)", text[:cut], len(text)-cut)
 }
 
 // advise says what to do about errors whose text does not.

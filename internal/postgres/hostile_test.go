@@ -337,7 +337,7 @@ func playLogin(t *testing.T, p prank, rng *rand.Rand, row *hostileRow) {
 	if heap > loginHeap {
 		t.Errorf("%s: it took %d MiB", round, heap>>20)
 	}
-	if len(said) > 32<<10 {
+	if len(said) > 2*maxControl {
 		t.Errorf("%s: %d bytes are said", round, len(said))
 	}
 	checkHeard(t, round, h, verified, allowMD5)

@@ -145,7 +145,7 @@ func (s *Server) connect(ctx context.Context, database string) (*pgx.Conn, error
 	defer cancel()
 	if err := pinPath(pinning, conn); err != nil {
 		closeAbruptly(conn)
-		return nil, failed(err)
+		return nil, failed(explainClosed(conn, err))
 	}
 	return conn, nil
 }
