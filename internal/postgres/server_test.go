@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
-
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -349,24 +347,5 @@ func TestExplain(t *testing.T) {
 		if !errors.As(err, &connect) || !strings.Contains(Explain(err), tt.want) || strings.Contains(Explain(err), "wrong") || strings.Contains(err.Error(), "TLS") {
 			t.Errorf("%s: got %s", name, Explain(err))
 		}
-	}
-}
-
-// A text that is too long is cut between characters, and says so.
-func TestShorten(t *testing.T) {
-	for text, want := range map[string]string{
-		"short":                            "short",
-		strings.Repeat("x", longest):       strings.Repeat("x", longest),
-		strings.Repeat("x", longest+3):     strings.Repeat("x", longest) + "... (3 more bytes)",
-		"x" + strings.Repeat("é", longest): "x" + strings.Repeat("é", longest/2-1) + "... (8194 more bytes)",
-		strings.Repeat("\x80", longest+2):  strings.Repeat("\x80", longest-4) + "... (6 more bytes)",
-	} {
-		if got := shorten(text); got != want {
-			t.Errorf("%.20q: got %d bytes that end with %q", text, len(got), got[max(0, len(got)-30):])
-		}
-	}
-	long := &pgconn.PgError{Message: strings.Repeat("m", 1<<20), Detail: strings.Repeat("d", 1<<20), Hint: strings.Repeat("h", 1<<20), Where: strings.Repeat("w", 1<<20)}
-	if got := len(Explain(long)); got > 5*longest {
-		t.Errorf("%d bytes are said", got)
 	}
 }
