@@ -61,6 +61,19 @@ func TestMembership(t *testing.T) {
 	})
 }
 
+// A member that completes a schema which was made by hand does so as its owner, also
+// where it is not the owner of the database.
+func TestInstallForOwner(t *testing.T) {
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		database, owner, member := s.Database(t), s.Role(t), s.Role(t)
+		s.Exec(t, database, "CREATE SCHEMA _stitch AUTHORIZATION "+owner+"; GRANT "+owner+" TO "+member)
+		install(t, connect(t, s, database, member))
+		if got := s.Query(t, database, "SELECT DISTINCT pg_get_userbyid(relowner) FROM pg_class WHERE relnamespace = '_stitch'::regnamespace"); len(got) != 1 || got[0] != owner {
+			t.Errorf("the catalog belongs to %q, want %q", got, owner)
+		}
+	})
+}
+
 // What made its author a superuser: a catalog whose version is computed, and an
 // administrator who opens it.
 func TestSuperuserAndCatalogOfAnother(t *testing.T) {

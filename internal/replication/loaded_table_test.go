@@ -177,7 +177,8 @@ func TestTableOfAnother(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		for name, tt := range map[string]struct{ before, as, attack, want string }{
-			"a table in her schema": {`CREATE SCHEMA shop AUTHORIZATION {m}; GRANT ALL ON SCHEMA shop TO {l}`, `{m}`, `DROP TABLE IF EXISTS shop.t; CREATE TABLE shop.t (id int PRIMARY KEY); GRANT ALL ON shop.t TO {l};
+			"a table in her schema": {`CREATE SCHEMA shop AUTHORIZATION {m}; GRANT ALL ON SCHEMA shop TO {l}`, `{m}`, `DROP TABLE IF EXISTS shop.t; GRANT ALL ON SCHEMA shop TO {l};
+				CREATE TABLE shop.t (id int PRIMARY KEY, _sdc_received_at timestamptz, _sdc_batched_at timestamptz, _sdc_sequence bigint, _sdc_table_version bigint); GRANT ALL ON shop.t TO {l};
 				CREATE TRIGGER planted BEFORE INSERT ON shop.t FOR EACH STATEMENT EXECUTE PROCEDURE evil.fire()`, `schema "shop" of the destination belongs to "{m}"`},
 			"a trigger of hers": {``, `postgres`, `CREATE TRIGGER planted BEFORE INSERT ON shop.t FOR EACH STATEMENT EXECUTE PROCEDURE evil.fire()`, `trigger planted on shop.t: function evil.fire() of "{m}"`},
 			"a foreign key of hers": {``, `{m}`, `CREATE TABLE evil.child (id int REFERENCES shop.t ON DELETE CASCADE); INSERT INTO evil.child VALUES (1);
@@ -251,4 +252,39 @@ func TestAdvisoryLocks(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// Nothing is attached to a table between the check and the load: it is locked from
+// before the one to the end of the other.
+func TestAttachedMeanwhile(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'first')`)
+	e.definition.Tables["public.t"] = Selection{Method: FullTable}
+	e.create(t)
+	e.run(t)
+	e.atSource(t, `UPDATE t SET v = 'held here'`)
+	p := e.readHeld(t, 1, "held here")
+	done := e.start(t.Context())
+	p.awaitHeld(t, 1)
+	other := e.sessionAtDestination(t)
+	do(t, other, `SET lock_timeout = '100ms'`)
+	for _, sql := range []string{
+		`CREATE TRIGGER planted BEFORE INSERT ON shop.t FOR EACH ROW EXECUTE PROCEDURE suppress_redundant_updates_trigger()`,
+		`ALTER TABLE shop.t ALTER id SET DEFAULT 1`,
+		`CREATE INDEX ON shop.t ((id + 1))`,
+		`CREATE TABLE public.child (id int REFERENCES shop.t)`,
+		`ALTER TABLE shop.t RENAME TO other`,
+		`DROP TABLE shop.t`,
+	} {
+		if _, err := other.Exec(t.Context(), sql); postgres.Code(err) != "55P03" {
+			t.Errorf("%s: %v", sql, err)
+		}
+	}
+	p.releaseAll(t)
+	if got := <-done; got.err != nil {
+		t.Error(postgres.Explain(got.err))
+	}
+	e.wantSame(t, "t")
 }
