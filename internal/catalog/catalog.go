@@ -84,8 +84,12 @@ func Install(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
-// errOld is met when the catalog is to be upgraded.
-var errOld = errors.New("the catalog is older than this provider")
+var (
+	// errOld is met when the catalog is to be upgraded.
+	errOld = errors.New("the catalog is older than this provider")
+	// errRaced is met when another session was faster.
+	errRaced = errors.New("the catalog was dropped at the same time")
+)
 
 func tryInstall(ctx context.Context, tx pgx.Tx) error {
 	none := false
@@ -100,15 +104,20 @@ func tryInstall(ctx context.Context, tx pgx.Tx) error {
 		}
 		return err
 	})
-	if errors.Is(err, errOld) {
-		var current bool
-		current, err = open(ctx, tx, "SET LOCAL ROLE ", upgrading)
-		none = errors.Is(err, ErrNone) || err == nil && !current
-	}
-	if !none {
+	switch {
+	case none:
+		err = create(ctx, tx)
+	case errors.Is(err, errOld):
+		if _, err = open(ctx, tx, "SET LOCAL ROLE ", upgrading); errors.Is(err, ErrNone) {
+			err = errRaced
+		}
+	default:
 		return err
 	}
-	if err := migrate(ctx, tx); err != nil {
+	if err == nil {
+		err = migrate(ctx, tx)
+	}
+	if err != nil {
 		return fmt.Errorf("install the catalog: %w", err)
 	}
 	return nil
@@ -174,11 +183,33 @@ func latestVersion() (int, error) {
 	return len(files), err
 }
 
+// create creates the schema, unless it is there, and the table of the version in it.
+// That fails if another session has done so: the catalog is not locked.
+func create(ctx context.Context, tx pgx.Tx) error {
+	var exists bool
+	if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace AS n WHERE n.nspname = $1)", Schema).Scan(&exists); err != nil {
+		return err
+	}
+	if !exists {
+		if _, err := tx.Exec(ctx, "CREATE SCHEMA _stitch"); err != nil {
+			return err
+		}
+	}
+	_, err := tx.Exec(ctx, `
+		COMMENT ON SCHEMA _stitch IS 'Definitions, bookmarks and reports of Stitch replications. Written by terraform-provider-stitch.';
+		CREATE TABLE _stitch.version (version int PRIMARY KEY);
+		INSERT INTO _stitch.version VALUES (0)`)
+	if code(err) == "3F000" {
+		return errRaced
+	}
+	return err
+}
+
 // migrate runs the migrations that are still to come. They are numbered from 1
 // without gaps, so the number of those that ran is the version.
 func migrate(ctx context.Context, tx pgx.Tx) error {
-	have, err := begin(ctx, tx)
-	if err != nil {
+	var have int
+	if err := tx.QueryRow(ctx, "SELECT version FROM _stitch.version").Scan(&have); err != nil {
 		return err
 	}
 	files, err := fs.Glob(migrations, "migrations/*.sql")
@@ -198,31 +229,6 @@ func migrate(ctx context.Context, tx pgx.Tx) error {
 		return err
 	}
 	return takeBack(ctx, tx)
-}
-
-// begin makes sure that there is a version, and returns it.
-func begin(ctx context.Context, tx pgx.Tx) (have int, err error) {
-	var schema, version bool
-	err = tx.QueryRow(ctx, `
-		SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace AS n WHERE n.nspname = $1), pg_catalog.to_regclass('_stitch.version') IS NOT NULL`,
-		Schema).Scan(&schema, &version)
-	if err != nil {
-		return 0, err
-	}
-	if !schema {
-		if _, err := tx.Exec(ctx, "CREATE SCHEMA _stitch"); err != nil {
-			return 0, err
-		}
-	}
-	if !version {
-		_, err := tx.Exec(ctx, `
-			COMMENT ON SCHEMA _stitch IS 'Definitions, bookmarks and reports of Stitch replications. Written by terraform-provider-stitch.';
-			CREATE TABLE _stitch.version (version int PRIMARY KEY);
-			INSERT INTO _stitch.version VALUES (0)`)
-		return 0, err
-	}
-	err = tx.QueryRow(ctx, "SELECT version FROM _stitch.version").Scan(&have)
-	return have, err
 }
 
 // takeBack revokes what default privileges allow others to do with new tables, and

@@ -65,6 +65,18 @@ func TestInstall(t *testing.T) {
 	})
 }
 
+// A catalog that another session has created in the meantime is not taken over without
+// its lock: creating it fails, and is tried again from the beginning.
+func TestCreatedMeanwhile(t *testing.T) {
+	s := sandbox.Shared(t, 0)
+	conn := connect(t, s, s.Database(t), "")
+	install(t, conn)
+	err := pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error { return create(t.Context(), tx) })
+	if !isInTheWay(err) {
+		t.Errorf("got %v", err)
+	}
+}
+
 // What is written is read back, and goes with its replication.
 func TestRoundTrip(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {

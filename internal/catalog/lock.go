@@ -78,11 +78,14 @@ func inSavepoint(ctx context.Context, tx pgx.Tx, f func(pgx.Tx) error) error {
 const limitWaitsSQL = "SELECT pg_catalog.set_config('lock_timeout', $1, true)"
 
 // isInTheWay reports whether others are only in the way for now: they hold a lock, or
-// were faster to create the same thing.
+// were faster to create the same thing, or to drop it.
 func isInTheWay(err error) bool {
 	var waited *waitedError
 	if errors.As(err, &waited) {
 		return false
+	}
+	if errors.Is(err, errRaced) {
+		return true
 	}
 	switch code(err) {
 	case "55P03", "40P01", "23505", "42P06", "42P07":

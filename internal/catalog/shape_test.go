@@ -28,7 +28,7 @@ func TestShapes(t *testing.T) {
 			if _, err := tx.Exec(t.Context(), "SET LOCAL search_path = pg_catalog, pg_temp"); err != nil {
 				return err
 			}
-			if _, err := begin(t.Context(), tx); err != nil {
+			if err := create(t.Context(), tx); err != nil {
 				return err
 			}
 			for i, file := range files {

@@ -74,7 +74,7 @@ func (u NewUser) refusals(found foundUser) (lines []string) {
 	}
 	for _, group := range found.groups {
 		if group != found.Group {
-			lines = append(lines, fmt.Sprintf("it is a member of group %q", group))
+			lines = append(lines, fmt.Sprintf("it is a member of group %.100q", group))
 		}
 	}
 	if found.Password == PasswordSet {
@@ -84,7 +84,10 @@ func (u NewUser) refusals(found foundUser) (lines []string) {
 		lines = append(lines, "it expires on "+found.Expires)
 	}
 	for _, file := range found.files {
-		lines = append(lines, fmt.Sprintf("its home directory holds %q", file))
+		lines = append(lines, fmt.Sprintf("its home directory holds %.300q", file))
+	}
+	if more := len(lines) - shown; more > 0 {
+		lines = append(lines[:shown], fmt.Sprintf("and for %d more reasons", more))
 	}
 	return lines
 }

@@ -241,7 +241,7 @@ func TestGrantsReadOnce(t *testing.T) {
 	}
 	before := statements()
 	plan()
-	if n := statements() - before; n != 4 { // begin, roles, objects, commit
+	if n := statements() - before; n != 5 { // of the session, begin, roles, objects, commit
 		t.Errorf("a plan of 40 grants took %d statements", n)
 	}
 	shop.grant(t, shop.grants("public"))

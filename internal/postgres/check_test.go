@@ -270,7 +270,7 @@ func TestCheckCost(t *testing.T) {
 		check(t, server, c)
 		statements, connections := logged(t, s)
 		statements = statements[len(all):]
-		if most := []int{3, 10, 9}[n]; len(statements) > most || connections != before+n+1 {
+		if most := []int{4, 11, 10}[n]; len(statements) > most || connections != before+n+1 {
 			t.Errorf("%v: %d connections, statements %q", c, connections-before, statements)
 		}
 		for _, sql := range statements {

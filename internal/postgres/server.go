@@ -186,7 +186,8 @@ func (s *Server) tryTx(ctx context.Context, database string, c contention, f fun
 
 // InTx runs f in a transaction. Types, operators and functions are PostgreSQL's own
 // in it, whatever search_path the owner of a database has given to its sessions: what
-// stands before them would run with the rights of the login.
+// stands before them would run with the rights of the login. Each statement sees what
+// was committed before it, whatever isolation level the login has.
 func InTx(ctx context.Context, conn *pgx.Conn, f func(pgx.Tx) error) error {
 	return begin(ctx, conn, "BEGIN; "+pinPathSQL, f)
 }

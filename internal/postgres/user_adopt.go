@@ -167,15 +167,13 @@ const verifierSQL = `
 
 // foundUser reads a user that exists, or returns ErrNotFound.
 func (s *Server) foundUser(ctx context.Context, name string) (found foundUser, err error) {
-	err = s.onConn(ctx, "", func(conn *pgx.Conn) error {
-		return InTx(ctx, conn, func(tx pgx.Tx) error {
-			found, err = readFoundUser(ctx, tx, name)
-			if err != nil || found.isInitial { // nothing is recorded of what depends on those
-				return err
-			}
-			found.dependents, err = dependentsOf(ctx, tx, name)
+	err = s.inTx(ctx, "", func(tx pgx.Tx) error {
+		found, err = readFoundUser(ctx, tx, name)
+		if err != nil || found.isInitial { // nothing is recorded of what depends on those
 			return err
-		})
+		}
+		found.dependents, err = dependentsOf(ctx, tx, name)
+		return err
 	})
 	if err != nil {
 		return foundUser{}, err

@@ -116,6 +116,9 @@ func TestParameters(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Discard()
+		if _, err := conn.Exec(t.Context(), "RESET search_path"); err != nil { // which our sessions pin
+			t.Fatal(err)
+		}
 		for parameter, want := range map[string]string{
 			"search_path": `app, "App", "a,b", "c""d", "$user", public`, "DateStyle": "SQL, DMY", "statement_timeout": "30s", "my.setting": "a\nb; c",
 		} {

@@ -114,3 +114,35 @@ func TestAccProvider_unknownEntry(t *testing.T) {
 	}
 	w.run(t, "destroy", "-auto-approve")
 }
+
+// A user whose password the server keeps as MD5 can log in where nothing proves that
+// it is the right server only if the entry says so, and the error names the ways out.
+func TestAccProvider_allowMD5(t *testing.T) {
+	s := sandbox.OwnServer(t, sandbox.Config{HBA: "host all all all md5"})
+	config := func(more string) string {
+		return providerBlock(map[string]string{
+			"admin": administrator(s),
+			"user":  fmt.Sprintf(`{ host = %q, port = %d, username = "by_md5", password = %q %s }`, s.Host, s.Port, s.Password, more),
+		}) + fmt.Sprintf(`
+			resource "stitch_database_user" "user" {
+				server              = "admin"
+				name                = "by_md5"
+				password_wo         = %q
+				password_wo_version = 1
+				password_encryption = "md5"
+			}
+			data "stitch_connection_check" "user" {
+				server     = "user"
+				depends_on = [stitch_database_user.user]
+			}`, s.Password)
+	}
+	resource.ParallelTest(t, resource.TestCase{
+		ProtoV6ProviderFactories: factories(),
+		Steps: []resource.TestStep{
+			{Config: config(""), ExpectError: says(`the server asks for a login by MD5`)},
+			{Config: config(""), ExpectError: says(`password_encryption = 'scram-sha-256'`)},
+			{Config: config(""), ExpectError: says(`set allow_md5 = true in servers.user`)},
+			{Config: config(", allow_md5 = true")},
+		},
+	})
+}

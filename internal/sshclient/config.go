@@ -55,13 +55,15 @@ func (c Config) address() string { return net.JoinHostPort(c.Host, strconv.Itoa(
 // limits bound how long a host that was reached may take.
 type limits struct {
 	interval time.Duration // between two questions whether it is there
-	answer   time.Duration // to answer that, while other things come that are sent before
-	settle   time.Duration // to say why a connection ended, once it has
-	shell    time.Duration // until a shell is there, for which sudo may have to look up who may what
+	answer   time.Duration // for an answer to that: the data of a tunnel may be sent before
+	settle   time.Duration // for the reason of a connection's end, after that end
+	shell    time.Duration // for a session, and for a shell: sudo may have to ask a directory who may what
 	command  time.Duration // for a command that names no limit of its own
 }
 
-var defaultLimits = limits{interval: 5 * time.Second, answer: 5 * time.Minute, settle: 2 * time.Second, shell: 30 * time.Second, command: 10 * time.Minute}
+func defaultLimits() limits {
+	return limits{interval: 5 * time.Second, answer: 5 * time.Minute, settle: 2 * time.Second, shell: 30 * time.Second, command: 10 * time.Minute}
+}
 
 // A JumpError says that a host is reached through itself.
 type JumpError struct {
@@ -102,7 +104,7 @@ func NewHosts(configs map[string]Config) *Hosts {
 		all.byName[name] = &Host{shared: &shared{
 			name:     name,
 			config:   config.withDefaults(),
-			limits:   defaultLimits,
+			limits:   defaultLimits(),
 			siblings: all,
 			sessions: semaphore.NewWeighted(maxSessions),
 			connects: make(chan struct{}, 1),

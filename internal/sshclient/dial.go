@@ -116,7 +116,8 @@ func (h *Host) dial(ctx context.Context) (*connection, error) {
 	}
 	c := h.newConnection(raw, via)
 	release := context.AfterFunc(ctx, c.abort) // the only deadline that channels of a jump host know
-	var known atomic.Bool                      // the key is shown again when keys are exchanged again
+	// The callback runs again when keys are exchanged again.
+	var known atomic.Bool
 	client, channels, requests, err := ssh.NewClientConn(c.wire, h.knownAs(), &ssh.ClientConfig{
 		Config:       ssh.Config{Ciphers: ciphers()},
 		User:         h.config.Username,

@@ -10,7 +10,6 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"runtime"
 	"runtime/metrics"
 	"runtime/pprof"
@@ -23,6 +22,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
 // Bounds of the clients of a hostile host, and of what they may take.
@@ -54,15 +55,12 @@ type round struct {
 // is tried, STITCH_SEED what chance is drawn from.
 func TestHostileHost(t *testing.T) {
 	t.Parallel()
-	times, seed := number(t, "STITCH_TORTURE", 1), number(t, "STITCH_SEED", 1)
-	if os.Getenv("STITCH_SEED") == "" && times > 1 {
-		seed = int(time.Now().UnixMilli())
-	}
+	times, seed := sandbox.Effort(t), sandbox.Seed(t)
 	t.Logf("to repeat it: STITCH_SEED=%d", seed)
 	var rounds []*round
 	for i := range times {
 		for j, m := range misbehaviours() {
-			rounds = append(rounds, &round{misbehaviour: m, seed: uint64(seed + i*1000 + j)})
+			rounds = append(rounds, &round{misbehaviour: m, seed: seed + uint64(i*1000+j)})
 		}
 	}
 	key, greatest := newKey(t), watchMemory(t)
@@ -115,19 +113,6 @@ func TestProtocolBrokenAgain(t *testing.T) {
 		wantA[*ConnectError](t, err)
 	}
 	wantText(t, err, "not connected to again", "ssh_hosts.bastion")
-}
-
-// number reads a positive number from the environment.
-func number(t *testing.T, name string, otherwise int) int {
-	text := os.Getenv(name)
-	if text == "" {
-		return otherwise
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 {
-		t.Fatalf("%s is %q and should be a positive number", name, text)
-	}
-	return n
 }
 
 // watchMemory returns what returns how much more memory was in use at most.
@@ -402,7 +387,7 @@ func (h *hostileHost) configs(t *testing.T, as string, patient bool) map[string]
 func TestTooLateAfterLogin(t *testing.T) {
 	t.Parallel()
 	key := newKey(t)
-	for i := range 60 * number(t, "STITCH_TORTURE", 1) {
+	for i := range 60 * sandbox.Effort(t) {
 		s := &stage{random: rand.New(rand.NewPCG(uint64(i), 0)), over: make(chan struct{})}
 		ctx, cancel := context.WithCancel(t.Context())
 		host, err := startHostile(key, s, behaviour{raw: func(p *rawPeer) {
