@@ -189,7 +189,7 @@ func (s *Server) tryTx(ctx context.Context, database string, c contention, f fun
 // stands before them would run with the rights of the login. Each statement sees what
 // was committed before it, whatever isolation level the login has.
 func InTx(ctx context.Context, conn *pgx.Conn, f func(pgx.Tx) error) error {
-	return begin(ctx, conn, "BEGIN; "+pinPathSQL, f)
+	return begin(ctx, conn, "BEGIN ISOLATION LEVEL READ COMMITTED; "+pinPathSQL, f)
 }
 
 // pinPathSQL makes names those of PostgreSQL until the transaction ends. What is
