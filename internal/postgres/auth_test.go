@@ -14,20 +14,20 @@ import (
 func TestAcceptedAuth(t *testing.T) {
 	t.Parallel()
 	const (
-		scram = "none scram-sha-256"
-		hash  = scram + " md5"
-		any   = hash + " password"
+		scram    = "none scram-sha-256"
+		hash     = scram + " md5"
+		whatever = hash + " password"
 	)
 	ssh := &sshclient.Host{}
 	for _, tt := range []struct {
 		config Config
 		want   string
 	}{
-		{Config{Host: "db"}, any}, // verify-full is the default
-		{Config{Host: "db", SSLMode: "verify-full", SSHHost: ssh}, any},
-		{Config{Host: "db", SSLMode: "verify-ca", SSLRootCert: "ca.pem"}, any},
+		{Config{Host: "db"}, whatever}, // verify-full is the default
+		{Config{Host: "db", SSLMode: "verify-full", SSHHost: ssh}, whatever},
+		{Config{Host: "db", SSLMode: "verify-ca", SSLRootCert: "ca.pem"}, whatever},
 		{Config{Host: "db", SSLMode: "verify-ca"}, scram}, // by the system's authorities, it could be anyone
-		{Config{Host: "db", SSLMode: "require", SSLRootCert: "ca.pem"}, any},
+		{Config{Host: "db", SSLMode: "require", SSLRootCert: "ca.pem"}, whatever},
 		{Config{Host: "db", SSLMode: "require"}, scram},
 		{Config{Host: "db", SSLMode: "require", AllowMD5: true}, hash},
 		{Config{Host: "db", SSLMode: "prefer", SSLRootCert: "ca.pem"}, scram},
@@ -39,9 +39,9 @@ func TestAcceptedAuth(t *testing.T) {
 		{Config{Host: "localhost"}, scram},
 		{Config{Host: "127.0.0.1"}, scram},
 		{Config{Host: "127.0.0.1", AllowMD5: true}, hash},
-		{Config{Host: "/run/postgresql"}, any},
-		{Config{Host: "/run/postgresql", SSHHost: ssh}, any},
-		{Config{Host: "/run/postgresql", SSLMode: "disable"}, any},
+		{Config{Host: "/run/postgresql"}, whatever},
+		{Config{Host: "/run/postgresql", SSHHost: ssh}, whatever},
+		{Config{Host: "/run/postgresql", SSLMode: "disable"}, whatever},
 	} {
 		if got := strings.Join(tt.config.withDefaults().acceptedAuth(), " "); got != tt.want {
 			t.Errorf("%s, sslmode %q, authority %t, SSH %t, allow_md5 %t: %s, want %s", tt.config.Host, tt.config.SSLMode,

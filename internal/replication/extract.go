@@ -203,12 +203,13 @@ func (e *extraction) close(ctx context.Context) {
 	}
 }
 
-// held is for how long the snapshot was held, or is held by now.
+// held is for how long the snapshot was held, or is held by now, as precisely as the
+// catalog keeps it.
 func (e *extraction) held() time.Duration {
 	if e.ended.IsZero() {
-		return time.Since(e.began)
+		return elapsed(e.began)
 	}
-	return e.ended.Sub(e.began)
+	return e.ended.Sub(e.began).Truncate(time.Millisecond)
 }
 
 // holdsMore reports whether rows before the window hold other values in the
