@@ -274,7 +274,7 @@ func TestCheckCost(t *testing.T) {
 			t.Errorf("%v: %d connections, statements %q", c, connections-before, statements)
 		}
 		for _, sql := range statements {
-			if !regexp.MustCompile(`^(SELECT|WITH|BEGIN READ ONLY; SELECT pg_catalog\.set_config|commit)\b`).MatchString(sql) {
+			if !regexp.MustCompile(`^(SELECT|WITH|BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; SELECT pg_catalog\.set_config|commit)\b`).MatchString(sql) {
 				t.Errorf("it ran %s", sql)
 			}
 		}

@@ -175,7 +175,7 @@ func (s *Server) addHolders(ctx context.Context, database string, uncommitted bo
 	}
 	var holders []string
 	err := s.onConn(ctx, database, func(conn *pgx.Conn) error {
-		return boundedTx(ctx, conn, "BEGIN READ ONLY", func(tx pgx.Tx) (err error) {
+		return boundedTx(ctx, conn, readOnly, func(tx pgx.Tx) (err error) {
 			rows, _ := tx.Query(ctx, holdersSQL, uncommitted, lockTimeout.Seconds(), c.schema, c.owner)
 			holders, err = pgx.CollectRows(rows, pgx.RowTo[string])
 			return err

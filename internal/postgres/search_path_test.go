@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -42,6 +44,23 @@ func TestForeignSearchPath(t *testing.T) {
 				p.Exec(t, "postgres", "ALTER DATABASE shop RESET ALL; ALTER DATABASE maintenance RESET ALL; ALTER ROLE administrator RESET ALL; ALTER ROLE administrator IN DATABASE shop RESET ALL")
 			}
 		})
+	}
+}
+
+// All methods that talk to a server are in provisioning.
+func TestProvisioningIsComplete(t *testing.T) {
+	source, err := os.ReadFile("search_path_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	without := []string{"Acquire", "AnswersThrough", "RequireSessions"} // other methods run all that these do
+	server := reflect.TypeFor[*Server]()
+	for i := range server.NumMethod() {
+		method := server.Method(i)
+		talks := method.Type.NumIn() > 1 && method.Type.In(1) == reflect.TypeFor[context.Context]()
+		if talks && !slices.Contains(without, method.Name) && !strings.Contains(string(source), "."+method.Name+"(ctx, ") {
+			t.Errorf("%s is not among them", method.Name)
+		}
 	}
 }
 
@@ -129,6 +148,23 @@ var provisioning = map[string]func(ctx context.Context, server *Server, p plante
 		return errors.Join(created, read, planned, updated,
 			server.GrantSource(ctx, SourceGrants{Database: "shop", User: "stitch", Schemas: []string{"public"}}),
 			server.DropUser(ctx, "stitch", DropOptions{ReassignOwnedTo: "application", TerminateSessions: true}))
+	},
+	"adoption": func(ctx context.Context, server *Server, p planted) error {
+		u, password := User{Name: "left", Login: true, ConnectionLimit: -1}, &Password{Text: p.Password, Encryption: SCRAM}
+		d := Database{Name: "left", Owner: "administrator", ConnectionLimit: -1}
+		c := Schema{Database: "shop", Name: "left", Owner: "administrator"}
+		_, user := server.CreateUser(ctx, u, password)
+		_, database := server.CreateDatabase(ctx, d, "")
+		_, schema := server.CreateSchema(ctx, c)
+		_, refusals, adoptedUser := server.AdoptUser(ctx, u, password)
+		_, others, adoptedDatabase := server.AdoptDatabase(ctx, d, "")
+		_, more, adoptedSchema := server.AdoptSchema(ctx, c)
+		err := errors.Join(user, database, schema, adoptedUser, adoptedDatabase, adoptedSchema)
+		if refusals = slices.Concat(refusals, others, more); len(refusals) > 0 {
+			err = errors.Join(err, fmt.Errorf("refused: %q", refusals))
+		}
+		return errors.Join(err, server.DropSchema(ctx, "shop", "left", false), server.DropDatabase(ctx, "left", DatabaseDrop{Tables: true}),
+			server.DropUser(ctx, "left", DropOptions{}))
 	},
 	"a user that owns something": func(ctx context.Context, server *Server, _ planted) error {
 		var dependents *DependentsError

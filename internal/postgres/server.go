@@ -180,7 +180,7 @@ func (s *Server) inTx(ctx context.Context, database string, f func(pgx.Tx) error
 
 func (s *Server) tryTx(ctx context.Context, database string, c contention, f func(pgx.Tx) error) error {
 	return s.retried(ctx, database, c, func() error {
-		return s.onConn(ctx, database, func(conn *pgx.Conn) error { return boundedTx(ctx, conn, "BEGIN", f) })
+		return s.onConn(ctx, database, func(conn *pgx.Conn) error { return boundedTx(ctx, conn, readWrite, f) })
 	})
 }
 
@@ -189,8 +189,15 @@ func (s *Server) tryTx(ctx context.Context, database string, c contention, f fun
 // stands before them would run with the rights of the login. Each statement sees what
 // was committed before it, whatever isolation level the login has.
 func InTx(ctx context.Context, conn *pgx.Conn, f func(pgx.Tx) error) error {
-	return begin(ctx, conn, "BEGIN ISOLATION LEVEL READ COMMITTED; "+pinPathSQL, f)
+	return begin(ctx, conn, readWrite+"; "+pinPathSQL, f)
 }
+
+// How transactions begin. The first one may write unless the login's or the database's
+// default forbids it.
+const (
+	readWrite = "BEGIN ISOLATION LEVEL READ COMMITTED"
+	readOnly  = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"
+)
 
 // pinPathSQL makes names those of PostgreSQL until the transaction ends. What is
 // temporary comes last, or else it would come first.
@@ -198,8 +205,8 @@ const pinPathSQL = "SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_
 
 // boundedTx is InTx for the statements of this package: each waits for a lock for at
 // most lockTimeout.
-func boundedTx(ctx context.Context, conn *pgx.Conn, mode string, f func(pgx.Tx) error) error {
-	return begin(ctx, conn, fmt.Sprintf("%s; %s; SET LOCAL lock_timeout = %d", mode, pinPathSQL, lockTimeout.Milliseconds()), f)
+func boundedTx(ctx context.Context, conn *pgx.Conn, how string, f func(pgx.Tx) error) error {
+	return begin(ctx, conn, fmt.Sprintf("%s; %s; SET LOCAL lock_timeout = %d", how, pinPathSQL, lockTimeout.Milliseconds()), f)
 }
 
 // begin refuses to begin a transaction within another, for which PostgreSQL only

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -263,6 +265,30 @@ func TestEnvironment(t *testing.T) {
 	empty, _ := all.Server("empty")
 	if _, err := empty.Acquire(t.Context(), ""); err == nil || !strings.Contains(err.Error(), "host is empty") {
 		t.Errorf("an empty host: %v", err)
+	}
+}
+
+// Statements see what was committed before them, also where the login's or the
+// database's default is another isolation level.
+func TestIsolationLevel(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	role := s.Role(t)
+	s.Exec(t, "postgres", "ALTER ROLE "+role+" SET default_transaction_isolation = 'repeatable read'")
+	server := serverOf(t, Config{Host: s.Host, Port: s.Port, Username: role, Password: s.Password})
+	level := ""
+	read := func(tx pgx.Tx) error {
+		return tx.QueryRow(t.Context(), "SELECT pg_catalog.current_setting('transaction_isolation')").Scan(&level)
+	}
+	for name, run := range map[string]func() error{
+		"ours": func() error { return server.inTx(t.Context(), "", read) },
+		"others": func() error {
+			return server.onConn(t.Context(), "", func(conn *pgx.Conn) error { return InTx(t.Context(), conn, read) })
+		},
+	} {
+		if err := run(); err != nil || level != "read committed" {
+			t.Errorf("%s: %s (%v)", name, level, err)
+		}
 	}
 }
 

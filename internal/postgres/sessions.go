@@ -27,7 +27,7 @@ const sessionsSQL = `
 	ORDER BY 1, 2, 3`
 
 func sessionsOf(ctx context.Context, conn *pgx.Conn, database string) (all []Session, err error) {
-	err = boundedTx(ctx, conn, "BEGIN", func(tx pgx.Tx) error {
+	err = boundedTx(ctx, conn, readWrite, func(tx pgx.Tx) error {
 		rows, _ := tx.Query(ctx, sessionsSQL, database)
 		all, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Session])
 		return err
