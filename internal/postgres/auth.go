@@ -26,6 +26,8 @@ const leastIterations = 4096
 // who it is, or cannot be another one.
 func (c Config) acceptedAuth() []string {
 	switch {
+	case c.onlySCRAM:
+		return []string{authSCRAM}
 	case c.provesServer():
 		return []string{authNone, authSCRAM, authMD5, authPlain}
 	case c.AllowMD5 || c.SSHHost != nil && isLoopback(c.Host):

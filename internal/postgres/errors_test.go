@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// What is told of several attempts is each address's last word, once: that there is
+// What is told of several attempts is each address's last word: that there is
 // no TLS only where nothing was tried without.
 func TestConnectCause(t *testing.T) {
 	const (
@@ -22,7 +22,7 @@ func TestConnectCause(t *testing.T) {
 		"one address, with TLS only":                     {noTLS, noTLS},
 		"one address, with and without":                  {noTLS + "|" + password, password},
 		"two addresses, with TLS only":                   {noTLS + "|" + refused6, noTLS + "|" + refused6},
-		"two addresses, with and without":                {noTLS + "|" + refused6 + "|" + password + "|" + refused6, refused6 + "|" + password},
+		"two addresses, with and without":                {noTLS + "|" + refused6 + "|" + password + "|" + refused6, refused6 + "|" + password + "|" + refused6},
 		"two addresses that answer":                      {noTLS + "|" + noTLS6 + "|" + password + "|" + password6, password + "|" + password6},
 		"two addresses that answer, with TLS only":       {noTLS + "|" + noTLS6, noTLS + "|" + noTLS6},
 		"two addresses, and one of them not without TLS": {noTLS6 + "|" + noTLS + "|" + password6, noTLS + "|" + password6},
