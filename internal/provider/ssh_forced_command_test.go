@@ -34,7 +34,7 @@ func TestAccForcedCommand(t *testing.T) {
 		}`, public, strings.ReplaceAll(fmt.Sprintf("%q", names), " ", ", ")))
 	output, code := w.try(t, "apply", "-auto-approve")
 	plain := strings.Join(strings.Fields(strings.ReplaceAll(output, "│", " ")), " ")
-	for _, want := range []string{"Cannot create SSH user", "Cannot add authorized key", `SSH host "bastion"`, `"root"`, "use the bastion", "ssh_hosts.bastion"} {
+	for _, want := range []string{"Cannot create SSH user", "Cannot create authorized key", `SSH host "bastion"`, `"root"`, "use the bastion", "ssh_hosts.bastion"} {
 		if !strings.Contains(plain, want) {
 			t.Errorf("the output does not say %q", want)
 		}
