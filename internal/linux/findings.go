@@ -158,14 +158,14 @@ func loginFindings(f checkFacts) (all []Finding) {
 	if command := s.all["forcecommand"]; s.Known && len(command) > 0 && !s.is("forcecommand", "none") {
 		all = append(all, Finding{
 			Summary: "The user can run no command of its own",
-			Detail:  "ForceCommand is " + s.text("forcecommand") + ". Tunnels are not concerned, but Terraform can not manage keys while it is logged in as this user.",
+			Detail:  "ForceCommand is " + s.text("forcecommand") + ". Tunnels are not concerned, but Terraform cannot manage keys while it is logged in as this user.",
 			Remedy:  "None, for a user that only opens tunnels.",
 		})
 	}
 	if s.is("maxsessions", "0") {
 		all = append(all, Finding{
 			Summary: "The user can run no commands",
-			Detail:  "MaxSessions is 0. Tunnels are not concerned, but Terraform can not manage keys while it is logged in as this user.",
+			Detail:  "MaxSessions is 0. Tunnels are not concerned, but Terraform cannot manage keys while it is logged in as this user.",
 			Remedy:  "None, for a user that only opens tunnels.",
 		})
 	}

@@ -167,7 +167,7 @@ func (r *limitedReader) end() error {
 	case 'Z':
 		executes, asked := r.exchange.ready()
 		if !asked || executes && !r.concluded {
-			return &limitError{"the server says that it is ready for a query without having been asked, or in the midst of an answer"}
+			return &limitError{"the server says that it is ready for a query without having been asked, or in the middle of an answer"}
 		}
 		r.ready, r.concluded, r.spent = true, false, 0
 	case 'R':

@@ -80,9 +80,9 @@ func TestLimitedReader(t *testing.T) {
 		"a length without itself":        {nil, header('N', 3), true, "length 3"},
 		"ready twice":                    {query, append(login, said(t, done, ready, ready)...), true, "without having been asked"},
 		"ready without a query":          {nil, append(login, said(t, ready)...), true, "without having been asked"},
-		"ready without an answer":        {query, append(login, said(t, ready)...), true, "in the midst of an answer"},
-		"ready between rows":             {query, append(login, said(t, described, row, ready)...), true, "in the midst of an answer"},
-		"ready before the second result": {query, append(login, said(t, done, described, ready)...), true, "in the midst of an answer"},
+		"ready without an answer":        {query, append(login, said(t, ready)...), true, "in the middle of an answer"},
+		"ready between rows":             {query, append(login, said(t, described, row, ready)...), true, "in the middle of an answer"},
+		"ready before the second result": {query, append(login, said(t, done, described, ready)...), true, "in the middle of an answer"},
 	} {
 		for cut, pieces := range map[string]func(io.Reader) io.Reader{
 			"whole": func(r io.Reader) io.Reader { return r }, "byte by byte": iotest.OneByteReader, "in halves": iotest.HalfReader,

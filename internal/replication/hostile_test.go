@@ -63,7 +63,7 @@ var copyTricks = []struct {
 		_, err := c.Write(m.Bytes())
 		return err
 	}},
-	{"an error in the midst of which the server is ready", 'd', func(c *sandbox.Client, m sandbox.Message) error {
+	{"an error in the middle of which the server is ready", 'd', func(c *sandbox.Client, m sandbox.Message) error {
 		_ = c.Say('E', []byte("SERROR\x00C42501\x00Mno\x00\x00")...)
 		_ = c.Say('Z', 'E')
 		_, err := c.Write(m.Bytes())
@@ -93,7 +93,7 @@ func floodOf(kind byte, body int64) func(*sandbox.Client, sandbox.Message) error
 // hostileRows is how many rows the COPY of these tests has.
 const hostileRows = 3000
 
-// Whatever a server does in the midst of a COPY: the relay ends, at the latest when
+// Whatever a server does in the middle of a COPY: the relay ends, at the latest when
 // it is cancelled, and it never says that all rows arrived unless they did.
 func TestHostileRelay(t *testing.T) {
 	s := sandbox.Shared(t, 0)

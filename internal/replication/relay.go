@@ -55,7 +55,7 @@ func relay(ctx context.Context, source *pgconn.PgConn, copyOut string, destinati
 	return c, err
 }
 
-// interrupt ends a connection that is in the midst of something, and what its
+// interrupt ends a connection that is in the middle of something, and what its
 // server does for it.
 func interrupt(ctx context.Context, conn *pgconn.PgConn) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
@@ -67,7 +67,7 @@ func interrupt(ctx context.Context, conn *pgconn.PgConn) {
 // A relaying is one relay at work.
 type relaying struct {
 	source, destination             *wire
-	sourceBroken, destinationBroken bool // in the midst of a message, or of a COPY
+	sourceBroken, destinationBroken bool // in the middle of a message, or of a COPY
 }
 
 func (r *relaying) run(copyOut, copyIn string) (copied, error) {

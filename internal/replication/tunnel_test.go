@@ -35,7 +35,7 @@ func (e *env) throughSSH(t *testing.T, side string) *sandbox.Proxy {
 	return proxy
 }
 
-// A tunnel that is cut, or falls silent, in the midst of a load is noticed
+// A tunnel that is cut, or falls silent, in the middle of a load is noticed
 // within seconds: the table is loaded again, and nothing is lost or doubled.
 func TestTunnelLost(t *testing.T) {
 	t.Parallel()
@@ -56,7 +56,7 @@ func TestTunnelLost(t *testing.T) {
 					proxy.CutAfter(8 << 20)
 					close(hurt)
 				} else {
-					go func() { // in the midst of the 16 MB
+					go func() { // in the middle of the 16 MB
 						defer close(hurt)
 						for proxy.Bytes() < 4<<20 {
 							time.Sleep(time.Millisecond)

@@ -71,7 +71,7 @@ func (w *wire) other(kind byte, length int) error {
 	case 'N', 'S', 'A': // a notice, a parameter, a notification: whenever the server likes
 		return w.skip(length)
 	}
-	return w.fail(fmt.Errorf("the server sent a message %q in the midst of COPY", kind))
+	return w.fail(fmt.Errorf("the server sent a message %q in the middle of COPY", kind))
 }
 
 func (w *wire) failure(length int) (failure, err error) {
