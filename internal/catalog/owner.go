@@ -46,12 +46,12 @@ type ownership struct {
 	lockable     bool // there is a table of the owner that keeps the version
 }
 
-// readOwnership also pins the search_path of the transaction. It returns ErrNone if
+// readOwnership also pins how names are resolved and written in the transaction. It returns ErrNone if
 // there is no schema.
 func readOwnership(ctx context.Context, tx pgx.Tx) (ownership, error) {
 	var o ownership
 	batch := &pgx.Batch{}
-	batch.Queue("SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)")
+	batch.Queue("SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('quote_all_identifiers', 'off', true)")
 	batch.Queue(ownerSQL, Schema).QueryRow(func(row pgx.Row) error {
 		return row.Scan(&o.owner, &o.login, &o.super, &o.member, &o.acting, &o.lockable)
 	})

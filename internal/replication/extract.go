@@ -92,7 +92,7 @@ func (e *extraction) start(ctx context.Context, name postgres.TableName, lock st
 	}
 	var tables map[postgres.TableName]postgres.Table
 	err := postgres.Send(ctx, e.tx, "read the structure of "+name.String(), func(batch *pgx.Batch) {
-		queuePinsCheck(batch, e.version)
+		e.source.queuePinsCheck(batch)
 		postgres.QueueTables(batch, e.version, []postgres.TableName{name}, &tables)
 		e.queueHeap(batch, name)
 	})

@@ -202,7 +202,11 @@ func TestRefreshedMeanwhile(t *testing.T) {
 		e := newEnv(t, s, s)
 		e.atSource(t, `CREATE TABLE base AS SELECT 1 AS id; CREATE MATERIALIZED VIEW m AS SELECT * FROM base; UPDATE base SET id = 2`)
 		conn, other := e.session(t), e.session(t)
-		x, err := openExtraction(t.Context(), reading{conn, pinsSQL(s.Major, sourceLockTimeout)}, postgres.TableName{Schema: "public", Name: "m"}, postgres.MaterializedView)
+		source, err := prepare(t.Context(), conn, "source", sourceLockTimeout)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, err := openExtraction(t.Context(), source, postgres.TableName{Schema: "public", Name: "m"}, postgres.MaterializedView)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -63,10 +63,11 @@ func pinsSQL(major int, lockTimeout string) string {
 const (
 	keepAliveSQL = "; SET tcp_keepalives_idle = '30'; SET tcp_keepalives_interval = '10'; SET tcp_keepalives_count = '3'"
 	checkSQL     = "; SET client_connection_check_interval = '10s'"
-	mayCheckSQL  = `;
-		SELECT 1
-		FROM pg_catalog.pg_settings AS s
-		WHERE s.name = 'client_connection_check_interval' AND pg_catalog.version() LIKE '%linux%'`
+	beginsSQL    = `
+		SELECT pg_catalog.current_setting('role'), EXISTS (
+			SELECT
+			FROM pg_catalog.pg_settings AS s
+			WHERE s.name = 'client_connection_check_interval' AND pg_catalog.version() LIKE '%linux%')`
 )
 
 // How long a statement waits for a lock. At the source that is one on a table, with
@@ -75,21 +76,6 @@ const (
 	sourceLockTimeout      = "2s"
 	destinationLockTimeout = "1min"
 )
-
-// prepare pins the settings of a session for a run, of the server with that key
-// in the provider block. It returns the statements that pin them once more.
-func prepare(ctx context.Context, conn *pgx.Conn, server, lockTimeout string) (pins string, err error) {
-	pins = pinsSQL(postgres.Version(conn), lockTimeout) + keepAliveSQL
-	results, err := conn.PgConn().Exec(ctx, pins+mayCheckSQL).ReadAll()
-	if err == nil && len(results[len(results)-1].Rows) > 0 {
-		pins += checkSQL
-		_, err = conn.PgConn().Exec(ctx, pins).ReadAll()
-	}
-	if err != nil {
-		return "", fmt.Errorf("prepare the session of server %q: %w", server, err)
-	}
-	return pins, nil
-}
 
 // A reading is a session at the source. Its transactions write nothing, and leave
 // nothing behind.
@@ -103,6 +89,26 @@ func prepare(ctx context.Context, conn *pgx.Conn, server, lockTimeout string) (p
 type reading struct {
 	*pgx.Conn
 	pins string
+	role string // that its login is set to begin sessions as; "none" usually
+}
+
+// prepare pins the settings of a session for a run, of the server with that key
+// in the provider block.
+func prepare(ctx context.Context, conn *pgx.Conn, server, lockTimeout string) (reading, error) {
+	r := reading{Conn: conn, pins: pinsSQL(postgres.Version(conn), lockTimeout) + keepAliveSQL}
+	_, err := conn.PgConn().Exec(ctx, r.pins).ReadAll()
+	var mayCheck bool
+	if err == nil {
+		err = conn.QueryRow(ctx, beginsSQL, pgx.QueryExecModeExec).Scan(&r.role, &mayCheck)
+	}
+	if err == nil && mayCheck {
+		r.pins += checkSQL
+		_, err = conn.PgConn().Exec(ctx, checkSQL).ReadAll()
+	}
+	if err != nil {
+		return reading{}, fmt.Errorf("prepare the session of server %q: %w", server, err)
+	}
+	return r, nil
 }
 
 // begin starts a transaction.
@@ -131,9 +137,10 @@ const pinsCheckSQL = `
 
 // queuePinsCheck makes sure, by a batch, that the settings of a transaction at the
 // source are those that are pinned.
-func queuePinsCheck(batch *pgx.Batch, major int) {
+func (r reading) queuePinsCheck(batch *pgx.Batch) {
+	major := postgres.Version(r.Conn)
 	want := []setting{
-		{name: "search_path", value: "pg_catalog, pg_temp"}, {name: "role", value: "none"},
+		{name: "search_path", value: "pg_catalog, pg_temp"}, {name: "role", value: r.role},
 		{name: "transaction_read_only", value: "on"}, {name: "quote_all_identifiers", value: "off"}, {name: "lock_timeout", value: sourceLockTimeout},
 	}
 	for _, s := range pinned {

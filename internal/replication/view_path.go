@@ -52,7 +52,7 @@ func viewProblems(ctx context.Context, source postgres.Endpoint, views []postgre
 		return nil, err
 	}
 	defer conn.Discard()
-	session := reading{conn.Conn, pinsSQL(postgres.Version(conn.Conn), sourceLockTimeout) + "; SET statement_timeout = '10s'"}
+	session := reading{Conn: conn.Conn, pins: pinsSQL(postgres.Version(conn.Conn), sourceLockTimeout) + "; SET statement_timeout = '10s'"}
 	problems := map[postgres.TableName]string{}
 	for _, view := range views {
 		err := session.read(ctx, func(tx pgx.Tx) error {

@@ -192,11 +192,10 @@ func (w *worker) reconnect(ctx context.Context) error {
 		return err
 	}
 	if w.sourceReady.Conn != w.source.Conn {
-		pins, err := prepare(ctx, w.source.Conn, w.definition.Source.Server, sourceLockTimeout)
+		session, err := prepare(ctx, w.source.Conn, w.definition.Source.Server, sourceLockTimeout)
 		if err != nil {
 			return &extractError{err}
 		}
-		session := reading{w.source.Conn, pins}
 		found, err := identify(ctx, session, w.definition.Source.Server)
 		if err != nil {
 			return &extractError{err}
