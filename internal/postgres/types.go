@@ -3,6 +3,8 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"regexp"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -109,11 +111,12 @@ type TypeSet map[string]TypeForm
 // A TypeForm is how a database writes a type, and whether it reads its binary form.
 type TypeForm struct {
 	SQL        string
+	Plain      string // where a column has no modifier: bpchar and "bit" differ
 	Receivable bool
 }
 
 const typeSetSQL = `
-	SELECT coalesce(e.extname, ''), t.typname, pg_catalog.format_type(t.oid, NULL), t.typreceive::pg_catalog.oid <> 0
+	SELECT coalesce(e.extname, ''), t.typname, pg_catalog.format_type(t.oid, NULL), pg_catalog.format_type(t.oid, -1), t.typreceive::pg_catalog.oid <> 0
 	FROM pg_catalog.pg_type AS t
 	LEFT JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
 		AND d.objid = t.oid AND d.deptype = 'e'
@@ -129,7 +132,7 @@ func ReadTypeSet(ctx context.Context, conn *pgx.Conn) (TypeSet, error) {
 		batch.Queue(typeSetSQL).Query(func(rows pgx.Rows) error {
 			var extension, name string
 			var there TypeForm
-			_, err := pgx.ForEachRow(rows, []any{&extension, &name, &there.SQL, &there.Receivable}, func() error {
+			_, err := pgx.ForEachRow(rows, []any{&extension, &name, &there.SQL, &there.Plain, &there.Receivable}, func() error {
 				types[extension+":"+name] = there
 				return nil
 			})
@@ -140,12 +143,41 @@ func ReadTypeSet(ctx context.Context, conn *pgx.Conn) (TypeSet, error) {
 }
 
 // Find returns how the set's database writes the type t of another database, if
-// it has it: a built-in type of that name, or one of the same extension. binary
-// says whether it has a binary form on both sides.
-func (set TypeSet) Find(t Type) (sql string, binary, ok bool) {
+// it has it: a built-in type of that name, or one of the same extension. The other
+// one writes it sql, from which only a modifier is taken. binary says whether it has
+// a binary form on both sides.
+func (set TypeSet) Find(t Type, sql string) (there string, binary, ok bool) {
 	if t.Extension == "" && t.Schema != "pg_catalog" {
 		return "", false, false
 	}
-	there, ok := set[t.Extension+":"+t.Name]
-	return there.SQL, there.Receivable && t.Sendable, ok
+	form, ok := set[t.Extension+":"+t.Name]
+	if !ok {
+		return "", false, false
+	}
+	binary = form.Receivable && t.Sendable
+	if t.BuiltIn() {
+		return sql, binary, form.writes(sql)
+	}
+	modifier, ok := strings.CutPrefix(sql, t.SQL)
+	return form.SQL + modifier, binary, ok && (modifier == "" || modifierOnly.MatchString(modifier))
+}
+
+var (
+	modifier       = regexp.MustCompile(`\([A-Za-z0-9_]+(,-?[A-Za-z0-9_]+)*\)`)
+	modifierOnly   = regexp.MustCompile(`^` + modifier.String() + `$`)
+	intervalFields = regexp.MustCompile(`^interval( (year|month|day|hour|minute|second)( to (month|hour|minute|second))?)?(\([0-9]\))?(\[\])?$`)
+)
+
+// writes reports whether the form's database could have written sql itself, for a
+// column of the type with some modifier. It becomes a part of statements there, and
+// what came from another server must not bring more into them.
+func (f TypeForm) writes(sql string) bool {
+	if strings.HasPrefix(f.SQL, "interval") {
+		return intervalFields.MatchString(sql)
+	}
+	plain := sql
+	if at := modifier.FindStringIndex(sql); at != nil {
+		plain = sql[:at[0]] + sql[at[1]:]
+	}
+	return plain == f.SQL || plain == f.Plain
 }

@@ -56,7 +56,8 @@ type arrival struct {
 }
 
 // arrivalOf returns what becomes of value, an expression of type t, which is
-// written sql at the source, with its modifier.
+// written sql at the source, with its modifier. The type in the destination is in
+// the destination's own words: the source's could be any statement.
 //
 // An enum arrives as its label, a domain as its base type, a composite as its
 // text form, and so does what the destination does not have. What it has arrives
@@ -78,14 +79,11 @@ func arrivalOf(value, sql string, t postgres.Type, destination postgres.TypeSet)
 	case t.Kind == "e" || t.Kind == "c" || isReference(t):
 		return arrival{sql: "text", value: outputText(value, t)}
 	}
-	there, binary, ok := destination.Find(t)
-	switch {
-	case !ok, t.BuiltIn() && !binary: // such as aclitem, which names roles
+	there, binary, ok := destination.Find(t, sql)
+	if !ok || t.BuiltIn() && !binary { // such as aclitem, which names roles
 		return arrival{sql: "text", value: outputText(value, t)}
-	case t.BuiltIn():
-		return arrival{sql: sql, value: value}
 	}
-	return arrival{sql: there + strings.TrimPrefix(sql, t.SQL), value: value, text: !binary} // keeps the modifier
+	return arrival{sql: there, value: value, text: !binary}
 }
 
 // arrayArrival is arrivalOf for an array. Its binary form holds the oid of the
@@ -100,9 +98,8 @@ func arrayArrival(value, sql string, t postgres.Type, destination postgres.TypeS
 		}
 		return arrival{sql: array, value: fmt.Sprintf("(%s)::%s", outputText(value, t), array)}
 	}
-	_, binary, ok := destination.Find(t)
-	if ok && t.BuiltIn() {
-		return arrival{sql: sql, value: value, text: !binary}
+	if there, binary, ok := destination.Find(t, sql); ok && t.BuiltIn() {
+		return arrival{sql: there, value: value, text: !binary}
 	}
 	return arrival{sql: array, value: value, text: true}
 }

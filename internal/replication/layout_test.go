@@ -86,13 +86,14 @@ func TestLayOut(t *testing.T) {
 }
 
 func TestArrival(t *testing.T) {
-	form := func(sql string) postgres.TypeForm { return postgres.TypeForm{SQL: sql, Receivable: true} }
+	form := func(sql string) postgres.TypeForm { return postgres.TypeForm{SQL: sql, Plain: sql, Receivable: true} }
 	here := postgres.TypeSet{":int4": form("integer"), ":_int4": form("integer[]"), ":numeric": form("numeric"), ":regclass": form("regclass"),
-		":_regclass": form("regclass[]"), "hstore:hstore": form("other.hstore"), ":aclitem": {SQL: "aclitem"}, "cube:cube": form("cube")}
+		":_regclass": form("regclass[]"), "hstore:hstore": form("other.hstore"), ":aclitem": {SQL: "aclitem", Plain: "aclitem"}, "cube:cube": form("cube")}
 	builtIn := func(name, kind string) postgres.Type {
 		return postgres.Type{Schema: "pg_catalog", Name: name, SQL: name, Kind: kind, Output: "pg_catalog." + name + "out", Sendable: true}
 	}
 	int4, regclass := builtIn("int4", "b"), builtIn("regclass", "b")
+	int4.SQL = "integer"
 	mood := postgres.Type{Schema: "public", Name: "mood", SQL: "public.mood", Kind: "e", Output: "pg_catalog.enum_out", Sendable: true}
 	hstore := postgres.Type{Schema: "public", Name: "hstore", SQL: "public.hstore", Kind: "b", Extension: "hstore", Sendable: true}
 	array := func(element postgres.Type, name, schema string) postgres.Type {
@@ -113,6 +114,11 @@ func TestArrival(t *testing.T) {
 	}{
 		"built in":                  {"integer", int4, arrival{sql: "integer", value: "v"}},
 		"with a modifier":           {"numeric(10,2)", builtIn("numeric", "b"), arrival{sql: "numeric(10,2)", value: "v"}},
+		"a type that lies":          {"integer); DROP TABLE t; --", int4, written("int4out")},
+		"a modifier that lies":      {"integer DEFAULT 7", int4, written("int4out")},
+		"an extension's that lies":  {"public.hstore); --", hstore, arrival{sql: "text", value: "pg_catalog.textin((v))"}},
+		"an extension's modifier":   {"public.hstore(Point,4326)", hstore, arrival{sql: "other.hstore(Point,4326)", value: "v"}},
+		"a domain that lies":        {"public.positive", postgres.Type{Schema: "public", Kind: "d", Base: &int4, BaseSQL: "int) --"}, arrival{sql: "text", value: "pg_catalog.textin(pg_catalog.int4out((v)::int) --))"}},
 		"an array":                  {"integer[]", array(int4, "_int4", "pg_catalog"), arrival{sql: "integer[]", value: "v"}},
 		"not in the destination":    {"int4multirange", builtIn("int4multirange", "m"), written("int4multirangeout")},
 		"an enum":                   {"public.mood", mood, written("enum_out")},
