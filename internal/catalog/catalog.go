@@ -138,7 +138,7 @@ func open(ctx context.Context, tx pgx.Tx, setRole string, mode lockMode) (curren
 			return false, fmt.Errorf("act as %q, the owner of the catalog: %w", o.owner, err)
 		}
 	}
-	s, err := lockAndRead(ctx, tx, mode, o.lockable)
+	s, err := lockAndRead(ctx, tx, mode, o)
 	if err != nil {
 		return false, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -11,39 +12,60 @@ import (
 // ownerSQL reads whom the schema $1 belongs to and whether the login may act for
 // that role. What counts is who logged in, because any code can return to that role
 // (RESET ROLE), and which memberships were granted: a superuser is a member of every
-// role only by implication.
+// role only by implication. Of those, only the ones count that were granted by the
+// login itself or by who has power over the member: anybody else could make the login
+// a member of a role of his own, in order to have his catalog used.
 const ownerSQL = `
-	WITH RECURSIVE acts (oid) AS (
-		SELECT r.oid
+	WITH RECURSIVE login AS (
+		SELECT r.oid, r.rolname, r.rolsuper
 		FROM pg_catalog.pg_roles AS r
 		WHERE r.rolname = session_user
+	), acts (oid) AS (
+		SELECT l.oid
+		FROM login AS l
 		UNION
 		SELECT m.roleid
 		FROM acts AS a
+		CROSS JOIN login AS l
 		CROSS JOIN (VALUES (true)) AS before16 (set_option) -- what set_option below is where memberships have none
 		CROSS JOIN LATERAL (
 			SELECT g.roleid
 			FROM pg_catalog.pg_auth_members AS g
+			LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = g.grantor
 			WHERE g.member = a.oid AND set_option
+				AND (g.grantor = l.oid
+					OR r.rolsuper
+					OR r.rolcreaterole AND pg_catalog.current_setting('server_version_num')::int < 160000
+					OR EXISTS (
+						SELECT
+						FROM pg_catalog.pg_auth_members AS p
+						WHERE p.roleid = a.oid AND p.member = g.grantor AND p.admin_option))
 		) AS m
 	)
 	SELECT o.rolname, l.rolname, l.rolsuper, o.oid IN (SELECT a.oid FROM acts AS a), o.rolname = current_user,
 		EXISTS (
 			SELECT
 			FROM pg_catalog.pg_class AS c
-			WHERE c.relnamespace = n.oid AND c.relname = 'version' AND c.relkind = 'r' AND c.relowner = n.nspowner)
+			WHERE c.relnamespace = n.oid AND c.relname = 'version' AND c.relkind = 'r' AND c.relowner = n.nspowner),
+		ARRAY(
+			SELECT coalesce(r.rolname, 'a role that is gone'::pg_catalog.name)
+			FROM pg_catalog.pg_auth_members AS g
+			LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = g.grantor
+			WHERE g.roleid = o.oid AND g.member = l.oid
+			ORDER BY 1)
 	FROM pg_catalog.pg_namespace AS n
 	JOIN pg_catalog.pg_roles AS o ON o.oid = n.nspowner
-	JOIN pg_catalog.pg_roles AS l ON l.rolname = session_user
+	CROSS JOIN login AS l
 	WHERE n.nspname = $1`
 
 // An ownership says whom the catalog belongs to, and who the login is.
 type ownership struct {
 	owner, login string
-	super        bool // the login is a superuser
-	member       bool // the login is the owner, or was granted membership in it with the right to SET ROLE
-	acting       bool // the session acts as the owner already
-	lockable     bool // there is a table of the owner that keeps the version
+	super        bool     // the login is a superuser
+	member       bool     // the login is the owner, or was granted membership in it with the right to SET ROLE
+	acting       bool     // the session acts as the owner already
+	lockable     bool     // there is a table of the owner that keeps the version
+	grantors     []string // of the login's own membership in the owner
 }
 
 // readOwnership also pins how names are resolved and written in the transaction. It returns ErrNone if
@@ -53,7 +75,7 @@ func readOwnership(ctx context.Context, tx pgx.Tx) (ownership, error) {
 	batch := &pgx.Batch{}
 	batch.Queue("SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('quote_all_identifiers', 'off', true)")
 	batch.Queue(ownerSQL, Schema).QueryRow(func(row pgx.Row) error {
-		return row.Scan(&o.owner, &o.login, &o.super, &o.member, &o.acting, &o.lockable)
+		return row.Scan(&o.owner, &o.login, &o.super, &o.member, &o.acting, &o.lockable, &o.grantors)
 	})
 	err := tx.SendBatch(ctx, batch).Close()
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -70,19 +92,24 @@ func (o ownership) refusal() error {
 	if o.owner == o.login || o.member && !o.super {
 		return nil
 	}
-	return &OwnerError{Owner: o.owner, Login: o.login, Superuser: o.super}
+	return &OwnerError{Owner: o.owner, Login: o.login, Superuser: o.super, Grantors: o.grantors}
 }
 
 // An OwnerError says that the catalog belongs to a role that the login must not act as.
 type OwnerError struct {
 	Owner, Login string
-	Superuser    bool // the login is one
+	Superuser    bool     // the login is one
+	Grantors     []string // who made the login a member of the owner, without power over the login
 }
 
 func (e *OwnerError) Error() string {
 	why := "is not a member of that role that may SET ROLE to it"
-	if e.Superuser {
+	switch {
+	case e.Superuser:
 		why = "is a superuser, which uses only a catalog of its own: code that another role puts into one could take a superuser's rights"
+	case len(e.Grantors) > 0:
+		why = fmt.Sprintf("is a member of that role by the will of %s alone, or one that must not SET ROLE to it. Whoever owns a role can make others its members, "+
+			"so a membership counts only if a superuser or a role that administers %q has granted it", strings.Join(e.Grantors, ", "), e.Login)
 	}
 	return fmt.Sprintf("open the catalog: schema %[1]s belongs to %[2]q, and the login %[3]q %[4]s. "+
 		"Use a server entry that logs in as %[2]q. If this provider did not create the schema, have %[2]q or a superuser drop it, or rename it: ALTER SCHEMA %[1]s RENAME TO %[1]s_old",

@@ -13,13 +13,13 @@ import (
 // Only the owner and those who were granted the right to act for it use a catalog.
 func TestMembership(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
-		database, owner, group, login := s.Database(t), s.Role(t), s.Role(t), s.Role(t)
+		database, owner, group, peer, login := s.Database(t), s.Role(t), s.Role(t), s.Role(t), s.Role(t)
 		s.Exec(t, database, "GRANT CREATE ON DATABASE "+database+" TO "+owner)
 		install(t, connect(t, s, database, owner))
 		for _, tt := range []struct {
 			name, sql, undo string
 			want            bool
-			since           int
+			since           int // major; before it, if negative
 		}{
 			{"a stranger", "", "", false, 0},
 			{"a member", "GRANT {o} TO {l}", "REVOKE {o} FROM {l}", true, 0},
@@ -28,14 +28,23 @@ func TestMembership(t *testing.T) {
 			{"one of whom the owner is a member", "GRANT {l} TO {o}", "REVOKE {l} FROM {o}", false, 0},
 			{"a member that must not become it", "GRANT {o} TO {l} WITH SET FALSE, INHERIT TRUE", "REVOKE {o} FROM {l}", false, 16},
 			{"a member of a member that must not", "GRANT {o} TO {g} WITH SET FALSE; GRANT {g} TO {l}", "REVOKE {o} FROM {g}; REVOKE {g} FROM {l}", false, 16},
+			{"one whom the owner made a member", "SET SESSION AUTHORIZATION {o}; GRANT {o} TO {l}", "REVOKE {o} FROM {l}", false, -15},
+			{"one whom an owner's administrator made a member", "GRANT {o} TO {g} WITH ADMIN OPTION; SET SESSION AUTHORIZATION {g}; GRANT {o} TO {l}",
+				"REVOKE {o} FROM {g} CASCADE; REVOKE {o} FROM {l}", false, 0},
+			{"a member of one whom the owner made a member", "GRANT {g} TO {l}; GRANT {o} TO {p} WITH ADMIN OPTION; SET SESSION AUTHORIZATION {p}; GRANT {o} TO {g}",
+				"REVOKE {o} FROM {p} CASCADE; REVOKE {o} FROM {g}; REVOKE {g} FROM {l}", false, 0},
+			{"one whom a role with ADMIN OPTION on both made a member", "GRANT {o}, {l} TO {g} WITH ADMIN OPTION; SET SESSION AUTHORIZATION {g}; GRANT {o} TO {l}",
+				"REVOKE {o} FROM {g} CASCADE; REVOKE {o} FROM {l}; REVOKE {l} FROM {g}", true, 0},
+			{"one whom a role with CREATEROLE made a member", "ALTER ROLE {g} CREATEROLE; SET SESSION AUTHORIZATION {g}; GRANT {o} TO {l}",
+				"ALTER ROLE {g} NOCREATEROLE; REVOKE {o} FROM {l}", true, -16},
 			{"a superuser", "ALTER ROLE {l} SUPERUSER", "ALTER ROLE {l} NOSUPERUSER", false, 0},
 			{"a superuser that is a member", "GRANT {o} TO {l}; ALTER ROLE {l} SUPERUSER", "ALTER ROLE {l} NOSUPERUSER; REVOKE {o} FROM {l}", false, 0},
 			{"a superuser that acts as the owner", "ALTER ROLE {l} SUPERUSER; ALTER ROLE {l} SET role = {o}", "ALTER ROLE {l} RESET role; ALTER ROLE {l} NOSUPERUSER", false, 0},
 		} {
-			if s.Major < tt.since {
+			if s.Major < tt.since || tt.since < 0 && s.Major >= -tt.since {
 				continue
 			}
-			fill := strings.NewReplacer("{o}", owner, "{g}", group, "{l}", login)
+			fill := strings.NewReplacer("{o}", owner, "{g}", group, "{p}", peer, "{l}", login)
 			s.Exec(t, database, fill.Replace(tt.sql))
 			conn := connect(t, s, database, login)
 			for name, open := range map[string]func() error{
@@ -57,6 +66,26 @@ func TestMembership(t *testing.T) {
 				}
 			}
 			s.Exec(t, database, fill.Replace(tt.undo))
+		}
+	})
+}
+
+// Between the check of the owner and the lock, another role's catalog took the place
+// of the one that was checked.
+func TestReplacedMeanwhile(t *testing.T) {
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		database, owner := s.Database(t), s.Role(t)
+		s.Exec(t, database, "GRANT CREATE ON DATABASE "+database+" TO "+owner)
+		install(t, connect(t, s, database, owner))
+		conn := connect(t, s, database, "")
+		for _, lockable := range []bool{true, false} {
+			err := pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error {
+				_, err := lockAndRead(t.Context(), tx, using, ownership{owner: "before", lockable: lockable})
+				return err
+			})
+			if err == nil || !strings.Contains(err.Error(), `belonged to "before" and belongs to "`+owner) {
+				t.Errorf("lockable %t: %v", lockable, err)
+			}
 		}
 	})
 }

@@ -143,15 +143,26 @@ func queueShape(batch *pgx.Batch, into *shape) {
 
 // lockAndRead locks the catalog until the transaction ends, and reads what the schema
 // holds then. Without a table of the owner to lock, it only reads. It returns ErrNone if the
-// catalog was dropped in the meantime.
-func lockAndRead(ctx context.Context, tx pgx.Tx, mode lockMode, lockable bool) (s shape, err error) {
+// catalog was dropped in the meantime, and an error if another role's has taken its place.
+func lockAndRead(ctx context.Context, tx pgx.Tx, mode lockMode, o ownership) (s shape, err error) {
 	err = inTurns(ctx, tx, mode, func() error {
 		batch := &pgx.Batch{}
 		batch.Queue("SAVEPOINT stitch_catalog")
 		batch.Queue(limitWaitsSQL, lockTurn.String())
-		if lockable {
+		if o.lockable {
 			batch.Queue("LOCK TABLE ONLY _stitch.version IN " + string(mode) + " MODE")
 		}
+		batch.Queue("SELECT pg_catalog.pg_get_userbyid(n.nspowner) FROM pg_catalog.pg_namespace AS n WHERE n.nspname = $1", Schema).QueryRow(func(row pgx.Row) error {
+			var owner string
+			err := row.Scan(&owner)
+			switch {
+			case errors.Is(err, pgx.ErrNoRows): // without a schema, its shape is empty
+				return nil
+			case err == nil && owner != o.owner:
+				return fmt.Errorf("schema %s belonged to %q and belongs to %q now: it was replaced in the meantime", Schema, o.owner, owner)
+			}
+			return err
+		})
 		queueShape(batch, &s)
 		batch.Queue(limitWaitsSQL, waitLimit.String())
 		batch.Queue("RELEASE SAVEPOINT stitch_catalog")
