@@ -37,6 +37,7 @@ var pinned = []setting{
 	{name: "datestyle", value: "ISO, YMD"},
 	{name: "intervalstyle", value: "postgres"},
 	{name: "timezone", value: "UTC"},
+	{name: "lc_monetary", value: "C"},
 	{name: "xmloption", value: "content"},
 	{name: "xmlbinary", value: "base64"},
 	{name: "array_nulls", value: "on"},
@@ -160,8 +161,12 @@ func (r reading) queuePinsCheck(batch *pgx.Batch) {
 		if err != nil {
 			return err
 		}
-		for i, s := range want {
-			if !slices.ContainsFunc(have, func(h setting) bool { return h.name == s.name && h.value == s.value }) {
+		for _, s := range want {
+			i := slices.IndexFunc(have, func(h setting) bool { return h.name == s.name })
+			if i < 0 {
+				return fmt.Errorf("the server does not say what the setting %s of the session is", s.name)
+			}
+			if have[i].value != s.value {
 				return fmt.Errorf("the setting %s of the session is %q and must be %q: other code has changed it", s.name, have[i].value, s.value)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -42,7 +43,8 @@ func pathAdvice(err error) string {
 // viewProblems returns what is wrong with views of the source, by name, as far as
 // planning a query of them shows it: it expands functions that are written in SQL,
 // and evaluates constant ones. Those belong to others, so they run in a transaction
-// that writes nothing, not for long, and in a session that ends after them.
+// that writes nothing, not for long, and in a session that ends after them. A
+// function may catch the server's timeout and go on.
 func viewProblems(ctx context.Context, source postgres.Endpoint, views []postgres.TableName) (map[postgres.TableName]string, error) {
 	if len(views) == 0 {
 		return nil, nil
@@ -52,19 +54,33 @@ func viewProblems(ctx context.Context, source postgres.Endpoint, views []postgre
 		return nil, err
 	}
 	defer conn.Discard()
-	session := reading{Conn: conn.Conn, pins: pinsSQL(postgres.Version(conn.Conn), sourceLockTimeout) + "; SET statement_timeout = '10s'"}
+	session := reading{Conn: conn.Conn, pins: pinsSQL(postgres.Version(conn.Conn), sourceLockTimeout) + "; SET statement_timeout = '5s'"}
 	problems := map[postgres.TableName]string{}
 	for _, view := range views {
-		err := session.read(ctx, func(tx pgx.Tx) error {
-			_, err := tx.Exec(ctx, "EXPLAIN SELECT * FROM "+view.SQL())
-			return err
-		})
+		err := explain(ctx, session, view)
 		if advice := pathAdvice(err); advice != "" {
 			problems[view] = fmt.Sprintf("%s cannot be read: %v. %s", view, err, advice)
 		}
-		if conn.IsClosed() { // whatever else is wrong with a view, the run tells
-			return problems, err
+		if conn.IsClosed() { // the run reports anything else that is wrong with a view
+			return nil, fmt.Errorf("plan a query of %s: %w", view, err)
 		}
 	}
 	return problems, nil
 }
+
+// explain has the source plan a query of a view.
+func explain(ctx context.Context, session reading, view postgres.TableName) error {
+	ctx, cancel := context.WithTimeout(ctx, planningLimit)
+	defer cancel()
+	err := session.read(ctx, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, "EXPLAIN SELECT * FROM "+view.SQL())
+		return err
+	})
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("it did not end within %s: a function that PostgreSQL evaluates then, because it is IMMUTABLE, does not stop when it is told to: %w", planningLimit, err)
+	}
+	return err
+}
+
+// planningLimit is longer than the server's own limit above.
+const planningLimit = 7 * time.Second
