@@ -22,6 +22,10 @@ var ownServers = []string{"sandbox", "bench", "quickstart"}
 // unchecked are those of them whose SQL is no example for users.
 var unchecked = ownServers[:2]
 
+// fewestNames is how many names the SQL of a package holds at least: a check that finds
+// none would pass.
+var fewestNames = map[string]int{"catalog": 100, "postgres": 500, "replication": 300}
+
 // Functions, relations and types are written with their schema, and so are operators
 // of columns that may have any type: another role cannot decide what they mean.
 func TestQualifiedNames(t *testing.T) {
@@ -30,9 +34,12 @@ func TestQualifiedNames(t *testing.T) {
 			continue
 		}
 		t.Run(directory, func(t *testing.T) {
-			unsafe := unsafeNames(t, directory)
+			unsafe, names := unsafeNames(t, directory)
 			for _, name := range unsafe {
 				t.Errorf("%s: write it with its schema", name)
+			}
+			if least := fewestNames[directory]; names < least {
+				t.Errorf("the check has found %d names in SQL, and there are %d at least: does it still know what SQL is?", names, least)
 			}
 		})
 	}
@@ -58,23 +65,23 @@ func packages(t *testing.T) []string {
 }
 
 // unsafeNames lists the names in the SQL of a package that are not written with their
-// schema, each as "file:line: kind name".
-func unsafeNames(t *testing.T, directory string) []string {
+// schema, each as "file:line: kind name", and counts all names.
+func unsafeNames(t *testing.T, directory string) (unsafe []string, names int) {
 	t.Helper()
 	literals, err := sqltext.Literals(directory)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []string
 	for _, literal := range literals {
 		for _, use := range sqltext.Uses(literal.Text) {
+			names++
 			if use.Unsafe() {
-				all = append(all, fmt.Sprintf("%s: %s %s", literal.Position(use.Offset), use.Kind, use.Name))
+				unsafe = append(unsafe, fmt.Sprintf("%s: %s %s", literal.Position(use.Offset), use.Kind, use.Name))
 			}
 		}
 	}
-	slices.Sort(all)
-	return slices.Compact(all) // a constant may be part of several
+	slices.Sort(unsafe)
+	return slices.Compact(unsafe), names // a constant may be part of several
 }
 
 // opening are the functions of pgx that open a connection.
