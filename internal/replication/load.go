@@ -167,21 +167,23 @@ func (ld loading) complete(ctx context.Context, c copied) (loaded, error) {
 	if _, err := ld.tx.Exec(ctx, l.systemSQL(ld.version)); err != nil {
 		return loaded{}, fmt.Errorf("add the system columns to %s: %w", l.target, err)
 	}
-	if err := ld.buildKey(ctx); err != nil {
+	if err := ld.identifyRows(ctx); err != nil {
 		return loaded{}, err
 	}
 	nullKeys, err := ld.countNullKeys(ctx, l.target.SQL())
 	return loaded{copied: c, changed: c.rows, nullKeys: nullKeys}, err
 }
 
-func (ld loading) buildKey(ctx context.Context) error {
+// identifyRows builds the key. Rows without one are known by all that they hold to
+// a publication, which would refuse to have them changed.
+func (ld loading) identifyRows(ctx context.Context) error {
 	l := ld.layout
-	if len(l.key) == 0 {
-		return nil
+	how := "REPLICA IDENTITY FULL"
+	if len(l.key) > 0 {
+		how = fmt.Sprintf("ADD PRIMARY KEY (%s), REPLICA IDENTITY DEFAULT", list(l.key, "?"))
 	}
-	_, err := ld.tx.Exec(ctx, fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (%s)", l.target.SQL(), list(l.key, "?")))
-	if err != nil {
-		return fmt.Errorf("build the key %s of %s: %w", keyText(l.key), l.target, err)
+	if _, err := ld.tx.Exec(ctx, fmt.Sprintf("ALTER TABLE %s %s", l.target.SQL(), how)); err != nil {
+		return fmt.Errorf("identify the rows of %s by %s: %w", l.target, keyText(l.key), err)
 	}
 	return nil
 }
@@ -325,6 +327,10 @@ func (ld loading) replaceAll(ctx context.Context, stage string) (changed int64, 
 	if err := ld.lockAlone(ctx); err != nil {
 		return 0, err
 	}
+	// While the table has its key: a publication refuses to have rows without one deleted.
+	if _, err := ld.tx.Exec(ctx, "DELETE FROM "+l.target.SQL()); err != nil {
+		return 0, fmt.Errorf("replace the rows of %s: %w", l.target, err)
+	}
 	rows, _ := ld.tx.Query(ctx, keySQL, l.target.SQL())
 	var constraint, column string
 	var statements []string
@@ -343,14 +349,11 @@ func (ld loading) replaceAll(ctx context.Context, stage string) (changed int64, 
 			return 0, fmt.Errorf("drop the key of %s, which is another one now: %w", l.target, err)
 		}
 	}
-	if _, err := ld.tx.Exec(ctx, "DELETE FROM "+l.target.SQL()); err != nil {
-		return 0, fmt.Errorf("replace the rows of %s: %w", l.target, err)
-	}
 	tag, err := ld.tx.Exec(ctx, l.insertSQL(stage), once, ld.version)
 	if err != nil {
 		return 0, fmt.Errorf("replace the rows of %s: %w", l.target, err)
 	}
-	return tag.RowsAffected(), ld.buildKey(ctx)
+	return tag.RowsAffected(), ld.identifyRows(ctx)
 }
 
 func (l layout) copyInSQL(table string) string {
