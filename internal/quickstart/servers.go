@@ -28,7 +28,7 @@ const (
 var sourceSQL string
 
 // startServers starts the servers, and tells Terraform and PostgreSQL's programs
-// where they are: through the environment, which other users can not read.
+// where they are: through the environment, which other users cannot read.
 func (q *quickstart) startServers(ctx context.Context) (err error) {
 	major, err := newestWithPgbench()
 	if err != nil {

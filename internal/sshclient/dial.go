@@ -117,7 +117,7 @@ func (h *Host) dial(ctx context.Context) (*connection, error) {
 	c := h.newConnection(raw, via)
 	release := context.AfterFunc(ctx, c.abort) // the only deadline that channels of a jump host know
 	// The callback runs again when keys are exchanged again.
-	var known atomic.Bool
+	var known atomic.Pointer[ssh.PublicKey]
 	client, channels, requests, err := ssh.NewClientConn(c.wire, h.knownAs(), &ssh.ClientConfig{
 		Config:       ssh.Config{Ciphers: ciphers()},
 		User:         h.config.Username,
@@ -125,7 +125,9 @@ func (h *Host) dial(ctx context.Context) (*connection, error) {
 		AuthCallback: login.next,
 		HostKeyCallback: func(hostname string, remote net.Addr, key ssh.PublicKey) error {
 			err := check(hostname, remote, key)
-			known.Store(err == nil)
+			if err == nil {
+				known.Store(&key)
+			}
 			return err
 		},
 		HostKeyAlgorithms: algorithms,
@@ -134,7 +136,7 @@ func (h *Host) dial(ctx context.Context) (*connection, error) {
 	if err != nil {
 		release()
 		c.abort()
-		if err = h.said(err); known.Load() {
+		if err = h.said(err); known.Load() != nil {
 			err = h.refused(login, err)
 		}
 		return failed(err)
@@ -145,7 +147,7 @@ func (h *Host) dial(ctx context.Context) (*connection, error) {
 		return failed(context.Cause(ctx))
 	}
 	h.mu.Lock()
-	h.login = login.used
+	h.login, h.hostKey = login.used, *known.Load()
 	h.mu.Unlock()
 	return c, nil
 }
