@@ -20,17 +20,18 @@ func testHomeOfOthers(t *testing.T, root string) {
 	sandboxed.Exec(t, `
 		mkdir -p /srv/app /srv/shared /srv/ours /srv/way/in
 		chown operator /srv/app /srv/way; chmod 775 /srv/shared
-		real=$(command -v mkdir); mv "$real" "$real.real"
-		cat >"$real" <<END
+		real=$(command -v mkdir)
+		mkdir -p /usr/local/sbin
+		cat >/usr/local/sbin/mkdir <<END
 #!/bin/sh
 for last; do :; done
 if [ "\$last" = ./way ]; then mv /srv/way/in /srv/way/moved; ln -s /etc /srv/way/in; fi
-$real.real "\$@" || exit
+$real "\$@" || exit
 for home in /srv/app/app /srv/shared/shared; do
 	if [ -d "\$home" ] && [ ! -L "\$home" ]; then mv "\$home" "\$home.moved"; ln -s /etc "\$home"; fi
 done
 END
-		chmod 755 "$real"`)
+		chmod 755 /usr/local/sbin/mkdir`)
 	etc := func() string { return sandboxed.Exec(t, `stat -c '%a %u %g' /etc; ls -d /etc/way 2>/dev/null; :`) }
 	before := etc()
 	for name, home := range map[string]string{"app": "/srv/app/app", "shared": "/srv/shared/shared"} {
