@@ -117,7 +117,8 @@ func (h *Host) dial(ctx context.Context) (*connection, error) {
 	c := h.newConnection(raw, via)
 	release := context.AfterFunc(ctx, c.abort) // the only deadline that channels of a jump host know
 	// The callback runs again when keys are exchanged again.
-	var known atomic.Pointer[ssh.PublicKey]
+	var known atomic.Bool
+	var hostKey atomic.Pointer[ssh.PublicKey]
 	client, channels, requests, err := ssh.NewClientConn(c.wire, h.knownAs(), &ssh.ClientConfig{
 		Config:       ssh.Config{Ciphers: ciphers()},
 		User:         h.config.Username,
@@ -125,8 +126,8 @@ func (h *Host) dial(ctx context.Context) (*connection, error) {
 		AuthCallback: login.next,
 		HostKeyCallback: func(hostname string, remote net.Addr, key ssh.PublicKey) error {
 			err := check(hostname, remote, key)
-			if err == nil {
-				known.Store(&key)
+			if known.Store(err == nil); err == nil {
+				hostKey.Store(&key)
 			}
 			return err
 		},
@@ -136,7 +137,7 @@ func (h *Host) dial(ctx context.Context) (*connection, error) {
 	if err != nil {
 		release()
 		c.abort()
-		if err = h.said(err); known.Load() != nil {
+		if err = h.said(err); known.Load() {
 			err = h.refused(login, err)
 		}
 		return failed(err)
@@ -147,7 +148,7 @@ func (h *Host) dial(ctx context.Context) (*connection, error) {
 		return failed(context.Cause(ctx))
 	}
 	h.mu.Lock()
-	h.login, h.hostKey = login.used, *known.Load()
+	h.login, h.hostKey = login.used, *hostKey.Load()
 	h.mu.Unlock()
 	return c, nil
 }
