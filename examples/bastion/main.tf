@@ -4,7 +4,8 @@
 # it where it can start an SSH host.
 #
 # Beside it: bastion_key, the administrator's private key; tunnel_key, which
-# "ssh-keygen -t ed25519 -N '' -f tunnel_key" makes; and known_hosts.
+# "ssh-keygen -t ed25519 -N '' -f tunnel_key" makes; known_hosts; and ca.pem, the
+# certificate of the authority that signed the database's.
 
 terraform {
   required_version = ">= 1.11"
@@ -40,20 +41,22 @@ provider "stitch" {
 
   servers = {
     app = {
-      host     = "db.internal" # as the SSH host knows it
-      port     = var.app_port
-      username = "postgres"
-      password = var.app_admin_password
-      sslmode  = "disable" # SSH encrypts, as far as that host
-      ssh_host = "tunnel"
+      host        = "db.internal" # as the SSH host knows it
+      port        = var.app_port
+      username    = "postgres"
+      password    = var.app_admin_password
+      sslmode     = "verify-full" # all the way to the server, within what SSH encrypts
+      sslrootcert = "ca.pem"
+      ssh_host    = "tunnel"
     }
     app_stitch = {
-      host     = "db.internal"
-      port     = var.app_port
-      username = "stitch"
-      password = var.stitch_password
-      sslmode  = "disable"
-      ssh_host = "tunnel"
+      host        = "db.internal"
+      port        = var.app_port
+      username    = "stitch"
+      password    = var.app_stitch_password
+      sslmode     = "verify-full"
+      sslrootcert = "ca.pem"
+      ssh_host    = "tunnel"
     }
     warehouse = {
       host     = var.warehouse_host
@@ -65,7 +68,7 @@ provider "stitch" {
       host     = var.warehouse_host
       port     = var.warehouse_port
       username = "stitch"
-      password = var.stitch_password
+      password = var.warehouse_stitch_password
     }
   }
 }
@@ -97,7 +100,7 @@ data "stitch_ssh_check" "tunnel" {
 resource "stitch_database_user" "source" {
   server              = "app"
   name                = "stitch"
-  password_wo         = var.stitch_password
+  password_wo         = var.app_stitch_password
   password_wo_version = 1
   depends_on          = [stitch_ssh_authorized_key.tunnel]
 }
@@ -114,7 +117,7 @@ resource "stitch_source_grants" "shop" {
 resource "stitch_database_user" "destination" {
   server              = "warehouse"
   name                = "stitch"
-  password_wo         = var.stitch_password
+  password_wo         = var.warehouse_stitch_password
   password_wo_version = 1
 }
 

@@ -40,8 +40,15 @@ variable "warehouse_admin_password" {
   ephemeral   = true
 }
 
-variable "stitch_password" {
-  description = "Password of the user that runs log in as, on both servers."
+variable "app_stitch_password" {
+  description = "Password of the user \"stitch\" at the source."
+  type        = string
+  sensitive   = true
+  ephemeral   = true
+}
+
+variable "warehouse_stitch_password" {
+  description = "Password of the user \"stitch\" at the destination. Never give both servers one password."
   type        = string
   sensitive   = true
   ephemeral   = true

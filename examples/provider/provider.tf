@@ -19,7 +19,14 @@ variable "warehouse_admin_password" {
   ephemeral = true
 }
 
-variable "stitch_password" {
+variable "app_stitch_password" {
+  type      = string
+  sensitive = true
+  ephemeral = true
+}
+
+# Never give both servers one password: each could log in at the other with it.
+variable "warehouse_stitch_password" {
   type      = string
   sensitive = true
   ephemeral = true
@@ -39,26 +46,28 @@ provider "stitch" {
     app_stitch = {
       host        = "app.example.com"
       username    = "stitch"
-      password    = var.stitch_password
+      password    = var.app_stitch_password
       sslmode     = "verify-full"
       sslrootcert = "ca.pem"
     }
 
     # The destination, likewise; only the SSH host knows the way to it.
     warehouse = {
-      host     = "warehouse.internal"
-      port     = 5432
-      username = "postgres"
-      password = var.warehouse_admin_password
-      sslmode  = "disable" # SSH encrypts, as far as that host
-      ssh_host = "bastion"
+      host        = "warehouse.internal"
+      port        = 5432
+      username    = "postgres"
+      password    = var.warehouse_admin_password
+      sslmode     = "verify-full" # all the way to the server, within what SSH encrypts
+      sslrootcert = "warehouse_ca.pem"
+      ssh_host    = "bastion"
     }
     warehouse_stitch = {
       host            = "warehouse.internal"
       port            = 5432
       username        = "stitch"
-      password        = var.stitch_password
-      sslmode         = "disable"
+      password        = var.warehouse_stitch_password
+      sslmode         = "verify-full"
+      sslrootcert     = "warehouse_ca.pem"
       ssh_host        = "bastion"
       max_connections = 2
     }

@@ -28,7 +28,7 @@ provider "stitch" {
       host     = var.app_host
       port     = var.app_port
       username = "stitch"
-      password = var.stitch_password
+      password = var.app_stitch_password
     }
     warehouse = {
       host     = var.warehouse_host
@@ -40,7 +40,7 @@ provider "stitch" {
       host     = var.warehouse_host
       port     = var.warehouse_port
       username = "stitch"
-      password = var.stitch_password
+      password = var.warehouse_stitch_password
     }
   }
 }
@@ -50,8 +50,8 @@ provider "stitch" {
 resource "stitch_database_user" "source" {
   server              = "app"
   name                = "stitch"
-  password_wo         = var.stitch_password # write-only: in neither plan nor state
-  password_wo_version = 1                   # raise it to set a new password
+  password_wo         = var.app_stitch_password # write-only: in neither plan nor state
+  password_wo_version = 1                       # raise it to set a new password
 }
 
 resource "stitch_source_grants" "shop" {
@@ -66,7 +66,7 @@ resource "stitch_source_grants" "shop" {
 resource "stitch_database_user" "destination" {
   server              = "warehouse"
   name                = "stitch"
-  password_wo         = var.stitch_password
+  password_wo         = var.warehouse_stitch_password
   password_wo_version = 1
 }
 

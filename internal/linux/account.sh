@@ -13,7 +13,7 @@ entry() {
 # account NAME sets origin (local, directory, absent) and the fields of its line.
 account() {
 	origin=local
-	line=$(entry /etc/passwd "$1") || die "can not read /etc/passwd"
+	line=$(entry /etc/passwd "$1") || die "cannot read /etc/passwd"
 	if [ -z "$line" ] && command -v getent >/dev/null; then
 		origin=directory
 		status=0
@@ -36,6 +36,29 @@ account() {
 	unset IFS
 	set +f
 	password=${2-} uid=${3-} gid=${4-} gecos=${5-} home=${6-} shell=${7-}
+}
+
+# enter_parent HOME changes into the directory that a home directory is to be made in. It is
+# root's alone: others who may write to it could put a link in the place of what root makes
+# there and gives away, and later in the place of the home directory.
+enter_parent() {
+	parent=${1%/*}
+	parent=${parent:-/}
+	[ -d "$parent" ] || die "the directory $parent, in which the home directory is to be, does not exist: make it first, or set home"
+	cd -P "$parent" || die "cannot enter $parent, in which the home directory is to be"
+	found=$(stat -c '%u %A' .) || die "cannot look at $parent, in which the home directory is to be"
+	case $found in
+	0\ d????-??-*) ;;
+	*) die "others than root may write to $parent, and could put something else in the place of a home directory there: set home to a path in a directory of root's (chown root, chmod go-w)" ;;
+	esac
+}
+
+# make_home HOME makes it in the directory that was entered, for the user $uid.
+make_home() {
+	mkdir -m 700 "./${1##*/}" || die "cannot make the home directory"
+	made_home=yes
+	chown -h "$uid:$gid" "./${1##*/}" || die "cannot give the user its home directory"
+	if command -v restorecon >/dev/null; then restorecon "$1" >&2 || :; fi
 }
 
 # facts LABEL PATH prints what lstat says, or that there is nothing.
@@ -92,7 +115,7 @@ edit() {
 	tries=0
 	until (set -C && : >"$1+") 2>/dev/null; do
 		tries=$((tries + 1))
-		[ "$tries" -lt 30 ] || die "can not change $1: $1+ is in the way, which stands for somebody else who changes it"
+		[ "$tries" -lt 30 ] || die "cannot change $1: $1+ is in the way, which stands for somebody else who changes it"
 		sleep 1
 	done
 	if cp -p "$1" "$1+" &&
@@ -104,5 +127,5 @@ edit() {
 		return
 	fi
 	rm -f "$1+"
-	die "can not change $1"
+	die "cannot change $1"
 }

@@ -160,7 +160,7 @@ func testAuthorizedKeyRefusals(t *testing.T, root string) {
 		"directory instead of a file":    {`mkdir -p .ssh/authorized_keys; chown -R "$1" .ssh`, "not a regular file"},
 		"file instead of a directory":    {`echo x >.ssh`, "not a directory"},
 		"home of root":                   {`chown root .; chmod 755 .`, "the home directory has to be the user's"},
-		"no home":                        {`cd /; rmdir "/home/$1"`, "can not enter the home directory"},
+		"no home":                        {`cd /; rmdir "/home/$1"`, "cannot enter the home directory"},
 		"large file":                     {`mkdir .ssh; dd if=/dev/zero of=.ssh/authorized_keys bs=1024 count=1025; chown -R "$1" .ssh`, "larger than one MiB"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -99,7 +99,7 @@ func locateKeys(ctx context.Context, h *sshclient.Host, username string) (keysFi
 	return parseLocation(username, answer)
 }
 
-// isNotRoot reports whether a command was not run because the login can not
+// isNotRoot reports whether a command was not run because the login cannot
 // become root.
 func isNotRoot(ctx context.Context, err error) bool {
 	var root *sshclient.RootError

@@ -147,7 +147,7 @@ func connectionEnds(answer []byte) (ends [4]string) {
 	return ends
 }
 
-// addKey looks for the key. That it can not is a finding as well.
+// addKey looks for the key. That it cannot is a finding as well.
 func (f *checkFacts) addKey(ctx context.Context, h *sshclient.Host, key PublicKey) {
 	patterns := f.sshd.AuthorizedKeysFile
 	if len(patterns) == 0 {

@@ -63,7 +63,7 @@ func TestCheckUserTunnels(t *testing.T) {
 		"others may write":         {script: `chmod 602 "/home/$1/.ssh/authorized_keys"`, finding: "StrictModes refuses"},
 		"others may write to home": {script: `chmod 702 "/home/$1"`, finding: "StrictModes refuses"},
 		"modes do not matter":      {settings: []string{"StrictModes no"}, script: `chmod 702 "/home/$1"`},
-		"no shell":                 {script: `usermod -s /bin/nothing "$1"`, finding: "can not be run"},
+		"no shell":                 {script: `usermod -s /bin/nothing "$1"`, finding: "cannot be run"},
 		"nologin for a shell":      {script: `usermod -s /usr/sbin/nologin "$1"`},
 		"no logins, with PAM":      {pam: true, script: `echo later >/etc/nologin`, finding: "Nobody but root"},
 		"no logins":                {script: `echo later >/etc/nologin`},

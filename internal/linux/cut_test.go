@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
@@ -61,5 +62,24 @@ func TestCut(t *testing.T) {
 	}
 	if made == 0 || cut == 0 {
 		t.Errorf("%d were made, %d cut: this says nothing", made, cut)
+	}
+}
+
+// Where nobody knows whether a script did its work, each error says what holds for it.
+func TestOutcomeUnknown(t *testing.T) {
+	ctx, sandboxed := t.Context(), sandbox.SSHHost(t, sandbox.HostConfig{})
+	h := connect(t, sandboxed, sandbox.SudoNone)
+	u := newUser(t, h, sandboxed.UserName())
+	sandboxed.Exec(t, `
+		printf '#!/bin/sh\nread -r _ _ _ shell _ <"/proc/$PPID/stat"\nkill -9 "$shell" "$PPID"\n' >/usr/local/sbin/useradd
+		chmod 755 /usr/local/sbin/useradd && cp /usr/local/sbin/useradd /usr/local/sbin/usermod`)
+	_, created := CreateUser(ctx, h, NewUser{Name: "new"})
+	_, updated := UpdateUser(ctx, h, u.UID, NewUser{Name: u.Name, Shell: "/bin/cat"})
+	_, deleted := DeleteUser(ctx, h, u.Name, u.UID, DeleteOptions{})
+	for name, err := range map[string]error{"created": created, "updated": updated, "deleted": deleted} {
+		var unknown *sshclient.OutcomeError
+		if !errors.As(err, &unknown) || strings.Contains(err.Error(), "import it") || strings.Contains(err.Error(), "Apply again: it is adopted if it is there") != (name == "created") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

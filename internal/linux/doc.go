@@ -5,7 +5,7 @@
 //
 //   - An exported function that changes something is one script, which does all of
 //     it or nothing, and ends on the host even if the connection does not last that
-//     long. What it can not do is undone (user_create.sh), or was not begun
+//     long. What it cannot do is undone (user_create.sh), or was not begun
 //     (user_delete.sh).
 //   - Scripts are constant; what they work on reaches them as data (sshclient).
 //     They need a POSIX shell and what Debian, the shadow tools or busybox bring
@@ -21,8 +21,10 @@
 //   - An answer that makes no sense is an error, and nothing of it is kept; what is
 //     quoted of one is bounded (answer.go).
 //   - No password, and no hash of one, leaves the host (account.sh).
-//   - Below a home directory nothing is done as root but to give a directory, once
-//     entered, to its user (user_update.sh). Keys are read and written as the user they belong
+//   - A home directory is made only in a directory that nobody but root may write to
+//     (account.sh). Below it nothing is done as root but to give a directory, once entered,
+//     to its user (user_update.sh), to look at modes and owners, and to list and remove what
+//     the user left when it is adopted or deleted (user_adopt.sh, user_delete.sh). Keys are read and written as the user they belong
 //     to, through no symbolic link (keys_read.sh).
 //   - An edit of authorized_keys changes one line. All other bytes stay
 //     (authorized_keys.go). The new file takes the place of the old one at once, only if that is

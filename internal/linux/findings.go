@@ -87,7 +87,7 @@ func userFindings(f checkFacts) (all []Finding) {
 	}
 	if !u.executable {
 		all = append(all, Finding{
-			Summary: fmt.Sprintf("The shell of %q can not be run", u.Name),
+			Summary: fmt.Sprintf("The shell of %q cannot be run", u.Name),
 			Detail:  fmt.Sprintf("%q is not there or is no program, and sshd refuses users with such a shell.", u.Shell),
 			Remedy:  "Set shell to one that is there: /bin/sh, or /usr/sbin/nologin, which permits tunnels only.",
 			Blocks:  true,

@@ -4,7 +4,7 @@ me=$(id -u)
 
 # enter changes into the directory of the keys, which "make" makes, through no symbolic link.
 enter() {
-	cd -P "$home" || die "can not enter the home directory $home"
+	cd -P "$home" || die "cannot enter the home directory $home"
 	rest=$directory
 	while [ -n "$rest" ]; do
 		part=${rest%%/*}
@@ -16,12 +16,12 @@ enter() {
 		here=${here%/}/$part
 		if [ ! -e "$part" ] && [ ! -L "$part" ]; then
 			[ "$1" = make ] || return 1
-			mkdir -m 700 "$part" 2>/dev/null || [ -d "$part" ] || die "can not make $here: the home directory has to be the user's"
+			mkdir -m 700 "$part" 2>/dev/null || [ -d "$part" ] || die "cannot make $here: the home directory has to be the user's"
 			if command -v restorecon >/dev/null; then restorecon "$part" >/dev/null 2>&1 || :; fi
 		fi
 		[ ! -L "$part" ] || die "$here is a symbolic link, which is not followed: what it leads to may be somebody else's. Put a directory in its place"
 		[ -d "$part" ] || die "$here is not a directory"
-		cd -P "$part" || die "can not enter $here"
+		cd -P "$part" || die "cannot enter $here"
 		[ "$(pwd -P)" = "$here" ] || die "$here was replaced meanwhile"
 		[ "$(stat -c %u .)" = "$me" ] || die "$here belongs to somebody else: it has to be the user's (chown)"
 	done
@@ -35,7 +35,7 @@ look() {
 	[ -f "$file" ] || die "$(pwd)/$file is not a regular file"
 	[ "$(stat -c %u "$file")" = "$me" ] || die "$(pwd)/$file belongs to somebody else: it has to be the user's (chown)"
 	[ "$(wc -c <"$file")" -le 1048576 ] || die "$(pwd)/$file is larger than one MiB, which is too large for a list of keys"
-	now=$(sha256sum <"$file") || die "can not read $(pwd)/$file"
+	now=$(sha256sum <"$file") || die "cannot read $(pwd)/$file"
 	now=${now%% *}
 }
 
@@ -44,7 +44,7 @@ show() {
 		printf 'absent\n'
 	else
 		printf 'present\n'
-		base64 <"$file" || die "can not read $(pwd)/$file"
+		base64 <"$file" || die "cannot read $(pwd)/$file"
 	fi
 }
 

@@ -3,7 +3,7 @@
 
 command -v flock >/dev/null || die "there is no program flock, without which others might change the keys at the same time: install util-linux or busybox"
 enter make
-exec 9<. || die "can not open $(pwd)"
+exec 9<. || die "cannot open $(pwd)"
 tries=0
 until flock -n 9; do
 	tries=$((tries + 1))
@@ -16,20 +16,20 @@ if [ "$now" != "$have" ]; then
 	show
 	exit 0
 fi
-temporary=$(mktemp "./.$file.XXXXXX") || die "can not make a file in $(pwd)"
+temporary=$(mktemp "./.$file.XXXXXX") || die "cannot make a file in $(pwd)"
 trap 'rm -f "$temporary"' EXIT
 trap 'exit 1' HUP INT TERM PIPE
-printf '%s' "$content" | base64 -d >"$temporary" || die "can not write in $(pwd)"
+printf '%s' "$content" | base64 -d >"$temporary" || die "cannot write in $(pwd)"
 if [ "$now" != absent ]; then
 	cp -a --attributes-only "$file" "$temporary" 2>/dev/null || {
 		chgrp "$(stat -c %g "$file")" "$temporary" 2>/dev/null || :
-		chmod "$(stat -c %a "$file")" "$temporary" || die "can not give the new file the permissions of the old one"
+		chmod "$(stat -c %a "$file")" "$temporary" || die "cannot give the new file the permissions of the old one"
 	}
 	touch "$temporary"
 fi
-sum=$(sha256sum <"$temporary") || die "can not read what was written in $(pwd)"
+sum=$(sha256sum <"$temporary") || die "cannot read what was written in $(pwd)"
 [ "${sum%% *}" = "$want" ] || die "what was written in $(pwd) is not what was sent: is the disk full?"
-sync "$temporary" || die "can not write in $(pwd)"
+sync "$temporary" || die "cannot write in $(pwd)"
 # Not everybody locks.
 look
 if [ "$now" != "$have" ]; then
@@ -37,7 +37,7 @@ if [ "$now" != "$have" ]; then
 	show
 	exit 0
 fi
-mv -f "$temporary" "$file" || die "can not put the new file in the place of $(pwd)/$file"
+mv -f "$temporary" "$file" || die "cannot put the new file in the place of $(pwd)/$file"
 trap - EXIT
 sync . 2>/dev/null || :
 if command -v restorecon >/dev/null; then restorecon -F "$file" >/dev/null 2>&1 || :; fi

@@ -85,15 +85,15 @@ func checkPortableName(what, name string) error {
 	return nil
 }
 
-// checkLogin refuses what can not be the name of a user, not even of a directory such as LDAP.
+// checkLogin refuses what cannot be the name of a user, not even of a directory such as LDAP.
 func checkLogin(name string) error {
 	if name == "" || strings.HasPrefix(name, "-") || len(name) > 256 || !isText(name) || strings.ContainsAny(name, ":/ ") {
-		return fmt.Errorf("%q can not be the name of a user", name)
+		return fmt.Errorf("%q cannot be the name of a user", name)
 	}
 	return nil
 }
 
-// CheckComment refuses what /etc/passwd can not hold, and what could not be
+// CheckComment refuses what /etc/passwd cannot hold, and what could not be
 // told from the mark when it is read.
 func CheckComment(comment string) error {
 	switch {
@@ -109,7 +109,7 @@ func CheckComment(comment string) error {
 	return nil
 }
 
-// CheckHome refuses what can not be the home directory of a user.
+// CheckHome refuses what cannot be the home directory of a user.
 func CheckHome(text string) error {
 	if strings.ContainsAny(text, `*?[\`) {
 		return fmt.Errorf("the path %q holds one of * ? [ and \\, for which newer releases of sshd would look for keys elsewhere", text)
@@ -117,13 +117,13 @@ func CheckHome(text string) error {
 	return CheckShell(text)
 }
 
-// CheckShell refuses what can not be the path of a shell.
+// CheckShell refuses what cannot be the path of a shell.
 func CheckShell(text string) error {
 	switch {
 	case !strings.HasPrefix(text, "/"), path.Clean(text) != text, text == "/":
 		return fmt.Errorf("%q is not an absolute path without . and .. and without a slash at the end", text)
 	case strings.Contains(text, ":"), !isText(text):
-		return fmt.Errorf("the path %q holds a colon or a control character, which /etc/passwd can not", text)
+		return fmt.Errorf("the path %q holds a colon or a control character, which /etc/passwd cannot", text)
 	case len(text) > 1024:
 		return fmt.Errorf("the path has %d bytes, 1024 are allowed", len(text))
 	}
@@ -137,7 +137,7 @@ func isText(text string) bool {
 	return utf8.ValidString(text) && !strings.ContainsFunc(text, unprintable)
 }
 
-// check refuses what can not be a user. What is "" is not looked at.
+// check refuses what cannot be a user. What is "" is not looked at.
 func (u NewUser) check() error {
 	if err := CheckUserName(u.Name); err != nil {
 		return err

@@ -46,7 +46,12 @@ func CreateUser(ctx context.Context, h *sshclient.Host, u NewUser) (User, error)
 			return made, nil
 		}
 	}
-	return User{}, fmt.Errorf("create user %q on SSH host %q: %w", u.Name, h.Name(), explain(err, u))
+	err = explain(err, u)
+	var outcome *sshclient.OutcomeError
+	if errors.As(err, &outcome) {
+		err = fmt.Errorf("%w. Apply again: it is adopted if it is there", err)
+	}
+	return User{}, fmt.Errorf("create user %q on SSH host %q: %w", u.Name, h.Name(), err)
 }
 
 // withDefaults returns how CreateUser makes a user.
@@ -62,10 +67,6 @@ func (u NewUser) withDefaults() NewUser {
 
 // explain turns the exit statuses above into errors.
 func explain(err error, u NewUser) error {
-	var outcome *sshclient.OutcomeError
-	if errors.As(err, &outcome) {
-		return fmt.Errorf("%w. A user that was being made is there whole, or not at all: import it if it is", err)
-	}
 	var exit *sshclient.ExitError
 	if !errors.As(err, &exit) {
 		return err

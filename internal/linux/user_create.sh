@@ -8,7 +8,7 @@ undo() {
 	trap - EXIT
 	[ "$status" = 0 ] && exit 0
 	if [ -n "$made_home" ]; then
-		cd / && rmdir "$want_home" >&2
+		rmdir "./${want_home##*/}" >&2
 	fi
 	if [ -n "$made_user" ]; then
 		if command -v userdel >/dev/null; then userdel "$name"; else deluser "$name"; fi >&2
@@ -19,7 +19,7 @@ undo() {
 	exit "$status"
 }
 
-group=$(entry /etc/group "$want_group") || die "can not read /etc/group"
+group=$(entry /etc/group "$want_group") || die "cannot read /etc/group"
 if [ -z "$group" ] && command -v getent >/dev/null; then
 	group=$(getent group "$want_group") || [ $? = 2 ] || die "getent group failed"
 fi
@@ -28,11 +28,11 @@ if [ "$want_group" = "$name" ]; then
 else
 	[ -n "$group" ] || exit 82
 fi
-[ -f "$want_shell" ] && [ -x "$want_shell" ] || die "the shell $want_shell is not there, or can not be run: sshd would refuse the user"
+[ -f "$want_shell" ] && [ -x "$want_shell" ] || die "the shell $want_shell is not there, or cannot be run: sshd would refuse the user"
 if [ -e "$want_home" ] || [ -L "$want_home" ]; then
 	exit 83
 fi
-[ -d "${want_home%/*}/" ] || die "the directory ${want_home%/*}, in which the home directory is to be, does not exist: make it first, or set home"
+enter_parent "$want_home"
 
 trap undo EXIT
 trap 'exit 1' HUP INT TERM PIPE
@@ -65,10 +65,7 @@ fi
 account "$name"
 [ "$origin" = local ] && [ "$uid" -gt 0 ] && [ "$home" = "$want_home" ] && [ "$shell" = "$want_shell" ] && [ "$gecos" = "$want_gecos" ] ||
 	die "the user was not made as it should have been: $line"
-mkdir -m 700 "$want_home" || die "can not make the home directory"
-made_home=yes
-cd -P "$want_home" && chown "$uid:$gid" . && chmod 700 . || die "can not give the user its home directory"
-if command -v restorecon >/dev/null; then restorecon "$want_home" >&2 || :; fi
+make_home "$want_home"
 facts=$(describe "$name")
 case $facts in
 *'password none'*) ;;

@@ -74,7 +74,7 @@ restore() {
 }
 trap restore EXIT
 trap 'exit 1' HUP INT TERM PIPE
-expire 1 || die "can not keep others from logging in as the user"
+expire 1 || die "cannot keep others from logging in as the user"
 
 running=$(processes)
 [ -z "$running" ] || [ -n "$force" ] || refuse "$running"

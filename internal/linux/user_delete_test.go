@@ -42,7 +42,7 @@ func testDeleteUserBusy(t *testing.T, root string) {
 			}
 			again, err := dial(sandboxed, u.Name, signer)
 			if err != nil {
-				t.Fatalf("a user that was not deleted can not log in: %v", err)
+				t.Fatalf("a user that was not deleted cannot log in: %v", err)
 			}
 			again.Close()
 			d, err := DeleteUser(ctx, h, u.Name, u.UID, DeleteOptions{Force: true})
@@ -140,7 +140,7 @@ func TestDeleteUserGroup(t *testing.T) {
 	}
 }
 
-// A user that can not be deleted can log in as before.
+// A user that cannot be deleted can log in as before.
 func TestDeleteUserUndone(t *testing.T) {
 	ctx, sandboxed := t.Context(), sandbox.SSHHost(t, sandbox.HostConfig{})
 	h := connect(t, sandboxed, sandbox.SudoNone)

@@ -46,7 +46,7 @@ func testUserDrift(t *testing.T, root string) {
 		"home is nobody's":         {script: `chown 54321 "/home/$1"`, problem: "belongs to uid 54321"},
 		".ssh is nobody's":         {script: `chown 54321 "/home/$1/.ssh"`, problem: "belongs to uid 54321"},
 		".ssh is root's":           {script: `chown root "/home/$1/.ssh"`, problem: "may not read"},
-		".ssh can not be entered":  {script: `chmod 600 "/home/$1/.ssh"`, problem: "may not read"},
+		".ssh cannot be entered":   {script: `chmod 600 "/home/$1/.ssh"`, problem: "may not read"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if tt.pam && !hasPAM(root) {
@@ -147,7 +147,7 @@ func TestUpdateUserRefused(t *testing.T) {
 	if _, err := UpdateUser(ctx, h, u.UID, NewUser{Name: u.Name, Group: "nobody-has"}); err == nil || !strings.Contains(err.Error(), "no group") {
 		t.Errorf("missing group: %v", err)
 	}
-	if _, err := UpdateUser(ctx, h, u.UID, NewUser{Name: u.Name, Shell: "/etc/passwd"}); err == nil || !strings.Contains(err.Error(), "can not be run") {
+	if _, err := UpdateUser(ctx, h, u.UID, NewUser{Name: u.Name, Shell: "/etc/passwd"}); err == nil || !strings.Contains(err.Error(), "cannot be run") {
 		t.Errorf("no shell: %v", err)
 	}
 	if _, err := UpdateUser(ctx, h, u.UID, NewUser{Name: sandboxed.UserName()}); !errors.Is(err, ErrNotFound) {

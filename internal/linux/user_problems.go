@@ -13,7 +13,7 @@ type repair struct {
 
 // Problems says, a line each, what about the user makes sshd refuse its keys:
 // a locked password, an expiry in the past, owners and permissions that
-// StrictModes refuses. UpdateUser repairs them, or says why it can not. There
+// StrictModes refuses. UpdateUser repairs them, or says why it cannot. There
 // are none after CreateUser.
 func (u User) Problems() []string {
 	_, problems := u.problems()
@@ -60,7 +60,7 @@ func (u User) directoryProblem(path string, f fileFacts) string {
 }
 
 // pathProblem says why sshd's StrictModes refuses a directory or a file, or why the
-// user can not read it; "" if neither is so.
+// user cannot read it; "" if neither is so.
 func (u User) pathProblem(path string, f fileFacts) string {
 	mode := f.mode & 0o7777
 	need := uint32(0o4)

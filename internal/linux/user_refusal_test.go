@@ -52,7 +52,7 @@ func TestGECOS(t *testing.T) {
 	}
 }
 
-// What can not be made as asked for is not made at all.
+// What cannot be made as asked for is not made at all.
 func TestCreateUserRefused(t *testing.T) {
 	eachRoot(t, testCreateUserRefused)
 }
@@ -75,7 +75,7 @@ func testCreateUserRefused(t *testing.T, root string) {
 		"missing group":      {NewUser{Name: "new", Group: "nobody-has"}, `no group "nobody-has"`},
 		"missing shell":      {NewUser{Name: "new", Shell: "/bin/fish-of-nobody"}, "is not there"},
 		"shell directory":    {NewUser{Name: "new", Shell: "/bin"}, "is not there"},
-		"file for a shell":   {NewUser{Name: "new", Shell: "/etc/passwd"}, "can not be run"},
+		"file for a shell":   {NewUser{Name: "new", Shell: "/etc/passwd"}, "cannot be run"},
 		"home of another":    {NewUser{Name: "new", Home: "/home/left"}, "/home/left is there already"},
 		"home that leads":    {NewUser{Name: "new", Home: "/home/link"}, "/home/link is there already"},
 		"home nowhere":       {NewUser{Name: "new", Home: "/home/a/b/c"}, "make it first"},

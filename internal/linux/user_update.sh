@@ -9,7 +9,7 @@ if [ -n "$want_group" ] && [ -z "$(entry /etc/group "$want_group")" ]; then
 	exit 82
 fi
 if [ -n "$want_shell" ]; then
-	[ -f "$want_shell" ] && [ -x "$want_shell" ] || die "the shell $want_shell is not there, or can not be run: sshd would refuse the user"
+	[ -f "$want_shell" ] && [ -x "$want_shell" ] || die "the shell $want_shell is not there, or cannot be run: sshd would refuse the user"
 fi
 to=${want_home:-$home}
 if [ -n "$want_home" ]; then
@@ -19,22 +19,20 @@ fi
 # own DIRECTORY gives the directory that was changed into to the user, and keeps others
 # out. What belongs to another user is left to it.
 own() {
-	owner=$(stat -c %u .) || die "can not look at $1"
+	owner=$(stat -c %u .) || die "cannot look at $1"
 	if [ "$owner" != "$uid" ]; then
-		[ "$owner" != 0 ] || [ "$1" = "$to/.ssh" ] || die "$1 belongs to root, and sshd refuses the keys of $name because of its permissions: it is not for Terraform to give it away. Set another home, or repair it by hand"
+		[ "$owner" != 0 ] || [ "$1" = "$to/.ssh" ] || die "$1 belongs to root, and sshd refuses the keys of $name because of its permissions. Terraform does not change its owner. Set another home, or repair it by hand"
 		[ "$owner" = 0 ] || [ -z "$(sought=$owner awk -F: '$3 "" == ENVIRON["sought"] "" { print; exit }' /etc/passwd)" ] ||
-			die "$1 belongs to another user (uid $owner): sshd refuses the keys of $name, and it is not for Terraform to give that directory away. Set another home, or repair it by hand"
-		chown "$uid" . || die "can not give $1 to the user"
+			die "$1 belongs to another user (uid $owner): sshd refuses the keys of $name. Terraform does not change its owner. Set another home, or repair it by hand"
+		chown "$uid" . || die "cannot give $1 to the user"
 	fi
-	chmod u+rwx,go-w . || die "can not change the permissions of $1"
+	chmod u+rwx,go-w . || die "cannot change the permissions of $1"
 }
 
 if [ -n "$repair_home" ]; then
 	if [ ! -e "$to" ] && [ ! -L "$to" ]; then
-		[ -d "${to%/*}/" ] || die "the directory ${to%/*}, in which the home directory is to be, does not exist: make it first, or set home"
-		mkdir -m 700 "$to" || die "can not make the home directory"
-		cd -P "$to" && chown "$uid:$gid" . || die "can not give the user its home directory"
-		if command -v restorecon >/dev/null; then restorecon "$to" >&2 || :; fi
+		enter_parent "$to"
+		make_home "$to"
 	fi
 	cd -P "$to" || die "the home directory $to is not a directory that can be entered"
 	own "$to"

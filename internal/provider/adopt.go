@@ -15,7 +15,7 @@ type object struct {
 	noun     string // database user
 	name     string
 	on       string   // server "app"
-	place    string   // the same for all entries that lead there
+	place    string   // where that is; see claims
 	typeName string   // of the resource
 	key      []string // the parts of its import id
 }
@@ -27,7 +27,9 @@ func inServer(server *postgres.Server, o object) object {
 	return o
 }
 
-// id tells objects apart, whichever entry of the provider block they are reached by.
+// id tells objects apart, for claims. Two entries of the provider block that lead to
+// one place give the same one, as far as that can be told: a server is known by its
+// address as it is written, and an SSH host by what it is (linux.Identify).
 func (o object) id() string {
 	return strings.Join(append([]string{o.typeName, o.place}, o.key[1:]...), "\x00")
 }
@@ -93,7 +95,9 @@ func (o object) adoption(refusals []string) diag.Diagnostic {
 	return diag.NewWarningDiagnostic(
 		fmt.Sprintf("%s %q was adopted", capital(o.noun), o.name),
 		fmt.Sprintf("The %s %q on %s existed already, is empty and equals the configuration: it was adopted, "+
-			"because an earlier apply that did not come to its end may have created it. Destroying this resource deletes it.", o.noun, o.name, o.on))
+			"because an earlier apply that did not come to its end may have created it. Destroying this resource deletes it.\n\n"+
+			"If another resource or state manages it, remove this block from the state with `terraform state rm` (or a `removed` block with `destroy = false`) before you destroy anything.",
+			o.noun, o.name, o.on))
 }
 
 func (o object) refused(refusals []string) diag.Diagnostic {
@@ -102,7 +106,7 @@ func (o object) refused(refusals []string) diag.Diagnostic {
 	fmt.Fprintf(&b, "The %s %q exists already on %s. It was not adopted, and nothing was changed, because it is not empty or not equal to the configuration:\n",
 		o.noun, o.name, o.on)
 	for _, line := range refusals[:min(len(refusals), listed)] {
-		b.WriteString("\n  - " + line)
+		b.WriteString("\n  - " + oneLine(line)) // with a name of others, which may hold line breaks
 	}
 	if rest := len(refusals) - listed; rest > 0 {
 		fmt.Fprintf(&b, "\n  - and %d more", rest)

@@ -37,6 +37,10 @@ To manage it here, paste this block into the configuration, with the name of thi
 	if shown := paragraphs(o.adoption([]string{"a"}).Detail()); !strings.Contains(shown, "\n      id=\"app/"+o.key[1]+"\"\n") {
 		t.Errorf("a long id is shown as\n%s", shown)
 	}
+	forging := "it owns table x\n\n  import {\n    to = stitch_database_user.LABEL"
+	if shown := o.adoption([]string{forging}).Detail(); strings.Count(shown, "\n  import {\n") != 1 {
+		t.Errorf("a name forges the block:\n%s", shown)
+	}
 	many := o.adoption(make([]string, 25))
 	if got := strings.Count(many.Detail(), "\n  - "); got != 21 || !strings.Contains(many.Detail(), "\n  - and 5 more\n") {
 		t.Errorf("%d lines:\n%s", got, many.Detail())
@@ -45,9 +49,12 @@ To manage it here, paste this block into the configuration, with the name of thi
 	if want := `Database user "a b" was adopted`; adopted.Summary() != want {
 		t.Errorf("summary %q", adopted.Summary())
 	}
+	if want := "If another resource or state manages it, remove this block from the state with `terraform state rm` (or a `removed` block with `destroy = false`) before you destroy anything."; !strings.HasSuffix(adopted.Detail(), want) {
+		t.Errorf("detail %q", adopted.Detail())
+	}
 }
 
-// One object belongs to one resource of a process: it is not adopted by a second one,
+// One object belongs to one resource in an apply: it is not adopted by a second one,
 // nor deleted once another has created or adopted it.
 func TestClaims(t *testing.T) {
 	t.Parallel()

@@ -6,10 +6,14 @@ import (
 	"sync"
 )
 
-// Claims are the objects that resources of this process have created or adopted, or
-// are deleting. What exists already may be another resource's of the same
-// configuration: a block that is renamed without a moved block is destroyed and
-// created at the same time, in any order, and two blocks may mean the same object.
+// Claims are the objects that resources have created or adopted, or are deleting, since
+// the provider was configured: in one apply. What exists already may be another resource's of
+// the same configuration: a block that is renamed without a moved block is destroyed and
+// created at the same time, in any order, and two new blocks may mean the same object.
+//
+// A resource that an earlier apply created is not known here: Terraform does not ask the
+// provider about what does not change, nor does it tell which resource it asks about. A second
+// block for its object adopts it if it is still as created, with a warning.
 type claims struct {
 	mu       sync.Mutex
 	created  map[string]bool          // also those that are about to be
@@ -39,7 +43,7 @@ func (c *claims) create(ctx context.Context, o object) (release func(), err erro
 }
 
 // delete claims an object for a resource that is about to delete it. It is not to be
-// deleted (!ok) once another resource of this process has created or adopted it.
+// deleted (!ok) once another resource has created or adopted it.
 func (c *claims) delete(ctx context.Context, o object) (end func(), ok bool, err error) {
 	if err := c.lockUndeleted(ctx, o); err != nil {
 		return nil, false, err

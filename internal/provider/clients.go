@@ -34,7 +34,7 @@ type entries struct {
 	attribute string
 	noun      string              // what an entry is, for people
 	names     []string            // of all, sorted
-	unknown   map[string][]string // by name: what is not known yet of those that can not be reached because of that
+	unknown   map[string][]string // by name: what is not known yet of those that cannot be reached because of that
 }
 
 func (e *entries) add(name string) {
@@ -60,7 +60,7 @@ func (e entries) check(name string) error {
 	return nil
 }
 
-// An unknownError says that a server or SSH host can not be reached yet because
+// An unknownError says that a server or SSH host cannot be reached yet because
 // parts of its entry come from resources that are still to be created.
 type unknownError struct{ paths []string } // such as servers.app.host
 

@@ -163,7 +163,7 @@ func (m *connectionCheckModel) fromConnection(ctx context.Context, c postgres.Co
 	}
 	keys, hidden, privileges := map[string]string{}, []string{}, []privilegeModel{}
 	for table, key := range c.NotIndexed {
-		keys[table.String()] = key
+		keys[asValue(table.String())] = asValue(key)
 	}
 	for _, table := range c.RowSecurity {
 		hidden = append(hidden, table.String())

@@ -57,10 +57,10 @@ func (*connectionCheckDataSource) Schema(_ context.Context, _ datasource.SchemaR
 		}
 	}
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "Logs in to a server as runs do, and looks whether they will work: its version, encryption, a pooling proxy in between, the settings of a standby, " +
+		MarkdownDescription: "Logs in to a server as runs do, and checks whether they will work: its version, encryption, a pooling proxy in between, the settings of a standby, " +
 			"each privilege that Stitch's documents require, indexes on replication keys, and row-level security. What is to be done about it is given as warnings, and in `advice`. " +
-			"It fails only if it can not log in, and says why.\n\n" +
-			"The check changes nothing, takes no locks, and uses one connection, or two where a proxy pools sessions. " +
+			"It fails only if it cannot log in, and says why.\n\n" +
+			"The check changes nothing, takes no lock that others wait for, and uses one connection, or two where a proxy pools sessions. " +
 			"It is made when planning; one that depends on what is still to be created (`depends_on`) is made when applying. " +
 			"To stop there unless all is well, use `ready` in a `postcondition`.",
 		Attributes: attributes,

@@ -260,7 +260,7 @@ func hcl(text string) string {
 	return strings.NewReplacer(`${`, `$${`, `%{`, `%%{`).Replace(string(quoted))
 }
 
-// What can not be is refused when it is planned.
+// What cannot be is refused when it is planned.
 func TestAccDatabaseUserRefused(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	name := s.RoleName(t)
@@ -269,8 +269,8 @@ func TestAccDatabaseUserRefused(t *testing.T) {
 		{`valid_until = "tomorrow"`, "neither infinity nor an instant"},
 		{`valid_until = "2030-01-01T00:00:00Z'; DROP ROLE x; --"`, "neither infinity nor an instant"},
 		{`valid_until = ""`, "neither infinity nor an instant"},
-		{`parameters = { "a; DROP ROLE x" = "1" }`, "can not be the name of a parameter"},
-		{`parameters = { "a\"" = "1" }`, "can not be the name of a parameter"},
+		{`parameters = { "a; DROP ROLE x" = "1" }`, "be the name of a parameter"},
+		{`parameters = { "a\"" = "1" }`, "be the name of a parameter"},
 		{`parameters = { search_path = "a,,b" }`, "a name is empty"},
 		{`parameters = { search_path = "a b" }`, "needs double quotes"},
 		{`parameters = { work_mem = "a\u0000b" }`, "zero byte"},
@@ -279,7 +279,7 @@ func TestAccDatabaseUserRefused(t *testing.T) {
 		{`parameters = { session_preload_libraries = "" }`, "leave it out"},
 		{"password_wo = \"se\\u0000cret\"\npassword_wo_version = 1", "must not hold a zero byte"},
 		{`password_encryption = "plain"`, "value must be one of"},
-		{fmt.Sprintf("reassign_owned_to = %q", name), "can not be reassigned to the user itself"},
+		{fmt.Sprintf("reassign_owned_to = %q", name), "cannot be reassigned to the user itself"},
 		{`reassign_owned_to = "x\u0000"`, "zero byte"},
 	} {
 		steps = append(steps, resource.TestStep{Config: userConfig(s, name, tt.arguments), PlanOnly: true, ExpectError: says(tt.says)})

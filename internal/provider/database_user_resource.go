@@ -35,7 +35,7 @@ func (*databaseUserResource) ValidateConfig(ctx context.Context, req resource.Va
 	var config databaseUserModel
 	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
 	if !config.ReassignOwnedTo.IsNull() && !config.ReassignOwnedTo.IsUnknown() && config.ReassignOwnedTo.Equal(config.Name) {
-		resp.Diagnostics.AddAttributeError(path.Root("reassign_owned_to"), "Invalid role", "What the user owns can not be reassigned to the user itself.")
+		resp.Diagnostics.AddAttributeError(path.Root("reassign_owned_to"), "Invalid role", "What the user owns cannot be reassigned to the user itself.")
 	}
 }
 

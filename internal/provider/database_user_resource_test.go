@@ -244,7 +244,7 @@ func TestAccDatabaseUserWithItsDatabase(t *testing.T) {
 	})
 }
 
-// A server that can not be reached says nothing about what is on it.
+// A server that cannot be reached says nothing about what is on it.
 func TestAccDatabaseUserUnreachable(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	name := s.RoleName(t)

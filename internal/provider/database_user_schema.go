@@ -27,7 +27,7 @@ func (*databaseUserResource) Schema(_ context.Context, _ resource.SchemaRequest,
 			"The password is never stored by Terraform. The server gets a verifier that the provider computes, so that no statement and no server log shows the password. " +
 			"Its private state holds a hash, under a random key, of the SCRAM-SHA-256 verifier: where the login of the server entry may read `pg_authid`, as a superuser may, " +
 			"a password that somebody changed on the server is found by that, and planned to be set again. A user that was imported has no such hash until its password is set.\n\n" +
-			"The server entry's login must be allowed to create roles: a superuser, or a role with `CREATEROLE`. What it may not do is said in the error, as SQL for somebody who may; nothing is changed then.\n\n" +
+			"The server entry's login must be allowed to create roles: a superuser, or a role with `CREATEROLE`. The error lists the SQL it lacks rights for, to be run by somebody who has them; nothing is changed then.\n\n" +
 			"Destroying drops the user, unless objects or privileges depend on it: then the error lists them by database, and nothing is changed. See `reassign_owned_to`.",
 		Attributes: map[string]schema.Attribute{
 			"server": serverAttribute(),
@@ -61,7 +61,7 @@ func (*databaseUserResource) Schema(_ context.Context, _ resource.SchemaRequest,
 				PlanModifiers:       []planmodifier.String{sameInstant{}},
 			},
 			"replication": schema.BoolAttribute{
-				MarkdownDescription: "Whether the user may replicate: `REPLICATION` or, on managed servers where the login can not set that, membership in `rds_replication` or `mdb_replication`. Default `false`. " +
+				MarkdownDescription: "Whether the user may replicate: `REPLICATION` or, on managed servers where the login cannot set that, membership in `rds_replication` or `mdb_replication`. Default `false`. " +
 					"What Stitch replicates by `FULL_TABLE` and `INCREMENTAL` does not need it.",
 				Optional: true,
 				Computed: true,
@@ -104,7 +104,7 @@ func passwordAttribute() schema.StringAttribute {
 
 func passwordVersionAttribute() schema.Int64Attribute {
 	return schema.Int64Attribute{
-		MarkdownDescription: "Number of the password. Terraform can not see that `password_wo` changed: raise this number to send it again. " +
+		MarkdownDescription: "Number of the password. Terraform cannot see that `password_wo` changed: raise this number to send it again. " +
 			"If the password was changed on the server and the login may read `pg_authid`, a plan shows this number as being set again.",
 		Optional:   true,
 		Validators: []validator.Int64{int64validator.AlsoRequires(path.MatchRoot("password_wo"))},
@@ -114,7 +114,7 @@ func passwordVersionAttribute() schema.Int64Attribute {
 func reassignAttribute() schema.StringAttribute {
 	return schema.StringAttribute{
 		MarkdownDescription: "Role that is given what the user owns when it is destroyed, while the user's privileges and default privileges are removed: `REASSIGN OWNED` and `DROP OWNED`, " +
-			"in one transaction for each database in which there is something. If one of these databases can not be connected to, the error names it and nothing is changed. " +
+			"in one transaction for each database in which there is something. If one of these databases cannot be connected to, the error names it and nothing is changed. " +
 			"Apply it before destroying. Without it, nothing of that is touched and the user stays while there is any. " +
 			"A login that is not a superuser must be able to become a member of both roles; it is one only within these transactions. It needs `CREATE` on a database to reassign schemas in it.",
 		Optional:   true,

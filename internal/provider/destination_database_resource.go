@@ -95,7 +95,7 @@ func (*destinationDatabaseResource) Metadata(_ context.Context, req resource.Met
 }
 
 // ModifyPlan replaces the database when something is to be different that
-// PostgreSQL can not change, and says what that means.
+// PostgreSQL cannot change, and says what that means.
 func (r *destinationDatabaseResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
 	r.configured.ModifyPlan(ctx, req, resp)
 	if req.Plan.Raw.IsNull() || req.State.Raw.IsNull() || resp.Diagnostics.HasError() {
@@ -116,11 +116,11 @@ func (r *destinationDatabaseResource) ModifyPlan(ctx context.Context, req resour
 		follows = "As force_destroy is set, all tables in it will be lost."
 	}
 	resp.Diagnostics.AddWarning(fmt.Sprintf("Replacing drops the database %q", state.Name.ValueString()),
-		fmt.Sprintf("Of a database that exists, %s can not be changed: it would be dropped, and an empty one created. %s", strings.Join(fixed, ", "), follows))
+		fmt.Sprintf("Of a database that exists, %s cannot be changed: it would be dropped, and an empty one created. %s", strings.Join(fixed, ", "), follows))
 }
 
 // fixed returns the attributes in which a plan differs from the state and that
-// can not be changed. What is not known, then or now, replaces nothing: such as
+// cannot be changed. What is not known, then or now, replaces nothing: such as
 // the template of a database that was imported.
 func (m destinationDatabaseModel) fixed(state destinationDatabaseModel) []string {
 	var names []string

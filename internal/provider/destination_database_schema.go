@@ -24,8 +24,8 @@ func (*destinationDatabaseResource) Schema(_ context.Context, _ resource.SchemaR
 			"what is loaded takes space and time, and is best dropped or restored by itself.\n\n" +
 			"The server entry's login must be allowed to create databases: a superuser, or a role with `CREATEDB`. " +
 			"The user that loads then needs `stitch_destination_grants`.\n\n" +
-			"Encoding, locale and template are chosen when a database is created, and can not be changed: another value replaces the database, which the plan warns of. " +
-			"What is not configured is as the server has it. A database that can not be made as it is configured is dropped again.\n\n" +
+			"Encoding, locale and template are chosen when a database is created, and cannot be changed: another value replaces the database, which the plan warns of. " +
+			"What is not configured is as the server has it. A database that cannot be made as it is configured is dropped again.\n\n" +
 			"Destroying drops the database. One that holds tables is kept, and the error lists them, unless `force_destroy` is set. " +
 			"Sessions of other programs are not ended unless `terminate_sessions` is set: if they stay connected, the error lists who they are.",
 		Attributes: map[string]schema.Attribute{
@@ -74,7 +74,7 @@ func (*destinationDatabaseResource) Schema(_ context.Context, _ resource.SchemaR
 	}
 }
 
-// fixedAttribute is what can not be changed of a database. ModifyPlan replaces it then.
+// fixedAttribute is what cannot be changed of a database. ModifyPlan replaces it then.
 func fixedAttribute(description string, validators ...validator.String) schema.StringAttribute {
 	return schema.StringAttribute{
 		MarkdownDescription: description,

@@ -135,7 +135,8 @@ var (
 	plainSecret   = regexp.MustCompile(`(?m)^\s*\w*(password|secret|token)(_wo)?\s*=\s*"|PRIVATE KEY`) // a private_key may be a path
 )
 
-// What users copy from an example must not put their secrets into a plan or state.
+// What users copy from an example must not put their secrets into a plan or state, or give
+// those of one server to another.
 func TestExamplesKeepSecrets(t *testing.T) {
 	for _, e := range examples(t) {
 		for _, variable := range variableBlock.FindAllStringSubmatch(e.config, -1) {
@@ -150,6 +151,11 @@ func TestExamplesKeepSecrets(t *testing.T) {
 			}
 			if regexp.MustCompile(`(?m)^\s*default\s*=`).MatchString(body) {
 				t.Errorf("%s: variable %q has a default", e.name, name)
+			}
+		}
+		for _, copied := range []string{`var.stitch_password`, `"disable"`} { // one password for two servers, a server that proves nothing
+			if strings.Contains(e.config, copied) {
+				t.Errorf("%s: %s is no example to follow", e.name, copied)
 			}
 		}
 		if secret := plainSecret.FindString(e.config); secret != "" {
@@ -180,8 +186,11 @@ func newStage(t *testing.T, e example) stage {
 	return s
 }
 
-// stitchPassword is that of the user that runs log in as.
-const stitchPassword = "correct horse battery staple"
+// Passwords of the users that runs log in as.
+const (
+	appStitchPassword       = "correct horse battery staple"
+	warehouseStitchPassword = "Tr0ub4dor & 3"
+)
 
 const exampleSource = `
 	CREATE TABLE orders (id int PRIMARY KEY, total numeric(12, 2), shipped boolean, card_number text, updated_at timestamptz NOT NULL DEFAULT now());
@@ -222,9 +231,8 @@ func (s stage) prepare(t *testing.T, name string) {
 		s.warehouse.Exec(t, "postgres", "CREATE DATABASE analytics")
 	case "provider", "resources/stitch_replication", "resources/stitch_sync_run", "data-sources/stitch_connection_check":
 		s.warehouse.Exec(t, "postgres", "CREATE DATABASE analytics")
-		for _, server := range []*sandbox.Server{s.app, s.warehouse} {
-			server.Exec(t, "postgres", "CREATE ROLE stitch LOGIN PASSWORD '"+stitchPassword+"'")
-		}
+		s.app.Exec(t, "postgres", "CREATE ROLE stitch LOGIN PASSWORD '"+appStitchPassword+"'")
+		s.warehouse.Exec(t, "postgres", "CREATE ROLE stitch LOGIN PASSWORD '"+warehouseStitchPassword+"'")
 		s.warehouse.Exec(t, "postgres", "CREATE ROLE analysts")
 		s.warehouse.Exec(t, "analytics", "GRANT CREATE, CONNECT, TEMPORARY ON DATABASE analytics TO stitch")
 		s.app.Exec(t, "shop", `
@@ -248,9 +256,9 @@ func (s stage) workspace(t *testing.T, e example) *workspace {
 		}
 		config += sshProviderBlock(hosts, map[string]string{
 			"app":              administrator(s.app),
-			"app_stitch":       login(s.app, "stitch", stitchPassword),
+			"app_stitch":       login(s.app, "stitch", appStitchPassword),
 			"warehouse":        administrator(s.warehouse),
-			"warehouse_stitch": login(s.warehouse, "stitch", stitchPassword),
+			"warehouse_stitch": login(s.warehouse, "stitch", warehouseStitchPassword),
 		})
 	}
 	var variables []string
@@ -260,7 +268,7 @@ func (s stage) workspace(t *testing.T, e example) *workspace {
 	for name, value := range map[string]string{
 		"app_host": s.app.Host, "app_port": fmt.Sprint(s.app.Port), "app_admin_password": s.app.Password,
 		"warehouse_host": s.warehouse.Host, "warehouse_port": fmt.Sprint(s.warehouse.Port), "warehouse_admin_password": s.warehouse.Password,
-		"stitch_password": stitchPassword,
+		"app_stitch_password": appStitchPassword, "warehouse_stitch_password": warehouseStitchPassword,
 	} {
 		variables = append(variables, "TF_VAR_"+name+"="+value)
 	}
@@ -269,6 +277,7 @@ func (s stage) workspace(t *testing.T, e example) *workspace {
 	}
 	w := newWorkspace(t, config, variables...)
 	w.write(t, "ca.pem", s.app.CA)
+	w.write(t, "warehouse_ca.pem", s.warehouse.CA)
 	if s.bastion != nil {
 		w.write(t, "tunnel_key", s.tunnelKey)
 		w.write(t, "bastion_key", s.bastion.OperatorKey)
@@ -318,13 +327,13 @@ const usersOfAll = `
 	resource "stitch_database_user" "app" {
 		server              = "app"
 		name                = "other"
-		password_wo         = var.stitch_password
+		password_wo         = var.app_stitch_password
 		password_wo_version = 1
 	}
 	resource "stitch_database_user" "warehouse" {
 		server              = "warehouse"
 		name                = "other"
-		password_wo         = var.stitch_password
+		password_wo         = var.warehouse_stitch_password
 		password_wo_version = 1
 	}
 	resource "stitch_replication" "shop" {

@@ -16,7 +16,7 @@ import (
 // each item of a set with all others, and there may be thousands.
 func missingAttribute(example string) schema.ListAttribute {
 	return schema.ListAttribute{
-		MarkdownDescription: "What the user can not do although it should, as the last refresh found it: for example `" + example + "`. " +
+		MarkdownDescription: "What the user cannot do although it should, as the last refresh found it: for example `" + example + "`. " +
 			"Empty after each apply. A plan that shows items here grants them again, and those that it only counts, beyond a thousand. " +
 			"What the user may do in another way, as a member of a role or because everybody may, is not missing.",
 		ElementType: types.StringType,

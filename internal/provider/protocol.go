@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"runtime/debug"
 
 	"github.com/hashicorp/terraform-plugin-framework/providerserver"
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
@@ -34,6 +35,43 @@ func logInfo(ctx context.Context, message string, fields ...map[string]any) {
 		}
 	}
 	tflog.Info(ctx, oneLine(message), clean)
+}
+
+// call calls a method. One that panics fails by itself: the process lives on, and with it
+// what other resources have still to record.
+func call[Q, A any](ctx context.Context, method func(context.Context, *Q) (*A, error), req *Q) (answer *A, err error) {
+	defer func() {
+		if why := recover(); why != nil {
+			logPanic(ctx, why)
+			answer, err = new(A), nil
+			addFailure(answer, "The provider failed", fmt.Sprintf("This is a bug of the provider: %v. What it was doing may be done in part: plan again to see what is there. "+
+				"Report it at %s with the configuration and with \"panic\" and \"stack\" of the log (TF_LOG_PROVIDER=ERROR shows it).", why, issues))
+			fitAnswer(answer)
+		}
+	}()
+	return fit(method(ctx, req))
+}
+
+const issues = "https://github.com/terraform-stitch/terraform-provider-stitch/issues"
+
+// logPanic also logs where that was. These lines are names of functions and files.
+func logPanic(ctx context.Context, why any) {
+	stack := shorten(string(debug.Stack()), detailBytes)
+	tflog.Error(ctx, "panic: "+oneLine(fmt.Sprint(why)), map[string]any{"stack": escape(stack, "\n\t")})
+}
+
+// addFailure puts an error into an answer, in the form that it has for that.
+func addFailure(answer any, summary, detail string) {
+	for i, fields := 0, reflect.ValueOf(answer).Elem(); i < fields.NumField(); i++ {
+		switch field := fields.Field(i).Addr().Interface().(type) {
+		case *[]*tfprotov6.Diagnostic:
+			*field = append(*field, &tfprotov6.Diagnostic{Severity: tfprotov6.DiagnosticSeverityError, Summary: summary, Detail: detail})
+		case **tfprotov6.FunctionError:
+			*field = &tfprotov6.FunctionError{Text: summary + ". " + detail}
+		case *string:
+			*field = summary + ". " + detail
+		}
+	}
 }
 
 // fit makes what a method answers fit for a terminal.
@@ -82,95 +120,95 @@ func fitDiagnostics(all []*tfprotov6.Diagnostic) []*tfprotov6.Diagnostic {
 type protocolServer struct{ next tfprotov6.ProviderServer }
 
 func (s protocolServer) GetMetadata(ctx context.Context, req *tfprotov6.GetMetadataRequest) (*tfprotov6.GetMetadataResponse, error) {
-	return fit(s.next.GetMetadata(ctx, req))
+	return call(ctx, s.next.GetMetadata, req)
 }
 
 func (s protocolServer) GetProviderSchema(ctx context.Context, req *tfprotov6.GetProviderSchemaRequest) (*tfprotov6.GetProviderSchemaResponse, error) {
-	return fit(s.next.GetProviderSchema(ctx, req))
+	return call(ctx, s.next.GetProviderSchema, req)
 }
 
 func (s protocolServer) GetResourceIdentitySchemas(ctx context.Context, req *tfprotov6.GetResourceIdentitySchemasRequest) (*tfprotov6.GetResourceIdentitySchemasResponse, error) {
-	return fit(s.next.GetResourceIdentitySchemas(ctx, req))
+	return call(ctx, s.next.GetResourceIdentitySchemas, req)
 }
 
 func (s protocolServer) ValidateProviderConfig(ctx context.Context, req *tfprotov6.ValidateProviderConfigRequest) (*tfprotov6.ValidateProviderConfigResponse, error) {
-	return fit(s.next.ValidateProviderConfig(ctx, req))
+	return call(ctx, s.next.ValidateProviderConfig, req)
 }
 
 func (s protocolServer) ConfigureProvider(ctx context.Context, req *tfprotov6.ConfigureProviderRequest) (*tfprotov6.ConfigureProviderResponse, error) {
-	return fit(s.next.ConfigureProvider(ctx, req))
+	return call(ctx, s.next.ConfigureProvider, req)
 }
 
 func (s protocolServer) StopProvider(ctx context.Context, req *tfprotov6.StopProviderRequest) (*tfprotov6.StopProviderResponse, error) {
-	return fit(s.next.StopProvider(ctx, req))
+	return call(ctx, s.next.StopProvider, req)
 }
 
 func (s protocolServer) ValidateResourceConfig(ctx context.Context, req *tfprotov6.ValidateResourceConfigRequest) (*tfprotov6.ValidateResourceConfigResponse, error) {
-	return fit(s.next.ValidateResourceConfig(ctx, req))
+	return call(ctx, s.next.ValidateResourceConfig, req)
 }
 
 func (s protocolServer) UpgradeResourceState(ctx context.Context, req *tfprotov6.UpgradeResourceStateRequest) (*tfprotov6.UpgradeResourceStateResponse, error) {
-	return fit(s.next.UpgradeResourceState(ctx, req))
+	return call(ctx, s.next.UpgradeResourceState, req)
 }
 
 func (s protocolServer) UpgradeResourceIdentity(ctx context.Context, req *tfprotov6.UpgradeResourceIdentityRequest) (*tfprotov6.UpgradeResourceIdentityResponse, error) {
-	return fit(s.next.UpgradeResourceIdentity(ctx, req))
+	return call(ctx, s.next.UpgradeResourceIdentity, req)
 }
 
 func (s protocolServer) ReadResource(ctx context.Context, req *tfprotov6.ReadResourceRequest) (*tfprotov6.ReadResourceResponse, error) {
-	return fit(s.next.ReadResource(ctx, req))
+	return call(ctx, s.next.ReadResource, req)
 }
 
 func (s protocolServer) PlanResourceChange(ctx context.Context, req *tfprotov6.PlanResourceChangeRequest) (*tfprotov6.PlanResourceChangeResponse, error) {
-	return fit(s.next.PlanResourceChange(ctx, req))
+	return call(ctx, s.next.PlanResourceChange, req)
 }
 
 func (s protocolServer) ApplyResourceChange(ctx context.Context, req *tfprotov6.ApplyResourceChangeRequest) (*tfprotov6.ApplyResourceChangeResponse, error) {
-	return fit(s.next.ApplyResourceChange(ctx, req))
+	return call(ctx, s.next.ApplyResourceChange, req)
 }
 
 func (s protocolServer) ImportResourceState(ctx context.Context, req *tfprotov6.ImportResourceStateRequest) (*tfprotov6.ImportResourceStateResponse, error) {
-	return fit(s.next.ImportResourceState(ctx, req))
+	return call(ctx, s.next.ImportResourceState, req)
 }
 
 func (s protocolServer) MoveResourceState(ctx context.Context, req *tfprotov6.MoveResourceStateRequest) (*tfprotov6.MoveResourceStateResponse, error) {
-	return fit(s.next.MoveResourceState(ctx, req))
+	return call(ctx, s.next.MoveResourceState, req)
 }
 
 func (s protocolServer) GenerateResourceConfig(ctx context.Context, req *tfprotov6.GenerateResourceConfigRequest) (*tfprotov6.GenerateResourceConfigResponse, error) {
-	return fit(s.next.GenerateResourceConfig(ctx, req))
+	return call(ctx, s.next.GenerateResourceConfig, req)
 }
 
 func (s protocolServer) ValidateDataResourceConfig(ctx context.Context, req *tfprotov6.ValidateDataResourceConfigRequest) (*tfprotov6.ValidateDataResourceConfigResponse, error) {
-	return fit(s.next.ValidateDataResourceConfig(ctx, req))
+	return call(ctx, s.next.ValidateDataResourceConfig, req)
 }
 
 func (s protocolServer) ReadDataSource(ctx context.Context, req *tfprotov6.ReadDataSourceRequest) (*tfprotov6.ReadDataSourceResponse, error) {
-	return fit(s.next.ReadDataSource(ctx, req))
+	return call(ctx, s.next.ReadDataSource, req)
 }
 
 func (s protocolServer) ValidateEphemeralResourceConfig(
 	ctx context.Context, req *tfprotov6.ValidateEphemeralResourceConfigRequest,
 ) (*tfprotov6.ValidateEphemeralResourceConfigResponse, error) {
-	return fit(s.next.ValidateEphemeralResourceConfig(ctx, req))
+	return call(ctx, s.next.ValidateEphemeralResourceConfig, req)
 }
 
 func (s protocolServer) OpenEphemeralResource(ctx context.Context, req *tfprotov6.OpenEphemeralResourceRequest) (*tfprotov6.OpenEphemeralResourceResponse, error) {
-	return fit(s.next.OpenEphemeralResource(ctx, req))
+	return call(ctx, s.next.OpenEphemeralResource, req)
 }
 
 func (s protocolServer) RenewEphemeralResource(ctx context.Context, req *tfprotov6.RenewEphemeralResourceRequest) (*tfprotov6.RenewEphemeralResourceResponse, error) {
-	return fit(s.next.RenewEphemeralResource(ctx, req))
+	return call(ctx, s.next.RenewEphemeralResource, req)
 }
 
 func (s protocolServer) CloseEphemeralResource(ctx context.Context, req *tfprotov6.CloseEphemeralResourceRequest) (*tfprotov6.CloseEphemeralResourceResponse, error) {
-	return fit(s.next.CloseEphemeralResource(ctx, req))
+	return call(ctx, s.next.CloseEphemeralResource, req)
 }
 
 func (s protocolServer) GetFunctions(ctx context.Context, req *tfprotov6.GetFunctionsRequest) (*tfprotov6.GetFunctionsResponse, error) {
-	return fit(s.next.GetFunctions(ctx, req))
+	return call(ctx, s.next.GetFunctions, req)
 }
 
 func (s protocolServer) CallFunction(ctx context.Context, req *tfprotov6.CallFunctionRequest) (*tfprotov6.CallFunctionResponse, error) {
-	return fit(s.next.CallFunction(ctx, req))
+	return call(ctx, s.next.CallFunction, req)
 }

@@ -88,8 +88,8 @@ func TestProtocolServer(t *testing.T) {
 	protocol := reflect.TypeFor[tfprotov6.ProviderServer]()
 	for i := range protocol.NumMethod() {
 		name := protocol.Method(i).Name
-		if !regexp.MustCompile(`func \(s protocolServer\) ` + name + `\([^{]*\{\n\treturn fit\(s\.next\.` + name + `\(ctx, req\)\)\n\}\n`).Match(source) {
-			t.Errorf("%s does not pass through fit", name)
+		if !regexp.MustCompile(`func \(s protocolServer\) ` + name + `\([^{]*\{\n\treturn call\(ctx, s\.next\.` + name + `, req\)\n\}\n`).Match(source) {
+			t.Errorf("%s does not pass through call", name)
 		}
 	}
 }
@@ -119,6 +119,28 @@ func TestFitAnswer(t *testing.T) {
 		}
 		if diagnostic.Summary != forged {
 			t.Errorf("%s: what the framework has was changed", answer.Type())
+		}
+	}
+}
+
+// A method that panics answers with an error, and the log says where it was.
+func TestPanic(t *testing.T) {
+	server := reflect.ValueOf(protocolServer{struct{ tfprotov6.ProviderServer }{}}) // of which each method panics
+	protocol := reflect.TypeFor[tfprotov6.ProviderServer]()
+	for i := range protocol.NumMethod() {
+		method := protocol.Method(i)
+		var log bytes.Buffer
+		ctx := tflogtest.RootLogger(t.Context(), &log)
+		results := server.MethodByName(method.Name).Call([]reflect.Value{reflect.ValueOf(ctx), reflect.New(method.Type.In(1).Elem())})
+		if !results[1].IsNil() {
+			t.Errorf("%s: %v", method.Name, results[1])
+		}
+		if said := strings.Join(strings.Fields(strings.Join(saidIn(results[0].Elem()), " ")), " "); !strings.Contains(said, "The provider failed") || !strings.Contains(said, "nil pointer") || unfit(said) != nil {
+			t.Errorf("%s says %q", method.Name, said)
+		}
+		entries, err := tflogtest.MultilineJSONDecode(&log)
+		if err != nil || len(entries) != 1 || entries[0]["@level"] != "error" || !strings.Contains(fmt.Sprint(entries[0]["stack"]), "protocol.go") {
+			t.Errorf("%s: the log has %q (%v)", method.Name, entries, err)
 		}
 	}
 }

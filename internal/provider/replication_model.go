@@ -137,7 +137,7 @@ func (m *replicationModel) fromDefinition(ctx context.Context, d replication.Def
 	m.Name = types.StringValue(d.Name)
 	m.SchemaName = types.StringValue(d.SchemaName)
 	m.IncludeSchemaInTableNames = types.BoolValue(d.IncludeSchemaInTableNames)
-	m.AcceptSourceIdentity = textOrNull(d.AcceptSourceIdentity)
+	m.AcceptSourceIdentity = textOrNull(asValue(d.AcceptSourceIdentity))
 	m.MaxSnapshotMinutes = types.Int64Null()
 	if d.MaxSnapshotMinutes > 0 {
 		m.MaxSnapshotMinutes = types.Int64Value(d.MaxSnapshotMinutes)
@@ -159,7 +159,7 @@ func (m *replicationModel) fromDefinition(ctx context.Context, d replication.Def
 	tables := map[string]selectionModel{}
 	for key, selection := range d.Tables {
 		table := selectionModel{
-			ReplicationMethod: types.StringValue(selection.Method),
+			ReplicationMethod: textValue(selection.Method),
 			ReplicationKey:    textOrNull(selection.ReplicationKey),
 			TableName:         textOrNull(selection.TableName),
 		}

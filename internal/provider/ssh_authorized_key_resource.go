@@ -49,8 +49,8 @@ func (m sshAuthorizedKeyModel) toKey(ctx context.Context) (key linux.AuthorizedK
 	return key, nil
 }
 
-func (m sshAuthorizedKeyModel) object(key linux.AuthorizedKey) object {
-	return onSSHHost(m.Host.ValueString(), object{
+func (m sshAuthorizedKeyModel) object(ctx context.Context, host *sshclient.Host, key linux.AuthorizedKey) (object, error) {
+	return onSSHHost(ctx, host, object{
 		noun: "authorized key", name: key.Username + " " + key.PublicKey.Fingerprint(), typeName: "stitch_ssh_authorized_key",
 		key: []string{key.Username, key.PublicKey.Fingerprint()},
 	})
@@ -150,12 +150,16 @@ func (r *sshAuthorizedKeyResource) Create(ctx context.Context, req resource.Crea
 	if err == nil {
 		host, err = r.host(plan.Host.ValueString())
 	}
+	var line object
+	if err == nil {
+		line, err = plan.object(ctx, host, key)
+	}
 	if err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot create authorized key", err))
 		return
 	}
 	resp.Diagnostics.Append(creation{
-		object:     plan.object(key),
+		object:     line,
 		create:     func() error { return linux.AddAuthorizedKey(ctx, host, key) },
 		isExisting: isOnSSHHost,
 		adopt:      func() ([]string, error) { return linux.AdoptAuthorizedKey(ctx, host, key) },
@@ -229,11 +233,15 @@ func (r *sshAuthorizedKeyResource) Delete(ctx context.Context, req resource.Dele
 	if err == nil {
 		host, err = r.host(state.Host.ValueString())
 	}
+	var line object
+	if err == nil {
+		line, err = state.object(ctx, host, key)
+	}
 	if err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot delete authorized key", err))
 		return
 	}
-	resp.Diagnostics.Append(state.object(key).remove(ctx, r.claims, func() error {
+	resp.Diagnostics.Append(line.remove(ctx, r.claims, func() error {
 		return linux.RemoveAuthorizedKey(ctx, host, key.Username, key.PublicKey)
 	})...)
 }

@@ -49,8 +49,8 @@ type sshCheckModel struct {
 // Schema describes the data source.
 func (*sshCheckDataSource) Schema(_ context.Context, _ datasource.SchemaRequest, resp *datasource.SchemaResponse) {
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "Reaches an SSH host, and looks whether tunnels through it will work: the settings of sshd, as they apply to the user, the user and its key, " +
-			"and whether a PostgreSQL server answers at the other end. What is to be done about it is given as warnings, and in `advice`. It fails only if it can not log in, and says why.\n\n" +
+		MarkdownDescription: "Reaches an SSH host, and checks whether tunnels through it will work: the settings of sshd, as they apply to the user, the user and its key, " +
+			"and whether a PostgreSQL server answers at the other end. What is to be done about it is given as warnings, and in `advice`. It fails only if it cannot log in, and says why.\n\n" +
 			"The check changes nothing. It is made when planning; one that depends on what is still to be created (`depends_on`) is made when applying. " +
 			"To stop there unless all is well, use `ready` in a `postcondition`.",
 		Attributes: map[string]schema.Attribute{
@@ -206,8 +206,8 @@ func (m *sshCheckModel) fromSSHD(s linux.SSHD) {
 	m.SSHDRead = types.BoolValue(s.Known)
 	m.PermitOpen = types.ListNull(types.StringType)
 	if s.Known {
-		m.AllowTCPForwarding = types.StringValue(s.AllowTCPForwarding)
-		m.PermitOpen = types.ListValueMust(types.StringType, stringValues(s.PermitOpen))
+		m.AllowTCPForwarding = textValue(s.AllowTCPForwarding)
+		m.PermitOpen = textList(s.PermitOpen)
 		m.MaxSessions = types.Int64Value(int64(s.MaxSessions))
 	}
 }

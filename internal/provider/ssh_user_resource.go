@@ -47,8 +47,8 @@ func (m sshUserModel) toUser() linux.NewUser {
 	}
 }
 
-func (m sshUserModel) object() object {
-	return onSSHHost(m.Host.ValueString(), object{noun: "SSH user", name: m.Username.ValueString(), typeName: "stitch_ssh_user", key: []string{m.Username.ValueString()}})
+func (m sshUserModel) object(ctx context.Context, host *sshclient.Host) (object, error) {
+	return onSSHHost(ctx, host, object{noun: "SSH user", name: m.Username.ValueString(), typeName: "stitch_ssh_user", key: []string{m.Username.ValueString()}})
 }
 
 // fromUser overwrites only what the host can tell us.
@@ -88,13 +88,17 @@ func (r *sshUserResource) Create(ctx context.Context, req resource.CreateRequest
 		return
 	}
 	host, err := r.host(plan.Host.ValueString())
+	var user object
+	if err == nil {
+		user, err = plan.object(ctx, host)
+	}
 	if err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot create SSH user", err))
 		return
 	}
 	var created linux.User
 	resp.Diagnostics.Append(creation{
-		object: plan.object(),
+		object: user,
 		create: func() (err error) {
 			created, err = linux.CreateUser(ctx, host, plan.toUser())
 			return err
@@ -173,12 +177,16 @@ func (r *sshUserResource) Delete(ctx context.Context, req resource.DeleteRequest
 		return
 	}
 	host, err := r.host(state.Host.ValueString())
+	var user object
+	if err == nil {
+		user, err = state.object(ctx, host)
+	}
 	if err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot delete SSH user", err))
 		return
 	}
 	var done linux.Deletion
-	resp.Diagnostics.Append(state.object().remove(ctx, r.claims, func() error {
+	resp.Diagnostics.Append(user.remove(ctx, r.claims, func() error {
 		r.leave(state.Username.ValueString())
 		done, err = deleteUser(ctx, host, state)
 		return err
@@ -209,11 +217,12 @@ func (*sshUserResource) ImportState(ctx context.Context, req resource.ImportStat
 	}
 }
 
-// onSSHHost is an object of an SSH host.
-func onSSHHost(host string, o object) object {
-	o.on, o.place = fmt.Sprintf("SSH host %q", host), host
-	o.key = append([]string{host}, o.key...)
-	return o
+// onSSHHost is an object of an SSH host, whichever entries of the provider block lead to it.
+func onSSHHost(ctx context.Context, host *sshclient.Host, o object) (object, error) {
+	identity, err := linux.Identify(ctx, host)
+	o.on, o.place = fmt.Sprintf("SSH host %q", host.Name()), identity
+	o.key = append([]string{host.Name()}, o.key...)
+	return o, err
 }
 
 // isOnSSHHost reports whether an error says that something exists already on an SSH host.

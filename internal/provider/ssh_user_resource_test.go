@@ -110,6 +110,42 @@ func TestAccSSHUser(t *testing.T) {
 	})
 }
 
+// A host that has two entries is one host: a user that gets the other entry is adopted through
+// that before it is deleted through the first, and is there afterwards.
+func TestAccSSHUser_entries(t *testing.T) {
+	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{Sudo: sandbox.SudoNoPassword})
+	name := h.UserName()
+	_, public := newSSHKey(t)
+	config := func(entry string) string {
+		return sshProviderBlock(map[string]string{
+			"a": rootOf(h), "b": fmt.Sprintf("{ host = \"localhost\", port = %d, username = \"operator\", private_key = %q, host_key = %q, sudo = true }", h.Port, h.OperatorKey, h.HostKeys[0]),
+		}, nil) + fmt.Sprintf(`
+		resource "stitch_ssh_user" "u" {
+			host     = %q
+			username = %q
+			lifecycle { create_before_destroy = true }
+		}
+		resource "stitch_ssh_authorized_key" "k" {
+			host       = %q
+			username   = "operator"
+			public_key = %q
+			lifecycle { create_before_destroy = true }
+		}`, entry, name, entry, public)
+	}
+	isThere := resource.ComposeTestCheckFunc(
+		wantOnHost(t, h, name, `getent passwd "$1" | cut -d: -f1`, name),
+		wantOnHost(t, h, "1", `grep -cF "$1" /home/operator/.ssh/authorized_keys`, public))
+	resource.ParallelTest(t, resource.TestCase{
+		ProtoV6ProviderFactories: factories(),
+		CheckDestroy:             wantOnHost(t, h, "", `getent passwd "$1" || true; grep -F "$2" /home/operator/.ssh/authorized_keys || true`, name, public),
+		Steps: []resource.TestStep{
+			{Config: config("a"), Check: isThere},
+			{Config: config("b"), ConfigPlanChecks: planned("stitch_ssh_user.u", plancheck.ResourceActionCreateBeforeDestroy), Check: isThere},
+			{Config: config("b"), ConfigPlanChecks: planned("stitch_ssh_user.u", plancheck.ResourceActionNoop)},
+		},
+	})
+}
+
 // A user that is there already is not taken over, and one that was imported is left.
 func TestAccSSHUser_others(t *testing.T) {
 	const address = "stitch_ssh_user.u"

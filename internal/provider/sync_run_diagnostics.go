@@ -66,7 +66,7 @@ func warnOf(schemaName string, run replication.Run, before map[string][]string) 
 			changes.add(report.SourceTable, change)
 		}
 		for _, note := range report.Notes {
-			if !slices.Contains(before[report.SourceTable], asValue(note)) {
+			if !slices.Contains(before[asValue(report.SourceTable)], asValue(note)) {
 				notes.add(report.SourceTable, note)
 			}
 		}
@@ -79,7 +79,7 @@ func warnOf(schemaName string, run replication.Run, before map[string][]string) 
 	diags.Append(notes.warning(summary+" has notes on tables", "the notes")...)
 	diags.Append(different.warning(summary+" verified tables, and they differ", "the verification")...)
 	if own := notesOf(run); len(own) > 0 {
-		diags.AddWarning(summary+" did not go as usual", strings.Join(own, "\n\n"))
+		diags.AddWarning(summary+" had problems", strings.Join(own, "\n\n"))
 	}
 	return diags
 }

@@ -56,7 +56,7 @@ func TestWarnOf(t *testing.T) {
 		"Sync run of shop found tables with another structure\n- "+five+"column \"tenant\" of type uuid was added\n\n",
 		"Sync run of shop has notes on tables\n- "+five+"the source is a standby\n- public.t007: rows cross as text\n\n",
 		"public.t219: different by count: the source has 219 rows, the destination 1000 rows\n- and 80 more\n\n",
-		"Sync run of shop did not go as usual\na connection broke",
+		"Sync run of shop had problems\na connection broke",
 	)
 	if detail := diags[3].Detail(); detail != "a connection broke" {
 		t.Errorf("the notes of the run: %q", detail)

@@ -57,16 +57,16 @@ var reportType = types.ObjectType{AttrTypes: map[string]attr.Type{
 // fromRun overwrites what a run says. Its texts are for people: the engine reads
 // exact bookmarks from the catalog.
 func (m *syncRunModel) fromRun(ctx context.Context, run replication.Run) diag.Diagnostics {
-	m.RunID = types.StringValue(run.ID)
-	m.Status = types.StringValue(run.Status)
+	m.RunID = textValue(run.ID)
+	m.Status = textValue(run.Status)
 	m.StartedAt = timeOrNull(run.StartedAt)
 	m.CompletedAt = timeOrNull(run.CompletedAt)
 	m.RowsExtracted = types.Int64Value(run.RowsExtracted())
 	m.RowsLoaded = types.Int64Value(run.RowsLoaded())
 	reports := map[string]reportModel{}
 	for _, r := range run.Tables {
-		reports[r.SourceTable] = reportModel{
-			TableName: textValue(r.TableName), Status: types.StringValue(r.Status), Method: types.StringValue(r.Method),
+		reports[asValue(r.SourceTable)] = reportModel{
+			TableName: textValue(r.TableName), Status: textValue(r.Status), Method: textValue(r.Method),
 			RowsExtracted: types.Int64Value(r.RowsExtracted), RowsLoaded: types.Int64Value(r.RowsLoaded), Bytes: types.Int64Value(r.Bytes),
 			ReplicationKey: textOrNull(asValue(r.ReplicationKey)), Bookmark: textOrNull(asValue(r.Bookmark)),
 			Duration: types.StringValue(r.Duration.String()), SnapshotHeld: types.StringValue(r.Snapshot.String()), NullKeys: types.Int64Value(r.NullKeys),

@@ -124,7 +124,7 @@ func (r *syncRunResource) run(ctx context.Context, plan *syncRunModel, before ma
 	switch {
 	case ctx.Err() == nil && limited.Err() != nil:
 		diags.AddError("Sync run of "+schemaName+" did not end in time",
-			fmt.Sprintf("It was stopped after %s, as timeouts says. Until then %s", limit, soFar))
+			fmt.Sprintf("It was stopped after %s, the limit set in timeouts. Until then %s", limit, soFar))
 		return false
 	case err != nil:
 		diags.Append(diagnoseRun(schemaName, err)...)

@@ -38,7 +38,7 @@ func (*syncRunResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 			"verify": schema.StringAttribute{
 				MarkdownDescription: "What is compared between source and destination after each table was loaded, before that is committed: `none` by default, " +
 					"`count` for the number of rows, `checksum` for a sum over the text of all of them. Both read the whole table on both sides. " +
-					"A `FULL_TABLE` that differs fails, and nothing of it is committed. `INCREMENTAL` keeps rows that are gone at the source, so that a difference is only told, as a warning. " +
+					"A `FULL_TABLE` that differs fails, and nothing of it is committed. `INCREMENTAL` keeps rows that are gone at the source, so that a difference is only reported, as a warning. " +
 					"Changing it runs the replication again, except to `none`.",
 				Optional:   true,
 				Computed:   true,
@@ -80,7 +80,7 @@ func reportAttributes() map[string]schema.Attribute {
 		"null_keys":       count("Of the rows that were extracted, those whose replication key is null."),
 		"changes":         texts("What has changed in the structure of the table since the run before."),
 		"notes":           texts("What else is to be known of the table, such as why it was replicated whole, or a guarantee that could not be given. Those that the run before did not have are a warning of the apply."),
-		"verification":    computed("What the comparison that `verify` asks for came to."),
+		"verification":    computed("Result of the comparison that `verify` asks for."),
 		"error":           computed("Why the table was not replicated, or not to its end."),
 	}
 }

@@ -33,12 +33,12 @@ func (v checkedString) ValidateString(_ context.Context, req validator.StringReq
 	}
 }
 
-// validName refuses what can not be the name of anything in PostgreSQL.
+// validName refuses what cannot be the name of anything in PostgreSQL.
 func validName() checkedString {
 	return checkedString{"must be a name of 1 to 63 bytes", postgres.CheckName}
 }
 
-// validSchemaName refuses the names of schemas that can not be created.
+// validSchemaName refuses the names of schemas that cannot be created.
 func validSchemaName() checkedString {
 	return checkedString{"must be a name of 1 to 63 bytes, and neither public nor one that PostgreSQL or this provider reserves", postgres.CheckSchemaName}
 }
@@ -48,12 +48,12 @@ func validSourceSchema() checkedString {
 	return checkedString{"must be a name of 1 to 63 bytes, and none of PostgreSQL's own schemas", postgres.CheckSourceSchema}
 }
 
-// validReader refuses what can not be a reader.
+// validReader refuses what cannot be a reader.
 func validReader() checkedString {
 	return checkedString{"must be a name of 1 to 63 bytes, and not public", replication.CheckReader}
 }
 
-// validText refuses empty text, and what PostgreSQL can not store.
+// validText refuses empty text, and what PostgreSQL cannot store.
 func validText() checkedString {
 	return checkedString{"must be text that is not empty", func(text string) error {
 		if text == "" {
@@ -63,12 +63,12 @@ func validText() checkedString {
 	}}
 }
 
-// validComment refuses what PostgreSQL can not store.
+// validComment refuses what PostgreSQL cannot store.
 func validComment() checkedString {
 	return checkedString{"must hold no zero byte", postgres.CheckText}
 }
 
-// validUserName refuses what can not be the name of a Linux user everywhere.
+// validUserName refuses what cannot be the name of a Linux user everywhere.
 func validUserName() checkedString {
 	return checkedString{"must begin with a small letter or an underscore, and hold only small letters, digits, _ and -, at most 32", linux.CheckUserName}
 }
@@ -78,17 +78,17 @@ func validGroupName() checkedString {
 	return checkedString{validUserName().description, linux.CheckGroupName}
 }
 
-// validHome refuses what can not be a home directory.
+// validHome refuses what cannot be a home directory.
 func validHome() checkedString {
 	return checkedString{"must be an absolute path", linux.CheckHome}
 }
 
-// validShell refuses what can not be a login shell.
+// validShell refuses what cannot be a login shell.
 func validShell() checkedString {
 	return checkedString{"must be an absolute path", linux.CheckShell}
 }
 
-// validUserComment refuses what /etc/passwd can not hold.
+// validUserComment refuses what /etc/passwd cannot hold.
 func validUserComment() checkedString {
 	return checkedString{"must hold no colon and no control characters", linux.CheckComment}
 }

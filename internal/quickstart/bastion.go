@@ -36,6 +36,7 @@ func (q *quickstart) prepareBastion(ctx context.Context) (err error) {
 	dir := q.path("bastion")
 	err = errors.Join(
 		os.CopyFS(dir, os.DirFS(filepath.Join(q.module, "examples", "bastion"))),
+		os.WriteFile(filepath.Join(dir, "ca.pem"), []byte(q.source.CA), 0o600),
 		os.WriteFile(filepath.Join(dir, "bastion_key"), []byte(q.bastion.RootKey), 0o600),
 		os.WriteFile(filepath.Join(dir, "known_hosts"), fmt.Appendf(nil, "[%s]:%d %s\n", q.bastion.Host, q.bastion.Port, q.bastion.HostKeys[0]), 0o600))
 	if err != nil {

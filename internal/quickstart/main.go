@@ -63,7 +63,8 @@ type quickstart struct {
 	dir                 string // of all files that it writes
 	module              string // where the source of the provider is
 	source, destination *sandbox.Server
-	stitchPassword      string
+	appPassword         string // of the user stitch
+	warehousePassword   string
 	bastion             *sandbox.Host // nil where none can be started
 	bastionBefore       string        // its users
 	terraform           terraform

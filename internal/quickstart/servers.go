@@ -28,19 +28,19 @@ const (
 var sourceSQL string
 
 // startServers starts the servers, and tells Terraform and PostgreSQL's programs
-// where they are: through the environment, which other users can not read.
+// where they are: through the environment, which other users cannot read.
 func (q *quickstart) startServers(ctx context.Context) (err error) {
 	major, err := newestWithPgbench()
 	if err != nil {
 		return err
 	}
-	if q.source, err = sandbox.Start(ctx, sandbox.Config{Major: major}); err != nil {
+	if q.source, err = sandbox.Start(ctx, sandbox.Config{Major: major, TLS: true}); err != nil {
 		return err
 	}
 	if q.destination, err = sandbox.Start(ctx, sandbox.Config{Major: major}); err != nil {
 		return err
 	}
-	q.stitchPassword = rand.Text()
+	q.appPassword, q.warehousePassword = rand.Text(), rand.Text()
 	q.terraform.env = append(q.terraform.env, q.variables()...)
 	if _, err := execute(ctx, q.source, "postgres", "CREATE DATABASE "+sourceDatabase); err != nil {
 		return err
@@ -74,7 +74,8 @@ func (q *quickstart) variables() []string {
 		fmt.Sprint("TF_VAR_warehouse_port=", q.destination.Port),
 		"TF_VAR_warehouse_admin=" + q.destination.Username,
 		"TF_VAR_warehouse_admin_password=" + q.destination.Password,
-		"TF_VAR_stitch_password=" + q.stitchPassword,
+		"TF_VAR_app_stitch_password=" + q.appPassword,
+		"TF_VAR_warehouse_stitch_password=" + q.warehousePassword,
 	}
 }
 
@@ -86,9 +87,9 @@ func (q *quickstart) services() string {
 		server                         *sandbox.Server
 	}{
 		{"source", sourceDatabase, q.source.Username, q.source.Password, q.source},
-		{"source_stitch", sourceDatabase, "stitch", q.stitchPassword, q.source},
+		{"source_stitch", sourceDatabase, "stitch", q.appPassword, q.source},
 		{"destination", destinationDatabase, q.destination.Username, q.destination.Password, q.destination},
-		{"destination_stitch", destinationDatabase, "stitch", q.stitchPassword, q.destination},
+		{"destination_stitch", destinationDatabase, "stitch", q.warehousePassword, q.destination},
 	} {
 		fmt.Fprintf(&b, "[%s]\nhost=%s\nport=%d\ndbname=%s\nuser=%s\npassword=%s\n\n",
 			service.name, service.server.Host, service.server.Port, service.database, service.user, service.password)

@@ -17,7 +17,7 @@ type certificate struct {
 	ca, certificate, key string
 }
 
-// newCertificate makes a CA and a certificate for localhost and 127.0.0.1. The
+// newCertificate makes a CA and a certificate for localhost, 127.0.0.1 and the names that examples use. The
 // key of the CA is forgotten.
 func newCertificate() (certificate, error) {
 	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -48,7 +48,7 @@ func newCertificate() (certificate, error) {
 		NotAfter:     ca.NotAfter,
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames:     []string{"localhost"},
+		DNSNames:     []string{"localhost", "app.internal", "db.internal", "warehouse.internal"},
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
 	}, ca, &key.PublicKey, caKey)
 	if err != nil {

@@ -33,7 +33,7 @@ const hostScript = `
 	trap 'exit 77' EXIT
 	mount --make-rprivate /
 	mount -t tmpfs -o mode=755,size=1g sandbox "$base"
-	cd "$base" # a path in the options of mount can not have a comma or a colon
+	cd "$base" # a path in the options of mount cannot have a comma or a colon
 	mkdir lower upper work r
 	mount --bind "$lower" lower
 	mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work overlay r

@@ -164,6 +164,7 @@ type shared struct {
 	connection *connection   // of commands; nil if there is none yet
 	failure    error         // what connecting for planning met
 	login      ssh.PublicKey // that the latest connection logged in with; nil if by password
+	hostKey    ssh.PublicKey // by which the host proved who it is, when it was connected to last
 }
 
 // Name is the host's key in the provider block.

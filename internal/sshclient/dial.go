@@ -118,6 +118,7 @@ func (h *Host) dial(ctx context.Context) (*connection, error) {
 	release := context.AfterFunc(ctx, c.abort) // the only deadline that channels of a jump host know
 	// The callback runs again when keys are exchanged again.
 	var known atomic.Bool
+	var hostKey atomic.Pointer[ssh.PublicKey]
 	client, channels, requests, err := ssh.NewClientConn(c.wire, h.knownAs(), &ssh.ClientConfig{
 		Config:       ssh.Config{Ciphers: ciphers()},
 		User:         h.config.Username,
@@ -125,7 +126,9 @@ func (h *Host) dial(ctx context.Context) (*connection, error) {
 		AuthCallback: login.next,
 		HostKeyCallback: func(hostname string, remote net.Addr, key ssh.PublicKey) error {
 			err := check(hostname, remote, key)
-			known.Store(err == nil)
+			if known.Store(err == nil); err == nil {
+				hostKey.Store(&key)
+			}
 			return err
 		},
 		HostKeyAlgorithms: algorithms,
@@ -145,7 +148,7 @@ func (h *Host) dial(ctx context.Context) (*connection, error) {
 		return failed(context.Cause(ctx))
 	}
 	h.mu.Lock()
-	h.login = login.used
+	h.login, h.hostKey = login.used, *hostKey.Load()
 	h.mu.Unlock()
 	return c, nil
 }

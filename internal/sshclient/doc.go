@@ -13,7 +13,7 @@
 //     (connection.go).
 //   - A host may send anything. Before the login it may send 8 MiB (connection.go), of
 //     a command's output 8 MiB are kept (session.go), and errors quote no more than
-//     a screen of what it says (errors.go). Neither a message that is malformed nor
+//     a screen of what it says (said.go). Neither a message that is malformed nor
 //     one that is missing stops the provider.
 //   - Only what has surely not begun is tried again: connecting, until the host has
 //     proved who it is (dial.go). A login that was refused is not repeated, as hosts

@@ -143,7 +143,7 @@ type OutcomeError struct {
 }
 
 func (e *OutcomeError) Error() string {
-	return fmt.Sprintf("a command on SSH host %q was not seen to end (%v): whether it did its work is not known. Plan again to see what is there", e.Host, e.Err)
+	return fmt.Sprintf("the outcome of a command on SSH host %q is unknown: %v. Plan again to see what is there", e.Host, e.Err)
 }
 
 func (e *OutcomeError) Unwrap() error { return e.Err }

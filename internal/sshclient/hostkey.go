@@ -40,7 +40,7 @@ func (e *HostKeyError) Error() string {
 		e.Host, e.Address, e.Got, e.Source, strings.Join(e.Want, " or "), e.Source)
 }
 
-// CheckHostKeys returns why one of the keys can not be a host's.
+// CheckHostKeys returns why one of the keys cannot be a host's.
 func CheckHostKeys(keys []string) error {
 	if len(keys) == 0 {
 		return errors.New("it is empty: it is to be the host's public key, such as \"ssh-ed25519 AAAA...\"")

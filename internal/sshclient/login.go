@@ -198,7 +198,7 @@ func (l *login) certified(signers []ssh.Signer, certificate *ssh.Certificate) (r
 	for _, signer := range signers {
 		algorithms, ok := signer.(ssh.AlgorithmSigner)
 		if !ok {
-			return nil, fmt.Errorf("a key of type %s can not sign", signer.PublicKey().Type())
+			return nil, fmt.Errorf("a key of type %s cannot sign", signer.PublicKey().Type())
 		}
 		noting := &notingSigner{AlgorithmSigner: algorithms, login: l}
 		if certificate == nil {

@@ -173,6 +173,9 @@ func (h *Host) finish(ctx context.Context, p program, c *conversation, connectio
 	answer, status, begun, complete := p.answer(c.stdout.bytes())
 	lost := connection.isLost()
 	switch {
+	case complete && status == 0 && h.repeats(answer):
+		return unknown(fmt.Errorf("its answer holds password or sudo_password of ssh_hosts.%s, and was dropped. "+
+			"Either the host repeats what it was told, and somebody has taken it over, or the password is a word that hosts say anyway: choose another one", h.name))
 	case complete && status == 0:
 		return answer, nil
 	case complete:
@@ -187,6 +190,21 @@ func (h *Host) finish(ctx context.Context, p program, c *conversation, connectio
 		Host: h.name, Username: h.config.Username, Said: h.quote(strings.TrimSpace(c.stderr.String())),
 		Err: h.said(fmt.Errorf("it ended with %s before the command began", c.ending)),
 	}
+}
+
+// HostKey returns the fingerprint of the key by which the host proved who it is. That of a
+// certificate is the key that it is for.
+func (h *Host) HostKey(ctx context.Context) (string, error) {
+	if _, _, err := h.commands(ctx); err != nil {
+		return "", err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	key := h.hostKey
+	if certificate, ok := key.(*ssh.Certificate); ok {
+		key = certificate.Key
+	}
+	return ssh.FingerprintSHA256(key), nil
 }
 
 // LoginKey returns the public key, in the form of authorized_keys, that the host

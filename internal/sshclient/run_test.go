@@ -246,3 +246,27 @@ func TestRunMany(t *testing.T) {
 	}
 	all.Wait()
 }
+
+// An answer that repeats a password is dropped: what it holds may become part of a state.
+func TestRunDropsSecrets(t *testing.T) {
+	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{Sudo: sandbox.SudoPassword})
+	c := asOperator(h)
+	c.Sudo, c.SudoPassword = true, h.OperatorPassword
+	told := map[string]string{"secret": h.OperatorPassword}
+	output, err := only(t, c).Run(within10(t), Command{Script: `printf 'origin %s\n' "$secret"`, Data: told})
+	wantA[*OutcomeError](t, err)
+	wantText(t, err, "holds password or sudo_password of ssh_hosts.bastion")
+	if strings.Contains(string(output)+err.Error(), h.OperatorPassword) {
+		t.Errorf("%q %v", output, err)
+	}
+	if output, err := only(t, c).Run(within10(t), Command{Script: `printf '%.7s' "$secret"`, Data: told}); string(output) != h.OperatorPassword[:7] || err != nil {
+		t.Errorf("a part of it: %q %v", output, err)
+	}
+	for config, repeats := range map[*Config]bool{
+		{Password: "correct horse"}: true, {SudoPassword: "correct horse"}: true, {Password: "root"}: false, {}: false,
+	} {
+		if s := (&shared{config: *config}); s.repeats([]byte("root: correct horse battery")) != repeats {
+			t.Errorf("%+v: %t", *config, !repeats)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package sshclient
 
 import (
+	"bytes"
 	"fmt"
 	"strconv"
 	"strings"
@@ -29,6 +30,21 @@ func (h *shared) quote(text string) string {
 		}
 	}
 	return Shorten(text)
+}
+
+// shortestSecret is how long a password has to be for an answer to be searched for it:
+// what an honest host says may well hold a shorter one, such as root.
+const shortestSecret = 8
+
+// repeats reports whether an answer holds a secret that the host was told. What it holds
+// may become part of a state, and be shown.
+func (h *shared) repeats(answer []byte) bool {
+	for _, secret := range []string{h.config.Password, h.config.SudoPassword} {
+		if len(secret) >= shortestSecret && bytes.Contains(answer, []byte(secret)) {
+			return true
+		}
+	}
+	return false
 }
 
 // said is an error that may quote what the host said.

@@ -33,7 +33,7 @@ output "client_address" {
   value = data.stitch_connection_check.app.client_address
 }
 
-# What the user can not do although it should.
+# What the user cannot do although it should.
 output "missing" {
   value = [for p in data.stitch_connection_check.app.privileges : "${p.privilege} ON ${p.object}: ${p.reason}" if !p.held]
 }

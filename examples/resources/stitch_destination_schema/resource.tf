@@ -1,4 +1,4 @@
-variable "stitch_password" {
+variable "warehouse_stitch_password" {
   type      = string
   sensitive = true
   ephemeral = true
@@ -7,7 +7,7 @@ variable "stitch_password" {
 resource "stitch_database_user" "destination" {
   server              = "warehouse"
   name                = "stitch"
-  password_wo         = var.stitch_password
+  password_wo         = var.warehouse_stitch_password
   password_wo_version = 1
 }
 

@@ -1,4 +1,4 @@
-variable "stitch_password" {
+variable "app_stitch_password" {
   type      = string
   ephemeral = true
   sensitive = true
@@ -7,7 +7,7 @@ variable "stitch_password" {
 resource "stitch_database_user" "source" {
   server              = "app"
   name                = "stitch"
-  password_wo         = var.stitch_password
+  password_wo         = var.app_stitch_password
   password_wo_version = 1
 }
 
