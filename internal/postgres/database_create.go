@@ -18,7 +18,7 @@ const DefaultTemplate = "template1"
 
 // CreateDatabase creates a database as a copy of template ("" for the default
 // one) and returns it as the server has it. As CREATE DATABASE is no part of a
-// transaction, one that can not be made as it is wanted is dropped again. If not
+// transaction, one that cannot be made as it is wanted is dropped again. If not
 // even that succeeds, the error comes with the Database that is left.
 func (s *Server) CreateDatabase(ctx context.Context, d Database, template string) (Database, error) {
 	defer s.siblings.changed()
@@ -41,7 +41,7 @@ func (s *Server) CreateDatabase(ctx context.Context, d Database, template string
 }
 
 // startDatabase creates a database that is right but for what CREATE DATABASE
-// can not do, having seen whether the rest can be done.
+// cannot do, having seen whether the rest can be done.
 func (s *Server) startDatabase(ctx context.Context, d Database, template string) error {
 	err := s.tryStartDatabase(ctx, d, template)
 	var busy *SessionsError

@@ -129,7 +129,7 @@ func advise(err error) string {
 		return "The login of this server entry lacks that right. Use an entry whose username owns the object or is a member of its owner, or have someone who is grant it."
 	case "23502":
 		return "A column of the table takes no nulls: give it a default, or drop its NOT NULL."
-	case "55P03":
+	case lockNotAvailable:
 		return "Another session holds a lock that conflicts. Apply again when it has finished."
 	case "26000", "42P05": // of prepared statements, which nobody names but this provider
 		return "A statement that one session prepared met another session: a proxy that pools sessions by transaction stands before the server, such as PgBouncer with pool_mode = transaction. " +
@@ -164,8 +164,8 @@ func adviseConnect(e *ConnectError) string {
 		case strings.Contains(text, "authentication type"), strings.Contains(text, "AuthType"), strings.Contains(text, "does not support SCRAM-SHA-256"):
 			return fmt.Sprintf("The server asks for a way to log in that this provider does not know. Let pg_hba.conf of the server ask %q for scram-sha-256.", e.Username)
 		}
-		var limit *limitError
-		if errors.As(e.Err, &limit) {
+		var protocol *protocolError
+		if errors.As(e.Err, &protocol) {
 			return fmt.Sprintf("See what answers at host and port of servers.%s: PostgreSQL does not do that.", e.Server)
 		}
 		var network net.Error

@@ -137,8 +137,8 @@ func TestLimitedReaderWithoutEnd(t *testing.T) {
 	} {
 		r := &limitedReader{from: &repeater{message: said(t, tt.message)}, backlog: &backlog{}, exchange: &exchange{}, ready: tt.loggedIn, parameters: map[string]bool{}}
 		n, err := io.Copy(io.Discard, r)
-		var limit *limitError
-		if !errors.As(err, &limit) || n > tt.most {
+		var protocol *protocolError
+		if !errors.As(err, &protocol) || n > tt.most {
 			t.Errorf("%s: %d bytes passed, %v", name, n, err)
 		}
 	}

@@ -60,7 +60,7 @@ type Endpoint struct {
 }
 
 // AcquirePair returns a connection to each of two endpoints. Pairs are acquired
-// in one order everywhere, so that opposite ones can not block each other.
+// in one order everywhere, so that opposite ones cannot block each other.
 func AcquirePair(ctx context.Context, a, b Endpoint) (*Conn, *Conn, error) {
 	if a.Server.name > b.Server.name {
 		connB, connA, err := AcquirePair(ctx, b, a)

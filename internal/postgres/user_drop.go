@@ -80,7 +80,7 @@ func (s *Server) dropUser(ctx context.Context, name string, options DropOptions)
 // before the drop fails, and what would drop what is to be reassigned.
 func (s *Server) userToDrop(ctx context.Context, name string, options DropOptions) (u User, err error) {
 	if name == options.ReassignOwnedTo {
-		return User{}, errors.New("what it owns can not be reassigned to itself")
+		return User{}, errors.New("what it owns cannot be reassigned to itself")
 	}
 	err = s.inTx(ctx, "", func(tx pgx.Tx) error {
 		if u, err = user(ctx, tx, name); err != nil {
@@ -91,7 +91,7 @@ func (s *Server) userToDrop(ctx context.Context, name string, options DropOption
 			return err
 		}
 		if itself {
-			return errors.New("the login of this server entry can not drop itself")
+			return errors.New("the login of this server entry cannot drop itself")
 		}
 		return nil
 	})
