@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -31,6 +32,13 @@ func (e *ConnectError) Error() string {
 }
 
 func (e *ConnectError) Unwrap() error { return e.Err }
+
+// A silenceError says that a server let a login in, and then did not finish an answer.
+type silenceError struct{ waited time.Duration }
+
+func (e *silenceError) Error() string {
+	return fmt.Sprintf("the login succeeded, and then the server did not finish its answers within %v", e.waited)
+}
 
 // IsUnreachable reports whether err means that nothing could be asked of the
 // server, as opposed to an answer from it.
@@ -167,6 +175,10 @@ func adviseConnect(e *ConnectError) string {
 		var protocol *protocolError
 		if errors.As(e.Err, &protocol) {
 			return fmt.Sprintf("See what answers at host and port of servers.%s: PostgreSQL does not do that.", e.Server)
+		}
+		var silence *silenceError
+		if errors.As(e.Err, &silence) {
+			return fmt.Sprintf("See whether the server is overloaded or stopped, what its sessions of %q wait for (pg_stat_activity), and what else may answer at host and port of servers.%s. Then plan again.", e.Username, e.Server)
 		}
 		var network net.Error
 		var forward *sshclient.ForwardError

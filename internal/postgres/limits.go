@@ -27,6 +27,7 @@ const (
 	maxControl      = 1 << 20   // one that says something, rather than answers: an error, a notice
 	maxAnswer       = 256 << 20 // all messages that answer one request
 	messageCost     = 256       // what a message counts beside its bytes: about what becomes of it in memory
+	maxNotices      = 1 << 30   // notices while one request is answered: nothing is kept of them, and a function may raise one for each row
 	maxParameters   = 200       // that the server reports; PostgreSQL 18 has 15
 )
 
@@ -60,6 +61,7 @@ type limitedReader struct {
 	kept       []byte // of its body, for the kinds that are looked into
 	ready      bool   // the login is complete
 	spent      int    // by messages since the server was last ready
+	noticed    int    // by notices since then, which are no part of that
 	concluded  bool   // since then, what was executed last
 	parameters map[string]bool
 }
@@ -150,7 +152,10 @@ func (r *limitedReader) begin() error {
 		return &protocolError{fmt.Sprintf("the server sent a message of %d bytes %s, where %d are expected at most", r.rest, when, most)}
 	}
 	if r.ready && r.header[0] == 'N' {
-		return nil // nothing is kept of it, and a function may raise one for each row
+		if r.noticed += r.rest + len(r.header); r.noticed > maxNotices {
+			return &protocolError{fmt.Sprintf("the server sent more than %d MiB of notices %s", maxNotices>>20, when)}
+		}
+		return nil
 	}
 	if r.spent += r.rest + messageCost; r.spent > all {
 		return &protocolError{fmt.Sprintf("the server sent more than %d MiB %s", all>>20, when)}
@@ -169,7 +174,7 @@ func (r *limitedReader) end() error {
 		if !asked || executes && !r.concluded {
 			return &protocolError{"the server says that it is ready for a query without having been asked, or in the middle of an answer"}
 		}
-		r.ready, r.concluded, r.spent = true, false, 0
+		r.ready, r.concluded, r.spent, r.noticed = true, false, 0, 0
 	case 'R':
 		if r.strict && len(r.kept) > 4 && binary.BigEndian.Uint32(r.kept) == saslContinue {
 			return checkIterations(r.kept[4:])

@@ -132,6 +132,7 @@ func TestLimitedReaderWithoutEnd(t *testing.T) {
 		"notices before the end of the login": {&pgproto3.NoticeResponse{Message: "hello"}, false, maxLogin},
 		"rows":                                {&pgproto3.DataRow{Values: [][]byte{[]byte("x")}}, true, maxAnswer},
 		"large rows":                          {&pgproto3.DataRow{Values: [][]byte{make([]byte, 1<<20)}}, true, maxAnswer},
+		"notices":                             {&pgproto3.NoticeResponse{Message: strings.Repeat("x", 10_000)}, true, maxNotices},
 		"notifications":                       {&pgproto3.NotificationResponse{Channel: "c"}, true, maxAnswer},
 		"one parameter":                       {&pgproto3.ParameterStatus{Name: "n", Value: "v"}, true, maxAnswer},
 	} {

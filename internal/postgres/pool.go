@@ -29,6 +29,7 @@ type pool struct {
 	failure   error              // what a dial for planning met
 	poolings  map[string]Pooling // by database, as far as it is known
 	planDials chan struct{}
+	patience  time.Duration // how long a plan waits for what it asked
 
 	rightsLockKept map[string]time.Time // by database: when the lock of rights was last waited for in vain
 

@@ -78,15 +78,17 @@ func (s *Server) pooling(ctx context.Context, database string) (Pooling, error) 
 	if ok {
 		return known, nil
 	}
-	conn, err := s.Acquire(ctx, database)
+	proxied := false
+	err := s.onConn(ctx, database, func(conn *pgx.Conn) error {
+		pid, err := process(ctx, conn)
+		if err != nil {
+			return fmt.Errorf("look whether a proxy stands before server %q: %w", s.name, err)
+		}
+		proxied = isProxied(conn, pid)
+		return nil
+	})
 	if err != nil {
 		return "", err
-	}
-	pid, err := process(ctx, conn.Conn)
-	proxied := err == nil && isProxied(conn.Conn, pid)
-	conn.Release()
-	if err != nil {
-		return "", fmt.Errorf("look whether a proxy stands before server %q: %w", s.name, err)
 	}
 	found := NoPooling
 	if proxied {
