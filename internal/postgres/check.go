@@ -90,7 +90,7 @@ func (s *Server) CheckConnection(ctx context.Context, check ConnectionCheck) (Co
 
 func (s *Server) checkConnection(ctx context.Context, check ConnectionCheck) (found Connection, err error) {
 	proxied := false
-	err = s.onConn(ctx, check.Database, func(conn *pgx.Conn) (err error) {
+	err = s.OnConn(ctx, check.Database, func(conn *pgx.Conn) (err error) {
 		found, proxied, err = s.checkConn(ctx, conn, check)
 		return err
 	})
@@ -101,7 +101,7 @@ func (s *Server) checkConnection(ctx context.Context, check ConnectionCheck) (fo
 	if found.Pooling, err = s.pooling(ctx, check.Database); err != nil || found.Pooling != SessionPooling {
 		return found, err
 	}
-	err = s.onConn(ctx, check.Database, func(conn *pgx.Conn) error { return checkRights(ctx, conn, check, &found) })
+	err = s.OnConn(ctx, check.Database, func(conn *pgx.Conn) error { return checkRights(ctx, conn, check, &found) })
 	return found, err
 }
 

@@ -121,7 +121,7 @@ func TestExecToTheEnd(t *testing.T) {
 		}
 	}
 	t.Run("a server that hears", func(t *testing.T) {
-		err := serverOf(t, superuserOf(s)).onConn(t.Context(), "", func(conn *pgx.Conn) error {
+		err := serverOf(t, superuserOf(s)).OnConn(t.Context(), "", func(conn *pgx.Conn) error {
 			if err := cancelled(conn); Code(err) != "57014" {
 				t.Errorf("got %v", err)
 			}
@@ -135,7 +135,7 @@ func TestExecToTheEnd(t *testing.T) {
 	t.Run("a server that does not", func(t *testing.T) {
 		config := superuserOf(s)
 		config.Port = neverEnds(t, s, func(*sandbox.Client) {}).Port
-		err := serverOf(t, config).onConn(t.Context(), "", cancelled)
+		err := serverOf(t, config).OnConn(t.Context(), "", cancelled)
 		if want := "did not answer within 1s"; err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}

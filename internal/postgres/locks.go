@@ -177,7 +177,7 @@ func (s *Server) addHolders(ctx context.Context, database string, uncommitted bo
 		return failure
 	}
 	var holders []string
-	err := s.onConn(ctx, database, func(conn *pgx.Conn) error {
+	err := s.OnConn(ctx, database, func(conn *pgx.Conn) error {
 		return boundedTx(ctx, conn, readOnly, func(tx pgx.Tx) (err error) {
 			rows, _ := tx.Query(ctx, holdersSQL, uncommitted, lockTimeout.Seconds(), c.schema, c.owner)
 			holders, err = pgx.CollectRows(rows, pgx.RowTo[string])

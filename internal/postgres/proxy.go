@@ -79,7 +79,7 @@ func (s *Server) pooling(ctx context.Context, database string) (Pooling, error) 
 		return known, nil
 	}
 	proxied := false
-	err := s.onConn(ctx, database, func(conn *pgx.Conn) error {
+	err := s.OnConn(ctx, database, func(conn *pgx.Conn) error {
 		pid, err := process(ctx, conn)
 		if err != nil {
 			return fmt.Errorf("look whether a proxy stands before server %q: %w", s.name, err)

@@ -196,7 +196,7 @@ func (s *Server) inTx(ctx context.Context, database string, f func(pgx.Tx) error
 
 func (s *Server) tryTx(ctx context.Context, database string, c contention, f func(pgx.Tx) error) error {
 	return s.retried(ctx, database, c, func() error {
-		return s.onConn(ctx, database, func(conn *pgx.Conn) error { return boundedTx(ctx, conn, readWrite, f) })
+		return s.OnConn(ctx, database, func(conn *pgx.Conn) error { return boundedTx(ctx, conn, readWrite, f) })
 	})
 }
 
@@ -234,9 +234,9 @@ func begin(ctx context.Context, conn *pgx.Conn, sql string, f func(pgx.Tx) error
 	return explainClosed(conn, pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{BeginQuery: sql}, f))
 }
 
-// onConn runs f with a connection to database. What f runs outside a transaction
-// must name nothing that search_path matters to.
-func (s *Server) onConn(ctx context.Context, database string, f func(*pgx.Conn) error) error {
+// OnConn runs f with a connection to database. What f runs outside a transaction
+// must name nothing that search_path matters to. In a plan, f has planPatience.
+func (s *Server) OnConn(ctx context.Context, database string, f func(*pgx.Conn) error) error {
 	conn, err := s.Acquire(ctx, database)
 	if err != nil {
 		return err
@@ -267,7 +267,7 @@ func (s *Server) inTime(ctx context.Context, conn *Conn, f func(*pgx.Conn) error
 	return err
 }
 
-// onSession is onConn for statements that wait for locks and cannot run in a
+// onSession is OnConn for statements that wait for locks and cannot run in a
 // transaction: lock_timeout is set for the session meanwhile.
 func (s *Server) onSession(ctx context.Context, database string, f func(*pgx.Conn) error) error {
 	if err := s.RequireSessions(ctx, database); err != nil {
@@ -285,7 +285,7 @@ func (s *Server) onSession(ctx context.Context, database string, f func(*pgx.Con
 		}
 		return err
 	}
-	return s.retried(ctx, database, contention{}, func() error { return s.onConn(ctx, database, bounded) })
+	return s.retried(ctx, database, contention{}, func() error { return s.OnConn(ctx, database, bounded) })
 }
 
 // Version returns the major version of the server behind conn.

@@ -74,7 +74,7 @@ func TestReadTypeSet(t *testing.T) {
 		for _, as := range []string{s.Username, login} {
 			server := serverOf(t, Config{Host: s.Host, Port: s.Port, Username: as, Password: s.Password})
 			var types TypeSet
-			err := server.onConn(t.Context(), database, func(conn *pgx.Conn) (err error) {
+			err := server.OnConn(t.Context(), database, func(conn *pgx.Conn) (err error) {
 				types, err = ReadTypeSet(t.Context(), conn)
 				return err
 			})

@@ -140,7 +140,7 @@ var errNotReally = errors.New("it was only to be found out whether it can be don
 // refuses; nothing, if that has gone meanwhile. The connection is given back
 // before anybody waits.
 func (s *Server) tryDropRole(ctx context.Context, name string, really bool) (dependents []Dependents, refusal error) {
-	err := s.onConn(ctx, "", func(conn *pgx.Conn) (err error) {
+	err := s.OnConn(ctx, "", func(conn *pgx.Conn) (err error) {
 		refusal = boundedTx(ctx, conn, readWrite, func(tx pgx.Tx) error {
 			_, err := tx.Exec(ctx, "DROP ROLE "+Ident(name))
 			if err == nil && !really {

@@ -32,7 +32,7 @@ func (s *Server) databasesToReassign(ctx context.Context, name, to string) ([]st
 	}
 	var failures []error
 	for _, database := range databases {
-		err := s.onConn(ctx, database, func(*pgx.Conn) error { return nil })
+		err := s.OnConn(ctx, database, func(*pgx.Conn) error { return nil })
 		if err != nil && Code(err) != "3D000" { // that one is gone
 			failures = append(failures, fmt.Errorf("database %q: %w", database, err))
 		}
