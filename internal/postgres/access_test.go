@@ -49,7 +49,7 @@ func TestAdministrator(t *testing.T) {
 		if err := server.GrantSource(t.Context(), g); err != nil {
 			t.Fatal(Explain(err))
 		}
-		assertEqual(t, "missing", shop.missing(t, g), []string{"DEFAULT SELECT ON TABLES IN SCHEMA billing OF " + s.Username}) // which an administrator can not act for
+		assertEqual(t, "missing", shop.missing(t, g), []string{"DEFAULT SELECT ON TABLES IN SCHEMA billing OF " + s.Username}) // which an administrator cannot act for
 		assertEqual(t, "memberships", s.Query(t, "postgres", memberOfSQL, login), members)
 		shop.assertReads(t, "billing.payments", "billing.payments_1")
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 )
@@ -21,28 +22,36 @@ const (
 const leastIterations = 4096
 
 // acceptedAuth returns the ways to log in that a server may ask for. Whoever
-// answers in a server's place learns nothing from SCRAM, finds out a weak password
-// from MD5, and reads it in clear text. So these two need a server that has proved
-// who it is, or cannot be another one.
+// answers in a server's place can try passwords against the answer to SCRAM, which
+// leastIterations makes slow; finds out a weak one from MD5; and reads it in clear
+// text. So these two need a server that has proved who it is, or cannot be another
+// one. With SCRAM, a server proves that it knows the password. One that asks for
+// nothing proves nothing, and would be told what follows all the same.
 func (c Config) acceptedAuth() []string {
-	switch {
-	case c.onlySCRAM:
-		return []string{authSCRAM}
-	case c.provesServer():
-		return []string{authNone, authSCRAM, authMD5, authPlain}
-	case c.AllowMD5 || c.SSHHost != nil && isLoopback(c.Host):
-		return []string{authNone, authSCRAM, authMD5}
+	accepted := []string{authSCRAM}
+	if c.onlySCRAM {
+		return accepted
 	}
-	return []string{authNone, authSCRAM}
+	if c.provesServer() {
+		return append(accepted, authMD5, authPlain, authNone)
+	}
+	if c.AllowMD5 || c.SSHHost != nil && isLoopback(c.Host) {
+		accepted = append(accepted, authMD5)
+	}
+	if c.Password == "" && len(c.PasswordCommand) == 0 { // so that trust in the network is the operator's choice
+		accepted = append(accepted, authNone)
+	}
+	return accepted
 }
 
 // provesServer reports whether it takes the server's own key, or its own machine
 // and account, to answer. A port of the loopback interface does not: while the
-// server is down, anyone on the machine may listen there.
+// server is down, anyone on the machine may listen there. Who may create a socket
+// on an SSH host is not known.
 func (c Config) provesServer() bool {
 	switch {
 	case isSocket(c.Host):
-		return true
+		return c.SSHHost == nil && isPrivate(c.Host)
 	case c.SSLMode == "verify-full":
 		return true
 	case c.SSLMode == "verify-ca", c.SSLMode == "require":
@@ -51,12 +60,20 @@ func (c Config) provesServer() bool {
 	return false
 }
 
+// isPrivate reports whether only the owner and the group of a directory can create
+// a socket in it: not so in /tmp.
+func isPrivate(directory string) bool {
+	info, err := os.Stat(directory)
+	return err == nil && info.IsDir() && info.Mode().Perm()&0o002 == 0
+}
+
 // A LoginError says that a server asked for a login that would have told it, or
-// whoever answers in its place, the password. Nothing was answered.
+// whoever answers in its place, the password; or for none, although there is one.
+// Nothing was answered.
 type LoginError struct {
 	Server     string // the entry in the provider block
 	Username   string
-	Asked      string // password, md5 or, with too few iterations, scram-sha-256
+	Asked      string // none, password, md5 or, with too few iterations, scram-sha-256
 	Iterations int    // of SCRAM
 }
 
@@ -64,14 +81,19 @@ func (e *LoginError) Error() string {
 	verify := fmt.Sprintf("set sslmode = \"verify-full\" in servers.%s, and sslrootcert if its certificate is from an authority of its own", e.Server)
 	scram := fmt.Sprintf("have the server keep a SCRAM-SHA-256 password: set password_encryption = 'scram-sha-256' there, and then the password of %q again", e.Username)
 	allow := fmt.Sprintf("or, if nobody else can answer in the server's place, set allow_md5 = true in servers.%s", e.Server)
+	const socket = "connect through a Unix socket in a directory that others cannot write to"
 	switch e.Asked {
+	case authNone:
+		return "the server asks for no password, although there is one, and was not asked anything: nothing proves that it is the right server. " +
+			fmt.Sprintf("Either let its pg_hba.conf ask %q for scram-sha-256; or, if it is to trust its clients, leave password and password_command out of servers.%s; or ", e.Username, e.Server) +
+			verify + "; or " + socket
 	case authPlain:
 		return "the server asks for the password in clear text, and did not get it: nothing proves that it is the right server. " +
-			"A password is sent so only through TLS that verifies the server, or through a Unix socket. Either " + verify + "; or connect through a Unix socket; or " + scram +
+			"A password is sent so only through TLS that verifies the server, or through a Unix socket. Either " + verify + "; or " + socket + "; or " + scram +
 			", and ask for it by scram-sha-256 in pg_hba.conf"
 	case authMD5:
 		return "the server asks for a login by MD5, and did not get it: from the answer, a password can be found out by trying, and nothing proves that it is the right server. " +
-			"Either " + scram + "; or " + verify + "; or connect through a Unix socket, or an SSH host that is the server itself; " + allow
+			"Either " + scram + "; or " + verify + "; or " + socket + ", or through an SSH host that is the server itself; " + allow
 	case authSCRAM:
 		return fmt.Sprintf("the server asks for a login by SCRAM-SHA-256 with %d iterations, and did not get it: with fewer than %d, a password can be found out by trying, "+
 			"and nothing proves that it is the right server. Either set scram_iterations of the server to %[2]d or more, and then the password of %[3]q again; or %[4]s; %[5]s",
@@ -80,9 +102,12 @@ func (e *LoginError) Error() string {
 	return fmt.Sprintf("the server asks for a login by %s, which this provider does not know: let pg_hba.conf ask %q for scram-sha-256", e.Asked, e.Username)
 }
 
-// refusedAuth is how pgconn says that a server asked for what acceptedAuth does
-// not name, up to the name.
-const refusedAuth = "failed: server requested "
+// How pgconn says that a server asked for what acceptedAuth does not name, up to the
+// name, or for nothing.
+const (
+	refusedAuth = "failed: server requested "
+	askedNone   = "failed: server did not complete authentication"
+)
 
 // loginError returns what a server asked for and did not get, if err is about that,
 // or nil.
@@ -92,10 +117,13 @@ func (c Config) loginError(server string, err error) error {
 		return &LoginError{Server: server, Username: c.Username, Asked: authSCRAM, Iterations: few.iterations}
 	}
 	_, after, found := strings.Cut(err.Error(), refusedAuth)
+	asked, _, _ := strings.Cut(after, " ")
+	if strings.Contains(err.Error(), askedNone) {
+		asked, found = authNone, true
+	}
 	if !found || isServers(err) { // which may say so, too
 		return nil
 	}
-	asked, _, _ := strings.Cut(after, " ")
 	return &LoginError{Server: server, Username: c.Username, Asked: asked}
 }
 

@@ -1,11 +1,21 @@
 package postgres
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
@@ -14,11 +24,14 @@ import (
 func TestAcceptedAuth(t *testing.T) {
 	t.Parallel()
 	const (
-		scram    = "none scram-sha-256"
+		scram    = "scram-sha-256"
 		hash     = scram + " md5"
-		whatever = hash + " password"
+		whatever = hash + " password none"
 	)
-	ssh := &sshclient.Host{}
+	ssh, private, shared := &sshclient.Host{}, t.TempDir(), t.TempDir()
+	if err := os.Chmod(shared, 0o777|os.ModeSticky); err != nil { //nolint:gosec // as /tmp
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		config Config
 		want   string
@@ -39,27 +52,76 @@ func TestAcceptedAuth(t *testing.T) {
 		{Config{Host: "localhost"}, scram},
 		{Config{Host: "127.0.0.1"}, scram},
 		{Config{Host: "127.0.0.1", AllowMD5: true}, hash},
-		{Config{Host: "/run/postgresql"}, whatever},
-		{Config{Host: "/run/postgresql", SSHHost: ssh}, whatever},
-		{Config{Host: "/run/postgresql", SSLMode: "disable"}, whatever},
+		{Config{Host: private}, whatever},
+		{Config{Host: private, SSLMode: "disable"}, whatever},
+		{Config{Host: private, SSHHost: ssh}, hash}, // who can create a socket there is not known
+		{Config{Host: shared}, scram},
+		{Config{Host: shared, SSLMode: "verify-full"}, scram}, // there is no TLS
+		{Config{Host: private + "/none"}, scram},
 	} {
-		if got := strings.Join(tt.config.withDefaults().acceptedAuth(), " "); got != tt.want {
-			t.Errorf("%s, sslmode %q, authority %t, SSH %t, allow_md5 %t: %s, want %s", tt.config.Host, tt.config.SSLMode,
-				tt.config.SSLRootCert != "", tt.config.SSHHost != nil, tt.config.AllowMD5, got, tt.want)
+		tt.config.Password = "secret"
+		wants := map[string]string{"password": tt.want, "command": tt.want, "nothing": tt.want}
+		if !strings.Contains(tt.want, authNone) {
+			wants["nothing"] += " " + authNone
+		}
+		for known, want := range wants {
+			config := tt.config
+			switch known {
+			case "command":
+				config.Password, config.PasswordCommand = "", []string{"print"}
+			case "nothing":
+				config.Password = ""
+			}
+			if got := strings.Join(config.withDefaults().acceptedAuth(), " "); got != want {
+				t.Errorf("%s, sslmode %q, authority %t, SSH %t, allow_md5 %t, %s: %s, want %s", config.Host, config.SSLMode,
+					config.SSLRootCert != "", config.SSHHost != nil, config.AllowMD5, known, got, want)
+			}
 		}
 	}
 }
 
 // loginWays is a pg_hba.conf that asks logins of createLogins for what they are called.
 const loginWays = `
+	local all by_trust trust
 	local all all md5
+	hostssl all by_certificate all cert
+	host  all by_trust all trust
 	host  all by_password,by_accent all password
 	host  all all all md5`
+
+// clientCertificate has a server let in whoever has a certificate for a user.
+func clientCertificate(t *testing.T, s *sandbox.Server, user string) (certificate, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: user}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true,
+	}
+	signed, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encoded, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: signed}))
+	file := filepath.Join(s.Dir, "clients.pem")
+	if err := os.WriteFile(file, []byte(certificate), 0o644); err != nil { //nolint:gosec // the server is another user
+		t.Fatal(err)
+	}
+	s.Exec(t, "postgres", "ALTER SYSTEM SET ssl_ca_file = '"+file+"'")
+	s.Exec(t, "postgres", "SELECT pg_catalog.pg_reload_conf()")
+	return certificate, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded}))
+}
 
 func createLogins(t *testing.T, s *sandbox.Server) {
 	t.Helper()
 	s.Exec(t, "postgres", fmt.Sprintf(`SET password_encryption = 'md5'; CREATE ROLE by_md5 LOGIN PASSWORD '%s'; CREATE ROLE by_password LOGIN PASSWORD '%[1]s';
-		CREATE ROLE by_accent LOGIN PASSWORD '½'`, s.Password))
+		CREATE ROLE by_accent LOGIN PASSWORD '½'; CREATE ROLE by_trust LOGIN; CREATE ROLE by_certificate LOGIN`, s.Password))
 }
 
 // Real servers are answered what they ask for only where it may be known who they
@@ -69,6 +131,8 @@ func TestLoginRefused(t *testing.T) {
 	for _, major := range slices.Compact([]int{majors[0], majors[len(majors)-1]}) {
 		s := sandbox.OwnServer(t, sandbox.Config{Major: major, TLS: true, HBA: loginWays})
 		createLogins(t, s)
+		certificate, key := clientCertificate(t, s, "by_certificate")
+		trust := "leave password and password_command out of servers.server"
 		verify, scram, allow := `sslmode = "verify-full" in servers.server`, "password_encryption = 'scram-sha-256'", "allow_md5 = true in servers.server"
 		for name, tt := range map[string]struct {
 			user   string
@@ -93,6 +157,16 @@ func TestLoginRefused(t *testing.T) {
 			"clear text, TLS not verified": {"by_password", func(c *Config) { c.SSLMode = "require" }, authPlain, []string{verify}, nil},
 			"clear text, verified":         {"by_password", func(c *Config) { c.SSLMode, c.SSLRootCert = "verify-full", s.CA }, "", nil, nil},
 			"clear text, as it is typed":   {"by_accent", func(c *Config) { c.Password, c.SSLMode, c.SSLRootCert = "½", "verify-full", s.CA }, "", nil, nil},
+
+			"nothing, plain":                  {"by_trust", func(c *Config) { c.SSLMode = "disable" }, authNone, []string{verify, trust, "scram-sha-256"}, []string{"allow_md5"}},
+			"nothing, by default":             {"by_trust", nil, authNone, []string{verify, trust}, nil},
+			"nothing, MD5 is allowed":         {"by_trust", func(c *Config) { c.AllowMD5 = true }, authNone, []string{verify, trust}, nil},
+			"nothing, TLS not verified":       {"by_trust", func(c *Config) { c.SSLMode = "require" }, authNone, []string{verify, trust}, nil},
+			"nothing, without a password":     {"by_trust", func(c *Config) { c.Password = "" }, "", nil, nil},
+			"nothing, verified":               {"by_trust", func(c *Config) { c.SSLMode, c.SSLRootCert = "verify-full", s.CA }, "", nil, nil},
+			"nothing, socket":                 {"by_trust", func(c *Config) { c.Host = s.Dir }, "", nil, nil},
+			"a certificate, TLS not verified": {"by_certificate", func(c *Config) { c.SSLMode, c.SSLCert, c.SSLKey = "require", certificate, key }, authNone, []string{verify, trust}, nil},
+			"a certificate, verified":         {"by_certificate", func(c *Config) { c.SSLMode, c.SSLRootCert, c.SSLCert, c.SSLKey = "verify-full", s.CA, certificate, key }, "", nil, nil},
 
 			"SCRAM, plain": {s.Username, func(c *Config) { c.SSLMode = "disable" }, "", nil, nil},
 		} {
@@ -136,6 +210,7 @@ func TestLoginThroughSSH(t *testing.T) {
 	ssh := throughSSH(t, s, nil).config.SSHHost
 	for _, tt := range []struct{ user, host, asked string }{
 		{"by_md5", "127.0.0.1", ""}, {"by_md5", "db.internal", authMD5},
+		{"by_trust", "127.0.0.1", authNone}, {"by_trust", "db.internal", authNone},
 		{"by_password", "127.0.0.1", authPlain}, {"by_password", "db.internal", authPlain},
 	} {
 		server := serverOf(t, Config{Host: tt.host, Port: s.Port, Username: tt.user, Password: s.Password, SSLMode: "disable", SSHHost: ssh})

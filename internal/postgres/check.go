@@ -88,13 +88,12 @@ func (s *Server) CheckConnection(ctx context.Context, check ConnectionCheck) (Co
 	return found, nil
 }
 
-func (s *Server) checkConnection(ctx context.Context, check ConnectionCheck) (Connection, error) {
-	conn, err := s.Acquire(ctx, check.Database)
-	if err != nil {
-		return Connection{}, err
-	}
-	found, proxied, err := s.checkConn(ctx, conn.Conn, check)
-	conn.Release()
+func (s *Server) checkConnection(ctx context.Context, check ConnectionCheck) (found Connection, err error) {
+	proxied := false
+	err = s.OnConn(ctx, check.Database, func(conn *pgx.Conn) (err error) {
+		found, proxied, err = s.checkConn(ctx, conn, check)
+		return err
+	})
 	if err != nil || !proxied {
 		return found, err
 	}
@@ -102,7 +101,7 @@ func (s *Server) checkConnection(ctx context.Context, check ConnectionCheck) (Co
 	if found.Pooling, err = s.pooling(ctx, check.Database); err != nil || found.Pooling != SessionPooling {
 		return found, err
 	}
-	err = s.onConn(ctx, check.Database, func(conn *pgx.Conn) error { return checkRights(ctx, conn, check, &found) })
+	err = s.OnConn(ctx, check.Database, func(conn *pgx.Conn) error { return checkRights(ctx, conn, check, &found) })
 	return found, err
 }
 

@@ -25,7 +25,7 @@ const hiddenSQL = `
 // checkedTablesSQL finds of each table whether it may be read, and whether an
 // index puts its rows in the order of the replication key. A partitioned table
 // has none of its own before PostgreSQL 11, so its partitions are asked. What
-// can not have an index, such as a view, needs none here.
+// cannot have an index, such as a view, needs none here.
 const checkedTablesSQL = `
 	WITH RECURSIVE wanted AS (
 		SELECT w.schema, w.name, w.key, c.oid, c.relkind, c.relrowsecurity

@@ -175,7 +175,7 @@ func TestCheckDestination(t *testing.T) {
 		if found = check(t, server, want); !found.Ready() || len(found.Advice) > 0 {
 			t.Errorf("advice %v, %q", found.Advice, privileges(found))
 		}
-		// A loaded table that somebody else owns can not be altered; others do not matter.
+		// A loaded table that somebody else owns cannot be altered; others do not matter.
 		shop.exec(t, "CREATE TABLE billing.loaded (_sdc_table_version bigint); CREATE TABLE billing.other ()")
 		if found = check(t, server, want); found.Ready() || !strings.Contains(found.Advice[0].Detail, "(others own its tables loaded)") {
 			t.Errorf("advice %v", found.Advice)

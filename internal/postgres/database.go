@@ -177,7 +177,7 @@ func commentLiteral(comment string) string {
 	return Literal(comment)
 }
 
-// requireFixed refuses what can not be changed, or was written in another way
+// requireFixed refuses what cannot be changed, or was written in another way
 // than the server keeps it, which would be a difference for ever.
 func (d Database) requireFixed(have Database) error {
 	var lines []string

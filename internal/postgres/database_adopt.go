@@ -52,7 +52,7 @@ type foundDatabase struct {
 	isInitial  bool     // it came with the server
 	properties []string // that CreateDatabase gives to no database, such as IS_TEMPLATE
 	rights     []string // that were granted on it, or taken away
-	settings   []string // parameters that its sessions begin with
+	settings   []string // names of parameters that its sessions begin with; a value may be a secret
 	dependents []string // what belongs to it, or is granted in it, beyond what the template has
 	template   Database
 }
@@ -94,7 +94,7 @@ func (d Database) refusals(found foundDatabase) []string {
 		lines = append(lines, "rights on it are not those of a new one: "+right)
 	}
 	for _, setting := range found.settings {
-		lines = append(lines, "its sessions begin with "+setting)
+		lines = append(lines, "it sets the parameter "+setting)
 	}
 	return lines
 }
@@ -155,7 +155,7 @@ const foundDatabaseSQL = `
 	           ORDER BY 1
 	       ),
 	       ARRAY(
-	           SELECT pg_catalog.unnest(s.setconfig) || coalesce(' for role ' || pg_catalog.quote_ident(g.rolname), '')
+	           SELECT pg_catalog.split_part(pg_catalog.unnest(s.setconfig), '=', 1) || coalesce(' for role ' || pg_catalog.quote_ident(g.rolname), '')
 	           FROM pg_catalog.pg_db_role_setting AS s
 	           LEFT JOIN pg_catalog.pg_roles AS g ON g.oid = s.setrole
 	           WHERE s.setdatabase = d.oid

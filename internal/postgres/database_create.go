@@ -18,7 +18,7 @@ const DefaultTemplate = "template1"
 
 // CreateDatabase creates a database as a copy of template ("" for the default
 // one) and returns it as the server has it. As CREATE DATABASE is no part of a
-// transaction, one that can not be made as it is wanted is dropped again. If not
+// transaction, one that cannot be made as it is wanted is dropped again. If not
 // even that succeeds, the error comes with the Database that is left.
 func (s *Server) CreateDatabase(ctx context.Context, d Database, template string) (Database, error) {
 	defer s.siblings.changed()
@@ -41,7 +41,7 @@ func (s *Server) CreateDatabase(ctx context.Context, d Database, template string
 }
 
 // startDatabase creates a database that is right but for what CREATE DATABASE
-// can not do, having seen whether the rest can be done.
+// cannot do, having seen whether the rest can be done.
 func (s *Server) startDatabase(ctx context.Context, d Database, template string) error {
 	err := s.tryStartDatabase(ctx, d, template)
 	var busy *SessionsError
@@ -70,7 +70,7 @@ func (s *Server) tryStartDatabase(ctx context.Context, d Database, template stri
 		if err != nil {
 			return err
 		}
-		err = execToTheEnd(ctx, conn, sql)
+		err = execToTheEnd(ctx, conn, sql, tidying)
 		switch Code(err) {
 		case "55006":
 			sessions, failed := sessionsOf(ctx, conn, source)
@@ -131,19 +131,27 @@ func (s *Server) finishDatabase(ctx context.Context, d Database) (created Databa
 }
 
 // execToTheEnd runs a statement whose outcome must be known: when ctx is done,
-// the server is asked to cancel it, and its answer is waited for.
-func execToTheEnd(ctx context.Context, conn *pgx.Conn, sql string) error {
+// the server is asked to cancel it, and its answer is waited for, as long as grace
+// at most.
+func execToTheEnd(ctx context.Context, conn *pgx.Conn, sql string, grace time.Duration) error {
 	uncancelled := context.WithoutCancel(ctx)
 	asked := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(asked)
-		ctx, cancel := context.WithTimeout(uncancelled, tidying)
+		_ = conn.PgConn().Conn().SetDeadline(time.Now().Add(grace)) // nor may the answer never come
+		ctx, cancel := context.WithTimeout(uncancelled, grace)
 		defer cancel()
 		_ = conn.PgConn().CancelRequest(ctx) // if it is not heard, the statement ends by itself
 	})
 	_, err := conn.Exec(uncancelled, sql)
-	if !stop() {
-		<-asked // or it would be the next statement that is cancelled
+	if stop() {
+		return err
 	}
+	<-asked // or it would be the next statement that is cancelled
+	if conn.IsClosed() && !isServers(err) {
+		return Advise(fmt.Errorf("the server was asked to cancel this, and did not answer within %v: %w", grace, errors.Join(ctx.Err(), err)),
+			"It is not known whether the server did it. Apply again, which finds out.")
+	}
+	_ = conn.PgConn().Conn().SetDeadline(time.Time{})
 	return err
 }

@@ -90,7 +90,7 @@ func TestDatabaseLocales(t *testing.T) {
 	})
 }
 
-// What can not be as it is wanted is dropped again, or reported to be there.
+// What cannot be as it is wanted is dropped again, or reported to be there.
 func TestCreateDatabaseLeavesNothing(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()

@@ -106,7 +106,7 @@ func (s *Server) RevokeDestination(ctx context.Context, g DestinationGrants) err
 	return nil
 }
 
-// DestinationDrift returns what the user can not do, in whatever way it might
+// DestinationDrift returns what the user cannot do, in whatever way it might
 // have been allowed to, and what it may pass on. It returns ErrNotFound when the
 // database or the user does not exist.
 func (s *Server) DestinationDrift(ctx context.Context, g DestinationGrants) (Drift, error) {

@@ -14,13 +14,18 @@
 //   - A server is answered SCRAM-SHA-256 anywhere, bound to its certificate where it
 //     offers that; MD5, SCRAM with few iterations and clear text only where it has
 //     proved who it is, or where the entry allows it; and no other way to log in, on
-//     no attempt (auth.go).
+//     no attempt. One that has not proved who it is must ask for the password that
+//     the entry has: or else it proves nothing by the login either (auth.go).
 //   - A server may send 64 KiB in a message and 1 MiB in all until the login is
 //     complete, within connect_timeout; after that 64 MiB in a message, 1 MiB in an error, and
-//     256 MiB in answer to a request, where each message counts 256 bytes more. What
-//     is beyond is refused before room is made for it, and what pgconn would not
-//     survive is refused (limits.go, exchange.go). How long a server that is silent, or goes on, is
-//     waited for after the login is up to the context.
+//     256 MiB in answer to a request, where each message counts 256 bytes more, beside
+//     1 GiB of notices. What is beyond is refused before room is made for it, and what
+//     pgconn would not survive is refused (limits.go, exchange.go).
+//   - In a plan, a server has two minutes to answer what is asked on one connection, and
+//     counts as unreachable after that (OnConn, server.go). Else how long it may be
+//     silent, or go on, is up to the context: nobody knows how long a database takes
+//     to copy or a role to drop. When the context ends, so does the wait
+//     (execToTheEnd, database_create.go).
 //   - A check of a connection changes nothing, and a pool that gives connections no
 //     sessions of their own is found out (check.go, proxy.go).
 //   - A password reaches a server only as a SCRAM-SHA-256 verifier, as an MD5 one

@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -31,6 +32,13 @@ func (e *ConnectError) Error() string {
 }
 
 func (e *ConnectError) Unwrap() error { return e.Err }
+
+// A silenceError says that a server let a login in, and then did not finish an answer.
+type silenceError struct{ waited time.Duration }
+
+func (e *silenceError) Error() string {
+	return fmt.Sprintf("the login succeeded, and then the server did not finish its answers within %v", e.waited)
+}
 
 // IsUnreachable reports whether err means that nothing could be asked of the
 // server, as opposed to an answer from it.
@@ -129,7 +137,7 @@ func advise(err error) string {
 		return "The login of this server entry lacks that right. Use an entry whose username owns the object or is a member of its owner, or have someone who is grant it."
 	case "23502":
 		return "A column of the table takes no nulls: give it a default, or drop its NOT NULL."
-	case "55P03":
+	case lockNotAvailable:
 		return "Another session holds a lock that conflicts. Apply again when it has finished."
 	case "26000", "42P05": // of prepared statements, which nobody names but this provider
 		return "A statement that one session prepared met another session: a proxy that pools sessions by transaction stands before the server, such as PgBouncer with pool_mode = transaction. " +
@@ -164,9 +172,13 @@ func adviseConnect(e *ConnectError) string {
 		case strings.Contains(text, "authentication type"), strings.Contains(text, "AuthType"), strings.Contains(text, "does not support SCRAM-SHA-256"):
 			return fmt.Sprintf("The server asks for a way to log in that this provider does not know. Let pg_hba.conf of the server ask %q for scram-sha-256.", e.Username)
 		}
-		var limit *limitError
-		if errors.As(e.Err, &limit) {
+		var protocol *protocolError
+		if errors.As(e.Err, &protocol) {
 			return fmt.Sprintf("See what answers at host and port of servers.%s: PostgreSQL does not do that.", e.Server)
+		}
+		var silence *silenceError
+		if errors.As(e.Err, &silence) {
+			return fmt.Sprintf("See whether the server is overloaded or stopped, what its sessions of %q wait for (pg_stat_activity), and what else may answer at host and port of servers.%s. Then plan again.", e.Username, e.Server)
 		}
 		var network net.Error
 		var forward *sshclient.ForwardError

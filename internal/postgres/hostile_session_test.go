@@ -13,15 +13,16 @@ import (
 )
 
 const (
-	sessionTimeout = 4 * time.Second // after which a round is cancelled, as by Ctrl-C
+	sessionTimeout = 4 * time.Second // after which a round of an apply is cancelled, as by Ctrl-C
 	sessionSlack   = 15 * time.Second
 	sessionHeap    = 1 << 30
 )
 
 // A task is what a resource or data source asks of a server.
 type task struct {
-	name string
-	do   func(ctx context.Context, s *Server) error
+	name  string
+	plans bool // it is given a server as plans use it
+	do    func(ctx context.Context, s *Server) error
 }
 
 // tasks are what the package does for a shop.
@@ -31,55 +32,56 @@ func tasks(shop shop) []task {
 	destination := DestinationGrants{Database: shop.name, User: shop.user, SystemCatalogs: true}
 	user := User{Name: shop.user, Login: true, ConnectionLimit: -1}
 	return []task{
-		{"read a user", func(ctx context.Context, s *Server) error { _, err := s.Planning().User(ctx, shop.user); return err }},
-		{"read a database", func(ctx context.Context, s *Server) error {
-			_, err := s.Planning().Database(ctx, shop.name)
+		{"read a user", true, func(ctx context.Context, s *Server) error { _, err := s.User(ctx, shop.user); return err }},
+		{"read a database", true, func(ctx context.Context, s *Server) error {
+			_, err := s.Database(ctx, shop.name)
 			return err
 		}},
-		{"read a schema", func(ctx context.Context, s *Server) error {
-			_, err := s.Planning().Schema(ctx, shop.name, "billing")
+		{"read a schema", true, func(ctx context.Context, s *Server) error {
+			_, err := s.Schema(ctx, shop.name, "billing")
 			return err
 		}},
-		{"read the structure", func(ctx context.Context, s *Server) error {
+		{"read the structure", true, func(ctx context.Context, s *Server) error {
 			_, err := s.Tables(ctx, shop.name, []TableName{table, {Schema: "billing", Name: "payments"}})
 			return err
 		}},
-		{"list tables", func(ctx context.Context, s *Server) error {
+		{"list tables", true, func(ctx context.Context, s *Server) error {
 			_, err := s.Relations(ctx, shop.name, []string{"public", "billing"})
 			return err
 		}},
-		{"check a source", func(ctx context.Context, s *Server) error {
+		{"check a source", true, func(ctx context.Context, s *Server) error {
 			_, err := s.CheckConnection(ctx, ConnectionCheck{Database: shop.name, Use: UseAsSource, Schemas: []string{"public"}, Tables: map[TableName]string{table: "id"}})
 			return err
 		}},
-		{"check a destination", func(ctx context.Context, s *Server) error {
+		{"check a destination", true, func(ctx context.Context, s *Server) error {
 			_, err := s.CheckConnection(ctx, ConnectionCheck{Database: shop.name, Use: UseAsDestination, Schemas: []string{"billing"}})
 			return err
 		}},
-		{"find a pool", func(ctx context.Context, s *Server) error { return s.RequireSessions(ctx, shop.name) }},
-		{"grant a source", func(ctx context.Context, s *Server) error { return s.GrantSource(ctx, source) }},
-		{"look for drift of a source", func(ctx context.Context, s *Server) error {
-			_, err := s.Planning().SourceDrift(ctx, source)
+		{"find a pool", true, func(ctx context.Context, s *Server) error { return s.RequireSessions(ctx, shop.name) }},
+		{"grant a source", false, func(ctx context.Context, s *Server) error { return s.GrantSource(ctx, source) }},
+		{"look for drift of a source", true, func(ctx context.Context, s *Server) error {
+			_, err := s.SourceDrift(ctx, source)
 			return err
 		}},
-		{"read the grants of a source", func(ctx context.Context, s *Server) error {
+		{"read the grants of a source", true, func(ctx context.Context, s *Server) error {
 			_, err := s.SourceGrants(ctx, shop.name, shop.user)
 			return err
 		}},
-		{"revoke a source", func(ctx context.Context, s *Server) error { return s.RevokeSource(ctx, source) }},
-		{"grant a destination", func(ctx context.Context, s *Server) error { return s.GrantDestination(ctx, destination) }},
-		{"look for drift of a destination", func(ctx context.Context, s *Server) error {
-			_, err := s.Planning().DestinationDrift(ctx, destination)
+		{"revoke a source", false, func(ctx context.Context, s *Server) error { return s.RevokeSource(ctx, source) }},
+		{"grant a destination", false, func(ctx context.Context, s *Server) error { return s.GrantDestination(ctx, destination) }},
+		{"look for drift of a destination", true, func(ctx context.Context, s *Server) error {
+			_, err := s.DestinationDrift(ctx, destination)
 			return err
 		}},
-		{"change a user", func(ctx context.Context, s *Server) error { _, err := s.UpdateUser(ctx, user, nil); return err }},
-		{"refuse to drop a user", func(ctx context.Context, s *Server) error { return s.DropUser(ctx, shop.application, DropOptions{}) }},
-		{"refuse to drop a schema", func(ctx context.Context, s *Server) error { return s.DropSchema(ctx, shop.name, "billing", false) }},
+		{"change a user", false, func(ctx context.Context, s *Server) error { _, err := s.UpdateUser(ctx, user, nil); return err }},
+		{"refuse to drop a user", false, func(ctx context.Context, s *Server) error { return s.DropUser(ctx, shop.application, DropOptions{}) }},
+		{"refuse to drop a schema", false, func(ctx context.Context, s *Server) error { return s.DropSchema(ctx, shop.name, "billing", false) }},
 	}
 }
 
-// Whatever comes instead of what a server says after the login, a task ends, also
-// when it is cancelled, and needs a bounded memory.
+// Whatever comes instead of what a server says after the login, a plan ends by itself,
+// and an apply at the latest when it is cancelled. Neither needs more than a bounded
+// memory.
 func TestHostileSession(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	shop := newShop(t, s)
@@ -129,15 +131,23 @@ func (r sessionRound) play(t *testing.T, s *sandbox.Server) hostileRow {
 		return r.trick.Meddler(c, r.from, rand.New(rand.NewPCG(r.seed, uint64(c.Number)))) //nolint:gosec // repeatable
 	})
 	config := superuserOf(s)
-	config.Port = middle.Port
+	config.Port, config.ConnectTimeout = middle.Port, sessionTimeout
 	servers := NewServers(map[string]Config{"server": config})
 	server, _ := servers.Server("server")
 	round := fmt.Sprintf("%s, from message %d on, to %s", r.trick.Name, r.from, r.task.name)
 	ctx, cancel := context.WithTimeout(t.Context(), sessionTimeout)
+	if r.task.plans { // which ends by itself
+		server = server.Planning()
+		server.patience = sessionTimeout / 4
+		ctx, cancel = context.WithTimeout(t.Context(), sessionTimeout+sessionSlack)
+	}
 	defer cancel()
 	began := time.Now()
 	err := r.task.do(ctx, server)
 	row := hostileRow{rounds: 1, longest: time.Since(began)}
+	if r.task.plans && ctx.Err() != nil {
+		t.Errorf("%s: it had to be cancelled", round)
+	}
 	if err != nil {
 		row.said = Explain(err)
 	}

@@ -143,6 +143,7 @@ func pranks() []prank {
 
 		{"clear text", asks(3), ""},
 		{"MD5", asks(5, 1, 2, 3, 4), ""},
+		{"no question", afterStartup(func(c *sandbox.Client, _ *rand.Rand) { welcome(c); c.Wait() }), ""},
 		{"Kerberos", asks(2), "2"},
 		{"crypt", asks(4, 1, 2), "4"},
 		{"SCM credentials", asks(6), "SCM"},
@@ -327,8 +328,9 @@ func playLogin(t *testing.T, p prank, rng *rand.Rand, row *hostileRow) {
 		brief = connect.Err.Error()
 	}
 	row.add(hostileRow{rounds: 1, longest: took, heap: heap, said: brief})
-	// What comes before the first attempt is all that a server without TLS gets from some.
-	if p.err != "" && !strings.Contains(said, p.err) && !strings.Contains(said, "TLS") {
+	// Some clients do not come so far: they end with TLS that is not what they want.
+	early := strings.Contains(said, refusedTLS) || strings.Contains(said, "x509:") || strings.Contains(said, "tls: first record")
+	if p.err != "" && !strings.Contains(said, p.err) && !early {
 		t.Errorf("%s: %.500s, which is not about %q", round, said, p.err)
 	}
 	if took > loginTimeout*2+loginSlack {
@@ -351,6 +353,9 @@ func checkHeard(t *testing.T, round string, h *sandbox.Hostile, verified, allowM
 	heard := h.Heard()
 	if !verified && bytes.Contains(heard, []byte(hostilePassword)) {
 		t.Errorf("%s: the server heard the password", round)
+	}
+	if !verified && bytes.Contains(heard, []byte("set_config")) {
+		t.Errorf("%s: the server heard a statement, without having known the password", round)
 	}
 	if !verified && !allowMD5 && md5Answer.Match(heard) {
 		t.Errorf("%s: the server heard the password's MD5", round)

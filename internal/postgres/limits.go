@@ -27,6 +27,7 @@ const (
 	maxControl      = 1 << 20   // one that says something, rather than answers: an error, a notice
 	maxAnswer       = 256 << 20 // all messages that answer one request
 	messageCost     = 256       // what a message counts beside its bytes: about what becomes of it in memory
+	maxNotices      = 1 << 30   // notices while one request is answered: nothing is kept of them, and a function may raise one for each row
 	maxParameters   = 200       // that the server reports; PostgreSQL 18 has 15
 )
 
@@ -34,15 +35,15 @@ const (
 // equally long: each says something else of the same items.
 func SameLength(lengths ...int) error {
 	if slices.Min(lengths) != slices.Max(lengths) {
-		return &limitError{"the server sent arrays of different lengths for the same items"}
+		return &protocolError{"the server sent arrays of different lengths for the same items"}
 	}
 	return nil
 }
 
-// A limitError says that a server sent more than it may.
-type limitError struct{ text string }
+// A protocolError says that a server sent more than it may, or what PostgreSQL does not send.
+type protocolError struct{ text string }
 
-func (e *limitError) Error() string { return e.text }
+func (e *protocolError) Error() string { return e.text }
 
 // A limitedReader passes on what a server sends, and fails where that is more than
 // it may be: before pgconn makes room for it. It reads message after message: a
@@ -60,6 +61,7 @@ type limitedReader struct {
 	kept       []byte // of its body, for the kinds that are looked into
 	ready      bool   // the login is complete
 	spent      int    // by messages since the server was last ready
+	noticed    int    // by notices since then, which are no part of that
 	concluded  bool   // since then, what was executed last
 	parameters map[string]bool
 }
@@ -134,7 +136,7 @@ func (r *limitedReader) keeps() bool { return r.header[0] == 'R' || r.header[0] 
 func (r *limitedReader) begin() error {
 	length := int32(binary.BigEndian.Uint32(r.header[1:])) //nolint:gosec // what is beyond is negative, and refused
 	if length < 4 {
-		return &limitError{fmt.Sprintf("a message of the server has the length %d", length)}
+		return &protocolError{fmt.Sprintf("a message of the server has the length %d", length)}
 	}
 	r.rest = int(length) - 4
 	most, all, when := maxMessage, maxAnswer, "in answer to one request"
@@ -147,13 +149,16 @@ func (r *limitedReader) begin() error {
 		most = maxControl
 	}
 	if r.rest > most {
-		return &limitError{fmt.Sprintf("the server sent a message of %d bytes %s, where %d are expected at most", r.rest, when, most)}
+		return &protocolError{fmt.Sprintf("the server sent a message of %d bytes %s, where %d are expected at most", r.rest, when, most)}
 	}
 	if r.ready && r.header[0] == 'N' {
-		return nil // nothing is kept of it, and a function may raise one for each row
+		if r.noticed += r.rest + len(r.header); r.noticed > maxNotices {
+			return &protocolError{fmt.Sprintf("the server sent more than %d MiB of notices %s", maxNotices>>20, when)}
+		}
+		return nil
 	}
 	if r.spent += r.rest + messageCost; r.spent > all {
-		return &limitError{fmt.Sprintf("the server sent more than %d MiB %s", all>>20, when)}
+		return &protocolError{fmt.Sprintf("the server sent more than %d MiB %s", all>>20, when)}
 	}
 	return nil
 }
@@ -167,9 +172,9 @@ func (r *limitedReader) end() error {
 	case 'Z':
 		executes, asked := r.exchange.ready()
 		if !asked || executes && !r.concluded {
-			return &limitError{"the server says that it is ready for a query without having been asked, or in the middle of an answer"}
+			return &protocolError{"the server says that it is ready for a query without having been asked, or in the middle of an answer"}
 		}
-		r.ready, r.concluded, r.spent = true, false, 0
+		r.ready, r.concluded, r.spent, r.noticed = true, false, 0, 0
 	case 'R':
 		if r.strict && len(r.kept) > 4 && binary.BigEndian.Uint32(r.kept) == saslContinue {
 			return checkIterations(r.kept[4:])
@@ -178,7 +183,7 @@ func (r *limitedReader) end() error {
 		name, _, _ := bytes.Cut(r.kept, []byte{0})
 		r.parameters[string(name)] = true
 		if len(r.parameters) > maxParameters {
-			return &limitError{fmt.Sprintf("the server reported more than %d parameters", maxParameters)}
+			return &protocolError{fmt.Sprintf("the server reported more than %d parameters", maxParameters)}
 		}
 	}
 	return nil
@@ -211,7 +216,7 @@ func (c *backlogConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if c.writing.Load() > 0 && c.backlog.bytes.Add(int64(n)) > maxAnswer {
 		_ = c.Close() // or the write would go on
-		return 0, &limitError{fmt.Sprintf("the server sent more than %d MiB without reading what it was sent", maxAnswer>>20)}
+		return 0, &protocolError{fmt.Sprintf("the server sent more than %d MiB without reading what it was sent", maxAnswer>>20)}
 	}
 	return n, err
 }

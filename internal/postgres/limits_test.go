@@ -132,13 +132,14 @@ func TestLimitedReaderWithoutEnd(t *testing.T) {
 		"notices before the end of the login": {&pgproto3.NoticeResponse{Message: "hello"}, false, maxLogin},
 		"rows":                                {&pgproto3.DataRow{Values: [][]byte{[]byte("x")}}, true, maxAnswer},
 		"large rows":                          {&pgproto3.DataRow{Values: [][]byte{make([]byte, 1<<20)}}, true, maxAnswer},
+		"notices":                             {&pgproto3.NoticeResponse{Message: strings.Repeat("x", 10_000)}, true, maxNotices},
 		"notifications":                       {&pgproto3.NotificationResponse{Channel: "c"}, true, maxAnswer},
 		"one parameter":                       {&pgproto3.ParameterStatus{Name: "n", Value: "v"}, true, maxAnswer},
 	} {
 		r := &limitedReader{from: &repeater{message: said(t, tt.message)}, backlog: &backlog{}, exchange: &exchange{}, ready: tt.loggedIn, parameters: map[string]bool{}}
 		n, err := io.Copy(io.Discard, r)
-		var limit *limitError
-		if !errors.As(err, &limit) || n > tt.most {
+		var protocol *protocolError
+		if !errors.As(err, &protocol) || n > tt.most {
 			t.Errorf("%s: %d bytes passed, %v", name, n, err)
 		}
 	}

@@ -29,6 +29,9 @@ const (
 	longestPause  = 2 * time.Second
 )
 
+// lockNotAvailable is the SQLSTATE of a lock that was not had in time.
+const lockNotAvailable = "55P03"
+
 // A contention describes the locks on tables that a transaction needs. Other sessions
 // hold those even if they only read.
 type contention struct {
@@ -43,7 +46,7 @@ type attempts struct{ locked, interfered, vanished int }
 // after counts one more failure, and reports whether to try again.
 func (a attempts) after(err error, c contention) (attempts, bool) {
 	switch {
-	case Code(err) == "55P03":
+	case Code(err) == lockNotAvailable:
 		a.locked++
 		return a, a.locked < cmp.Or(c.attempts, lockAttempts)
 	case isVanished(err):
@@ -170,11 +173,11 @@ func (s *Server) nameHolders(ctx context.Context, database string, c contention,
 }
 
 func (s *Server) addHolders(ctx context.Context, database string, uncommitted bool, c contention, failure error, what string) error {
-	if Code(failure) != "55P03" {
+	if Code(failure) != lockNotAvailable {
 		return failure
 	}
 	var holders []string
-	err := s.onConn(ctx, database, func(conn *pgx.Conn) error {
+	err := s.OnConn(ctx, database, func(conn *pgx.Conn) error {
 		return boundedTx(ctx, conn, readOnly, func(tx pgx.Tx) (err error) {
 			rows, _ := tx.Query(ctx, holdersSQL, uncommitted, lockTimeout.Seconds(), c.schema, c.owner)
 			holders, err = pgx.CollectRows(rows, pgx.RowTo[string])

@@ -86,7 +86,7 @@ func (p person) admin(of uint32) (grantor uint32, ok bool) {
 }
 
 // joinings returns how the person comes to meet needs, in the order in which
-// that is to be done, and the needs that it can not meet. A membership may bring
+// that is to be done, and the needs that it cannot meet. A membership may bring
 // others with it.
 func (p person) joinings(needs []need) (joins []joining, unmet []need) {
 	p.rights, p.becomes = maps.Clone(p.rights), maps.Clone(p.becomes)
@@ -162,7 +162,7 @@ func (n needs) each(all *roles) (each []need, err error) {
 }
 
 // decide returns how the login of this server entry comes to what it needs and,
-// if it can not, what somebody else must run: what it lacks or, if that can not
+// if it cannot, what somebody else must run: what it lacks or, if that cannot
 // be granted, the change itself.
 func (n needs) decide(all *roles, change []string) (joins []joining, refused []string, err error) {
 	login := all.person(all.login)
@@ -187,7 +187,7 @@ func (n needs) decide(all *roles, change []string) (joins []joining, refused []s
 	return joins, slices.Compact(refused), nil
 }
 
-// joinings reads the roles and decides. What can not be had is a forbiddenError.
+// joinings reads the roles and decides. What cannot be had is a forbiddenError.
 func (n needs) joinings(ctx context.Context, tx pgx.Tx, change ...string) ([]joining, error) {
 	all, err := readRoles(ctx, tx)
 	if err != nil {

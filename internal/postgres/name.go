@@ -13,7 +13,7 @@ const MaxNameBytes = 63
 // Ident quotes a name for use in SQL.
 func Ident(name string) string { return pgx.Identifier{name}.Sanitize() }
 
-// Literal quotes text for statements in which values can not be bound.
+// Literal quotes text for statements in which values cannot be bound.
 func Literal(text string) string {
 	quoted := "'" + strings.ReplaceAll(text, "'", "''") + "'"
 	if strings.Contains(text, `\`) {
@@ -88,7 +88,7 @@ func namePart(text string) (name, rest string, err error) {
 	return "", "", fmt.Errorf("the quote is never closed")
 }
 
-// CheckName refuses what can not be the name of anything in PostgreSQL.
+// CheckName refuses what cannot be the name of anything in PostgreSQL.
 func CheckName(name string) error {
 	switch {
 	case name == "":
@@ -101,7 +101,7 @@ func CheckName(name string) error {
 	return nil
 }
 
-// CheckText refuses what can not be the value of anything in PostgreSQL.
+// CheckText refuses what cannot be the value of anything in PostgreSQL.
 func CheckText(text string) error {
 	if strings.ContainsRune(text, 0) {
 		return fmt.Errorf("%q holds a zero byte", text)

@@ -29,6 +29,7 @@ type pool struct {
 	failure   error              // what a dial for planning met
 	poolings  map[string]Pooling // by database, as far as it is known
 	planDials chan struct{}
+	patience  time.Duration // how long a plan waits for what it asked
 
 	rightsLockKept map[string]time.Time // by database: when the lock of rights was last waited for in vain
 
@@ -60,7 +61,7 @@ type Endpoint struct {
 }
 
 // AcquirePair returns a connection to each of two endpoints. Pairs are acquired
-// in one order everywhere, so that opposite ones can not block each other.
+// in one order everywhere, so that opposite ones cannot block each other.
 func AcquirePair(ctx context.Context, a, b Endpoint) (*Conn, *Conn, error) {
 	if a.Server.name > b.Server.name {
 		connB, connA, err := AcquirePair(ctx, b, a)

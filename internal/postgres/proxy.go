@@ -16,11 +16,11 @@ const (
 	NoPooling          Pooling = "none"        // each connection is a session of its own
 	SessionPooling     Pooling = "session"     // a proxy lends a session for as long as a connection lasts
 	TransactionPooling Pooling = "transaction" // a proxy lends a session for a transaction, or a statement
-	UnknownPooling     Pooling = "unknown"     // a proxy lends sessions, for how long can not be told
+	UnknownPooling     Pooling = "unknown"     // a proxy lends sessions, for how long cannot be told
 )
 
 // A server tells whoever logs in the number of its process (BackendKeyData),
-// and pg_backend_pid() says the same. A proxy that pools sessions can not pass
+// and pg_backend_pid() says the same. A proxy that pools sessions cannot pass
 // the number on: clients send it to cancel what they run, and then the proxy has
 // to find out in which session that is. So all of them make up their own, and
 // give themselves away to one statement through one connection, whatever they
@@ -78,15 +78,17 @@ func (s *Server) pooling(ctx context.Context, database string) (Pooling, error) 
 	if ok {
 		return known, nil
 	}
-	conn, err := s.Acquire(ctx, database)
+	proxied := false
+	err := s.OnConn(ctx, database, func(conn *pgx.Conn) error {
+		pid, err := process(ctx, conn)
+		if err != nil {
+			return fmt.Errorf("look whether a proxy stands before server %q: %w", s.name, err)
+		}
+		proxied = isProxied(conn, pid)
+		return nil
+	})
 	if err != nil {
 		return "", err
-	}
-	pid, err := process(ctx, conn.Conn)
-	proxied := err == nil && isProxied(conn.Conn, pid)
-	conn.Release()
-	if err != nil {
-		return "", fmt.Errorf("look whether a proxy stands before server %q: %w", s.name, err)
 	}
 	found := NoPooling
 	if proxied {

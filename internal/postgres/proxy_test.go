@@ -34,7 +34,7 @@ func pooled(t *testing.T, s *sandbox.Server, mode, user string) Config {
 	return Config{Host: p.Host, Port: p.Port, Username: user, Password: s.Password}
 }
 
-// The mode of a pool is found out, also while others use it, and what can not
+// The mode of a pool is found out, also while others use it, and what cannot
 // work through it is refused.
 func TestPooling(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -63,7 +63,7 @@ func TestPooling(t *testing.T) {
 			if errors.As(err, &refused) != (want == TransactionPooling) || err != nil && refused == nil {
 				t.Errorf("mode %q: got %v", mode, err)
 			}
-			// With one connection it can not be told, unless there is no proxy.
+			// With one connection it cannot be told, unless there is no proxy.
 			config.MaxConnections = 1
 			err = serverOf(t, config).RequireSessions(t.Context(), database)
 			switch {

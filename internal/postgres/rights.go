@@ -120,7 +120,7 @@ func (a *access) absent(sc scope) []string {
 	return items
 }
 
-// missing returns what a scope means and the user can not do, in whatever way it
+// missing returns what a scope means and the user cannot do, in whatever way it
 // might have been allowed to, and what does not exist.
 func (a *access) missing(user person, sc scope) []string {
 	var items []string

@@ -256,7 +256,7 @@ func TestRevokeSourceOfAnotherGrantor(t *testing.T) {
 		}
 
 		t.Run("the superuser, a member of the owner", func(t *testing.T) {
-			shop.grant(t, g) // CONNECT comes from the database's owner, whom the member can not act for
+			shop.grant(t, g) // CONNECT comes from the database's owner, whom the member cannot act for
 			err := shop.as(t, manager).RevokeSource(t.Context(), g)
 			want := `REVOKE CONNECT ON DATABASE "` + shop.name + `" FROM "` + shop.user + `"`
 			if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "billing") {

@@ -35,6 +35,7 @@ func (s *Server) changeObjects(ctx context.Context, database string, c contentio
 	}
 	holders := ""
 	err := s.change(ctx, database, c, func(tx pgx.Tx) error {
+		holders = "" // of this attempt
 		locked, err := s.lockRights(ctx, tx, database)
 		if err == nil && !locked {
 			holders, err = rightsHolders(ctx, tx)
@@ -44,7 +45,7 @@ func (s *Server) changeObjects(ctx context.Context, database string, c contentio
 		}
 		return f(tx)
 	})
-	if holders != "" && s.warn != nil {
+	if err == nil && holders != "" && s.warn != nil {
 		s.warn(Warning{
 			Summary: "Another session blocks taking turns",
 			Detail: fmt.Sprintf("Runs of this provider take turns when they change privileges or schemas in a database, by its advisory lock (%d, %d). "+
@@ -74,7 +75,7 @@ func (s *Server) lockRights(ctx context.Context, tx pgx.Tx, database string) (lo
 		SET LOCAL lock_timeout = %d;
 		RELEASE SAVEPOINT courtesy`,
 		courtesy.Milliseconds(), rightsLockClass, rightsLockKey, lockTimeout.Milliseconds()))
-	if Code(err) != "55P03" {
+	if Code(err) != lockNotAvailable {
 		return err == nil, err
 	}
 	s.noteRightsLock(database, time.Now())

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
@@ -100,6 +102,44 @@ func TestRightsRevokedTogether(t *testing.T) {
 		}
 		all.Wait()
 		assertEqual(t, "rights after all", shop.acls(t), before)
+	}
+}
+
+// The warning says that a change was made: it does not come with one that failed, nor
+// with one that took its turn in the end.
+func TestRightsLockWarningIsTrue(t *testing.T) {
+	t.Parallel()
+	shop := newShop(t, sandbox.Shared(t, 0))
+	holder, err := pgx.Connect(t.Context(), shop.URL(shop.name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = holder.Close(context.Background()) }()
+	attempts, refused := 0, &pgconn.PgError{Code: "42501"}
+	for name, tt := range map[string]struct {
+		change func(pgx.Tx) error
+		err    error
+	}{
+		"it fails": {func(pgx.Tx) error { return refused }, refused},
+		"it takes its turn after all": {func(pgx.Tx) error {
+			if attempts++; attempts > 1 {
+				return nil
+			}
+			_, err := holder.Exec(t.Context(), "SELECT pg_catalog.pg_advisory_unlock_all()")
+			return errors.Join(err, &pgconn.PgError{Code: "40001"})
+		}, nil},
+	} {
+		if _, err := holder.Exec(t.Context(), "SELECT pg_catalog.pg_advisory_lock($1, $2)", rightsLockClass, rightsLockKey); err != nil {
+			t.Fatal(err)
+		}
+		shop.server.noteRightsLock(shop.name, time.Now()) // the change does not wait for it
+		server := shop.server.Warning(func(w Warning) { t.Errorf("%s: %s", name, w.Detail) })
+		if err := server.changeRights(t.Context(), shop.name, tt.change); !errors.Is(err, tt.err) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := holder.Exec(t.Context(), "SELECT pg_catalog.pg_advisory_unlock_all()"); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

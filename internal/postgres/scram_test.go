@@ -35,7 +35,7 @@ var oddPasswords = []string{
 }
 
 // unlikelyPassword is refused before it would be normalised to something
-// allowed, and so used as it is; pgx normalises it all the same, and can not log
+// allowed, and so used as it is; pgx normalises it all the same, and cannot log
 // in. Terraform's own normalisation (NFC) turns it into another password before
 // anybody sees it.
 const unlikelyPassword = "a\u0340"

@@ -234,7 +234,7 @@ var provisioning = map[string]func(ctx context.Context, server *Server, p plante
 		orders := []TableName{{"public", "orders"}}
 		_, tables := server.Tables(ctx, "shop", orders)
 		_, relations := server.Relations(ctx, "shop", []string{"public"})
-		return errors.Join(tables, relations, server.onConn(ctx, "shop", func(conn *pgx.Conn) error {
+		return errors.Join(tables, relations, server.OnConn(ctx, "shop", func(conn *pgx.Conn) error {
 			_, types := ReadTypeSet(ctx, conn)
 			return errors.Join(types, InTx(ctx, conn, func(tx pgx.Tx) error {
 				_, err := ReadRelations(ctx, tx, orders, true)
@@ -266,7 +266,7 @@ var provisioning = map[string]func(ctx context.Context, server *Server, p plante
 			}
 		}).GrantSource(ctx, g)
 		err = errors.Join(granted, warned, server.RevokeSource(ctx, g))
-		timeout := &pgconn.PgError{Code: "55P03", Message: "timeout"}
+		timeout := &pgconn.PgError{Code: lockNotAvailable, Message: "timeout"}
 		for _, named := range []error{
 			server.nameHolders(ctx, "shop", contention{schema: "billing", owner: "application"}, timeout),
 			server.NameHolders(ctx, "shop", "public", timeout),

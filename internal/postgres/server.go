@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/semaphore"
@@ -20,6 +21,11 @@ type Servers struct {
 	dropping map[string]int // databases that this process is dropping, by address/name
 }
 
+// planPatience is how long a plan waits for what it asked of a server: longer than the
+// catalogs of a hundred thousand tables take. An apply waits for as long as it is let:
+// how long a database takes to copy or a role to drop is not known.
+const planPatience = 2 * time.Minute
+
 // NewServers prepares servers without connecting to them.
 func NewServers(configs map[string]Config) *Servers {
 	all := &Servers{byName: map[string]*Server{}, dropping: map[string]int{}}
@@ -31,6 +37,7 @@ func NewServers(configs map[string]Config) *Servers {
 			budget:    semaphore.NewWeighted(int64(config.MaxConnections)),
 			siblings:  all,
 			planDials: make(chan struct{}, 1),
+			patience:  planPatience,
 		}}
 	}
 	return all
@@ -110,19 +117,27 @@ func (s *Server) dial(ctx context.Context, database string) (*pgx.Conn, error) {
 	conn, err := s.connect(ctx, database)
 	// A missing database says nothing about the others.
 	if err != nil && ctx.Err() == nil && Code(err) != "3D000" {
-		s.mu.Lock()
-		s.failure = err
-		s.mu.Unlock()
+		s.noteFailure(err)
 	}
 	return conn, err
 }
 
-func (s *Server) connect(ctx context.Context, database string) (*pgx.Conn, error) {
-	failed := func(err error) error {
-		return &ConnectError{
-			Server: s.name, Address: s.config.address(), Database: database, Username: s.config.Username, Err: err,
-		}
+// noteFailure has those who plan later told err instead of trying again.
+func (s *Server) noteFailure(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failure = err
+}
+
+// unreachable is the error that database could not be asked because of err.
+func (s *Server) unreachable(database string, err error) error {
+	return &ConnectError{
+		Server: s.name, Address: s.config.address(), Database: database, Username: s.config.Username, Err: err,
 	}
+}
+
+func (s *Server) connect(ctx context.Context, database string) (*pgx.Conn, error) {
+	failed := func(err error) error { return s.unreachable(database, err) }
 	config, err := s.config.connConfig(database)
 	if err != nil {
 		return nil, failed(err)
@@ -181,7 +196,7 @@ func (s *Server) inTx(ctx context.Context, database string, f func(pgx.Tx) error
 
 func (s *Server) tryTx(ctx context.Context, database string, c contention, f func(pgx.Tx) error) error {
 	return s.retried(ctx, database, c, func() error {
-		return s.onConn(ctx, database, func(conn *pgx.Conn) error { return boundedTx(ctx, conn, readWrite, f) })
+		return s.OnConn(ctx, database, func(conn *pgx.Conn) error { return boundedTx(ctx, conn, readWrite, f) })
 	})
 }
 
@@ -219,18 +234,40 @@ func begin(ctx context.Context, conn *pgx.Conn, sql string, f func(pgx.Tx) error
 	return explainClosed(conn, pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{BeginQuery: sql}, f))
 }
 
-// onConn runs f with a connection to database. What f runs outside a transaction
-// must name nothing that search_path matters to.
-func (s *Server) onConn(ctx context.Context, database string, f func(*pgx.Conn) error) error {
+// OnConn runs f with a connection to database. What f runs outside a transaction
+// must name nothing that search_path matters to. In a plan, f has planPatience.
+func (s *Server) OnConn(ctx context.Context, database string, f func(*pgx.Conn) error) error {
 	conn, err := s.Acquire(ctx, database)
 	if err != nil {
 		return err
 	}
 	defer conn.Release()
-	return explainClosed(conn.Conn, f(conn.Conn))
+	if s.planning {
+		return s.inTime(ctx, conn, f)
+	}
+	return f(conn.Conn)
 }
 
-// onSession is onConn for statements that wait for locks and cannot run in a
+// inTime is f(conn) for a plan, which nobody may be there to cancel. A server that does
+// not finish its answers in time counts as one that cannot be reached. What f does is
+// bounded by a deadline of the connection: pgx sets another one only when it gives the
+// connection up.
+func (s *Server) inTime(ctx context.Context, conn *Conn, f func(*pgx.Conn) error) error {
+	wire, began := conn.PgConn().Conn(), time.Now()
+	_ = wire.SetDeadline(began.Add(s.patience))
+	err := f(conn.Conn)
+	if !conn.IsClosed() {
+		_ = wire.SetDeadline(time.Time{})
+	}
+	if err == nil || ctx.Err() != nil || isServers(err) || time.Since(began) < s.patience {
+		return err
+	}
+	err = s.unreachable(conn.database, &silenceError{s.patience})
+	s.noteFailure(err)
+	return err
+}
+
+// onSession is OnConn for statements that wait for locks and cannot run in a
 // transaction: lock_timeout is set for the session meanwhile.
 func (s *Server) onSession(ctx context.Context, database string, f func(*pgx.Conn) error) error {
 	if err := s.RequireSessions(ctx, database); err != nil {
@@ -248,7 +285,7 @@ func (s *Server) onSession(ctx context.Context, database string, f func(*pgx.Con
 		}
 		return err
 	}
-	return s.retried(ctx, database, contention{}, func() error { return s.onConn(ctx, database, bounded) })
+	return s.retried(ctx, database, contention{}, func() error { return s.OnConn(ctx, database, bounded) })
 }
 
 // Version returns the major version of the server behind conn.

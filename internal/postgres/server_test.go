@@ -283,7 +283,7 @@ func TestIsolationLevel(t *testing.T) {
 	for name, run := range map[string]func() error{
 		"ours": func() error { return server.inTx(t.Context(), "", read) },
 		"others": func() error {
-			return server.onConn(t.Context(), "", func(conn *pgx.Conn) error { return InTx(t.Context(), conn, read) })
+			return server.OnConn(t.Context(), "", func(conn *pgx.Conn) error { return InTx(t.Context(), conn, read) })
 		},
 	} {
 		if err := run(); err != nil || level != "read committed" {

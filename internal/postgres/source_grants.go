@@ -207,11 +207,11 @@ func (s *Server) RevokeSource(ctx context.Context, g SourceGrants) error {
 // A Drift is how rights on the server differ from what was granted. Both lists
 // are sorted.
 type Drift struct {
-	Missing []string // what the user can not do, such as "SELECT ON TABLE public.orders"
+	Missing []string // what the user cannot do, such as "SELECT ON TABLE public.orders"
 	Excess  []string // what it may pass on to others, such as "SELECT ON TABLE public.orders WITH GRANT OPTION"
 }
 
-// SourceDrift returns what the user can not do, in whatever way it might have
+// SourceDrift returns what the user cannot do, in whatever way it might have
 // been allowed to, and what it may pass on. It returns ErrNotFound when the
 // database or the user does not exist.
 func (s *Server) SourceDrift(ctx context.Context, g SourceGrants) (Drift, error) {

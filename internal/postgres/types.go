@@ -115,17 +115,23 @@ type TypeForm struct {
 	Receivable bool
 }
 
+// The owner of an extension can add types to it, whose functions, such as subtype_diff
+// of a range, then run as whoever loads or analyzes. Only a superuser makes a base
+// type, which has a type of arrays, and that has none.
 const typeSetSQL = `
 	SELECT coalesce(e.extname, ''), t.typname, pg_catalog.format_type(t.oid, NULL), pg_catalog.format_type(t.oid, -1), t.typreceive::pg_catalog.oid <> 0
 	FROM pg_catalog.pg_type AS t
 	LEFT JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
 		AND d.objid = t.oid AND d.deptype = 'e'
 	LEFT JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
+	LEFT JOIN pg_catalog.pg_roles AS o ON o.oid = t.typowner
 	WHERE t.typtype IN ('b', 'r', 'm')
-		AND (e.oid IS NOT NULL OR t.typnamespace = 'pg_catalog'::pg_catalog.regnamespace)
+		AND (t.typnamespace = 'pg_catalog'::pg_catalog.regnamespace
+			OR e.oid IS NOT NULL AND (t.typtype = 'b' AND t.typarray <> 0 OR o.rolsuper OR o.rolname IN (current_user, session_user)))
 	ORDER BY 1, 2`
 
-// ReadTypeSet reads the built-in types and those of extensions.
+// ReadTypeSet reads the built-in types, and those of extensions that run no code of
+// others than superusers and the login.
 func ReadTypeSet(ctx context.Context, conn *pgx.Conn) (TypeSet, error) {
 	types := TypeSet{}
 	err := Send(ctx, conn, "read types", func(batch *pgx.Batch) {

@@ -93,20 +93,21 @@ func (u User) refusals(found foundUser) []string {
 }
 
 // parameterRefusals names the parameters in which a user that exists differs from one
-// that would be created: it has those that are wanted and no others.
+// that would be created: it has those that are wanted and no others. A value may be a
+// secret.
 func parameterRefusals(want, have map[string]string) (lines []string) {
 	for _, name := range slices.Sorted(maps.Keys(want)) {
 		_, value, found := findParameter(have, name)
 		switch {
 		case !found:
-			lines = append(lines, fmt.Sprintf("the parameter %s is not set, but should be %q", name, want[name]))
+			lines = append(lines, fmt.Sprintf("the parameter %s is configured, and is not set", name))
 		case !sameParameter(name, want[name], value):
-			lines = append(lines, fmt.Sprintf("the parameter %s is %q, not %q", name, value, want[name]))
+			lines = append(lines, fmt.Sprintf("the parameter %s has another value than the configured one", name))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(have)) {
 		if _, _, found := findParameter(want, name); !found {
-			lines = append(lines, fmt.Sprintf("the parameter %s is %q, and is not configured", name, have[name]))
+			lines = append(lines, fmt.Sprintf("the parameter %s is set, and is not configured", name))
 		}
 	}
 	return lines

@@ -80,7 +80,7 @@ func (s *Server) loginRefusals(ctx context.Context, user string, password *Passw
 		return nil, nil
 	case Code(err) == "28P01", Code(err) == "28000":
 		return []string{"the configured password does not log in: " + err.Error()}, nil
-	case errors.As(err, &other), strings.Contains(err.Error(), `requirement "`+authSCRAM+`" failed`): // it asks for another login, or for none
+	case errors.As(err, &other):
 		return []string{"whether it has the configured password is not known: for logins from here, pg_hba.conf of the server does not ask for it by " + SCRAM}, nil
 	}
 	return nil, err

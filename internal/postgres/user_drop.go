@@ -80,7 +80,7 @@ func (s *Server) dropUser(ctx context.Context, name string, options DropOptions)
 // before the drop fails, and what would drop what is to be reassigned.
 func (s *Server) userToDrop(ctx context.Context, name string, options DropOptions) (u User, err error) {
 	if name == options.ReassignOwnedTo {
-		return User{}, errors.New("what it owns can not be reassigned to itself")
+		return User{}, errors.New("what it owns cannot be reassigned to itself")
 	}
 	err = s.inTx(ctx, "", func(tx pgx.Tx) error {
 		if u, err = user(ctx, tx, name); err != nil {
@@ -91,7 +91,7 @@ func (s *Server) userToDrop(ctx context.Context, name string, options DropOption
 			return err
 		}
 		if itself {
-			return errors.New("the login of this server entry can not drop itself")
+			return errors.New("the login of this server entry cannot drop itself")
 		}
 		return nil
 	})
@@ -140,7 +140,7 @@ var errNotReally = errors.New("it was only to be found out whether it can be don
 // refuses; nothing, if that has gone meanwhile. The connection is given back
 // before anybody waits.
 func (s *Server) tryDropRole(ctx context.Context, name string, really bool) (dependents []Dependents, refusal error) {
-	err := s.onConn(ctx, "", func(conn *pgx.Conn) (err error) {
+	err := s.OnConn(ctx, "", func(conn *pgx.Conn) (err error) {
 		refusal = boundedTx(ctx, conn, readWrite, func(tx pgx.Tx) error {
 			_, err := tx.Exec(ctx, "DROP ROLE "+Ident(name))
 			if err == nil && !really {

@@ -158,7 +158,7 @@ func TestDropUserSessions(t *testing.T) {
 		}
 		lives(session, true)
 		if got := s.Query(t, "postgres", "SELECT rolcanlogin FROM pg_roles WHERE rolname = $1", name)[0]; got != "t" {
-			t.Error("the user that stays can not log in any more")
+			t.Error("the user that stays cannot log in any more")
 		}
 		s.Exec(t, database, "DROP SCHEMA blocker")
 		if err := server.DropUser(t.Context(), name, DropOptions{TerminateSessions: true}); err != nil {

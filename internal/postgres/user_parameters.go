@@ -21,10 +21,10 @@ var listParameters = map[string]bool{
 
 var parameterName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)*$`)
 
-// CheckParameterName refuses what can not be the name of a parameter.
+// CheckParameterName refuses what cannot be the name of a parameter.
 func CheckParameterName(name string) error {
 	if !parameterName.MatchString(name) {
-		return fmt.Errorf("%q can not be the name of a parameter, such as statement_timeout or myapp.setting", name)
+		return fmt.Errorf("%q cannot be the name of a parameter, such as statement_timeout or myapp.setting", name)
 	}
 	return nil
 }

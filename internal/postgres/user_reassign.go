@@ -14,7 +14,7 @@ const reassignAttempts = 3
 
 // databasesToReassign returns the databases in which something of a user is to
 // be reassigned or revoked: the default one ("") if it all belongs to the
-// server. It fails, before anything is changed, if one can not be connected to.
+// server. It fails, before anything is changed, if one cannot be connected to.
 func (s *Server) databasesToReassign(ctx context.Context, name, to string) ([]string, error) {
 	var databases []string
 	err := s.inTx(ctx, "", func(tx pgx.Tx) error {
@@ -32,7 +32,7 @@ func (s *Server) databasesToReassign(ctx context.Context, name, to string) ([]st
 	}
 	var failures []error
 	for _, database := range databases {
-		err := s.onConn(ctx, database, func(*pgx.Conn) error { return nil })
+		err := s.OnConn(ctx, database, func(*pgx.Conn) error { return nil })
 		if err != nil && Code(err) != "3D000" { // that one is gone
 			failures = append(failures, fmt.Errorf("database %q: %w", database, err))
 		}
@@ -40,7 +40,7 @@ func (s *Server) databasesToReassign(ctx context.Context, name, to string) ([]st
 	if len(failures) == 0 {
 		return databases, nil
 	}
-	return nil, Advise(fmt.Errorf("something in databases that can not be connected to is to be reassigned, so nothing was changed:\n%w", errors.Join(failures...)),
+	return nil, Advise(fmt.Errorf("something in databases that cannot be connected to is to be reassigned, so nothing was changed:\n%w", errors.Join(failures...)),
 		"Let the login of this server entry connect to them, or have somebody who can run there:\n  "+reassignSQL(name, to)+";")
 }
 

@@ -1,7 +1,7 @@
 package postgres
 
 // replicationRoles are roles of managed servers whose members may replicate,
-// where the attribute REPLICATION can not be set: Amazon RDS and Aurora, Yandex Cloud.
+// where the attribute REPLICATION cannot be set: Amazon RDS and Aurora, Yandex Cloud.
 var replicationRoles = []string{"mdb_replication", "rds_replication"}
 
 // replicating is how a user comes to be allowed to replicate.

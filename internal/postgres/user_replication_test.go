@@ -32,7 +32,7 @@ func TestReplicationChanges(t *testing.T) {
 	}
 }
 
-// Where the attribute can not be set, a role that stands for it is granted. As
+// Where the attribute cannot be set, a role that stands for it is granted. As
 // that has a fixed name, each server is the test's own.
 func TestReplication(t *testing.T) {
 	for _, major := range sandbox.NeedMajors(t) {

@@ -15,7 +15,7 @@ const (
 	endingPause    = 50 * time.Millisecond
 )
 
-// terminateSessions ends the sessions of a user, which from then on can not log in.
+// terminateSessions ends the sessions of a user, which from then on cannot log in.
 func (s *Server) terminateSessions(ctx context.Context, u User) error {
 	if err := s.setLogin(ctx, u, false); err != nil {
 		return err

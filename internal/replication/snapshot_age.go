@@ -79,15 +79,12 @@ func LongSnapshots(ctx context.Context, source, destination postgres.Endpoint, d
 	if err != nil {
 		return nil, err
 	}
-	conn, err := source.Server.Acquire(ctx, source.Database)
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Release()
 	var relations map[postgres.TableName]postgres.Relation
-	err = postgres.InTx(ctx, conn.Conn, func(tx pgx.Tx) error {
-		relations, err = postgres.ReadRelations(ctx, tx, d.sourceTables(), false)
-		return err
+	err = source.Server.OnConn(ctx, source.Database, func(conn *pgx.Conn) error {
+		return postgres.InTx(ctx, conn, func(tx pgx.Tx) (err error) {
+			relations, err = postgres.ReadRelations(ctx, tx, d.sourceTables(), false)
+			return err
+		})
 	})
 	if err != nil {
 		return nil, err

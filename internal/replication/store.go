@@ -236,16 +236,13 @@ func inCatalog(ctx context.Context, destination postgres.Endpoint, f func(pgx.Tx
 
 // onCatalog opens the catalog with open and runs f, in one transaction.
 func onCatalog(ctx context.Context, destination postgres.Endpoint, open func(context.Context, pgx.Tx) error, f func(pgx.Tx) error) error {
-	conn, err := destination.Server.Acquire(ctx, destination.Database)
-	if err != nil {
-		return err
-	}
-	defer conn.Release()
-	return postgres.InTx(ctx, conn.Conn, func(tx pgx.Tx) error {
-		if err := open(ctx, tx); err != nil {
-			return err
-		}
-		return f(tx)
+	return destination.Server.OnConn(ctx, destination.Database, func(conn *pgx.Conn) error {
+		return postgres.InTx(ctx, conn, func(tx pgx.Tx) error {
+			if err := open(ctx, tx); err != nil {
+				return err
+			}
+			return f(tx)
+		})
 	})
 }
 
