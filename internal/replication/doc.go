@@ -15,7 +15,7 @@
 //   - Rows, bookmark and loading report of a table, or of a piece, commit in one
 //     transaction of the destination, which also ends the unit: a crash repeats
 //     work and never skips or doubles a row. A worker whose unit was taken over,
-//     by another attempt or another run, can not commit; whether a COMMIT took
+//     by another attempt or another run, cannot commit; whether a COMMIT took
 //     place that was not answered is asked for (piece.go, table.go).
 //   - Rows that are committed late, with a replication key before the bookmark,
 //     are found within the late-commit window, by the index on the key and without
@@ -50,7 +50,7 @@
 //     layout.go).
 //   - Readers that a definition names may read a table from the moment that it is
 //     there, and not before, also if they are changed meanwhile; no load fails for
-//     what they can not be granted (readers.go, readers_change.go).
+//     what they cannot be granted (readers.go, readers_change.go).
 //   - A table that exists is loaded by comparison: rows that are the same are not
 //     rewritten and, with FULL_TABLE, rows that are gone are deleted. That costs a
 //     stage, which is not logged, and a join at the destination; for it, views,

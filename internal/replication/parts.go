@@ -269,7 +269,7 @@ func hiddenTable(schema string, unit int64, attempt int) postgres.TableName {
 }
 
 // dropHidden forgets the parts, and drops the table that they were copied into
-// unless it has become the table. What it can not drop, because others still
+// unless it has become the table. What it cannot drop, because others still
 // copy into it, the next run does.
 func (c *copying) dropHidden(ctx context.Context, hidden postgres.TableName) {
 	// One after the other: workers first lock the table, and then their unit.

@@ -57,7 +57,7 @@ func (e *env) wantNothingHidden(t *testing.T) {
 	e.wantRows(t, `SELECT relname FROM pg_class WHERE relname LIKE '\_sdc%' AND relkind = 'r'`)
 }
 
-// A worker that dies with a part in its hands, and can not say so, is not waited
+// A worker that dies with a part in its hands, and cannot say so, is not waited
 // for: the one whose table it is copies all of it. If it was the one that leads
 // the run, nobody can record how that ended, but what was committed stays.
 func TestLostHelper(t *testing.T) {

@@ -171,10 +171,10 @@ func (c *copying) attempt(ctx context.Context) error {
 	}
 }
 
-// inSnapshot extracts and loads what one snapshot may be held for. The target is locked before the
-// snapshot is taken, which holds back VACUUM at the source: nothing waits for a
-// lock at the destination meanwhile. Where the target must be changed first, both
-// are left for that, and opened again.
+// inSnapshot reads and loads as much as one snapshot allows. The target is locked
+// before the snapshot is taken, which holds back VACUUM at the source: nothing waits
+// for a lock at the destination meanwhile. Where the target must be changed first,
+// both are left for that, and opened again.
 func (c *copying) inSnapshot(ctx context.Context) (done bool, err error) {
 	name, err := c.definition.sourceTable(c.unit.Table)
 	if err != nil {
@@ -335,7 +335,7 @@ func (c *copying) arrange(ctx context.Context) (changed bool, err error) {
 	return true, nil
 }
 
-// noteGuarantees says what can not be promised of this table, and what is
+// noteGuarantees says what cannot be promised of this table, and what is
 // otherwise than usual.
 func (c *copying) noteGuarantees() {
 	step, sight := c.step, c.extraction.sight

@@ -90,7 +90,7 @@ func (w *worker) workOnNext(ctx context.Context, tell func(catalog.Report)) (don
 }
 
 // help copies a part, or tells the worker whose table it is why not. That one
-// decides whether to try the table again: a snapshot may be gone. If it can not
+// decides whether to try the table again: a snapshot may be gone. If it cannot
 // be told, it finds out by itself, see errOrphan.
 func (w *worker) help(ctx context.Context, unit catalog.Unit) error {
 	err := w.copyPartInSnapshot(ctx, unit)
