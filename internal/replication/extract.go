@@ -66,7 +66,7 @@ func openExtraction(ctx context.Context, source reading, name postgres.TableName
 		return err
 	})
 	if err != nil {
-		return nil, &extractError{nameHolders(ctx, source, name, err)}
+		return nil, &extractError{nameHolders(ctx, source, name, false, err)}
 	}
 	return e, nil
 }

@@ -138,6 +138,31 @@ func TestReadersQueue(t *testing.T) {
 	e.wantSame(t, "t")
 }
 
+// While the engine waits for another table, whose foreign key refers to a column
+// that it widens, readers of the loaded table are let through.
+func TestReadersQueueForReferences(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.atSource(t, `CREATE TABLE t (id varchar(3) PRIMARY KEY); INSERT INTO t VALUES ('a')`)
+	e.definition.Tables["public.t"] = Selection{Method: FullTable}
+	e.create(t)
+	e.run(t)
+	e.atDestination(t, `SET ROLE `+e.writer+`; CREATE TABLE shop.child (id varchar(3) REFERENCES shop.t)`)
+	e.atSource(t, `ALTER TABLE t ALTER id TYPE varchar(9); INSERT INTO t VALUES ('abcdefghi')`)
+	long, short := e.sessionAtDestination(t), e.sessionAtDestination(t)
+	do(t, long, `BEGIN; SELECT count(*) FROM shop.child`)
+	done := e.start(t.Context())
+	await(t, s, e.destinationDatabase, `SELECT FROM pg_locks WHERE NOT granted AND relation = 'shop.child'::regclass`, 1)
+	do(t, short, `SET lock_timeout = '10s'; SELECT count(*) FROM shop.t`)
+	do(t, long, `COMMIT`)
+	if got := <-done; got.err != nil {
+		t.Error(postgres.Explain(got.err))
+	}
+	e.wantSame(t, "t")
+	e.wantRows(t, `SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'shop.t'::regclass AND attname = 'id'`, "character varying(9)")
+}
+
 // An error in COMMIT, of a constraint that is deferred, is a failure like any
 // other and no unknown outcome: nothing is tried twice.
 func TestDeferredConstraint(t *testing.T) {

@@ -22,14 +22,14 @@ const analyzeRows = 1000
 func (c *copying) enterTarget(ctx context.Context) error {
 	var tx pgx.Tx
 	err := inTurns(ctx, lockPatience, func() (err error) {
-		tx, err = lockTable(ctx, c.destination.Conn, c.target, "ROW EXCLUSIVE")
+		tx, err = lockTable(ctx, c.destination.Conn, c.target, "ROW EXCLUSIVE", destinationLockTimeout)
 		return err
 	})
 	if err != nil && isNoTable(err) { // what it is instead, if anything, is found below
 		tx, err = c.destination.Begin(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("lock %s: %w", c.target, nameHolders(ctx, c.destination.Conn, c.target, err))
+		return fmt.Errorf("lock %s: %w", c.target, nameHolders(ctx, c.destination.Conn, c.target, false, err))
 	}
 	there, err := lookAt(ctx, tx, c.replication, c.target, c.types)
 	if err != nil {
@@ -52,15 +52,13 @@ func isNoTable(err error) bool {
 	return false
 }
 
-// lockTable starts a transaction that holds a lock on a table.
-func lockTable(ctx context.Context, conn *pgx.Conn, table postgres.TableName, mode string) (pgx.Tx, error) {
-	tx, err := conn.Begin(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := tx.Exec(ctx, fmt.Sprintf("%s; LOCK TABLE ONLY %s IN %s MODE; SET LOCAL lock_timeout = '%s'",
-		lockTurnSQL, table.SQL(), mode, destinationLockTimeout)); err != nil {
-		rollback(ctx, tx)
+// lockTable starts a transaction that holds a lock on a table, in one round trip.
+// What it waits for afterwards, it waits for as long as timeout says.
+func lockTable(ctx context.Context, conn *pgx.Conn, table postgres.TableName, mode, timeout string) (pgx.Tx, error) {
+	tx, err := conn.BeginTx(ctx, pgx.TxOptions{BeginQuery: fmt.Sprintf("BEGIN; %s; LOCK TABLE ONLY %s IN %s MODE; SET LOCAL lock_timeout = '%s'",
+		lockTurnSQL, table.SQL(), mode, timeout)})
+	if err != nil { // what has begun is not ended by that
+		_, _ = conn.Exec(context.WithoutCancel(ctx), "ROLLBACK")
 		return nil, err
 	}
 	return tx, nil
@@ -99,10 +97,11 @@ func (c *copying) takeTarget(ctx context.Context) (pgx.Tx, error) {
 var errTargetReplaced = errors.New("the table in the destination was dropped or replaced while it was loaded")
 
 // alter adds what the existing table lacks. It waits for its lock in short turns,
-// because readers queue behind the one who waits.
+// because readers queue behind the one who waits, and likewise for those on tables
+// whose foreign keys refer to this one.
 func (c *copying) alter(ctx context.Context, sql string) error {
 	err := inTurns(ctx, soloPatience, func() error {
-		tx, err := lockTable(ctx, c.destination.Conn, c.target, "ACCESS EXCLUSIVE")
+		tx, err := lockTable(ctx, c.destination.Conn, c.target, "ACCESS EXCLUSIVE", lockTurn)
 		if err != nil {
 			return err
 		}
@@ -116,7 +115,7 @@ func (c *copying) alter(ctx context.Context, sql string) error {
 		return tx.Commit(ctx)
 	})
 	if err != nil {
-		return fmt.Errorf("change columns of %s: %w", c.target, nameHolders(ctx, c.destination.Conn, c.target, err))
+		return fmt.Errorf("change columns of %s: %w", c.target, nameHolders(ctx, c.destination.Conn, c.target, true, err))
 	}
 	return nil
 }
@@ -302,28 +301,25 @@ const keySQL = `
 	WHERE k.conrelid = $1::pg_catalog.text::pg_catalog.regclass AND k.contype = 'p'
 	ORDER BY a.attnum`
 
-// lockAlone keeps readers out. It waits for those that are there in short turns,
-// because others queue behind it.
-func (ld loading) lockAlone(ctx context.Context) error {
-	err := inTurns(ctx, soloPatience, func() error {
+// alone runs a statement that keeps readers of a table out. It waits for those that
+// are there in short turns, because others queue behind it. Whatever the transaction
+// waits for afterwards is to be had within one turn.
+func (ld loading) alone(ctx context.Context, patience time.Duration, table postgres.TableName, sql string) error {
+	err := inTurns(ctx, patience, func() error {
 		return pgx.BeginFunc(ctx, ld.tx, func(tx pgx.Tx) error {
-			_, err := tx.Exec(ctx, fmt.Sprintf("%s; LOCK TABLE %s IN ACCESS EXCLUSIVE MODE; SET LOCAL lock_timeout = '%s'",
-				lockTurnSQL, ld.layout.target.SQL(), destinationLockTimeout))
+			_, err := tx.Exec(ctx, lockTurnSQL+"; "+sql)
 			return err
 		})
 	})
-	if err != nil {
-		return fmt.Errorf("give %s another key: %w", ld.layout.target, nameHolders(ctx, ld.tx, ld.layout.target, err))
-	}
-	return nil
+	return nameHolders(ctx, ld.tx, table, true, err)
 }
 
 // replaceAll gives the table another key and all its rows anew. From here to the
 // end of the transaction readers wait: there is no telling old rows from new ones.
 func (ld loading) replaceAll(ctx context.Context, stage string) (changed int64, err error) {
 	l := ld.layout
-	if err := ld.lockAlone(ctx); err != nil {
-		return 0, err
+	if err := ld.alone(ctx, soloPatience, l.target, "LOCK TABLE "+l.target.SQL()+" IN ACCESS EXCLUSIVE MODE"); err != nil {
+		return 0, fmt.Errorf("give %s another key: %w", l.target, err)
 	}
 	rows, _ := ld.tx.Query(ctx, keySQL, l.target.SQL())
 	var constraint, column string

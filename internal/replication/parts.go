@@ -101,7 +101,7 @@ func (c *copying) loadParts(ctx context.Context, parts []pageRange) error {
 		if ld.layout.exists {
 			return ld.merge(ctx, hidden.SQL(), moved)
 		}
-		if _, err := ld.tx.Exec(ctx, fmt.Sprintf("ALTER TABLE %s RENAME TO %s", hidden.SQL(), postgres.Ident(c.target.Name))); err != nil {
+		if err := ld.alone(ctx, lockPatience, hidden, "ALTER TABLE "+hidden.SQL()+" RENAME TO "+postgres.Ident(c.target.Name)); err != nil {
 			return loaded{}, fmt.Errorf("name the table that was loaded: %w", err)
 		}
 		return ld.complete(ctx, moved)
@@ -288,23 +288,32 @@ const hiddenSQL = `
 	WHERE n.nspname = $1 AND c.relkind = 'r' AND r.rolname = current_user AND pg_catalog.strpos(c.relname::pg_catalog.text, $2) = 1
 	ORDER BY c.relname`
 
-// dropLeftOver drops what runs of this login that were killed were loading.
-func dropLeftOver(ctx context.Context, tx pgx.Tx, schema string) error {
+// dropLeftOver drops what runs of this login that were killed were loading. It
+// returns why it has kept some: a view upon a table, which nobody needs a right on it
+// to make, or a lock. As no two units have the same id, it is in nobody's way.
+func dropLeftOver(ctx context.Context, tx pgx.Tx, schema string) (kept []error, err error) {
 	rows, _ := tx.Query(ctx, hiddenSQL, schema, hiddenPrefix)
 	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		return fmt.Errorf("list what earlier runs left in schema %q: %w", schema, err)
+		return nil, fmt.Errorf("list what earlier runs left in schema %q: %w", schema, err)
 	}
-	if len(names) == 0 {
-		return nil
-	}
-	if _, err := tx.Exec(ctx, lockTurnSQL); err != nil {
-		return err
-	}
+	wait := "" // one turn is enough for all
 	for _, name := range names {
-		if _, err := tx.Exec(ctx, "DROP TABLE "+postgres.TableName{Schema: schema, Name: name}.SQL()); err != nil {
-			return fmt.Errorf("drop what an earlier run left: %w", err)
+		table := postgres.TableName{Schema: schema, Name: name}
+		err := pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
+			_, err := tx.Exec(ctx, fmt.Sprintf("%s; LOCK TABLE %[2]s IN ACCESS EXCLUSIVE MODE%s; DROP TABLE %[2]s", lockTurnSQL, table.SQL(), wait))
+			return err
+		})
+		switch postgres.Code(err) {
+		case "":
+			if err != nil {
+				return nil, err
+			}
+			continue
+		case lockNotAvailable:
+			wait = " NOWAIT"
 		}
+		kept = append(kept, fmt.Errorf("drop %s, which an earlier load left: %w", table, nameHolders(ctx, tx, table, true, err)))
 	}
-	return nil
+	return kept, nil
 }
