@@ -127,9 +127,7 @@ func (r Runner) run(ctx context.Context, destination postgres.Endpoint, schemaNa
 		leader.reportSkipped(&run)
 	}
 	run.Notes = append(run.Notes, leader.notes...)
-	// What a table could not drop while others copied into it. If this cannot
-	// either, the next run does.
-	_ = leader.record(ctx, func(ctx context.Context, tx pgx.Tx) error { return dropLeftOver(ctx, tx, stored.SchemaName) })
+	run.Notes = append(run.Notes, leader.dropLeftOver(ctx)...)
 	return leader.finish(ctx, run)
 }
 
@@ -236,9 +234,24 @@ func (w *worker) start(ctx context.Context, verify string) (useful int, err erro
 		return 0, err
 	}
 	// Now that the units of earlier runs are gone, their workers cannot commit.
-	return useful, inTurns(ctx, soloPatience, func() error {
-		return w.inDestination(ctx, func(tx pgx.Tx) error { return dropLeftOver(ctx, tx, w.definition.SchemaName) })
+	return useful, w.inDestination(ctx, func(tx pgx.Tx) error {
+		_, err := dropLeftOver(ctx, tx, w.definition.SchemaName) // what it keeps, the end of the run tells
+		return err
 	})
+}
+
+// dropLeftOver drops what tables could not drop while others copied into it, and
+// returns notes on what it cannot drop either. The next run tries it again.
+func (w *worker) dropLeftOver(ctx context.Context) (notes []string) {
+	_ = w.record(ctx, func(ctx context.Context, tx pgx.Tx) error { // if it fails, the next run does that too
+		kept, err := dropLeftOver(ctx, tx, w.definition.SchemaName)
+		notes = nil
+		for _, why := range kept {
+			notes = append(notes, postgres.Explain(why)+"\nNo run fails for it: the next one tries again.")
+		}
+		return err
+	})
+	return notes
 }
 
 // readRelations reads which tables the source has, and how large they are: where

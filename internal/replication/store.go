@@ -186,8 +186,8 @@ func dropLoaded(ctx context.Context, tx pgx.Tx, stored catalog.Replication) erro
 			return fmt.Errorf("drop %s: %w", table, err)
 		}
 	}
-	if err := dropLeftOver(ctx, tx, stored.SchemaName); err != nil {
-		return err
+	if kept, err := dropLeftOver(ctx, tx, stored.SchemaName); err != nil || len(kept) > 0 {
+		return errors.Join(append(kept, err)...)
 	}
 	if !stored.SchemaCreated {
 		return nil
