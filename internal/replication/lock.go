@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
@@ -24,18 +25,10 @@ const (
 	soloPatience = 15 * time.Second // for a lock that readers conflict with
 )
 
-// inTurns makes attempts until one does not fail for a lock that another session
-// holds. An attempt is a transaction of its own, or a part of one that is undone.
+// inTurns makes attempts while other sessions are in the way. An attempt is a
+// transaction of its own, or a part of one that is undone.
 func inTurns(ctx context.Context, patience time.Duration, attempt func() error) error {
-	for deadline := time.Now().Add(patience); ; {
-		err := attempt()
-		if postgres.Code(err) != lockNotAvailable || time.Now().After(deadline) {
-			return err
-		}
-		if err := sleep(ctx, lockPause); err != nil {
-			return err
-		}
-	}
+	return catalog.InTurns(ctx, patience, lockPause, attempt)
 }
 
 // lockNotAvailable is the SQLSTATE of a lock that was not had in time.
