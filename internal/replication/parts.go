@@ -126,6 +126,9 @@ func (c *copying) spread(ctx context.Context, parts []pageRange) ([]catalog.Rang
 	if err := c.extraction.tx.QueryRow(ctx, "SELECT pg_catalog.pg_export_snapshot()").Scan(&snapshot); err != nil {
 		return nil, &extractError{fmt.Errorf("share the snapshot: %w", err)}
 	}
+	if c.maxSnapshot > 0 {
+		c.expiries.Store(snapshot, c.extraction.began.Add(c.maxSnapshot))
+	}
 	ranges := make([]catalog.Range, len(parts))
 	for i, s := range parts {
 		ranges[i] = catalog.Range{Snapshot: snapshot, First: s.first, End: s.end, Attempt: c.unit.Attempt, Text: c.text}
@@ -240,11 +243,6 @@ func (w *worker) copyPartInSnapshot(ctx context.Context, unit catalog.Unit) erro
 	if !snapshotName.MatchString(unit.Range.Snapshot) {
 		return fmt.Errorf("the catalog holds %q for a snapshot", unit.Range.Snapshot)
 	}
-	if w.maxSnapshot > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, w.maxSnapshot, errSnapshotAge)
-		defer cancel()
-	}
 	tx, err := w.sourceReady.begin(ctx, pgx.RepeatableRead)
 	if err != nil {
 		return &extractError{err}
@@ -316,4 +314,18 @@ func dropLeftOver(ctx context.Context, tx pgx.Tx, schema string) (kept []error, 
 		kept = append(kept, fmt.Errorf("drop %s, which an earlier load left: %w", table, nameHolders(ctx, tx, table, true, err)))
 	}
 	return kept, nil
+}
+
+// dropLeftOver drops what tables could not drop while others copied into it, and
+// returns notes on what it cannot drop either. The next run tries it again.
+func (w *worker) dropLeftOver(ctx context.Context) (notes []string) {
+	_ = w.record(ctx, func(ctx context.Context, tx pgx.Tx) error { // if it fails, the next run does that too
+		kept, err := dropLeftOver(ctx, tx, w.definition.SchemaName)
+		notes = nil
+		for _, why := range kept {
+			notes = append(notes, postgres.Explain(why)+"\nNo run fails for it: the next one tries again.")
+		}
+		return err
+	})
+	return notes
 }

@@ -111,7 +111,7 @@ func (c *copying) loadWindow(ctx context.Context, ld loading, last bool) (loaded
 // snapshot holds back VACUUM at the source.
 func (c *copying) closeIfRead(ctx context.Context) {
 	if c.unit.Verify == VerifyNone {
-		c.extraction.close(ctx)
+		c.endSnapshot(ctx)
 	}
 }
 

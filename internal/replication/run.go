@@ -93,7 +93,7 @@ func (r Runner) run(ctx context.Context, destination postgres.Endpoint, schemaNa
 		return Run{}, err
 	}
 	leader := &worker{leads: true, job: job{
-		definition: definition, replication: stored.ID, busy: &atomic.Int32{},
+		definition: definition, replication: stored.ID, busy: &atomic.Int32{}, expiries: &sync.Map{},
 		pieceRows: cmp.Or(r.pieceRows, pieceRows), partBytes: cmp.Or(r.partBytes, partBytes),
 		maxSnapshot: cmp.Or(r.maxSnapshot, definition.maxSnapshot()),
 	}}
@@ -238,20 +238,6 @@ func (w *worker) start(ctx context.Context, verify string) (useful int, err erro
 		_, err := dropLeftOver(ctx, tx, w.definition.SchemaName) // what it keeps, the end of the run tells
 		return err
 	})
-}
-
-// dropLeftOver drops what tables could not drop while others copied into it, and
-// returns notes on what it cannot drop either. The next run tries it again.
-func (w *worker) dropLeftOver(ctx context.Context) (notes []string) {
-	_ = w.record(ctx, func(ctx context.Context, tx pgx.Tx) error { // if it fails, the next run does that too
-		kept, err := dropLeftOver(ctx, tx, w.definition.SchemaName)
-		notes = nil
-		for _, why := range kept {
-			notes = append(notes, postgres.Explain(why)+"\nNo run fails for it: the next one tries again.")
-		}
-		return err
-	})
-	return notes
 }
 
 // readRelations reads which tables the source has, and how large they are: where

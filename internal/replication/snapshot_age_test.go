@@ -1,6 +1,8 @@
 package replication
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -97,6 +99,85 @@ func TestSnapshotAgeFails(t *testing.T) {
 		}
 		e.wantSame(t, "u")
 		await(t, s, e.sourceDatabase, `SELECT FROM pg_stat_activity WHERE usename = '`+e.reader+`'`, 0)
+	}
+}
+
+// A table that was committed when the limit was reached has not failed.
+func TestSnapshotAgeAtCommit(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.runs.Verify = VerifyCount // for which the snapshot is held until the end
+	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)`)
+	e.definition.Tables["public.t"] = Selection{Method: FullTable}
+	e.create(t)
+	e.run(t)
+	e.atDestination(t, `
+		CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(30); RETURN NULL; EXCEPTION WHEN query_canceled THEN RETURN NULL; END';
+		CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON shop.t DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE PROCEDURE slow()`)
+	e.atSource(t, `INSERT INTO t VALUES (2)`)
+	e.runs.maxSnapshot = 3 * time.Second
+	got := <-e.start(t.Context())
+	if r := report(got.run, "public.t"); got.err != nil || r.Status != catalog.Succeeded || r.RowsLoaded != 1 {
+		t.Errorf("%v, %+v", got.err, r)
+	}
+	e.wantSame(t, "t")
+}
+
+// The limit also holds for what is asked of the source before rows are read: whether
+// old rows have values in a new column, and which key is the greatest.
+func TestSnapshotAgeBeforeRows(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	for name, slow := range map[string]func(*env){
+		"values of a new column": func(e *env) {
+			e.atSource(t, `CREATE VIEW t AS SELECT id FROM generate_series(1, 3) AS id`)
+			e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id"}
+			e.create(t)
+			e.run(t)
+			e.atSource(t, `CREATE OR REPLACE VIEW t AS SELECT id, CASE WHEN pg_sleep(5) IS NULL THEN 1 END AS extra FROM generate_series(1, 3) AS id`)
+		},
+		"the greatest key": func(e *env) {
+			e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (987654321)`)
+			e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id"}
+			e.create(t)
+			e.readHeld(t, 1, "987654321")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, s, s)
+			slow(e)
+			e.runs.maxSnapshot = time.Second
+			result := <-e.start(t.Context())
+			got := report(result.run, "public.t")
+			if got.Status != catalog.Failed || !strings.Contains(got.Error, "max_snapshot_minutes") {
+				t.Errorf("%v, %+v", result.err, got)
+			}
+			if got.Snapshot < time.Second || got.Snapshot > 4*time.Second {
+				t.Errorf("the snapshot was held for %s", got.Snapshot)
+			}
+		})
+	}
+}
+
+// Who reads a part of a table ends when the snapshot of that has become too old, and
+// not as long after that as he came later.
+func TestSnapshotAgeOfParts(t *testing.T) {
+	t.Parallel()
+	s := sandbox.SharedFrom(t, 14)
+	e := newEnv(t, s, s)
+	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'held')`)
+	e.definition.Tables["public.t"] = Selection{Method: FullTable}
+	e.create(t)
+	e.readHeld(t, 1, "held")
+	w, table := e.claimTable(t)
+	snapshot := exportSnapshot(t, e.session(t))
+	unit := e.plantPart(t, w, table, fmt.Sprintf(`'public.t', '%s', 0, 0`, snapshot))
+	w.maxSnapshot = time.Hour
+	w.expiries.Store(snapshot, time.Now().Add(time.Second))
+	if err := w.copyPartInTime(t.Context(), unit); !errors.Is(err, errSnapshotAge) {
+		t.Error(err)
 	}
 }
 

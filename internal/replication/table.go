@@ -28,6 +28,7 @@ type copying struct {
 	rows      int      // about how many are committed at once of a backlog
 
 	// Of the current attempt.
+	tooOld     func() // ends it, because a snapshot has become too old
 	targetTx   pgx.Tx // in which the target was locked and inspected; nil once it was used
 	extraction *extraction
 	there      known
@@ -164,7 +165,7 @@ func (c *copying) note(text string) {
 // attempt extracts and loads the table once, in as many snapshots as it takes.
 func (c *copying) attempt(ctx context.Context) error {
 	for {
-		done, err := c.inSnapshot(ctx)
+		done, err := c.inTime(ctx)
 		if done || err != nil {
 			return err
 		}
@@ -199,7 +200,7 @@ func (c *copying) inSnapshot(ctx context.Context) (done bool, err error) {
 	}
 	c.noteChanges()
 	c.noteGuarantees()
-	return c.loadInTime(ctx)
+	return c.load(ctx)
 }
 
 func (c *copying) noteChanges() {
@@ -225,18 +226,18 @@ func (c *copying) open(ctx context.Context, name postgres.TableName) error {
 		if err != nil {
 			return err
 		}
-		c.extraction = extraction
+		c.extraction, extraction.stopLimit = extraction, c.limit(extraction.began)
 		extraction.sight.survey, extraction.sight.timeline = asked, c.identity.timeline
 		if err := c.decide(ctx); err != nil {
-			extraction.close(ctx)
+			c.endSnapshot(ctx)
 			return err
 		}
 		if !c.needsSurvey() || asked != nil && asked.oid == extraction.table.OID {
 			return nil
 		}
-		extraction.close(ctx)
-		if asked, err = surveyTable(ctx, c.sourceReady, extraction.table, c.step.window.key); err != nil {
-			return &extractError{err}
+		c.endSnapshot(ctx)
+		if asked, err = c.surveyInTime(ctx, extraction.table, c.step.window.key); err != nil {
+			return err
 		}
 	}
 }
@@ -314,7 +315,7 @@ func (c *copying) arrange(ctx context.Context) (changed bool, err error) {
 	if !l.exists || sql == "" {
 		return false, nil
 	}
-	c.extraction.close(ctx)
+	c.endSnapshot(ctx)
 	c.leaveTarget(ctx)
 	err = c.alter(ctx, sql)
 	if code := postgres.Code(err); (code == "0A000" || code == "42601") && len(l.widen) > 0 {

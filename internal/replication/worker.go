@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +24,7 @@ type job struct {
 	pieceRows   int
 	partBytes   int64
 	maxSnapshot time.Duration // how long a snapshot may be held; 0: as long as it takes
+	expiries    *sync.Map     // by the names of shared snapshots, the times when they become too old
 }
 
 // A worker replicates tables of a run, through a connection to each side.
@@ -93,8 +95,8 @@ func (w *worker) workOnNext(ctx context.Context, tell func(catalog.Report)) (don
 // decides whether to try the table again: a snapshot may be gone. If it cannot
 // be told, it finds out by itself, see errOrphan.
 func (w *worker) help(ctx context.Context, unit catalog.Unit) error {
-	err := w.copyPartInSnapshot(ctx, unit)
-	if err == nil {
+	err := w.copyPartInTime(ctx, unit)
+	if err == nil || errors.Is(err, errSnapshotAge) { // which the other worker has met as well
 		return nil
 	}
 	return w.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
