@@ -92,6 +92,37 @@ func TestDestinationAway(t *testing.T) {
 	e.wantSame(t, "b")
 }
 
+// A panic in a worker ends that worker, and not the provider with the state of all
+// other resources.
+func TestPanic(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	for _, table := range []string{"a", "b"} {
+		e.atSource(t, `CREATE TABLE `+table+` (id int PRIMARY KEY)`)
+		e.definition.Tables["public."+table] = Selection{Method: FullTable}
+	}
+	e.create(t)
+	e.runs.Progress = func(_ context.Context, message string, _ ...map[string]any) {
+		if message == "table succeeded" {
+			panic("odd answer")
+		}
+	}
+	run, err := e.tryRun(t.Context())
+	var failed *TablesError
+	if !errors.As(err, &failed) || len(failed.Reports) != 1 {
+		t.Fatalf("got %v", err)
+	}
+	for _, want := range []string{"fault of this provider", "odd answer", "TestPanic"} {
+		if got := failed.Reports[0].Error; !strings.Contains(got, want) || !strings.Contains(strings.Join(run.Notes, "\n"), want) {
+			t.Errorf("%q is missing from the notes %q, or from %s", want, run.Notes, got)
+		}
+	}
+	e.wantRows(t, `SELECT status FROM _stitch.run`, "failed")
+	e.runs.Progress = nil
+	e.run(t)
+}
+
 // Workers do not get in each other's way, whatever isolation level the login has.
 func TestIsolation(t *testing.T) {
 	t.Parallel()

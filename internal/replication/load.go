@@ -19,9 +19,9 @@ const analyzeRows = 1000
 // enterTarget starts the transaction of the destination that loads rows, with the
 // table locked against changes of its structure, and looks at it. One that is not
 // there is not locked: who is first to create it waits for nobody.
-func (c *copying) enterTarget(ctx context.Context) error {
+func (c *copying) enterTarget(ctx context.Context, patience time.Duration) error {
 	var tx pgx.Tx
-	err := inTurns(ctx, lockPatience, func() (err error) {
+	err := inTurns(ctx, patience, func() (err error) {
 		tx, err = lockTable(ctx, c.destination.Conn, c.target, "ROW EXCLUSIVE", destinationLockTimeout)
 		return err
 	})
@@ -73,11 +73,19 @@ func (c *copying) leaveTarget(ctx context.Context) {
 }
 
 // takeTarget returns the transaction in which the table was looked at, once. From
-// then on it is another one, in which the table must be the same.
+// then on it is another one, in which the table must be the same. It fails with
+// errTargetLocked if the snapshot would have to be held while others have the table
+// locked, and can be given back instead.
 func (c *copying) takeTarget(ctx context.Context) (pgx.Tx, error) {
 	if c.targetTx == nil {
-		before := c.there
-		if err := c.enterTarget(ctx); err != nil {
+		before, patience := c.there, lockPatience
+		if !c.inParts {
+			patience = 0
+		}
+		if err := c.enterTarget(ctx, patience); err != nil {
+			if !c.inParts && postgres.Code(err) == lockNotAvailable {
+				return nil, errTargetLocked
+			}
 			return nil, err
 		}
 		now := c.there
@@ -91,6 +99,10 @@ func (c *copying) takeTarget(ctx context.Context) (pgx.Tx, error) {
 	c.targetTx = nil
 	return tx, nil
 }
+
+// errTargetLocked is met when others have the destination table locked between two
+// pieces.
+var errTargetLocked = errors.New("the table in the destination is locked")
 
 // errTargetReplaced is met when the destination table is another one than it was
 // when the attempt began.

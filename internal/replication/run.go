@@ -149,7 +149,7 @@ func (r Runner) together(ctx context.Context, workers []*worker) Run {
 	for _, w := range workers {
 		w.streams = len(workers)
 		group.Go(func() {
-			if err := w.work(ctx, tell); err != nil && ctx.Err() == nil {
+			if err := w.survive(ctx, tell); err != nil && ctx.Err() == nil {
 				mu.Lock()
 				defer mu.Unlock()
 				run.Notes = append(run.Notes, postgres.Explain(err))

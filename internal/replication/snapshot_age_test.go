@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -179,6 +181,44 @@ func TestSnapshotAgeOfParts(t *testing.T) {
 	if err := w.copyPartInTime(t.Context(), unit); !errors.Is(err, errSnapshotAge) {
 		t.Error(err)
 	}
+}
+
+// No snapshot is held while a piece of a backlog waits for somebody's lock on the
+// loaded table: the rest is read in another one.
+func TestSnapshotWhilePieceWaits(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.runs.pieceRows = 1000
+	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'x')`)
+	e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id"}
+	e.create(t)
+	e.run(t)
+	e.atDestination(t, `CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END';
+		CREATE TRIGGER wait BEFORE INSERT ON shop.t FOR EACH STATEMENT EXECUTE PROCEDURE wait()`)
+	e.atSource(t, `INSERT INTO t SELECT g, 'x' FROM generate_series(2, 2500) g; ANALYZE t`)
+	holder, locker := e.sessionAtDestination(t), e.sessionAtDestination(t)
+	do(t, holder, `SELECT pg_advisory_lock(1)`)
+	done := e.start(t.Context())
+	await(t, s, e.destinationDatabase, waitingSQL, 1)
+	locked := make(chan error, 1)
+	go func() { // as CREATE INDEX, which comes while the first piece is loaded
+		_, err := locker.PgConn().Exec(context.WithoutCancel(t.Context()), `BEGIN; LOCK TABLE shop.t IN SHARE MODE`).ReadAll()
+		locked <- err
+	}()
+	waits := `SELECT FROM pg_locks WHERE NOT granted AND relation = 'shop.t'::regclass AND mode = `
+	await(t, s, e.destinationDatabase, waits+`'ShareLock'`, 1)
+	do(t, holder, letGo)
+	if err := <-locked; err != nil {
+		t.Fatal(err)
+	}
+	await(t, s, e.destinationDatabase, waits+`'RowExclusiveLock'`, 1)
+	await(t, s, e.sourceDatabase, `SELECT FROM pg_stat_activity WHERE usename = '`+e.reader+`' AND xact_start IS NOT NULL`, 0)
+	do(t, locker, `COMMIT`)
+	if got := <-done; got.err != nil {
+		t.Error(postgres.Explain(got.err))
+	}
+	e.wantSame(t, "t")
 }
 
 func TestTooOldFor(t *testing.T) {

@@ -174,8 +174,9 @@ func (c *copying) attempt(ctx context.Context) error {
 
 // inSnapshot reads and loads as much as one snapshot allows. The target is locked
 // before the snapshot is taken, which holds back VACUUM at the source: nothing waits
-// for a lock at the destination meanwhile. Where the target must be changed first,
-// both are left for that, and opened again.
+// for a lock on it meanwhile, for longer than one turn, but the merge of parts that
+// are verified. Where the target must be changed first, both are left for that, and
+// opened again.
 func (c *copying) inSnapshot(ctx context.Context) (done bool, err error) {
 	name, err := c.definition.sourceTable(c.unit.Table)
 	if err != nil {
@@ -187,7 +188,7 @@ func (c *copying) inSnapshot(ctx context.Context) (done bool, err error) {
 	c.inParts = false
 	defer c.leaveTarget(ctx)
 	for changed := true; changed; {
-		if err := c.enterTarget(ctx); err != nil {
+		if err := c.enterTarget(ctx, lockPatience); err != nil {
 			return false, err
 		}
 		if err := c.open(ctx, name); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -59,6 +60,21 @@ func (w *worker) work(ctx context.Context, tell func(catalog.Report)) error {
 		}
 	}
 	return nil
+}
+
+// survive is work, of which a panic becomes an error: it would end the provider, and
+// with it what it does for other resources.
+func (w *worker) survive(ctx context.Context, tell func(catalog.Report)) (err error) {
+	defer func() {
+		if what := recover(); what != nil {
+			for _, conn := range []*postgres.Conn{w.source, w.destination} { // they may be in the middle of anything
+				interrupt(ctx, conn.PgConn())
+			}
+			err = fmt.Errorf("a fault of this provider has ended a worker of the run. What was committed stays, and the next run goes on from there. "+
+				"Report it to the provider's maintainers with these lines: %v\n%s", what, debug.Stack())
+		}
+	}()
+	return w.work(ctx, tell)
 }
 
 // workOnNext does the next unit, if there is one.
