@@ -33,7 +33,7 @@
 //     values, which the definition must name (parts.go).
 //   - The target is locked before the snapshot is taken, nothing waits for a lock on
 //     a table for longer than two seconds at a time, and a snapshot ends in the time
-//     that the definition allows (load.go, lock.go, snapshot_age.go).
+//     that the definition allows (target.go, lock.go, snapshot_age.go).
 //   - Row-level security is an error, and the settings of a login neither cut a
 //     run short nor change what is loaded. Another cluster than before is refused
 //     until it is accepted; servers behind a load balancer do not share a run
@@ -46,7 +46,7 @@
 //     where a type's binary form could mean something else (columns.go).
 //   - Readers of the destination see all of a load or nothing of it. A load takes
 //     no lock that blocks them, but for a table that gets another primary key;
-//     structure changes commit alone before it, with bounded waits (load.go,
+//     structure changes commit alone before it, with bounded waits (target.go,
 //     layout.go).
 //   - Readers that a definition names may read a table from the moment that it is
 //     there, and not before, also if they are changed meanwhile; no load fails for

@@ -31,6 +31,15 @@ func inTurns(ctx context.Context, patience time.Duration, attempt func() error) 
 	return catalog.InTurns(ctx, patience, lockPause, attempt)
 }
 
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // lockNotAvailable is the SQLSTATE of a lock that was not had in time.
 const lockNotAvailable = "55P03"
 

@@ -184,10 +184,7 @@ func (w *worker) copyPart(ctx context.Context, unit catalog.Unit, table postgres
 	columns := w.definition.Tables[unit.Table].extracted(table, w.types, postgres.Version(w.source.Conn), postgres.Version(w.destination.Conn))
 	hidden := hiddenTable(w.definition.SchemaName, unit.PartOf, unit.Range.Attempt)
 	return w.inDestination(ctx, func(tx pgx.Tx) error {
-		if err := lockLoaded(ctx, tx, hidden); err != nil {
-			return err
-		}
-		l, err := layoutOfHidden(ctx, tx, hidden, columns)
+		l, err := lockHidden(ctx, tx, hidden, columns)
 		if err != nil {
 			return err
 		}
@@ -201,13 +198,20 @@ func (w *worker) copyPart(ctx context.Context, unit catalog.Unit, table postgres
 	})
 }
 
-// layoutOfHidden finds out which column of the source each column of a hidden table
-// is for: those are named as in the table that is loaded.
-func layoutOfHidden(ctx context.Context, tx pgx.Tx, hidden postgres.TableName, columns []column) (layout, error) {
+// lockHidden is lockLoaded for a hidden table. It also finds out, in the same round
+// trip, which column of the source each column is for: those are named as in the
+// table that is loaded.
+func lockHidden(ctx context.Context, tx pgx.Tx, hidden postgres.TableName, columns []column) (layout, error) {
+	var facts loadedTable
 	var tables map[postgres.TableName]postgres.Table
-	err := postgres.Send(ctx, tx, "read the structure of "+hidden.String(), func(batch *pgx.Batch) {
+	err := postgres.Send(ctx, tx, fmt.Sprintf("lock %s", hidden), func(batch *pgx.Batch) {
+		batch.Queue("LOCK TABLE ONLY " + hidden.SQL() + " IN ROW EXCLUSIVE MODE")
+		queueLoadedTable(batch, hidden, &facts)
 		postgres.QueueTablesWithoutTypes(batch, []postgres.TableName{hidden}, &tables)
 	})
+	if err == nil {
+		err = facts.refusal(hidden)
+	}
 	if err != nil {
 		return layout{}, err
 	}
