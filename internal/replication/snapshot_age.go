@@ -69,9 +69,10 @@ func (w *worker) copyPartInTime(ctx context.Context, unit catalog.Unit) error {
 	if w.maxSnapshot == 0 {
 		return w.copyPartInSnapshot(ctx, unit)
 	}
-	expiry := time.Now().Add(w.maxSnapshot) // if another process shares it
-	if shared, ok := w.expiries.Load(unit.Range.Snapshot); ok {
-		expiry = shared.(time.Time)
+	shared, _ := w.expiries.Load(unit.Range.Snapshot)
+	expiry, ok := shared.(time.Time)
+	if !ok { // another process shares it
+		expiry = time.Now().Add(w.maxSnapshot)
 	}
 	limited, cancel := context.WithDeadlineCause(ctx, expiry, errSnapshotAge)
 	defer cancel()
