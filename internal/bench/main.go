@@ -85,7 +85,7 @@ func newSize(name string) (size, error) {
 type part struct {
 	name    string
 	check   func(size) error // whether it can be measured here
-	spare   bool             // whether it is left out where it can not, unless it was asked for by name
+	spare   bool             // whether it is left out where it cannot, unless it was asked for by name
 	measure func(*bench, context.Context, size) ([]*group, error)
 	columns []string // of its groups, after the way
 	cells   func(g *group, way string) []string

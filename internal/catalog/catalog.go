@@ -14,8 +14,8 @@
 //     superusers can change it: a login trusts the role that it acts as.
 //   - Who may run a replication, and whether a run's leader lives, rests on rows that
 //     only the owner can write; no lock that anyone can take is trusted (leader.go).
-//   - No wait is longer than lockPatience, and one that was in vain names who was in
-//     the way (lock.go).
+//   - No wait is longer than lockPatience, that to drop the catalog no longer than
+//     lockTurn, and one that was in vain names who was in the way (lock.go).
 //   - The schema is created and upgraded in one transaction, which excludes all
 //     others; one that a newer provider made is refused (Install, migrations/).
 //   - Functions take the caller's transaction, or a batch that goes to the server
@@ -259,7 +259,8 @@ func takeBack(ctx context.Context, tx pgx.Tx) error {
 }
 
 // DropIfEmpty drops the catalog when no replication is left in it. The
-// transaction must have been opened with OpenAlone.
+// transaction must have been opened with OpenAlone. It may have locks that others
+// wait for: so this waits for one turn only, and InTurns can try all of it again.
 func DropIfEmpty(ctx context.Context, tx pgx.Tx) error {
 	var left bool
 	if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM _stitch.replication)").Scan(&left); err != nil {
@@ -268,12 +269,13 @@ func DropIfEmpty(ctx context.Context, tx pgx.Tx) error {
 	if left {
 		return nil
 	}
-	err := inTurns(ctx, tx, upgrading, func() error {
-		return inSavepoint(ctx, tx, func(tx pgx.Tx) error {
-			_, err := tx.Exec(ctx, "DROP SCHEMA _stitch CASCADE")
-			return err
-		})
+	err := inSavepoint(ctx, tx, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, "DROP SCHEMA _stitch CASCADE")
+		return err
 	})
+	if isInTheWay(err) {
+		err = nameHolders(ctx, tx, upgrading, err)
+	}
 	if err != nil {
 		return fmt.Errorf("drop the catalog: %w", err)
 	}

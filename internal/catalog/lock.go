@@ -46,23 +46,29 @@ func (m lockMode) conflicting() []string {
 	return all
 }
 
-// inTurns makes attempts, each of which waits for locks for lockTurn at most and leaves
+// InTurns makes attempts, each of which waits for locks for a short time and leaves
 // nothing if it fails, until one succeeds, fails for another reason than that others
-// are in the way, or lockPatience is over. The error then names who has locks in the
-// way of mode.
-func inTurns(ctx context.Context, tx pgx.Tx, mode lockMode, attempt func() error) error {
-	for deadline := time.Now().Add(lockPatience); ; {
+// are in the way, or patience is over. It pauses between them, so that others get through.
+func InTurns(ctx context.Context, patience, pause time.Duration, attempt func() error) error {
+	for deadline := time.Now().Add(patience); ; {
 		err := attempt()
-		if !isInTheWay(err) {
+		if !isInTheWay(err) || time.Now().After(deadline) {
 			return err
 		}
-		if time.Now().After(deadline) {
-			return nameHolders(ctx, tx, mode, err)
-		}
-		if err := sleep(ctx, lockPause); err != nil {
+		if err := sleep(ctx, pause); err != nil {
 			return err
 		}
 	}
+}
+
+// inTurns is InTurns for locks on the catalog. If patience is over, the error names who
+// has locks in the way of mode.
+func inTurns(ctx context.Context, tx pgx.Tx, mode lockMode, attempt func() error) error {
+	err := InTurns(ctx, lockPatience, lockPause, attempt)
+	if isInTheWay(err) {
+		return &waitedError{nameHolders(ctx, tx, mode, err)}
+	}
+	return err
 }
 
 // inSavepoint is an attempt for inTurns.
@@ -138,12 +144,12 @@ func nameHolders(ctx context.Context, tx pgx.Tx, mode lockMode, failure error) e
 	rows, _ := tx.Query(ctx, holdersSQL, Schema, mode.conflicting(), lockTurn.Seconds())
 	holders, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		return &waitedError{errors.Join(failure, fmt.Errorf("find out who is in the way: %w", err))}
+		return errors.Join(failure, fmt.Errorf("find out who is in the way: %w", err))
 	}
 	if len(holders) > 0 {
-		failure = fmt.Errorf("%w; in the way are probably %s", failure, strings.Join(holders, ", "))
+		return fmt.Errorf("%w; in the way are probably %s", failure, strings.Join(holders, ", "))
 	}
-	return &waitedError{failure}
+	return failure
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

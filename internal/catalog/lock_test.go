@@ -161,12 +161,13 @@ func TestHoldersAreNamed(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	for name, tt := range map[string]struct {
-		held string
-		do   func(context.Context, pgx.Tx) error
+		held   string
+		do     func(context.Context, pgx.Tx) error
+		within time.Duration
 	}{
-		"a catalog that is locked":         {"LOCK TABLE _stitch.version IN ACCESS EXCLUSIVE MODE", Open},
-		"a catalog that is being replaced": {"LOCK TABLE _stitch.version IN SHARE MODE", Install},
-		"a catalog that is being written":  {"LOCK TABLE _stitch.version IN ROW EXCLUSIVE MODE", OpenAlone},
+		"a catalog that is locked":         {"LOCK TABLE _stitch.version IN ACCESS EXCLUSIVE MODE", Open, lockPatience},
+		"a catalog that is being replaced": {"LOCK TABLE _stitch.version IN SHARE MODE", Install, lockPatience},
+		"a catalog that is being written":  {"LOCK TABLE _stitch.version IN ROW EXCLUSIVE MODE", OpenAlone, lockPatience},
 		"a catalog that is read": {"LOCK TABLE _stitch.report IN ACCESS SHARE MODE", func(ctx context.Context, tx pgx.Tx) error {
 			if err := OpenAlone(ctx, tx); err != nil {
 				return err
@@ -175,8 +176,8 @@ func TestHoldersAreNamed(t *testing.T) {
 				return err
 			}
 			return DropIfEmpty(ctx, tx)
-		}},
-		"a catalog that is not there yet": {"DROP SCHEMA _stitch CASCADE; COMMIT; BEGIN; CREATE SCHEMA _stitch", Install},
+		}, lockTurn},
+		"a catalog that is not there yet": {"DROP SCHEMA _stitch CASCADE; COMMIT; BEGIN; CREATE SCHEMA _stitch", Install, lockPatience},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -188,7 +189,7 @@ func TestHoldersAreNamed(t *testing.T) {
 			if code(err) != "55P03" {
 				t.Fatalf("got %v", err)
 			}
-			if waited := time.Since(began); waited < lockPatience || waited > 2*lockPatience {
+			if waited := time.Since(began); waited < tt.within || waited > tt.within+lockPatience/2 {
 				t.Errorf("waited %v", waited)
 			}
 			want := fmt.Sprintf("pid %d (user postgres, application 'nightly job')", holder.PgConn().PID())

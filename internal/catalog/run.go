@@ -27,7 +27,7 @@ type Run struct {
 
 // QueueStart records, by a batch, that a run has started, and sets when. Earlier
 // ones that never said how they ended were interrupted. The caller holds the lock,
-// so they run no more; what is left of them can not commit, because their units are gone.
+// so they run no more; what is left of them cannot commit, because their units are gone.
 func QueueStart(batch *pgx.Batch, replication int64, run *Run) {
 	queue(batch, "close earlier runs", nil, `
 		UPDATE _stitch.run

@@ -181,7 +181,7 @@ func ProgressOf(ctx context.Context, tx pgx.Tx, unit int64) (Progress, error) {
 	return p, nil
 }
 
-// DropParts forgets the parts of a unit. Those under way can not commit any more.
+// DropParts forgets the parts of a unit. Those under way cannot commit any more.
 func DropParts(ctx context.Context, tx pgx.Tx, unit int64) error {
 	if _, err := tx.Exec(ctx, "DELETE FROM _stitch.unit WHERE part_of = $1", unit); err != nil {
 		return fmt.Errorf("forget the parts of a unit of work: %w", err)

@@ -170,7 +170,7 @@ func TestAccReplication_readersMistakes(t *testing.T) {
 	p := newPipe(t, sandbox.Shared(t, 0))
 	var steps []resource.TestStep
 	for readers, message := range map[string]string{
-		`["public"]`:                          `"public" is everybody, and`,
+		`["public"]`:                          `"public" is everybody, and cannot be a reader`,
 		`["PUBLIC"]`:                          `"PUBLIC" is everybody`,
 		`[""]`:                                `a name is empty`,
 		`[null]`:                              `null value`,

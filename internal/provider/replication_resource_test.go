@@ -281,7 +281,7 @@ func TestAccReplication_mistakes(t *testing.T) {
 	for arguments, message := range map[string]string{
 		`tables = { "public.ordres" = { replication_method = "FULL_TABLE" } }`:                                                           `has no table or view public.ordres. Schema public has countries, orders`,
 		`tables = { "public.orders" = { replication_method = "FULL_TABLE", columns = ["totl"] } }`:                                       `has no column "totl"`,
-		`tables = { "public.orders" = { replication_method = "INCREMENTAL", replication_key = "note" } }`:                                `order rows`,
+		`tables = { "public.orders" = { replication_method = "INCREMENTAL", replication_key = "note" } }`:                                `which cannot order rows`,
 		`tables = { "public.orders" = { replication_method = "INCREMENTAL" } }`:                                                          `INCREMENTAL needs a replication_key`,
 		`tables = { "public.orders" = { replication_method = "LOG_BASED" } }`:                                                            `LOG_BASED is not supported yet`,
 		`tables = { "public.orders" = { replication_method = "FULL_TABLE" }, "billing.orders" = { replication_method = "FULL_TABLE" } }`: `include_schema_in_table_names`,

@@ -24,7 +24,7 @@ func TestTruncatedMeanwhile(t *testing.T) {
 			"a view":      {`CREATE TABLE base (id int); INSERT INTO base VALUES (1); CREATE VIEW t AS SELECT * FROM base`, `TRUNCATE base; INSERT INTO base VALUES (1), (2)`},
 		} {
 			if name == "a view" && s.Major < 11 {
-				continue // views can not be locked
+				continue // views cannot be locked
 			}
 			e := newEnv(t, s, s)
 			e.atSource(t, tt.create)

@@ -205,7 +205,7 @@ func checkReplicationKey(table postgres.Table, name string) string {
 		base = *base.Base
 	}
 	if !base.BuiltIn() || !slices.Contains(keyTypes, base.Name) {
-		return fmt.Sprintf("column %q of %s is of type %s, which can not order rows: use a column of type %s",
+		return fmt.Sprintf("column %q of %s is of type %s, which cannot order rows: use a column of type %s",
 			name, table.Name, column.SQL, strings.Join(keyTypes, ", "))
 	}
 	return ""

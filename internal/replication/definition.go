@@ -88,7 +88,7 @@ func (d Definition) Revision() string {
 	d.Tables = tables
 	text, err := json.Marshal(d) // map keys are sorted
 	if err != nil {
-		panic(err) // strings, lists and maps of them can not fail
+		panic(err) // strings, lists and maps of them cannot fail
 	}
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:])

@@ -88,7 +88,7 @@ func TestCheck(t *testing.T) {
 		"no such excluded one":    {"public.orders", Selection{Method: FullTable, ExcludeColumns: []string{"x"}}, "exclude_columns", `has no column "x"`},
 		"the key is excluded":     {"public.orders", Selection{Method: FullTable, ExcludeColumns: []string{"id"}}, "exclude_columns", "part of the key"},
 		"no such key":             {"public.orders", Selection{Method: Incremental, ReplicationKey: "updated"}, "replication_key", `has no column "updated"`},
-		"a key of floats":         {"public.orders", Selection{Method: Incremental, ReplicationKey: "total"}, "replication_key", "double precision, which can not order rows"},
+		"a key of floats":         {"public.orders", Selection{Method: Incremental, ReplicationKey: "total"}, "replication_key", "double precision, which cannot order rows"},
 		"no key":                  {"public.orders", Selection{Method: Incremental}, "replication_key", "needs a replication_key"},
 		"a key too many":          {"public.orders", Selection{Method: FullTable, ReplicationKey: "id"}, "replication_key", "uses no replication_key"},
 		"log based":               {"public.orders", Selection{Method: LogBased}, "replication_method", "LOG_BASED is not supported yet"},

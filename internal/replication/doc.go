@@ -15,7 +15,7 @@
 //   - Rows, bookmark and loading report of a table, or of a piece, commit in one
 //     transaction of the destination, which also ends the unit: a crash repeats
 //     work and never skips or doubles a row. A worker whose unit was taken over,
-//     by another attempt or another run, can not commit; whether a COMMIT took
+//     by another attempt or another run, cannot commit; whether a COMMIT took
 //     place that was not answered is asked for (piece.go, table.go).
 //   - Rows that are committed late, with a replication key before the bookmark,
 //     are found within the late-commit window, by the index on the key and without
@@ -33,7 +33,7 @@
 //     values, which the definition must name (parts.go).
 //   - The target is locked before the snapshot is taken, nothing waits for a lock on
 //     a table for longer than two seconds at a time, and a snapshot ends in the time
-//     that the definition allows (load.go, lock.go, snapshot_age.go).
+//     that the definition allows (target.go, lock.go, snapshot_age.go).
 //   - Row-level security is an error, and the settings of a login neither cut a
 //     run short nor change what is loaded. Another cluster than before is refused
 //     until it is accepted; servers behind a load balancer do not share a run
@@ -46,11 +46,11 @@
 //     where a type's binary form could mean something else (columns.go).
 //   - Readers of the destination see all of a load or nothing of it. A load takes
 //     no lock that blocks them, but for a table that gets another primary key;
-//     structure changes commit alone before it, with bounded waits (load.go,
+//     structure changes commit alone before it, with bounded waits (target.go,
 //     layout.go).
 //   - Readers that a definition names may read a table from the moment that it is
 //     there, and not before, also if they are changed meanwhile; no load fails for
-//     what they can not be granted (readers.go, readers_change.go).
+//     what they cannot be granted (readers.go, readers_change.go).
 //   - A table that exists is loaded by comparison: rows that are the same are not
 //     rewritten and, with FULL_TABLE, rows that are gone are deleted. That costs a
 //     stage, which is not logged, and a join at the destination; for it, views,

@@ -24,7 +24,7 @@ type extraction struct {
 	heap   heap
 
 	began, ended time.Time   // of the snapshot; ended is zero while it is held
-	limit        *time.Timer // until it has become too old, nil if it cannot
+	stopLimit    func() bool // keeps it from becoming too old, once it has ended; nil if it has no limit
 
 	version int  // major, of the server
 	ordered bool // whether an index orders the rows by the replication key, see preferIndex
@@ -66,7 +66,7 @@ func openExtraction(ctx context.Context, source reading, name postgres.TableName
 		return err
 	})
 	if err != nil {
-		return nil, &extractError{nameHolders(ctx, source, name, err)}
+		return nil, &extractError{nameHolders(ctx, source, name, false, err)}
 	}
 	return e, nil
 }
@@ -197,8 +197,8 @@ func (e *extraction) close(ctx context.Context) {
 	if e.ended.IsZero() {
 		rollback(ctx, e.tx)
 		e.ended = time.Now()
-		if e.limit != nil {
-			e.limit.Stop()
+		if e.stopLimit != nil {
+			e.stopLimit()
 		}
 	}
 }

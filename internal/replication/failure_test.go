@@ -92,6 +92,37 @@ func TestDestinationAway(t *testing.T) {
 	e.wantSame(t, "b")
 }
 
+// A panic in a worker ends that worker, and not the provider with the state of all
+// other resources.
+func TestPanic(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	for _, table := range []string{"a", "b"} {
+		e.atSource(t, `CREATE TABLE `+table+` (id int PRIMARY KEY)`)
+		e.definition.Tables["public."+table] = Selection{Method: FullTable}
+	}
+	e.create(t)
+	e.runs.Progress = func(_ context.Context, message string, _ ...map[string]any) {
+		if message == "table succeeded" {
+			panic("odd answer")
+		}
+	}
+	run, err := e.tryRun(t.Context())
+	var failed *TablesError
+	if !errors.As(err, &failed) || len(failed.Reports) != 1 {
+		t.Fatalf("got %v", err)
+	}
+	for _, want := range []string{"fault of this provider", "odd answer", "TestPanic"} {
+		if got := failed.Reports[0].Error; !strings.Contains(got, want) || !strings.Contains(strings.Join(run.Notes, "\n"), want) {
+			t.Errorf("%q is missing from the notes %q, or from %s", want, run.Notes, got)
+		}
+	}
+	e.wantRows(t, `SELECT status FROM _stitch.run`, "failed")
+	e.runs.Progress = nil
+	e.run(t)
+}
+
 // Workers do not get in each other's way, whatever isolation level the login has.
 func TestIsolation(t *testing.T) {
 	t.Parallel()
@@ -136,6 +167,31 @@ func TestReadersQueue(t *testing.T) {
 		t.Error(postgres.Explain(got.err))
 	}
 	e.wantSame(t, "t")
+}
+
+// While the engine waits for another table, whose foreign key refers to a column
+// that it widens, readers of the loaded table are let through.
+func TestReadersQueueForReferences(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.atSource(t, `CREATE TABLE t (id varchar(3) PRIMARY KEY); INSERT INTO t VALUES ('a')`)
+	e.definition.Tables["public.t"] = Selection{Method: FullTable}
+	e.create(t)
+	e.run(t)
+	e.atDestination(t, `SET ROLE `+e.writer+`; CREATE TABLE shop.child (id varchar(3) REFERENCES shop.t)`)
+	e.atSource(t, `ALTER TABLE t ALTER id TYPE varchar(9); INSERT INTO t VALUES ('abcdefghi')`)
+	long, short := e.sessionAtDestination(t), e.sessionAtDestination(t)
+	do(t, long, `BEGIN; SELECT count(*) FROM shop.child`)
+	done := e.start(t.Context())
+	await(t, s, e.destinationDatabase, `SELECT FROM pg_locks WHERE NOT granted AND relation = 'shop.child'::regclass`, 1)
+	do(t, short, `SET lock_timeout = '10s'; SELECT count(*) FROM shop.t`)
+	do(t, long, `COMMIT`)
+	if got := <-done; got.err != nil {
+		t.Error(postgres.Explain(got.err))
+	}
+	e.wantSame(t, "t")
+	e.wantRows(t, `SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'shop.t'::regclass AND attname = 'id'`, "character varying(9)")
 }
 
 // An error in COMMIT, of a constraint that is deferred, is a failure like any

@@ -110,7 +110,7 @@ func FuzzWidens(f *testing.F) {
 			}, sql)
 		}
 		if widens(a, b) && family(a) != family(b) && (family(a) != "character varying" || b != "text") {
-			t.Errorf("%s can not become %s in place", a, b)
+			t.Errorf("%s cannot become %s in place", a, b)
 		}
 	})
 }
@@ -164,7 +164,7 @@ func FuzzLayOut(f *testing.F) {
 		}
 		second, err := layOut(target, columns, key, existing, first.filled(), viewed)
 		if err != nil {
-			t.Fatalf("%+v\ncan not be continued: %v", first, err)
+			t.Fatalf("%+v\ncannot be continued: %v", first, err)
 		}
 		if second.alterSQL() != "" || len(second.changes) > 0 || !slices.Equal(second.names(), first.names()) || !sameSet(second.filled(), first.filled()) {
 			t.Errorf("%+v\nis followed by\n%+v", first, second)

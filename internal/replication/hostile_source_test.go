@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
@@ -331,36 +330,23 @@ func TestUnitsHoldNoSQL(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
-	e.atSource(t, `CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1); CREATE TABLE secret (id int); INSERT INTO secret VALUES (42)`)
+	e.atSource(t, `CREATE TABLE a (id int PRIMARY KEY, v text); INSERT INTO a VALUES (1); CREATE TABLE secret (id int); INSERT INTO secret VALUES (42)`)
 	e.definition.Tables["public.a"] = Selection{Method: FullTable}
 	e.create(t)
-	leader := newWorker(t, e, catalog.Run{})
-	leader.leads = true
-	if _, err := leader.start(t.Context(), VerifyNone); err != nil {
-		t.Fatal(err)
-	}
-	table, err := leader.claim(t.Context(), 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, planted := range []string{
-		`'public.secret', '00000003-00000002-1', 0, 0`,
-		`'public.a', E'00000003-00000002-1''; ALTER ROLE x; --', 0, 0`,
-		`'public.a" (id); DROP TABLE a; --', '00000003-00000002-1', 0, 0`,
-		`'public.a', '00000003-00000002-1', -1, -9`,
+	leader, table := e.claimTable(t)
+	snapshot := exportSnapshot(t, e.session(t))
+	for _, tt := range []struct{ planted, want string }{
+		{`'public.secret', '` + snapshot + `', 0, 0`, `the definition has no table "public.secret"`},
+		{`'public.a" (id); DROP TABLE a; --', '` + snapshot + `', 0, 0`, `the definition has no table "public.a\" (id); DROP TABLE a; --"`},
+		{`'public.a', E'` + snapshot + `''; ALTER ROLE x; --', 0, 0`, `the catalog holds "` + snapshot + `'; ALTER ROLE x; --" for a snapshot`},
+		{`'public.a', '` + snapshot + `', -1, -9`, ""}, // numbers are no text; there are no such pages
+		{`'public.a', '` + snapshot + `', 0, 0`, ""},
 	} {
-		e.atDestination(t, fmt.Sprintf(`
-			INSERT INTO _stitch.unit (run, part_of, source_table, snapshot, first_page, end_page, table_attempt, as_text)
-			SELECT run, id, %s, 1, false FROM _stitch.unit WHERE id = %d`, planted, table.ID))
-		unit, err := leader.claim(t.Context(), 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := leader.copyPartInSnapshot(t.Context(), unit); err == nil {
-			t.Errorf("%s was copied", planted)
-		} else {
-			t.Log(err)
+		unit := e.plantPart(t, leader, table, tt.planted)
+		err := leader.copyPartInSnapshot(t.Context(), unit)
+		if tt.want == "" && err != nil || tt.want != "" && (err == nil || err.Error() != tt.want) {
+			t.Errorf("%s: got %v\nwant %s", tt.planted, err, tt.want)
 		}
 	}
-	e.wantRows(t, `SELECT relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = 'shop'`)
+	e.wantRows(t, fmt.Sprintf(`SELECT id FROM shop._sdc_loading_%d_1`, table.ID), "1")
 }

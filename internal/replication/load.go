@@ -2,7 +2,6 @@ package replication
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -15,120 +14,6 @@ import (
 // analyzeRows is from how many staged rows on the planner is told about them,
 // if they are to be joined.
 const analyzeRows = 1000
-
-// enterTarget starts the transaction of the destination that loads rows, with the
-// table locked against changes of its structure, and looks at it. One that is not
-// there is not locked: who is first to create it waits for nobody.
-func (c *copying) enterTarget(ctx context.Context) error {
-	var tx pgx.Tx
-	err := inTurns(ctx, lockPatience, func() (err error) {
-		tx, err = lockTable(ctx, c.destination.Conn, c.target, "ROW EXCLUSIVE")
-		return err
-	})
-	if err != nil && isNoTable(err) { // what it is instead, if anything, is found below
-		tx, err = c.destination.Begin(ctx)
-	}
-	if err != nil {
-		return fmt.Errorf("lock %s: %w", c.target, nameHolders(ctx, c.destination.Conn, c.target, err))
-	}
-	there, err := lookAt(ctx, tx, c.replication, c.target, c.types)
-	if err != nil {
-		rollback(ctx, tx)
-		return err
-	}
-	there.viewed = append(there.viewed, c.fixed...)
-	there.added = c.added
-	c.targetTx, c.there = tx, there
-	return nil
-}
-
-// isNoTable reports whether a table could not be locked because it is not there,
-// is something else, or is somebody else's.
-func isNoTable(err error) bool {
-	switch postgres.Code(err) {
-	case "42P01", "3F000", "42809", "42501":
-		return true
-	}
-	return false
-}
-
-// lockTable starts a transaction that holds a lock on a table.
-func lockTable(ctx context.Context, conn *pgx.Conn, table postgres.TableName, mode string) (pgx.Tx, error) {
-	tx, err := conn.Begin(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := tx.Exec(ctx, fmt.Sprintf("%s; LOCK TABLE ONLY %s IN %s MODE; SET LOCAL lock_timeout = '%s'",
-		lockTurnSQL, table.SQL(), mode, destinationLockTimeout)); err != nil {
-		rollback(ctx, tx)
-		return nil, err
-	}
-	return tx, nil
-}
-
-// leaveTarget ends that transaction, unless it was used.
-func (c *copying) leaveTarget(ctx context.Context) {
-	if c.targetTx != nil {
-		rollback(ctx, c.targetTx)
-		c.targetTx = nil
-	}
-}
-
-// takeTarget returns the transaction in which the table was looked at, once. From
-// then on it is another one, in which the table must be the same.
-func (c *copying) takeTarget(ctx context.Context) (pgx.Tx, error) {
-	if c.targetTx == nil {
-		before := c.there
-		if err := c.enterTarget(ctx); err != nil {
-			return nil, err
-		}
-		now := c.there
-		c.there = before
-		if (now.table == nil) != (before.table == nil) || now.table != nil && now.table.OID != before.table.OID {
-			c.leaveTarget(ctx)
-			return nil, errTargetReplaced
-		}
-	}
-	tx := c.targetTx
-	c.targetTx = nil
-	return tx, nil
-}
-
-// errTargetReplaced is met when the destination table is another one than it was
-// when the attempt began.
-var errTargetReplaced = errors.New("the table in the destination was dropped or replaced while it was loaded")
-
-// alter adds what the existing table lacks. It waits for its lock in short turns,
-// because readers queue behind the one who waits.
-func (c *copying) alter(ctx context.Context, sql string) error {
-	err := inTurns(ctx, soloPatience, func() error {
-		tx, err := lockTable(ctx, c.destination.Conn, c.target, "ACCESS EXCLUSIVE")
-		if err != nil {
-			return err
-		}
-		defer rollback(ctx, tx)
-		if _, err := lookAt(ctx, tx, c.replication, c.target, c.types); err != nil {
-			return err
-		}
-		if _, err := tx.Exec(ctx, sql); err != nil {
-			return err
-		}
-		return tx.Commit(ctx)
-	})
-	if err != nil {
-		return fmt.Errorf("change columns of %s: %w", c.target, nameHolders(ctx, c.destination.Conn, c.target, err))
-	}
-	return nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
 
 // A loading is the destination's side of one table: a transaction that ends
 // with rows, bookmark and report, or with nothing.
@@ -304,28 +189,25 @@ const keySQL = `
 	WHERE k.conrelid = $1::pg_catalog.text::pg_catalog.regclass AND k.contype = 'p'
 	ORDER BY a.attnum`
 
-// lockAlone keeps readers out. It waits for those that are there in short turns,
-// because others queue behind it.
-func (ld loading) lockAlone(ctx context.Context) error {
-	err := inTurns(ctx, soloPatience, func() error {
+// alone runs a statement that keeps readers of a table out. It waits for those that
+// are there in short turns, because others queue behind it. Whatever the transaction
+// waits for afterwards is to be had within one turn.
+func (ld loading) alone(ctx context.Context, patience time.Duration, table postgres.TableName, sql string) error {
+	err := inTurns(ctx, patience, func() error {
 		return pgx.BeginFunc(ctx, ld.tx, func(tx pgx.Tx) error {
-			_, err := tx.Exec(ctx, fmt.Sprintf("%s; LOCK TABLE %s IN ACCESS EXCLUSIVE MODE; SET LOCAL lock_timeout = '%s'",
-				lockTurnSQL, ld.layout.target.SQL(), destinationLockTimeout))
+			_, err := tx.Exec(ctx, lockTurnSQL+"; "+sql)
 			return err
 		})
 	})
-	if err != nil {
-		return fmt.Errorf("give %s another key: %w", ld.layout.target, nameHolders(ctx, ld.tx, ld.layout.target, err))
-	}
-	return nil
+	return nameHolders(ctx, ld.tx, table, true, err)
 }
 
 // replaceAll gives the table another key and all its rows anew. From here to the
 // end of the transaction readers wait: there is no telling old rows from new ones.
 func (ld loading) replaceAll(ctx context.Context, stage string) (changed int64, err error) {
 	l := ld.layout
-	if err := ld.lockAlone(ctx); err != nil {
-		return 0, err
+	if err := ld.alone(ctx, soloPatience, l.target, "LOCK TABLE "+l.target.SQL()+" IN ACCESS EXCLUSIVE MODE"); err != nil {
+		return 0, fmt.Errorf("give %s another key: %w", l.target, err)
 	}
 	// While the table has its key: a publication refuses to have rows without one deleted.
 	if _, err := ld.tx.Exec(ctx, "DELETE FROM "+l.target.SQL()); err != nil {

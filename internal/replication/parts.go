@@ -101,7 +101,7 @@ func (c *copying) loadParts(ctx context.Context, parts []pageRange) error {
 		if ld.layout.exists {
 			return ld.merge(ctx, hidden.SQL(), moved)
 		}
-		if _, err := ld.tx.Exec(ctx, fmt.Sprintf("ALTER TABLE %s RENAME TO %s", hidden.SQL(), postgres.Ident(c.target.Name))); err != nil {
+		if err := ld.alone(ctx, lockPatience, hidden, "ALTER TABLE "+hidden.SQL()+" RENAME TO "+postgres.Ident(c.target.Name)); err != nil {
 			return loaded{}, fmt.Errorf("name the table that was loaded: %w", err)
 		}
 		return ld.complete(ctx, moved)
@@ -125,6 +125,9 @@ func (c *copying) spread(ctx context.Context, parts []pageRange) ([]catalog.Rang
 	var snapshot string
 	if err := c.extraction.tx.QueryRow(ctx, "SELECT pg_catalog.pg_export_snapshot()").Scan(&snapshot); err != nil {
 		return nil, &extractError{fmt.Errorf("share the snapshot: %w", err)}
+	}
+	if c.maxSnapshot > 0 {
+		c.expiries.Store(snapshot, c.extraction.began.Add(c.maxSnapshot))
 	}
 	ranges := make([]catalog.Range, len(parts))
 	for i, s := range parts {
@@ -181,10 +184,7 @@ func (w *worker) copyPart(ctx context.Context, unit catalog.Unit, table postgres
 	columns := w.definition.Tables[unit.Table].extracted(table, w.types, postgres.Version(w.source.Conn), postgres.Version(w.destination.Conn))
 	hidden := hiddenTable(w.definition.SchemaName, unit.PartOf, unit.Range.Attempt)
 	return w.inDestination(ctx, func(tx pgx.Tx) error {
-		if err := lockLoaded(ctx, tx, hidden); err != nil {
-			return err
-		}
-		l, err := layoutOfHidden(ctx, tx, hidden, columns)
+		l, err := lockHidden(ctx, tx, hidden, columns)
 		if err != nil {
 			return err
 		}
@@ -198,13 +198,20 @@ func (w *worker) copyPart(ctx context.Context, unit catalog.Unit, table postgres
 	})
 }
 
-// layoutOfHidden finds out which column of the source each column of a hidden table
-// is for: those are named as in the table that is loaded.
-func layoutOfHidden(ctx context.Context, tx pgx.Tx, hidden postgres.TableName, columns []column) (layout, error) {
+// lockHidden is lockLoaded for a hidden table. It also finds out, in the same round
+// trip, which column of the source each column is for: those are named as in the
+// table that is loaded.
+func lockHidden(ctx context.Context, tx pgx.Tx, hidden postgres.TableName, columns []column) (layout, error) {
+	var facts loadedTable
 	var tables map[postgres.TableName]postgres.Table
-	err := postgres.Send(ctx, tx, "read the structure of "+hidden.String(), func(batch *pgx.Batch) {
+	err := postgres.Send(ctx, tx, fmt.Sprintf("lock %s", hidden), func(batch *pgx.Batch) {
+		batch.Queue("LOCK TABLE ONLY " + hidden.SQL() + " IN ROW EXCLUSIVE MODE")
+		queueLoadedTable(batch, hidden, &facts)
 		postgres.QueueTablesWithoutTypes(batch, []postgres.TableName{hidden}, &tables)
 	})
+	if err == nil {
+		err = facts.refusal(hidden)
+	}
 	if err != nil {
 		return layout{}, err
 	}
@@ -240,11 +247,6 @@ func (w *worker) copyPartInSnapshot(ctx context.Context, unit catalog.Unit) erro
 	if !snapshotName.MatchString(unit.Range.Snapshot) {
 		return fmt.Errorf("the catalog holds %q for a snapshot", unit.Range.Snapshot)
 	}
-	if w.maxSnapshot > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, w.maxSnapshot, errSnapshotAge)
-		defer cancel()
-	}
 	tx, err := w.sourceReady.begin(ctx, pgx.RepeatableRead)
 	if err != nil {
 		return &extractError{err}
@@ -269,7 +271,7 @@ func hiddenTable(schema string, unit int64, attempt int) postgres.TableName {
 }
 
 // dropHidden forgets the parts, and drops the table that they were copied into
-// unless it has become the table. What it can not drop, because others still
+// unless it has become the table. What it cannot drop, because others still
 // copy into it, the next run does.
 func (c *copying) dropHidden(ctx context.Context, hidden postgres.TableName) {
 	// One after the other: workers first lock the table, and then their unit.
@@ -288,23 +290,46 @@ const hiddenSQL = `
 	WHERE n.nspname = $1 AND c.relkind = 'r' AND r.rolname = current_user AND pg_catalog.strpos(c.relname::pg_catalog.text, $2) = 1
 	ORDER BY c.relname`
 
-// dropLeftOver drops what runs of this login that were killed were loading.
-func dropLeftOver(ctx context.Context, tx pgx.Tx, schema string) error {
+// dropLeftOver drops what runs of this login that were killed were loading. It
+// returns why it has kept some: a view upon a table, which nobody needs a right on it
+// to make, or a lock. As no two units have the same id, it is in nobody's way.
+func dropLeftOver(ctx context.Context, tx pgx.Tx, schema string) (kept []error, err error) {
 	rows, _ := tx.Query(ctx, hiddenSQL, schema, hiddenPrefix)
 	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		return fmt.Errorf("list what earlier runs left in schema %q: %w", schema, err)
+		return nil, fmt.Errorf("list what earlier runs left in schema %q: %w", schema, err)
 	}
-	if len(names) == 0 {
-		return nil
-	}
-	if _, err := tx.Exec(ctx, lockTurnSQL); err != nil {
-		return err
-	}
+	wait := "" // one turn is enough for all
 	for _, name := range names {
-		if _, err := tx.Exec(ctx, "DROP TABLE "+postgres.TableName{Schema: schema, Name: name}.SQL()); err != nil {
-			return fmt.Errorf("drop what an earlier run left: %w", err)
+		table := postgres.TableName{Schema: schema, Name: name}
+		err := pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
+			_, err := tx.Exec(ctx, fmt.Sprintf("%s; LOCK TABLE %[2]s IN ACCESS EXCLUSIVE MODE%s; DROP TABLE %[2]s", lockTurnSQL, table.SQL(), wait))
+			return err
+		})
+		switch postgres.Code(err) {
+		case "":
+			if err != nil {
+				return nil, err
+			}
+			continue
+		case lockNotAvailable:
+			wait = " NOWAIT"
 		}
+		kept = append(kept, fmt.Errorf("drop %s, which an earlier load left: %w", table, nameHolders(ctx, tx, table, true, err)))
 	}
-	return nil
+	return kept, nil
+}
+
+// dropLeftOver drops what tables could not drop while others copied into it, and
+// returns notes on what it cannot drop either. The next run tries it again.
+func (w *worker) dropLeftOver(ctx context.Context) (notes []string) {
+	_ = w.record(ctx, func(ctx context.Context, tx pgx.Tx) error { // if it fails, the next run does that too
+		kept, err := dropLeftOver(ctx, tx, w.definition.SchemaName)
+		notes = nil
+		for _, why := range kept {
+			notes = append(notes, postgres.Explain(why)+"\nNo run fails for it: the next one tries again.")
+		}
+		return err
+	})
+	return notes
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
@@ -57,7 +58,7 @@ func (e *env) wantNothingHidden(t *testing.T) {
 	e.wantRows(t, `SELECT relname FROM pg_class WHERE relname LIKE '\_sdc%' AND relkind = 'r'`)
 }
 
-// A worker that dies with a part in its hands, and can not say so, is not waited
+// A worker that dies with a part in its hands, and cannot say so, is not waited
 // for: the one whose table it is copies all of it. If it was the one that leads
 // the run, nobody can record how that ended, but what was committed stays.
 func TestLostHelper(t *testing.T) {
@@ -126,6 +127,78 @@ func TestOwnerFails(t *testing.T) {
 	}
 	e.wantNothingHidden(t)
 	e.wantSame(t, "t")
+}
+
+// What others do with a table that is being loaded, for which they need no right but
+// USAGE on its schema, fails neither this run nor a later one, which says what is in
+// the way of dropping the table.
+func TestHiddenInUse(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	for name, tt := range map[string]struct{ held, kept, letGo string }{
+		"a view":      {`SET ROLE %[1]s; SET search_path = public; CREATE VIEW v AS TABLE %[2]s`, "view public.v depends on table", `RESET ROLE; DROP VIEW v`},
+		"a statement": {`SET ROLE %[1]s; BEGIN; PREPARE p AS TABLE %[2]s`, "AccessShareLock", `COMMIT`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, s, s)
+			p := inParts(t, e, twoParts, 20000)
+			p.releaseAll(t)
+			e.run(t)
+			p = e.readHeld(t, 2, "held 2") // into a stage
+			done := e.start(t.Context())
+			p.awaitHeld(t, 1)
+			reader, other := s.Role(t), e.sessionAtDestination(t)
+			hidden := s.Query(t, e.destinationDatabase, `SELECT oid::regclass FROM pg_class WHERE relname LIKE '\_sdc\_loading\_%' AND relkind = 'r'`)[0]
+			e.atDestination(t, `GRANT USAGE ON SCHEMA shop TO `+reader+`; GRANT CREATE ON SCHEMA public TO `+reader)
+			do(t, other, fmt.Sprintf(tt.held, reader, hidden))
+			p.releaseAll(t)
+			wantKept := func(run Run) {
+				t.Helper()
+				if notes := strings.Join(run.Notes, "\n"); len(run.Notes) != 1 || !strings.Contains(notes, hidden) || !strings.Contains(notes, tt.kept) {
+					t.Errorf("notes %q, want that %s is kept, and %q", run.Notes, hidden, tt.kept)
+				}
+			}
+			got := <-done
+			if got.err != nil {
+				t.Fatal(postgres.Explain(got.err))
+			}
+			wantKept(got.run)
+			wantKept(e.run(t))
+			e.wantSame(t, "t")
+			do(t, other, tt.letGo)
+			if run := e.run(t); len(run.Notes) > 0 {
+				t.Errorf("notes %q", run.Notes)
+			}
+			e.wantNothingHidden(t)
+		})
+	}
+}
+
+// A table that was loaded in parts is given its name once those who read it let go,
+// and nobody is kept waiting behind that.
+func TestHiddenIsNamed(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	p := inParts(t, e, twoParts, 20000)
+	done := e.start(t.Context())
+	p.awaitHeld(t, 2)
+	hidden := s.Query(t, e.destinationDatabase, `SELECT oid::regclass FROM pg_class WHERE relname LIKE '\_sdc\_loading\_%' AND relkind = 'r'`)[0]
+	other := e.sessionAtDestination(t)
+	do(t, other, `BEGIN; PREPARE p AS TABLE `+hidden)
+	p.releaseAll(t)
+	waits := `SELECT FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock' AND relation = '` + hidden + `'::regclass`
+	for range 2 { // turns
+		await(t, s, e.destinationDatabase, waits, 1)
+		await(t, s, e.destinationDatabase, waits, 0)
+	}
+	do(t, other, `COMMIT`)
+	if got := <-done; got.err != nil {
+		t.Error(postgres.Explain(got.err))
+	}
+	e.wantSame(t, "t")
+	e.wantNothingHidden(t)
 }
 
 // A partition that is attached while parts are read is there whole.

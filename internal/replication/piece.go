@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -54,7 +55,11 @@ func (c *copying) load(ctx context.Context) (done bool, err error) {
 			return true, c.loadParts(ctx, parts)
 		}
 		w.upTo = end
-		if err := c.commit(ctx, w, end == nil, func(ld loading) (loaded, error) { return c.loadWindow(ctx, ld, end == nil) }); err != nil || end == nil {
+		err = c.commit(ctx, w, end == nil, func(ld loading) (loaded, error) { return c.loadWindow(ctx, ld, end == nil) })
+		if errors.Is(err, errTargetLocked) {
+			return false, nil
+		}
+		if err != nil || end == nil {
 			return true, err
 		}
 		if w.since == nil || tooOldFor(c.extraction.held(), time.Since(began), c.maxSnapshot) {
@@ -111,7 +116,7 @@ func (c *copying) loadWindow(ctx context.Context, ld loading, last bool) (loaded
 // snapshot holds back VACUUM at the source.
 func (c *copying) closeIfRead(ctx context.Context) {
 	if c.unit.Verify == VerifyNone {
-		c.extraction.close(ctx)
+		c.endSnapshot(ctx)
 	}
 }
 

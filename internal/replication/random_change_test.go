@@ -183,7 +183,7 @@ func (t *randomTable) moreRoom(r *rand.Rand) string {
 	return ""
 }
 
-// touchless reports whether INCREMENTAL would have to find rows that can not be
+// touchless reports whether INCREMENTAL would have to find rows that cannot be
 // touched. Without a primary key it compares them all.
 func (t *randomTable) touchless() bool { return t.key != nil && t.key.primary }
 

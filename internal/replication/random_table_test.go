@@ -65,7 +65,7 @@ func (t *randomTable) free() []*randomColumn {
 	return t.where(func(c *randomColumn) bool { return !c.primary && !c.fixed && c != t.key })
 }
 
-// appendOnly reports whether rows can not be changed such that INCREMENTAL finds them.
+// appendOnly reports whether rows cannot be changed such that INCREMENTAL finds them.
 func (t *randomTable) appendOnly() bool {
 	return t.key != nil && (t.key.primary || len(t.primary()) == 0)
 }

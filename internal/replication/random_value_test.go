@@ -184,7 +184,7 @@ func jsonText(depth int) func(*rand.Rand) string {
 func jsonString(r *rand.Rand) string {
 	quoted, err := json.Marshal(textOf(10)(r))
 	if err != nil {
-		panic(err) // a string can not fail
+		panic(err) // a string cannot fail
 	}
 	return string(quoted)
 }

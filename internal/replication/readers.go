@@ -13,10 +13,10 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
-// CheckReader refuses what can not be a reader.
+// CheckReader refuses what cannot be a reader.
 func CheckReader(name string) error {
 	if strings.EqualFold(name, "public") {
-		return fmt.Errorf("%q is everybody, and can not be a reader: name a role, for instance a group that those are members of who may read", name)
+		return fmt.Errorf("%q is everybody, and cannot be a reader: name a role, for instance a group that those are members of who may read", name)
 	}
 	return postgres.CheckName(name)
 }
@@ -125,7 +125,7 @@ func readerRights(ctx context.Context, tx pgx.Tx, sql, schema string, readers, l
 	return rights, nil
 }
 
-// FindWithMissing is Find that also returns what readers can not do, in whatever
+// FindWithMissing is Find that also returns what readers cannot do, in whatever
 // way they might have been allowed to, such as "SELECT ON TABLE shop.orders TO analysts".
 func FindWithMissing(ctx context.Context, destination postgres.Endpoint, schemaName string) (Definition, []string, error) {
 	var d Definition
@@ -209,7 +209,7 @@ type readersPlan struct {
 	revoke  []readerRight
 }
 
-// decideReaders picks what to grant of what readers lack. What can not be granted
+// decideReaders picks what to grant of what readers lack. What cannot be granted
 // is refused, unless they have it anyway.
 func decideReaders(schema string, lacked, revoke []readerRight) readersPlan {
 	p := readersPlan{schema: schema, revoke: revoke}

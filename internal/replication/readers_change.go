@@ -205,7 +205,7 @@ func heldReaders(ctx context.Context, tx pgx.Tx, replication int64) (readers []s
 
 // openSchema creates the schema unless it is there, and lets the readers in. Once
 // tables were loaded into one that was there, changes of their rights are left to
-// the next apply: somebody may have had a reason. What can not be granted is no
+// the next apply: somebody may have had a reason. What cannot be granted is no
 // reason not to load.
 func (w *worker) openSchema(ctx context.Context, tx pgx.Tx) error {
 	readers, err := heldReaders(ctx, tx, w.replication)

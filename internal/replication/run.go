@@ -93,7 +93,7 @@ func (r Runner) run(ctx context.Context, destination postgres.Endpoint, schemaNa
 		return Run{}, err
 	}
 	leader := &worker{leads: true, job: job{
-		definition: definition, replication: stored.ID, busy: &atomic.Int32{},
+		definition: definition, replication: stored.ID, busy: &atomic.Int32{}, expiries: &sync.Map{},
 		pieceRows: cmp.Or(r.pieceRows, pieceRows), partBytes: cmp.Or(r.partBytes, partBytes),
 		maxSnapshot: cmp.Or(r.maxSnapshot, definition.maxSnapshot()),
 	}}
@@ -127,14 +127,12 @@ func (r Runner) run(ctx context.Context, destination postgres.Endpoint, schemaNa
 		leader.reportSkipped(&run)
 	}
 	run.Notes = append(run.Notes, leader.notes...)
-	// What a table could not drop while others copied into it. If this can not
-	// either, the next run does.
-	_ = leader.record(ctx, func(ctx context.Context, tx pgx.Tx) error { return dropLeftOver(ctx, tx, stored.SchemaName) })
+	run.Notes = append(run.Notes, leader.dropLeftOver(ctx)...)
 	return leader.finish(ctx, run)
 }
 
 // together lets the workers do the run's units and returns what they did. One
-// that can not go on leaves its work to the others.
+// that cannot go on leaves its work to the others.
 func (r Runner) together(ctx context.Context, workers []*worker) Run {
 	run := Run{Run: workers[0].run}
 	var mu sync.Mutex
@@ -151,7 +149,7 @@ func (r Runner) together(ctx context.Context, workers []*worker) Run {
 	for _, w := range workers {
 		w.streams = len(workers)
 		group.Go(func() {
-			if err := w.work(ctx, tell); err != nil && ctx.Err() == nil {
+			if err := w.survive(ctx, tell); err != nil && ctx.Err() == nil {
 				mu.Lock()
 				defer mu.Unlock()
 				run.Notes = append(run.Notes, postgres.Explain(err))
@@ -235,9 +233,10 @@ func (w *worker) start(ctx context.Context, verify string) (useful int, err erro
 	if err != nil {
 		return 0, err
 	}
-	// Now that the units of earlier runs are gone, their workers can not commit.
-	return useful, inTurns(ctx, soloPatience, func() error {
-		return w.inDestination(ctx, func(tx pgx.Tx) error { return dropLeftOver(ctx, tx, w.definition.SchemaName) })
+	// Now that the units of earlier runs are gone, their workers cannot commit.
+	return useful, w.inDestination(ctx, func(tx pgx.Tx) error {
+		_, err := dropLeftOver(ctx, tx, w.definition.SchemaName) // what it keeps, the end of the run tells
+		return err
 	})
 }
 
@@ -295,13 +294,13 @@ const tablesPerStream = 4
 func (w *worker) divide(relations map[postgres.TableName]postgres.Relation, loaded []string, verify string) (units []catalog.Unit, useful int) {
 	keys, bytes := w.definition.keys(), int64(0)
 	relation := func(key string) postgres.Relation {
-		name, _ := postgres.ParseTableName(key) // one that can not be read is none that exists
+		name, _ := postgres.ParseTableName(key) // one that cannot be read is none that exists
 		return relations[name]
 	}
 	slices.SortStableFunc(keys, func(a, b string) int { return cmp.Compare(relation(b).Bytes, relation(a).Bytes) })
 	for _, key := range keys {
 		units = append(units, catalog.Unit{Table: key, Kind: string(relation(key).Kind), Verify: verify})
-		name, _ := w.definition.TableNameOf(key) // one that can not be read was never loaded
+		name, _ := w.definition.TableNameOf(key) // one that cannot be read was never loaded
 		if w.definition.Tables[key].Method == FullTable || !slices.Contains(loaded, name) {
 			bytes += relation(key).Bytes
 		}
@@ -379,7 +378,7 @@ func LastRun(ctx context.Context, destination postgres.Endpoint, schemaName, id 
 }
 
 // IsAnothers reports whether err says that the catalog belongs to a role that
-// the login can not act as.
+// the login cannot act as.
 func IsAnothers(err error) bool {
 	var owner *catalog.OwnerError
 	return errors.As(err, &owner)

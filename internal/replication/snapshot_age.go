@@ -22,22 +22,65 @@ var errSnapshotAge = errors.New("the snapshot was held for too long")
 // leastRows is how many rows of a backlog are committed at once at least.
 const leastRows = 1000
 
-// loadInTime is load, which ends when the snapshot has become too old. It is not
-// cut short any more once the snapshot was given back.
-func (c *copying) loadInTime(ctx context.Context) (done bool, err error) {
-	if c.maxSnapshot == 0 {
-		return c.load(ctx)
-	}
-	e := c.extraction
+// inTime is inSnapshot, which ends when a snapshot has become too old. It is not cut
+// short any more once that was given back.
+func (c *copying) inTime(ctx context.Context) (done bool, err error) {
 	limited, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	e.limit = time.AfterFunc(c.maxSnapshot-e.held(), func() { cancel(errSnapshotAge) })
-	defer e.limit.Stop()
-	done, err = c.load(limited)
-	if err != nil && errors.Is(context.Cause(limited), errSnapshotAge) {
+	c.tooOld = func() { cancel(errSnapshotAge) }
+	done, err = c.inSnapshot(limited)
+	var unknown *unknownError // of which the destination is asked
+	if err != nil && errors.Is(context.Cause(limited), errSnapshotAge) && !errors.As(err, &unknown) {
 		err = c.explainAge()
 	}
 	return done, err
+}
+
+// limit makes a snapshot that began then become too old, until stop is called.
+func (c *copying) limit(began time.Time) (stop func() bool) {
+	if c.maxSnapshot == 0 {
+		return func() bool { return true }
+	}
+	return time.AfterFunc(time.Until(began.Add(c.maxSnapshot)), c.tooOld).Stop
+}
+
+// endSnapshot ends the extraction, and has the report say for how long it was held.
+func (c *copying) endSnapshot(ctx context.Context) {
+	c.extraction.close(ctx)
+	c.report.Snapshot = max(c.report.Snapshot, c.extraction.held())
+}
+
+// surveyInTime is surveyTable, which may look through all of the table, and holds a
+// snapshot meanwhile.
+func (c *copying) surveyInTime(ctx context.Context, table postgres.Table, key column) (*survey, error) {
+	began := time.Now()
+	defer c.limit(began)()
+	s, err := surveyTable(ctx, c.sourceReady, table, key)
+	c.report.Snapshot = max(c.report.Snapshot, elapsed(began))
+	if err != nil {
+		return nil, &extractError{err}
+	}
+	return s, nil
+}
+
+// copyPartInTime is copyPartInSnapshot, which ends when the snapshot has become too
+// old for the worker that shares it.
+func (w *worker) copyPartInTime(ctx context.Context, unit catalog.Unit) error {
+	if w.maxSnapshot == 0 {
+		return w.copyPartInSnapshot(ctx, unit)
+	}
+	shared, _ := w.expiries.Load(unit.Range.Snapshot)
+	expiry, ok := shared.(time.Time)
+	if !ok { // another process shares it
+		expiry = time.Now().Add(w.maxSnapshot)
+	}
+	limited, cancel := context.WithDeadlineCause(ctx, expiry, errSnapshotAge)
+	defer cancel()
+	err := w.copyPartInSnapshot(limited, unit)
+	if err != nil && errors.Is(context.Cause(limited), errSnapshotAge) {
+		return errSnapshotAge
+	}
+	return err
 }
 
 // explainAge says what could not be read in time, and what to do.
@@ -46,15 +89,15 @@ func (c *copying) explainAge() error {
 	if c.selection.Method == Incremental {
 		advice = "raise max_snapshot_minutes, or give the replication key an index of its own, by which a table is read in pieces"
 	}
-	if c.extraction.ordered {
+	if c.extraction != nil && c.extraction.ordered {
 		advice = "raise max_snapshot_minutes"
 	}
-	return fmt.Errorf("read %s: %w: max_snapshot_minutes allows %s. What was committed before stays; %s", c.extraction.table.Name, errSnapshotAge, c.maxSnapshot, advice)
+	return fmt.Errorf("read %s: %w: max_snapshot_minutes allows %s. What was committed before stays; %s", c.unit.Table, errSnapshotAge, c.maxSnapshot, advice)
 }
 
 // lessAtOnce makes pieces smaller, and reports whether that can be of use.
 func (c *copying) lessAtOnce() bool {
-	if !c.extraction.ordered || c.rows <= leastRows {
+	if c.extraction == nil || !c.extraction.ordered || c.rows <= leastRows {
 		return false
 	}
 	c.rows = max(c.rows/8, leastRows)

@@ -1,11 +1,15 @@
 package replication
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -98,6 +102,123 @@ func TestSnapshotAgeFails(t *testing.T) {
 		e.wantSame(t, "u")
 		await(t, s, e.sourceDatabase, `SELECT FROM pg_stat_activity WHERE usename = '`+e.reader+`'`, 0)
 	}
+}
+
+// A table that was committed when the limit was reached has not failed.
+func TestSnapshotAgeAtCommit(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.runs.Verify = VerifyCount // for which the snapshot is held until the end
+	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)`)
+	e.definition.Tables["public.t"] = Selection{Method: FullTable}
+	e.create(t)
+	e.run(t)
+	e.atDestination(t, `
+		CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(30); RETURN NULL; EXCEPTION WHEN query_canceled THEN RETURN NULL; END';
+		CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON shop.t DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE PROCEDURE slow()`)
+	e.atSource(t, `INSERT INTO t VALUES (2)`)
+	e.runs.maxSnapshot = 3 * time.Second
+	got := <-e.start(t.Context())
+	if r := report(got.run, "public.t"); got.err != nil || r.Status != catalog.Succeeded || r.RowsLoaded != 1 {
+		t.Errorf("%v, %+v", got.err, r)
+	}
+	e.wantSame(t, "t")
+}
+
+// The limit also holds for what is asked of the source before rows are read: whether
+// old rows have values in a new column, and which key is the greatest.
+func TestSnapshotAgeBeforeRows(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	for name, slow := range map[string]func(*env){
+		"values of a new column": func(e *env) {
+			e.atSource(t, `CREATE VIEW t AS SELECT id FROM generate_series(1, 3) AS id`)
+			e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id"}
+			e.create(t)
+			e.run(t)
+			e.atSource(t, `CREATE OR REPLACE VIEW t AS SELECT id, CASE WHEN pg_sleep(5) IS NULL THEN 1 END AS extra FROM generate_series(1, 3) AS id`)
+		},
+		"the greatest key": func(e *env) {
+			e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (987654321)`)
+			e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id"}
+			e.create(t)
+			e.readHeld(t, 1, "987654321")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, s, s)
+			slow(e)
+			e.runs.maxSnapshot = time.Second
+			result := <-e.start(t.Context())
+			got := report(result.run, "public.t")
+			if got.Status != catalog.Failed || !strings.Contains(got.Error, "max_snapshot_minutes") {
+				t.Errorf("%v, %+v", result.err, got)
+			}
+			if got.Snapshot < time.Second || got.Snapshot > 4*time.Second {
+				t.Errorf("the snapshot was held for %s", got.Snapshot)
+			}
+		})
+	}
+}
+
+// Who reads a part of a table ends when the snapshot of that has become too old, and
+// not as long after that as he came later.
+func TestSnapshotAgeOfParts(t *testing.T) {
+	t.Parallel()
+	s := sandbox.SharedFrom(t, 14)
+	e := newEnv(t, s, s)
+	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'held')`)
+	e.definition.Tables["public.t"] = Selection{Method: FullTable}
+	e.create(t)
+	e.readHeld(t, 1, "held")
+	w, table := e.claimTable(t)
+	snapshot := exportSnapshot(t, e.session(t))
+	unit := e.plantPart(t, w, table, fmt.Sprintf(`'public.t', '%s', 0, 0`, snapshot))
+	w.maxSnapshot = time.Hour
+	w.expiries.Store(snapshot, time.Now().Add(time.Second))
+	if err := w.copyPartInTime(t.Context(), unit); !errors.Is(err, errSnapshotAge) {
+		t.Error(err)
+	}
+}
+
+// No snapshot is held while a piece of a backlog waits for somebody's lock on the
+// loaded table: the rest is read in another one.
+func TestSnapshotWhilePieceWaits(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.runs.pieceRows = 1000
+	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'x')`)
+	e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id"}
+	e.create(t)
+	e.run(t)
+	e.atDestination(t, `CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END';
+		CREATE TRIGGER wait BEFORE INSERT ON shop.t FOR EACH STATEMENT EXECUTE PROCEDURE wait()`)
+	e.atSource(t, `INSERT INTO t SELECT g, 'x' FROM generate_series(2, 2500) g; ANALYZE t`)
+	holder, locker := e.sessionAtDestination(t), e.sessionAtDestination(t)
+	do(t, holder, `SELECT pg_advisory_lock(1)`)
+	done := e.start(t.Context())
+	await(t, s, e.destinationDatabase, waitingSQL, 1)
+	locked := make(chan error, 1)
+	go func() { // as CREATE INDEX, which comes while the first piece is loaded
+		_, err := locker.PgConn().Exec(context.WithoutCancel(t.Context()), `BEGIN; LOCK TABLE shop.t IN SHARE MODE`).ReadAll()
+		locked <- err
+	}()
+	waits := `SELECT FROM pg_locks WHERE NOT granted AND relation = 'shop.t'::regclass AND mode = `
+	await(t, s, e.destinationDatabase, waits+`'ShareLock'`, 1)
+	do(t, holder, letGo)
+	if err := <-locked; err != nil {
+		t.Fatal(err)
+	}
+	await(t, s, e.destinationDatabase, waits+`'RowExclusiveLock'`, 1)
+	await(t, s, e.sourceDatabase, `SELECT FROM pg_stat_activity WHERE usename = '`+e.reader+`' AND xact_start IS NOT NULL`, 0)
+	do(t, locker, `COMMIT`)
+	if got := <-done; got.err != nil {
+		t.Error(postgres.Explain(got.err))
+	}
+	e.wantSame(t, "t")
 }
 
 func TestTooOldFor(t *testing.T) {

@@ -171,23 +171,31 @@ func dropLoaded(ctx context.Context, tx pgx.Tx, stored catalog.Replication) erro
 	if err != nil {
 		return err
 	}
-	var table, owner string
-	err = tx.QueryRow(ctx, othersTableSQL, stored.SchemaName, tables).Scan(&table, &owner)
-	if err == nil {
-		return fmt.Errorf("drop %s: it belongs to %q and not to the role that loads, so another role has put it in the place of the loaded table: drop it by hand, or set force_destroy = false",
-			postgres.TableName{Schema: stored.SchemaName, Name: table}, owner)
-	}
-	if !errors.Is(err, pgx.ErrNoRows) {
-		return fmt.Errorf("read the owners of the loaded tables: %w", err)
+	if tables, err = ownTables(ctx, tx, stored.SchemaName, tables); err != nil {
+		return err
 	}
 	for _, name := range tables {
 		table := postgres.TableName{Schema: stored.SchemaName, Name: name}
-		if _, err := tx.Exec(ctx, "DROP TABLE IF EXISTS "+table.SQL()); err != nil {
+		err := pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
+			_, err := tx.Exec(ctx, "LOCK TABLE "+table.SQL()+" IN ACCESS EXCLUSIVE MODE")
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("lock %s to drop it: %w", table, nameHolders(ctx, tx, table, true, err))
+		}
+	}
+	// Again, now that none of them can be replaced any more.
+	if tables, err = ownTables(ctx, tx, stored.SchemaName, tables); err != nil {
+		return err
+	}
+	for _, name := range tables {
+		table := postgres.TableName{Schema: stored.SchemaName, Name: name}
+		if _, err := tx.Exec(ctx, "DROP TABLE "+table.SQL()); err != nil {
 			return fmt.Errorf("drop %s: %w", table, err)
 		}
 	}
-	if err := dropLeftOver(ctx, tx, stored.SchemaName); err != nil {
-		return err
+	if kept, err := dropLeftOver(ctx, tx, stored.SchemaName); err != nil || len(kept) > 0 {
+		return errors.Join(append(kept, err)...)
 	}
 	if !stored.SchemaCreated {
 		return nil
@@ -205,15 +213,35 @@ func dropLoaded(ctx context.Context, tx pgx.Tx, stored catalog.Replication) erro
 	return nil
 }
 
-// othersTableSQL finds one of the tables $2 of the schema $1 that another role owns.
-const othersTableSQL = `
-	SELECT c.relname, o.rolname
+// ownTables returns those of the loaded tables that there are. It refuses one that
+// another role owns.
+func ownTables(ctx context.Context, tx pgx.Tx, schema string, loaded []string) (own []string, err error) {
+	rows, _ := tx.Query(ctx, ownersSQL, schema, loaded)
+	var name, owner string
+	var loads bool
+	var refusal error
+	_, err = pgx.ForEachRow(rows, []any{&name, &owner, &loads}, func() error {
+		if !loads {
+			refusal = fmt.Errorf("drop %s: it belongs to %q and not to the role that loads, so another role has put it in the place of the loaded table: drop it by hand, or set force_destroy = false",
+				postgres.TableName{Schema: schema, Name: name}, owner)
+		}
+		own = append(own, name)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for the loaded tables: %w", err)
+	}
+	return own, refusal
+}
+
+// ownersSQL finds those of the tables $2 of the schema $1 that there are, and who owns them.
+const ownersSQL = `
+	SELECT c.relname, o.rolname, o.rolname = current_user
 	FROM pg_catalog.pg_class AS c
 	JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 	JOIN pg_catalog.pg_roles AS o ON o.oid = c.relowner
-	WHERE n.nspname = $1 AND c.relname::pg_catalog.text = ANY ($2::pg_catalog.text[]) AND c.relkind IN ('r', 'p') AND o.rolname <> current_user
-	ORDER BY c.relname
-	LIMIT 1`
+	WHERE n.nspname = $1 AND c.relname::pg_catalog.text = ANY ($2::pg_catalog.text[]) AND c.relkind IN ('r', 'p')
+	ORDER BY c.relname`
 
 // schemaEmptySQL reports whether the schema belongs to the role that loads, and holds nothing.
 const schemaEmptySQL = `

@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -86,6 +87,57 @@ func TestDeleteAfterReplacement(t *testing.T) {
 		t.Error(err)
 	}
 	e.wantRows(t, `SELECT nspname FROM pg_namespace WHERE nspname IN ('shop', '_stitch')`, "shop")
+}
+
+// What takes the place of a loaded table while its deletion waits for a lock is not
+// dropped either.
+func TestDeleteDuringReplacement(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.writer, e.reader = s.Username, s.Username
+	e.servers = e.again(t, 1)
+	mallory := s.Role(t)
+	e.atSource(t, `CREATE TABLE t (id int)`)
+	e.definition.Tables["public.t"] = Selection{Method: FullTable}
+	e.create(t)
+	e.run(t)
+	other := e.sessionAtDestination(t)
+	do(t, other, `BEGIN; ALTER TABLE shop.t RENAME TO was; CREATE TABLE shop.t (id int); ALTER TABLE shop.t OWNER TO `+mallory)
+	done := make(chan error, 1)
+	go func() { done <- Delete(context.WithoutCancel(t.Context()), e.endpoint(), "shop", true) }()
+	await(t, s, e.destinationDatabase, `SELECT FROM pg_locks WHERE NOT granted AND relation = 'shop.t'::regclass`, 1)
+	do(t, other, `COMMIT`)
+	want := `drop shop.t: it belongs to "` + mallory + `" and not to the role that loads`
+	if err := <-done; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v\nwant %s", err, want)
+	}
+	e.wantRows(t, `SELECT relname FROM pg_class WHERE relnamespace = 'shop'::regnamespace AND relkind = 'r' ORDER BY relname`, "t", "was")
+}
+
+// While the deletion of the last replication waits for somebody who reads the catalog,
+// readers of the loaded tables are let through.
+func TestDeleteLetsReadersThrough(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	e.atSource(t, `CREATE TABLE t (id int)`)
+	e.definition.Tables["public.t"] = Selection{Method: FullTable}
+	e.create(t)
+	e.run(t)
+	long, short := e.sessionAtDestination(t), e.sessionAtDestination(t)
+	do(t, long, `BEGIN; SELECT * FROM _stitch.report`)
+	done := make(chan error, 1)
+	go func() { done <- Delete(context.WithoutCancel(t.Context()), e.endpoint(), "shop", true) }()
+	for range 2 {
+		await(t, s, e.destinationDatabase, `SELECT FROM pg_locks WHERE NOT granted AND relation = '_stitch.report'::regclass`, 1)
+		do(t, short, `SET lock_timeout = '5s'; SELECT * FROM shop.t`)
+	}
+	do(t, long, `COMMIT`)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	e.wantRows(t, `SELECT nspname FROM pg_namespace WHERE nspname IN ('shop', '_stitch')`)
 }
 
 func TestDeleteWithoutDatabase(t *testing.T) {

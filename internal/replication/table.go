@@ -28,6 +28,7 @@ type copying struct {
 	rows      int      // about how many are committed at once of a backlog
 
 	// Of the current attempt.
+	tooOld     func() // ends it, because a snapshot has become too old
 	targetTx   pgx.Tx // in which the target was locked and inspected; nil once it was used
 	extraction *extraction
 	there      known
@@ -164,17 +165,18 @@ func (c *copying) note(text string) {
 // attempt extracts and loads the table once, in as many snapshots as it takes.
 func (c *copying) attempt(ctx context.Context) error {
 	for {
-		done, err := c.inSnapshot(ctx)
+		done, err := c.inTime(ctx)
 		if done || err != nil {
 			return err
 		}
 	}
 }
 
-// inSnapshot extracts and loads what one snapshot may be held for. The target is locked before the
-// snapshot is taken, which holds back VACUUM at the source: nothing waits for a
-// lock at the destination meanwhile. Where the target must be changed first, both
-// are left for that, and opened again.
+// inSnapshot reads and loads as much as one snapshot allows. The target is locked
+// before the snapshot is taken, which holds back VACUUM at the source: nothing waits
+// for a lock on it meanwhile, for longer than one turn, but the merge of parts that
+// are verified. Where the target must be changed first, both are left for that, and
+// opened again.
 func (c *copying) inSnapshot(ctx context.Context) (done bool, err error) {
 	name, err := c.definition.sourceTable(c.unit.Table)
 	if err != nil {
@@ -186,7 +188,7 @@ func (c *copying) inSnapshot(ctx context.Context) (done bool, err error) {
 	c.inParts = false
 	defer c.leaveTarget(ctx)
 	for changed := true; changed; {
-		if err := c.enterTarget(ctx); err != nil {
+		if err := c.enterTarget(ctx, lockPatience); err != nil {
 			return false, err
 		}
 		if err := c.open(ctx, name); err != nil {
@@ -199,7 +201,7 @@ func (c *copying) inSnapshot(ctx context.Context) (done bool, err error) {
 	}
 	c.noteChanges()
 	c.noteGuarantees()
-	return c.loadInTime(ctx)
+	return c.load(ctx)
 }
 
 func (c *copying) noteChanges() {
@@ -225,18 +227,18 @@ func (c *copying) open(ctx context.Context, name postgres.TableName) error {
 		if err != nil {
 			return err
 		}
-		c.extraction = extraction
+		c.extraction, extraction.stopLimit = extraction, c.limit(extraction.began)
 		extraction.sight.survey, extraction.sight.timeline = asked, c.identity.timeline
 		if err := c.decide(ctx); err != nil {
-			extraction.close(ctx)
+			c.endSnapshot(ctx)
 			return err
 		}
 		if !c.needsSurvey() || asked != nil && asked.oid == extraction.table.OID {
 			return nil
 		}
-		extraction.close(ctx)
-		if asked, err = surveyTable(ctx, c.sourceReady, extraction.table, c.step.window.key); err != nil {
-			return &extractError{err}
+		c.endSnapshot(ctx)
+		if asked, err = c.surveyInTime(ctx, extraction.table, c.step.window.key); err != nil {
+			return err
 		}
 	}
 }
@@ -314,7 +316,7 @@ func (c *copying) arrange(ctx context.Context) (changed bool, err error) {
 	if !l.exists || sql == "" {
 		return false, nil
 	}
-	c.extraction.close(ctx)
+	c.endSnapshot(ctx)
 	c.leaveTarget(ctx)
 	err = c.alter(ctx, sql)
 	if code := postgres.Code(err); (code == "0A000" || code == "42601") && len(l.widen) > 0 {
@@ -335,7 +337,7 @@ func (c *copying) arrange(ctx context.Context) (changed bool, err error) {
 	return true, nil
 }
 
-// noteGuarantees says what can not be promised of this table, and what is
+// noteGuarantees says what cannot be promised of this table, and what is
 // otherwise than usual.
 func (c *copying) noteGuarantees() {
 	step, sight := c.step, c.extraction.sight

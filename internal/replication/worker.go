@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +25,7 @@ type job struct {
 	pieceRows   int
 	partBytes   int64
 	maxSnapshot time.Duration // how long a snapshot may be held; 0: as long as it takes
+	expiries    *sync.Map     // by the names of shared snapshots, the times when they become too old
 }
 
 // A worker replicates tables of a run, through a connection to each side.
@@ -59,6 +62,21 @@ func (w *worker) work(ctx context.Context, tell func(catalog.Report)) error {
 	return nil
 }
 
+// survive is work, of which a panic becomes an error: it would end the provider, and
+// with it what it does for other resources.
+func (w *worker) survive(ctx context.Context, tell func(catalog.Report)) (err error) {
+	defer func() {
+		if what := recover(); what != nil {
+			for _, conn := range []*postgres.Conn{w.source, w.destination} { // they may be in the middle of anything
+				interrupt(ctx, conn.PgConn())
+			}
+			err = fmt.Errorf("a fault of this provider has ended a worker of the run. What was committed stays, and the next run goes on from there. "+
+				"Report it to the provider's maintainers with these lines: %v\n%s", what, debug.Stack())
+		}
+	}()
+	return w.work(ctx, tell)
+}
+
 // workOnNext does the next unit, if there is one.
 func (w *worker) workOnNext(ctx context.Context, tell func(catalog.Report)) (done bool, err error) {
 	w.busy.Add(1)
@@ -90,11 +108,11 @@ func (w *worker) workOnNext(ctx context.Context, tell func(catalog.Report)) (don
 }
 
 // help copies a part, or tells the worker whose table it is why not. That one
-// decides whether to try the table again: a snapshot may be gone. If it can not
+// decides whether to try the table again: a snapshot may be gone. If it cannot
 // be told, it finds out by itself, see errOrphan.
 func (w *worker) help(ctx context.Context, unit catalog.Unit) error {
-	err := w.copyPartInSnapshot(ctx, unit)
-	if err == nil {
+	err := w.copyPartInTime(ctx, unit)
+	if err == nil || errors.Is(err, errSnapshotAge) { // which the other worker has met as well
 		return nil
 	}
 	return w.record(ctx, func(ctx context.Context, tx pgx.Tx) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -141,7 +142,7 @@ func newWorker(t *testing.T, e *env, run catalog.Run) *worker {
 	servers := e.again(t, 1)
 	source, _ := servers.Server("source")
 	destination, _ := servers.Server("destination")
-	w := &worker{job: job{definition: definition, run: run, busy: &atomic.Int32{}, pieceRows: pieceRows, partBytes: partBytes}}
+	w := &worker{job: job{definition: definition, run: run, busy: &atomic.Int32{}, expiries: &sync.Map{}, pieceRows: pieceRows, partBytes: partBytes}}
 	w.source, w.destination, err = postgres.AcquirePair(t.Context(),
 		postgres.Endpoint{Server: source, Database: definition.Source.Database}, postgres.Endpoint{Server: destination, Database: definition.Destination.Database})
 	if err != nil {
@@ -157,6 +158,46 @@ func newWorker(t *testing.T, e *env, run catalog.Run) *worker {
 		t.Fatal(err)
 	}
 	return w
+}
+
+// claimTable begins a run, in which it claims a table that has a column id, and
+// creates that into which its parts are copied.
+func (e *env) claimTable(t *testing.T) (*worker, catalog.Unit) {
+	t.Helper()
+	leader := newWorker(t, e, catalog.Run{})
+	leader.leads = true
+	if _, err := leader.start(t.Context(), VerifyNone); err != nil {
+		t.Fatal(err)
+	}
+	table, err := leader.claim(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.atDestination(t, fmt.Sprintf(`SET ROLE %s; CREATE TABLE shop._sdc_loading_%d_1 AS SELECT * FROM (VALUES (1, 'x')) AS v (id, v) LIMIT 0`, e.writer, table.ID))
+	return leader, table
+}
+
+// plantPart records a part of a table in the catalog, and claims it.
+func (e *env) plantPart(t *testing.T, w *worker, table catalog.Unit, values string) catalog.Unit {
+	t.Helper()
+	e.atDestination(t, fmt.Sprintf(`
+		INSERT INTO _stitch.unit (run, part_of, source_table, snapshot, first_page, end_page, table_attempt, as_text)
+		SELECT run, id, %s, 1, false FROM _stitch.unit WHERE id = %d`, values, table.ID))
+	unit, err := w.claim(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return unit
+}
+
+// exportSnapshot shares a snapshot of a session, which holds it from then on.
+func exportSnapshot(t *testing.T, conn *pgx.Conn) (name string) {
+	t.Helper()
+	do(t, conn, `BEGIN ISOLATION LEVEL REPEATABLE READ`)
+	if err := conn.QueryRow(t.Context(), `SELECT pg_export_snapshot()`).Scan(&name); err != nil {
+		t.Fatal(err)
+	}
+	return name
 }
 
 // A worker whose unit was taken over, by another attempt or another run, can
