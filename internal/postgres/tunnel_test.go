@@ -14,10 +14,10 @@ import (
 )
 
 // throughSSH returns a server that is reached through an SSH host, which alone
-// knows it by the name db.internal.
+// knows it by the names db.internal, and other.internal that its certificate lacks.
 func throughSSH(t *testing.T, s *sandbox.Server, change func(*Config), settings ...string) *Server {
 	t.Helper()
-	bastion := sandbox.SSHHost(t, sandbox.HostConfig{Settings: settings, Hosts: map[string]string{"db.internal": s.Host}})
+	bastion := sandbox.SSHHost(t, sandbox.HostConfig{Settings: settings, Hosts: map[string]string{"db.internal": s.Host, "other.internal": s.Host}})
 	hosts := sshclient.NewHosts(map[string]sshclient.Config{"bastion": {
 		Host: bastion.Host, Port: bastion.Port, Username: sandbox.OperatorName, PrivateKey: bastion.OperatorKey, HostKeys: bastion.HostKeys,
 	}})
@@ -64,7 +64,7 @@ func TestTunnel(t *testing.T) {
 // TLS within a tunnel is verified against the server's own name.
 func TestTunnelTLS(t *testing.T) {
 	s := sandbox.OwnServer(t, sandbox.Config{TLS: true})
-	for host, ok := range map[string]bool{"localhost": true, "db.internal": false} {
+	for host, ok := range map[string]bool{"localhost": true, "db.internal": true, "other.internal": false} {
 		server := throughSSH(t, s, func(c *Config) { c.Host, c.SSLMode, c.SSLRootCert = host, "verify-full", s.CA })
 		conn, err := server.Acquire(t.Context(), "")
 		switch {

@@ -71,7 +71,7 @@ func TestCutInACommand(t *testing.T) {
 	proxy.Cut()
 	err := <-failed
 	wantA[*OutcomeError](t, err)
-	wantText(t, err, `"bastion"`, "not known", "lost")
+	wantText(t, err, `"bastion"`, "is unknown", "lost")
 	time.Sleep(100 * time.Millisecond)
 	if times := timesRun(t, h, name); times != 1 {
 		t.Errorf("it ran %d times", times)
