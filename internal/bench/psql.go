@@ -59,7 +59,7 @@ func (b *bench) sourceOnly(ctx context.Context, d dataset) (measure, error) {
 	return m, err
 }
 
-func copyOut(t table) string { return fmt.Sprintf("COPY %s TO STDOUT (FORMAT binary)", t.name) }
+func copyOut(t table) string { return fmt.Sprintf("COPY public.%s TO STDOUT (FORMAT binary)", t.name) }
 
 // merge brings the rows that have changed since a bookmark into a table, as
 // somebody would write it with psql.

@@ -270,7 +270,6 @@ type known struct {
 	types    postgres.TypeSet
 	version  int       // major, of the server
 	now      time.Time // by the destination's clock
-	loaded   loadedTable
 }
 
 // lookAt reads what the destination, which has the types, holds of a table that
@@ -279,6 +278,7 @@ type known struct {
 func lookAt(ctx context.Context, tx pgx.Tx, replication int64, target postgres.TableName, types postgres.TypeSet) (known, error) {
 	k := known{types: types, version: postgres.Version(tx.Conn()), equals: map[string]string{}}
 	var tables map[postgres.TableName]postgres.Table
+	var harmless bool
 	err := postgres.Send(ctx, tx, fmt.Sprintf("read what the destination holds of %s", target), func(batch *pgx.Batch) {
 		postgres.QueueTablesWithoutTypes(batch, []postgres.TableName{target}, &tables)
 		batch.Queue(viewedSQL, target.SQL()).Query(func(rows pgx.Rows) (err error) {
@@ -294,11 +294,11 @@ func lookAt(ctx context.Context, tx pgx.Tx, replication int64, target postgres.T
 			return err
 		})
 		catalog.QueueBookmarkOf(batch, replication, target.Name, &k.bookmark)
-		queueLoadedTable(batch, target, &k.loaded)
+		queueHarmless(batch, target, &harmless)
 		batch.Queue("SELECT pg_catalog.now()").QueryRow(func(row pgx.Row) error { return row.Scan(&k.now) })
 	})
 	if err == nil {
-		err = k.loaded.refusal(target)
+		err = refuseCode(ctx, tx, target, harmless)
 	}
 	if err != nil {
 		return known{}, err

@@ -44,32 +44,43 @@ func (u use) String() string {
 	return fmt.Sprintf("%s: %s of %q", u.Object, u.Code, u.Owner)
 }
 
-// queueLoadedTable reads, by a batch, what is known of the code that statements on a
-// table would run. What it says holds while the transaction has locked the table in
+// queueHarmless finds out, by a batch, whether the table has what any code could be
+// attached to, or is in a schema of another role. Few have, and all that can be is
+// long to look for. What it says holds while the transaction has locked the table in
 // ROW EXCLUSIVE mode.
-func queueLoadedTable(batch *pgx.Batch, target postgres.TableName, into *loadedTable) {
-	batch.Queue(loadedTableSQL, target.Schema, target.Name).QueryRow(func(row pgx.Row) error {
-		var facts []byte
-		if err := row.Scan(&facts); err != nil {
-			return fmt.Errorf("read what is attached to %s: %w", target, err)
-		}
-		*into = loadedTable{}
-		return json.Unmarshal(facts, into)
-	})
+func queueHarmless(batch *pgx.Batch, target postgres.TableName, into *bool) {
+	batch.Queue(harmlessSQL, target.Schema, target.Name).QueryRow(func(row pgx.Row) error { return row.Scan(into) })
+}
+
+// refuseCode makes sure that writing to a table that is not harmless runs nobody
+// else's code.
+func refuseCode(ctx context.Context, tx pgx.Tx, target postgres.TableName, harmless bool) error {
+	if harmless {
+		return nil
+	}
+	var facts []byte
+	if err := tx.QueryRow(ctx, loadedTableSQL, target.Schema, target.Name).Scan(&facts); err != nil {
+		return fmt.Errorf("read what is attached to %s: %w", target, err)
+	}
+	var t loadedTable
+	if err := json.Unmarshal(facts, &t); err != nil {
+		return fmt.Errorf("read what is attached to %s: %w", target, err)
+	}
+	return t.refusal(target)
 }
 
 // lockLoaded locks a table for writing until the transaction ends, and makes sure that
 // writing to it runs nobody else's code.
 func lockLoaded(ctx context.Context, tx pgx.Tx, target postgres.TableName) error {
-	var facts loadedTable
+	var harmless bool
 	err := postgres.Send(ctx, tx, fmt.Sprintf("lock %s", target), func(batch *pgx.Batch) {
 		batch.Queue("LOCK TABLE ONLY " + target.SQL() + " IN ROW EXCLUSIVE MODE")
-		queueLoadedTable(batch, target, &facts)
+		queueHarmless(batch, target, &harmless)
 	})
 	if err != nil {
 		return err
 	}
-	return facts.refusal(target)
+	return refuseCode(ctx, tx, target, harmless)
 }
 
 // refusal returns why nothing is loaded into the table, or nil. What kinds of relation
@@ -106,6 +117,33 @@ func (t loadedTable) refusal(target postgres.TableName) error {
 		"Drop what is attached, or rename the table: then the next run makes a new one. Code of another role may stay once it belongs to the role that loads (ALTER ... OWNER TO %s): it runs with that role's rights",
 		target, t.Loader, strings.Join(lines, ""), loader)
 }
+
+// harmlessSQL reports whether the schema $1 belongs to the role that loads, and the
+// table $2 in it, if there is one, does so too and has nothing but columns of built-in
+// types and indexes on them.
+const harmlessSQL = `
+	SELECT EXISTS (
+		SELECT
+		FROM pg_catalog.pg_namespace AS n
+		JOIN pg_catalog.pg_roles AS l ON l.rolname = current_user AND l.oid = n.nspowner
+		WHERE n.nspname = $1 AND NOT EXISTS (
+			SELECT
+			FROM pg_catalog.pg_class AS c
+			WHERE c.relnamespace = n.oid AND c.relname = $2 AND (
+				c.relkind <> 'r' OR c.relowner <> l.oid OR c.reloftype <> 0
+				OR c.relhastriggers OR c.relhasrules OR c.relhassubclass OR c.relispartition OR c.relrowsecurity
+				OR EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = c.oid)
+				OR EXISTS (SELECT FROM pg_catalog.pg_attrdef AS d WHERE d.adrelid = c.oid)
+				OR EXISTS (SELECT FROM pg_catalog.pg_policy AS p WHERE p.polrelid = c.oid)
+				OR EXISTS (SELECT FROM pg_catalog.pg_statistic_ext AS s WHERE s.stxrelid = c.oid)
+				OR EXISTS (SELECT FROM pg_catalog.pg_constraint AS k WHERE k.conrelid = c.oid AND k.contype NOT IN ('n', 'p', 'u'))
+				OR EXISTS (SELECT FROM pg_catalog.pg_index AS i WHERE i.indrelid = c.oid AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL))
+				OR EXISTS (
+					SELECT
+					FROM pg_catalog.pg_depend AS d
+					WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+						AND (d.objid = c.oid OR d.objid IN (SELECT i.indexrelid FROM pg_catalog.pg_index AS i WHERE i.indrelid = c.oid))
+						AND d.refclassid NOT IN ('pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_constraint'::pg_catalog.regclass, 'pg_catalog.pg_namespace'::pg_catalog.regclass)))))`
 
 // loadedTableSQL reads the facts about the table $2 of the schema $1, as JSON. It
 // follows pg_depend from all that is attached to the table, and to tables that its

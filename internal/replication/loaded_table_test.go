@@ -126,14 +126,18 @@ func TestForeignCode(t *testing.T) {
 func examine(t *testing.T, conn *pgx.Conn, loader, sql string) error {
 	t.Helper()
 	errUndo := errors.New("undo")
-	var facts loadedTable
+	var refused error
 	target := postgres.TableName{Schema: "shop", Name: "t"}
 	err := pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error {
 		do(t, tx.Conn(), sql+"; SELECT set_config(name, 'off', true) FROM pg_settings WHERE name = 'jit'; SELECT setval('evil.ran', 1, false); SET LOCAL SESSION AUTHORIZATION "+loader)
-		if err := postgres.Send(t.Context(), tx, "examine", func(batch *pgx.Batch) { queueLoadedTable(batch, target, &facts) }); err != nil {
+		var harmless, ran bool
+		if err := postgres.Send(t.Context(), tx, "examine", func(batch *pgx.Batch) { queueHarmless(batch, target, &harmless) }); err != nil {
 			return err
 		}
-		var ran bool
+		refused = refuseCode(t.Context(), tx, target, false)
+		if plain := sql == "" || strings.HasPrefix(sql, "DROP TABLE shop.t"); harmless && refused != nil || plain && harmless != (refused == nil) {
+			t.Errorf("%s: harmless is %t", sql, harmless)
+		}
 		if err := tx.QueryRow(t.Context(), "SELECT is_called FROM evil.ran").Scan(&ran); err != nil || ran {
 			t.Errorf("%s: it ran (%v)", sql, err)
 		}
@@ -143,7 +147,7 @@ func examine(t *testing.T, conn *pgx.Conn, loader, sql string) error {
 		t.Errorf("%s: %v", sql, err)
 		return nil
 	}
-	return facts.refusal(target)
+	return refused
 }
 
 func TestLoadedTableRefusal(t *testing.T) {

@@ -202,15 +202,15 @@ func (w *worker) copyPart(ctx context.Context, unit catalog.Unit, table postgres
 // trip, which column of the source each column is for: those are named as in the
 // table that is loaded.
 func lockHidden(ctx context.Context, tx pgx.Tx, hidden postgres.TableName, columns []column) (layout, error) {
-	var facts loadedTable
+	var harmless bool
 	var tables map[postgres.TableName]postgres.Table
 	err := postgres.Send(ctx, tx, fmt.Sprintf("lock %s", hidden), func(batch *pgx.Batch) {
 		batch.Queue("LOCK TABLE ONLY " + hidden.SQL() + " IN ROW EXCLUSIVE MODE")
-		queueLoadedTable(batch, hidden, &facts)
+		queueHarmless(batch, hidden, &harmless)
 		postgres.QueueTablesWithoutTypes(batch, []postgres.TableName{hidden}, &tables)
 	})
 	if err == nil {
-		err = facts.refusal(hidden)
+		err = refuseCode(ctx, tx, hidden, harmless)
 	}
 	if err != nil {
 		return layout{}, err
