@@ -64,7 +64,8 @@ func testAdoptUser(t *testing.T, root string) {
 	}
 	for _, tt := range []struct{ change, undo, refusal string }{
 		{"", "", ""},
-		{`touch "/home/$1/$(printf 'a\nb')"`, `rm "/home/$1"/a*`, `its home directory holds "a"`},
+		// The ls of busybox writes a question mark for a line break.
+		{`touch "/home/$1/$(printf 'a\nb')"`, `rm "/home/$1"/a*`, `its home directory holds "a`},
 		{`mkdir "/home/$1/.ssh"`, `rmdir "/home/$1/.ssh"`, `its home directory holds ".ssh"`},
 		{`sed -i "/^$1:/s/,terraform-provider-stitch:/,another:/" /etc/passwd`, `sed -i "/^$1:/s/,another:/,terraform-provider-stitch:/" /etc/passwd`, "lacks the mark"},
 		{`sed -i "/^$1:/s,:/bin/sh$,:/bin/false," /etc/passwd`, `sed -i "/^$1:/s,:/bin/false$,:/bin/sh," /etc/passwd`, `shell is "/bin/false"`},
