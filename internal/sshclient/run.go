@@ -168,6 +168,8 @@ func (h *Host) finish(ctx context.Context, p program, c *conversation, connectio
 	case <-timer.C:
 		return unknown(fmt.Errorf("it ran for more than %s, and was not waited for", limit))
 	case <-c.stdout.over:
+	}
+	if c.stdout.overflowed() {
 		return unknown(fmt.Errorf("it wrote more than %d MiB, and was not waited for", maxOutput>>20))
 	}
 	answer, status, begun, complete := p.answer(c.stdout.bytes())

@@ -141,8 +141,14 @@ func (h *Host) begin(ctx context.Context, s *conversation, asRoot bool) error {
 				return h.notBegun(ctx, s, sudo, err)
 			}
 		case <-s.stdout.noisy:
-			return h.notBegun(ctx, s, sudo, fmt.Errorf("it wrote more than %d KiB of something else", maxNoise>>10))
-		case <-s.ended:
+			return h.notBegun(ctx, s, sudo, errNoise)
+		case <-s.ended: // after all that it wrote, which may have come at the same time
+			switch marked, noisy := s.stdout.began(); {
+			case marked:
+				return nil
+			case noisy:
+				return h.notBegun(ctx, s, sudo, errNoise)
+			}
 			return h.notBegun(ctx, s, sudo, nil)
 		case <-ctx.Done():
 			return h.notBegun(ctx, s, sudo, ctx.Err())
@@ -150,7 +156,10 @@ func (h *Host) begin(ctx context.Context, s *conversation, asRoot bool) error {
 	}
 }
 
-var errNoShellYet = errors.New("it did not begin in time")
+var (
+	errNoShellYet = errors.New("it did not begin in time")
+	errNoise      = fmt.Errorf("it wrote more than %d KiB of something else", maxNoise>>10)
+)
 
 // notBegun explains why there is no shell. Without an error, what was to become
 // one has ended.
@@ -243,6 +252,20 @@ func (w *written) lookForMarks() {
 	if w.marks == 0 {
 		close(w.noisy)
 	}
+}
+
+// began reports whether mark has come, and whether too much came without it.
+func (w *written) began() (marked, noisy bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.marks > 0, w.marks == 0 && w.late
+}
+
+// overflowed reports whether there was more than limit.
+func (w *written) overflowed() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.full
 }
 
 // drop forgets all, as nobody asks for it any more.
