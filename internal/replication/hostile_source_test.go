@@ -307,6 +307,27 @@ func TestPlantedSettings(t *testing.T) {
 	}
 }
 
+// The owner of a database can set that its sessions find only a sample of the rows
+// that a GIN index holds.
+func TestSettingThatLeavesRowsOut(t *testing.T) {
+	t.Parallel()
+	for _, s := range oldestAndNewest(t) {
+		e := newEnv(t, s, s)
+		e.atSource(t, `
+			CREATE TABLE rows AS SELECT i AS id, ARRAY[1, i] AS a FROM generate_series(1, 20000) AS i;
+			CREATE INDEX ON rows USING gin (a);
+			CREATE VIEW v AS SELECT id FROM rows WHERE a @> '{1}';
+			ANALYZE rows`)
+		for _, database := range []string{e.sourceDatabase, e.destinationDatabase} {
+			s.Exec(t, "postgres", fmt.Sprintf(`ALTER DATABASE %q SET gin_fuzzy_search_limit = 10; ALTER DATABASE %[1]q SET enable_seqscan = off`, database))
+		}
+		e.definition.Tables["public.v"] = Selection{Method: FullTable, ViewKeyProperties: []string{"id"}}
+		e.create(t)
+		e.run(t)
+		e.wantRows(t, `SELECT count(*) FROM shop.v`, "20000")
+	}
+}
+
 // A session at the source keeps no statement by name, which other code could put
 // its own in the place of.
 func TestUnnamedStatements(t *testing.T) {

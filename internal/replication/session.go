@@ -11,8 +11,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
-// A setting is one that has a say in what our statements mean, in how values are
-// written and read, or in how long they may take.
+// A setting is one that has a say in what our statements mean, in which rows they
+// find, in how values are written and read, or in how long they may take.
 type setting struct {
 	name, value string // as SHOW writes it
 	since       int    // the major version that has it
@@ -41,6 +41,7 @@ var pinned = []setting{
 	{name: "xmloption", value: "content"},
 	{name: "xmlbinary", value: "base64"},
 	{name: "array_nulls", value: "on"},
+	{name: "gin_fuzzy_search_limit", value: "0"}, // else a GIN index leaves rows out
 	{name: "jit", value: "off", since: 11}, // compiling takes longer than what it is for
 }
 
