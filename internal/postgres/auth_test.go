@@ -204,6 +204,20 @@ func TestLoginRefused(t *testing.T) {
 
 // A tunnel that ends on the server itself needs no TLS for MD5, and does for clear text.
 // One that goes on from the SSH host needs it for both.
+// A key that has lost its PEM header, or stands in the certificate's place, looks like a path.
+func TestKeyWithoutHeader(t *testing.T) {
+	const key = "MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp/K06/nwoy/HU++CXqI9EdVhC"
+	for attribute, c := range map[string]Config{
+		"sslkey":  {SSLMode: "require", SSLCert: "-----BEGIN CERTIFICATE-----\n", SSLKey: key},
+		"sslcert": {SSLMode: "require", SSLCert: key, SSLKey: key},
+	} {
+		_, _, err := c.tls()
+		if err == nil || !strings.Contains(err.Error(), attribute) || strings.Contains(err.Error(), key) {
+			t.Errorf("%s: %v", attribute, err)
+		}
+	}
+}
+
 func TestLoginThroughSSH(t *testing.T) {
 	s := sandbox.OwnServer(t, sandbox.Config{HBA: loginWays})
 	createLogins(t, s)

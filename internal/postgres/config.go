@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -212,11 +213,11 @@ func (c Config) addCertificates(config *tls.Config) error {
 	}
 	cert, err := pemOrFile(c.SSLCert)
 	if err != nil {
-		return fmt.Errorf("read sslcert: %w", err)
+		return fmt.Errorf("read sslcert, which is neither PEM text nor the path of a file: %w", withoutPath(err))
 	}
 	key, err := pemOrFile(c.SSLKey)
 	if err != nil {
-		return fmt.Errorf("read sslkey: %w", err)
+		return fmt.Errorf("read sslkey, which is neither PEM text nor the path of a file: %w", withoutPath(err))
 	}
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
@@ -231,6 +232,16 @@ func pemOrFile(value string) ([]byte, error) {
 		return []byte(value), nil
 	}
 	return os.ReadFile(value)
+}
+
+// withoutPath keeps a value that was taken for a relative path out of its error: it may
+// be a key that was written without its PEM header, or in the place of the certificate.
+func withoutPath(err error) error {
+	var path *os.PathError
+	if errors.As(err, &path) && !filepath.IsAbs(path.Path) {
+		return path.Err
+	}
+	return err
 }
 
 // withoutHostname makes config verify the server's chain, but not its name.

@@ -261,11 +261,17 @@ const tablesToLoseSQL = `
 		  AND (d.deptype = 'e' OR c.relkind = 'S' AND d.deptype IN ('a', 'i') AND d.refobjsubid <> 0))
 	ORDER BY n.nspname, c.relname`
 
+const largeObjectsSQL = `SELECT pg_catalog.count(*) FROM pg_catalog.pg_largeobject_metadata`
+
 // refuseTables returns a ContentsError if a database holds tables or the like
-// that somebody made. The memory of the engine, _stitch, is none of them.
+// that somebody made, or large objects. The memory of the engine, _stitch, is none of them.
 func (s *Server) refuseTables(ctx context.Context, name string) error {
 	var objects []string
+	var large int64
 	err := s.inTx(ctx, name, func(tx pgx.Tx) (err error) {
+		if err := tx.QueryRow(ctx, largeObjectsSQL).Scan(&large); err != nil {
+			return err
+		}
 		rows, _ := tx.Query(ctx, tablesToLoseSQL)
 		objects, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (string, error) {
 			var kind string
@@ -283,6 +289,9 @@ func (s *Server) refuseTables(ctx context.Context, name string) error {
 	}
 	if err != nil {
 		return fmt.Errorf("look for tables that would be lost: %w", err)
+	}
+	if large > 0 {
+		objects = append(objects, fmt.Sprintf("large objects: %d", large))
 	}
 	return refuseContents(objects)
 }

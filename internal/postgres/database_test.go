@@ -105,7 +105,8 @@ func TestDropDatabaseRefusesTables(t *testing.T) {
 			CREATE VIEW public.open AS SELECT 1 AS a;
 			CREATE MATERIALIZED VIEW public.sums AS SELECT 1 AS a;
 			CREATE SEQUENCE public.numbers;
-			CREATE SCHEMA "a.b"; CREATE TABLE "a.b".t ()`)
+			CREATE SCHEMA "a.b"; CREATE TABLE "a.b".t ();
+			SELECT lo_create(0), lo_create(0)`)
 
 		err := server.DropDatabase(ctx, name, DatabaseDrop{})
 		var contents *ContentsError
@@ -114,7 +115,7 @@ func TestDropDatabaseRefusesTables(t *testing.T) {
 		}
 		want := []string{
 			`table "a.b".t`, "table public.events", "sequence public.numbers", "view public.open",
-			"table public.orders", "materialized view public.sums",
+			"table public.orders", "materialized view public.sums", "large objects: 2",
 		}
 		if got := contents.Objects; strings.Join(got, "\n") != strings.Join(want, "\n") {
 			t.Errorf("objects\n got %q\nwant %q", got, want)

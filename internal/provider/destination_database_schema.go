@@ -26,7 +26,7 @@ func (*destinationDatabaseResource) Schema(_ context.Context, _ resource.SchemaR
 			"The user that loads then needs `stitch_destination_grants`.\n\n" +
 			"Encoding, locale and template are chosen when a database is created, and cannot be changed: another value replaces the database, which the plan warns of. " +
 			"What is not configured is as the server has it. A database that cannot be made as it is configured is dropped again.\n\n" +
-			"Destroying drops the database. One that holds tables is kept, and the error lists them, unless `force_destroy` is set. " +
+			"Destroying drops the database. One that holds tables or large objects is kept, and the error lists them, unless `force_destroy` is set. " +
 			"Sessions of other programs are not ended unless `terminate_sessions` is set: if they stay connected, the error lists who they are.",
 		Attributes: map[string]schema.Attribute{
 			"server": serverAttribute(),

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -258,6 +259,7 @@ func (c Config) certificate() (*ssh.Certificate, error) {
 }
 
 // textOrFile returns a value that holds mark, or the text of the file that it names.
+// Its errors quote no value but an absolute path: a key without its header looks like a relative one.
 func textOrFile(value, attribute, mark string) (string, error) {
 	if strings.Contains(value, mark) || strings.ContainsAny(value, "\r\n") {
 		return value, nil
@@ -268,7 +270,7 @@ func textOrFile(value, attribute, mark string) (string, error) {
 	text, err := os.ReadFile(value)
 	if err != nil {
 		var path *os.PathError
-		if errors.As(err, &path) && (len(value) > 100 || !strings.Contains(value, "/")) { // rather a secret than a path
+		if errors.As(err, &path) && !filepath.IsAbs(value) {
 			err = path.Err
 		}
 		hint := ""

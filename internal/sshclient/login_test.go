@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
 	"net"
 	"path/filepath"
@@ -252,5 +253,30 @@ func TestPublicKey(t *testing.T) {
 				t.Errorf("%q %v, want %q", got, err, want)
 			}
 		})
+	}
+}
+
+// A key that has lost its header, as CI systems keep them, looks like a path.
+func TestKeyWithoutHeader(t *testing.T) {
+	key := ""
+	for !strings.Contains(key, "/") { // base64 holds one more often than not
+		_, private, err := ed25519.GenerateKey(rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		der, err := x509.MarshalPKCS8PrivateKey(private)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key = base64.StdEncoding.EncodeToString(der)
+	}
+	for attribute, c := range map[string]Config{
+		"private_key": {PrivateKey: key},
+		"certificate": {Certificate: key},
+	} {
+		_, err := (&login{}).signers(t.Context(), c)
+		if err == nil || !strings.Contains(err.Error(), attribute) || strings.Contains(err.Error(), key) {
+			t.Errorf("%s: %v", attribute, err)
+		}
 	}
 }
