@@ -42,7 +42,7 @@ var pinned = []setting{
 	{name: "xmlbinary", value: "base64"},
 	{name: "array_nulls", value: "on"},
 	{name: "gin_fuzzy_search_limit", value: "0"}, // else a GIN index leaves rows out
-	{name: "jit", value: "off", since: 11}, // compiling takes longer than what it is for
+	{name: "jit", value: "off", since: 11},       // compiling takes longer than what it is for
 }
 
 // pinsSQL gives a session back to its login, and pins its settings. Statements of
