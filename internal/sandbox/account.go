@@ -2,6 +2,8 @@ package sandbox
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -39,21 +41,14 @@ func unprivileged() (account, error) {
 	return account{}, errors.New("PostgreSQL does not run as root, and there is neither a user postgres nor nobody")
 }
 
-// makeDir makes a private directory.
-func (a account) makeDir() (string, error) {
+// makeDir makes a private directory. It is this process's until the account is given it:
+// where somebody else may put links, nothing is written.
+func makeDir() (string, error) {
 	parent, err := sandboxDir()
 	if err != nil {
 		return "", err
 	}
-	dir, err := os.MkdirTemp(parent, "")
-	if err != nil {
-		return "", err
-	}
-	if err := a.own(dir); err != nil {
-		os.RemoveAll(dir)
-		return "", err
-	}
-	return dir, nil
+	return os.MkdirTemp(parent, "")
 }
 
 // writeFile writes a file that only the account can read.
@@ -71,13 +66,23 @@ func (a account) own(name string) error {
 	return os.Chown(name, int(a.credential.Uid), int(a.credential.Gid))
 }
 
-// sandboxDir returns the parent of all private directories. It has the mode of
-// /tmp, so that every account can remove its own wherever TMPDIR is.
+// sandboxDir returns the parent of all private directories of this user. It has the mode
+// of /tmp, so that every account can remove its own wherever TMPDIR is. Whoever owned it
+// could put others, or links, in their places.
 func sandboxDir() (string, error) {
-	dir := filepath.Join(os.TempDir(), "stitch-sandbox")
-	if err := os.MkdirAll(dir, 0o777); err != nil {
+	dir := filepath.Join(os.TempDir(), fmt.Sprintf("stitch-sandbox-%d", os.Geteuid()))
+	if err := os.Mkdir(dir, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
 		return "", err
 	}
-	_ = os.Chmod(dir, 0o777|os.ModeSticky) // refused when it is another user's, who then did the same
-	return dir, nil
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return "", err
+	}
+	if !info.IsDir() || ownerOf(info) != os.Geteuid() {
+		return "", fmt.Errorf("%s is not a directory of this user: remove it, or set TMPDIR to another directory", dir)
+	}
+	return dir, os.Chmod(dir, 0o777|os.ModeSticky)
 }
+
+// ownerOf returns the uid of a file's owner.
+func ownerOf(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Uid) }

@@ -29,7 +29,7 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 	initialising := func(t *testing.T, dir string, _ *bufio.Reader) {
 		if !eventually(func() bool {
-			files, _ := filepath.Glob(filepath.Join(dir, "stitch-sandbox/*/data/base"))
+			files, _ := filepath.Glob(filepath.Join(dir, "stitch-sandbox-*/*/data/base"))
 			return files != nil
 		}) {
 			t.Error("initdb does not start")
@@ -70,7 +70,7 @@ func TestNothingIsLeft(t *testing.T) {
 				t.Error("there is no process before the end, so none can be seen to go")
 			}
 			tt.end(helper.Process, stdin)
-			assertGone(t, filepath.Join(dir, "stitch-sandbox", "*"), dir)
+			assertGone(t, filepath.Join(dir, "stitch-sandbox-*", "*"), dir)
 		})
 	}
 }

@@ -62,7 +62,7 @@ func TestHostGoesWithItsOwner(t *testing.T) {
 				c.Close()
 				t.Error("the port is still open")
 			}
-			if files, _ := filepath.Glob(dir + "/stitch-sandbox/*"); files != nil {
+			if files, _ := filepath.Glob(dir + "/stitch-sandbox-*/*"); files != nil {
 				t.Errorf("left: %q", files)
 			}
 			if diff := cmp.Diff(before, machine(t)); diff != "" {

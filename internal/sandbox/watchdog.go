@@ -56,7 +56,7 @@ const watchdogScript = `
 // watch makes a directory, calls prepare on it, and runs the command that
 // prepare returns, as the account.
 func watch(as account, prepare func(dir string) (command []string, err error)) (*watchdog, error) {
-	dir, err := as.makeDir()
+	dir, err := makeDir()
 	if err != nil {
 		return nil, err
 	}
@@ -79,6 +79,9 @@ func startWatchdog(as account, dir string, command []string) (*watchdog, error) 
 		return nil, err
 	}
 	defer log.Close()
+	if err := as.own(dir); err != nil {
+		return nil, err
+	}
 
 	cmd := exec.Command("/bin/sh", append([]string{"-c", watchdogScript, "watchdog", dir}, command...)...)
 	cmd.Dir = dir
