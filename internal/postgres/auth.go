@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 )
@@ -60,13 +59,6 @@ func (c Config) provesServer() bool {
 	return false
 }
 
-// isPrivate reports whether only the owner and the group of a directory can create
-// a socket in it: not so in /tmp.
-func isPrivate(directory string) bool {
-	info, err := os.Stat(directory)
-	return err == nil && info.IsDir() && info.Mode().Perm()&0o002 == 0
-}
-
 // A LoginError says that a server asked for a login that would have told it, or
 // whoever answers in its place, the password; or for none, although there is one.
 // Nothing was answered.
@@ -81,7 +73,7 @@ func (e *LoginError) Error() string {
 	verify := fmt.Sprintf("set sslmode = \"verify-full\" in servers.%s, and sslrootcert if its certificate is from an authority of its own", e.Server)
 	scram := fmt.Sprintf("have the server keep a SCRAM-SHA-256 password: set password_encryption = 'scram-sha-256' there, and then the password of %q again", e.Username)
 	allow := fmt.Sprintf("or, if nobody else can answer in the server's place, set allow_md5 = true in servers.%s", e.Server)
-	const socket = "connect through a Unix socket in a directory that others cannot write to"
+	const socket = "connect through a Unix socket in a directory that others can neither write to nor have made, as in /tmp"
 	switch e.Asked {
 	case authNone:
 		return "the server asks for no password, although there is one, and was not asked anything: nothing proves that it is the right server. " +

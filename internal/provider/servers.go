@@ -118,7 +118,7 @@ func serversAttribute() schema.MapNestedAttribute {
 			},
 			"sslmode": schema.StringAttribute{
 				MarkdownDescription: "`disable`, `prefer`, `require`, `verify-ca` or `verify-full`, as libpq understands them. `verify-full` by default; `prefer` if the host is a loopback address. " +
-					"`verify-full`, and `verify-ca` and `require` with `sslrootcert`, verify the server: only then, and through a Unix socket in a directory that others cannot write to, may it ask for the password in clear text, or for none although there is one. " +
+					"`verify-full`, and `verify-ca` and `require` with `sslrootcert`, verify the server: only then, and through a Unix socket in a directory that others can neither write to nor have made, may it ask for the password in clear text, or for none although there is one. " +
 					"The others are for SCRAM-SHA-256, which does not contain the password, and which is bound to the server's certificate where the server offers that.",
 				Optional:   true,
 				Validators: []validator.String{stringvalidator.OneOf(postgres.SSLModes...)},
@@ -140,7 +140,7 @@ func serversAttribute() schema.MapNestedAttribute {
 			},
 			"allow_md5": schema.BoolAttribute{
 				MarkdownDescription: "Whether the server may ask for a login by MD5, or by SCRAM-SHA-256 with fewer than 4096 iterations, although nothing proves that it is the right one: " +
-					"without TLS that verifies it, a Unix socket in a directory that others cannot write to, or an `ssh_host` that is the server itself. Whoever answers in its place, or listens without TLS, can then find out a weak password by trying. `false` by default. " +
+					"without TLS that verifies it, a Unix socket in a directory that others can neither write to nor have made, or an `ssh_host` that is the server itself. Whoever answers in its place, or listens without TLS, can then find out a weak password by trying. `false` by default. " +
 					"Better: have the server keep a SCRAM-SHA-256 password (`password_encryption = 'scram-sha-256'`, the default since PostgreSQL 14), or verify it.",
 				Optional: true,
 			},

@@ -43,8 +43,8 @@ func unprivileged() (account, error) {
 
 // makeDir makes a private directory. It is this process's until the account is given it:
 // where somebody else may put links, nothing is written.
-func makeDir() (string, error) {
-	parent, err := sandboxDir()
+func (a account) makeDir() (string, error) {
+	parent, err := a.sandboxDir()
 	if err != nil {
 		return "", err
 	}
@@ -66,12 +66,12 @@ func (a account) own(name string) error {
 	return os.Chown(name, int(a.credential.Uid), int(a.credential.Gid))
 }
 
-// sandboxDir returns the parent of all private directories of this user. It has the mode
-// of /tmp, so that every account can remove its own wherever TMPDIR is. Whoever owned it
-// could put others, or links, in their places.
-func sandboxDir() (string, error) {
+// sandboxDir returns the parent of all private directories of this user, in which the
+// account can remove its own. Nobody else may write to it, nor have made it: such a user
+// could put another directory, or a link, in the place of one.
+func (a account) sandboxDir() (string, error) {
 	dir := filepath.Join(os.TempDir(), fmt.Sprintf("stitch-sandbox-%d", os.Geteuid()))
-	if err := os.Mkdir(dir, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return "", err
 	}
 	info, err := os.Lstat(dir)
@@ -81,7 +81,13 @@ func sandboxDir() (string, error) {
 	if !info.IsDir() || ownerOf(info) != os.Geteuid() {
 		return "", fmt.Errorf("%s is not a directory of this user: remove it, or set TMPDIR to another directory", dir)
 	}
-	return dir, os.Chmod(dir, 0o777|os.ModeSticky)
+	if a.credential == nil {
+		return dir, nil
+	}
+	if err := os.Chown(dir, -1, int(a.credential.Gid)); err != nil {
+		return "", err
+	}
+	return dir, os.Chmod(dir, 0o775|os.ModeSticky)
 }
 
 // ownerOf returns the uid of a file's owner.

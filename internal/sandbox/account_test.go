@@ -8,6 +8,10 @@ import (
 
 // Another user of the machine can be first to make what has a known name in /tmp.
 func TestSandboxDirOfAnother(t *testing.T) {
+	as, err := unprivileged()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, plant := range map[string]func(t *testing.T, target, dir string) error{
 		"a link": func(_ *testing.T, target, dir string) error { return os.Symlink(target, dir) },
 		"a file": func(_ *testing.T, _, dir string) error { return os.WriteFile(dir, nil, 0o666) },
@@ -24,7 +28,7 @@ func TestSandboxDirOfAnother(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("TMPDIR", t.TempDir())
 			target := t.TempDir()
-			dir, err := sandboxDir()
+			dir, err := as.sandboxDir()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -38,7 +42,7 @@ func TestSandboxDirOfAnother(t *testing.T) {
 			if err := plant(t, target, dir); err != nil {
 				t.Fatal(err)
 			}
-			if dir, err := sandboxDir(); err == nil {
+			if dir, err := as.sandboxDir(); err == nil {
 				t.Errorf("%s is used", dir)
 			}
 			if after, err := os.Stat(target); err != nil || after.Mode() != before.Mode() {

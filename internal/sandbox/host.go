@@ -123,7 +123,11 @@ func (h *Host) start(ctx context.Context, cfg HostConfig, keys hostKeys) error {
 	if err != nil {
 		return err
 	}
-	parent, err := sandboxDir()
+	as, err := unprivileged()
+	if err != nil {
+		return err
+	}
+	parent, err := as.sandboxDir()
 	if err != nil {
 		return err
 	}

@@ -56,7 +56,7 @@ const watchdogScript = `
 // watch makes a directory, calls prepare on it, and runs the command that
 // prepare returns, as the account.
 func watch(as account, prepare func(dir string) (command []string, err error)) (*watchdog, error) {
-	dir, err := makeDir()
+	dir, err := as.makeDir()
 	if err != nil {
 		return nil, err
 	}
