@@ -175,7 +175,7 @@ func (f keysFile) data() map[string]string {
 
 func (f keysFile) read(ctx context.Context, h *sshclient.Host) (keysContent, error) {
 	answer, err := h.Run(ctx, sshclient.Command{
-		Script: keysReadScript + "\nenter look || { printf 'absent\\n'; exit 0; }\nlook\nshow",
+		Script: keysReadScript + "\nenter read || { printf 'absent\\n'; exit 0; }\nlook read\nshow",
 		Data:   f.data(),
 		User:   f.username,
 	})
