@@ -80,7 +80,9 @@ func (e *noEntryError) Error() string {
 	if len(e.in.names) > 0 {
 		known = "it has " + strings.Join(e.in.names, ", ")
 	}
-	return fmt.Sprintf("%s of the provider block has no entry %q: %s", e.in.attribute, e.name, known)
+	return fmt.Sprintf("%s of the provider block has no entry %q: %s. Correct the name. If the entry was renamed, or another one leads to the same %s, "+
+		"write that one's name instead, and apply: what exists stays as it is. To destroy what was made through an entry that is gone, add the entry again until that is done",
+		e.in.attribute, e.name, known, e.in.noun)
 }
 
 // configured is embedded by every resource and gives it the provider's clients.
