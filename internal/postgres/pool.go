@@ -38,6 +38,8 @@ type pool struct {
 	users     sharedRead[map[string]User]
 	schemas   sharedReads[map[string]Schema] // by database, then by name
 	databases sharedRead[map[string]Database]
+
+	identified sharedRead[identities] // which all share
 }
 
 // Acquire returns a connection to database, which the caller must Release. It

@@ -67,6 +67,7 @@ func (all *Servers) changed() {
 		s.users.forget()
 		s.schemas.forget()
 		s.databases.forget()
+		s.identified.forget()
 	}
 }
 

@@ -26,12 +26,6 @@ func (m sshUserModel) settled() settledUser {
 	}
 }
 
-// A privateState is that of a request or a response.
-type privateState interface {
-	GetKey(context.Context, string) ([]byte, diag.Diagnostics)
-	SetKey(context.Context, string, []byte) diag.Diagnostics
-}
-
 // settle remembers what a user is.
 func (m sshUserModel) settle(ctx context.Context, private privateState) diag.Diagnostics {
 	text, err := json.Marshal(m.settled())
