@@ -171,7 +171,8 @@ func checkAnswer(answer string) string {
 			}
 		}
 	}
-	for _, end := range connectionEnds([]byte(answer)) {
+	e := parseEnds([]byte(answer))
+	for _, end := range []string{e.peer, e.localAddress, e.localPort} {
 		if len(end) > 100 || strings.ContainsFunc(end, unprintable) {
 			fault("an address %.100q", end)
 		}

@@ -78,16 +78,17 @@ func editKeys(ctx context.Context, h *sshclient.Host, username string, edit func
 	}
 }
 
-// locateKeys asks sshd where the keys of a user are, if the login may become
-// root; else they are where sshd looks unless it is told otherwise.
+// locateKeys asks sshd where the keys of a user are who connects as h does, if the login
+// may become root; else they are where sshd looks unless it is told otherwise.
 func locateKeys(ctx context.Context, h *sshclient.Host, username string) (keysFile, error) {
 	if err := checkLogin(username); err != nil {
 		return keysFile{}, err
 	}
-	command := sshclient.Command{
-		Script: accountScript + keysLocateScript + "locate",
-		Data:   map[string]string{"name": username, "peer": "127.0.0.1", "local_address": "127.0.0.1", "local_port": "22"},
+	ends, err := connectionEnds(ctx, h)
+	if err != nil {
+		return keysFile{}, err
 	}
+	command := sshclient.Command{Script: accountScript + keysLocateScript + "locate", Data: ends.data(username)}
 	answer, err := h.Run(ctx, command)
 	if username == h.Username() && isNotRoot(ctx, err) {
 		command.User = username
@@ -175,7 +176,7 @@ func (f keysFile) data() map[string]string {
 
 func (f keysFile) read(ctx context.Context, h *sshclient.Host) (keysContent, error) {
 	answer, err := h.Run(ctx, sshclient.Command{
-		Script: keysReadScript + "\nenter look || { printf 'absent\\n'; exit 0; }\nlook\nshow",
+		Script: keysReadScript + "\nenter read || { printf 'absent\\n'; exit 0; }\nlook read\nshow",
 		Data:   f.data(),
 		User:   f.username,
 	})

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"strconv"
 	"strings"
 
@@ -99,19 +98,12 @@ func checkFactsOf(ctx context.Context, h *sshclient.Host, c Check) (checkFacts, 
 	if err := checkLogin(c.Username); err != nil {
 		return checkFacts{}, err
 	}
-	answer, err := h.Run(ctx, sshclient.Command{Script: `printf '%s' "${SSH_CONNECTION-}"`, User: h.Username()})
+	ends, err := connectionEnds(ctx, h)
 	if err != nil {
 		return checkFacts{}, err
 	}
-	ends := connectionEnds(answer)
-	command := sshclient.Command{
-		Script: accountScript + keysLocateScript + checkScript,
-		Data: map[string]string{
-			"name": c.Username, "peer": cmp.Or(ends[0], "127.0.0.1"),
-			"local_address": cmp.Or(ends[2], "127.0.0.1"), "local_port": cmp.Or(ends[3], "22"),
-		},
-	}
-	answer, err = h.Run(ctx, command)
+	command := sshclient.Command{Script: accountScript + keysLocateScript + checkScript, Data: ends.data(c.Username)}
+	answer, err := h.Run(ctx, command)
 	if isNotRoot(ctx, err) {
 		command.User = h.Username()
 		answer, err = h.Run(ctx, command)
@@ -123,28 +115,12 @@ func checkFactsOf(ctx context.Context, h *sshclient.Host, c Check) (checkFacts, 
 	if err != nil {
 		return checkFacts{}, err
 	}
-	f.peer = ends[0]
+	f.peer = ends.peer
 	f.login = c.Username == h.Username()
 	if c.PublicKey != nil && f.user != nil {
 		f.addKey(ctx, h, *c.PublicKey)
 	}
 	return f, ctx.Err()
-}
-
-// connectionEnds reads SSH_CONNECTION: the client's address and port, and the
-// server's. What is not an address, or no port, is "".
-func connectionEnds(answer []byte) (ends [4]string) {
-	for i, text := range strings.Fields(string(answer[:min(len(answer), 200)])) {
-		if i == len(ends) {
-			break
-		}
-		_, notAddress := netip.ParseAddr(text)
-		_, notPort := strconv.ParseUint(text, 10, 16)
-		if i%2 == 0 && notAddress == nil || i%2 == 1 && notPort == nil {
-			ends[i] = text
-		}
-	}
-	return ends
 }
 
 // addKey looks for the key. That it cannot is a finding as well.

@@ -128,7 +128,7 @@ func pathFindings(f checkFacts) (all []Finding) {
 			all = append(all, Finding{
 				Summary: "sshd does not trust the keys of " + u.Name,
 				Detail:  text + ", which StrictModes refuses.",
-				Remedy:  fmt.Sprintf("chown %s %s; chmod go-w %s. stitch_ssh_user repairs directories.", u.Name, p.path, p.path),
+				Remedy:  fmt.Sprintf("chown %s %s; chmod go-w %s. stitch_ssh_user repairs it.", u.Name, p.path, p.path),
 				Blocks:  true,
 			})
 		}

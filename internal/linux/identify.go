@@ -8,6 +8,35 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
+// An Identity tells a host from others, whatever its entry in the provider block is called,
+// and a user of it from others of its name.
+type Identity struct {
+	HostKey string // by which it proved who it is, which copies of a host share
+	Machine string // which start of which kernel, and which root directory, which no two hosts share
+	User    string // uid and home directory; "" if there is no such user
+}
+
+// UserIdentity returns the identity of a user.
+func UserIdentity(ctx context.Context, h *sshclient.Host, name string) (Identity, error) {
+	place, err := Identify(ctx, h)
+	if err != nil {
+		return Identity{}, err
+	}
+	answer, err := h.Run(ctx, sshclient.Command{
+		Script: accountScript + `account "$name"; printf '%s %s' "$origin" "$uid:$home"`, User: h.Username(),
+		Data: map[string]string{"name": name},
+	})
+	if err != nil {
+		return Identity{}, fmt.Errorf("find out who user %q of SSH host %q is: %w", name, h.Name(), err)
+	}
+	id := Identity{}
+	id.HostKey, id.Machine, _ = strings.Cut(place, "\n")
+	if origin, user, _ := strings.Cut(string(answer), " "); origin != "absent" {
+		id.User = user
+	}
+	return id, checkFact("user", id.User)
+}
+
 // Identify returns what tells one host from all others, however it is reached. Its key is
 // not enough, as copies of one machine share it. What a host says of itself is not enough
 // either: another host could say the same.

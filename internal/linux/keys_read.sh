@@ -2,9 +2,15 @@
 
 me=$(id -u)
 
-# enter changes into the directory of the keys, which "make" makes, through no symbolic link.
+# enter PURPOSE changes into the directory of the keys, through no symbolic link. To write,
+# it makes that; to read, it returns 1 if there is none.
 enter() {
-	cd -P "$home" || die "cannot enter the home directory $home"
+	cd -P "$home" || {
+		case $1:$(stat "$home" 2>&1) in
+		read:*'No such file'*) return 1 ;;
+		esac
+		die "cannot enter the home directory $home"
+	}
 	rest=$directory
 	while [ -n "$rest" ]; do
 		part=${rest%%/*}
@@ -15,7 +21,7 @@ enter() {
 		here=$(pwd -P)
 		here=${here%/}/$part
 		if [ ! -e "$part" ] && [ ! -L "$part" ]; then
-			[ "$1" = make ] || return 1
+			[ "$1" = write ] || return 1
 			mkdir -m 700 "$part" 2>/dev/null || [ -d "$part" ] || die "cannot make $here: the home directory has to be the user's"
 			if command -v restorecon >/dev/null; then restorecon "$part" >/dev/null 2>&1 || :; fi
 		fi
@@ -23,17 +29,24 @@ enter() {
 		[ -d "$part" ] || die "$here is not a directory"
 		cd -P "$part" || die "cannot enter $here"
 		[ "$(pwd -P)" = "$here" ] || die "$here was replaced meanwhile"
-		[ "$(stat -c %u .)" = "$me" ] || die "$here belongs to somebody else: it has to be the user's (chown)"
+		belongs "$1" . "$here"
 	done
 }
 
-# look sets now to what stands for the content of the file, or to absent.
+# belongs PURPOSE FILE PATH ends this unless a file is the user's or, to be read, root's.
+belongs() {
+	owner=$(stat -c %u "$2") || die "cannot look at $3"
+	[ "$owner" = "$me" ] || [ "$1:$owner" = read:0 ] || die "$3 belongs to somebody else: it has to be the user's (chown)"
+}
+
+# look PURPOSE sets now to what stands for the content of the file, or to absent.
 look() {
 	now=absent
 	[ ! -L "$file" ] || die "$(pwd)/$file is a symbolic link, which is not followed: what it leads to may be somebody else's. Put a file in its place"
 	[ -e "$file" ] || return 0
 	[ -f "$file" ] || die "$(pwd)/$file is not a regular file"
-	[ "$(stat -c %u "$file")" = "$me" ] || die "$(pwd)/$file belongs to somebody else: it has to be the user's (chown)"
+	belongs "$1" "$file" "$(pwd)/$file"
+	[ -r "$file" ] || die "cannot read $(pwd)/$file"
 	[ "$(wc -c <"$file")" -le 1048576 ] || die "$(pwd)/$file is larger than one MiB, which is too large for a list of keys"
 	now=$(sha256sum <"$file") || die "cannot read $(pwd)/$file"
 	now=${now%% *}

@@ -2,7 +2,7 @@
 # there, shows that.
 
 command -v flock >/dev/null || die "there is no program flock, without which others might change the keys at the same time: install util-linux or busybox"
-enter make
+enter write
 exec 9<. || die "cannot open $(pwd)"
 tries=0
 until flock -n 9; do
@@ -10,7 +10,7 @@ until flock -n 9; do
 	[ "$tries" -lt 300 ] || die "somebody else has had $(pwd) locked for 30 seconds"
 	sleep 0.1 2>/dev/null || sleep 1
 done
-look
+look write
 if [ "$now" != "$have" ]; then
 	printf 'changed\n'
 	show
@@ -31,7 +31,7 @@ sum=$(sha256sum <"$temporary") || die "cannot read what was written in $(pwd)"
 [ "${sum%% *}" = "$want" ] || die "what was written in $(pwd) is not what was sent: is the disk full?"
 sync "$temporary" || die "cannot write in $(pwd)"
 # Not everybody locks.
-look
+look write
 if [ "$now" != "$have" ]; then
 	printf 'changed\n'
 	show

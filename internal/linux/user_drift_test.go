@@ -46,6 +46,10 @@ func testUserDrift(t *testing.T, root string) {
 		"home is nobody's":         {script: `chown 54321 "/home/$1"`, problem: "belongs to uid 54321"},
 		".ssh is nobody's":         {script: `chown 54321 "/home/$1/.ssh"`, problem: "belongs to uid 54321"},
 		".ssh is root's":           {script: `chown root "/home/$1/.ssh"`, problem: "may not read"},
+		"others may write to keys": {script: `chmod 666 "/home/$1/.ssh/authorized_keys"`, problem: ".ssh/authorized_keys (mode 0666)"},
+		"keys are nobody's":        {script: `chown 54321 "/home/$1/.ssh/authorized_keys"`, problem: ".ssh/authorized_keys belongs to uid 54321"},
+		"all is nobody's":          {script: `chown -R 54321 "/home/$1"`, problem: ".ssh/authorized_keys belongs to uid 54321"},
+		"keys cannot be read":      {script: `chmod 200 "/home/$1/.ssh/authorized_keys"`, problem: "may not read"},
 		".ssh cannot be entered":   {script: `chmod 600 "/home/$1/.ssh"`, problem: "may not read"},
 	} {
 		t.Run(name, func(t *testing.T) {

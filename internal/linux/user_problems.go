@@ -9,6 +9,7 @@ type repair struct {
 	age      bool
 	home     bool
 	ssh      bool
+	keys     bool
 }
 
 // Problems says, a line each, what about the user makes sshd refuse its keys:
@@ -46,6 +47,10 @@ func (u User) problems() (r repair, problems []string) {
 	}
 	if text := u.directoryProblem(u.Home+"/.ssh", u.ssh); text != "" {
 		r.ssh = true
+		problems = append(problems, text)
+	}
+	if text := u.pathProblem(u.Home+"/"+defaultKeysFile, u.keys); text != "" && u.ssh.isDirectory() {
+		r.keys = true
 		problems = append(problems, text)
 	}
 	return r, problems

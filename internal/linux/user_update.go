@@ -70,5 +70,6 @@ func (u NewUser) changes(have User) (data map[string]string, differs bool) {
 	set("repair_age", "yes", r.age)
 	set("repair_home", "yes", r.home)
 	set("repair_ssh", "yes", r.ssh)
+	set("repair_keys", "yes", r.keys)
 	return data, differs
 }

@@ -16,17 +16,26 @@ if [ -n "$want_home" ]; then
 	repair_home=yes
 fi
 
-# own DIRECTORY gives the directory that was changed into to the user, and keeps others
-# out. What belongs to another user is left to it.
+# own PATH WHAT MODE gives what is open as WHAT to the user, and keeps others out. What
+# belongs to another user is left to it.
 own() {
-	owner=$(stat -c %u .) || die "cannot look at $1"
+	owner=$(stat -L -c %u "$2") || die "cannot look at $1"
 	if [ "$owner" != "$uid" ]; then
 		[ "$owner" != 0 ] || [ "$1" = "$to/.ssh" ] || die "$1 belongs to root, and sshd refuses the keys of $name because of its permissions. Terraform does not change its owner. Set another home, or repair it by hand"
 		[ "$owner" = 0 ] || [ -z "$(sought=$owner awk -F: '$3 "" == ENVIRON["sought"] "" { print; exit }' /etc/passwd)" ] ||
 			die "$1 belongs to another user (uid $owner): sshd refuses the keys of $name. Terraform does not change its owner. Set another home, or repair it by hand"
-		chown "$uid" . || die "cannot give $1 to the user"
+		chown "$uid" "$2" || die "cannot give $1 to the user"
 	fi
-	chmod u+rwx,go-w . || die "cannot change the permissions of $1"
+	chmod "$3" "$2" || die "cannot change the permissions of $1"
+}
+
+# enter_ssh changes into ~/.ssh, unless that is a symbolic link or missing. Whoever puts a
+# link there meanwhile is found out by where that leads.
+enter_ssh() {
+	cd -P "$to" || die "the home directory $to is not a directory that can be entered"
+	inside=$(pwd -P)/.ssh
+	[ ! -L .ssh ] && [ -d .ssh ] && cd -P .ssh || return 1
+	[ "$(pwd -P)" = "$inside" ] || die "$to/.ssh was replaced while it was being repaired"
 }
 
 if [ -n "$repair_home" ]; then
@@ -35,16 +44,16 @@ if [ -n "$repair_home" ]; then
 		make_home "$to"
 	fi
 	cd -P "$to" || die "the home directory $to is not a directory that can be entered"
-	own "$to"
+	own "$to" . u+rwx,go-w
 fi
-if [ -n "$repair_ssh" ]; then
-	cd -P "$to" || die "the home directory $to is not a directory that can be entered"
-	inside=$(pwd -P)/.ssh
-	# Whoever puts a symbolic link there meanwhile is found out by where that leads.
-	if [ ! -L .ssh ] && [ -d .ssh ] && cd -P .ssh; then
-		[ "$(pwd -P)" = "$inside" ] || die "$to/.ssh was replaced while it was being repaired"
-		own "$to/.ssh"
-	fi
+if [ -n "$repair_ssh" ] && enter_ssh; then
+	own "$to/.ssh" . u+rwx,go-w
+fi
+if [ -n "$repair_keys" ] && enter_ssh && [ -f authorized_keys ] && [ ! -L authorized_keys ]; then
+	# What was opened is what is looked at and changed, whatever its name stands for by then.
+	exec 8<authorized_keys
+	own "$to/.ssh/authorized_keys" /proc/self/fd/8 u+rw,go-w
+	exec 8<&-
 fi
 cd /
 

@@ -201,11 +201,11 @@ func (c Config) addCertificates(config *tls.Config) error {
 	if c.SSLRootCert != "" {
 		text, err := pemOrFile(c.SSLRootCert)
 		if err != nil {
-			return fmt.Errorf("read sslrootcert: %w", err)
+			return &settingError{"sslrootcert", fmt.Errorf("read sslrootcert: %w", err)}
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(text) {
-			return errors.New("read sslrootcert: it holds no certificate")
+			return &settingError{"sslrootcert", errors.New("read sslrootcert: it holds no certificate")}
 		}
 	}
 	if c.SSLCert == "" && c.SSLKey == "" {
@@ -213,15 +213,15 @@ func (c Config) addCertificates(config *tls.Config) error {
 	}
 	cert, err := pemOrFile(c.SSLCert)
 	if err != nil {
-		return fmt.Errorf("read sslcert, which is neither PEM text nor the path of a file: %w", withoutPath(err))
+		return &settingError{"sslcert", fmt.Errorf("read sslcert, which is neither PEM text nor the path of a file: %w", withoutPath(err))}
 	}
 	key, err := pemOrFile(c.SSLKey)
 	if err != nil {
-		return fmt.Errorf("read sslkey, which is neither PEM text nor the path of a file: %w", withoutPath(err))
+		return &settingError{"sslkey", fmt.Errorf("read sslkey, which is neither PEM text nor the path of a file: %w", withoutPath(err))}
 	}
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
-		return fmt.Errorf("read sslcert and sslkey: %w", err)
+		return &settingError{"sslcert or sslkey", fmt.Errorf("read sslcert and sslkey: %w", err)}
 	}
 	config.Certificates = []tls.Certificate{pair}
 	return nil

@@ -33,6 +33,23 @@ func (e *ConnectError) Error() string {
 
 func (e *ConnectError) Unwrap() error { return e.Err }
 
+// A settingError says that an attribute of an entry cannot be used, wherever the server is.
+type settingError struct {
+	attribute string
+	err       error
+}
+
+func (e *settingError) Error() string { return e.err.Error() }
+func (e *settingError) Unwrap() error { return e.err }
+
+// advice says what the attribute is to be.
+func (e *settingError) advice(server string) string {
+	if e.attribute == "password_command" {
+		return fmt.Sprintf("Run the command of servers.%s.password_command by hand, as the user and in the environment that Terraform has: it is to print the password, and nothing else.", server)
+	}
+	return fmt.Sprintf("Correct %s of servers.%s: it is PEM text, or the path of a file on the machine that runs Terraform, which is looked up from the directory that Terraform runs in.", e.attribute, server)
+}
+
 // A silenceError says that a server let a login in, and then did not finish an answer.
 type silenceError struct{ waited time.Duration }
 
@@ -162,6 +179,10 @@ func adviseConnect(e *ConnectError) string {
 	case "":
 		if isServers(e.Err) {
 			return "" // whatever it is about: what a server writes is not advice to follow
+		}
+		var setting *settingError
+		if errors.As(e.Err, &setting) {
+			return setting.advice(e.Server)
 		}
 		text := e.Err.Error()
 		switch {

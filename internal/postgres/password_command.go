@@ -27,7 +27,7 @@ func (c Config) password(ctx context.Context) (string, error) {
 	defer cancel()
 	password, err := runPasswordCommand(ctx, c.PasswordCommand)
 	if err != nil {
-		return "", fmt.Errorf("run password_command %q: %w", c.PasswordCommand[0], err)
+		return "", &settingError{"password_command", fmt.Errorf("run password_command %q: %w", c.PasswordCommand[0], err)}
 	}
 	return password, nil
 }

@@ -26,7 +26,7 @@ type pool struct {
 	mu        sync.Mutex
 	open      int                // connections in use or idle
 	idle      []*Conn            // oldest first
-	failure   error              // what a dial for planning met
+	failures  map[string]error   // what dials for planning met, by database, or "" where it is not about one
 	poolings  map[string]Pooling // by database, as far as it is known
 	planDials chan struct{}
 	patience  time.Duration // how long a plan waits for what it asked
@@ -38,6 +38,8 @@ type pool struct {
 	users     sharedRead[map[string]User]
 	schemas   sharedReads[map[string]Schema] // by database, then by name
 	databases sharedRead[map[string]Database]
+
+	identified sharedRead[identities] // which all share
 }
 
 // Acquire returns a connection to database, which the caller must Release. It

@@ -212,14 +212,18 @@ func dropSchema(ctx context.Context, tx pgx.Tx, have Schema, force bool) error {
 	if force {
 		sql += " CASCADE"
 	} else {
-		rows, _ := tx.Query(ctx, schemaContentsSQL, have.Name)
-		objects, err := pgx.CollectRows(rows, pgx.RowTo[string])
-		if err != nil {
-			return err
-		}
-		if err := refuseContents(objects); err != nil {
+		if err := refuseSchemaContents(ctx, tx, have.Name); err != nil {
 			return err
 		}
 	}
 	return needs{rightsOf: []string{have.Owner}}.run(ctx, tx, sql)
+}
+
+func refuseSchemaContents(ctx context.Context, tx pgx.Tx, name string) error {
+	rows, _ := tx.Query(ctx, schemaContentsSQL, name)
+	objects, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	return refuseContents(objects)
 }

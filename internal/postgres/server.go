@@ -61,12 +61,13 @@ func (all *Servers) Close() {
 func (all *Servers) changed() {
 	for _, s := range all.byName {
 		s.mu.Lock()
-		s.failure = nil
+		s.failures = nil
 		s.mu.Unlock()
 		s.accesses.forget()
 		s.users.forget()
 		s.schemas.forget()
 		s.databases.forget()
+		s.identified.forget()
 	}
 }
 
@@ -108,25 +109,43 @@ func (s *Server) dial(ctx context.Context, database string) (*pgx.Conn, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	s.mu.Lock()
-	failure := s.failure
-	s.mu.Unlock()
-	if failure != nil {
+	if failure := s.plannedFailure(database); failure != nil {
 		return nil, failure
 	}
 	conn, err := s.connect(ctx, database)
-	// A missing database says nothing about the others.
-	if err != nil && ctx.Err() == nil && Code(err) != "3D000" {
-		s.noteFailure(err)
+	if err != nil && ctx.Err() == nil {
+		s.noteFailure(database, err)
 	}
 	return conn, err
 }
 
-// noteFailure has those who plan later told err instead of trying again.
-func (s *Server) noteFailure(err error) {
+// plannedFailure returns what a dial for planning met before, as the error of this one.
+func (s *Server) plannedFailure(database string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.failure = err
+	var shared *ConnectError
+	if errors.As(s.failures[""], &shared) {
+		return s.unreachable(database, shared.Err)
+	}
+	return s.failures[database]
+}
+
+// noteFailure has those who plan later told err instead of trying again. What may be
+// about this database only, says nothing about the others.
+func (s *Server) noteFailure(database string, err error) {
+	switch Code(err) {
+	case "3D000": // it may be created meanwhile
+		return
+	case "42501", "28000", "53300", "55000": // no CONNECT, pg_hba.conf, its limit, its ALLOW_CONNECTIONS
+	default:
+		database = ""
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failures == nil {
+		s.failures = map[string]error{}
+	}
+	s.failures[database] = err
 }
 
 // unreachable is the error that database could not be asked because of err.
@@ -263,7 +282,7 @@ func (s *Server) inTime(ctx context.Context, conn *Conn, f func(*pgx.Conn) error
 		return err
 	}
 	err = s.unreachable(conn.database, &silenceError{s.patience})
-	s.noteFailure(err)
+	s.noteFailure(conn.database, err)
 	return err
 }
 

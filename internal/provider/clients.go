@@ -6,14 +6,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
-	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
-	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
@@ -27,6 +26,7 @@ type clients struct {
 	hosts       *sshclient.Hosts // nil as long as none of them is known
 	hostNames   entries
 	claims      *claims
+	refreshed   atomic.Bool // something was: this is the walk that plans
 }
 
 // entries are those of an attribute of the provider block: servers, ssh_hosts.
@@ -80,7 +80,9 @@ func (e *noEntryError) Error() string {
 	if len(e.in.names) > 0 {
 		known = "it has " + strings.Join(e.in.names, ", ")
 	}
-	return fmt.Sprintf("%s of the provider block has no entry %q: %s", e.in.attribute, e.name, known)
+	return fmt.Sprintf("%s of the provider block has no entry %q: %s. Correct the name. If the entry was renamed, or another one leads to the same %s, "+
+		"write that one's name instead, and apply: what exists stays as it is. To destroy what was made through an entry that is gone, add the entry again until that is done",
+		e.in.attribute, e.name, known, e.in.noun)
 }
 
 // configured is embedded by every resource and gives it the provider's clients.
@@ -222,17 +224,15 @@ func (c *clients) leave(username string) {
 // serverAttribute is the attribute "server" of every resource that lives on one.
 func serverAttribute() schema.StringAttribute {
 	return schema.StringAttribute{
-		MarkdownDescription: "Key of the entry in the provider's `servers` that is used to manage this. Changing it, also by renaming the entry, creates a new one.",
+		MarkdownDescription: "Key of the entry in the provider's `servers` that is used to manage this. Another entry that leads to the same server, or a new name of this one, is a change in place; one that leads elsewhere replaces this.",
 		Required:            true,
-		PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
 	}
 }
 
 // hostAttribute is the attribute "host" of every resource that lives on an SSH host.
 func hostAttribute() schema.StringAttribute {
 	return schema.StringAttribute{
-		MarkdownDescription: "Key of the entry in the provider's `ssh_hosts` that is used to manage this. Changing it, also by renaming the entry, creates a new one.",
+		MarkdownDescription: "Key of the entry in the provider's `ssh_hosts` that is used to manage this. Another entry that leads to the same host, or a new name of this one, is a change in place; one that leads elsewhere replaces this.",
 		Required:            true,
-		PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
 	}
 }

@@ -29,9 +29,7 @@ func (c *clients) addHosts(ctx context.Context, block types.Map) diag.Diagnostic
 			c.hostNames.isUnknown(name, missing)
 			continue
 		}
-		if config.Host == "" {
-			diags.Append(emptyHost("ssh_hosts", name))
-		}
+		diags.Append(checkHostOf("ssh_hosts", name, config.Host)...)
 		configs[name] = config
 	}
 	for name, config := range configs {
@@ -83,9 +81,7 @@ func (c *clients) addServers(ctx context.Context, block types.Map) diag.Diagnost
 			c.serverNames.isUnknown(name, missing)
 			continue
 		}
-		if config.Host == "" {
-			diags.Append(emptyHost("servers", name))
-		}
+		diags.Append(checkHostOf("servers", name, config.Host)...)
 		if !model.SSHHost.IsNull() {
 			host, err := c.host(model.SSHHost.ValueString())
 			var unknown *unknownError
@@ -124,14 +120,12 @@ func decodeEntries[M any](ctx context.Context, block types.Map, e *entries) (map
 	return models, diags
 }
 
-func emptyHost(attribute, name string) diag.Diagnostic {
-	noun := "A server"
-	if attribute == "ssh_hosts" {
-		noun = "An SSH host"
+// checkHostOf refuses what validHost does, of a host that was not known when that looked.
+func checkHostOf(attribute, name, host string) (diags diag.Diagnostics) {
+	if text := hostMistake(host); text != "" {
+		diags.AddAttributeError(path.Root(attribute).AtMapKey(name).AtName("host"), "Invalid host", text)
 	}
-	return diag.NewAttributeErrorDiagnostic(path.Root(attribute).AtMapKey(name).AtName("host"),
-		noun+" needs a host",
-		"host is empty. It never falls back to localhost, nor to the environment: write the name or address, or \"localhost\" if that is meant.")
+	return diags
 }
 
 // lines returns the lines of a text that are not blank.

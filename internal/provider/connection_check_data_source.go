@@ -100,6 +100,7 @@ func (d *connectionCheckDataSource) Read(ctx context.Context, req datasource.Rea
 	resp.Diagnostics.Append(req.Config.Get(ctx, &model)...)
 	check, diags := model.toCheck(ctx)
 	resp.Diagnostics.Append(diags...)
+	resp.Diagnostics.Append(d.checkServer(path.Root("server"), model.Server)...)
 	if resp.Diagnostics.HasError() {
 		return
 	}

@@ -128,7 +128,6 @@ func (m destinationDatabaseModel) fixed(state destinationDatabaseModel) []string
 		name        string
 		plan, state types.String
 	}{
-		{"server", m.Server, state.Server},
 		{"name", m.Name, state.Name},
 		{"encoding", m.Encoding, state.Encoding},
 		{"lc_collate", m.LCCollate, state.LCCollate},

@@ -81,15 +81,15 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 // Resources lists the resources.
 func (*Provider) Resources(context.Context) []func() resource.Resource {
 	return []func() resource.Resource{
-		newDatabaseUserResource,
-		newDestinationDatabaseResource,
-		newDestinationSchemaResource,
-		newSourceGrantsResource,
-		newDestinationGrantsResource,
+		at(asRole("name"), newDatabaseUserResource),
+		at(inDatabase("name").holding(tablesOf), newDestinationDatabaseResource),
+		at(inDatabase("database").holding(contentsOf), newDestinationSchemaResource),
+		at(inDatabase("database"), newSourceGrantsResource),
+		at(inDatabase("database"), newDestinationGrantsResource),
 		newReplicationResource,
 		newSyncRunResource,
-		newSSHUserResource,
-		newSSHAuthorizedKeyResource,
+		at(ofHostUser(), newSSHUserResource),
+		at(ofHostUser(), newSSHAuthorizedKeyResource),
 	}
 }
 

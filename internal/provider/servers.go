@@ -86,7 +86,7 @@ func serversAttribute() schema.MapNestedAttribute {
 			"host": schema.StringAttribute{
 				MarkdownDescription: "Required. Host name or address, or the directory of a Unix socket. There is no default, and the environment (`PGHOST` and its like) is not looked at.",
 				Optional:            true, // for the framework; see complete
-				Validators:          []validator.String{stringvalidator.LengthAtLeast(1)},
+				Validators:          []validator.String{validHost{}},
 			},
 			"port": schema.Int64Attribute{
 				MarkdownDescription: "Port; `5432` by default.",

@@ -187,8 +187,12 @@ func (r *sshAuthorizedKeyResource) Read(ctx context.Context, req resource.ReadRe
 		resp.State.RemoveResource(ctx)
 		return
 	}
-	if err != nil {
+	switch {
+	case err != nil && state.PublicKey.IsNull(): // it is being imported
 		resp.Diagnostics.Append(diagnose("Cannot read authorized key", err))
+		return
+	case err != nil:
+		resp.Diagnostics.Append(unread(ctx, "authorized key", state.Fingerprint.ValueString()+" of user "+state.Username.ValueString(), err))
 		return
 	}
 	state.fromKey(ctx, found)

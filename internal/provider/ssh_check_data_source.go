@@ -124,6 +124,8 @@ func (*sshCheckDataSource) ValidateConfig(ctx context.Context, req datasource.Va
 func (d *sshCheckDataSource) Read(ctx context.Context, req datasource.ReadRequest, resp *datasource.ReadResponse) {
 	var model sshCheckModel
 	resp.Diagnostics.Append(req.Config.Get(ctx, &model)...)
+	resp.Diagnostics.Append(d.checkHost(path.Root("host"), model.Host)...)
+	resp.Diagnostics.Append(d.checkServer(path.Root("server"), model.Server)...)
 	if resp.Diagnostics.HasError() {
 		return
 	}

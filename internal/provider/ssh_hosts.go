@@ -80,7 +80,7 @@ func sshHostsAttribute() schema.MapNestedAttribute {
 				"host": schema.StringAttribute{
 					MarkdownDescription: "Required. Host name or address. With `jump_host`, it is resolved there.",
 					Optional:            true, // for the framework; see complete
-					Validators:          []validator.String{stringvalidator.LengthAtLeast(1)},
+					Validators:          []validator.String{validHost{}},
 				},
 				"port": schema.Int64Attribute{
 					MarkdownDescription: "Port; `22` by default.",

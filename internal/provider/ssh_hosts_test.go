@@ -65,10 +65,11 @@ func TestAccSSHHosts_mistakes(t *testing.T) {
 	private, public := newSSHKey(t)
 	rest := fmt.Sprintf(", private_key = %q, host_key = %q }", private, public)
 	for entry, message := range map[string]string{
-		`null`:                        "An SSH host needs a host",
-		`{ username = "u"` + rest:     "An SSH host needs a host",
-		`{ host = "", username = "u"`: "string length must be at least 1",
-		`{ host = "h"` + rest:         "An SSH host needs a username",
+		`null`:                    "An SSH host needs a host",
+		`{ username = "u"` + rest: "An SSH host needs a host",
+		`{ host = "[::1]", username = "u"` + rest:                                                                                  `write "::1"`,
+		`{ host = "", username = "u"`:                                                                                              "It never falls back to localhost",
+		`{ host = "h"` + rest:                                                                                                      "An SSH host needs a username",
 		fmt.Sprintf(`{ host = "h", username = "u", private_key = %q }`, private):                                                   "An SSH host needs a host_key",
 		fmt.Sprintf(`{ host = "h", username = "u", host_key = %q }`, public):                                                       "An SSH host needs a login",
 		fmt.Sprintf(`{ host = "h", username = "u", agent = false, host_key = %q }`, public):                                        "An SSH host needs a login",

@@ -72,12 +72,18 @@ func (r *sshUserResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 	if req.Plan.Raw.IsNull() || req.State.Raw.IsNull() || resp.Diagnostics.HasError() {
 		return
 	}
+	planSettled(ctx, req, resp)
 	var plan, state sshUserModel
-	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	resp.Diagnostics.Append(resp.Plan.Get(ctx, &plan)...)
 	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
-	if plan.Group.Equal(state.Group) && !resp.Diagnostics.HasError() {
-		resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root("gid"), state.GID)...)
+	if resp.Diagnostics.HasError() {
+		return
 	}
+	gid := types.Int64Unknown()
+	if plan.Group.Equal(state.Group) {
+		gid = state.GID
+	}
+	resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root("gid"), gid)...)
 }
 
 // Create creates the user.
@@ -113,6 +119,7 @@ func (r *sshUserResource) Create(ctx context.Context, req resource.CreateRequest
 		return
 	}
 	plan.fromUser(created)
+	resp.Diagnostics.Append(plan.settle(ctx, resp.Private)...)
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
 }
 
@@ -133,8 +140,11 @@ func (r *sshUserResource) Read(ctx context.Context, req resource.ReadRequest, re
 	case errors.Is(err, linux.ErrNotFound):
 		resp.State.RemoveResource(ctx)
 		return
-	case err != nil:
+	case err != nil && state.UID.IsNull(): // it is being imported
 		resp.Diagnostics.Append(diagnose("Cannot read SSH user", err))
+		return
+	case err != nil:
+		resp.Diagnostics.Append(unread(ctx, "SSH user", state.Username.ValueString(), err))
 		return
 	case !state.UID.IsNull() && state.UID.ValueInt64() != found.UID:
 		resp.Diagnostics.AddWarning("Another user has this name", fmt.Sprintf(
@@ -145,6 +155,10 @@ func (r *sshUserResource) Read(ctx context.Context, req resource.ReadRequest, re
 		return
 	}
 	state.fromUser(found)
+	settled, diags := req.Private.GetKey(ctx, settledKey)
+	if resp.Diagnostics.Append(diags...); settled == nil {
+		resp.Diagnostics.Append(state.settle(ctx, resp.Private)...)
+	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, state)...)
 }
 
@@ -166,6 +180,7 @@ func (r *sshUserResource) Update(ctx context.Context, req resource.UpdateRequest
 		return
 	}
 	plan.fromUser(updated)
+	resp.Diagnostics.Append(plan.settle(ctx, resp.Private)...)
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
 }
 

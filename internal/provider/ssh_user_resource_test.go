@@ -110,8 +110,7 @@ func TestAccSSHUser(t *testing.T) {
 	})
 }
 
-// A host that has two entries is one host: a user that gets the other entry is adopted through
-// that before it is deleted through the first, and is there afterwards.
+// A host that has two entries is one host: a user that gets the other entry stays as it is.
 func TestAccSSHUser_entries(t *testing.T) {
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{Sudo: sandbox.SudoNoPassword})
 	name := h.UserName()
@@ -140,7 +139,7 @@ func TestAccSSHUser_entries(t *testing.T) {
 		CheckDestroy:             wantOnHost(t, h, "", `getent passwd "$1" || true; grep -F "$2" /home/operator/.ssh/authorized_keys || true`, name, public),
 		Steps: []resource.TestStep{
 			{Config: config("a"), Check: isThere},
-			{Config: config("b"), ConfigPlanChecks: planned("stitch_ssh_user.u", plancheck.ResourceActionCreateBeforeDestroy), Check: isThere},
+			{Config: config("b"), ConfigPlanChecks: planned("stitch_ssh_user.u", plancheck.ResourceActionUpdate), Check: isThere},
 			{Config: config("b"), ConfigPlanChecks: planned("stitch_ssh_user.u", plancheck.ResourceActionNoop)},
 		},
 	})

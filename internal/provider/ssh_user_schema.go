@@ -18,7 +18,7 @@ func (*sshUserResource) Schema(_ context.Context, _ resource.SchemaRequest, resp
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "A user of a Linux host, whom SSH tunnels log in as. It has no password that anybody could enter, and is let in with the keys that `stitch_ssh_authorized_key` gives it.\n\n" +
 			"The login of the host's entry must be `root`, or one with `sudo`. A user that exists already is not taken over unless it is imported, or is [what an earlier apply left](../index.md#after-a-process-that-died).\n\n" +
-			"What would make sshd refuse the user's keys (owner and permissions of its home directory and `~/.ssh`, a locked password, an expiry) appears in `problems`, and is repaired by the next apply.\n\n" +
+			"What would make sshd refuse the user's keys (owner and permissions of its home directory, of `~/.ssh` and of `authorized_keys` in it, a locked password, an expiry) appears in `problems`, and is repaired by the next apply.\n\n" +
 			"Destroying removes a user that this resource created, which a mark in its entry of `/etc/passwd` tells. One that was imported is left, with a warning. The home directory stays unless `remove_home` is set.",
 		Attributes: map[string]schema.Attribute{
 			"host": hostAttribute(),
@@ -63,7 +63,7 @@ func (*sshUserResource) Schema(_ context.Context, _ resource.SchemaRequest, resp
 	}
 }
 
-// ofUserAttribute is an attribute that stays as the host has it unless it is configured.
+// ofUserAttribute is an attribute that stays as it was applied, or imported, unless it is configured; see planSettled.
 func ofUserAttribute(description string, valid validator.String) schema.StringAttribute {
 	return schema.StringAttribute{
 		MarkdownDescription: description,

@@ -106,6 +106,44 @@ func TestSudoWantsATerminal(t *testing.T) {
 	wantText(t, err, "requiretty", "Defaults:operator !requiretty")
 }
 
+// sudo-rs, the sudo of newer systems, has words of its own.
+func TestSudoRS(t *testing.T) {
+	for name, tt := range map[string]struct{ says, password, want string }{
+		"asks for a password": {"sudo: interactive authentication is required", "", "Set sudo_password of ssh_hosts."},
+		"does not let":        {"sudo: I'm sorry operator. I'm afraid I can't do that", "", `Let "operator" use sudo on that host`},
+		"wrong password":      {"sudo: Authentication failed, try again.", "wrong", "did not accept sudo_password"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := sandbox.SSHHost(t, sandbox.HostConfig{})
+			h.Exec(t, `cat >/usr/bin/sudo <<'END'
+#!/bin/sh
+while [ $# -gt 0 ]; do
+	case $1 in
+	-p) prompt=$2; shift ;;
+	--) break ;;
+	esac
+	shift
+done
+if [ -n "$prompt" ]; then
+	printf '[sudo: %s] Password: ' "$prompt" >&2
+	read -r ignored
+fi
+printf '%s\n' "$SAYS" >&2
+[ -z "$prompt" ] || printf '[sudo: %s] Password: ' "$prompt" >&2
+[ -z "$prompt" ] || read -r ignored
+exit 1
+END
+sed -i "s|^while|SAYS=\"$1\"\nwhile|" /usr/bin/sudo
+chmod 755 /usr/bin/sudo`, tt.says)
+			c := asOperator(h)
+			c.Sudo, c.SudoPassword = true, tt.password
+			_, err := only(t, c).Run(within10(t), Command{Script: "true"})
+			wantText(t, err, tt.want)
+		})
+	}
+}
+
 // While a command runs nothing of its data stands in a command line or an
 // environment that others can read.
 func TestRunShowsNoData(t *testing.T) {

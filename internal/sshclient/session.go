@@ -161,10 +161,13 @@ var (
 	errNoise      = fmt.Errorf("it wrote more than %d KiB of something else", maxNoise>>10)
 )
 
+// withoutPrompts removes what sudo, and sudo-rs around that, ask with.
+var withoutPrompts = strings.NewReplacer("[sudo: "+prompt+"] Password: ", "", prompt, "")
+
 // notBegun explains why there is no shell. Without an error, what was to become
 // one has ended.
 func (h *Host) notBegun(ctx context.Context, s *conversation, sudo bool, err error) error {
-	complaint := strings.TrimSpace(strings.ReplaceAll(s.stderr.String(), prompt, ""))
+	complaint := strings.TrimSpace(withoutPrompts.Replace(s.stderr.String()))
 	none := &ShellError{Host: h.name, Username: h.config.Username, Said: h.quote(strings.TrimSpace(complaint + "\n" + s.stdout.String()))}
 	switch {
 	case errors.Is(context.Cause(ctx), errNoShellYet):
@@ -182,7 +185,7 @@ func (h *Host) notBegun(ctx context.Context, s *conversation, sudo bool, err err
 	}
 	advice := fmt.Sprintf(". Let %q use sudo on that host, or log in as root", h.config.Username)
 	switch {
-	case strings.Contains(complaint, "password is required"):
+	case strings.Contains(complaint, "password is required"), strings.Contains(complaint, "authentication is required"): // sudo; sudo-rs
 		advice = fmt.Sprintf(". Set sudo_password of ssh_hosts.%s, or let %s use sudo without (NOPASSWD)", h.name, h.config.Username)
 	case strings.Contains(complaint, "a tty"):
 		advice = ". Its sudoers file has requiretty, which no program can satisfy: add Defaults:" + h.config.Username + " !requiretty"

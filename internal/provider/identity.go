@@ -1,0 +1,105 @@
+package provider
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+)
+
+// An identity tells what a resource stands for from all else, whatever the entry of the
+// provider block is called that leads there. "" is not known, or not there.
+type identity struct {
+	System  string `json:"system,omitempty"`  // system identifier, or host key: copies share it
+	Started string `json:"started,omitempty"` // which start of it: copies do not share it
+	Object  string `json:"object,omitempty"`  // oid, or uid and home directory
+	Was     string `json:"was,omitempty"`     // the system that the same entry led to until the latest refresh
+}
+
+// A verdict is whether two entries lead to the same.
+type verdict int
+
+const (
+	isUnsettled verdict = iota // it cannot be said
+	isSame
+	isOther
+)
+
+// compareIdentities says whether an entry leads to what a resource stands for, and why not. Of that,
+// stored is what was remembered, and before what its own entry leads to now, each nil if
+// it is not known; after is what the other entry leads to.
+func compareIdentities(stored, before, after *identity, words placeWords) (verdict, string) {
+	base := before
+	if base == nil {
+		base = stored
+	}
+	switch {
+	case after == nil:
+		return isUnsettled, "it could not be asked"
+	case base == nil:
+		return isUnsettled, "nothing is remembered of what this resource stands for"
+	case before != nil && before.Started != after.Started:
+		return isOther, words.differ(*base, *after)
+	case before == nil && base.Started != after.Started && (base.System == "" || after.System == ""):
+		return isUnsettled, "the " + words.system + " could not be read"
+	case before == nil && base.isElsewhere(*after):
+		return isOther, words.differ(*base, *after)
+	case after.Object == "":
+		return isOther, "there is no such " + words.object + " there"
+	case base.Object != after.Object:
+		return isOther, fmt.Sprintf("the %s of that name is another one there: %s %s, not %s", words.object, words.number, after.Object, base.Object)
+	}
+	return isSame, ""
+}
+
+// isElsewhere reports whether two identities are of different systems, as far as that is known.
+// One that was not started again since is the same, by whichever of its host keys it is known.
+func (id identity) isElsewhere(now identity) bool {
+	return id.Started != now.Started && id.System != "" && now.System != "" && id.System != now.System
+}
+
+// placeWords are what people call the parts of an identity.
+type placeWords struct{ system, object, number string }
+
+func (w placeWords) differ(a, b identity) string {
+	if a.System == b.System {
+		return fmt.Sprintf("both have the %s %s, but run apart from each other: one is a copy", w.system, a.System)
+	}
+	return fmt.Sprintf("it has the %s %s, not %s", w.system, orUnknown(b.System), orUnknown(a.System))
+}
+
+func orUnknown(text string) string {
+	if text == "" {
+		return "(unknown)"
+	}
+	return text
+}
+
+// A privateState is that of a request or a response, whose type has no name outside of the framework.
+type privateState interface {
+	GetKey(context.Context, string) ([]byte, diag.Diagnostics)
+	SetKey(context.Context, string, []byte) diag.Diagnostics
+}
+
+// identityKey is where the private state keeps the identity.
+const identityKey = "identity"
+
+// storedIdentity returns what is remembered, or nil.
+func storedIdentity(ctx context.Context, private privateState) *identity {
+	text, _ := private.GetKey(ctx, identityKey)
+	var id identity
+	if text == nil || json.Unmarshal(text, &id) != nil {
+		return nil
+	}
+	return &id
+}
+
+// storeIdentity remembers an identity.
+func storeIdentity(ctx context.Context, private privateState, id identity) diag.Diagnostics {
+	text, err := json.Marshal(id)
+	if err != nil {
+		return diag.Diagnostics{diagnose("Cannot remember where it is", err)}
+	}
+	return private.SetKey(ctx, identityKey, text)
+}

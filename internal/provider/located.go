@@ -1,0 +1,225 @@
+package provider
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+)
+
+// managed is what the resources have that a located one is made of.
+type managed interface {
+	resource.ResourceWithConfigure
+	resource.ResourceWithImportState
+	resource.ResourceWithModifyPlan
+}
+
+// A located resource remembers what it stands for, apart from what the entry of the provider
+// block is called that leads there. Another entry that leads to the same is a change in
+// place, another server under the same name is noticed, and what could not be looked at when
+// it was planned is looked at before anything is changed.
+type located struct {
+	managed
+	place   place
+	clients *clients
+}
+
+var _ resource.ResourceWithValidateConfig = (*located)(nil)
+
+// at makes located resources of those that create makes.
+func at(p place, create func() resource.Resource) func() resource.Resource {
+	return func() resource.Resource { return &located{managed: create().(managed), place: p} } //nolint:forcetypeassert // of this package
+}
+
+// Configure gives it the provider's clients.
+func (l *located) Configure(ctx context.Context, req resource.ConfigureRequest, resp *resource.ConfigureResponse) {
+	l.clients, _ = req.ProviderData.(*clients)
+	l.managed.Configure(ctx, req, resp)
+}
+
+// ValidateConfig is that of the resource, if it has one.
+func (l *located) ValidateConfig(ctx context.Context, req resource.ValidateConfigRequest, resp *resource.ValidateConfigResponse) {
+	if validates, ok := l.managed.(resource.ResourceWithValidateConfig); ok {
+		validates.ValidateConfig(ctx, req, resp)
+	}
+}
+
+// Create also remembers what was created.
+func (l *located) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
+	l.managed.Create(ctx, req, resp)
+	if !resp.Diagnostics.HasError() {
+		resp.Diagnostics.Append(l.remember(ctx, resp.State, resp.Private)...)
+	}
+}
+
+// remember stores the identity. If it cannot be found out, the next refresh does.
+func (l *located) remember(ctx context.Context, of attributes, private privateState) diag.Diagnostics {
+	id, err := l.place.identify(ctx, l.clients, text(ctx, of, l.place.attribute), false, of)
+	if err != nil {
+		return nil
+	}
+	return storeIdentity(ctx, private, id)
+}
+
+// Read keeps the state of what cannot be reached because its entry is gone: the plan says what
+// becomes of it. It notices that an entry leads elsewhere than before.
+func (l *located) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
+	entry := text(ctx, req.State, l.place.attribute)
+	if l.clients != nil {
+		l.clients.refreshed.Store(true)
+	}
+	if l.place.isGone(l.clients, entry) != nil {
+		return
+	}
+	l.managed.Read(ctx, req, resp)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	now, err := l.place.identify(ctx, l.clients, entry, true, req.State)
+	if err != nil {
+		return
+	}
+	stored := storedIdentity(ctx, req.Private)
+	if stored != nil && stored.isElsewhere(now) {
+		now.Was = stored.System
+		resp.Diagnostics.AddWarning(fmt.Sprintf("%s %q leads elsewhere than before", l.place.attribute, entry), fmt.Sprintf(
+			"%s.%s of the provider block led to %s %s when this was last applied, and leads to %s now: it was changed, or what answers there was replaced, restored or upgraded. "+
+				"What is found there under the same name is taken for the one of this resource from the next apply on, and what is missing is planned to be created. If that is not meant, correct the entry.",
+			l.place.entries(l.clients).attribute, entry, l.place.words.system, now.Was, now.System))
+	}
+	if !resp.State.Raw.IsNull() {
+		resp.Diagnostics.Append(storeIdentity(ctx, resp.Private, now)...)
+	}
+}
+
+// ModifyPlan plans another entry as a change in place, or as a replacement if that leads elsewhere.
+func (l *located) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	l.managed.ModifyPlan(ctx, req, resp)
+	if resp.Diagnostics.HasError() || req.State.Raw.IsNull() || l.clients == nil {
+		return
+	}
+	at, from := path.Root(l.place.attribute), text(ctx, req.State, l.place.attribute)
+	if req.Plan.Raw.IsNull() {
+		resp.Diagnostics.Append(l.checkDestroy(ctx, from, storedIdentity(ctx, req.Private))...)
+		return
+	}
+	var to types.String
+	resp.Diagnostics.Append(req.Plan.GetAttribute(ctx, at, &to)...)
+	if to.IsUnknown() || to.ValueString() == from {
+		return
+	}
+	gone := l.place.isGone(l.clients, from)
+	if len(resp.RequiresReplace) > 0 { // for another reason
+		if gone != nil {
+			resp.Diagnostics.AddAttributeError(at, "No such "+l.place.entries(l.clients).noun, fmt.Sprintf(
+				"This is to be replaced, and what there is cannot be deleted: %v. Change nothing but %s first, and apply that.", gone, l.place.attribute))
+		}
+		return // the entry of what is deleted is the old one
+	}
+	switch verdict, why := l.compare(ctx, from, to.ValueString(), storedIdentity(ctx, req.Private), true, req.State); verdict {
+	case isUnsettled:
+		resp.Diagnostics.AddAttributeWarning(at, fmt.Sprintf("Whether %q leads to the same was not checked", to.ValueString()), fmt.Sprintf(
+			"%s. It is planned as a change in place. Applying looks first, and changes nothing if it leads elsewhere than %q.", why, from))
+	case isOther:
+		// Terraform plans once more when it applies, without a refresh, and takes nothing but the same.
+		if !l.clients.refreshed.Load() {
+			resp.Diagnostics.AddAttributeError(at, fmt.Sprintf("%q leads elsewhere than %q", to.ValueString(), from), why+". Nothing was changed. Plan again, with a refresh.")
+			return
+		}
+		resp.Diagnostics.Append(l.replace(ctx, at, from, to.ValueString(), why, gone, req.State)...)
+		resp.RequiresReplace = append(resp.RequiresReplace, at)
+	}
+}
+
+// checkDestroy refuses to plan what could not be done, or would hit what this resource has not created.
+func (l *located) checkDestroy(ctx context.Context, entry string, stored *identity) (diags diag.Diagnostics) {
+	if gone := l.place.isGone(l.clients, entry); gone != nil {
+		diags.AddError("Cannot destroy what cannot be reached", gone.Error()+".")
+	}
+	if stored != nil && stored.Was != "" {
+		diags.AddError(fmt.Sprintf("%s %q leads elsewhere than before", l.place.attribute, entry), fmt.Sprintf(
+			"What it leads to now (%s %s) is not what this resource was last applied to (%s), so what is there under the same name was perhaps not created by it, and is not destroyed. "+
+				"Correct the entry; or, if it is meant, apply once without destroying, which accepts it.", l.place.words.system, stored.System, stored.Was))
+	}
+	return diags
+}
+
+// replace says why another entry means a replacement, and refuses one that would lose data.
+func (l *located) replace(ctx context.Context, at path.Path, from, to, why string, gone error, state attributes) (diags diag.Diagnostics) {
+	elsewhere := fmt.Sprintf("%q leads elsewhere than %q: %s.", to, from, why)
+	switch {
+	case gone != nil:
+		diags.AddAttributeError(at, "Another "+l.place.entries(l.clients).noun, elsewhere+fmt.Sprintf(
+			" What this resource stands for cannot be deleted there without the entry %[1]q. Add that again, or forget it: terraform state rm.", from))
+	case l.place.lost != nil:
+		if err := l.place.lost(ctx, l.clients, from, state); err != nil {
+			diags.AddAttributeError(at, "Replacing would lose data", elsewhere+fmt.Sprintf(
+				" This would be deleted on %q, and created anew on %q. It was not planned, because %v\n\nTo begin anew on %q, keep this resource as it is and add another one. To give up what there is, destroy it first.", from, to, err, to))
+			return diags
+		}
+		fallthrough
+	default:
+		diags.AddAttributeWarning(at, fmt.Sprintf("%q leads elsewhere than %q", to, from), elsewhere+" So it is replaced: deleted there, and created here.")
+	}
+	return diags
+}
+
+// compare asks both entries, as far as they are there and answer.
+func (l *located) compare(ctx context.Context, from, to string, stored *identity, plans bool, of attributes) (verdict, string) {
+	ask := func(entry string) (*identity, error) {
+		id, err := l.place.identify(ctx, l.clients, entry, plans, of)
+		if err != nil {
+			return nil, err
+		}
+		return &id, nil
+	}
+	after, err := ask(to)
+	before, _ := ask(from) // what was remembered does then
+	v, why := compareIdentities(stored, before, after, l.place.words)
+	if err != nil {
+		why = err.Error()
+	}
+	return v, why
+}
+
+// confirm refuses to change what an entry leads to unless it is what this resource stands for.
+func (l *located) confirm(ctx context.Context, from, to string, private privateState, of attributes) (diags diag.Diagnostics) {
+	stored := storedIdentity(ctx, private)
+	if from != to {
+		if v, why := l.compare(ctx, from, to, stored, false, of); v != isSame {
+			diags.AddAttributeError(path.Root(l.place.attribute), fmt.Sprintf("%q is not known to lead to the same as %q", to, from), fmt.Sprintf(
+				"%s. Nothing was changed. If it should be the same, see that both entries can be connected to, and apply again; if it is another one, plan again.", why))
+		}
+		return diags
+	}
+	now, err := l.place.identify(ctx, l.clients, to, false, of)
+	if err == nil && stored != nil && stored.isElsewhere(now) {
+		diags.AddError(fmt.Sprintf("%s %q leads elsewhere than before", l.place.attribute, to), fmt.Sprintf(
+			"It has the %s %s, and this was planned for %s. Nothing was changed. Correct the entry, or plan again.", l.place.words.system, now.System, stored.System))
+	}
+	return diags
+}
+
+// Update also makes sure that what is updated is what was planned, and remembers it.
+func (l *located) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
+	resp.Diagnostics.Append(l.confirm(ctx, text(ctx, req.State, l.place.attribute), text(ctx, req.Plan, l.place.attribute), req.Private, req.State)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	l.managed.Update(ctx, req, resp)
+	if !resp.Diagnostics.HasError() {
+		resp.Diagnostics.Append(l.remember(ctx, resp.State, resp.Private)...)
+	}
+}
+
+// Delete makes sure of that as well.
+func (l *located) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
+	entry := text(ctx, req.State, l.place.attribute)
+	resp.Diagnostics.Append(l.confirm(ctx, entry, entry, req.Private, req.State)...)
+	if !resp.Diagnostics.HasError() {
+		l.managed.Delete(ctx, req, resp)
+	}
+}

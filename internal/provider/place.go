@@ -1,0 +1,118 @@
+package provider
+
+import (
+	"context"
+	"errors"
+
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/linux"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// A place is how to find out where what a resource stands for is. Names are attributes.
+type place struct {
+	attribute string // of the entry: server, host
+	words     placeWords
+	entries   func(*clients) entries
+	identify  func(ctx context.Context, c *clients, entry string, plans bool, of attributes) (identity, error)
+	lost      func(ctx context.Context, c *clients, entry string, of attributes) error // says what deleting it would lose; nil: nothing
+}
+
+// attributes are those of a plan or a state.
+type attributes interface {
+	GetAttribute(context.Context, path.Path, any) diag.Diagnostics
+}
+
+// text returns a text attribute, "" if it is null or unknown.
+func text(ctx context.Context, of attributes, name string) string {
+	var value types.String
+	of.GetAttribute(ctx, path.Root(name), &value)
+	return value.ValueString()
+}
+
+func onAServer(object string, identify func(ctx context.Context, s *postgres.Server, of attributes) (postgres.Identity, error)) place {
+	return place{
+		attribute: "server",
+		words:     placeWords{system: "system identifier", object: object, number: "oid"},
+		entries:   func(c *clients) entries { return c.serverNames },
+		identify: func(ctx context.Context, c *clients, entry string, plans bool, of attributes) (identity, error) {
+			server, err := c.server(entry)
+			if err != nil {
+				return identity{}, err
+			}
+			if plans {
+				server = server.Planning()
+			}
+			id, err := identify(ctx, server, of)
+			return identity{System: id.System, Started: id.Started, Object: id.Object}, err
+		},
+	}
+}
+
+// asRole is the place of a role that an attribute names.
+func asRole(attribute string) place {
+	return onAServer("role", func(ctx context.Context, s *postgres.Server, of attributes) (postgres.Identity, error) {
+		return s.RoleIdentity(ctx, text(ctx, of, attribute))
+	})
+}
+
+// inDatabase is the place of what is in the database that an attribute names, or is that.
+func inDatabase(attribute string) place {
+	return onAServer("database", func(ctx context.Context, s *postgres.Server, of attributes) (postgres.Identity, error) {
+		return s.DatabaseIdentity(ctx, text(ctx, of, attribute))
+	})
+}
+
+// holding is a place of what holds data.
+func (p place) holding(lost func(ctx context.Context, s *postgres.Server, of attributes) error) place {
+	p.lost = func(ctx context.Context, c *clients, entry string, of attributes) error {
+		server, err := c.serverToRead(entry)
+		if err != nil {
+			return err
+		}
+		return lost(ctx, server, of)
+	}
+	return p
+}
+
+// ofHostUser is the place of what belongs to the user of an SSH host that username names.
+func ofHostUser() place {
+	return place{
+		attribute: "host",
+		words:     placeWords{system: "host key", object: "user", number: "uid and home directory"},
+		entries:   func(c *clients) entries { return c.hostNames },
+		identify: func(ctx context.Context, c *clients, entry string, plans bool, of attributes) (identity, error) {
+			host, err := c.host(entry)
+			if err != nil {
+				return identity{}, err
+			}
+			if plans {
+				host = host.Planning()
+			}
+			id, err := linux.UserIdentity(ctx, host, text(ctx, of, "username"))
+			return identity{System: id.HostKey, Started: id.Machine, Object: id.User}, err
+		},
+	}
+}
+
+// isGone returns the error that an entry is not there any more, or nil.
+func (p place) isGone(c *clients, entry string) error {
+	var missing *noEntryError
+	if c != nil && errors.As(p.entries(c).check(entry), &missing) {
+		return missing
+	}
+	return nil
+}
+
+// tablesOf says which tables a destination database holds.
+func tablesOf(ctx context.Context, s *postgres.Server, of attributes) error {
+	return s.TablesOf(ctx, text(ctx, of, "name"))
+}
+
+// contentsOf says what a destination schema holds.
+func contentsOf(ctx context.Context, s *postgres.Server, of attributes) error {
+	return s.ContentsOf(ctx, text(ctx, of, "database"), text(ctx, of, "name"))
+}

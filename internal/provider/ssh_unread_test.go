@@ -1,0 +1,136 @@
+package provider
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
+)
+
+// usersWithKeys is a configuration of users, by labels, with a key each.
+func usersWithKeys(h *sandbox.Host, names map[string]string, public string) string {
+	var labels []string
+	for _, label := range slices.Sorted(maps.Keys(names)) {
+		labels = append(labels, fmt.Sprintf("%s = %q", label, names[label]))
+	}
+	return requiredProviders + sshProviderBlock(map[string]string{"bastion": rootOf(h)}, nil) + fmt.Sprintf(`
+		resource "stitch_ssh_user" "u" {
+			for_each = { %s }
+			host     = "bastion"
+			username = each.value
+		}
+		resource "stitch_ssh_authorized_key" "k" {
+			for_each   = stitch_ssh_user.u
+			host       = "bastion"
+			username   = each.value.username
+			public_key = %q
+		}`, strings.Join(labels, ", "), public)
+}
+
+// words is text without the line breaks and margins that Terraform puts into it.
+func words(text string) string {
+	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" \n│╷╵", r) }), " ")
+}
+
+// What is wrong with a user is repaired although its key cannot be read meanwhile, and
+// what stands in the way of the key alone is a warning.
+func TestAccSSHUser_unreadable(t *testing.T) {
+	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{UsePAM: true})
+	_, public := newSSHKey(t)
+	cases := map[string]struct{ script, repaired string }{ // $1 is the user
+		"expired":    {`usermod -e 1 "$1"`, `getent shadow "$1" | cut -d: -f8`},
+		"aged":       {`chage -d 0 "$1"`, `chage -l "$1" | grep -c 'must be changed' || :`},
+		"foreign":    {`chown 54321 "/home/$1"`, `stat -c %U "/home/$1"`},
+		"foreignssh": {`chown 54321 "/home/$1/.ssh"`, `stat -c %U "/home/$1/.ssh"`},
+		"homeless":   {`rm -r "/home/$1"`, `wc -l <"/home/$1/.ssh/authorized_keys"`},
+		"open":       {`chmod 666 "/home/$1/.ssh/authorized_keys"`, `stat -c %a "/home/$1/.ssh/authorized_keys"`},
+		"moved":      {`usermod -d /nowhere "$1"`, `getent passwd "$1" | cut -d: -f6`},
+		"regrouped":  {`usermod -g daemon "$1"`, `id -gn "$1"`},
+		"reshelled":  {`usermod -s /bin/bash "$1"`, `getent passwd "$1" | cut -d: -f7`},
+	}
+	want := func(label, name string) string {
+		return map[string]string{
+			"expired": "", "aged": "0", "foreign": name, "foreignssh": name, "homeless": "1", "open": "644", "moved": "/home/" + name, "regrouped": name, "reshelled": "/bin/sh",
+		}[label]
+	}
+	names := map[string]string{}
+	for label := range cases {
+		names[label] = h.UserName()
+	}
+	w := newWorkspace(t, usersWithKeys(h, names, public))
+	w.run(t, "apply", "-auto-approve")
+	for label, tt := range cases {
+		h.Exec(t, tt.script, names[label])
+	}
+	output, code := w.try(t, "plan", "-detailed-exitcode")
+	if code != 2 {
+		t.Fatalf("plan: exit code %d\n%s", code, output)
+	}
+	for label := range cases {
+		if !strings.Contains(output, fmt.Sprintf(`stitch_ssh_user.u["%s"] will be updated in-place`, label)) {
+			t.Errorf("%s: not in the plan", label)
+		}
+	}
+	if !strings.Contains(output, `stitch_ssh_authorized_key.k["homeless"] will be created`) {
+		t.Errorf("the key of who has no home is there:\n%s", output)
+	}
+	if !strings.Contains(words(output), "of user "+names["expired"]+" was not read") {
+		t.Errorf("no warning of what was not read:\n%s", output)
+	}
+	w.run(t, "apply", "-auto-approve")
+	for label, tt := range cases {
+		if got := strings.TrimSpace(h.Exec(t, tt.repaired, names[label])); got != want(label, names[label]) {
+			t.Errorf("%s: %q, want %q", label, got, want(label, names[label]))
+		}
+	}
+	if output, code := w.try(t, "plan", "-detailed-exitcode"); code != 0 {
+		t.Errorf("the plan after is not empty: exit code %d\n%s", code, output)
+	}
+	w.run(t, "destroy", "-auto-approve")
+}
+
+// A file of keys that is not edited is named, by a warning, in plans that have nothing to do with it.
+func TestAccSSHAuthorizedKey_unreadable(t *testing.T) {
+	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{Sudo: sandbox.SudoNoPassword})
+	_, public := newSSHKey(t)
+	cases := map[string]struct{ script, says string }{ // $1 is the user; in its .ssh
+		"twice":  {`cat authorized_keys authorized_keys >both; cat both >authorized_keys`, "in lines 1 and 2"},
+		"linked": {`mv authorized_keys other; ln -s other authorized_keys`, "is a symbolic link"},
+		"rooted": {`chown root: authorized_keys; chmod 644 authorized_keys`, ""},
+		"hidden": {`chown root: authorized_keys; chmod 600 authorized_keys`, "cannot read"},
+	}
+	names := map[string]string{}
+	var quoted []string
+	for label := range cases {
+		names[label] = h.UserName()
+		quoted = append(quoted, fmt.Sprintf("%q", names[label]))
+		h.Exec(t, `useradd -m -p '*' "$1"`, names[label])
+	}
+	w := newWorkspace(t, requiredProviders+sshProviderBlock(map[string]string{"bastion": rootOf(h)}, nil)+fmt.Sprintf(`
+		resource "stitch_ssh_authorized_key" "k" {
+			for_each   = toset([%s])
+			host       = "bastion"
+			username   = each.key
+			public_key = %q
+		}`, strings.Join(quoted, ", "), public))
+	w.run(t, "apply", "-auto-approve")
+	for label, tt := range cases {
+		h.Exec(t, `cd "/home/$1/.ssh"; `+tt.script, names[label])
+	}
+	output, code := w.try(t, "plan", "-detailed-exitcode")
+	if code != 0 {
+		t.Errorf("plan: exit code %d\n%s", code, output)
+	}
+	for label, tt := range cases {
+		if warns := strings.Contains(words(output), "of user "+names[label]+" was not read"); warns != (tt.says != "") || !strings.Contains(words(output), tt.says) {
+			t.Errorf("%s: want %q in\n%s", label, tt.says, output)
+		}
+	}
+	for _, name := range names {
+		h.Exec(t, `cd "/home/$1/.ssh"; [ ! -L authorized_keys ] || mv other authorized_keys; chown "$1:" authorized_keys; head -n 1 authorized_keys >one; cat one >authorized_keys`, name)
+	}
+	w.run(t, "destroy", "-auto-approve")
+}

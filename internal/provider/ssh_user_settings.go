@@ -1,0 +1,53 @@
+package provider
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+)
+
+// settledKey is where the private state keeps what a user was when it was last applied, or
+// imported. What is not configured is to stay so: that the host has it otherwise is drift.
+const settledKey = "settled"
+
+// settledUser is by attributes that need not be configured.
+type settledUser map[string]string
+
+func (m sshUserModel) settled() settledUser {
+	return settledUser{
+		"group":   m.Group.ValueString(),
+		"home":    m.Home.ValueString(),
+		"shell":   m.Shell.ValueString(),
+		"comment": m.Comment.ValueString(),
+	}
+}
+
+// settle remembers what a user is.
+func (m sshUserModel) settle(ctx context.Context, private privateState) diag.Diagnostics {
+	text, err := json.Marshal(m.settled())
+	if err != nil {
+		return diag.Diagnostics{diagnose("Cannot remember SSH user", err)}
+	}
+	return private.SetKey(ctx, settledKey, text)
+}
+
+// planSettled plans what is not configured to be what was applied last.
+func planSettled(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	text, diags := req.Private.GetKey(ctx, settledKey)
+	resp.Diagnostics.Append(diags...)
+	var settled settledUser
+	if text == nil || json.Unmarshal(text, &settled) != nil {
+		return // a state that has none keeps what was found
+	}
+	for attribute, value := range settled {
+		var configured types.String
+		resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root(attribute), &configured)...)
+		if configured.IsNull() {
+			resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root(attribute), value)...)
+		}
+	}
+}
