@@ -27,6 +27,7 @@ type clients struct {
 	hosts       *sshclient.Hosts // nil as long as none of them is known
 	hostNames   entries
 	claims      *claims
+	grantsPlans *grantsPlans
 }
 
 // entries are those of an attribute of the provider block: servers, ssh_hosts.

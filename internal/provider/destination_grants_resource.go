@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
@@ -19,7 +20,10 @@ import (
 // destinationGrantsResource manages what a user needs to load into a database.
 type destinationGrantsResource struct{ configured }
 
-var _ resource.ResourceWithImportState = (*destinationGrantsResource)(nil)
+var (
+	_ resource.ResourceWithImportState = (*destinationGrantsResource)(nil)
+	_ resource.ResourceWithModifyPlan  = (*destinationGrantsResource)(nil)
+)
 
 func newDestinationGrantsResource() resource.Resource { return &destinationGrantsResource{} }
 
@@ -32,8 +36,9 @@ type destinationGrantsModel struct {
 	Excess         types.List   `tfsdk:"excess"`
 }
 
-func (m destinationGrantsModel) toGrants() postgres.DestinationGrants {
+func (m destinationGrantsModel) toGrants(identity string) postgres.DestinationGrants {
 	return postgres.DestinationGrants{
+		Resource:       identity,
 		Database:       m.Database.ValueString(),
 		User:           m.User.ValueString(),
 		SystemCatalogs: m.SystemCatalogs.ValueBool(),
@@ -78,6 +83,16 @@ func (*destinationGrantsResource) Schema(_ context.Context, _ resource.SchemaReq
 	}
 }
 
+// ModifyPlan warns of two resources that grant the same.
+func (r *destinationGrantsResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	r.configured.ModifyPlan(ctx, req, resp)
+	r.checkGrants(ctx, req, resp, func(from values) (grantsOf, diag.Diagnostics) {
+		var m destinationGrantsModel
+		diags := from.Get(ctx, &m)
+		return grantsOf{server: m.Server.ValueString(), database: m.Database.ValueString(), user: m.User.ValueString(), items: []string{"CREATE", "TEMPORARY"}}, diags
+	})
+}
+
 // Create grants.
 func (r *destinationGrantsResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
 	var plan destinationGrantsModel
@@ -87,7 +102,9 @@ func (r *destinationGrantsResource) Create(ctx context.Context, req resource.Cre
 	}
 	server, err := r.serverToChange(plan.Server.ValueString(), &resp.Diagnostics)
 	if err == nil {
-		err = server.GrantDestination(ctx, plan.toGrants())
+		identity, diags := newIdentity(ctx, resp.Private)
+		resp.Diagnostics.Append(diags...)
+		err = server.GrantDestination(ctx, plan.toGrants(identity))
 	}
 	if err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot create destination grants", err))
@@ -106,7 +123,9 @@ func (r *destinationGrantsResource) Read(ctx context.Context, req resource.ReadR
 	var drift postgres.Drift
 	server, err := r.serverToRead(state.Server.ValueString())
 	if err == nil {
-		drift, err = server.DestinationDrift(ctx, state.toGrants())
+		identity, diags := identityOf(ctx, resp.Private)
+		resp.Diagnostics.Append(diags...)
+		drift, err = server.DestinationDrift(ctx, state.toGrants(identity))
 	}
 	if errors.Is(err, postgres.ErrNotFound) {
 		resp.State.RemoveResource(ctx)
@@ -130,7 +149,9 @@ func (r *destinationGrantsResource) Update(ctx context.Context, req resource.Upd
 	}
 	server, err := r.serverToChange(plan.Server.ValueString(), &resp.Diagnostics)
 	if err == nil {
-		err = server.UpdateDestination(ctx, state.toGrants(), plan.toGrants())
+		identity, diags := identityOf(ctx, resp.Private)
+		resp.Diagnostics.Append(diags...)
+		err = server.UpdateDestination(ctx, state.toGrants(identity), plan.toGrants(identity))
 	}
 	if err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot update destination grants", err))
@@ -148,7 +169,9 @@ func (r *destinationGrantsResource) Delete(ctx context.Context, req resource.Del
 	}
 	server, err := r.serverToChange(state.Server.ValueString(), &resp.Diagnostics)
 	if err == nil {
-		err = server.RevokeDestination(ctx, state.toGrants())
+		identity, diags := readIdentity(ctx, req.Private)
+		resp.Diagnostics.Append(diags...)
+		err = server.RevokeDestination(ctx, state.toGrants(identity))
 	}
 	if err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot delete destination grants", err))

@@ -24,6 +24,7 @@ type sourceGrantsResource struct{ configured }
 
 var (
 	_ resource.ResourceWithImportState    = (*sourceGrantsResource)(nil)
+	_ resource.ResourceWithModifyPlan     = (*sourceGrantsResource)(nil)
 	_ resource.ResourceWithValidateConfig = (*sourceGrantsResource)(nil)
 )
 
@@ -40,9 +41,10 @@ type sourceGrantsModel struct {
 	Excess       types.List   `tfsdk:"excess"`
 }
 
-func (m sourceGrantsModel) toGrants() (postgres.SourceGrants, error) {
+func (m sourceGrantsModel) toGrants(identity string) (postgres.SourceGrants, error) {
 	schemas, _ := setStrings(m.Schemas)
 	g := postgres.SourceGrants{
+		Resource:     identity,
 		Database:     m.Database.ValueString(),
 		User:         m.User.ValueString(),
 		Schemas:      schemas,
@@ -170,6 +172,20 @@ func (futureTablesDefault) PlanModifyBool(ctx context.Context, req planmodifier.
 	resp.PlanValue = types.BoolValue(tables.IsNull())
 }
 
+// ModifyPlan warns of two resources that grant the same.
+func (r *sourceGrantsResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	r.configured.ModifyPlan(ctx, req, resp)
+	r.checkGrants(ctx, req, resp, func(from values) (grantsOf, diag.Diagnostics) {
+		var m sourceGrantsModel
+		diags := from.Get(ctx, &m)
+		of := grantsOf{server: m.Server.ValueString(), database: m.Database.ValueString(), user: m.User.ValueString()}
+		if g, err := m.toGrants(""); err == nil && !m.Tables.IsUnknown() {
+			of.items = g.Reads()
+		}
+		return of, diags
+	})
+}
+
 // Create grants.
 func (r *sourceGrantsResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
 	var plan sourceGrantsModel
@@ -182,7 +198,9 @@ func (r *sourceGrantsResource) Create(ctx context.Context, req resource.CreateRe
 		resp.Diagnostics.Append(diagnose("Cannot create source grants", err))
 		return
 	}
-	grants, err := plan.toGrants()
+	identity, diags := newIdentity(ctx, resp.Private)
+	resp.Diagnostics.Append(diags...)
+	grants, err := plan.toGrants(identity)
 	if err == nil {
 		err = server.GrantSource(ctx, grants)
 	}
@@ -205,7 +223,9 @@ func (r *sourceGrantsResource) Read(ctx context.Context, req resource.ReadReques
 		resp.Diagnostics.Append(diagnose("Cannot read source grants", err))
 		return
 	}
-	grants, err := state.toGrants()
+	identity, diags := identityOf(ctx, resp.Private)
+	resp.Diagnostics.Append(diags...)
+	grants, err := state.toGrants(identity)
 	if err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot read source grants", err))
 		return
@@ -236,8 +256,10 @@ func (r *sourceGrantsResource) Update(ctx context.Context, req resource.UpdateRe
 		resp.Diagnostics.Append(diagnose("Cannot update source grants", err))
 		return
 	}
-	old, errOld := state.toGrants()
-	grants, errNew := plan.toGrants()
+	identity, diags := identityOf(ctx, resp.Private)
+	resp.Diagnostics.Append(diags...)
+	old, errOld := state.toGrants(identity)
+	grants, errNew := plan.toGrants(identity)
 	if err := errors.Join(errOld, errNew); err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot update source grants", err))
 		return
@@ -261,7 +283,9 @@ func (r *sourceGrantsResource) Delete(ctx context.Context, req resource.DeleteRe
 		resp.Diagnostics.Append(diagnose("Cannot delete source grants", err))
 		return
 	}
-	grants, err := state.toGrants()
+	identity, diags := readIdentity(ctx, req.Private)
+	resp.Diagnostics.Append(diags...)
+	grants, err := state.toGrants(identity)
 	if err == nil {
 		err = server.RevokeSource(ctx, grants)
 	}
