@@ -7,13 +7,16 @@ import (
 
 // A scope says which rights of a user are meant.
 type scope struct {
-	user     string
-	database []string    // privileges on the database itself
-	schemas  []string    // USAGE on these schemas
-	whole    []string    // SELECT on all relations of these schemas, but those of extensions
-	tables   []TableName // and on these
-	except   []TableName // but not on these
-	future   []string    // SELECT on what is created in these schemas later
+	user      string
+	database  []string       // privileges on the database itself
+	schemas   []string       // USAGE on these schemas
+	whole     []string       // SELECT on all relations of these schemas, but those of extensions
+	tables    []TableName    // and on these
+	except    []TableName    // but not on these
+	columns   []TableColumns // and on these columns
+	hidden    []TableName    // relations of which only columns are meant, if any; see columnFacts
+	noColumns []string       // what is named in columns, and does not exist
+	future    []string       // SELECT on what is created in these schemas later
 
 	resource string  // whose rights these are; see claims
 	kept     []scope // but not what these mean
@@ -22,8 +25,11 @@ type scope struct {
 // reads returns the schemas whose relations matter to a scope.
 func (sc scope) reads() []string {
 	schemas := slices.Clone(sc.whole)
-	for _, t := range sc.tables {
+	for _, t := range slices.Concat(sc.tables, sc.hidden) {
 		schemas = append(schemas, t.Schema)
+	}
+	for _, c := range sc.columns {
+		schemas = append(schemas, c.Table.Schema)
 	}
 	slices.Sort(schemas)
 	return slices.Compact(schemas)
@@ -35,15 +41,19 @@ type right struct {
 	Kind      string // DATABASE, SCHEMA, TABLE, VIEW, MATERIALIZED VIEW or FOREIGN TABLE
 	Schema    string // of a relation
 	Name      string
+	Column    string // if it is on one
 }
 
 // String names a right for people: "SELECT ON VIEW public.open_orders".
 func (r right) String() string {
-	name := quotePart(r.Name)
+	name, privilege := quotePart(r.Name), r.Privilege
 	if r.Schema != "" {
 		name = TableName{r.Schema, r.Name}.String()
 	}
-	return r.Privilege + " ON " + r.Kind + " " + name
+	if r.Column != "" {
+		privilege += " (" + quotePart(r.Column) + ")"
+	}
+	return privilege + " ON " + r.Kind + " " + name
 }
 
 // A rightOn is a right, and what the object is like that it is on.
@@ -62,11 +72,11 @@ func (a *access) rights(sc scope, match func(privilege, kind string, on object) 
 		}
 	}
 	for _, privilege := range sc.database {
-		add(right{privilege, "DATABASE", "", a.databaseName}, a.database)
+		add(right{Privilege: privilege, Kind: "DATABASE", Name: a.databaseName}, a.database)
 	}
 	for _, name := range sc.schemas {
 		if schema, ok := a.schemas[name]; ok {
-			add(right{"USAGE", "SCHEMA", "", name}, schema)
+			add(right{Privilege: "USAGE", Kind: "SCHEMA", Name: name}, schema)
 		}
 	}
 	for _, schema := range sc.reads() {
@@ -75,11 +85,28 @@ func (a *access) rights(sc scope, match func(privilege, kind string, on object) 
 				continue
 			}
 			for _, name := range sc.among(schema, alike) {
-				all = append(all, rightOn{right{"SELECT", alike.kind, schema, name}, alike.object})
+				all = append(all, rightOn{right{Privilege: "SELECT", Kind: alike.kind, Schema: schema, Name: name}, alike.object})
 			}
 		}
 	}
+	for _, c := range sc.columns {
+		relation, _ := a.relation(c.Table)
+		for _, name := range c.Columns {
+			on := object{owner: relation.owner, acl: a.columns[c.Table][name].acl, wider: relation.acl}
+			add(right{Privilege: "SELECT", Kind: relation.kind, Schema: c.Table.Schema, Name: c.Table.Name, Column: name}, on)
+		}
+	}
 	return all
+}
+
+// relation returns what a relation is like, and whether it exists.
+func (a *access) relation(t TableName) (alike relations, ok bool) {
+	for _, alike := range a.relations[t.Schema] {
+		if _, found := slices.BinarySearch(alike.names, t.Name); found {
+			return alike, true
+		}
+	}
+	return relations{}, false
 }
 
 // among returns the names of those of the relations of a schema that are meant.
@@ -94,10 +121,8 @@ func (sc scope) among(schema string, alike relations) []string {
 			}
 		}
 	}
-	if len(sc.except) > 0 {
-		names = slices.DeleteFunc(slices.Clone(names), func(name string) bool {
-			return slices.Contains(sc.except, TableName{schema, name})
-		})
+	if not := slices.Concat(sc.except, sc.hidden); len(not) > 0 {
+		names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return slices.Contains(not, TableName{schema, name}) })
 	}
 	for _, other := range sc.kept {
 		names = without(names, other.among(schema, alike))
@@ -105,11 +130,18 @@ func (sc scope) among(schema string, alike relations) []string {
 	return names
 }
 
-// keeps reports whether a right on the database or a schema is left to others.
+// keeps reports whether a right on the database, a schema or a column is left to others.
 func (sc scope) keeps(r right) bool {
 	return slices.ContainsFunc(sc.kept, func(other scope) bool {
-		return r.Kind == "DATABASE" && slices.Contains(other.database, r.Privilege) || r.Kind == "SCHEMA" && slices.Contains(other.schemas, r.Name)
+		return r.Kind == "DATABASE" && slices.Contains(other.database, r.Privilege) ||
+			r.Kind == "SCHEMA" && slices.Contains(other.schemas, r.Name) ||
+			r.Column != "" && other.means(TableName{r.Schema, r.Name}, r.Column)
 	})
+}
+
+// means reports whether a scope names a column.
+func (sc scope) means(t TableName, column string) bool {
+	return slices.ContainsFunc(sc.columns, func(c TableColumns) bool { return c.Table == t && slices.Contains(c.Columns, column) })
 }
 
 // futureAlone returns the schemas whose tables to come are not left to others.
@@ -133,19 +165,20 @@ func without(names, others []string) []string {
 	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return not[name] })
 }
 
-// absent returns the schemas and tables that a scope names and that do not exist.
+// absent returns the schemas, tables and columns that a scope names and that do not exist.
 func (a *access) absent(sc scope) []string {
-	var items []string
+	items := slices.Clone(sc.noColumns)
 	for _, name := range sc.schemas {
 		if _, ok := a.schemas[name]; !ok {
 			items = append(items, "SCHEMA "+quotePart(name))
 		}
 	}
-	for _, t := range sc.tables {
-		if !slices.ContainsFunc(a.relations[t.Schema], func(alike relations) bool {
-			_, found := slices.BinarySearch(alike.names, t.Name)
-			return found
-		}) {
+	tables := slices.Clone(sc.tables)
+	for _, c := range sc.columns {
+		tables = append(tables, c.Table)
+	}
+	for _, t := range tables {
+		if _, found := a.relation(t); !found {
 			items = append(items, "TABLE "+t.String())
 		}
 	}
@@ -167,11 +200,16 @@ func (a *access) missing(user person, sc scope) []string {
 }
 
 // excess returns the rights of a scope that the user may pass on, which nobody
-// who lets it read or load means.
+// who lets it read or load means, and tables that it may read whole although only
+// columns of them are meant.
 func (a *access) excess(user person, sc scope) []string {
 	var items []string
 	for _, r := range a.rights(sc, func(privilege, _ string, on object) bool { return len(on.grantors(user, privilege, true)) > 0 }) {
 		items = append(items, r.String()+" WITH GRANT OPTION")
+	}
+	whole := func(privilege, _ string, on object) bool { return len(on.grantors(user, privilege, false)) > 0 }
+	for _, r := range a.rights(scope{tables: sc.hidden}, whole) {
+		items = append(items, r.String())
 	}
 	for _, d := range a.granted(user, sc.future, true) {
 		items = append(items, a.defaultText(d)+" WITH GRANT OPTION")
@@ -202,8 +240,11 @@ func (a *access) readSchemas(user person) []string {
 			schemas = append(schemas, name)
 		}
 	}
+	for _, g := range a.columnGrants(user) {
+		schemas = append(schemas, g.table.Schema)
+	}
 	slices.Sort(schemas)
-	return schemas
+	return slices.Compact(schemas)
 }
 
 // usedSchemas returns the schemas that the user was granted USAGE on.

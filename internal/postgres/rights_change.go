@@ -69,6 +69,7 @@ func revokeOptions(ctx context.Context, tx pgx.Tx, sc scope) error {
 }
 
 func revoke(ctx context.Context, tx pgx.Tx, sc scope, option bool, kept func(*access) []scope) error {
+	var before []columnGrant
 	for attempt := 1; ; attempt++ {
 		a, err := readAccess(ctx, tx, orEmpty(sc.reads()))
 		if err != nil {
@@ -79,17 +80,28 @@ func revoke(ctx context.Context, tx pgx.Tx, sc scope, option bool, kept func(*ac
 			return err
 		}
 		sc.kept = kept(a)
+		if attempt == 1 {
+			before = a.columnGrants(user)
+		}
 		plan := a.planRevokes(user, sc, option, attempt)
 		if len(plan.sql) == 0 && len(plan.refused) == 0 {
-			return nil
+			return a.planColumnGrants(user, sc, before).run(ctx, tx)
 		}
 		if err := plan.run(ctx, tx); err != nil {
-			if Code(err) == "2BP01" {
-				err = fmt.Errorf("%w\n%s has passed rights on to others: take those back first", err, Ident(sc.user))
-			}
-			return err
+			return a.explainDependents(user, sc, err)
 		}
 	}
+}
+
+// explainDependents says whom the user has passed on what was to be revoked.
+func (a *access) explainDependents(user person, sc scope, err error) error {
+	items, sql := a.passedOn(user, sc)
+	if Code(err) != "2BP01" || len(items) == 0 {
+		return err
+	}
+	return Advise(fmt.Errorf("%w\n%s has passed on to others what depends on it:%s", err, Ident(sc.user), list(items)),
+		fmt.Sprintf("Take that back first. Have a superuser, or a member of %[1]s, run in database %[2]q:\n  SET ROLE %[1]s;\n  %[3]s;\n  RESET ROLE;",
+			Ident(sc.user), a.databaseName, strings.Join(first(sql), ";\n  ")))
 }
 
 // revokeAgain runs f, which revokes what other grants needed before. Two sessions that

@@ -111,9 +111,13 @@ func (a *access) planGrants(user person, sc scope) (rightsPlan, error) {
 	for _, r := range a.rights(sc, func(privilege, _ string, on object) bool { return !on.grantedTo(user.oid, privilege) }) {
 		as, ok := acting(r.owner, r.Schema)
 		switch has := user.may(r.Privilege, r.Kind, r.object); {
+		case login.holds(r.owner) && a.uses(login, r.Schema):
+			grant.add(actor{}, r.right)
+		case ok && !as.mustJoin(): // as the owner, rather than by an option of this login's
+			grant.add(as, r.right)
 		case login.mayGrant(r.Privilege, r.object) && a.uses(login, r.Schema):
 			grant.add(actor{}, r.right)
-		case ok && (!has || !as.mustJoin()):
+		case ok && !has:
 			grant.add(as, r.right)
 		case !has:
 			refused.add(actor{}, r.right)
@@ -163,12 +167,16 @@ const relationsPerGrant = 500
 // statement acts as one grantor, which may not have all privileges on a database.
 func objectLists(database string, rights []right) []string {
 	var lists, schemas, relations []string
+	columns := map[TableName][]string{}
 	for _, r := range rights {
-		switch r.Kind {
-		case "DATABASE":
+		switch {
+		case r.Kind == "DATABASE":
 			lists = append(lists, r.Privilege+" ON DATABASE "+Ident(database))
-		case "SCHEMA":
+		case r.Kind == "SCHEMA":
 			schemas = append(schemas, r.Name)
+		case r.Column != "":
+			table := TableName{r.Schema, r.Name}
+			columns[table] = append(columns[table], r.Column)
 		default:
 			relations = append(relations, TableName{r.Schema, r.Name}.SQL())
 		}
@@ -179,6 +187,9 @@ func objectLists(database string, rights []right) []string {
 	slices.Sort(relations)
 	for chunk := range slices.Chunk(relations, relationsPerGrant) {
 		lists = append(lists, "SELECT ON TABLE "+strings.Join(chunk, ", "))
+	}
+	for _, table := range slices.SortedFunc(maps.Keys(columns), TableName.compare) {
+		lists = append(lists, "SELECT ("+idents(columns[table])+") ON TABLE "+table.SQL())
 	}
 	return lists
 }

@@ -119,24 +119,27 @@ func TestPlanRevokes(t *testing.T) {
 func TestObjectListsOfManyTables(t *testing.T) {
 	var rights []right
 	for i := range 2*relationsPerGrant + 1 {
-		rights = append(rights, right{"SELECT", "TABLE", "public", fmt.Sprint("t", i)})
+		rights = append(rights, right{Privilege: "SELECT", Kind: "TABLE", Schema: "public", Name: fmt.Sprint("t", i)})
 	}
 	lists := objectLists("shop", rights)
 	if names := strings.Count(strings.Join(lists, ""), `"public"."t`); len(lists) != 3 || names != len(rights) {
 		t.Errorf("%d lists name %d tables, want 3 and %d", len(lists), names, len(rights))
 	}
 	assertEqual(t, "lists", objectLists("shop", []right{
-		{"CONNECT", "DATABASE", "", "shop"},
-		{"CREATE", "DATABASE", "", "shop"},
-		{"USAGE", "SCHEMA", "", "public"},
-		{"USAGE", "SCHEMA", "", `a"b`},
-		{"SELECT", "VIEW", "public", "open.orders"},
-		{"SELECT", "TABLE", "public", "Orders"},
+		{Privilege: "CONNECT", Kind: "DATABASE", Name: "shop"},
+		{Privilege: "CREATE", Kind: "DATABASE", Name: "shop"},
+		{Privilege: "USAGE", Kind: "SCHEMA", Name: "public"},
+		{Privilege: "USAGE", Kind: "SCHEMA", Name: `a"b`},
+		{Privilege: "SELECT", Kind: "VIEW", Schema: "public", Name: "open.orders"},
+		{Privilege: "SELECT", Kind: "TABLE", Schema: "public", Name: "Orders"},
+		{Privilege: "SELECT", Kind: "TABLE", Schema: "public", Name: "Orders", Column: "id"},
+		{Privilege: "SELECT", Kind: "TABLE", Schema: "public", Name: "Orders", Column: "to,tal"},
 	}), []string{
 		`CONNECT ON DATABASE "shop"`,
 		`CREATE ON DATABASE "shop"`,
 		`USAGE ON SCHEMA "public", "a""b"`,
 		`SELECT ON TABLE "public"."Orders", "public"."open.orders"`,
+		`SELECT ("id", "to,tal") ON TABLE "public"."Orders"`,
 	})
 }
 

@@ -18,13 +18,14 @@ type SourceGrants struct {
 	Database     string
 	User         string
 	Schemas      []string
-	Tables       []TableName // nil: all of the schemas
-	FutureTables bool        // also SELECT on what is created in the schemas later
+	Tables       []TableName    // nil: all of the schemas
+	Columns      []TableColumns // of these tables and views, only some columns
+	FutureTables bool           // also SELECT on what is created in the schemas later
 }
 
 // scope is what the grants are made of.
 func (g SourceGrants) scope() scope {
-	sc := scope{resource: g.Resource, user: g.User, database: []string{"CONNECT"}, schemas: g.Schemas, tables: g.Tables}
+	sc := scope{resource: g.Resource, user: g.User, database: []string{"CONNECT"}, schemas: g.Schemas, tables: g.Tables, columns: g.Columns}
 	if g.Tables == nil {
 		sc.whole = g.Schemas
 	}
@@ -34,12 +35,19 @@ func (g SourceGrants) scope() scope {
 	return sc
 }
 
-// Reads returns what the grants let the user read, in quotes as in SQL: schemas, or tables.
+// Reads returns what the grants let the user read, in quotes as in SQL: schemas, tables
+// and columns.
 func (g SourceGrants) Reads() []string {
+	names := quoted(g.Tables, TableName.SQL)
 	if g.Tables == nil {
-		return quoted(g.Schemas, Ident)
+		names = quoted(g.Schemas, Ident)
 	}
-	return quoted(g.Tables, TableName.SQL)
+	for _, c := range g.Columns {
+		for _, column := range c.Columns {
+			names = append(names, c.Table.SQL()+"."+Ident(column))
+		}
+	}
+	return names
 }
 
 func quoted[T any](all []T, quote func(T) string) []string {
@@ -70,6 +78,16 @@ func (g SourceGrants) check() error {
 			return fmt.Errorf("table %s lies in none of the schemas to read", table)
 		}
 	}
+	for _, c := range g.Columns {
+		switch {
+		case !slices.Contains(g.Schemas, c.Table.Schema):
+			return fmt.Errorf("table %s lies in none of the schemas to read", c.Table)
+		case slices.Contains(g.Tables, c.Table):
+			return fmt.Errorf("table %s is to be read whole, and only columns of it", c.Table)
+		case len(c.Columns) == 0:
+			return fmt.Errorf("no column of table %s is listed", c.Table)
+		}
+	}
 	return nil
 }
 
@@ -78,7 +96,7 @@ func (g SourceGrants) check() error {
 // may not grant.
 func (s *Server) GrantSource(ctx context.Context, g SourceGrants) error {
 	err := s.claiming(func(claim func(*access, scope)) error {
-		return s.changeRights(ctx, g.Database, func(tx pgx.Tx) error { return grantSource(ctx, tx, g, claim) })
+		return s.changeRights(ctx, g.Database, func(tx pgx.Tx) error { return s.grantSource(ctx, tx, g, claim) })
 	})
 	if err != nil {
 		return fmt.Errorf("grant source rights on database %q to %q: %w", g.Database, g.User, err)
@@ -86,14 +104,24 @@ func (s *Server) GrantSource(ctx context.Context, g SourceGrants) error {
 	return nil
 }
 
-func grantSource(ctx context.Context, tx pgx.Tx, g SourceGrants, claim func(*access, scope)) error {
+func (s *Server) grantSource(ctx context.Context, tx pgx.Tx, g SourceGrants, claim func(*access, scope)) error {
 	if err := g.check(); err != nil {
 		return err
 	}
-	if err := grantRights(ctx, tx, g.scope(), claim); err != nil {
+	sc, err := g.scope().withColumnFacts(ctx, tx)
+	if err != nil {
 		return err
 	}
-	return revokeOptions(ctx, tx, g.scope())
+	if err := grantRights(ctx, tx, sc, claim); err != nil {
+		return err
+	}
+	if err := revokeOptions(ctx, tx, sc); err != nil {
+		return err
+	}
+	if len(sc.hidden) == 0 {
+		return nil
+	}
+	return s.revokeRights(ctx, tx, scope{resource: g.Resource, user: g.User, tables: sc.hidden})
 }
 
 // UpdateSource takes back what only the old grants covered, and options to pass
@@ -103,7 +131,7 @@ func (s *Server) UpdateSource(ctx context.Context, old, want SourceGrants) error
 	dropped := droppedSource(old, want)
 	err := s.claiming(func(claim func(*access, scope)) error {
 		return s.changeRights(ctx, want.Database, func(tx pgx.Tx) error {
-			if err := grantSource(ctx, tx, want, claim); err != nil {
+			if err := s.grantSource(ctx, tx, want, claim); err != nil {
 				return err
 			}
 			return s.revokeSource(ctx, tx, dropped)
@@ -129,6 +157,11 @@ func droppedSource(old, want SourceGrants) scope {
 	for _, table := range old.Tables {
 		if want.Tables != nil || !slices.Contains(want.Schemas, table.Schema) {
 			sc.tables = append(sc.tables, table)
+		}
+	}
+	for _, c := range old.Columns {
+		if gone := without(c.Columns, columnsOf(want.Columns, c.Table)); len(gone) > 0 {
+			sc.columns = append(sc.columns, TableColumns{c.Table, gone})
 		}
 	}
 	sc.future = without(old.scope().future, want.scope().future)
@@ -197,6 +230,12 @@ func (s *Server) drift(ctx context.Context, database string, sc scope) (Drift, e
 	if err == nil {
 		user, err = a.requireUser(sc.user)
 	}
+	if err == nil && len(sc.columns) > 0 {
+		err = s.inTx(ctx, database, func(tx pgx.Tx) (err error) {
+			sc, err = sc.withColumnFacts(ctx, tx)
+			return err
+		})
+	}
 	if err != nil {
 		return Drift{}, orNotFound(err)
 	}
@@ -208,8 +247,8 @@ func (s *Server) drift(ctx context.Context, database string, sc scope) (Drift, e
 }
 
 // SourceGrants returns the grants that a user has on a database, as far as they
-// can be told from the catalogs: the schemas that it was granted USAGE on, and
-// whether there are default privileges. It returns ErrNotFound if there are none.
+// can be told from the catalogs: the schemas that it was granted USAGE on, columns
+// of tables that it was not granted SELECT on, and whether there are default privileges. It returns ErrNotFound if there are none.
 func (s *Server) SourceGrants(ctx context.Context, database, name string) (SourceGrants, error) {
 	g := SourceGrants{Database: database, User: name}
 	a, err := s.access(ctx, database)
@@ -227,6 +266,17 @@ func (s *Server) SourceGrants(ctx context.Context, database, name string) (Sourc
 	}
 	plan := a.planDefaultRevokes(user, g.Schemas, false)
 	g.FutureTables = len(plan.sql)+len(plan.refused) > 0
+	for _, c := range a.columnGrants(user) {
+		relation, _ := a.relation(c.table)
+		if !slices.Contains(g.Schemas, c.table.Schema) || relation.grantedTo(user.oid, "SELECT") {
+			continue
+		}
+		if last := len(g.Columns) - 1; last < 0 || g.Columns[last].Table != c.table {
+			g.Columns = append(g.Columns, TableColumns{Table: c.table})
+		}
+		of := &g.Columns[len(g.Columns)-1]
+		of.Columns = slices.Compact(append(of.Columns, c.column))
+	}
 	return g, nil
 }
 
