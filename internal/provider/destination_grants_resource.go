@@ -54,6 +54,7 @@ func (*destinationGrantsResource) Schema(_ context.Context, _ resource.SchemaReq
 		MarkdownDescription: "Lets a database user load into a destination database: `CONNECT`, `CREATE` and `TEMPORARY` on the database. " +
 			"With `CREATE`, the user makes the schemas that it loads into, and then owns them; being allowed to create tables in an existing schema is no substitute.\n\n" +
 			"A right that was revoked on the server appears in `missing` and is granted by the next apply. " +
+			"Have one resource for each user and database: of two, the one that is destroyed takes rights from the other, unless both change in one apply; a plan warns of two that it sees.\n\n" +
 			"Destroying the resource takes the rights back, and `CONNECT` when the user was granted nothing else in the database; schemas and tables that the user made stay.",
 		Attributes: map[string]schema.Attribute{
 			"server": serverAttribute(),
@@ -78,7 +79,7 @@ func (*destinationGrantsResource) Schema(_ context.Context, _ resource.SchemaReq
 				Default:  booldefault.StaticBool(false),
 			},
 			"missing": missingAttribute("CREATE ON DATABASE analytics"),
-			"excess":  excessAttribute(),
+			"excess":  excessAttribute(""),
 		},
 	}
 }
