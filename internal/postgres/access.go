@@ -10,7 +10,8 @@ type access struct {
 	databaseName string
 	database     object
 	schemas      map[string]object
-	relations    map[string][]relations // by schema
+	relations    map[string][]relations          // by schema
+	columns      map[TableName]map[string]object // of those that have rights of their own
 	defaults     []defaultACL
 }
 
@@ -18,6 +19,7 @@ type access struct {
 type object struct {
 	owner uint32
 	acl   []aclEntry
+	wider []aclEntry // of a column: what holds for its table
 }
 
 // An aclEntry is a privilege that somebody granted.
@@ -54,14 +56,14 @@ func (o object) grantedTo(role uint32, privilege string) bool {
 
 // may reports whether the person has a privilege on something, in whatever way.
 func (p person) may(privilege, kind string, on object) bool {
-	return p.all || p.readsAll && kind != "DATABASE" || slices.ContainsFunc(on.acl, func(e aclEntry) bool {
+	allows := func(e aclEntry) bool {
 		return e.privilege == privilege && (e.grantee == everybody || p.rights[e.grantee])
-	})
+	}
+	return p.all || p.readsAll && kind != "DATABASE" || slices.ContainsFunc(on.acl, allows) || slices.ContainsFunc(on.wider, allows)
 }
 
 // mayGrant reports whether the person may grant a privilege on something to others.
 func (p person) mayGrant(privilege string, on object) bool {
-	return p.holds(on.owner) || slices.ContainsFunc(on.acl, func(e aclEntry) bool {
-		return e.privilege == privilege && e.grantable && p.rights[e.grantee]
-	})
+	allows := func(e aclEntry) bool { return e.privilege == privilege && e.grantable && p.rights[e.grantee] }
+	return p.holds(on.owner) || slices.ContainsFunc(on.acl, allows) || slices.ContainsFunc(on.wider, allows)
 }

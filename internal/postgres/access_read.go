@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// objectsSQL reads the database, schemas and relations. Relations that are alike
+// objectsSQL reads the database, schemas, relations, and columns that have rights of their own. Relations that are alike
 // are one row: a schema with a hundred thousand tables has few. Of
 // information_schema, what PostgreSQL itself lets nobody read is left out: the
 // views called _pg_... would show the passwords of user mappings to whoever may.
@@ -44,6 +44,16 @@ const objectsSQL = `
 		JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 		WHERE n.nspname !~ '^pg_(toast|temp)'
 		UNION ALL
+		SELECT 'COLUMN', n.nspname, ARRAY[c.relname::pg_catalog.text, t.attname::pg_catalog.text], false, c.relowner, t.attacl
+		FROM pg_catalog.pg_attribute AS t
+		JOIN pg_catalog.pg_class AS c ON c.oid = t.attrelid
+		JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+		WHERE t.attacl IS NOT NULL
+		  AND NOT t.attisdropped
+		  AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+		  AND n.nspname !~ '^pg_(toast|temp)'
+		  AND ($1::pg_catalog.text[] IS NULL OR n.nspname::pg_catalog.text = ANY ($1::pg_catalog.text[]))
+		UNION ALL
 		SELECT 'DEFAULT', coalesce(n.nspname, ''), '{}', false, d.defaclrole, d.defaclacl
 		FROM pg_catalog.pg_default_acl AS d
 		LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = d.defaclnamespace
@@ -63,7 +73,7 @@ func readAccess(ctx context.Context, tx pgx.Tx, schemas []string) (*access, erro
 	if err != nil {
 		return nil, err
 	}
-	a := &access{roles: all, schemas: map[string]object{}, relations: map[string][]relations{}}
+	a := &access{roles: all, schemas: map[string]object{}, relations: map[string][]relations{}, columns: map[TableName]map[string]object{}}
 	if err := a.readObjects(ctx, tx, schemas); err != nil {
 		return nil, fmt.Errorf("read who may do what in the database: %w", err)
 	}
@@ -86,11 +96,20 @@ func (a *access) readObjects(ctx context.Context, tx pgx.Tx, schemas []string) e
 		for i := range grantees {
 			o.acl[i] = aclEntry{grantees[i], grantors[i], privileges[i], grantable[i]}
 		}
+		if kind == "COLUMN" && len(names) != 2 {
+			return fmt.Errorf("the server named a column of %q by %d names", schema, len(names))
+		}
 		switch kind {
 		case "DATABASE":
 			a.databaseName, a.database = strings.Join(names, ""), o // one
 		case "SCHEMA":
 			a.schemas[strings.Join(names, "")] = o // one
+		case "COLUMN":
+			table := TableName{schema, names[0]}
+			if a.columns[table] == nil {
+				a.columns[table] = map[string]object{}
+			}
+			a.columns[table][names[1]] = o
 		case "DEFAULT":
 			a.defaults = append(a.defaults, defaultACL{object: o, schema: schema})
 		default:

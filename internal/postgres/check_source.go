@@ -163,6 +163,7 @@ func (c *Connection) decideSource(check ConnectionCheck, a *access, tables []che
 // selectOnAll leaves out what extensions bring along, as grants do.
 func selectOnAll(a *access, login person, schema string) Privilege {
 	unread := a.rights(scope{whole: []string{schema}}, func(privilege, kind string, on object) bool { return !login.may(privilege, kind, on) })
+	unread = slices.DeleteFunc(unread, func(r rightOn) bool { return a.readsColumns(login, r) })
 	_, exists := a.schemas[schema]
 	all := Privilege{
 		Privilege: "SELECT", Object: "ALL TABLES IN SCHEMA " + quotePart(schema), Held: exists && len(unread) == 0,
@@ -176,6 +177,17 @@ func selectOnAll(a *access, login person, schema string) Privilege {
 		all.missing = "not on " + some(namesOf(unread))
 	}
 	return all
+}
+
+// readsColumns reports whether the person may read columns of a relation at least, which
+// is enough for a replication of these.
+func (a *access) readsColumns(p person, r rightOn) bool {
+	for _, column := range a.columns[TableName{r.Schema, r.Name}] {
+		if p.may("SELECT", r.Kind, column) {
+			return true
+		}
+	}
+	return false
 }
 
 // namesOf returns the names of the objects, sorted.

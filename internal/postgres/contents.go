@@ -19,11 +19,16 @@ func (e *ContentsError) Error() string {
 		"then destroy it, or make the change that replaces it, again."
 }
 
+// listed is how many items an error names.
+const listed = 20
+
+// first returns as many items as an error names.
+func first(items []string) []string { return items[:min(len(items), listed)] }
+
 // list writes the first items one a line and counts the rest.
 func list(items []string) string {
-	const listed = 20
 	text := ""
-	for _, item := range items[:min(len(items), listed)] {
+	for _, item := range first(items) {
 		text += "\n  " + item
 	}
 	if rest := len(items) - listed; rest > 0 {

@@ -14,8 +14,9 @@ type defaultRight struct {
 }
 
 // creators returns whose tables to come matter in some schemas: the owners of
-// what is in them, their own owners and this login. What extensions bring along
-// is created by nobody who goes on to create tables.
+// what is in them, and their own owners. This login is none of them by itself: it may
+// be another one tomorrow. What extensions bring along is created by nobody who goes
+// on to create tables.
 func (a *access) creators(schemas []string) []defaultRight {
 	var all []defaultRight
 	for _, name := range slices.Sorted(slices.Values(schemas)) {
@@ -23,7 +24,7 @@ func (a *access) creators(schemas []string) []defaultRight {
 		if !ok {
 			continue
 		}
-		owns := map[uint32]bool{a.login: false, a.actual(schema.owner): false}
+		owns := map[uint32]bool{a.actual(schema.owner): false}
 		for _, alike := range a.relations[name] {
 			if !alike.extension {
 				owns[alike.owner] = true
@@ -97,15 +98,24 @@ func (a *access) planDefaultGrants(user person, schemas []string) rightsPlan {
 	return rightsPlan{sql: a.defaultStatements(grant, change), refused: a.defaultTexts(refused, change)}
 }
 
-// planDefaultRevokes plans to take back SELECT on the tables to come in the
-// schemas, whoever creates them, also if he has nothing in them any more.
-func (a *access) planDefaultRevokes(user person, schemas []string) rightsPlan {
-	var revoke, refused []defaultRight
+// granted returns the default rights in some schemas that the user was granted,
+// whoever creates the tables, also if he has nothing in them any more; or, if option is
+// set, the option to pass them on.
+func (a *access) granted(user person, schemas []string, option bool) []defaultRight {
+	var all []defaultRight
 	for _, acl := range a.defaults {
-		if !slices.Contains(schemas, acl.schema) || acl.owner == user.oid || !acl.grantedTo(user.oid, "SELECT") {
-			continue
+		if slices.Contains(schemas, acl.schema) && len(acl.grantors(user, "SELECT", option)) > 0 {
+			all = append(all, defaultRight{schema: acl.schema, creator: acl.owner})
 		}
-		d := defaultRight{schema: acl.schema, creator: acl.owner}
+	}
+	return all
+}
+
+// planDefaultRevokes plans to take back SELECT on the tables to come in the schemas
+// or, if option is set, that the user may pass it on.
+func (a *access) planDefaultRevokes(user person, schemas []string, option bool) rightsPlan {
+	var revoke, refused []defaultRight
+	for _, d := range a.granted(user, schemas, option) {
 		if _, able := a.altering(d.creator); able {
 			revoke = append(revoke, d)
 		} else {
@@ -113,6 +123,9 @@ func (a *access) planDefaultRevokes(user person, schemas []string) rightsPlan {
 		}
 	}
 	change := "REVOKE SELECT ON TABLES FROM " + Ident(user.name(user.oid))
+	if option {
+		change = "REVOKE GRANT OPTION FOR SELECT ON TABLES FROM " + Ident(user.name(user.oid))
+	}
 	return rightsPlan{sql: a.defaultStatements(revoke, change), refused: a.defaultTexts(refused, change)}
 }
 

@@ -11,13 +11,14 @@ import (
 // that it loads into, CONNECT and TEMPORARY. CREATE on a schema would be no
 // substitute, as it does not allow creating one.
 type DestinationGrants struct {
+	Resource       string // see SourceGrants
 	Database       string
 	User           string
 	SystemCatalogs bool // also USAGE and SELECT where it looks up what exists; everybody may by default
 }
 
 func (g DestinationGrants) scope() scope {
-	sc := scope{user: g.User, database: []string{"CONNECT", "CREATE", "TEMPORARY"}}
+	sc := scope{resource: g.Resource, user: g.User, database: []string{"CONNECT", "CREATE", "TEMPORARY"}}
 	if g.SystemCatalogs {
 		sc.addSystemCatalogs()
 	}
@@ -37,48 +38,40 @@ func (sc *scope) addSystemCatalogs() {
 	}
 }
 
-// GrantDestination grants explicitly what the user was not granted yet.
+// GrantDestination grants explicitly what the user was not granted yet, and takes back
+// options to pass that on.
 func (s *Server) GrantDestination(ctx context.Context, g DestinationGrants) error {
-	err := s.changeRights(ctx, g.Database, func(tx pgx.Tx) error { return grantDestination(ctx, tx, g) })
+	err := s.claiming(func(claim func(*access, scope)) error {
+		return s.changeRights(ctx, g.Database, func(tx pgx.Tx) error { return grantDestination(ctx, tx, g, claim) })
+	})
 	if err != nil {
 		return fmt.Errorf("grant destination rights on database %q to %q: %w", g.Database, g.User, err)
 	}
 	return nil
 }
 
-func grantDestination(ctx context.Context, tx pgx.Tx, g DestinationGrants) error {
-	sc := g.scope()
-	a, err := readAccess(ctx, tx, orEmpty(sc.reads()))
-	if err != nil {
+func grantDestination(ctx context.Context, tx pgx.Tx, g DestinationGrants, claim func(*access, scope)) error {
+	if err := grantRights(ctx, tx, g.scope(), claim); err != nil {
 		return err
 	}
-	user, err := a.requireUser(g.User)
-	if err != nil {
-		return err
-	}
-	plan, err := a.planGrants(user, sc)
-	if err != nil {
-		return err
-	}
-	return plan.run(ctx, tx)
+	return revokeOptions(ctx, tx, g.scope())
 }
 
 // UpdateDestination takes back what only the old grants covered, and options to
 // pass on what the new ones cover, and grants what these lack.
 func (s *Server) UpdateDestination(ctx context.Context, old, want DestinationGrants) error {
-	err := s.changeRights(ctx, want.Database, func(tx pgx.Tx) error {
-		if err := grantDestination(ctx, tx, want); err != nil {
-			return err
-		}
-		if err := revokeRights(ctx, tx, want.scope(), true); err != nil {
-			return err
-		}
-		if want.SystemCatalogs || !old.SystemCatalogs {
-			return nil
-		}
-		sc := scope{user: old.User}
-		sc.addSystemCatalogs()
-		return revokeRights(ctx, tx, sc, false)
+	err := s.claiming(func(claim func(*access, scope)) error {
+		return s.changeRights(ctx, want.Database, func(tx pgx.Tx) error {
+			if err := grantDestination(ctx, tx, want, claim); err != nil {
+				return err
+			}
+			if want.SystemCatalogs || !old.SystemCatalogs {
+				return nil
+			}
+			sc := scope{resource: want.Resource, user: old.User}
+			sc.addSystemCatalogs()
+			return s.revokeRights(ctx, tx, sc)
+		})
 	})
 	if err != nil {
 		return fmt.Errorf("update destination rights on database %q of %q: %w", want.Database, want.User, err)
@@ -89,16 +82,17 @@ func (s *Server) UpdateDestination(ctx context.Context, old, want DestinationGra
 // RevokeDestination takes the grants back: CONNECT only when the user was
 // granted nothing else in the database. What is gone is done.
 func (s *Server) RevokeDestination(ctx context.Context, g DestinationGrants) error {
+	s.siblings.granted.giveUp(g.Resource)
+	sc := g.scope()
+	sc.database = []string{"CREATE", "TEMPORARY"}
 	err := s.changeRights(ctx, g.Database, func(tx pgx.Tx) error {
-		sc := g.scope()
-		sc.database = []string{"CREATE", "TEMPORARY"}
-		if err := revokeRights(ctx, tx, sc, false); err != nil {
+		if err := s.revokeRights(ctx, tx, sc); err != nil {
 			return err
 		}
-		return revokeConnect(ctx, tx, g.User)
+		return s.revokeConnect(ctx, tx, sc)
 	})
 	if err == nil {
-		err = s.revokeAgain(ctx, g.Database, func(tx pgx.Tx) error { return revokeConnect(ctx, tx, g.User) })
+		err = s.revokeAgain(ctx, g.Database, func(tx pgx.Tx) error { return s.revokeConnect(ctx, tx, sc) })
 	}
 	if err != nil && !isGone(err) {
 		return fmt.Errorf("revoke destination rights on database %q from %q: %w", g.Database, g.User, err)
@@ -110,7 +104,7 @@ func (s *Server) RevokeDestination(ctx context.Context, g DestinationGrants) err
 // have been allowed to, and what it may pass on. It returns ErrNotFound when the
 // database or the user does not exist.
 func (s *Server) DestinationDrift(ctx context.Context, g DestinationGrants) (Drift, error) {
-	d, err := s.drift(ctx, g.Database, g.scope(), nil)
+	d, err := s.drift(ctx, g.Database, g.scope())
 	if err != nil {
 		return Drift{}, fmt.Errorf("read destination rights on database %q of %q: %w", g.Database, g.User, err)
 	}

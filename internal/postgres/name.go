@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -111,6 +112,10 @@ func CheckText(text string) error {
 
 // String is the form that ParseTableName reads.
 func (t TableName) String() string { return quotePart(t.Schema) + "." + quotePart(t.Name) }
+
+func (t TableName) compare(other TableName) int {
+	return cmp.Or(strings.Compare(t.Schema, other.Schema), strings.Compare(t.Name, other.Name))
+}
 
 // SQL quotes the name for use in a statement.
 func (t TableName) SQL() string { return pgx.Identifier{t.Schema, t.Name}.Sanitize() }

@@ -11,8 +11,8 @@ import (
 )
 
 // When two sessions change the privileges on one object at the same time, PostgreSQL
-// fails one of them. Sessions of this provider therefore take turns, by an advisory
-// lock of the database. That saves attempts, and nothing else depends on it: every
+// fails one of them. Sessions of this provider therefore take turns: those of one process
+// among themselves, and those of several by an advisory lock of the database. That saves attempts, and nothing else depends on it: every
 // login that can connect can hold this lock, so that it is waited for only briefly.
 const (
 	rightsLockClass = 0x53746974 // "Stit": a key space of our own, of two keys
@@ -34,7 +34,7 @@ func (s *Server) changeObjects(ctx context.Context, database string, c contentio
 		return err
 	}
 	holders := ""
-	err := s.change(ctx, database, c, func(tx pgx.Tx) error {
+	err := s.inTurn(ctx, database, c, func(tx pgx.Tx) error {
 		holders = "" // of this attempt
 		locked, err := s.lockRights(ctx, tx, database)
 		if err == nil && !locked {
@@ -56,6 +56,33 @@ func (s *Server) changeObjects(ctx context.Context, database string, c contentio
 		})
 	}
 	return err
+}
+
+// inTurn is change for what takes turns with the other changes of this process, also
+// where the advisory lock is not had: what one of them finds granted, none revokes
+// before that one has committed.
+func (s *Server) inTurn(ctx context.Context, database string, c contention, f func(pgx.Tx) error) error {
+	defer s.siblings.changed() // a login may have been let in
+	turn := s.siblings.turn(dropKey(s.config.address(), s.databaseName(database)))
+	return s.retried(ctx, database, c, func() error {
+		select {
+		case turn <- struct{}{}:
+			defer func() { <-turn }()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		return s.OnConn(ctx, database, func(conn *pgx.Conn) error { return boundedTx(ctx, conn, readWrite, f) })
+	})
+}
+
+// turn returns what is full while the rights in a database are being changed.
+func (all *Servers) turn(key string) chan struct{} {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	if all.turns[key] == nil {
+		all.turns[key] = make(chan struct{}, 1)
+	}
+	return all.turns[key]
 }
 
 // lockRights waits for the lock by which changes take turns, and reports whether the

@@ -11,6 +11,7 @@ import (
 // Roles are those of a server, as one reading found them, and as one database
 // sees them. Nobody changes them.
 type roles struct {
+	place         string // tells apart databases, by whatever address they are reached
 	recent        bool   // each grant of a membership says what comes with it, and is by itself: since PostgreSQL 16
 	login         uint32 // of this server entry
 	databaseOwner uint32
@@ -43,7 +44,7 @@ const (
 // Since PostgreSQL 16, a membership says what comes with it; before, the member
 // does, and SET ROLE always does.
 const rolesSQL = `
-	SELECT v.recent, r.oid, r.rolname, r.rolsuper, r.rolcreatedb, r.rolcreaterole AND NOT v.recent, r.rolinherit OR v.recent,
+	SELECT (extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::bigint || '/' || b.oid, v.recent, r.oid, r.rolname, r.rolsuper, r.rolcreatedb, r.rolcreaterole AND NOT v.recent, r.rolinherit OR v.recent,
 	       r.rolname = current_user, r.oid = b.datdba,
 	       coalesce(m.of, '{}'), coalesce(m.grantor, '{}'), coalesce(m.inherit, '{}'), coalesce(m.set, '{}'), coalesce(m.admin, '{}')
 	FROM pg_catalog.pg_roles AS r
@@ -69,7 +70,7 @@ func readRoles(ctx context.Context, tx pgx.Tx) (*roles, error) {
 	var of, grantors []uint32
 	var inherit, set, admin []bool
 	columns := []any{
-		&all.recent, &oid, &r.name, &r.superuser, &r.createsDBs, &r.createsAny, &r.inherits,
+		&all.place, &all.recent, &oid, &r.name, &r.superuser, &r.createsDBs, &r.createsAny, &r.inherits,
 		&isLogin, &isOwner, &of, &grantors, &inherit, &set, &admin,
 	}
 	_, err := pgx.ForEachRow(rows, columns, func() error {

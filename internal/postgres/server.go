@@ -17,8 +17,11 @@ import (
 type Servers struct {
 	byName map[string]*Server
 
+	granted claims
+
 	mu       sync.Mutex
-	dropping map[string]int // databases that this process is dropping, by address/name
+	dropping map[string]int           // databases that this process is dropping, by address/name
+	turns    map[string]chan struct{} // whose rights it is changing; full meanwhile
 }
 
 // planPatience is how long a plan waits for what it asked of a server: longer than the
@@ -28,7 +31,7 @@ const planPatience = 2 * time.Minute
 
 // NewServers prepares servers without connecting to them.
 func NewServers(configs map[string]Config) *Servers {
-	all := &Servers{byName: map[string]*Server{}, dropping: map[string]int{}}
+	all := &Servers{byName: map[string]*Server{}, dropping: map[string]int{}, turns: map[string]chan struct{}{}}
 	for name, config := range configs {
 		config = config.withDefaults()
 		all.byName[name] = &Server{pool: &pool{

@@ -14,28 +14,48 @@ import (
 // schemas, and SELECT on their tables, partitions, views, materialized views and
 // foreign tables.
 type SourceGrants struct {
+	Resource     string // tells apart the resources that grant; see claims
 	Database     string
 	User         string
 	Schemas      []string
-	Tables       []TableName // nil: all of the schemas
-	FutureTables bool        // also SELECT on what is created in the schemas later
+	Tables       []TableName    // nil: all of the schemas
+	Columns      []TableColumns // of these tables and views, only some columns
+	FutureTables bool           // also SELECT on what is created in the schemas later
 }
 
-// scope is what the grants are made of, but for default privileges.
+// scope is what the grants are made of.
 func (g SourceGrants) scope() scope {
-	sc := scope{user: g.User, database: []string{"CONNECT"}, schemas: g.Schemas, tables: g.Tables}
+	sc := scope{resource: g.Resource, user: g.User, database: []string{"CONNECT"}, schemas: g.Schemas, tables: g.Tables, columns: g.Columns}
 	if g.Tables == nil {
 		sc.whole = g.Schemas
+	}
+	if g.FutureTables {
+		sc.future = g.Schemas
 	}
 	return sc
 }
 
-// defaults returns the schemas in which default privileges are granted.
-func (g SourceGrants) defaults() []string {
-	if g.FutureTables {
-		return g.Schemas
+// Reads returns what the grants let the user read, in quotes as in SQL: schemas, tables
+// and columns.
+func (g SourceGrants) Reads() []string {
+	names := quoted(g.Tables, TableName.SQL)
+	if g.Tables == nil {
+		names = quoted(g.Schemas, Ident)
 	}
-	return nil
+	for _, c := range g.Columns {
+		for _, column := range c.Columns {
+			names = append(names, c.Table.SQL()+"."+Ident(column))
+		}
+	}
+	return names
+}
+
+func quoted[T any](all []T, quote func(T) string) []string {
+	names := make([]string, len(all))
+	for i, one := range all {
+		names[i] = quote(one)
+	}
+	return names
 }
 
 // CheckSourceSchema refuses what is no name, and PostgreSQL's own schemas: there
@@ -58,54 +78,67 @@ func (g SourceGrants) check() error {
 			return fmt.Errorf("table %s lies in none of the schemas to read", table)
 		}
 	}
+	for _, c := range g.Columns {
+		switch {
+		case !slices.Contains(g.Schemas, c.Table.Schema):
+			return fmt.Errorf("table %s lies in none of the schemas to read", c.Table)
+		case slices.Contains(g.Tables, c.Table):
+			return fmt.Errorf("table %s is to be read whole, and only columns of it", c.Table)
+		case len(c.Columns) == 0:
+			return fmt.Errorf("no column of table %s is listed", c.Table)
+		}
+	}
 	return nil
 }
 
-// GrantSource grants explicitly what the user was not granted yet. What does
-// not exist is an error, and so is what this login may not grant.
+// GrantSource grants explicitly what the user was not granted yet, and takes back
+// options to pass that on. What does not exist is an error, and so is what this login
+// may not grant.
 func (s *Server) GrantSource(ctx context.Context, g SourceGrants) error {
-	err := s.changeRights(ctx, g.Database, func(tx pgx.Tx) error { return grantSource(ctx, tx, g) })
+	err := s.claiming(func(claim func(*access, scope)) error {
+		return s.changeRights(ctx, g.Database, func(tx pgx.Tx) error { return s.grantSource(ctx, tx, g, claim) })
+	})
 	if err != nil {
 		return fmt.Errorf("grant source rights on database %q to %q: %w", g.Database, g.User, err)
 	}
 	return nil
 }
 
-func grantSource(ctx context.Context, tx pgx.Tx, g SourceGrants) error {
+func (s *Server) grantSource(ctx context.Context, tx pgx.Tx, g SourceGrants, claim func(*access, scope)) error {
 	if err := g.check(); err != nil {
 		return err
 	}
-	a, err := readAccess(ctx, tx, g.Schemas)
+	sc, err := g.scope().withColumnFacts(ctx, tx)
 	if err != nil {
 		return err
 	}
-	user, err := a.requireUser(g.User)
-	if err != nil {
+	if err := grantRights(ctx, tx, sc, claim); err != nil {
 		return err
 	}
-	plan, err := a.planGrants(user, g.scope())
-	if err != nil {
+	if err := revokeOptions(ctx, tx, sc); err != nil {
 		return err
 	}
-	return plan.and(a.planDefaultGrants(user, g.defaults())).run(ctx, tx)
+	if len(sc.hidden) == 0 {
+		return nil
+	}
+	return s.revokeRights(ctx, tx, scope{resource: g.Resource, user: g.User, tables: sc.hidden})
 }
 
 // UpdateSource takes back what only the old grants covered, and options to pass
 // on what the new ones cover, and grants what these lack. No right that both
 // cover is ever missing, for anybody.
 func (s *Server) UpdateSource(ctx context.Context, old, want SourceGrants) error {
-	err := s.changeRights(ctx, want.Database, func(tx pgx.Tx) error {
-		if err := grantSource(ctx, tx, want); err != nil {
-			return err
-		}
-		if err := revokeRights(ctx, tx, want.scope(), true); err != nil {
-			return err
-		}
-		sc, defaults := droppedSource(old, want)
-		return revokeSource(ctx, tx, sc, defaults)
+	dropped := droppedSource(old, want)
+	err := s.claiming(func(claim func(*access, scope)) error {
+		return s.changeRights(ctx, want.Database, func(tx pgx.Tx) error {
+			if err := s.grantSource(ctx, tx, want, claim); err != nil {
+				return err
+			}
+			return s.revokeSource(ctx, tx, dropped)
+		})
 	})
-	if dropped, _ := droppedSource(old, want); err == nil && len(dropped.schemas) > 0 {
-		err = s.revokeAgain(ctx, want.Database, func(tx pgx.Tx) error { return revokeUsage(ctx, tx, want.User, dropped.schemas) })
+	if err == nil && len(dropped.schemas) > 0 {
+		err = s.revokeAgain(ctx, want.Database, func(tx pgx.Tx) error { return s.revokeUsage(ctx, tx, dropped) })
 	}
 	if err != nil {
 		return fmt.Errorf("update source rights on database %q of %q: %w", want.Database, want.User, err)
@@ -113,16 +146,11 @@ func (s *Server) UpdateSource(ctx context.Context, old, want SourceGrants) error
 	return nil
 }
 
-// droppedSource returns what old covers and want does not: the rights within
-// schemas, and the schemas of default privileges. CONNECT is covered by both.
-func droppedSource(old, want SourceGrants) (scope, []string) {
-	sc := scope{user: old.User}
-	for _, schema := range old.Schemas {
-		kept := slices.Contains(want.Schemas, schema)
-		if !kept {
-			sc.schemas = append(sc.schemas, schema)
-		}
-		if old.Tables == nil && (!kept || want.Tables != nil) {
+// droppedSource returns what old covers and want does not. CONNECT is covered by both.
+func droppedSource(old, want SourceGrants) scope {
+	sc := scope{resource: want.Resource, user: old.User, schemas: without(old.Schemas, want.Schemas), except: want.Tables}
+	for _, schema := range old.scope().whole {
+		if want.Tables != nil || !slices.Contains(want.Schemas, schema) {
 			sc.whole = append(sc.whole, schema)
 		}
 	}
@@ -131,71 +159,44 @@ func droppedSource(old, want SourceGrants) (scope, []string) {
 			sc.tables = append(sc.tables, table)
 		}
 	}
-	sc.except = want.Tables
-	var defaults []string
-	for _, schema := range old.defaults() {
-		if !slices.Contains(want.defaults(), schema) {
-			defaults = append(defaults, schema)
+	for _, c := range old.Columns {
+		if gone := without(c.Columns, columnsOf(want.Columns, c.Table)); len(gone) > 0 {
+			sc.columns = append(sc.columns, TableColumns{c.Table, gone})
 		}
 	}
-	return sc, defaults
+	sc.future = without(old.scope().future, want.scope().future)
+	return sc
 }
 
 // revokeSource takes back SELECT and default privileges, and then USAGE where it is
 // of no more use.
-func revokeSource(ctx context.Context, tx pgx.Tx, sc scope, defaults []string) error {
-	a, err := readAccess(ctx, tx, []string{})
-	if err != nil {
-		return err
-	}
-	user, err := a.requireUser(sc.user)
-	if err != nil {
-		return err
-	}
-	if err := a.planDefaultRevokes(user, defaults).run(ctx, tx); err != nil {
-		return err
-	}
+func (s *Server) revokeSource(ctx context.Context, tx pgx.Tx, sc scope) error {
 	relations := sc
 	relations.schemas = nil
-	if err := revokeRights(ctx, tx, relations, false); err != nil {
+	if err := s.revokeRights(ctx, tx, relations); err != nil {
 		return err
 	}
-	return revokeUsage(ctx, tx, sc.user, sc.schemas)
-}
-
-// revokeUsage takes back USAGE on those of some schemas in which other grants leave
-// the user nothing to read.
-func revokeUsage(ctx context.Context, tx pgx.Tx, name string, schemas []string) error {
-	a, err := readAccess(ctx, tx, orEmpty(schemas))
-	if err != nil {
-		return err
-	}
-	user, err := a.requireUser(name)
-	if err != nil {
-		return err
-	}
-	read := a.readSchemas(user)
-	unused := slices.DeleteFunc(slices.Clone(schemas), func(schema string) bool { return slices.Contains(read, schema) })
-	return revokeRights(ctx, tx, scope{user: name, schemas: unused}, false)
+	return s.revokeUsage(ctx, tx, sc)
 }
 
 // RevokeSource takes the grants back: CONNECT only when the user was granted
 // nothing else in the database. What is gone is done.
 func (s *Server) RevokeSource(ctx context.Context, g SourceGrants) error {
+	s.siblings.granted.giveUp(g.Resource)
+	sc := g.scope()
+	sc.database = nil
 	err := s.changeRights(ctx, g.Database, func(tx pgx.Tx) error {
-		sc := g.scope()
-		sc.database = nil
-		if err := revokeSource(ctx, tx, sc, g.defaults()); err != nil {
+		if err := s.revokeSource(ctx, tx, sc); err != nil {
 			return err
 		}
-		return revokeConnect(ctx, tx, g.User)
+		return s.revokeConnect(ctx, tx, sc)
 	})
 	if err == nil {
 		err = s.revokeAgain(ctx, g.Database, func(tx pgx.Tx) error {
-			if err := revokeUsage(ctx, tx, g.User, g.Schemas); err != nil {
+			if err := s.revokeUsage(ctx, tx, sc); err != nil {
 				return err
 			}
-			return revokeConnect(ctx, tx, g.User)
+			return s.revokeConnect(ctx, tx, sc)
 		})
 	}
 	if err != nil && !isGone(err) {
@@ -215,31 +216,39 @@ type Drift struct {
 // been allowed to, and what it may pass on. It returns ErrNotFound when the
 // database or the user does not exist.
 func (s *Server) SourceDrift(ctx context.Context, g SourceGrants) (Drift, error) {
-	d, err := s.drift(ctx, g.Database, g.scope(), g.defaults())
+	d, err := s.drift(ctx, g.Database, g.scope())
 	if err != nil {
 		return Drift{}, fmt.Errorf("read source rights on database %q of %q: %w", g.Database, g.User, err)
 	}
 	return d, nil
 }
 
-func (s *Server) drift(ctx context.Context, database string, sc scope, defaults []string) (Drift, error) {
+// drift claims what a scope means for its resource.
+func (s *Server) drift(ctx context.Context, database string, sc scope) (Drift, error) {
 	a, err := s.access(ctx, database)
 	var user person
 	if err == nil {
 		user, err = a.requireUser(sc.user)
 	}
+	if err == nil && len(sc.columns) > 0 {
+		err = s.inTx(ctx, database, func(tx pgx.Tx) (err error) {
+			sc, err = sc.withColumnFacts(ctx, tx)
+			return err
+		})
+	}
 	if err != nil {
 		return Drift{}, orNotFound(err)
 	}
-	d := Drift{Missing: append(a.missing(user, sc), a.missingDefaults(user, defaults)...), Excess: a.excess(user, sc)}
+	s.siblings.granted.make(claim{place: a.place, scope: sc})
+	d := Drift{Missing: a.missing(user, sc), Excess: a.excess(user, sc)}
 	slices.Sort(d.Missing)
 	slices.Sort(d.Excess)
 	return d, nil
 }
 
 // SourceGrants returns the grants that a user has on a database, as far as they
-// can be told from the catalogs: the schemas that it was granted USAGE on, and
-// whether there are default privileges. It returns ErrNotFound if there are none.
+// can be told from the catalogs: the schemas that it was granted USAGE on, columns
+// of tables that it was not granted SELECT on, and whether there are default privileges. It returns ErrNotFound if there are none.
 func (s *Server) SourceGrants(ctx context.Context, database, name string) (SourceGrants, error) {
 	g := SourceGrants{Database: database, User: name}
 	a, err := s.access(ctx, database)
@@ -255,8 +264,19 @@ func (s *Server) SourceGrants(ctx context.Context, database, name string) (Sourc
 	if err != nil {
 		return SourceGrants{}, fmt.Errorf("read source rights on database %q of %q: %w", database, name, err)
 	}
-	plan := a.planDefaultRevokes(user, g.Schemas)
+	plan := a.planDefaultRevokes(user, g.Schemas, false)
 	g.FutureTables = len(plan.sql)+len(plan.refused) > 0
+	for _, c := range a.columnGrants(user) {
+		relation, _ := a.relation(c.table)
+		if !slices.Contains(g.Schemas, c.table.Schema) || relation.grantedTo(user.oid, "SELECT") {
+			continue
+		}
+		if last := len(g.Columns) - 1; last < 0 || g.Columns[last].Table != c.table {
+			g.Columns = append(g.Columns, TableColumns{Table: c.table})
+		}
+		of := &g.Columns[len(g.Columns)-1]
+		of.Columns = slices.Compact(append(of.Columns, c.column))
+	}
 	return g, nil
 }
 

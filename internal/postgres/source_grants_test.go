@@ -19,7 +19,6 @@ func TestSourceGrants(t *testing.T) {
 
 		want := []string{
 			"CONNECT ON DATABASE " + shop.name,
-			"DEFAULT SELECT ON TABLES IN SCHEMA billing OF " + s.Username,
 			"DEFAULT SELECT ON TABLES IN SCHEMA billing OF " + shop.application,
 			"DEFAULT SELECT ON TABLES IN SCHEMA public OF " + s.Username,
 			"SELECT ON FOREIGN TABLE public.remote",

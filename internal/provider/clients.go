@@ -27,6 +27,7 @@ type clients struct {
 	hostNames   entries
 	claims      *claims
 	refreshed   atomic.Bool // something was: this is the walk that plans
+	grantsPlans *grantsPlans
 }
 
 // entries are those of an attribute of the provider block: servers, ssh_hosts.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
@@ -19,7 +20,10 @@ import (
 // destinationGrantsResource manages what a user needs to load into a database.
 type destinationGrantsResource struct{ configured }
 
-var _ resource.ResourceWithImportState = (*destinationGrantsResource)(nil)
+var (
+	_ resource.ResourceWithImportState = (*destinationGrantsResource)(nil)
+	_ resource.ResourceWithModifyPlan  = (*destinationGrantsResource)(nil)
+)
 
 func newDestinationGrantsResource() resource.Resource { return &destinationGrantsResource{} }
 
@@ -32,8 +36,9 @@ type destinationGrantsModel struct {
 	Excess         types.List   `tfsdk:"excess"`
 }
 
-func (m destinationGrantsModel) toGrants() postgres.DestinationGrants {
+func (m destinationGrantsModel) toGrants(id string) postgres.DestinationGrants {
 	return postgres.DestinationGrants{
+		Resource:       id,
 		Database:       m.Database.ValueString(),
 		User:           m.User.ValueString(),
 		SystemCatalogs: m.SystemCatalogs.ValueBool(),
@@ -49,6 +54,7 @@ func (*destinationGrantsResource) Schema(_ context.Context, _ resource.SchemaReq
 		MarkdownDescription: "Lets a database user load into a destination database: `CONNECT`, `CREATE` and `TEMPORARY` on the database. " +
 			"With `CREATE`, the user makes the schemas that it loads into, and then owns them; being allowed to create tables in an existing schema is no substitute.\n\n" +
 			"A right that was revoked on the server appears in `missing` and is granted by the next apply. " +
+			"Have one resource for each user and database: of two, the one that is destroyed takes rights from the other, unless both change in one apply; a plan warns of two that it sees.\n\n" +
 			"Destroying the resource takes the rights back, and `CONNECT` when the user was granted nothing else in the database; schemas and tables that the user made stay.",
 		Attributes: map[string]schema.Attribute{
 			"server": serverAttribute(),
@@ -73,9 +79,19 @@ func (*destinationGrantsResource) Schema(_ context.Context, _ resource.SchemaReq
 				Default:  booldefault.StaticBool(false),
 			},
 			"missing": missingAttribute("CREATE ON DATABASE analytics"),
-			"excess":  excessAttribute(),
+			"excess":  excessAttribute(""),
 		},
 	}
+}
+
+// ModifyPlan warns of two resources that grant the same.
+func (r *destinationGrantsResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	r.configured.ModifyPlan(ctx, req, resp)
+	r.checkGrants(ctx, req, resp, func(from values) (grantsOf, diag.Diagnostics) {
+		var m destinationGrantsModel
+		diags := from.Get(ctx, &m)
+		return grantsOf{server: m.Server.ValueString(), database: m.Database.ValueString(), user: m.User.ValueString(), items: []string{"CREATE", "TEMPORARY"}}, diags
+	})
 }
 
 // Create grants.
@@ -87,7 +103,9 @@ func (r *destinationGrantsResource) Create(ctx context.Context, req resource.Cre
 	}
 	server, err := r.serverToChange(plan.Server.ValueString(), &resp.Diagnostics)
 	if err == nil {
-		err = server.GrantDestination(ctx, plan.toGrants())
+		id, diags := newGrantsID(ctx, resp.Private)
+		resp.Diagnostics.Append(diags...)
+		err = server.GrantDestination(ctx, plan.toGrants(id))
 	}
 	if err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot create destination grants", err))
@@ -106,7 +124,9 @@ func (r *destinationGrantsResource) Read(ctx context.Context, req resource.ReadR
 	var drift postgres.Drift
 	server, err := r.serverToRead(state.Server.ValueString())
 	if err == nil {
-		drift, err = server.DestinationDrift(ctx, state.toGrants())
+		id, diags := grantsIDOf(ctx, resp.Private)
+		resp.Diagnostics.Append(diags...)
+		drift, err = server.DestinationDrift(ctx, state.toGrants(id))
 	}
 	if errors.Is(err, postgres.ErrNotFound) {
 		resp.State.RemoveResource(ctx)
@@ -130,7 +150,9 @@ func (r *destinationGrantsResource) Update(ctx context.Context, req resource.Upd
 	}
 	server, err := r.serverToChange(plan.Server.ValueString(), &resp.Diagnostics)
 	if err == nil {
-		err = server.UpdateDestination(ctx, state.toGrants(), plan.toGrants())
+		id, diags := grantsIDOf(ctx, resp.Private)
+		resp.Diagnostics.Append(diags...)
+		err = server.UpdateDestination(ctx, state.toGrants(id), plan.toGrants(identity))
 	}
 	if err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot update destination grants", err))
@@ -148,7 +170,9 @@ func (r *destinationGrantsResource) Delete(ctx context.Context, req resource.Del
 	}
 	server, err := r.serverToChange(state.Server.ValueString(), &resp.Diagnostics)
 	if err == nil {
-		err = server.RevokeDestination(ctx, state.toGrants())
+		id, diags := readGrantsID(ctx, req.Private)
+		resp.Diagnostics.Append(diags...)
+		err = server.RevokeDestination(ctx, state.toGrants(id))
 	}
 	if err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot delete destination grants", err))

@@ -25,11 +25,12 @@ func missingAttribute(example string) schema.ListAttribute {
 	}
 }
 
-// excessAttribute shows drift as missingAttribute does.
-func excessAttribute() schema.ListAttribute {
+// excessAttribute shows drift as missingAttribute does. It may hold more than options to
+// pass rights on.
+func excessAttribute(more string) schema.ListAttribute {
 	return schema.ListAttribute{
-		MarkdownDescription: "What the user may pass on to others although it was only meant to use it, as the last refresh found it: for example `SELECT ON TABLE public.orders WITH GRANT OPTION`. " +
-			"Empty after each apply. A plan that shows items here takes that option back, also from those that it only counts, beyond a thousand.",
+		MarkdownDescription: "What the user may do although it was not meant to, as the last refresh found it: pass a right on to others, such as `SELECT ON TABLE public.orders WITH GRANT OPTION`" + more + ". " +
+			"Empty after each apply. A plan that shows items here takes that back, also those that it only counts, beyond a thousand.",
 		ElementType: types.StringType,
 		Computed:    true,
 		Default:     listdefault.StaticValue(stringList(nil)),

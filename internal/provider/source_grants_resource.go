@@ -3,18 +3,12 @@ package provider
 import (
 	"context"
 	"errors"
-	"fmt"
-	"slices"
-
-	"github.com/hashicorp/terraform-plugin-framework-validators/setvalidator"
+	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
-	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
-	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
-	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
-	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
-	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
+	"maps"
+	"slices"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
@@ -24,6 +18,7 @@ type sourceGrantsResource struct{ configured }
 
 var (
 	_ resource.ResourceWithImportState    = (*sourceGrantsResource)(nil)
+	_ resource.ResourceWithModifyPlan     = (*sourceGrantsResource)(nil)
 	_ resource.ResourceWithValidateConfig = (*sourceGrantsResource)(nil)
 )
 
@@ -35,20 +30,25 @@ type sourceGrantsModel struct {
 	User         types.String `tfsdk:"user"`
 	Schemas      types.Set    `tfsdk:"schemas"`
 	Tables       types.Set    `tfsdk:"tables"`
+	Columns      types.Map    `tfsdk:"columns"`
 	FutureTables types.Bool   `tfsdk:"future_tables"`
 	Missing      types.List   `tfsdk:"missing"`
 	Excess       types.List   `tfsdk:"excess"`
 }
 
-func (m sourceGrantsModel) toGrants() (postgres.SourceGrants, error) {
+func (m sourceGrantsModel) toGrants(id string) (postgres.SourceGrants, error) {
 	schemas, _ := setStrings(m.Schemas)
 	g := postgres.SourceGrants{
+		Resource:     id,
 		Database:     m.Database.ValueString(),
 		User:         m.User.ValueString(),
 		Schemas:      schemas,
 		FutureTables: m.FutureTables.ValueBool(),
 	}
 	tables, _ := setStrings(m.Tables)
+	if !m.Tables.IsNull() {
+		g.Tables = []postgres.TableName{} // these alone, even if there are none
+	}
 	for _, text := range tables {
 		table, err := postgres.ParseTableName(text)
 		if err != nil {
@@ -56,118 +56,49 @@ func (m sourceGrantsModel) toGrants() (postgres.SourceGrants, error) {
 		}
 		g.Tables = append(g.Tables, table)
 	}
+	columns := m.Columns.Elements()
+	for _, text := range slices.Sorted(maps.Keys(columns)) {
+		table, err := postgres.ParseTableName(text)
+		if err != nil {
+			return postgres.SourceGrants{}, err
+		}
+		set, _ := columns[text].(types.Set)
+		names, _ := setStrings(set)
+		slices.Sort(names)
+		g.Columns = append(g.Columns, postgres.TableColumns{Table: table, Columns: names})
+	}
 	return g, nil
+}
+
+// columnsMap returns the columns as the attribute has them, null if there are none.
+func columnsMap(all []postgres.TableColumns) types.Map {
+	of := types.SetType{ElemType: types.StringType}
+	if len(all) == 0 {
+		return types.MapNull(of)
+	}
+	values := make(map[string]attr.Value, len(all))
+	for _, c := range all {
+		values[c.Table.String()] = stringSet(c.Columns)
+	}
+	return types.MapValueMust(of, values)
 }
 
 func (*sourceGrantsResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
 	resp.TypeName = req.ProviderTypeName + "_source_grants"
 }
 
-func (*sourceGrantsResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
-	resp.Schema = schema.Schema{
-		MarkdownDescription: "Lets a database user read schemas of a source database, which is what Stitch needs to replicate from it: " +
-			"`CONNECT` on the database, `USAGE` on the schemas, and `SELECT` on their tables, partitions, views, materialized views and foreign tables. " +
-			"Nothing else is granted, and rights that the user has beyond that are left alone, but not the option to pass these on. Tables and views that belong to an extension are left out, unless `tables` lists them.\n\n" +
-			"A table or view on which the right was revoked, or that was created without it, appears in `missing` and is granted by the next apply. " +
-			"Destroying the resource takes its schemas' rights back, and `CONNECT` when the user was granted nothing else in the database.",
-		Attributes: map[string]schema.Attribute{
-			"server": serverAttribute(),
-			"database": schema.StringAttribute{
-				MarkdownDescription: "Database to read from. Changing it creates new grants. " +
-					"Refer to this attribute from the replication, so that the grants exist before it and go after it.",
-				Required:      true,
-				Validators:    []validator.String{validName()},
-				PlanModifiers: []planmodifier.String{stringplanmodifier.RequiresReplace()},
-			},
-			"user": schema.StringAttribute{
-				MarkdownDescription: "Name of the database user that is to read. Changing it creates new grants.",
-				Required:            true,
-				Validators:          []validator.String{validName()},
-				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
-			},
-			"schemas": schema.SetAttribute{
-				MarkdownDescription: "Schemas to read, which must exist.",
-				ElementType:         types.StringType,
-				Required:            true,
-				Validators:          []validator.Set{setvalidator.SizeAtLeast(1), setvalidator.ValueStringsAre(validSourceSchema())},
-			},
-			"tables": schema.SetAttribute{
-				MarkdownDescription: "Tables, views, materialized views and foreign tables to read, when it should not be all of the schemas: as `schema.table`, " +
-					"spelled as PostgreSQL stores the names; a name that holds a dot itself is written in double quotes. " +
-					"Each must exist, in one of `schemas`. A partitioned table is enough for reading its partitions through it.",
-				ElementType: types.StringType,
-				Optional:    true,
-				Validators:  []validator.Set{setvalidator.SizeAtLeast(1)},
-			},
-			"future_tables": schema.BoolAttribute{
-				MarkdownDescription: "Whether the user may also read what is created in the schemas later (`ALTER DEFAULT PRIVILEGES`): " +
-					"by each role that owns tables or views there now, by the schema's owner as far as the login of `server` may act for it, and by that login. " +
-					"A role that creates its first table later appears in `missing`. " +
-					"`true` by default; with `tables`, which lists all that may be read, it is `false` and cannot be set to `true`.",
-				Optional:      true,
-				Computed:      true,
-				PlanModifiers: []planmodifier.Bool{futureTablesDefault{}},
-			},
-			"missing": missingAttribute("SELECT ON TABLE public.orders"),
-			"excess":  excessAttribute(),
-		},
-	}
-}
-
-// ValidateConfig checks what is known of the configuration.
-func (*sourceGrantsResource) ValidateConfig(ctx context.Context, req resource.ValidateConfigRequest, resp *resource.ValidateConfigResponse) {
-	var config sourceGrantsModel
-	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
-	if resp.Diagnostics.HasError() {
-		return
-	}
-	resp.Diagnostics.Append(checkTables(config)...)
-	if !config.Tables.IsNull() && !config.Tables.IsUnknown() && config.FutureTables.ValueBool() {
-		resp.Diagnostics.AddAttributeError(path.Root("future_tables"), "tables and future_tables exclude each other",
-			"tables lists all that the user may read, future_tables would add every table that is created later. "+
-				"Remove future_tables, or remove tables to grant whole schemas.")
-	}
-}
-
-func checkTables(config sourceGrantsModel) (diags diag.Diagnostics) {
-	schemas, whole := setStrings(config.Schemas)
-	tables, _ := setStrings(config.Tables)
-	for _, text := range tables {
-		at := path.Root("tables").AtSetValue(types.StringValue(text))
-		table, err := postgres.ParseTableName(text)
-		switch {
-		case err != nil:
-			diags.AddAttributeError(at, "Not the name of a table", err.Error())
-		case whole && !slices.Contains(schemas, table.Schema):
-			diags.AddAttributeError(at, "The table lies in none of the schemas",
-				fmt.Sprintf("%s is in schema %q, which schemas does not list: without USAGE on it, the table could not be read.", text, table.Schema))
+// ModifyPlan warns of two resources that grant the same.
+func (r *sourceGrantsResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	r.configured.ModifyPlan(ctx, req, resp)
+	r.checkGrants(ctx, req, resp, func(from values) (grantsOf, diag.Diagnostics) {
+		var m sourceGrantsModel
+		diags := from.Get(ctx, &m)
+		of := grantsOf{server: m.Server.ValueString(), database: m.Database.ValueString(), user: m.User.ValueString()}
+		if g, err := m.toGrants(""); err == nil && !m.Tables.IsUnknown() && !m.Columns.IsUnknown() {
+			of.items = g.Reads()
 		}
-	}
-	return diags
-}
-
-// futureTablesDefault makes future_tables true, but false if tables are listed.
-type futureTablesDefault struct{}
-
-func (futureTablesDefault) Description(context.Context) string {
-	return "true by default, false if tables are listed"
-}
-
-func (d futureTablesDefault) MarkdownDescription(ctx context.Context) string {
-	return d.Description(ctx)
-}
-
-func (futureTablesDefault) PlanModifyBool(ctx context.Context, req planmodifier.BoolRequest, resp *planmodifier.BoolResponse) {
-	if !req.ConfigValue.IsNull() {
-		return
-	}
-	var tables types.Set
-	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("tables"), &tables)...)
-	if tables.IsUnknown() {
-		resp.PlanValue = types.BoolUnknown()
-		return
-	}
-	resp.PlanValue = types.BoolValue(tables.IsNull())
+		return of, diags
+	})
 }
 
 // Create grants.
@@ -182,7 +113,9 @@ func (r *sourceGrantsResource) Create(ctx context.Context, req resource.CreateRe
 		resp.Diagnostics.Append(diagnose("Cannot create source grants", err))
 		return
 	}
-	grants, err := plan.toGrants()
+	id, diags := newGrantsID(ctx, resp.Private)
+	resp.Diagnostics.Append(diags...)
+	grants, err := plan.toGrants(id)
 	if err == nil {
 		err = server.GrantSource(ctx, grants)
 	}
@@ -205,7 +138,9 @@ func (r *sourceGrantsResource) Read(ctx context.Context, req resource.ReadReques
 		resp.Diagnostics.Append(diagnose("Cannot read source grants", err))
 		return
 	}
-	grants, err := state.toGrants()
+	id, diags := grantsIDOf(ctx, resp.Private)
+	resp.Diagnostics.Append(diags...)
+	grants, err := state.toGrants(id)
 	if err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot read source grants", err))
 		return
@@ -236,8 +171,10 @@ func (r *sourceGrantsResource) Update(ctx context.Context, req resource.UpdateRe
 		resp.Diagnostics.Append(diagnose("Cannot update source grants", err))
 		return
 	}
-	old, errOld := state.toGrants()
-	grants, errNew := plan.toGrants()
+	id, diags := grantsIDOf(ctx, resp.Private)
+	resp.Diagnostics.Append(diags...)
+	old, errOld := state.toGrants(id)
+	grants, errNew := plan.toGrants(id)
 	if err := errors.Join(errOld, errNew); err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot update source grants", err))
 		return
@@ -261,7 +198,9 @@ func (r *sourceGrantsResource) Delete(ctx context.Context, req resource.DeleteRe
 		resp.Diagnostics.Append(diagnose("Cannot delete source grants", err))
 		return
 	}
-	grants, err := state.toGrants()
+	id, diags := readGrantsID(ctx, req.Private)
+	resp.Diagnostics.Append(diags...)
+	grants, err := state.toGrants(id)
 	if err == nil {
 		err = server.RevokeSource(ctx, grants)
 	}
@@ -270,8 +209,9 @@ func (r *sourceGrantsResource) Delete(ctx context.Context, req resource.DeleteRe
 	}
 }
 
-// ImportState reads the schemas that the user was granted. Which of their tables
-// it should read, only a configuration can tell: all is assumed.
+// ImportState reads the schemas that the user was granted, and the columns of tables
+// that it was not granted whole. Which of the other tables it should read, only a
+// configuration can tell: all is assumed.
 func (r *sourceGrantsResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
 	id, err := splitID(req.ID, "server", "database", "user")
 	if err != nil {
@@ -294,6 +234,7 @@ func (r *sourceGrantsResource) ImportState(ctx context.Context, req resource.Imp
 		User:         types.StringValue(grants.User),
 		Schemas:      stringSet(grants.Schemas),
 		Tables:       types.SetNull(types.StringType),
+		Columns:      columnsMap(grants.Columns),
 		FutureTables: types.BoolValue(grants.FutureTables),
 		Missing:      stringList(nil),
 		Excess:       stringList(nil),

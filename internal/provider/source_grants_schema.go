@@ -1,0 +1,167 @@
+package provider
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/hashicorp/terraform-plugin-framework-validators/mapvalidator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/setvalidator"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+func (*sourceGrantsResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
+	resp.Schema = schema.Schema{
+		MarkdownDescription: "Lets a database user read schemas of a source database, which is what Stitch needs to replicate from it: " +
+			"`CONNECT` on the database, `USAGE` on the schemas, and `SELECT` on their tables, partitions, views, materialized views and foreign tables, or on `columns` of them. " +
+			"Nothing else is granted, and rights that the user has beyond that are left alone, but not the option to pass these on. Tables and views that belong to an extension are left out, unless `tables` lists them.\n\n" +
+			"Have one resource for each user and schema. Of two that grant the same, the one that is destroyed or narrowed takes rights from the other, unless both change in one apply, as when one is renamed or a schema moves between them; a plan warns of two that it sees.\n\n" +
+			"A table or view on which the right was revoked, or that was created without it, appears in `missing` and is granted by the next apply. " +
+			"Destroying the resource takes its schemas' rights back, and `CONNECT` when the user was granted nothing else in the database. What somebody else granted on columns of its tables stays.",
+		Attributes: map[string]schema.Attribute{
+			"server": serverAttribute(),
+			"database": schema.StringAttribute{
+				MarkdownDescription: "Database to read from. Changing it creates new grants. " +
+					"Refer to this attribute from the replication, so that the grants exist before it and go after it.",
+				Required:      true,
+				Validators:    []validator.String{validName()},
+				PlanModifiers: []planmodifier.String{stringplanmodifier.RequiresReplace()},
+			},
+			"user": schema.StringAttribute{
+				MarkdownDescription: "Name of the database user that is to read. Changing it creates new grants.",
+				Required:            true,
+				Validators:          []validator.String{validName()},
+				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
+			},
+			"schemas": schema.SetAttribute{
+				MarkdownDescription: "Schemas to read, which must exist.",
+				ElementType:         types.StringType,
+				Required:            true,
+				Validators:          []validator.Set{setvalidator.SizeAtLeast(1), setvalidator.ValueStringsAre(validSourceSchema())},
+			},
+			"tables": schema.SetAttribute{
+				MarkdownDescription: "Tables, views, materialized views and foreign tables to read, when it should not be all of the schemas: as `schema.table`, " +
+					"spelled as PostgreSQL stores the names; a name that holds a dot itself is written in double quotes. " +
+					"Each must exist, in one of `schemas`. A partitioned table is enough for reading its partitions through it.",
+				ElementType: types.StringType,
+				Optional:    true,
+			},
+			"columns": schema.MapAttribute{
+				MarkdownDescription: "Columns to read of tables of which not all is to be read, by table: `{ \"public.customers\" = [\"id\", \"name\"] }`. " +
+					"The keys are written like `tables`, which must not list the same ones. The user is granted `SELECT` on these columns, and not on the table, nor on its partitions and children, so that a column with secrets stays hidden. " +
+					"`SELECT` on the table itself, such as from default privileges after it was created anew, appears in `excess` and is taken back. " +
+					"Without `tables`, everything else in the schemas is granted whole; with `tables = []`, nothing else is.",
+				ElementType: types.SetType{ElemType: types.StringType},
+				Optional:    true,
+				Validators: []validator.Map{
+					mapvalidator.SizeAtLeast(1),
+					mapvalidator.ValueSetsAre(setvalidator.SizeAtLeast(1), setvalidator.ValueStringsAre(validName())),
+				},
+			},
+			"future_tables": schema.BoolAttribute{
+				MarkdownDescription: "Whether the user may also read what is created in the schemas later (`ALTER DEFAULT PRIVILEGES`): " +
+					"by each role that owns tables or views there now, and by the schema's owner as far as the login of `server` may act for it. " +
+					"A role that creates its first table later appears in `missing`. " +
+					"`true` by default; with `tables`, which lists all that may be read, it is `false` and cannot be set to `true`.",
+				Optional:      true,
+				Computed:      true,
+				PlanModifiers: []planmodifier.Bool{futureTablesDefault{}},
+			},
+			"missing": missingAttribute("SELECT ON TABLE public.orders"),
+			"excess":  excessAttribute(", or read a table whole of which `columns` lists only some"),
+		},
+	}
+}
+
+// ValidateConfig checks what is known of the configuration.
+func (*sourceGrantsResource) ValidateConfig(ctx context.Context, req resource.ValidateConfigRequest, resp *resource.ValidateConfigResponse) {
+	var config sourceGrantsModel
+	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	resp.Diagnostics.Append(checkTables(config)...)
+	resp.Diagnostics.Append(checkColumns(config)...)
+	if !config.Tables.IsNull() && !config.Tables.IsUnknown() && len(config.Tables.Elements()) == 0 && config.Columns.IsNull() {
+		resp.Diagnostics.AddAttributeError(path.Root("tables"), "No table is listed",
+			"tables = [] grants nothing but columns, and there are none. List at least one table, or remove tables to grant whole schemas.")
+	}
+	if !config.Tables.IsNull() && !config.Tables.IsUnknown() && config.FutureTables.ValueBool() {
+		resp.Diagnostics.AddAttributeError(path.Root("future_tables"), "tables and future_tables exclude each other",
+			"tables lists all that the user may read, future_tables would add every table that is created later. "+
+				"Remove future_tables, or remove tables to grant whole schemas.")
+	}
+}
+
+func checkTables(config sourceGrantsModel) (diags diag.Diagnostics) {
+	schemas, whole := setStrings(config.Schemas)
+	tables, _ := setStrings(config.Tables)
+	for _, text := range tables {
+		at := path.Root("tables").AtSetValue(types.StringValue(text))
+		table, err := postgres.ParseTableName(text)
+		switch {
+		case err != nil:
+			diags.AddAttributeError(at, "Not the name of a table", err.Error())
+		case whole && !slices.Contains(schemas, table.Schema):
+			diags.AddAttributeError(at, "The table lies in none of the schemas",
+				fmt.Sprintf("%s is in schema %q, which schemas does not list: without USAGE on it, the table could not be read.", text, table.Schema))
+		}
+	}
+	return diags
+}
+
+func checkColumns(config sourceGrantsModel) (diags diag.Diagnostics) {
+	schemas, whole := setStrings(config.Schemas)
+	tables, _ := setStrings(config.Tables)
+	for text := range config.Columns.Elements() {
+		at := path.Root("columns").AtMapKey(text)
+		table, err := postgres.ParseTableName(text)
+		switch {
+		case err != nil:
+			diags.AddAttributeError(at, "Not the name of a table", err.Error())
+		case whole && !slices.Contains(schemas, table.Schema):
+			diags.AddAttributeError(at, "The table lies in none of the schemas",
+				fmt.Sprintf("%s is in schema %q, which schemas does not list: without USAGE on it, the table could not be read.", text, table.Schema))
+		case slices.ContainsFunc(tables, func(other string) bool {
+			same, err := postgres.ParseTableName(other)
+			return err == nil && same == table
+		}):
+			diags.AddAttributeError(at, "The table is listed twice",
+				fmt.Sprintf("tables grants all of %s, columns only some columns of it. Remove it from one of the two.", text))
+		}
+	}
+	return diags
+}
+
+// futureTablesDefault makes future_tables true, but false if tables are listed.
+type futureTablesDefault struct{}
+
+func (futureTablesDefault) Description(context.Context) string {
+	return "true by default, false if tables are listed"
+}
+
+func (d futureTablesDefault) MarkdownDescription(ctx context.Context) string {
+	return d.Description(ctx)
+}
+
+func (futureTablesDefault) PlanModifyBool(ctx context.Context, req planmodifier.BoolRequest, resp *planmodifier.BoolResponse) {
+	if !req.ConfigValue.IsNull() {
+		return
+	}
+	var tables types.Set
+	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("tables"), &tables)...)
+	if tables.IsUnknown() {
+		resp.PlanValue = types.BoolUnknown()
+		return
+	}
+	resp.PlanValue = types.BoolValue(tables.IsNull())
+}
