@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
 )
 
@@ -98,11 +99,12 @@ func notesOf(run replication.Run) []string {
 	})
 }
 
-// diagnoseRun names the tables that failed, those with the same error together.
-func diagnoseRun(schemaName string, err error) (diags diag.Diagnostics) {
+// diagnoseRun names the tables that failed, those with the same error together, and
+// where the report is.
+func diagnoseRun(schemaName string, err error, where string) (diags diag.Diagnostics) {
 	var failed *replication.TablesError
 	if !errors.As(err, &failed) {
-		diags.Append(diagnose("Cannot run replication "+schemaName, err))
+		diags.AddError("Cannot run replication "+schemaName, postgres.Explain(err)+where)
 		return diags
 	}
 	var errs remarks
@@ -118,9 +120,19 @@ func diagnoseRun(schemaName string, err error) (diags diag.Diagnostics) {
 		if n := len(r.tables); n > 1 {
 			summary, text = fmt.Sprintf("Cannot replicate %d tables", n), r.some()+":\n"+text
 		}
-		diags.AddError(summary, text+"\n\nThe tables that did not fail are replicated. Apply again to go on with the rest.")
+		diags.AddError(summary, text+"\n\nThe tables that did not fail are replicated. Apply again to go on with the rest."+where)
 	}
 	return diags
+}
+
+// whereReported says where the report of a run is, for a first one that failed leaves
+// no state.
+func whereReported(destination postgres.Endpoint, run replication.Run) string {
+	if run.ID == "" {
+		return ""
+	}
+	return fmt.Sprintf("\n\nThe loading report is in database %q of server %q:\n  SELECT * FROM _stitch.report WHERE run = '%s'",
+		destination.Database, destination.Server.Name(), run.ID)
 }
 
 func moved(extracted, loaded int64) string {

@@ -21,7 +21,9 @@ func (*syncRunResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "Runs a replication: structure sync, then extraction and load of each table. " +
 			"It runs when it is created and whenever `triggers` change, in place. A run that failed or was interrupted keeps what it " +
-			"committed and goes on from there in the next apply. Destroying it removes nothing.",
+			"committed; it is shown with its errors, and the next apply goes on from there. Only when the first run fails, nothing is stored: the error says where its report is. " +
+			"What is shown is the run that the catalog recorded last, whoever started it. Destroying it removes nothing.\n\n" +
+			"Terraform computes no outputs in an apply that failed: `terraform apply -refresh-only` has them show the failed run.",
 		Attributes: map[string]schema.Attribute{
 			"replication": schema.StringAttribute{
 				MarkdownDescription: "The `id` of the `stitch_replication` to run.",
