@@ -113,7 +113,7 @@ func (r *destinationGrantsResource) Read(ctx context.Context, req resource.ReadR
 		return
 	}
 	if err != nil {
-		resp.Diagnostics.Append(diagnose("Cannot read destination grants", err))
+		resp.Diagnostics.Append(unread("destination grants", state.Database.ValueString(), state.Missing.IsNull(), err))
 		return
 	}
 	state.Missing, state.Excess = stringList(drift.Missing), stringList(drift.Excess)

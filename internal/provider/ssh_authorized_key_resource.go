@@ -188,7 +188,7 @@ func (r *sshAuthorizedKeyResource) Read(ctx context.Context, req resource.ReadRe
 		return
 	}
 	if err != nil {
-		resp.Diagnostics.Append(diagnose("Cannot read authorized key", err))
+		resp.Diagnostics.Append(unread("authorized key", state.Fingerprint.ValueString(), state.PublicKey.IsNull(), err))
 		return
 	}
 	state.fromKey(ctx, found)

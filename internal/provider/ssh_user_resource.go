@@ -134,7 +134,7 @@ func (r *sshUserResource) Read(ctx context.Context, req resource.ReadRequest, re
 		resp.State.RemoveResource(ctx)
 		return
 	case err != nil:
-		resp.Diagnostics.Append(diagnose("Cannot read SSH user", err))
+		resp.Diagnostics.Append(unread("SSH user", state.Username.ValueString(), state.UID.IsNull(), err))
 		return
 	case !state.UID.IsNull() && state.UID.ValueInt64() != found.UID:
 		resp.Diagnostics.AddWarning("Another user has this name", fmt.Sprintf(

@@ -39,12 +39,17 @@ func (r remark) some() string {
 	return strings.Join(r.tables, ", ")
 }
 
-// warning is one for all remarks, or none if there are none. attribute is where
-// the loading report has them.
-func (all remarks) warning(summary, attribute string) (diags diag.Diagnostics) {
-	if len(all) == 0 {
-		return nil
+// tables returns all that the remarks are about.
+func (all remarks) tables() (tables []string) {
+	for _, r := range all {
+		tables = append(tables, r.tables...)
 	}
+	slices.Sort(tables)
+	return slices.Compact(tables)
+}
+
+// lines lists the remarks, but not too many.
+func (all remarks) lines() string {
 	const shown = 20
 	var lines []string
 	for _, r := range all[:min(len(all), shown)] {
@@ -53,7 +58,15 @@ func (all remarks) warning(summary, attribute string) (diags diag.Diagnostics) {
 	if more := len(all) - shown; more > 0 {
 		lines = append(lines, fmt.Sprintf("- and %d more", more))
 	}
-	diags.AddWarning(summary, strings.Join(lines, "\n")+"\n\nThe loading report has "+attribute+" of each table.")
+	return strings.Join(lines, "\n")
+}
+
+// warning is one for all remarks, or none if there are none. attribute is where
+// the loading report has them.
+func (all remarks) warning(summary, attribute string) (diags diag.Diagnostics) {
+	if len(all) > 0 {
+		diags.AddWarning(summary, all.lines()+"\n\nThe loading report has "+attribute+" of each table.")
+	}
 	return diags
 }
 

@@ -25,10 +25,11 @@ const shownRunOutput = `
 		}
 	}`
 
-// shown refreshes and returns what Terraform shows of a run.
+// shown refreshes and returns what Terraform shows of a run. "terraform refresh" does
+// not compute outputs anew unless a resource has changed meanwhile.
 func (w *workspace) shown(t *testing.T) (run shownRun) {
 	t.Helper()
-	w.run(t, "refresh")
+	w.run(t, "apply", "-refresh-only", "-auto-approve")
 	if err := json.Unmarshal([]byte(w.run(t, "output", "-json", "run")), &run); err != nil {
 		t.Fatal(err)
 	}
@@ -111,8 +112,8 @@ func TestAccSyncRun_latestIsShown(t *testing.T) {
 	}
 	p.atSource(t, `GRANT SELECT ON countries TO `+p.reader)
 	other.run(t, "apply", "-auto-approve")
-	if output, code := mine.try(t, "plan", "-detailed-exitcode"); code != 0 {
-		t.Errorf("the plan once it has succeeded there: exit code %d\n%s", code, output)
+	if output := mine.run(t, "plan"); strings.Contains(output, "will be updated in-place") {
+		t.Errorf("the plan once it has succeeded there:\n%s", output)
 	}
 }
 

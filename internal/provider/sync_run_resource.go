@@ -26,6 +26,9 @@ var (
 	_ resource.ResourceWithModifyPlan  = (*syncRunResource)(nil)
 )
 
+// statusUnknown is the status of a run whose catalog cannot be read.
+const statusUnknown = "unknown"
+
 func newSyncRunResource() resource.Resource { return &syncRunResource{} }
 
 // Metadata names the resource.
@@ -41,9 +44,9 @@ func ifAnotherReplication(_ context.Context, req planmodifier.StringRequest, res
 	resp.RequiresReplace = err != nil || err2 != nil || !slices.Equal(before[1:], after[1:])
 }
 
-// ModifyPlan plans a run if triggers changed, if it is to verify in another way
-// than the one before, or if that one did not succeed. Whatever else changed
-// leaves the report of that one as it is.
+// ModifyPlan plans a run if triggers changed, if it is to verify in another way than
+// the one before, if that one did not succeed, or if loaded tables are missing. Whatever
+// else changed leaves the report of that one as it is.
 func (*syncRunResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
 	if req.Plan.Raw.IsNull() || req.State.Raw.IsNull() {
 		return
@@ -58,10 +61,10 @@ func (*syncRunResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanR
 		RunID: types.StringUnknown(), Status: types.StringUnknown(),
 		StartedAt: types.StringUnknown(), CompletedAt: types.StringUnknown(),
 		RowsExtracted: types.Int64Unknown(), RowsLoaded: types.Int64Unknown(),
-		Tables: types.MapUnknown(reportType),
+		Tables: types.MapUnknown(reportType), MissingTables: stringList(nil),
 	}
 	verify := !plan.Verify.Equal(state.Verify) && plan.Verify.ValueString() != replication.VerifyNone
-	if state.Status.ValueString() == replication.Succeeded && plan.Triggers.Equal(state.Triggers) && !verify {
+	if state.Status.ValueString() == replication.Succeeded && len(state.MissingTables.Elements()) == 0 && plan.Triggers.Equal(state.Triggers) && !verify {
 		report = state
 	}
 	report.Replication, report.Triggers, report.Verify, report.Timeouts = plan.Replication, plan.Triggers, plan.Verify, plan.Timeouts
@@ -167,20 +170,19 @@ func (r *syncRunResource) Read(ctx context.Context, req resource.ReadRequest, re
 	case replication.IsGone(err):
 		resp.State.RemoveResource(ctx) // so that the next apply runs again
 		return
-	case err != nil && state.RunID.IsNull():
-		resp.Diagnostics.Append(diagnose("Cannot import the sync run of "+id, err))
-		return
-	case err != nil && (destination.Server == nil || postgres.IsUnreachable(err) || replication.IsAnothers(err)):
-		resp.Diagnostics.Append(unchecked("Sync run of "+id+" was not read", err,
-			"Its state is kept as it was."))
-		return
 	case err != nil:
-		resp.Diagnostics.Append(diagnose("Cannot read the sync run of "+id, err))
-		return
-	}
-	resp.Diagnostics.Append(state.fromRun(ctx, run)...)
-	if state.Verify.IsNull() { // imported
-		state.Verify = types.StringValue(replication.VerifyNone)
+		unread, drift := unreadCatalog("sync run", id, state.RunID.IsNull(), destination, err)
+		resp.Diagnostics.Append(unread)
+		if !drift {
+			return
+		}
+		state.Status = types.StringValue(statusUnknown)
+	default:
+		resp.Diagnostics.Append(state.fromRun(ctx, run)...)
+		state.MissingTables = stringList(run.Missing)
+		if state.Verify.IsNull() { // imported
+			state.Verify = types.StringValue(replication.VerifyNone)
+		}
 	}
 	if !resp.Diagnostics.HasError() {
 		resp.Diagnostics.Append(resp.State.Set(ctx, state)...)

@@ -28,6 +28,9 @@ type Run struct {
 	catalog.Run
 	Tables []catalog.Report
 	Notes  []string // what else is to be known of it
+	// Missing are the tables that were loaded and are to be, and that the destination
+	// has no more: LastRun looks for them.
+	Missing []string
 }
 
 // RowsExtracted is the sum over all tables.
@@ -364,35 +367,11 @@ func (w *worker) finish(ctx context.Context, run Run) (Run, error) {
 	return run, err
 }
 
-// LastRun returns the run that was recorded last. It returns catalog.ErrNotFound, or
-// catalog.ErrNone, if there is none.
-func LastRun(ctx context.Context, destination postgres.Endpoint, schemaName string) (Run, error) {
-	var run Run
-	err := inCatalog(ctx, destination, func(tx pgx.Tx) error {
-		stored, err := catalog.ReplicationOf(ctx, tx, schemaName)
-		if err != nil {
-			return err
-		}
-		if run.Run, err = catalog.LatestRun(ctx, tx, stored.ID); err != nil {
-			return err
-		}
-		run.Tables, err = catalog.Reports(ctx, tx, run.ID)
-		return err
-	})
-	return run, err
-}
-
-// IsAnothers reports whether err says that the catalog belongs to a role that
-// the login cannot act as.
-func IsAnothers(err error) bool {
-	var owner *catalog.OwnerError
-	return errors.As(err, &owner)
-}
-
-// IsGone reports whether err says that the catalog was read and does not hold
-// what was looked for.
+// IsGone reports whether err says that the catalog does not hold what was looked for,
+// or is gone itself, also with its database.
 func IsGone(err error) bool {
-	return errors.Is(err, catalog.ErrNone) || errors.Is(err, catalog.ErrNotFound)
+	return errors.Is(err, catalog.ErrNone) || errors.Is(err, catalog.ErrNotFound) ||
+		postgres.IsUnreachable(err) && postgres.Code(err) == "3D000"
 }
 
 func decode(stored catalog.Replication) (Definition, error) {
