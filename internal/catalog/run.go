@@ -49,6 +49,20 @@ func QueueStart(batch *pgx.Batch, replication int64, run *Run) {
 	})
 }
 
+// QueueUnbegun records, by a batch, a run that failed before it began, and sets when.
+// The caller holds no lock: another run may be under way.
+func QueueUnbegun(batch *pgx.Batch, replication int64, run *Run) {
+	batch.Queue(`
+		INSERT INTO _stitch.run (id, replication, status, completed_at)
+		VALUES ($1, $2, $3, pg_catalog.clock_timestamp())
+		RETURNING started_at, completed_at`, run.ID, replication, run.Status).QueryRow(func(row pgx.Row) error {
+		if err := row.Scan(&run.StartedAt, &run.CompletedAt); err != nil {
+			return fmt.Errorf("record the run: %w", err)
+		}
+		return nil
+	})
+}
+
 // QueueFinish records, by a batch, how a run ended, and sets when. Its units are forgotten.
 func QueueFinish(batch *pgx.Batch, run *Run) {
 	queue(batch, "forget the units of the run", nil, "DELETE FROM _stitch.unit WHERE run = $1", run.ID)
@@ -64,22 +78,22 @@ func QueueFinish(batch *pgx.Batch, run *Run) {
 	})
 }
 
-// RunOf returns a run of the replication by its id, or the latest one if the
-// id is empty. It returns ErrNotFound if there is none.
-func RunOf(ctx context.Context, tx pgx.Tx, replication int64, id string) (Run, error) {
+// LatestRun returns the run of the replication that started last, or ErrNotFound if
+// there is none.
+func LatestRun(ctx context.Context, tx pgx.Tx, replication int64) (Run, error) {
 	var run Run
 	var completed *time.Time
 	err := tx.QueryRow(ctx, `
 		SELECT id::pg_catalog.text, status, started_at, completed_at
 		FROM _stitch.run
-		WHERE replication = $1 AND ($2 = '' OR id::pg_catalog.text = $2)
+		WHERE replication = $1
 		ORDER BY started_at DESC, id
-		LIMIT 1`, replication, id).Scan(&run.ID, &run.Status, &run.StartedAt, &completed)
+		LIMIT 1`, replication).Scan(&run.ID, &run.Status, &run.StartedAt, &completed)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = ErrNotFound
 	}
 	if err != nil {
-		return Run{}, fmt.Errorf("read run %q: %w", id, err)
+		return Run{}, fmt.Errorf("read the latest run: %w", err)
 	}
 	if completed != nil {
 		run.CompletedAt = *completed

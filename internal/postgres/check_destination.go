@@ -24,6 +24,11 @@ const ownedSQL = `
 	)
 	SELECT n.nspname, pg_catalog.pg_get_userbyid(n.nspowner),
 		pg_catalog.pg_has_role(actor.oid, n.nspowner, 'USAGE'),
+		pg_catalog.pg_get_userbyid(n.nspowner)::pg_catalog.text LIKE 'pg\_%' OR EXISTS (
+			SELECT
+			FROM pg_catalog.pg_roles AS r
+			WHERE (r.rolsuper OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication OR r.rolbypassrls)
+				AND pg_catalog.pg_has_role(n.nspowner, r.oid, 'MEMBER')),
 		coalesce(t.names, '{}')
 	FROM pg_catalog.pg_namespace AS n
 	CROSS JOIN actor
@@ -42,6 +47,7 @@ type ownedSchema struct {
 	Name    string
 	Owner   string
 	Owned   bool
+	Admin   bool     // the owner is, or may act as, a role that nobody should be made a member of for this
 	Foreign []string // loaded tables that belong to others
 }
 
@@ -123,6 +129,13 @@ func ownership(s ownedSchema, user string) Privilege {
 		remedy: "GRANT " + Ident(s.Owner) + " TO " + user,
 	}
 	switch {
+	case !s.Owned && s.Admin && s.Name == "_stitch":
+		p.missing = fmt.Sprintf("it belongs to %q, which is not to be shared: use a server entry that logs in as that role. "+
+			"If this provider did not create the schema, have it renamed: ALTER SCHEMA \"_stitch\" RENAME TO \"_stitch_old\"", s.Owner)
+		p.remedy = ""
+	case !s.Owned && s.Admin:
+		p.missing = fmt.Sprintf("it belongs to %q", s.Owner)
+		p.remedy = ownershipTo(s, user)
 	case !s.Owned:
 		p.missing = fmt.Sprintf("it belongs to %q", s.Owner)
 	case len(s.Foreign) > 0:
@@ -130,4 +143,14 @@ func ownership(s ownedSchema, user string) Privilege {
 		p.remedy = "" // not known which of them: the owners are the tables'
 	}
 	return p
+}
+
+// ownershipTo gives a schema and the loaded tables in it away: to be a member of their
+// owner would be too much.
+func ownershipTo(s ownedSchema, user string) string {
+	statements := []string{"ALTER SCHEMA " + Ident(s.Name) + " OWNER TO " + user}
+	for _, table := range s.Foreign {
+		statements = append(statements, "ALTER TABLE "+TableName{s.Name, table}.SQL()+" OWNER TO "+user)
+	}
+	return strings.Join(statements, ";\n  ")
 }

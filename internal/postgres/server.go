@@ -271,9 +271,9 @@ func (s *Server) OnConn(ctx context.Context, database string, f func(*pgx.Conn) 
 }
 
 // inTime is f(conn) for a plan, which nobody may be there to cancel. A server that does
-// not finish its answers in time counts as one that cannot be reached. What f does is
-// bounded by a deadline of the connection: pgx sets another one only when it gives the
-// connection up.
+// not finish its answers in time counts as one that cannot be reached, and so does one
+// that ends the session meanwhile. What f does is bounded by a deadline of the
+// connection: pgx sets another one only when it gives the connection up.
 func (s *Server) inTime(ctx context.Context, conn *Conn, f func(*pgx.Conn) error) error {
 	wire, began := conn.PgConn().Conn(), time.Now()
 	_ = wire.SetDeadline(began.Add(s.patience))
@@ -281,11 +281,15 @@ func (s *Server) inTime(ctx context.Context, conn *Conn, f func(*pgx.Conn) error
 	if !conn.IsClosed() {
 		_ = wire.SetDeadline(time.Time{})
 	}
-	if err == nil || ctx.Err() != nil || isServers(err) || time.Since(began) < s.patience {
+	switch {
+	case err == nil, ctx.Err() != nil:
 		return err
+	case !isServers(err) && time.Since(began) >= s.patience:
+		err = s.unreachable(conn.database, &silenceError{s.patience})
+		s.noteFailure(conn.database, err)
+	case conn.IsClosed():
+		err = s.unreachable(conn.database, fmt.Errorf("the session ended before its answers did: %w", err))
 	}
-	err = s.unreachable(conn.database, &silenceError{s.patience})
-	s.noteFailure(conn.database, err)
 	return err
 }
 

@@ -126,7 +126,7 @@ func (r *databaseUserResource) Read(ctx context.Context, req resource.ReadReques
 		return
 	}
 	if err != nil {
-		resp.Diagnostics.Append(diagnose("Cannot read database user", err))
+		resp.Diagnostics.Append(unread("database user", state.Name.ValueString(), state.Login.IsNull(), err))
 		return
 	}
 	state.fromUser(user)

@@ -254,7 +254,12 @@ func TestAccDatabaseUserUnreachable(t *testing.T) {
 		Steps: []resource.TestStep{
 			{Config: userConfig(s, name, "")},
 			{
-				Config:      strings.Replace(userConfig(s, name, ""), fmt.Sprint("port = ", s.Port), "port = 1", 1),
+				Config:   strings.Replace(userConfig(s, name, ""), fmt.Sprint("port = ", s.Port), "port = 1", 1),
+				PlanOnly: true,
+			},
+			{ // but it cannot be imported
+				Config:       strings.Replace(userConfig(s, name, ""), fmt.Sprint("port = ", s.Port), "port = 1", 1),
+				ResourceName: "stitch_database_user.stitch", ImportState: true, ImportStateId: joinID("app", name),
 				ExpectError: regexp.MustCompile(`(?s)Cannot read database user.*connect to server "app"`),
 			},
 			{Config: userConfig(s, name, ""), PlanOnly: true},

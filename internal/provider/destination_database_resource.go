@@ -197,7 +197,7 @@ func (r *destinationDatabaseResource) Read(ctx context.Context, req resource.Rea
 		return
 	}
 	if err != nil {
-		resp.Diagnostics.Append(diagnose("Cannot read destination database", err))
+		resp.Diagnostics.Append(unread("destination database", state.Name.ValueString(), state.Owner.IsNull(), err))
 		return
 	}
 	if database.IsInvalid() {

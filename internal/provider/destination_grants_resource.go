@@ -133,7 +133,7 @@ func (r *destinationGrantsResource) Read(ctx context.Context, req resource.ReadR
 		return
 	}
 	if err != nil {
-		resp.Diagnostics.Append(diagnose("Cannot read destination grants", err))
+		resp.Diagnostics.Append(unread("destination grants", state.Database.ValueString(), state.Missing.IsNull(), err))
 		return
 	}
 	state.Missing, state.Excess = stringList(drift.Missing), stringList(drift.Excess)
@@ -152,7 +152,7 @@ func (r *destinationGrantsResource) Update(ctx context.Context, req resource.Upd
 	if err == nil {
 		id, diags := grantsIDOf(ctx, resp.Private)
 		resp.Diagnostics.Append(diags...)
-		err = server.UpdateDestination(ctx, state.toGrants(id), plan.toGrants(identity))
+		err = server.UpdateDestination(ctx, state.toGrants(id), plan.toGrants(id))
 	}
 	if err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot update destination grants", err))

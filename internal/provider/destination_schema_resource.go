@@ -136,7 +136,7 @@ func (r *destinationSchemaResource) Read(ctx context.Context, req resource.ReadR
 		return
 	}
 	if err != nil {
-		resp.Diagnostics.Append(diagnose("Cannot read destination schema", err))
+		resp.Diagnostics.Append(unread("destination schema", state.Name.ValueString(), state.Owner.IsNull(), err))
 		return
 	}
 	state.fromSchema(found)

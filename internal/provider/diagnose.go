@@ -2,12 +2,15 @@ package provider
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/linux"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
 // diagnose turns an error into a diagnostic. The summary reads "Cannot <verb> <noun>".
@@ -25,4 +28,54 @@ func diagnose(summary string, err error) diag.Diagnostic {
 func unchecked(summary string, err error, follows string) diag.Diagnostic {
 	return diag.NewWarningDiagnostic(summary, err.Error()+"\n\n"+
 		"That is as it should be while the user, the database or the server is still to be created, or its password to be changed, for instance by the next apply. "+follows)
+}
+
+// unread is what to say of an object that could not be read: a warning that its state
+// is kept where nothing could be asked of its server or SSH host, for one that is down
+// stops only what has to be changed there. Else, and where there is no state yet
+// because it is imported, it is an error.
+func unread(noun, name string, imported bool, err error) diag.Diagnostic {
+	where := unreachable(err)
+	if where == "" || imported {
+		return diagnose("Cannot read "+noun, err)
+	}
+	// Of warnings with one summary, Terraform shows the first and counts the others.
+	return diag.NewWarningDiagnostic(where+" was not read", fmt.Sprintf("%s %q was not read: %s\n\n"+
+		"Its state is kept as it was. What has to be changed there will fail, unless the next apply creates or changes what is missing, such as the login or its password.",
+		capital(noun), name, postgres.Explain(err)))
+}
+
+// unreadCatalog is unread for what a catalog holds. One that its server has and that
+// cannot be read any more, because it belongs to another role or was changed, is drift:
+// what it held is to be stored again.
+func unreadCatalog(noun, name string, imported bool, destination postgres.Endpoint, err error) (_ diag.Diagnostic, drift bool) {
+	var unknown *unknownError
+	var none *noEntryError
+	what := fmt.Sprintf("%s %q", capital(noun), name)
+	switch {
+	case imported:
+		return diagnose("Cannot import "+noun+" "+name, err), false
+	case errors.As(err, &unknown), errors.As(err, &none):
+		return unchecked(what+" was not read", err, "Its state is kept as it was."), false
+	case unreachable(err) != "":
+		return unread(noun, name, false, err), false
+	case replication.IsBusy(err):
+		return diag.NewWarningDiagnostic(what+" was not read", postgres.Explain(err)+"\n\nIts state is kept as it was."), false
+	}
+	summary := fmt.Sprintf("The catalog of database %q of server %q cannot be read", destination.Database, destination.Server.Name())
+	return diag.NewWarningDiagnostic(summary, postgres.Explain(err)+"\n\n"+
+		"So this plan stores its replications and runs them again, which fails unless the catalog can be read by then."), true
+}
+
+// unreachable names the server or SSH host of which nothing could be asked; "" is none.
+func unreachable(err error) string {
+	var server *postgres.ConnectError
+	var host *sshclient.ConnectError
+	switch {
+	case errors.As(err, &server):
+		return fmt.Sprintf("Server %q", server.Server)
+	case errors.As(err, &host):
+		return fmt.Sprintf("SSH host %q", host.Host)
+	}
+	return ""
 }

@@ -62,7 +62,7 @@ type grantsPlan struct {
 
 // grantsPlans are those of the resources that were planned since the provider was configured.
 type grantsPlans struct {
-	mu         sync.Mutex
+	mu   sync.Mutex
 	byID map[string]grantsPlan
 }
 

@@ -151,7 +151,7 @@ func (r *sourceGrantsResource) Read(ctx context.Context, req resource.ReadReques
 		return
 	}
 	if err != nil {
-		resp.Diagnostics.Append(diagnose("Cannot read source grants", err))
+		resp.Diagnostics.Append(unread("source grants", state.Database.ValueString(), false, err))
 		return
 	}
 	state.Missing, state.Excess = stringList(drift.Missing), stringList(drift.Excess)

@@ -187,12 +187,8 @@ func (r *sshAuthorizedKeyResource) Read(ctx context.Context, req resource.ReadRe
 		resp.State.RemoveResource(ctx)
 		return
 	}
-	switch {
-	case err != nil && state.PublicKey.IsNull(): // it is being imported
-		resp.Diagnostics.Append(diagnose("Cannot read authorized key", err))
-		return
-	case err != nil:
-		resp.Diagnostics.Append(unread(ctx, "authorized key", state.Fingerprint.ValueString()+" of user "+state.Username.ValueString(), err))
+	if err != nil {
+		resp.Diagnostics.Append(unreadOnHost(ctx, "authorized key", state.Fingerprint.ValueString()+" of user "+state.Username.ValueString(), state.PublicKey.IsNull(), err))
 		return
 	}
 	state.fromKey(ctx, found)

@@ -140,11 +140,8 @@ func (r *sshUserResource) Read(ctx context.Context, req resource.ReadRequest, re
 	case errors.Is(err, linux.ErrNotFound):
 		resp.State.RemoveResource(ctx)
 		return
-	case err != nil && state.UID.IsNull(): // it is being imported
-		resp.Diagnostics.Append(diagnose("Cannot read SSH user", err))
-		return
 	case err != nil:
-		resp.Diagnostics.Append(unread(ctx, "SSH user", state.Username.ValueString(), err))
+		resp.Diagnostics.Append(unreadOnHost(ctx, "SSH user", state.Username.ValueString(), state.UID.IsNull(), err))
 		return
 	case !state.UID.IsNull() && state.UID.ValueInt64() != found.UID:
 		resp.Diagnostics.AddWarning("Another user has this name", fmt.Sprintf(

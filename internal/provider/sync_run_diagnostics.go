@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
 )
 
@@ -38,12 +39,17 @@ func (r remark) some() string {
 	return strings.Join(r.tables, ", ")
 }
 
-// warning is one for all remarks, or none if there are none. attribute is where
-// the loading report has them.
-func (all remarks) warning(summary, attribute string) (diags diag.Diagnostics) {
-	if len(all) == 0 {
-		return nil
+// tables returns all that the remarks are about.
+func (all remarks) tables() (tables []string) {
+	for _, r := range all {
+		tables = append(tables, r.tables...)
 	}
+	slices.Sort(tables)
+	return slices.Compact(tables)
+}
+
+// lines lists the remarks, but not too many.
+func (all remarks) lines() string {
 	const shown = 20
 	var lines []string
 	for _, r := range all[:min(len(all), shown)] {
@@ -52,7 +58,15 @@ func (all remarks) warning(summary, attribute string) (diags diag.Diagnostics) {
 	if more := len(all) - shown; more > 0 {
 		lines = append(lines, fmt.Sprintf("- and %d more", more))
 	}
-	diags.AddWarning(summary, strings.Join(lines, "\n")+"\n\nThe loading report has "+attribute+" of each table.")
+	return strings.Join(lines, "\n")
+}
+
+// warning is one for all remarks, or none if there are none. attribute is where
+// the loading report has them.
+func (all remarks) warning(summary, attribute string) (diags diag.Diagnostics) {
+	if len(all) > 0 {
+		diags.AddWarning(summary, all.lines()+"\n\nThe loading report has "+attribute+" of each table.")
+	}
 	return diags
 }
 
@@ -98,11 +112,12 @@ func notesOf(run replication.Run) []string {
 	})
 }
 
-// diagnoseRun names the tables that failed, those with the same error together.
-func diagnoseRun(schemaName string, err error) (diags diag.Diagnostics) {
+// diagnoseRun names the tables that failed, those with the same error together, and
+// where the report is.
+func diagnoseRun(schemaName string, err error, where string) (diags diag.Diagnostics) {
 	var failed *replication.TablesError
 	if !errors.As(err, &failed) {
-		diags.Append(diagnose("Cannot run replication "+schemaName, err))
+		diags.AddError("Cannot run replication "+schemaName, postgres.Explain(err)+where)
 		return diags
 	}
 	var errs remarks
@@ -118,9 +133,19 @@ func diagnoseRun(schemaName string, err error) (diags diag.Diagnostics) {
 		if n := len(r.tables); n > 1 {
 			summary, text = fmt.Sprintf("Cannot replicate %d tables", n), r.some()+":\n"+text
 		}
-		diags.AddError(summary, text+"\n\nThe tables that did not fail are replicated. Apply again to go on with the rest.")
+		diags.AddError(summary, text+"\n\nThe tables that did not fail are replicated. Apply again to go on with the rest."+where)
 	}
 	return diags
+}
+
+// whereReported says where the report of a run is, for a first one that failed leaves
+// no state.
+func whereReported(destination postgres.Endpoint, run replication.Run) string {
+	if run.ID == "" {
+		return ""
+	}
+	return fmt.Sprintf("\n\nThe loading report is in database %q of server %q:\n  SELECT * FROM _stitch.report WHERE run = '%s'",
+		destination.Database, destination.Server.Name(), run.ID)
 }
 
 func moved(extracted, loaded int64) string {

@@ -86,7 +86,7 @@ func TestDiagnoseRun(t *testing.T) {
 			r.Error = "the connection broke"
 		}
 	})}
-	wantDiagnostics(t, diagnoseRun("shop", fmt.Errorf("run: %w", failed)),
+	wantDiagnostics(t, diagnoseRun("shop", fmt.Errorf("run: %w", failed), ""),
 		"Cannot replicate table public.t000\npermission denied\n\nThe tables",
 		"Cannot replicate table public.t001\nthe connection broke\n\nBefore that, 2000000 rows were extracted and 1999990 loaded, up to the bookmark 42. They stay.",
 		"Cannot replicate 298 tables\npublic.t002, public.t003, public.t004, public.t005, public.t006 and 293 more:\nthe connection broke\n\nThe tables",

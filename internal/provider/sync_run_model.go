@@ -23,6 +23,7 @@ type syncRunModel struct {
 	RowsExtracted types.Int64    `tfsdk:"rows_extracted"`
 	RowsLoaded    types.Int64    `tfsdk:"rows_loaded"`
 	Tables        types.Map      `tfsdk:"tables"`
+	MissingTables types.List     `tfsdk:"missing_tables"`
 	Timeouts      timeouts.Value `tfsdk:"timeouts"`
 }
 
@@ -73,6 +74,7 @@ func (m *syncRunModel) fromRun(ctx context.Context, run replication.Run) diag.Di
 			Changes: textsOrNull(r.Changes), Notes: textsOrNull(r.Notes), Verification: textOrNull(asValue(r.Verification)), Error: textOrNull(asValue(r.Error)),
 		}
 	}
+	m.MissingTables = stringList(nil)
 	var diags diag.Diagnostics
 	m.Tables, diags = types.MapValueFrom(ctx, reportType, reports)
 	return diags

@@ -26,6 +26,9 @@ var (
 	_ resource.ResourceWithModifyPlan  = (*syncRunResource)(nil)
 )
 
+// statusUnknown is the status of a run whose catalog cannot be read.
+const statusUnknown = "unknown"
+
 func newSyncRunResource() resource.Resource { return &syncRunResource{} }
 
 // Metadata names the resource.
@@ -41,9 +44,9 @@ func ifAnotherReplication(_ context.Context, req planmodifier.StringRequest, res
 	resp.RequiresReplace = err != nil || err2 != nil || !slices.Equal(before[1:], after[1:])
 }
 
-// ModifyPlan plans a run if triggers changed, if it is to verify in another way
-// than the one before, or if that one did not succeed. Whatever else changed
-// leaves the report of that one as it is.
+// ModifyPlan plans a run if triggers changed, if it is to verify in another way than
+// the one before, if that one did not succeed, or if loaded tables are missing. Whatever
+// else changed leaves the report of that one as it is.
 func (*syncRunResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
 	if req.Plan.Raw.IsNull() || req.State.Raw.IsNull() {
 		return
@@ -58,10 +61,10 @@ func (*syncRunResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanR
 		RunID: types.StringUnknown(), Status: types.StringUnknown(),
 		StartedAt: types.StringUnknown(), CompletedAt: types.StringUnknown(),
 		RowsExtracted: types.Int64Unknown(), RowsLoaded: types.Int64Unknown(),
-		Tables: types.MapUnknown(reportType),
+		Tables: types.MapUnknown(reportType), MissingTables: stringList(nil),
 	}
 	verify := !plan.Verify.Equal(state.Verify) && plan.Verify.ValueString() != replication.VerifyNone
-	if state.Status.ValueString() == replication.Succeeded && plan.Triggers.Equal(state.Triggers) && !verify {
+	if state.Status.ValueString() == replication.Succeeded && len(state.MissingTables.Elements()) == 0 && plan.Triggers.Equal(state.Triggers) && !verify {
 		report = state
 	}
 	report.Replication, report.Triggers, report.Verify, report.Timeouts = plan.Replication, plan.Triggers, plan.Verify, plan.Timeouts
@@ -77,9 +80,10 @@ func (r *syncRunResource) Create(ctx context.Context, req resource.CreateRequest
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	r.run(ctx, &plan, nil, limit, &resp.Diagnostics)
 	// On failure there is no state: a tainted run would be replaced, which says
 	// nothing that a new one does not.
-	if r.run(ctx, &plan, nil, limit, &resp.Diagnostics) {
+	if !resp.Diagnostics.HasError() {
 		resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
 	}
 }
@@ -96,20 +100,23 @@ func (r *syncRunResource) Update(ctx context.Context, req resource.UpdateRequest
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	// On failure the state stays as it was, so that the next plan proposes the
-	// run again: what it was asked for still differs.
-	if !plan.RunID.IsUnknown() || r.run(ctx, &plan, notes, limit, &resp.Diagnostics) {
+	if plan.RunID.IsUnknown() {
+		r.run(ctx, &plan, notes, limit, &resp.Diagnostics)
+	}
+	// The next plan proposes a run again that failed and is stored. Where there is
+	// none, the state stays as it was: what the run was asked for still differs.
+	if !plan.RunID.IsUnknown() {
 		resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
 	}
 }
 
-// run runs the replication of the plan and completes the plan. before are the
-// notes of the run before, by table. It returns whether the run is worth keeping.
-func (r *syncRunResource) run(ctx context.Context, plan *syncRunModel, before map[string][]string, limit time.Duration, diags *diag.Diagnostics) bool {
+// run runs the replication of the plan, and completes the plan unless no run could be
+// recorded. before are the notes of the run before, by table.
+func (r *syncRunResource) run(ctx context.Context, plan *syncRunModel, before map[string][]string, limit time.Duration, diags *diag.Diagnostics) {
 	destination, schemaName, err := r.find(plan.Replication.ValueString(), r.server)
 	if err != nil {
 		diags.Append(diagnose("Cannot run replication "+plan.Replication.ValueString(), err))
-		return false
+		return
 	}
 	limited := ctx
 	if limit > 0 {
@@ -124,16 +131,15 @@ func (r *syncRunResource) run(ctx context.Context, plan *syncRunModel, before ma
 	switch {
 	case ctx.Err() == nil && limited.Err() != nil:
 		diags.AddError("Sync run of "+schemaName+" did not end in time",
-			fmt.Sprintf("It was stopped after %s, the limit set in timeouts. Until then %s", limit, soFar))
-		return false
+			fmt.Sprintf("It was stopped after %s, the limit set in timeouts. Until then %s", limit, soFar)+whereReported(destination, run))
 	case err != nil:
-		diags.Append(diagnoseRun(schemaName, err)...)
-		return false
+		diags.Append(diagnoseRun(schemaName, err, whereReported(destination, run))...)
 	case run.Status == replication.Interrupted:
 		diags.AddWarning("Sync run of "+schemaName+" was interrupted", "Until then "+soFar)
 	}
-	diags.Append(plan.fromRun(ctx, run)...)
-	return true
+	if run.ID != "" {
+		diags.Append(plan.fromRun(ctx, run)...)
+	}
 }
 
 // find resolves the id of a replication.
@@ -146,7 +152,8 @@ func (*syncRunResource) find(id string, server func(string) (*postgres.Server, e
 	return postgres.Endpoint{Server: s, Database: parts[1]}, parts[2], err
 }
 
-// Read reads what the catalog recorded of the run.
+// Read reads the run that the catalog recorded last: of this resource, or of whoever
+// else runs the replication.
 func (r *syncRunResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
 	var state syncRunModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
@@ -157,26 +164,25 @@ func (r *syncRunResource) Read(ctx context.Context, req resource.ReadRequest, re
 	destination, schemaName, err := r.find(id, r.serverToRead)
 	var run replication.Run
 	if err == nil {
-		run, err = replication.LastRun(ctx, destination, schemaName, state.RunID.ValueString())
+		run, err = replication.LastRun(ctx, destination, schemaName)
 	}
 	switch {
 	case replication.IsGone(err):
 		resp.State.RemoveResource(ctx) // so that the next apply runs again
 		return
-	case err != nil && state.RunID.IsNull():
-		resp.Diagnostics.Append(diagnose("Cannot import the sync run of "+id, err))
-		return
-	case err != nil && (destination.Server == nil || postgres.IsUnreachable(err) || replication.IsAnothers(err)):
-		resp.Diagnostics.Append(unchecked("Sync run of "+id+" was not read", err,
-			"Its state is kept as it was."))
-		return
 	case err != nil:
-		resp.Diagnostics.Append(diagnose("Cannot read the sync run of "+id, err))
-		return
-	}
-	resp.Diagnostics.Append(state.fromRun(ctx, run)...)
-	if state.Verify.IsNull() { // imported
-		state.Verify = types.StringValue(replication.VerifyNone)
+		unread, drift := unreadCatalog("sync run", id, state.RunID.IsNull(), destination, err)
+		resp.Diagnostics.Append(unread)
+		if !drift {
+			return
+		}
+		state.Status = types.StringValue(statusUnknown)
+	default:
+		resp.Diagnostics.Append(state.fromRun(ctx, run)...)
+		state.MissingTables = stringList(run.Missing)
+		if state.Verify.IsNull() { // imported
+			state.Verify = types.StringValue(replication.VerifyNone)
+		}
 	}
 	if !resp.Diagnostics.HasError() {
 		resp.Diagnostics.Append(resp.State.Set(ctx, state)...)

@@ -92,7 +92,7 @@ func TestAccSyncRun(t *testing.T) {
 				Check:             check,
 				ConfigStateChecks: rowsLoaded(2),
 			},
-			{ // a failed run is an error that names the table, and leaves the old state
+			{ // a failed run is an error that names the table
 				PreConfig:   func() { p.atSource(t, `REVOKE SELECT ON countries FROM `+p.reader) },
 				Config:      p.runConfig(twoTables, "3"),
 				ExpectError: says(`read public.countries: ERROR: permission denied for table countries`),
@@ -190,17 +190,29 @@ func TestAccSyncRun_firstFails(t *testing.T) {
 
 func TestAccSyncRun_timeout(t *testing.T) {
 	p := newPipe(t, sandbox.Shared(t, 0))
-	p.atSource(t, `CREATE VIEW slow AS SELECT pg_sleep(60) IS NULL AS slept; GRANT SELECT ON slow TO `+p.reader)
+	slow := func(seconds int) {
+		p.atSource(t, fmt.Sprintf(`CREATE OR REPLACE VIEW slow AS SELECT pg_sleep(%d) IS NULL AS slept; GRANT SELECT ON slow TO %s`, seconds, p.reader))
+	}
+	config := p.config("Shop", `tables = { "public.slow" = { replication_method = "FULL_TABLE" } }`) + `
+		resource "stitch_sync_run" "shop" {
+			replication = stitch_replication.shop.id
+			timeouts    = { create = "2s", update = "2s" }
+		}`
+	slow(60)
 	resource.ParallelTest(t, resource.TestCase{
 		ProtoV6ProviderFactories: factories(),
-		Steps: []resource.TestStep{{
-			Config: p.config("Shop", `tables = { "public.slow" = { replication_method = "FULL_TABLE" } }`) + `
-				resource "stitch_sync_run" "shop" {
-					replication = stitch_replication.shop.id
-					timeouts    = { create = "2s" }
-				}`,
-			ExpectError: says(`did not end in time`),
-		}},
+		Steps: []resource.TestStep{
+			{Config: config, ExpectError: says(`did not end in time`)},
+			{PreConfig: func() { slow(0) }, Config: config, ConfigPlanChecks: planned(syncRunAddress, plancheck.ResourceActionCreate)},
+			{
+				PreConfig: func() { slow(60) },
+				Config:    strings.Replace(config, "timeouts ", `verify = "count"`+"\n"+"timeouts ", 1), ExpectError: says(`did not end in time`),
+			},
+			{
+				RefreshState: true, ExpectNonEmptyPlan: true,
+				Check: resource.TestCheckResourceAttr(syncRunAddress, "status", "interrupted"),
+			},
+		},
 	})
 }
 

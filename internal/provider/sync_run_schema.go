@@ -21,7 +21,9 @@ func (*syncRunResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "Runs a replication: structure sync, then extraction and load of each table. " +
 			"It runs when it is created and whenever `triggers` change, in place. A run that failed or was interrupted keeps what it " +
-			"committed and goes on from there in the next apply. Destroying it removes nothing.",
+			"committed; it is shown with its errors, and the next apply goes on from there. Only when the first run fails, nothing is stored: the error says where its report is. " +
+			"What is shown is the run that the catalog recorded last, whoever started it. Destroying it removes nothing.\n\n" +
+			"Terraform computes no outputs in an apply that failed: `terraform apply -refresh-only` has them show the failed run.",
 		Attributes: map[string]schema.Attribute{
 			"replication": schema.StringAttribute{
 				MarkdownDescription: "The `id` of the `stitch_replication` to run.",
@@ -46,7 +48,7 @@ func (*syncRunResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 				Validators: []validator.String{stringvalidator.OneOf(replication.VerifyNone, replication.VerifyCount, replication.VerifyChecksum)},
 			},
 			"run_id":         computed("Identifier of the run in the catalog, where it is `_stitch.run.id`."),
-			"status":         computed("`succeeded`, `failed` or `interrupted`; `running` while another process runs it."),
+			"status":         computed("`succeeded`, `failed` or `interrupted`; `running` while another process runs it, `unknown` if the catalog cannot be read any more. Unless it is `succeeded`, the plan runs it again."),
 			"started_at":     computed("When the run started, by the destination's clock (RFC 3339)."),
 			"completed_at":   computed("When the run ended."),
 			"rows_extracted": count("Rows read from the source, all tables together."),
@@ -56,6 +58,8 @@ func (*syncRunResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 				Computed:            true,
 				NestedObject:        schema.NestedAttributeObject{Attributes: reportAttributes()},
 			},
+			"missing_tables": texts("Loaded tables that the destination had no more when it was last refreshed. " +
+				"Empty after each apply. A plan that shows items here runs the replication again, which loads these tables whole."),
 			"timeouts": timeouts.Attributes(ctx, timeouts.Opts{
 				Create: true, Update: true,
 				CreateDescription: "How long the first run may take, such as `\"2h\"`. Without it there is no limit.",

@@ -3,6 +3,7 @@ package replication
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -209,6 +210,26 @@ func checkReplicationKey(table postgres.Table, name string) string {
 			name, table.Name, column.SQL, strings.Join(keyTypes, ", "))
 	}
 	return ""
+}
+
+// Regressions returns those of the problems that d has with tables that before has
+// just so, from the same source: it is the source that has changed since, and a run
+// fails for these tables alone. The others are mistakes in what is new or changed.
+func (d Definition) Regressions(problems []Problem, before Definition) (regressions, mistakes []Problem) {
+	selected := map[string]Selection{}
+	if d.Source == before.Source {
+		for _, key := range before.keys() {
+			selected[canonical(key)] = before.Tables[key]
+		}
+	}
+	for _, p := range problems {
+		if selection, ok := selected[canonical(p.Table)]; ok && reflect.DeepEqual(selection, d.Tables[p.Table]) {
+			regressions = append(regressions, p)
+		} else {
+			mistakes = append(mistakes, p)
+		}
+	}
+	return regressions, mistakes
 }
 
 // noColumn says that the table lacks a column, and which it has.

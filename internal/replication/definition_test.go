@@ -147,3 +147,38 @@ func TestCollisions(t *testing.T) {
 		t.Errorf("with schemas in the names: %+v", problems)
 	}
 }
+
+// A problem of a table that is selected as it was before, from the same source, is the
+// source's.
+func TestRegressions(t *testing.T) {
+	before := Definition{Source: Endpoint{Server: "app", Database: "shop"}, Tables: map[string]Selection{
+		"public.orders": {Method: FullTable}, `public."items"`: {Method: FullTable, Columns: []string{"id"}}, "public.changed": {Method: FullTable},
+	}}
+	after := Definition{Source: before.Source, Tables: map[string]Selection{
+		"public.orders": {Method: FullTable}, "public.items": {Method: FullTable, Columns: []string{"id"}},
+		"public.changed": {Method: FullTable, Columns: []string{}}, "public.new": {Method: FullTable},
+	}}
+	var problems []Problem
+	for _, key := range after.keys() {
+		problems = append(problems, Problem{Table: key})
+	}
+	elsewhere := after
+	elsewhere.Source.Database = "other"
+	for _, test := range []struct {
+		after, before Definition
+		want          string
+	}{
+		{after, before, "public.items public.orders"},
+		{elsewhere, before, ""},
+		{after, Definition{}, ""},
+	} {
+		regressions, mistakes := test.after.Regressions(problems, test.before)
+		var names []string
+		for _, p := range regressions {
+			names = append(names, p.Table)
+		}
+		if got := strings.Join(names, " "); got != test.want || len(regressions)+len(mistakes) != len(problems) {
+			t.Errorf("regressions %q, want %q, beside %d mistakes", got, test.want, len(mistakes))
+		}
+	}
+}

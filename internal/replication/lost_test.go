@@ -50,7 +50,7 @@ func TestSessionsEndBetweenTables(t *testing.T) {
 			for n := range 3 {
 				e.wantSame(t, fmt.Sprintf("t%d", n))
 			}
-			recorded, err := LastRun(t.Context(), e.endpoint(), "shop", "")
+			recorded, err := LastRun(t.Context(), e.endpoint(), "shop")
 			if err != nil || recorded.ID != run.ID || recorded.Status != Succeeded {
 				t.Errorf("the run was recorded as %+v, %v", recorded, err)
 			}

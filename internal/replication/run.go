@@ -28,6 +28,9 @@ type Run struct {
 	catalog.Run
 	Tables []catalog.Report
 	Notes  []string // what else is to be known of it
+	// Missing are the tables that were loaded and are to be, and that the destination
+	// has no more: LastRun looks for them.
+	Missing []string
 }
 
 // RowsExtracted is the sum over all tables.
@@ -88,27 +91,11 @@ func (r Runner) run(ctx context.Context, destination postgres.Endpoint, schemaNa
 	if err != nil {
 		return Run{}, err
 	}
-	sourceServer, err := r.Server(definition.Source.Server)
+	source, leader, useful, err := r.begin(ctx, destination, stored.ID, definition)
 	if err != nil {
-		return Run{}, err
-	}
-	leader := &worker{leads: true, job: job{
-		definition: definition, replication: stored.ID, busy: &atomic.Int32{}, expiries: &sync.Map{},
-		pieceRows: cmp.Or(r.pieceRows, pieceRows), partBytes: cmp.Or(r.partBytes, partBytes),
-		maxSnapshot: cmp.Or(r.maxSnapshot, definition.maxSnapshot()),
-	}}
-	source := postgres.Endpoint{Server: sourceServer, Database: definition.Source.Database}
-	if err := source.Server.RequireSessions(ctx, source.Database); err != nil {
-		return Run{}, err
-	}
-	if leader.source, leader.destination, err = postgres.AcquirePair(ctx, source, destination); err != nil {
-		return Run{}, err
+		return recordUnbegun(ctx, destination, stored.ID, definition, err)
 	}
 	defer leader.close(ctx)
-	useful, err := leader.start(ctx, cmp.Or(r.Verify, VerifyNone))
-	if err != nil {
-		return Run{}, err
-	}
 	workers := []*worker{leader}
 	for len(workers) < useful {
 		helper, err := leader.helper(ctx, source, destination)
@@ -129,6 +116,32 @@ func (r Runner) run(ctx context.Context, destination postgres.Endpoint, schemaNa
 	run.Notes = append(run.Notes, leader.notes...)
 	run.Notes = append(run.Notes, leader.dropLeftOver(ctx)...)
 	return leader.finish(ctx, run)
+}
+
+// begin connects to both sides and starts the run. It returns its first worker, and
+// how many are of use.
+func (r Runner) begin(ctx context.Context, destination postgres.Endpoint, id int64, definition Definition) (source postgres.Endpoint, leader *worker, useful int, err error) {
+	server, err := r.Server(definition.Source.Server)
+	if err != nil {
+		return source, nil, 0, err
+	}
+	source = postgres.Endpoint{Server: server, Database: definition.Source.Database}
+	if err := source.Server.RequireSessions(ctx, source.Database); err != nil {
+		return source, nil, 0, err
+	}
+	leader = &worker{leads: true, job: job{
+		definition: definition, replication: id, busy: &atomic.Int32{}, expiries: &sync.Map{},
+		pieceRows: cmp.Or(r.pieceRows, pieceRows), partBytes: cmp.Or(r.partBytes, partBytes),
+		maxSnapshot: cmp.Or(r.maxSnapshot, definition.maxSnapshot()),
+	}}
+	if leader.source, leader.destination, err = postgres.AcquirePair(ctx, source, destination); err != nil {
+		return source, nil, 0, err
+	}
+	if useful, err = leader.start(ctx, cmp.Or(r.Verify, VerifyNone)); err != nil {
+		leader.close(ctx)
+		return source, nil, 0, err
+	}
+	return source, leader, useful, nil
 }
 
 // together lets the workers do the run's units and returns what they did. One
@@ -170,12 +183,7 @@ func (w *worker) reportSkipped(run *Run) {
 		if slices.ContainsFunc(run.Tables, func(r catalog.Report) bool { return r.SourceTable == key }) {
 			continue
 		}
-		name, _ := w.definition.TableNameOf(key) // as good as it gets
-		selection := w.definition.Tables[key]
-		run.Tables = append(run.Tables, catalog.Report{
-			SourceTable: key, TableName: name, Status: catalog.Failed, Method: selection.Method, ReplicationKey: selection.ReplicationKey,
-			Error: why,
-		})
+		run.Tables = append(run.Tables, w.definition.failedReport(key, why))
 	}
 }
 
@@ -359,35 +367,11 @@ func (w *worker) finish(ctx context.Context, run Run) (Run, error) {
 	return run, err
 }
 
-// LastRun returns a recorded run by its id, or the latest one if the id is
-// empty. It returns catalog.ErrNotFound, or catalog.ErrNone, if there is none.
-func LastRun(ctx context.Context, destination postgres.Endpoint, schemaName, id string) (Run, error) {
-	var run Run
-	err := inCatalog(ctx, destination, func(tx pgx.Tx) error {
-		stored, err := catalog.ReplicationOf(ctx, tx, schemaName)
-		if err != nil {
-			return err
-		}
-		if run.Run, err = catalog.RunOf(ctx, tx, stored.ID, id); err != nil {
-			return err
-		}
-		run.Tables, err = catalog.Reports(ctx, tx, run.ID)
-		return err
-	})
-	return run, err
-}
-
-// IsAnothers reports whether err says that the catalog belongs to a role that
-// the login cannot act as.
-func IsAnothers(err error) bool {
-	var owner *catalog.OwnerError
-	return errors.As(err, &owner)
-}
-
-// IsGone reports whether err says that the catalog was read and does not hold
-// what was looked for.
+// IsGone reports whether err says that the catalog does not hold what was looked for,
+// or is gone itself, also with its database.
 func IsGone(err error) bool {
-	return errors.Is(err, catalog.ErrNone) || errors.Is(err, catalog.ErrNotFound)
+	return errors.Is(err, catalog.ErrNone) || errors.Is(err, catalog.ErrNotFound) ||
+		postgres.IsUnreachable(err) && postgres.Code(err) == "3D000"
 }
 
 func decode(stored catalog.Replication) (Definition, error) {

@@ -118,7 +118,7 @@ func tooOldFor(held, piece, limit time.Duration) bool { return limit > 0 && held
 // than a snapshot may be held, with how long: from their rows now, and how fast the
 // last run that replicated them was.
 func LongSnapshots(ctx context.Context, source, destination postgres.Endpoint, d Definition) ([]string, error) {
-	last, err := LastRun(ctx, destination, d.SchemaName, "")
+	last, err := LastRun(ctx, destination, d.SchemaName)
 	if err != nil {
 		return nil, err
 	}

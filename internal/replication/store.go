@@ -135,7 +135,7 @@ func Delete(ctx context.Context, destination postgres.Endpoint, schemaName strin
 	err := inTurns(ctx, lockPatience, func() error {
 		return onCatalog(ctx, destination, catalog.OpenAlone, func(tx pgx.Tx) error { return deleteAll(ctx, tx, schemaName, force) })
 	})
-	if IsGone(err) || postgres.Code(err) == "3D000" {
+	if IsGone(err) {
 		return nil
 	}
 	if err != nil {
@@ -310,7 +310,7 @@ func CheckSource(ctx context.Context, source postgres.Endpoint, d Definition) ([
 	}
 	for i, p := range problems {
 		if name, err := postgres.ParseTableName(p.Table); err == nil && slices.Contains(missing, name) {
-			problems[i].Message += ". " + hint(name, relations) + ". To leave this to the run, set validate_at_plan = false"
+			problems[i].Message += ". " + hint(name, relations)
 		}
 	}
 	return problems, nil

@@ -9,14 +9,17 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
-// unread is what to say of an object of an SSH host that cannot be read now. Its state is
-// kept, with a warning: what stands in the way may be repaired by the very apply that is
+// unreadOnHost is unread for an object of an SSH host. Its state is kept as well where
+// the host answers: what stands in the way may be repaired by the very apply that is
 // planned. A host that does not prove who it is, and one that is not known yet, are errors.
-func unread(ctx context.Context, noun, name string, err error) diag.Diagnostic {
+func unreadOnHost(ctx context.Context, noun, name string, imported bool, err error) diag.Diagnostic {
 	var unknown *unknownError
 	var hostKey *sshclient.HostKeyError
-	if errors.As(err, &unknown) || errors.As(err, &hostKey) || ctx.Err() != nil {
+	switch {
+	case imported, errors.As(err, &unknown), errors.As(err, &hostKey), ctx.Err() != nil:
 		return diagnose("Cannot read "+noun, err)
+	case unreachable(err) != "":
+		return unread(noun, name, false, err)
 	}
 	return diag.NewWarningDiagnostic(capital(noun)+" "+name+" was not read", err.Error()+
 		".\n\nWhat the state says of it is kept, and this plan does not show whether that is still so. An apply that has to change it fails unless it can be read by then.")

@@ -1,0 +1,185 @@
+package provider
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/hashicorp/terraform-plugin-framework/attr"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
+)
+
+// atAttributes puts each problem where the user wrote it.
+func atAttributes(problems []replication.Problem) (diags diag.Diagnostics) {
+	for _, p := range problems {
+		at := path.Root("tables").AtMapKey(p.Table)
+		if p.Attribute != "" {
+			at = at.AtName(p.Attribute)
+		}
+		diags.AddAttributeError(at, "Cannot replicate table "+p.Table, p.Message+".")
+	}
+	return diags
+}
+
+// ModifyPlan works out what follows from the configuration, and checks it
+// against the source if that can be read now.
+func (r *replicationResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	if req.Plan.Raw.IsNull() {
+		return
+	}
+	var plan replicationModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	resp.Diagnostics.Append(r.checkServers(ctx, plan)...)
+	schemaName, diags := plannedSchemaName(ctx, req, plan)
+	resp.Diagnostics.Append(diags...)
+	plan.SchemaName = schemaName
+	plan.ID, plan.Revision = types.StringUnknown(), types.StringUnknown()
+	complete := known(ctx, plan.SchemaName, plan.Source, plan.Destination, plan.Tables, plan.IncludeSchemaInTableNames, plan.AcceptSourceIdentity)
+	var definition replication.Definition
+	if complete {
+		var diags diag.Diagnostics
+		definition, diags = plan.toDefinition(ctx)
+		resp.Diagnostics.Append(diags...)
+		plan.ID = types.StringValue(replicationID(definition))
+		plan.Revision = types.StringValue(definition.Revision())
+	}
+	for name, value := range map[string]attr.Value{"schema_name": plan.SchemaName, "id": plan.ID, "revision": plan.Revision} {
+		resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root(name), value)...)
+	}
+	before, diags := definitionBefore(ctx, req.State)
+	resp.Diagnostics.Append(diags...)
+	if complete && plan.ValidateAtPlan.ValueBool() && !resp.Diagnostics.HasError() {
+		resp.Diagnostics.Append(r.checkSource(ctx, definition, before)...)
+		resp.Diagnostics.Append(r.warnOfSnapshots(ctx, plan, definition)...)
+	}
+}
+
+// warnOfSnapshots names the tables that take longer to read than a snapshot may be
+// held. What cannot be read is left to the run.
+func (r *replicationResource) warnOfSnapshots(ctx context.Context, plan replicationModel, definition replication.Definition) (diags diag.Diagnostics) {
+	if definition.MaxSnapshotMinutes == 0 {
+		return nil
+	}
+	source, err := r.serverToRead(definition.Source.Server)
+	if err != nil {
+		return nil
+	}
+	destination, err := plan.endpoint(ctx, r.serverToRead)
+	if err != nil {
+		return nil
+	}
+	long, err := replication.LongSnapshots(ctx, postgres.Endpoint{Server: source, Database: definition.Source.Database}, destination, definition)
+	if err == nil && len(long) > 0 {
+		diags.AddAttributeWarning(path.Root("max_snapshot_minutes"), "Tables may take longer to read than a snapshot may be held",
+			fmt.Sprintf("max_snapshot_minutes allows %d. From the size of the tables now and from the last run:\n- %s\n\n"+
+				"FULL_TABLE reads a table in one snapshot, and fails when it becomes too old. Raise max_snapshot_minutes, or replicate the table with INCREMENTAL and an indexed replication_key.",
+				definition.MaxSnapshotMinutes, strings.Join(long, "\n- ")))
+	}
+	return diags
+}
+
+// checkServers checks the names of both servers.
+func (r *replicationResource) checkServers(ctx context.Context, plan replicationModel) (diags diag.Diagnostics) {
+	for attribute, object := range map[string]types.Object{"source": plan.Source, "destination": plan.Destination} {
+		if object.IsUnknown() {
+			continue
+		}
+		var endpoint endpointModel
+		diags.Append(object.As(ctx, &endpoint, basetypes.ObjectAsOptions{})...)
+		diags.Append(r.checkServer(path.Root(attribute).AtName("server"), endpoint.Server)...)
+	}
+	return diags
+}
+
+// plannedSchemaName is what the configuration says, or what it was when the
+// replication was created, or what follows from the name.
+func plannedSchemaName(ctx context.Context, req resource.ModifyPlanRequest, plan replicationModel) (types.String, diag.Diagnostics) {
+	var configured, before types.String
+	if diags := req.Config.GetAttribute(ctx, path.Root("schema_name"), &configured); diags.HasError() || !configured.IsNull() {
+		return configured, diags
+	}
+	if !req.State.Raw.IsNull() {
+		diags := req.State.GetAttribute(ctx, path.Root("schema_name"), &before)
+		return before, diags
+	}
+	if plan.Name.IsUnknown() {
+		return types.StringUnknown(), nil
+	}
+	return derivedSchemaName(plan.Name.ValueString())
+}
+
+func derivedSchemaName(name string) (types.String, diag.Diagnostics) {
+	var diags diag.Diagnostics
+	derived, err := replication.SchemaNameOf(name)
+	if err != nil {
+		diags.AddAttributeError(path.Root("name"), "Unusable schema name", err.Error()+".")
+		return types.StringUnknown(), diags
+	}
+	return types.StringValue(derived), nil
+}
+
+// definitionBefore returns the definition of the state, an empty one if there is none.
+func definitionBefore(ctx context.Context, state tfsdk.State) (replication.Definition, diag.Diagnostics) {
+	if state.Raw.IsNull() {
+		return replication.Definition{}, nil
+	}
+	var before replicationModel
+	if diags := state.Get(ctx, &before); diags.HasError() {
+		return replication.Definition{}, diags
+	}
+	return before.toDefinition(ctx)
+}
+
+// checkSource checks the definition against the source. A source that cannot be read
+// yet leaves it to the run, and so does one that lost what was replicated before.
+func (r *replicationResource) checkSource(ctx context.Context, definition, before replication.Definition) (diags diag.Diagnostics) {
+	server, err := r.serverToRead(definition.Source.Server)
+	var problems []replication.Problem
+	if err == nil {
+		source := postgres.Endpoint{Server: server, Database: definition.Source.Database}
+		problems, err = replication.CheckSource(ctx, source, definition)
+	}
+	if err != nil {
+		diags.Append(unchecked("Tables of replication "+definition.Name+" were not checked against the source", err,
+			"The run checks them."))
+	}
+	regressions, mistakes := definition.Regressions(problems, before)
+	for i, p := range mistakes {
+		if p.Attribute == "" {
+			mistakes[i].Message += ". To leave this to the run, set validate_at_plan = false"
+		}
+	}
+	diags.Append(atAttributes(mistakes)...)
+	diags.Append(warnOfRegressions(regressions)...)
+	return diags
+}
+
+// warnOfRegressions names what the source has no more as it was replicated before.
+func warnOfRegressions(problems []replication.Problem) (diags diag.Diagnostics) {
+	if len(problems) == 0 {
+		return nil
+	}
+	var all remarks
+	for _, p := range problems {
+		all.add(p.Table, p.Message)
+	}
+	at := path.Root("tables")
+	if len(all.tables()) == 1 {
+		at = at.AtMapKey(problems[0].Table)
+	}
+	diags.AddAttributeWarning(at, "Tables have changed at the source", all.lines()+
+		"\n\nThey were replicated before. The next run fails for these tables, and replicates the others. "+
+		"To replicate them no more, remove them from tables: what was loaded stays.")
+	return diags
+}
