@@ -54,8 +54,11 @@ type Column struct {
 	// ForeignCollation reports whether a collation orders the values that is not
 	// one of PostgreSQL's own.
 	ForeignCollation bool
+	// Collation is one that takes different texts for the same, as SQL; "" else.
+	Collation string
 	// Missing is what rows hold that are older than the column, as the text of
-	// a one-element array; nil if they hold null. PostgreSQL 11 and newer.
+	// a one-element array; nil if they hold null, or XML, whose declaration such a
+	// text lacks. PostgreSQL 11 and newer.
 	Missing *string
 }
 
@@ -159,13 +162,15 @@ const columnsSQL = `
 			SELECT FROM pg_catalog.pg_constraint AS v
 			WHERE v.conrelid = c.oid AND v.contype = 'n' AND NOT v.convalidated AND v.conkey = ARRAY[a.attnum])
 			AND NOT (c.relkind = 'r' AND EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhparent = c.oid)),
-		coalesce(pg_catalog.array_position(k.conkey, a.attnum), 0), l.collnamespace IS NOT NULL AND l.collnamespace <> 'pg_catalog'::pg_catalog.regnamespace
+		coalesce(pg_catalog.array_position(k.conkey, a.attnum), 0), l.collnamespace IS NOT NULL AND l.collnamespace <> 'pg_catalog'::pg_catalog.regnamespace,
+		CASE WHEN l.collprovider = 'i' AND (pg_catalog.to_jsonb(l) ->> 'collisdeterministic')::boolean = false THEN pg_catalog.format('%I.%I', s.nspname, l.collname) ELSE '' END
 	FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) AS wanted (nspname, relname)
 	JOIN pg_catalog.pg_namespace AS n ON n.nspname = wanted.nspname
 	JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = wanted.relname
 	LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 	LEFT JOIN pg_catalog.pg_constraint AS k ON k.conrelid = c.oid AND k.contype = 'p'
 	LEFT JOIN pg_catalog.pg_collation AS l ON l.oid = a.attcollation
+	LEFT JOIN pg_catalog.pg_namespace AS s ON s.oid = l.collnamespace
 	WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
 	ORDER BY n.nspname, c.relname, a.attnum`
 
@@ -192,6 +197,7 @@ type columnRow struct {
 	}
 	keyPosition      int
 	foreignCollation bool
+	collation        string
 }
 
 // ReadTables is Tables within the caller's transaction, and so in its snapshot.
@@ -242,7 +248,7 @@ func splitNames(names []TableName) (schemas, tables []string) {
 func scanColumn(row pgx.CollectableRow) (c columnRow, err error) {
 	t := &c.table
 	at := &c.column
-	err = row.Scan(&t.Name.Schema, &t.Name.Name, &t.OID, &t.Kind, &t.Owner, &at.number, &at.name, &at.typeOID, &at.sql, &at.notNull, &c.keyPosition, &c.foreignCollation)
+	err = row.Scan(&t.Name.Schema, &t.Name.Name, &t.OID, &t.Kind, &t.Owner, &at.number, &at.name, &at.typeOID, &at.sql, &at.notNull, &c.keyPosition, &c.foreignCollation, &c.collation)
 	if err == nil && at.number != nil && (at.name == nil || at.typeOID == nil || at.sql == nil || at.notNull == nil) {
 		err = fmt.Errorf("the server says only a part of column %d of %s", *at.number, t.Name)
 	}
@@ -280,9 +286,9 @@ func assemble(rows []columnRow, types map[uint32]Type, missing map[attribute]str
 		}
 		if c := row.column; c.number != nil {
 			column := Column{
-				Number: *c.number, Name: *c.name, SQL: *c.sql, Type: types[*c.typeOID], NotNull: *c.notNull, ForeignCollation: row.foreignCollation,
+				Number: *c.number, Name: *c.name, SQL: *c.sql, Type: types[*c.typeOID], NotNull: *c.notNull, ForeignCollation: row.foreignCollation, Collation: row.collation,
 			}
-			if text, ok := missing[attribute{table.OID, *c.number}]; ok {
+			if text, ok := missing[attribute{table.OID, *c.number}]; ok && !column.Type.holds("xml") {
 				column.Missing = &text
 			}
 			table.Columns = append(table.Columns, column)

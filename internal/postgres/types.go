@@ -26,6 +26,18 @@ type Type struct {
 // BuiltIn reports whether the type is one of PostgreSQL's own.
 func (t Type) BuiltIn() bool { return t.Schema == "pg_catalog" }
 
+// holds reports whether values of the type are of that built-in one, or arrays of it.
+func (t Type) holds(name string) bool {
+	for t.Base != nil || t.Element != nil {
+		if t.Base != nil {
+			t = *t.Base
+		} else {
+			t = *t.Element
+		}
+	}
+	return t.BuiltIn() && t.Name == name
+}
+
 // typesSQL follows the types of columns from domains to their base and from
 // arrays to their elements.
 const typesSQL = `

@@ -127,6 +127,24 @@ func (d Definition) CheckSource(tables map[postgres.TableName]postgres.Table) []
 	return problems
 }
 
+// KeepsVersions lists the tables of INCREMENTAL of which nothing identifies a row: the
+// destination keeps each version of a row that it was given.
+func (d Definition) KeepsVersions(tables map[postgres.TableName]postgres.Table) []string {
+	var keep []string
+	for _, key := range d.keys() {
+		name, err := postgres.ParseTableName(key)
+		table, ok := tables[name]
+		if err == nil && ok && d.Tables[key].keepsVersions(table) {
+			keep = append(keep, key)
+		}
+	}
+	return keep
+}
+
+func (s Selection) keepsVersions(table postgres.Table) bool {
+	return s.Method == Incremental && len(s.keyColumns(table)) == 0
+}
+
 func (d Definition) noTable(name postgres.TableName) string {
 	return fmt.Sprintf("database %q of server %q has no table or view %s", d.Source.Database, d.Source.Server, name)
 }

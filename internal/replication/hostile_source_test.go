@@ -164,7 +164,7 @@ func TestPlantedNames(t *testing.T) {
 					e.wantSame(t, table)
 				}
 			}
-			if _, err := CheckSource(t.Context(), e.endpointOf(t, "source", e.sourceDatabase), e.definition); err != nil {
+			if _, _, err := CheckSource(t.Context(), e.endpointOf(t, "source", e.sourceDatabase), e.definition); err != nil {
 				t.Error(err)
 			}
 			e.definition.Readers = nil
