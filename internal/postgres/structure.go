@@ -288,7 +288,7 @@ func assemble(rows []columnRow, types map[uint32]Type, missing map[attribute]str
 			column := Column{
 				Number: *c.number, Name: *c.name, SQL: *c.sql, Type: types[*c.typeOID], NotNull: *c.notNull, ForeignCollation: row.foreignCollation, Collation: row.collation,
 			}
-			if text, ok := missing[attribute{table.OID, *c.number}]; ok && !column.Type.holds("xml") {
+			if text, ok := missing[attribute{table.OID, *c.number}]; ok && !column.Type.Holds("xml") {
 				column.Missing = &text
 			}
 			table.Columns = append(table.Columns, column)

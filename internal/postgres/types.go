@@ -26,8 +26,8 @@ type Type struct {
 // BuiltIn reports whether the type is one of PostgreSQL's own.
 func (t Type) BuiltIn() bool { return t.Schema == "pg_catalog" }
 
-// holds reports whether values of the type are of that built-in one, or arrays of it.
-func (t Type) holds(name string) bool {
+// Holds reports whether values of the type are of that built-in one, or arrays of it.
+func (t Type) Holds(name string) bool {
 	for t.Base != nil || t.Element != nil {
 		if t.Base != nil {
 			t = *t.Base

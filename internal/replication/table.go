@@ -257,6 +257,10 @@ func (c *copying) decide(ctx context.Context) error {
 	if problems := c.selection.check(c.unit.Table, c.extraction.table); len(problems) > 0 {
 		return problems[0]
 	}
+	var err error
+	if c.extraction.money, err = fractionsOf(ctx, c.selection.selected(c.extraction.table), c.extraction.tx, c.targetTx); err != nil {
+		return err
+	}
 	next, err := nextStep(c.selection, c.extraction, c.identity.String(), c.target, c.there, c.definition.late())
 	if err != nil {
 		return err
