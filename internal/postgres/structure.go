@@ -17,6 +17,8 @@ type Table struct {
 	Owner   string
 	Columns []Column // in the table's order
 	Key     []string // the columns of the primary key, in its order
+	// Unpopulated reports whether it is a materialized view that cannot be read yet.
+	Unpopulated bool
 }
 
 // Column returns the column called name.
@@ -46,8 +48,8 @@ func (k RelationKind) HasKeys() bool { return k == OrdinaryTable || k == Partiti
 
 // A Column is a column of a Table.
 type Column struct {
-	Number  int16 // attnum, which a rename does not change
-	Name    string
+	Number  int16  // attnum, which a rename does not change
+	Name    string // valid UTF-8, unless the database has the encoding SQL_ASCII
 	SQL     string // its type as format_type writes it, qualified unless it is built in
 	Type    Type
 	NotNull bool // of all rows: those from before, and of tables that inherit from this one
@@ -73,7 +75,7 @@ func (s *Server) Tables(ctx context.Context, database string, names []TableName)
 }
 
 const relationsSQL = `
-	SELECT n.nspname, coalesce(c.relname, '')
+	SELECT n.nspname, pg_catalog.convert_to(coalesce(c.relname::pg_catalog.text, ''), ` + nameEncodingSQL + `)
 	FROM pg_catalog.pg_namespace AS n
 	LEFT JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 	WHERE n.nspname = ANY ($1::pg_catalog.text[])
@@ -87,9 +89,10 @@ func (s *Server) Relations(ctx context.Context, database string, schemas []strin
 	err := s.inTx(ctx, database, func(tx pgx.Tx) error {
 		relations = map[string][]string{}
 		rows, _ := tx.Query(ctx, relationsSQL, schemas)
-		var schema, name string
+		var schema string
+		var name []byte
 		_, err := pgx.ForEachRow(rows, []any{&schema, &name}, func() error {
-			relations[schema] = append(relations[schema], name)
+			relations[schema] = append(relations[schema], strings.ToValidUTF8(string(name), "?"))
 			return nil
 		})
 		return err
@@ -155,9 +158,13 @@ const namedSQL = `
 		JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = wanted.relname
 		WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')`
 
+// nameEncodingSQL is in what encoding names are read as bytes: as they are where any
+// bytes may be names, which PostgreSQL would refuse to send otherwise.
+const nameEncodingSQL = `CASE WHEN pg_catalog.current_setting('server_encoding') = 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END`
+
 const columnsSQL = `
-	SELECT n.nspname, c.relname, c.oid, c.relkind::pg_catalog.text, pg_catalog.pg_get_userbyid(c.relowner),
-		a.attnum, a.attname, a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod),
+	SELECT n.nspname, c.relname, c.oid, c.relkind::pg_catalog.text, NOT c.relispopulated, pg_catalog.pg_get_userbyid(c.relowner),
+		a.attnum, pg_catalog.convert_to(a.attname::pg_catalog.text, ` + nameEncodingSQL + `), a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod),
 		a.attnotnull AND NOT EXISTS (
 			SELECT FROM pg_catalog.pg_constraint AS v
 			WHERE v.conrelid = c.oid AND v.contype = 'n' AND NOT v.convalidated AND v.conkey = ARRAY[a.attnum])
@@ -190,7 +197,7 @@ type columnRow struct {
 	table  Table
 	column struct {
 		number  *int16
-		name    *string
+		name    []byte
 		typeOID *uint32
 		sql     *string
 		notNull *bool
@@ -248,7 +255,7 @@ func splitNames(names []TableName) (schemas, tables []string) {
 func scanColumn(row pgx.CollectableRow) (c columnRow, err error) {
 	t := &c.table
 	at := &c.column
-	err = row.Scan(&t.Name.Schema, &t.Name.Name, &t.OID, &t.Kind, &t.Owner, &at.number, &at.name, &at.typeOID, &at.sql, &at.notNull, &c.keyPosition, &c.foreignCollation, &c.collation)
+	err = row.Scan(&t.Name.Schema, &t.Name.Name, &t.OID, &t.Kind, &t.Unpopulated, &t.Owner, &at.number, &at.name, &at.typeOID, &at.sql, &at.notNull, &c.keyPosition, &c.foreignCollation, &c.collation)
 	if err == nil && at.number != nil && (at.name == nil || at.typeOID == nil || at.sql == nil || at.notNull == nil) {
 		err = fmt.Errorf("the server says only a part of column %d of %s", *at.number, t.Name)
 	}
@@ -286,14 +293,14 @@ func assemble(rows []columnRow, types map[uint32]Type, missing map[attribute]str
 		}
 		if c := row.column; c.number != nil {
 			column := Column{
-				Number: *c.number, Name: *c.name, SQL: *c.sql, Type: types[*c.typeOID], NotNull: *c.notNull, ForeignCollation: row.foreignCollation, Collation: row.collation,
+				Number: *c.number, Name: string(c.name), SQL: *c.sql, Type: types[*c.typeOID], NotNull: *c.notNull, ForeignCollation: row.foreignCollation, Collation: row.collation,
 			}
 			if text, ok := missing[attribute{table.OID, *c.number}]; ok && !column.Type.Holds("xml") {
 				column.Missing = &text
 			}
 			table.Columns = append(table.Columns, column)
 			if row.keyPosition > 0 {
-				keys[name][row.keyPosition] = *c.name
+				keys[name][row.keyPosition] = string(c.name)
 			}
 		}
 		tables[name] = table

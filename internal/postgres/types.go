@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -120,6 +121,11 @@ func linkTypes(found []typeRow) (map[uint32]Type, error) {
 // A TypeSet knows the types of a database that columns can be given.
 type TypeSet map[string]TypeForm
 
+// withoutInput are types whose values PostgreSQL writes but does not read.
+var withoutInput = []string{
+	"pg_node_tree", "pg_ndistinct", "pg_dependencies", "pg_mcv_list", "pg_brin_bloom_summary", "pg_brin_minmax_multi_summary", "gtsvector",
+}
+
 // A TypeForm is how a database writes a type, and whether it reads its binary form.
 type TypeForm struct {
 	SQL        string
@@ -166,6 +172,9 @@ func ReadTypeSet(ctx context.Context, conn *pgx.Conn) (TypeSet, error) {
 // a binary form on both sides.
 func (set TypeSet) Find(t Type, sql string) (there string, binary, ok bool) {
 	if t.Extension == "" && t.Schema != "pg_catalog" {
+		return "", false, false
+	}
+	if t.BuiltIn() && slices.Contains(withoutInput, t.Name) {
 		return "", false, false
 	}
 	form, ok := set[t.Extension+":"+t.Name]

@@ -43,8 +43,7 @@ func TestChecksumOfOtherServers(t *testing.T) {
 	for _, source := range oldestAndNewest(t) {
 		for _, destination := range oldestAndNewest(t) {
 			e := newEnv(t, source, destination)
-			e.sourceDatabase = source.DatabaseName(t)
-			source.Exec(t, "postgres", "CREATE DATABASE "+e.sourceDatabase+" TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'")
+			e.sourceDatabase = ownEncoding(t, source, "LATIN1")
 			e.definition.Source.Database = e.sourceDatabase
 			e.atSource(t, `CREATE TYPE pair AS (f float8, t text); CREATE TYPE floats AS RANGE (subtype = float8);
 				CREATE TABLE t (id int PRIMARY KEY, v text, f float8, r real, p pair, fs float8[], range floats);

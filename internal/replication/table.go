@@ -145,7 +145,7 @@ func (c *copying) fail(ctx context.Context, err error) {
 	if c.extraction != nil {
 		r.Snapshot = max(r.Snapshot, c.extraction.held())
 	}
-	r.Error = postgres.Explain(c.advise(err))
+	r.Error = postgres.Explain(c.advise(ctx, err))
 	if err := c.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		return postgres.Send(ctx, tx, "record the failure", func(batch *pgx.Batch) { catalog.QueueReport(batch, c.run.ID, *r) })
 	}); err != nil {
