@@ -189,15 +189,13 @@ func (s *Server) connect(ctx context.Context, database string) (*pgx.Conn, error
 
 // pinNames makes a new session resolve names in pg_catalog alone, by its first
 // statement, whatever search_path its role or database has: functions that stand
-// before PostgreSQL's own would run with the rights of the login. Names are also
-// written as this program compares them. Behind a proxy the session may be somebody
+// before PostgreSQL's own would run with the rights of the login. Names and values are
+// also written as this program compares them. Behind a proxy the session may be somebody
 // else's for the next statement, and is left as it is: there each transaction pins
 // its own settings (InTx), and a run does so once it is known that sessions are lent
 // for as long as connections last.
 func pinNames(ctx context.Context, conn *pgx.Conn) error {
-	_, err := conn.Exec(ctx, `
-		SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false), pg_catalog.set_config('quote_all_identifiers', 'off', false)
-		WHERE pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) $1::pg_catalog.int4`,
+	_, err := conn.Exec(ctx, pinSQL(Version(conn), false)+" WHERE pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) $1::pg_catalog.int4",
 		pgx.QueryExecModeExec, int32(conn.PgConn().PID())) // a process number: 31 bits
 	return err
 }
@@ -227,7 +225,7 @@ func (s *Server) tryTx(ctx context.Context, database string, c contention, f fun
 // stands before them would run with the rights of the login. Each statement sees what
 // was committed before it, whatever isolation level the login has.
 func InTx(ctx context.Context, conn *pgx.Conn, f func(pgx.Tx) error) error {
-	return begin(ctx, conn, readWrite+"; "+pinNamesSQL, f)
+	return begin(ctx, conn, readWrite+"; "+pinSQL(Version(conn), true), f)
 }
 
 // How transactions begin. The first one may write unless the login's or the database's
@@ -237,14 +235,10 @@ const (
 	readOnly  = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"
 )
 
-// pinNamesSQL makes names those of PostgreSQL until the transaction ends, in quotes
-// only where they need them. What is temporary comes last, or else it would come first.
-const pinNamesSQL = "SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('quote_all_identifiers', 'off', true)"
-
 // boundedTx is InTx for the statements of this package: each waits for a lock for at
 // most lockTimeout.
 func boundedTx(ctx context.Context, conn *pgx.Conn, how string, f func(pgx.Tx) error) error {
-	return begin(ctx, conn, fmt.Sprintf("%s; %s; SET LOCAL lock_timeout = %d", how, pinNamesSQL, lockTimeout.Milliseconds()), f)
+	return begin(ctx, conn, fmt.Sprintf("%s; %s; SET LOCAL lock_timeout = %d", how, pinSQL(Version(conn), true), lockTimeout.Milliseconds()), f)
 }
 
 // begin refuses to begin a transaction within another, for which PostgreSQL only

@@ -17,6 +17,8 @@ type Table struct {
 	Owner   string
 	Columns []Column // in the table's order
 	Key     []string // the columns of the primary key, in its order
+	// Unpopulated reports whether it is a materialized view that cannot be read yet.
+	Unpopulated bool
 }
 
 // Column returns the column called name.
@@ -46,16 +48,19 @@ func (k RelationKind) HasKeys() bool { return k == OrdinaryTable || k == Partiti
 
 // A Column is a column of a Table.
 type Column struct {
-	Number  int16 // attnum, which a rename does not change
-	Name    string
+	Number  int16  // attnum, which a rename does not change
+	Name    string // valid UTF-8, unless the database has the encoding SQL_ASCII
 	SQL     string // its type as format_type writes it, qualified unless it is built in
 	Type    Type
 	NotNull bool // of all rows: those from before, and of tables that inherit from this one
 	// ForeignCollation reports whether a collation orders the values that is not
 	// one of PostgreSQL's own.
 	ForeignCollation bool
+	// Collation is one that takes different texts for the same, as SQL; "" else.
+	Collation string
 	// Missing is what rows hold that are older than the column, as the text of
-	// a one-element array; nil if they hold null. PostgreSQL 11 and newer.
+	// a one-element array; nil if they hold null, or XML, whose declaration such a
+	// text lacks. PostgreSQL 11 and newer.
 	Missing *string
 }
 
@@ -70,7 +75,7 @@ func (s *Server) Tables(ctx context.Context, database string, names []TableName)
 }
 
 const relationsSQL = `
-	SELECT n.nspname, coalesce(c.relname, '')
+	SELECT n.nspname, pg_catalog.convert_to(coalesce(c.relname::pg_catalog.text, ''), ` + nameEncodingSQL + `)
 	FROM pg_catalog.pg_namespace AS n
 	LEFT JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 	WHERE n.nspname = ANY ($1::pg_catalog.text[])
@@ -84,9 +89,10 @@ func (s *Server) Relations(ctx context.Context, database string, schemas []strin
 	err := s.inTx(ctx, database, func(tx pgx.Tx) error {
 		relations = map[string][]string{}
 		rows, _ := tx.Query(ctx, relationsSQL, schemas)
-		var schema, name string
+		var schema string
+		var name []byte
 		_, err := pgx.ForEachRow(rows, []any{&schema, &name}, func() error {
-			relations[schema] = append(relations[schema], name)
+			relations[schema] = append(relations[schema], strings.ToValidUTF8(string(name), "?"))
 			return nil
 		})
 		return err
@@ -152,20 +158,26 @@ const namedSQL = `
 		JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = wanted.relname
 		WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')`
 
+// nameEncodingSQL is in what encoding names are read as bytes: as they are where any
+// bytes may be names, which PostgreSQL would refuse to send otherwise.
+const nameEncodingSQL = `CASE WHEN pg_catalog.current_setting('server_encoding') = 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END`
+
 const columnsSQL = `
-	SELECT n.nspname, c.relname, c.oid, c.relkind::pg_catalog.text, pg_catalog.pg_get_userbyid(c.relowner),
-		a.attnum, a.attname, a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod),
+	SELECT n.nspname, c.relname, c.oid, c.relkind::pg_catalog.text, NOT c.relispopulated, pg_catalog.pg_get_userbyid(c.relowner),
+		a.attnum, pg_catalog.convert_to(a.attname::pg_catalog.text, ` + nameEncodingSQL + `), a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod),
 		a.attnotnull AND NOT EXISTS (
 			SELECT FROM pg_catalog.pg_constraint AS v
 			WHERE v.conrelid = c.oid AND v.contype = 'n' AND NOT v.convalidated AND v.conkey = ARRAY[a.attnum])
 			AND NOT (c.relkind = 'r' AND EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhparent = c.oid)),
-		coalesce(pg_catalog.array_position(k.conkey, a.attnum), 0), l.collnamespace IS NOT NULL AND l.collnamespace <> 'pg_catalog'::pg_catalog.regnamespace
+		coalesce(pg_catalog.array_position(k.conkey, a.attnum), 0), l.collnamespace IS NOT NULL AND l.collnamespace <> 'pg_catalog'::pg_catalog.regnamespace,
+		CASE WHEN l.collprovider = 'i' AND (pg_catalog.to_jsonb(l) ->> 'collisdeterministic')::boolean = false THEN pg_catalog.format('%I.%I', s.nspname, l.collname) ELSE '' END
 	FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) AS wanted (nspname, relname)
 	JOIN pg_catalog.pg_namespace AS n ON n.nspname = wanted.nspname
 	JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = wanted.relname
 	LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 	LEFT JOIN pg_catalog.pg_constraint AS k ON k.conrelid = c.oid AND k.contype = 'p'
 	LEFT JOIN pg_catalog.pg_collation AS l ON l.oid = a.attcollation
+	LEFT JOIN pg_catalog.pg_namespace AS s ON s.oid = l.collnamespace
 	WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
 	ORDER BY n.nspname, c.relname, a.attnum`
 
@@ -185,13 +197,14 @@ type columnRow struct {
 	table  Table
 	column struct {
 		number  *int16
-		name    *string
+		name    []byte
 		typeOID *uint32
 		sql     *string
 		notNull *bool
 	}
 	keyPosition      int
 	foreignCollation bool
+	collation        string
 }
 
 // ReadTables is Tables within the caller's transaction, and so in its snapshot.
@@ -242,7 +255,7 @@ func splitNames(names []TableName) (schemas, tables []string) {
 func scanColumn(row pgx.CollectableRow) (c columnRow, err error) {
 	t := &c.table
 	at := &c.column
-	err = row.Scan(&t.Name.Schema, &t.Name.Name, &t.OID, &t.Kind, &t.Owner, &at.number, &at.name, &at.typeOID, &at.sql, &at.notNull, &c.keyPosition, &c.foreignCollation)
+	err = row.Scan(&t.Name.Schema, &t.Name.Name, &t.OID, &t.Kind, &t.Unpopulated, &t.Owner, &at.number, &at.name, &at.typeOID, &at.sql, &at.notNull, &c.keyPosition, &c.foreignCollation, &c.collation)
 	if err == nil && at.number != nil && (at.name == nil || at.typeOID == nil || at.sql == nil || at.notNull == nil) {
 		err = fmt.Errorf("the server says only a part of column %d of %s", *at.number, t.Name)
 	}
@@ -280,14 +293,14 @@ func assemble(rows []columnRow, types map[uint32]Type, missing map[attribute]str
 		}
 		if c := row.column; c.number != nil {
 			column := Column{
-				Number: *c.number, Name: *c.name, SQL: *c.sql, Type: types[*c.typeOID], NotNull: *c.notNull, ForeignCollation: row.foreignCollation,
+				Number: *c.number, Name: string(c.name), SQL: *c.sql, Type: types[*c.typeOID], NotNull: *c.notNull, ForeignCollation: row.foreignCollation, Collation: row.collation,
 			}
-			if text, ok := missing[attribute{table.OID, *c.number}]; ok {
+			if text, ok := missing[attribute{table.OID, *c.number}]; ok && !column.Type.Holds("xml") {
 				column.Missing = &text
 			}
 			table.Columns = append(table.Columns, column)
 			if row.keyPosition > 0 {
-				keys[name][row.keyPosition] = *c.name
+				keys[name][row.keyPosition] = string(c.name)
 			}
 		}
 		tables[name] = table

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -25,6 +26,18 @@ type Type struct {
 
 // BuiltIn reports whether the type is one of PostgreSQL's own.
 func (t Type) BuiltIn() bool { return t.Schema == "pg_catalog" }
+
+// Holds reports whether values of the type are of that built-in one, or arrays of it.
+func (t Type) Holds(name string) bool {
+	for t.Base != nil || t.Element != nil {
+		if t.Base != nil {
+			t = *t.Base
+		} else {
+			t = *t.Element
+		}
+	}
+	return t.BuiltIn() && t.Name == name
+}
 
 // typesSQL follows the types of columns from domains to their base and from
 // arrays to their elements.
@@ -108,6 +121,11 @@ func linkTypes(found []typeRow) (map[uint32]Type, error) {
 // A TypeSet knows the types of a database that columns can be given.
 type TypeSet map[string]TypeForm
 
+// withoutInput are types whose values PostgreSQL writes but does not read.
+var withoutInput = []string{
+	"pg_node_tree", "pg_ndistinct", "pg_dependencies", "pg_mcv_list", "pg_brin_bloom_summary", "pg_brin_minmax_multi_summary", "gtsvector",
+}
+
 // A TypeForm is how a database writes a type, and whether it reads its binary form.
 type TypeForm struct {
 	SQL        string
@@ -154,6 +172,9 @@ func ReadTypeSet(ctx context.Context, conn *pgx.Conn) (TypeSet, error) {
 // a binary form on both sides.
 func (set TypeSet) Find(t Type, sql string) (there string, binary, ok bool) {
 	if t.Extension == "" && t.Schema != "pg_catalog" {
+		return "", false, false
+	}
+	if t.BuiltIn() && slices.Contains(withoutInput, t.Name) {
 		return "", false, false
 	}
 	form, ok := set[t.Extension+":"+t.Name]

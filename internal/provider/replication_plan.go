@@ -146,9 +146,10 @@ func definitionBefore(ctx context.Context, state tfsdk.State) (replication.Defin
 func (r *replicationResource) checkSource(ctx context.Context, definition, before replication.Definition) (diags diag.Diagnostics) {
 	server, err := r.serverToRead(definition.Source.Server)
 	var problems []replication.Problem
+	var keepVersions []string
 	if err == nil {
 		source := postgres.Endpoint{Server: server, Database: definition.Source.Database}
-		problems, err = replication.CheckSource(ctx, source, definition)
+		problems, keepVersions, err = replication.CheckSource(ctx, source, definition)
 	}
 	if err != nil {
 		diags.Append(unchecked("Tables of replication "+definition.Name+" were not checked against the source", err,
@@ -162,6 +163,11 @@ func (r *replicationResource) checkSource(ctx context.Context, definition, befor
 	}
 	diags.Append(atAttributes(mistakes)...)
 	diags.Append(warnOfRegressions(regressions)...)
+	if len(keepVersions) > 0 {
+		diags.AddAttributeWarning(path.Root("tables"), "INCREMENTAL keeps every version of rows that change",
+			fmt.Sprintf("Nothing identifies a row of %s: a row that changes is loaded beside its earlier versions. "+
+				"Give a view view_key_properties, and a table a primary key, or use FULL_TABLE.", (remark{tables: keepVersions}).some()))
+	}
 	return diags
 }
 

@@ -30,6 +30,19 @@ func (all *remarks) add(table, text string) {
 	(*all)[i].tables = append((*all)[i].tables, table)
 }
 
+// sortFirst puts those remarks first whose text is of a kind.
+func (all remarks) sortFirst(kind func(text string) bool) {
+	slices.SortStableFunc(all, func(a, b remark) int {
+		switch {
+		case kind(a.text) == kind(b.text):
+			return 0
+		case kind(a.text):
+			return -1
+		}
+		return 1
+	})
+}
+
 // some lists the tables, but not too many.
 func (r remark) some() string {
 	const shown = 5
@@ -89,9 +102,10 @@ func warnOf(schemaName string, run replication.Run, before map[string][]string) 
 		}
 	}
 	summary := "Sync run of " + schemaName
+	different.sortFirst(replication.MissesRows)
+	diags.Append(different.warning(summary+" verified tables, and they differ", "the verification")...)
 	diags.Append(changes.warning(summary+" found tables with another structure", "the changes")...)
 	diags.Append(notes.warning(summary+" has notes on tables", "the notes")...)
-	diags.Append(different.warning(summary+" verified tables, and they differ", "the verification")...)
 	if own := notesOf(run); len(own) > 0 {
 		diags.AddWarning(summary+" had problems", strings.Join(own, "\n\n"))
 	}

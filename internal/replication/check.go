@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
@@ -26,6 +27,13 @@ const reservedPrefix = "_sdc"
 var keyTypes = []string{
 	"int2", "int4", "int8", "numeric", "timestamp", "timestamptz", "date", "text", "varchar", "uuid",
 }
+
+// maxColumns is how many columns PostgreSQL lets a table have.
+const maxColumns = 1600
+
+// systemNamesOfPostgres are names that PostgreSQL keeps for columns of its own. Views
+// may have them.
+var systemNamesOfPostgres = []string{"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"}
 
 // Check returns what is wrong with the definition in itself.
 func (d Definition) Check() []Problem {
@@ -128,6 +136,24 @@ func (d Definition) CheckSource(tables map[postgres.TableName]postgres.Table) []
 	return problems
 }
 
+// KeepsVersions lists the tables of INCREMENTAL of which nothing identifies a row: the
+// destination keeps each version of a row that it was given.
+func (d Definition) KeepsVersions(tables map[postgres.TableName]postgres.Table) []string {
+	var keep []string
+	for _, key := range d.keys() {
+		name, err := postgres.ParseTableName(key)
+		table, ok := tables[name]
+		if err == nil && ok && d.Tables[key].keepsVersions(table) {
+			keep = append(keep, key)
+		}
+	}
+	return keep
+}
+
+func (s Selection) keepsVersions(table postgres.Table) bool {
+	return s.Method == Incremental && len(s.keyColumns(table)) == 0
+}
+
 func (d Definition) noTable(name postgres.TableName) string {
 	return fmt.Sprintf("database %q of server %q has no table or view %s", d.Source.Database, d.Source.Server, name)
 }
@@ -162,6 +188,13 @@ func (s Selection) check(key string, table postgres.Table) []Problem {
 	report := func(attribute, format string, args ...any) {
 		problems = append(problems, Problem{key, attribute, fmt.Sprintf(format, args...)})
 	}
+	if len(table.Columns) == 0 {
+		report("", "%s has no column: there is nothing to replicate", table.Name)
+		return problems
+	}
+	if table.Unpopulated {
+		report("", "%s was never filled, and cannot be read: REFRESH MATERIALIZED VIEW %[1]s", table.Name)
+	}
 	for _, list := range []struct {
 		attribute string
 		columns   []string
@@ -185,12 +218,23 @@ func (s Selection) check(key string, table postgres.Table) []Problem {
 			report("replication_key", "%s", message)
 		}
 	}
-	for _, column := range s.selected(table) {
+	selected := s.selected(table)
+	if surplus := len(selected) + len(systemColumns) - maxColumns; surplus > 0 {
+		report("exclude_columns", "%d columns are selected, and the %d that are added do not fit beside them, because a table has %d at most: exclude %d",
+			len(selected), len(systemColumns), maxColumns, surplus)
+	}
+	for _, column := range selected {
+		if slices.Contains(systemNamesOfPostgres, column.Name) {
+			report("exclude_columns", "column %q has the name of a system column, which no table can have: exclude it, or give it another name in the view", column.Name)
+		}
+		if !utf8.ValidString(column.Name) {
+			report("exclude_columns", "the name of column number %d, %q, is not UTF-8: rename it, or name the columns that are replicated in columns", column.Number, column.Name)
+		}
 		if strings.HasPrefix(strings.ToLower(column.Name), reservedPrefix) {
 			report("exclude_columns", "column %q starts with %s, which is reserved: exclude it", column.Name, reservedPrefix)
 		}
 	}
-	if len(s.selected(table)) == 0 {
+	if len(selected) == 0 {
 		report("columns", "no column of %s is selected", table.Name)
 	}
 	return problems

@@ -48,6 +48,26 @@ func (c column) asText() column {
 	return c
 }
 
+// converted reports whether the source makes a text of values that are none.
+func (c column) converted() bool {
+	return strings.HasPrefix(c.sql, "text") && c.extract != postgres.Ident(c.source.Name)
+}
+
+// sent is the expression for a value as the source sends it.
+func (c column) sent() string { return c.extract }
+
+// stored is the expression for a value of the destination that corresponds.
+func (c column) stored() string { return asStored(postgres.Ident(c.name), c.sql) }
+
+// asStored is the expression for how values of a type are compared. XML is written
+// without its declaration, and so is taken as the text that it is.
+func asStored(value, sql string) string {
+	if sql == "xml" || sql == "xml[]" {
+		return "(" + value + ")::pg_catalog." + strings.Replace(sql, "xml", "text", 1)
+	}
+	return value
+}
+
 // An arrival is what becomes of the values of a type.
 type arrival struct {
 	sql   string // their type in the destination
@@ -76,6 +96,8 @@ func arrivalOf(value, sql string, t postgres.Type, destination postgres.TypeSet)
 		return a
 	case t.Element != nil:
 		return arrayArrival(value, sql, t, destination)
+	case isXML(t):
+		return arrival{sql: "xml", value: asStored(value, "xml"), text: true}
 	case t.Kind == "e" || t.Kind == "c" || isReference(t):
 		return arrival{sql: "text", value: outputText(value, t)}
 	}
@@ -90,8 +112,14 @@ func arrivalOf(value, sql string, t postgres.Type, destination postgres.TypeSet)
 // element's type, which only built-in types share between databases.
 func arrayArrival(value, sql string, t postgres.Type, destination postgres.TypeSet) arrival {
 	const each = "each"
+	if isXML(*t.Element) {
+		return arrival{sql: "xml[]", value: asStored(value, "xml[]"), text: true}
+	}
 	element := arrivalOf(each, t.Element.SQL, *t.Element, destination)
 	array := element.sql + "[]"
+	if base(*t.Element).Element != nil && t.Element.Base != nil {
+		return arrival{sql: "text[]", value: fmt.Sprintf("(%s)::text[]", outputText(value, t))} // an array of arrays would be one of more dimensions
+	}
 	if element.value != each || t.Element.Base != nil && base(*t.Element).BuiltIn() {
 		if t.Element.Kind == "b" { // its elements may be separated by another character, and only superusers make such types
 			return arrival{sql: array, value: fmt.Sprintf("(%s)::%s", value, array)}
@@ -134,6 +162,10 @@ func baseSQL(t postgres.Type) string {
 func isReference(t postgres.Type) bool {
 	return t.BuiltIn() && strings.HasPrefix(t.Name, "reg")
 }
+
+// isXML reports whether values of the type are XML, which is sent as the text that it
+// was made of: output functions leave out its declaration.
+func isXML(t postgres.Type) bool { return t.BuiltIn() && t.Name == "xml" }
 
 var scaled = regexp.MustCompile(`^numeric\((\d+),(-?\d+)\)`)
 

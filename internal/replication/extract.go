@@ -22,6 +22,7 @@ type extraction struct {
 	table  postgres.Table
 	sight  sight
 	heap   heap
+	money  fractions // here and in the destination
 
 	began, ended time.Time   // of the snapshot; ended is zero while it is held
 	stopLimit    func() bool // keeps it from becoming too old, once it has ended; nil if it has no limit

@@ -164,7 +164,7 @@ func TestPlantedNames(t *testing.T) {
 					e.wantSame(t, table)
 				}
 			}
-			if _, err := CheckSource(t.Context(), e.endpointOf(t, "source", e.sourceDatabase), e.definition); err != nil {
+			if _, _, err := CheckSource(t.Context(), e.endpointOf(t, "source", e.sourceDatabase), e.definition); err != nil {
 				t.Error(err)
 			}
 			e.definition.Readers = nil
@@ -280,7 +280,7 @@ func TestPlantedSettings(t *testing.T) {
 			s.Exec(t, "postgres", fmt.Sprintf(`ALTER ROLE %s %s; GRANT %s TO %[1]s`, e.reader, attributes, other))
 			settings := make([]string, len(pinned))
 			for i, p := range pinned {
-				settings[i] = p.name
+				settings[i] = p.Name
 			}
 			e.atSource(t, changesSQL+fmt.Sprintf(`
 				CREATE TABLE z (id int PRIMARY KEY, at timestamptz, f float8, b bytea, i interval, d date, x text);

@@ -136,7 +136,11 @@ func (l layout) deleteGoneSQL(stage string) string {
 
 // image is the text of a whole row: what identifies it if nothing else does.
 func (l layout) image(alias string) string {
-	return fmt.Sprintf("CAST(ROW(%s) AS pg_catalog.text)", list(l.names(), alias+".?"))
+	values := make([]string, len(l.columns))
+	for i, c := range l.columns {
+		values[i] = asStored(alias+"."+postgres.Ident(c.name), c.sql)
+	}
+	return fmt.Sprintf("CAST(ROW(%s) AS pg_catalog.text)", strings.Join(values, ", "))
 }
 
 // deleteSurplusSQL deletes rows of a table without a key that are there more

@@ -181,9 +181,14 @@ const pollInterval = 50 * time.Millisecond
 // already. What is extracted follows from the definition, from the structure of the
 // table, and from that of the hidden one, which this login has made.
 func (w *worker) copyPart(ctx context.Context, unit catalog.Unit, table postgres.Table) error {
-	columns := w.definition.Tables[unit.Table].extracted(table, w.types, postgres.Version(w.source.Conn), postgres.Version(w.destination.Conn))
+	selection := w.definition.Tables[unit.Table]
 	hidden := hiddenTable(w.definition.SchemaName, unit.PartOf, unit.Range.Attempt)
 	return w.inDestination(ctx, func(tx pgx.Tx) error {
+		money, err := fractionsOf(ctx, selection.selected(table), w.source.Conn, tx)
+		if err != nil {
+			return err
+		}
+		columns := selection.extracted(table, w.types, postgres.Version(w.source.Conn), postgres.Version(w.destination.Conn), money)
 		l, err := lockHidden(ctx, tx, hidden, columns)
 		if err != nil {
 			return err

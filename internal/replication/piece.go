@@ -115,7 +115,7 @@ func (c *copying) loadWindow(ctx context.Context, ld loading, last bool) (loaded
 // closeIfRead ends the extraction once all that is wanted of it was read: its
 // snapshot holds back VACUUM at the source.
 func (c *copying) closeIfRead(ctx context.Context) {
-	if c.unit.Verify == VerifyNone {
+	if c.unit.Verify == VerifyNone && !c.step.comparesKeys() {
 		c.endSnapshot(ctx)
 	}
 }
@@ -147,6 +147,11 @@ func (c *copying) commit(ctx context.Context, w window, last bool, f func(loadin
 	}
 	if last {
 		report.Status = catalog.Succeeded
+		if report.RowsLoaded > 0 && c.step.comparesKeys() {
+			if err := c.dropSuperseded(ctx, tx); err != nil {
+				return err
+			}
+		}
 		if report.Verification, err = c.verify(ctx, tx); err != nil {
 			return err
 		}

@@ -11,50 +11,31 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
-// A setting is one that has a say in what our statements mean, in which rows they
-// find, in how values are written and read, or in how long they may take.
-type setting struct {
-	name, value string // as SHOW writes it
-	since       int    // the major version that has it
-}
-
-// pinned are the settings that are the same in all sessions of a run, whatever
-// those of the login, the role or the database are. Row-level security, which
-// would leave rows out silently, becomes an error on both sides.
-var pinned = []setting{
-	{name: "client_encoding", value: "UTF8"},
-	{name: "statement_timeout", value: "0"},
-	{name: "transaction_timeout", value: "0", since: 17},
-	{name: "idle_in_transaction_session_timeout", value: "0"},
-	{name: "idle_session_timeout", value: "0", since: 14},
-	{name: "row_security", value: "off"},
-	{name: "default_transaction_isolation", value: "read committed"},
-	{name: "default_transaction_deferrable", value: "off"},
-	{name: "standard_conforming_strings", value: "on"},
-	{name: "transform_null_equals", value: "off"},
-	{name: "extra_float_digits", value: "3"},
-	{name: "bytea_output", value: "hex"},
-	{name: "datestyle", value: "ISO, YMD"},
-	{name: "intervalstyle", value: "postgres"},
-	{name: "timezone", value: "UTC"},
-	{name: "lc_monetary", value: "C"},
-	{name: "xmloption", value: "content"},
-	{name: "xmlbinary", value: "base64"},
-	{name: "array_nulls", value: "on"},
-	{name: "gin_fuzzy_search_limit", value: "0"}, // else a GIN index leaves rows out
-	{name: "jit", value: "off", since: 11},       // compiling takes longer than what it is for
-}
+// pinned are the settings that are the same in all sessions of a run, besides those for
+// values. Row-level security, which would leave rows out silently, becomes an error on
+// both sides.
+var pinned = append([]postgres.Setting{
+	{Name: "statement_timeout", Value: "0"},
+	{Name: "transaction_timeout", Value: "0", Since: 17},
+	{Name: "idle_in_transaction_session_timeout", Value: "0"},
+	{Name: "idle_session_timeout", Value: "0", Since: 14},
+	{Name: "row_security", Value: "off"},
+	{Name: "default_transaction_isolation", Value: "read committed"},
+	{Name: "default_transaction_deferrable", Value: "off"},
+	{Name: "jit", Value: "off", Since: 11}, // compiling takes longer than what it is for
+}, postgres.ValueSettings...)
 
 // pinsSQL gives a session back to its login, and pins its settings. Statements of
-// this form resolve no name and run nobody's code. How SHOW writes the path is
-// pinned before the path.
+// this form resolve no name and run nobody's code.
 func pinsSQL(major int, lockTimeout string) string {
 	var sql strings.Builder
-	sql.WriteString("RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; SET quote_all_identifiers = 'off'; SET search_path = pg_catalog, pg_temp; SET lock_timeout = '" + lockTimeout + "'")
-	for _, s := range pinned {
-		if major >= s.since {
-			fmt.Fprintf(&sql, "; SET %s = '%s'", s.name, s.value)
+	sql.WriteString("RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; SET lock_timeout = '" + lockTimeout + "'")
+	for _, s := range postgres.In(major, pinned) {
+		value := "'" + s.Value + "'"
+		if s.Name == "search_path" { // a list
+			value = s.Value
 		}
+		fmt.Fprintf(&sql, "; SET %s = %s", s.Name, value)
 	}
 	return sql.String()
 }
@@ -141,34 +122,28 @@ const pinsCheckSQL = `
 // source are those that are pinned.
 func (r reading) queuePinsCheck(batch *pgx.Batch) {
 	major := postgres.Version(r.Conn)
-	want := []setting{
-		{name: "search_path", value: "pg_catalog, pg_temp"}, {name: "role", value: r.role},
-		{name: "transaction_read_only", value: "on"}, {name: "quote_all_identifiers", value: "off"}, {name: "lock_timeout", value: sourceLockTimeout},
-	}
-	for _, s := range pinned {
-		if major >= s.since {
-			want = append(want, s)
-		}
-	}
+	want := append([]postgres.Setting{
+		{Name: "role", Value: r.role}, {Name: "transaction_read_only", Value: "on"}, {Name: "lock_timeout", Value: sourceLockTimeout},
+	}, postgres.In(major, pinned)...)
 	names := make([]string, len(want))
 	for i, s := range want {
-		names[i] = s.name
+		names[i] = s.Name
 	}
 	batch.Queue(pinsCheckSQL, names).Query(func(rows pgx.Rows) error {
-		have, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (s setting, err error) {
-			err = row.Scan(&s.name, &s.value)
+		have, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (s postgres.Setting, err error) {
+			err = row.Scan(&s.Name, &s.Value)
 			return s, err
 		})
 		if err != nil {
 			return err
 		}
 		for _, s := range want {
-			i := slices.IndexFunc(have, func(h setting) bool { return h.name == s.name })
+			i := slices.IndexFunc(have, func(h postgres.Setting) bool { return h.Name == s.Name })
 			if i < 0 {
-				return fmt.Errorf("the server does not say what the setting %s of the session is", s.name)
+				return fmt.Errorf("the server does not say what the setting %s of the session is", s.Name)
 			}
-			if have[i].value != s.value {
-				return fmt.Errorf("the setting %s of the session is %q and must be %q: other code has changed it", s.name, have[i].value, s.value)
+			if have[i].Value != s.Value {
+				return fmt.Errorf("the setting %s of the session is %q and must be %q: other code has changed it", s.Name, have[i].Value, s.Value)
 			}
 		}
 		return nil

@@ -41,7 +41,7 @@ func nextStep(s Selection, source *extraction, identity string, target postgres.
 	next := step{version: there.now.UnixMilli(), reset: true, full: s.Method == FullTable, late: late}
 	// Of a table that others inherit from, the primary key says nothing of their rows.
 	next.loose = !source.table.Kind.HasKeys() || source.table.Kind == postgres.OrdinaryTable && len(source.heap.leaves) > 1
-	columns := s.extracted(source.table, there.types, source.version, there.version)
+	columns := s.extracted(source.table, there.types, source.version, there.version, source.money)
 	var loaded []string
 	if there.bookmark != nil {
 		loaded = there.bookmark.Columns
@@ -84,11 +84,11 @@ func nextStep(s Selection, source *extraction, identity string, target postgres.
 }
 
 // extracted returns how the selected columns of a table are extracted, between
-// servers of those major versions.
-func (s Selection) extracted(table postgres.Table, types postgres.TypeSet, source, destination int) []column {
+// servers of those major versions, which have those fractions of money.
+func (s Selection) extracted(table postgres.Table, types postgres.TypeSet, source, destination int, money fractions) []column {
 	var columns []column
 	for _, selected := range s.selected(table) {
-		c := columnOf(selected, types)
+		c := columnOf(selected, types).asAmount(money)
 		// PostgreSQL 17 has infinite intervals, which older ones would take for very long ones.
 		c.text = c.text || source >= 17 && destination < 17 && isInterval(selected.Type)
 		if destination < 15 {

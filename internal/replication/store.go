@@ -275,12 +275,18 @@ func onCatalog(ctx context.Context, destination postgres.Endpoint, open func(con
 }
 
 // CheckSource returns what is wrong with the definition given what the source
-// has now. A failure to read it is an error, not a problem.
-func CheckSource(ctx context.Context, source postgres.Endpoint, d Definition) ([]Problem, error) {
+// has now, and the tables that KeepsVersions lists. A failure to read the source is an
+// error, not a problem.
+func CheckSource(ctx context.Context, source postgres.Endpoint, d Definition) (problems []Problem, keepVersions []string, err error) {
 	tables, err := source.Server.Tables(ctx, source.Database, d.sourceTables())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	problems, err = checkSource(ctx, source, d, tables)
+	return problems, d.KeepsVersions(tables), err
+}
+
+func checkSource(ctx context.Context, source postgres.Endpoint, d Definition, tables map[postgres.TableName]postgres.Table) ([]Problem, error) {
 	problems := d.CheckSource(tables)
 	var missing, views []postgres.TableName
 	var schemas []string

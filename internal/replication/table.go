@@ -145,7 +145,7 @@ func (c *copying) fail(ctx context.Context, err error) {
 	if c.extraction != nil {
 		r.Snapshot = max(r.Snapshot, c.extraction.held())
 	}
-	r.Error = postgres.Explain(c.advise(err))
+	r.Error = postgres.Explain(c.advise(ctx, err))
 	if err := c.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		return postgres.Send(ctx, tx, "record the failure", func(batch *pgx.Batch) { catalog.QueueReport(batch, c.run.ID, *r) })
 	}); err != nil {
@@ -257,6 +257,10 @@ func (c *copying) decide(ctx context.Context) error {
 	if problems := c.selection.check(c.unit.Table, c.extraction.table); len(problems) > 0 {
 		return problems[0]
 	}
+	var err error
+	if c.extraction.money, err = fractionsOf(ctx, c.selection.selected(c.extraction.table), c.extraction.tx, c.targetTx); err != nil {
+		return err
+	}
 	next, err := nextStep(c.selection, c.extraction, c.identity.String(), c.target, c.there, c.definition.late())
 	if err != nil {
 		return err
@@ -349,6 +353,9 @@ func (c *copying) noteGuarantees() {
 	}
 	if step.window.rewritten {
 		c.note("the table was emptied by TRUNCATE, or rewritten: rows with any key were looked through")
+	}
+	if c.selection.keepsVersions(c.extraction.table) {
+		c.note("nothing identifies a row, so that a row which changes is loaded beside its earlier versions: give a view view_key_properties, and a table a primary key, or use FULL_TABLE")
 	}
 	if c.selection.Method != Incremental || step.late == 0 {
 		return

@@ -24,27 +24,68 @@ type tally struct {
 }
 
 // verify compares the source, in the snapshot that was extracted, with what the
-// transaction makes of the destination. FULL_TABLE must leave both the same.
-// INCREMENTAL keeps what is gone at the source, so a difference is only told.
+// transaction makes of the destination. Where the two differ, each row is looked for.
+// FULL_TABLE must leave both the same. INCREMENTAL keeps what is gone at the source,
+// and must have all rows of its window.
 func (c *copying) verify(ctx context.Context, tx pgx.Tx) (string, error) {
 	if c.unit.Verify == VerifyNone {
 		return "", nil
 	}
-	there, err := c.tally(ctx, c.extraction.tx, c.extraction.table.Name, func(col column) string { return col.extract })
+	source, err := c.tally(ctx, c.extraction.tx, c.extraction.table.Name, column.sent)
 	if err != nil {
 		return "", &extractError{fmt.Errorf("verify %s: %w", c.unit.Table, err)}
 	}
-	here, err := c.tally(ctx, tx, c.target, func(col column) string { return postgres.Ident(col.name) })
+	destination, err := c.tally(ctx, tx, c.target, column.stored)
 	if err != nil {
 		return "", fmt.Errorf("verify %s: %w", c.target, err)
 	}
-	switch {
-	case there == here:
-		return fmt.Sprintf("the same by %s: %d rows", c.unit.Verify, here.rows), nil
-	case c.selection.Method == FullTable:
-		return "", fmt.Errorf("verify: %s has %s and %s would have %s: nothing was committed", c.unit.Table, there, c.target, here)
+	if source == destination {
+		return fmt.Sprintf("the same by %s: %d rows", c.unit.Verify, destination.rows), nil
 	}
-	return fmt.Sprintf("different by %s: the source has %s, the destination %s; INCREMENTAL keeps rows that are gone at the source", c.unit.Verify, there, here), nil
+	rows, err := c.pair(ctx, tx, c.unit.Verify == VerifyChecksum, nil)
+	if err != nil {
+		return "", fmt.Errorf("verify %s: look for the rows that differ: %w", c.unit.Table, err)
+	}
+	switch {
+	case c.selection.Method == FullTable:
+		return "", fmt.Errorf("verify: %s has %s and %s would have %s: nothing was committed. %s",
+			c.unit.Table, source, c.target, destination, rows.text(true))
+	case rows.missing > 0:
+		return "", fmt.Errorf("verify: %s has %s and %s would have %s: nothing was committed. %s. "+
+			"They have been deleted there, or were never loaded: drop the table in the destination, and the next run loads it anew",
+			c.unit.Table, source, c.target, destination, rows.text(true))
+	}
+	return fmt.Sprintf("different by %s: %s", c.unit.Verify, rows.text(false)), nil
+}
+
+// missing begins what is said of rows of the source that the destination lacks.
+const missing = "rows of the source that are missing in the destination"
+
+// MissesRows reports whether a verification says that the destination lacks rows.
+func MissesRows(verification string) bool { return strings.Contains(verification, missing) }
+
+// text says how many rows of which side have no partner. full says that none of them
+// is as it should be.
+func (p pairing) text(full bool) string {
+	var facts []string
+	say := func(n int64, format string) {
+		if n > 0 {
+			facts = append(facts, fmt.Sprintf(format, n))
+		}
+	}
+	say(p.missing, missing+": %d")
+	say(p.late, missing+", because they came with a replication key that lay before the late-commit window, or without one: %d")
+	if full {
+		say(p.kept, "rows of the destination that are not at the source: %d")
+		say(p.changed, "rows that hold other values: %d")
+	} else {
+		say(p.changed, "rows that hold other values, because they were changed without a later replication key: %d")
+		say(p.kept, "rows of the destination that are not at the source, which INCREMENTAL keeps: %d")
+	}
+	if len(facts) == 0 {
+		return "each row has its partner, and their values differ in how they are written"
+	}
+	return strings.Join(facts, "; ")
 }
 
 func (t tally) String() string {
@@ -55,20 +96,30 @@ func (t tally) String() string {
 	return text
 }
 
-// tally counts the rows of a table, and sums up hashes of their text. Floats are
-// taken with the digits that all majors write alike.
+// tally counts the rows of a table, and sums up hashes of their text.
 func (c *copying) tally(ctx context.Context, tx pgx.Tx, table postgres.TableName, expression func(column) string) (t tally, err error) {
-	checksum := "''"
-	if c.unit.Verify == VerifyChecksum {
-		expressions := make([]string, len(c.step.layout.columns))
-		for i, column := range c.step.layout.columns {
-			expressions[i] = expression(column)
+	if c.unit.Verify == VerifyCount {
+		err := tx.QueryRow(ctx, fmt.Sprintf("SELECT pg_catalog.count(*) FROM %s", table.SQL()), once).Scan(&t.rows)
+		return t, err
+	}
+	exact, rounded := c.byDigits(c.step.layout.columns)
+	for _, part := range []struct {
+		columns []column
+		digits  int
+	}{{exact, allDigits}, {rounded, fifteenDigits}} {
+		if len(part.columns) == 0 {
+			continue
 		}
-		checksum = fmt.Sprintf("coalesce(pg_catalog.sum(('x' || pg_catalog.substr(pg_catalog.md5(CAST(ROW(%s) AS pg_catalog.text)), 1, 15))::bit(60)::bigint), 0)::pg_catalog.text", strings.Join(expressions, ", "))
+		if _, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL extra_float_digits = %d", part.digits)); err != nil {
+			return tally{}, err
+		}
+		var sum string
+		err := tx.QueryRow(ctx, fmt.Sprintf("SELECT pg_catalog.count(*), coalesce(pg_catalog.sum(('x' || pg_catalog.substr(%s, 1, 15))::bit(60)::bigint), 0)::pg_catalog.text FROM %s",
+			hash(each(part.columns, expression)), table.SQL()), once).Scan(&t.rows, &sum)
+		if err != nil {
+			return tally{}, err
+		}
+		t.checksum = strings.TrimPrefix(t.checksum+"."+sum, ".")
 	}
-	if _, err := tx.Exec(ctx, "SET LOCAL extra_float_digits = 0"); err != nil {
-		return tally{}, err
-	}
-	err = tx.QueryRow(ctx, fmt.Sprintf("SELECT pg_catalog.count(*), %s FROM %s", checksum, table.SQL()), once).Scan(&t.rows, &t.checksum)
-	return t, err
+	return t, nil
 }

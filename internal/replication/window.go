@@ -105,3 +105,16 @@ func (w window) before(keyless bool) string {
 	}
 	return "(" + w.where() + ") IS NOT TRUE"
 }
+
+// promised is the condition for rows of the source that must be in the destination once
+// the window was loaded. Of others, with an earlier key or without one, nobody has said
+// that they came.
+func (w window) promised() string {
+	switch {
+	case w.since == nil || w.unseen != "" && w.from == "":
+		return "true"
+	case w.unseen == "":
+		return w.key.extract + " OPERATOR(pg_catalog.>=) " + postgresLiteral(*w.since, w.key.sql)
+	}
+	return w.key.extract + " OPERATOR(pg_catalog.>=) " + w.from
+}

@@ -57,6 +57,7 @@ type Config struct {
 	Major         int               // 0 means the newest installed
 	TLS           bool              // with a fresh CA, and a certificate for localhost and 127.0.0.1
 	LogStatements bool              // log every statement
+	Locales       string            // a folder of locales that localedef made, besides those of the machine
 	HBA           string            // pg_hba.conf; else everyone is asked for SCRAM-SHA-256
 	Settings      map[string]string // further settings, as if given by -c: ALTER SYSTEM does not change them
 	// StandbyOf makes it a hot standby of a server of this process, of the same
@@ -195,6 +196,9 @@ func (s *Server) command(from *template, cfg Config) []string {
 
 	data := s.path("data")
 	command := []string{"/bin/sh", "-c", script, "start", from.data(), data, filepath.Join(s.bin, "postgres"), "-D", data}
+	if cfg.Locales != "" {
+		command = append([]string{"env", "LOCPATH=" + cfg.Locales}, command...)
+	}
 	settings := s.settings(cfg)
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		command = append(command, "-c", name+"="+settings[name])

@@ -1,0 +1,113 @@
+package replication
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
+)
+
+// XML arrives byte for byte, with the declaration that its output function leaves out,
+// and a checksum sees it.
+func TestXML(t *testing.T) {
+	t.Parallel()
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		e := newEnv(t, s, s)
+		e.runs.Verify = VerifyChecksum
+		e.atSource(t, `CREATE DOMAIN doc AS xml;
+			CREATE TABLE t (id int PRIMARY KEY, x xml, d doc, a xml[]);
+			INSERT INTO t VALUES (1, '<?xml version="1.0"?><a/>', '<?xml version="1.0" encoding="ISO-8859-1"?><a>é</a>', ARRAY['<?xml version="1.0"?><a/>', NULL, '<?xml version="1.1" standalone="yes"?><b/>']::xml[]);
+			INSERT INTO t VALUES (2, ' <a/> text', NULL, '{}'), (3, '', NULL, NULL);
+			CREATE TABLE bag (x xml, n int NOT NULL); INSERT INTO bag VALUES ('<a/>', 1);
+			CREATE TABLE later (id int PRIMARY KEY); INSERT INTO later VALUES (1)`)
+		e.definition.Tables["public.t"] = Selection{Method: FullTable}
+		e.definition.Tables["public.bag"] = Selection{Method: FullTable}
+		e.definition.Tables["public.later"] = Selection{Method: Incremental, ReplicationKey: "id"}
+		e.create(t)
+		e.run(t)
+		e.wantSame(t, "t")
+		e.atSource(t, `UPDATE t SET x = '<?xml version="1.0"?><a/>' WHERE id = 3; UPDATE bag SET x = '<?xml version="1.0"?><a/>';
+			ALTER TABLE later ADD COLUMN x xml DEFAULT '<?xml version="1.0"?><a/>'; INSERT INTO later VALUES (2, '<?xml version="1.0"?><b/>')`)
+		e.run(t)
+		for _, table := range []string{"t", "bag", "later"} {
+			e.wantSame(t, table)
+		}
+	})
+}
+
+// A checksum is the same whatever encodings the servers have, and whatever digits of
+// floats they write.
+func TestChecksumOfOtherServers(t *testing.T) {
+	t.Parallel()
+	for _, source := range oldestAndNewest(t) {
+		for _, destination := range oldestAndNewest(t) {
+			e := newEnv(t, source, destination)
+			e.sourceDatabase = ownEncoding(t, source, "LATIN1")
+			e.definition.Source.Database = e.sourceDatabase
+			e.atSource(t, `CREATE TYPE pair AS (f float8, t text); CREATE TYPE floats AS RANGE (subtype = float8);
+				CREATE TABLE t (id int PRIMARY KEY, v text, f float8, r real, p pair, fs float8[], range floats);
+				INSERT INTO t VALUES (1, 'Größe', 0.1, 0.3, (0.1::float8 + 0.2, 'Größe '), '{0.1,NULL}', '[0.30000000000000004,1)'), (2, NULL, 'NaN', NULL, NULL, NULL, NULL);
+				CREATE TABLE bag (f float8, p pair, v text); INSERT INTO bag SELECT f, p, v FROM t`)
+			e.atSource(t, `GRANT SELECT ON t, bag TO `+e.reader)
+			e.runs.Verify = VerifyChecksum
+			e.definition.Tables["public.t"] = Selection{Method: FullTable}
+			e.definition.Tables["public.bag"] = Selection{Method: FullTable}
+			e.create(t)
+			for range 2 {
+				for _, table := range []string{"public.t", "public.bag"} {
+					if got := report(e.run(t), table).Verification; got != "the same by checksum: 2 rows" {
+						t.Errorf("%s of postgres%d to postgres%d: %q", table, source.Major, destination.Major, got)
+					}
+				}
+			}
+		}
+	}
+}
+
+// Rows that are missing in the destination are told apart from those that INCREMENTAL
+// keeps, and fail the load where it has to have them.
+func TestVerifyTellsRowsApart(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, source, destination string
+		verify, want, fails       string
+	}{
+		{"kept", `DELETE FROM t WHERE id = 5`, ``, VerifyCount,
+			"different by count: rows of the destination that are not at the source, which INCREMENTAL keeps: 1", ""},
+		{"came too late", `INSERT INTO t SELECT 100 + i, now() - interval '30 days', '' FROM generate_series(1, 44) AS i; DELETE FROM t WHERE id = 5`, ``, VerifyCount,
+			"different by count: rows of the source that are missing in the destination, because they came with a replication key that lay before the late-commit window, or without one: 44; " +
+				"rows of the destination that are not at the source, which INCREMENTAL keeps: 1", ""},
+		{"lost", ``, `DELETE FROM shop.t WHERE id > 7`, VerifyCount, "", "rows of the source that are missing in the destination: 3."},
+		{"as many as are kept", `DELETE FROM t WHERE id = 5`, `DELETE FROM shop.t WHERE id = 9`, VerifyChecksum, "",
+			"rows of the source that are missing in the destination: 1; rows of the destination that are not at the source: 1."},
+		{"changed", `UPDATE t SET v = 'b' WHERE id = 1`, ``, VerifyChecksum,
+			"different by checksum: rows that hold other values, because they were changed without a later replication key: 1", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, sandbox.Shared(t, 0), sandbox.Shared(t, 0))
+			e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, at timestamptz, v text);
+				INSERT INTO t SELECT i, now() - CASE WHEN i = 1 THEN interval '20 days' ELSE interval '1 hour' END, 'a' FROM generate_series(1, 10) AS i`)
+			e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "at"}
+			e.create(t)
+			e.run(t)
+			e.atSource(t, tt.source)
+			e.atDestination(t, tt.destination)
+			e.runs.Verify = tt.verify
+			run, err := e.tryRun(t.Context())
+			if tt.fails != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.fails) {
+					t.Errorf("%v, want %q", err, tt.fails)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(postgres.Explain(err))
+			}
+			if got := report(run, "public.t").Verification; got != tt.want {
+				t.Errorf("got  %q\nwant %q", got, tt.want)
+			}
+		})
+	}
+}

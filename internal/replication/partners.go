@@ -1,0 +1,180 @@
+package replication
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// A pairing brings each row of the source together with its row in the destination,
+// in the snapshot that was extracted and in the transaction that loads: both sides
+// send the hashes of their keys in order, and as bytes, whatever their encodings and
+// collations are. It takes a sort on each side, and no memory here.
+type pairing struct {
+	missing int64 // rows of the source that must be in the destination, and are not
+	late    int64 // those that are not, and that the method does not promise
+	kept    int64 // rows of the destination that are not at the source
+	changed int64 // pairs that hold other values, if those were asked for
+}
+
+// A half is one side of a pair.
+type half struct {
+	key, values [16]byte
+	promised    bool   // of the source
+	place       string // of the destination: its ctid
+}
+
+// fingerprint is an expression for the hash of values as a uuid, which the source and
+// the destination compute alike. Values are written by their output functions, quoted
+// in a way that depends on no locale, and hashed as UTF-8.
+func fingerprint(values []string) string {
+	return "CAST(" + hash(values) + " AS pg_catalog.uuid)"
+}
+
+// argumentsAtMost is less than how many arguments a function can have.
+const argumentsAtMost = 90
+
+func hash(values []string) string {
+	var chunks []string
+	for len(values) > 0 {
+		n := min(len(values), argumentsAtMost)
+		chunks = append(chunks, fmt.Sprintf("pg_catalog.format('%s', %s)", strings.Repeat("%L,", n), strings.Join(values[:n], ", ")))
+		values = values[n:]
+	}
+	return "pg_catalog.md5(pg_catalog.convert_to(" + strings.Join(chunks, " || ") + ", 'UTF8'))"
+}
+
+// digitsSince is the major from which on floats are written with the fewest digits that
+// tell them apart. All majors write fifteen of them alike.
+const digitsSince = 12
+
+// How many digits of floats are written, as extra_float_digits has it.
+const (
+	allDigits     = 3
+	fifteenDigits = 0
+)
+
+// byDigits divides columns into those that are compared with all digits of floats, and
+// those that are with fewer, because one side writes them in another way. A text that was
+// made at the source holds what it held when it was extracted.
+func (c *copying) byDigits(columns []column) (exact, rounded []column) {
+	if (c.extraction.version < digitsSince) == (c.there.version < digitsSince) {
+		return columns, nil
+	}
+	for _, column := range columns {
+		if column.converted() {
+			exact = append(exact, column)
+		} else {
+			rounded = append(rounded, column)
+		}
+	}
+	return exact, rounded
+}
+
+// pair compares the two sides row by row. Rows are paired by their key or, without one,
+// by all their values. lonely, if any, is told of each row of the destination that has
+// no partner.
+func (c *copying) pair(ctx context.Context, tx pgx.Tx, values bool, lonely func(place string)) (p pairing, err error) {
+	l := c.step.layout
+	exact, rounded := c.byDigits(l.columns)
+	others, digits := exact, allDigits
+	if len(rounded) > 0 {
+		others, digits = rounded, fifteenDigits
+	}
+	identity := l.keyOf()
+	if len(identity) == 0 {
+		identity, values = others, false
+	}
+	query := func(expression func(column) string) string {
+		v := "'00000000-0000-0000-0000-000000000000'::pg_catalog.uuid"
+		if values {
+			v = fingerprint(each(others, expression))
+		}
+		return fingerprint(each(identity, expression)) + " AS k, " + v + " AS v"
+	}
+	start := func(tx pgx.Tx, sql string) (pgx.Rows, error) {
+		if _, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL extra_float_digits = %d", digits)); err != nil {
+			return nil, err
+		}
+		return tx.Query(ctx, sql, once)
+	}
+	source, err := start(c.extraction.tx, fmt.Sprintf("SELECT k, v, p, '' FROM (SELECT %s, (%s) IS TRUE AS p FROM %s) AS s ORDER BY k",
+		query(column.sent), c.step.window.promised(), c.extraction.table.Name.SQL()))
+	if err != nil {
+		return p, &extractError{err}
+	}
+	defer source.Close()
+	destination, err := start(tx, fmt.Sprintf("SELECT k, v, false, p FROM (SELECT %s, ctid::pg_catalog.text AS p FROM %s) AS d ORDER BY k",
+		query(column.stored), c.target.SQL()))
+	if err != nil {
+		return p, err
+	}
+	defer destination.Close()
+	if p, err = merge(halves(source), halves(destination), lonely); source.Err() != nil {
+		return p, &extractError{source.Err()}
+	}
+	return p, err
+}
+
+func each(columns []column, expression func(column) string) []string {
+	expressions := make([]string, len(columns))
+	for i, c := range columns {
+		expressions[i] = expression(c)
+	}
+	return expressions
+}
+
+// halves returns a function that returns one half after the other, and nil at the end.
+func halves(rows pgx.Rows) func() (*half, error) {
+	return func() (*half, error) {
+		if !rows.Next() {
+			return nil, rows.Err()
+		}
+		var h half
+		err := rows.Scan(&h.key, &h.values, &h.promised, &h.place)
+		return &h, err
+	}
+}
+
+// merge pairs halves that come in the order of their keys.
+func merge(nextSource, nextDestination func() (*half, error), lonely func(place string)) (p pairing, err error) {
+	s, err := nextSource()
+	if err != nil {
+		return p, err
+	}
+	d, err := nextDestination()
+	for err == nil && (s != nil || d != nil) {
+		order := 0
+		switch {
+		case s == nil:
+			order = 1
+		case d == nil:
+			order = -1
+		default:
+			order = bytes.Compare(s.key[:], d.key[:])
+		}
+		switch {
+		case order < 0 && s.promised:
+			p.missing++
+		case order < 0:
+			p.late++
+		case order > 0:
+			p.kept++
+			if lonely != nil {
+				lonely(d.place)
+			}
+		case s.values != d.values:
+			p.changed++
+		}
+		if order <= 0 {
+			s, err = nextSource()
+		}
+		if err == nil && order >= 0 {
+			d, err = nextDestination()
+		}
+	}
+	return p, err
+}

@@ -1,0 +1,146 @@
+package replication
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
+)
+
+// otherSettings are values of all settings that have a say in what is written or read
+// which no session of ours has.
+var otherSettings = []postgres.Setting{
+	{Name: "DateStyle", Value: "'SQL, DMY'"}, {Name: "IntervalStyle", Value: "iso_8601"}, {Name: "TimeZone", Value: "'Asia/Tokyo'"},
+	{Name: "timezone_abbreviations", Value: "'India'"}, {Name: "extra_float_digits", Value: "-15"}, {Name: "bytea_output", Value: "escape"},
+	{Name: "xmloption", Value: "document"}, {Name: "xmlbinary", Value: "hex"}, {Name: "array_nulls", Value: "off"},
+	{Name: "standard_conforming_strings", Value: "off"}, {Name: "backslash_quote", Value: "off"}, {Name: "escape_string_warning", Value: "off"},
+	{Name: "transform_null_equals", Value: "on"}, {Name: "client_encoding", Value: "LATIN1"}, {Name: "quote_all_identifiers", Value: "on"},
+	{Name: "default_text_search_config", Value: "'pg_catalog.german'"}, {Name: "search_path", Value: "evil"}, {Name: "row_security", Value: "on"},
+	{Name: "gin_fuzzy_search_limit", Value: "1"}, {Name: "default_with_oids", Value: "on", Before: 12}, {Name: "enable_seqscan", Value: "off"},
+	{Name: "statement_timeout", Value: "'5min'"}, {Name: "lc_monetary", Value: "'C.utf8'"}, {Name: "lc_numeric", Value: "'C.utf8'"}, {Name: "lc_time", Value: "'C.utf8'"},
+}
+
+// settingsSQL gives otherSettings to a role, or to a database.
+func settingsSQL(of string, major int) string {
+	var sql strings.Builder
+	for _, s := range postgres.In(major, otherSettings) {
+		fmt.Fprintf(&sql, "ALTER %s SET %s = %s;", of, s.Name, s.Value)
+	}
+	return sql.String()
+}
+
+// No setting of a login or a database changes what is read and loaded.
+func TestSettingsOfLoginsAndDatabases(t *testing.T) {
+	t.Parallel()
+	for _, s := range oldestAndNewest(t) {
+		for _, of := range []string{"role", "database"} {
+			e := newEnv(t, s, s)
+			e.atSource(t, createExtremes([]string{"numeric", "double precision", "money", "text", "bytea", "date", "time with time zone", "timestamp(3) with time zone",
+				"interval", "xml", "mood", "pair", "pair[]", "text[]", "tsvector", "regclass", "citext"})+`
+				CREATE TABLE "größe" ("maß" int PRIMARY KEY, v text); INSERT INTO "größe" VALUES (1, E'o''\\ß');
+				CREATE TABLE texts (id int PRIMARY KEY, d text, t text, b bytea, a text, x text, w text, f float8);
+				INSERT INTO texts VALUES (1, '01/02/03', '2026-01-05 10:00 IST', '\x00ff5c', '{NULL}', '<a/> b', 'running cats', 0.1);
+				CREATE VIEW v AS SELECT id, d::date AS d, t::timestamptz AS t, b::text AS b, a::text[] AS a, x::xml AS x, to_tsvector(w) AS w, (f * 3)::text AS f,
+					('1 day 02:00'::interval + id * interval '1 min')::text AS i, to_char(d::date, 'TMDay') AS day, to_char(f, 'L9G999D9') AS n, xmlelement(name a, b)::text AS e,
+					'texts'::regclass::text AS r, ''::text = NULL AS null_equals FROM texts;
+				GRANT SELECT ON ALL TABLES IN SCHEMA public TO `+e.reader)
+			for _, name := range []string{"extremes", "größe", "texts", "v"} {
+				e.definition.Tables["public."+name] = Selection{Method: FullTable}
+			}
+			e.create(t)
+			e.run(t)
+			e.atDestination(t, "CREATE TABLE public.before AS SELECT * FROM shop.v")
+			for database, role := range map[string]string{e.sourceDatabase: e.reader, e.destinationDatabase: e.writer} {
+				if of == "role" {
+					s.Exec(t, "postgres", settingsSQL("ROLE "+role, s.Major))
+				} else {
+					s.Exec(t, "postgres", settingsSQL("DATABASE "+database, s.Major))
+				}
+			}
+			e.servers = e.again(t, 1)
+			e.atSource(t, `CREATE TABLE public.added (id int PRIMARY KEY, v text); INSERT INTO public.added VALUES (1, 'a'); GRANT SELECT ON public.added TO `+e.reader)
+			e.definition.Tables["public.added"] = Selection{Method: FullTable}
+			if problems, _, err := CheckSource(t.Context(), e.endpointOf(t, "source", e.sourceDatabase), e.definition); err != nil || len(problems) > 0 {
+				t.Errorf("postgres%d, %s: %v %v", s.Major, of, problems, err)
+			}
+			if err := Update(t.Context(), e.endpoint(), e.definition); err != nil {
+				t.Fatal(postgres.Explain(err))
+			}
+			for _, r := range e.run(t).Tables {
+				if r.RowsLoaded > 0 && r.SourceTable != "public.added" {
+					t.Errorf("postgres%d, %s: %d rows of %s were changed", s.Major, of, r.RowsLoaded, r.SourceTable)
+				}
+			}
+			if s.Major < 12 {
+				e.wantRows(t, `SELECT relhasoids FROM pg_class WHERE oid = 'shop.added'::regclass`, "f")
+			}
+		}
+	}
+}
+
+// Money is the same amount wherever it arrives, whatever locale each side writes it in:
+// where locales have other fractions of a unit, as a number. What cannot be told is refused.
+func TestMoney(t *testing.T) {
+	t.Parallel()
+	locales, majors := localesOf(t, "en_IE", "de_DE", "ja_JP", "ar_BH"), sandbox.NeedMajors(t)
+	for _, major := range []int{majors[0], majors[len(majors)-1]} {
+		s := sandbox.OwnServer(t, sandbox.Config{Major: major, Locales: locales})
+		for _, tt := range []struct{ source, destination string }{
+			{"en_IE", "de_DE"},
+			{"ja_JP", "en_IE"},
+			{"en_IE", "ja_JP"},
+			{"ar_BH", "de_DE"},
+			{"ja_JP", "ja_JP"},
+		} {
+			e := newEnv(t, s, s)
+			s.Exec(t, "postgres", fmt.Sprintf("ALTER DATABASE %s SET lc_monetary = '%s.utf8'; ALTER DATABASE %s SET lc_monetary = '%s.utf8'; ALTER ROLE %s SET lc_monetary = 'C'",
+				e.sourceDatabase, tt.source, e.destinationDatabase, tt.destination, e.reader))
+			e.atSource(t, `CREATE DOMAIN price AS money;
+				CREATE TABLE t (id int PRIMARY KEY, m money NOT NULL, d price); INSERT INTO t VALUES (1, 12::money, 5::money), (2, 1234567.89::numeric::money, NULL), (3, (-77.07)::numeric::money, NULL);
+				CREATE TABLE texts (id int PRIMARY KEY, m money, x xml); INSERT INTO texts SELECT id, m, '<a/>' FROM t;
+				CREATE TABLE big (id int PRIMARY KEY, m money, filler text); INSERT INTO big SELECT i, i * m, repeat('x', 500) FROM t, generate_series(4, 400) AS i WHERE id = 1;
+				CREATE TABLE arrays (id int PRIMARY KEY, m money[]); INSERT INTO arrays SELECT id, ARRAY[m] FROM t`)
+			for _, name := range []string{"t", "texts", "big", "arrays"} {
+				e.definition.Tables["public."+name] = Selection{Method: FullTable}
+			}
+			e.runs.Verify, e.runs.partBytes = VerifyChecksum, 100<<10
+			e.servers = e.again(t, 2)
+			e.create(t)
+			for range 2 {
+				run, err := e.tryRun(t.Context())
+				if err != nil && (tt.source == tt.destination || !strings.Contains(err.Error(), `column "m" is an array of money`)) {
+					t.Fatalf("%s to %s: %s", tt.source, tt.destination, postgres.Explain(err))
+				}
+				for _, r := range run.Tables {
+					if r.Status != "succeeded" && (r.SourceTable != "public.arrays" || tt.source == "en_IE" && tt.destination == "de_DE") {
+						t.Errorf("%s to %s: %+v", tt.source, tt.destination, r)
+					}
+				}
+				for _, name := range []string{"t", "texts", "big"} {
+					amounts := `SELECT id, m::numeric::float8 FROM %s.%s ORDER BY id`
+					e.wantRows(t, fmt.Sprintf(amounts, "shop", name), s.Query(t, e.sourceDatabase, fmt.Sprintf(amounts, "public", name))...)
+				}
+			}
+		}
+	}
+}
+
+// localesOf makes locales for servers that this process starts.
+func localesOf(t *testing.T, names ...string) string {
+	t.Helper()
+	sandbox.NeedProgram(t, "localedef", "locales")
+	directory := t.TempDir()
+	for _, name := range names {
+		if out, err := exec.Command("localedef", "-i", name, "-f", "UTF-8", directory+"/"+name+".utf8").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	for dir := directory; dir != os.TempDir() && dir != "/"; dir = dir[:strings.LastIndex(dir, "/")] {
+		_ = os.Chmod(dir, 0o755)
+	}
+	return directory
+}
