@@ -39,6 +39,15 @@ type heap struct {
 	bytes  int64    // of all, with what is stored aside
 }
 
+// parts returns the tables that hold the rows.
+func (h heap) parts() map[uint32]string {
+	parts := map[uint32]string{}
+	for _, leaf := range h.leaves {
+		parts[leaf] = ""
+	}
+	return parts
+}
+
 // openExtraction starts a snapshot of the source. The table is locked before,
 // with its partitions, or what a view is made of: the structure read is then
 // that of the rows, and no TRUNCATE or rewrite can empty them, which a snapshot

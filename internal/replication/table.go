@@ -284,7 +284,7 @@ func (c *copying) decideAttached(ctx context.Context) error {
 	}
 	var added []uint32
 	for _, leaf := range c.extraction.heap.leaves {
-		if !slices.Contains(c.there.bookmark.SourceParts, leaf) {
+		if _, known := c.there.loaded.SourceParts[leaf]; !known {
 			added = append(added, leaf)
 		}
 	}
