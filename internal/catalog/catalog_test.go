@@ -93,7 +93,7 @@ func TestRoundTrip(t *testing.T) {
 		table := LoadedTable{
 			TableName: "orders", SourceTable: "public.orders", Status: Copying, TableVersion: 1 << 60, Columns: []string{"id", `a "b", c`}, Attributes: []int{1, 0},
 			Source: "7/16384", SourceOID: 4000000000, SourceColumns: 1600, SourceParts: map[uint32]string{1: "2 3", 4000000000: ""},
-			Position: Position{LSN: 1 << 62, Timeline: 7, History: "1 0/8", Transaction: 1 << 40, Started: "2026-01-01", Rows: []Remembered{{Part: 1, File: 2, Place: "(3,4)", Transaction: 1 << 40}}},
+			Position: Position{LSN: 1 << 62, Timeline: 7, History: "1 0/8", Transaction: 1 << 40, Started: "2026-01-01", Rows: []Remembered{{Part: 1, File: 2, Place: "(3,4)", Transaction: 1 << 40}}, Commits: []Commit{{1 << 62, 1 << 60}}},
 			Meaning:  map[string]string{"label 7": key},
 		}
 		report := Report{

@@ -52,6 +52,15 @@ type Position struct {
 	Started string `json:"started,omitempty"`
 	// Rows are some of those that were read, with the greatest keys.
 	Rows []Remembered `json:"rows,omitempty"`
+	// Commits are earlier positions, oldest first.
+	Commits []Commit `json:"commits,omitempty"`
+}
+
+// A Commit is one that has loaded what the source was at an LSN: rows that are no newer
+// than its _sdc_sequence were there then.
+type Commit struct {
+	LSN      uint64 `json:"lsn"`
+	Sequence int64  `json:"sequence"`
 }
 
 // A Remembered is a row of the source that was read: where it was, and who wrote it.

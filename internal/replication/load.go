@@ -30,6 +30,7 @@ type loaded struct {
 	copied
 	changed  int64 // rows inserted, changed or given another version
 	grown    int64 // how many more rows there are
+	undone   int64 // rows deleted because the source has gone back to before they were there
 	nullKeys int64
 }
 
@@ -125,6 +126,13 @@ func (ld loading) merge(ctx context.Context, stage string, c copied) (loaded, er
 		}
 	}
 	into := loaded{copied: c, nullKeys: nullKeys}
+	if ld.undone != nil && !ld.deletes() {
+		tag, err := ld.tx.Exec(ctx, l.deleteUndoneSQL(stage, *ld.undone))
+		if err != nil {
+			return loaded{}, fmt.Errorf("delete from %s what the source has lost: %w", l.target, err)
+		}
+		into.undone = tag.RowsAffected()
+	}
 	if ld.upserts() {
 		if err := ld.tx.QueryRow(ctx, l.countedUpsertSQL(stage), once, ld.version).Scan(&into.changed, &into.grown); err != nil {
 			return loaded{}, fmt.Errorf("merge into %s: %w", l.target, err)

@@ -141,6 +141,11 @@ func (l layout) deleteGoneSQL(stage string) string {
 		l.target.SQL(), stage, l.sameKey())
 }
 
+// deleteUndoneSQL deletes the rows whose key is not staged and that are newer.
+func (l layout) deleteUndoneSQL(stage string, sequence int64) string {
+	return fmt.Sprintf("%s AND d."+sequenceColumn+" > %d", l.deleteGoneSQL(stage), sequence)
+}
+
 // image is the text of a whole row: what identifies it if nothing else does.
 func (l layout) image(alias string) string {
 	return fmt.Sprintf("CAST(ROW(%s) AS pg_catalog.text)", list(l.names(), alias+".?"))

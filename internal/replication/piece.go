@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -87,10 +88,10 @@ func (c *copying) findGreatest(ctx context.Context) (err error) {
 	if c.selection.Method != Incremental {
 		return nil
 	}
-	if c.greatest, err = c.extraction.greatestKey(ctx, *w); err != nil || c.greatest != nil || w.unseen == "" {
+	if c.greatest, c.newest, err = c.extraction.greatestKey(ctx, *w); err != nil || c.greatest != nil || w.unseen == "" {
 		return err
 	}
-	if c.greatest, err = greatest(ctx, c.extraction.tx, w.table, w.key, "true"); err != nil || c.greatest == nil {
+	if c.greatest, c.newest, err = c.extraction.greatest(ctx, w.key, "true"); err != nil || c.greatest == nil {
 		return err
 	}
 	w.from, w.back = "", true
@@ -123,12 +124,12 @@ func (c *copying) closeIfRead(ctx context.Context) {
 // commit runs f in a transaction of the destination that ends with its rows, the
 // bookmark after them and the report. last says that the table is done then.
 func (c *copying) commit(ctx context.Context, w window, last bool, f func(loading) (loaded, error)) error {
-	bookmark, table := c.bookmarkAfter(w), c.loadedTableAfter(last)
 	report := c.report // as it is, should this fail
 	tx, err := c.takeTarget(ctx)
 	if err != nil {
 		return err
 	}
+	bookmark, table := c.bookmarkAfter(w), c.loadedTableAfter(last)
 	defer rollback(ctx, tx)
 	ld := loading{tx: tx, step: c.step}
 	ld.window = w
@@ -140,6 +141,9 @@ func (c *copying) commit(ctx context.Context, w window, last bool, f func(loadin
 	report.RowsLoaded += moved.changed
 	report.Bytes += moved.bytes
 	report.NullKeys += moved.nullKeys
+	if moved.undone > 0 {
+		report.Notes = append(slices.Clip(report.Notes), fmt.Sprintf("%d rows were removed that were read after the point to which the source has gone back, and are not there any more", moved.undone))
+	}
 	report.Snapshot = max(report.Snapshot, c.extraction.held())
 	report.Status = catalog.Interrupted // until the last piece
 	if bookmark.Bookmark != nil {
@@ -199,8 +203,23 @@ func (c *copying) loadedTableAfter(last bool) catalog.LoadedTable {
 		Replication: c.replication, TableName: c.target.Name, SourceTable: c.unit.Table, Status: status, TableVersion: step.version,
 		Columns: step.layout.filled(), Attributes: step.layout.attributes(),
 		Source: c.identity.String(), SourceOID: table.OID, SourceColumns: lastColumn(table), SourceParts: c.extraction.heap.parts(),
-		Meaning: map[string]string{},
+		Position: c.position(), Meaning: map[string]string{},
 	}
+}
+
+// position returns where the history of the source is, and rows by which to know it.
+func (c *copying) position() catalog.Position {
+	p, judged := c.extraction.position, c.extraction.judged
+	var before catalog.Position
+	if c.there.loaded != nil {
+		before = c.there.loaded.Position
+	}
+	if judged.why != "" {
+		before = catalog.Position{Commits: commitsUntil(before.Commits, judged.back)}
+	}
+	p.Rows = remember(c.newest, before.Rows)
+	p.Commits = remembersCommit(before.Commits, catalog.Commit{LSN: p.LSN, Sequence: c.committing.UnixMicro() * 1000})
+	return p
 }
 
 // growth returns what a commit has done to the rows of the table. Of one that was

@@ -18,6 +18,7 @@ type step struct {
 	full    bool  // whether the method is FULL_TABLE
 	late    time.Duration
 	why     string // all rows are read although there is a bookmark
+	undone  *int64 // the source has gone back: rows with a greater _sdc_sequence that it does not have are undone
 	loose   bool   // whether the source does not see to it that the key identifies a row
 
 	// Columns that were added at the source. Rows before the window may hold
@@ -66,6 +67,9 @@ func nextStep(s Selection, source *extraction, identity string, target postgres.
 	next.why = parted(*l, b, s, source.table, identity, next.window.key.sql)
 	if next.why == "" && next.layout.keyReplaced(*l) {
 		next.why = "the primary key is made of other columns of the same names"
+	}
+	if next.why == "" {
+		next.why, next.undone = source.judged.why, source.judged.undoneSince(l.Position)
 	}
 	switch {
 	case there.table == nil:

@@ -34,7 +34,7 @@ func (c *copying) enterTarget(ctx context.Context, patience time.Duration) error
 	}
 	there.viewed = append(there.viewed, c.fixed...)
 	there.added = c.added
-	c.targetTx, c.there = tx, there
+	c.targetTx, c.there, c.committing = tx, there, there.now
 	return nil
 }
 
@@ -86,6 +86,7 @@ func (c *copying) takeTarget(ctx context.Context) (pgx.Tx, error) {
 		}
 		now := c.there
 		c.there = before
+		c.committing = now.now
 		if (now.table == nil) != (before.table == nil) || now.table != nil && now.table.OID != before.table.OID || c.step.window.since != nil && now.older() != "" {
 			c.leaveTarget(ctx)
 			return nil, errTargetReplaced
