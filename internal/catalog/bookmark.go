@@ -1,7 +1,6 @@
 package catalog
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -12,18 +11,10 @@ import (
 type Bookmark struct {
 	Replication    int64
 	TableName      string // in the destination
-	SourceTable    string // as the definition writes it
 	Method         string
-	ReplicationKey string   // "" unless the method is INCREMENTAL
-	Bookmark       *string  // greatest key loaded, as the source writes it; nil if there is none
-	KeyType        string   // of the replication key; "" if there is none
-	Columns        []string // of the loaded table that come from the source, now or earlier
-	Attributes     []int    // of Columns at the source: their attribute numbers, 0 if they are gone
-	Source         string   // identifies the source database
-	SourceOID      uint32   // of the table at the source
-	SourceColumns  int      // greatest attribute number at the source
-	SourceParts    []uint32 // the partitions of a partitioned table at the source, by oid
-	TableVersion   int64
+	ReplicationKey string  // "" unless the method is INCREMENTAL
+	Bookmark       *string // greatest key loaded, as the source writes it; nil if there is none
+	KeyType        string  // of the replication key; "" if there is none
 	Horizon        Horizon
 	Run            string
 }
@@ -59,65 +50,39 @@ type Passed struct {
 }
 
 // QueueBookmarkOf reads the bookmark of a table by a batch. It stays nil for one
-// that has never been loaded.
+// that has none.
 func QueueBookmarkOf(batch *pgx.Batch, replication int64, tableName string, into **Bookmark) {
 	batch.Queue(`
-		SELECT source_table, method, replication_key, bookmark, key_type, columns, attributes, source, source_oid, source_columns, source_parts, table_version, horizon, run::pg_catalog.text
+		SELECT method, replication_key, bookmark, key_type, horizon, run::pg_catalog.text
 		FROM _stitch.bookmark
 		WHERE replication = $1 AND table_name = $2`, replication, tableName).QueryRow(func(row pgx.Row) error {
 		b := Bookmark{Replication: replication, TableName: tableName}
-		err := row.Scan(&b.SourceTable, &b.Method, &b.ReplicationKey, &b.Bookmark, &b.KeyType, &b.Columns, &b.Attributes, &b.Source, &b.SourceOID, &b.SourceColumns, &b.SourceParts, &b.TableVersion, &b.Horizon, &b.Run)
+		err := row.Scan(&b.Method, &b.ReplicationKey, &b.Bookmark, &b.KeyType, &b.Horizon, &b.Run)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("read the bookmark of %q: %w", tableName, err)
 		}
-		if len(b.Columns) != len(b.Attributes) {
-			return fmt.Errorf("read the bookmark of %q: it has %d columns and %d attribute numbers", tableName, len(b.Columns), len(b.Attributes))
-		}
 		*into = &b
 		return nil
 	})
 }
 
-// QueueBookmark writes a bookmark by a batch. Send it in the transaction that loads the rows.
+// QueueBookmark writes a bookmark by a batch. Send it in the transaction that loads
+// the rows, after the table that it is about.
 func QueueBookmark(batch *pgx.Batch, b Bookmark) {
 	queue(batch, fmt.Sprintf("set the bookmark of %q", b.TableName), nil, `
 		INSERT INTO _stitch.bookmark
-			(replication, table_name, source_table, method, replication_key, bookmark,
-			 key_type, columns, attributes, source, source_oid, source_columns, source_parts, table_version, horizon, run)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+			(replication, table_name, method, replication_key, bookmark, key_type, horizon, run)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 		ON CONFLICT (replication, table_name) DO UPDATE SET
-			source_table = excluded.source_table,
 			method = excluded.method,
 			replication_key = excluded.replication_key,
 			bookmark = excluded.bookmark,
 			key_type = excluded.key_type,
-			columns = excluded.columns,
-			attributes = excluded.attributes,
-			source = excluded.source,
-			source_oid = excluded.source_oid,
-			source_columns = excluded.source_columns,
-			source_parts = excluded.source_parts,
-			table_version = excluded.table_version,
 			horizon = excluded.horizon,
 			run = excluded.run,
 			updated_at = pg_catalog.now()`,
-		b.Replication, b.TableName, b.SourceTable, b.Method, b.ReplicationKey, b.Bookmark,
-		b.KeyType, b.Columns, b.Attributes, b.Source, b.SourceOID, b.SourceColumns, b.SourceParts, b.TableVersion, b.Horizon, b.Run)
-}
-
-// LoadedTables returns the names of the tables that the replication has loaded.
-func LoadedTables(ctx context.Context, tx pgx.Tx, replication int64) ([]string, error) {
-	rows, _ := tx.Query(ctx, `
-		SELECT table_name
-		FROM _stitch.bookmark
-		WHERE replication = $1
-		ORDER BY table_name`, replication)
-	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return nil, fmt.Errorf("list the loaded tables: %w", err)
-	}
-	return names, nil
+		b.Replication, b.TableName, b.Method, b.ReplicationKey, b.Bookmark, b.KeyType, b.Horizon, b.Run)
 }

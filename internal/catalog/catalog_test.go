@@ -85,11 +85,16 @@ func TestRoundTrip(t *testing.T) {
 		install(t, conn)
 		run := "11111111-2222-3333-4444-555555555555"
 		key := "it's \\ 2026"
+		total := int64(10)
 		bookmark := Bookmark{
-			TableName: "orders", SourceTable: "public.orders", Method: "INCREMENTAL", ReplicationKey: "at", Bookmark: &key,
-			KeyType: "text",
-			Columns: []string{"id", `a "b", c`}, Attributes: []int{1, 0}, Source: "7/16384", SourceOID: 4000000000, SourceColumns: 1600, SourceParts: []uint32{1, 4000000000}, TableVersion: 1 << 60, Run: run,
+			TableName: "orders", Method: "INCREMENTAL", ReplicationKey: "at", Bookmark: &key, KeyType: "text", Run: run,
 			Horizon: Horizon{Snapshot: "5:7:5", At: 1800000000, Clock: "2026-01-01 00:00:00+00", Timeline: 3, Passed: []Passed{{At: 1, Bookmark: key}}, Open: []string{"3/4"}, OpenSnapshot: "1:2:"},
+		}
+		table := LoadedTable{
+			TableName: "orders", SourceTable: "public.orders", Status: Copying, TableVersion: 1 << 60, Columns: []string{"id", `a "b", c`}, Attributes: []int{1, 0},
+			Source: "7/16384", SourceOID: 4000000000, SourceColumns: 1600, SourceParts: map[uint32]string{1: "2 3", 4000000000: ""},
+			Position: Position{LSN: 1 << 62, Timeline: 7, History: "1 0/8", Transaction: 1 << 40, Started: "2026-01-01", Rows: []Remembered{{Part: 1, File: 2, Place: "(3,4)", Transaction: 1 << 40}}, Commits: []Commit{{1 << 62, 1 << 60}}},
+			Meaning:  map[string]string{"label 7": key},
 		}
 		report := Report{
 			SourceTable: "public.orders", TableName: "orders", Status: Failed, Method: "INCREMENTAL", RowsExtracted: 1 << 40,
@@ -100,9 +105,12 @@ func TestRoundTrip(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			bookmark.Replication = id
+			bookmark.Replication, table.Replication = id, id
 			return send(ctx, tx, func(batch *pgx.Batch) {
 				QueueStart(batch, id, &Run{ID: run})
+				QueueLoadedTable(batch, table, "_stitch.report", Growth{Rows: 5, Total: &total})
+				QueueLoadedTable(batch, table, "_stitch.report", Growth{Rows: -2, Changed: true})
+				QueueMoved(batch, id, table.TableName, "_stitch.report")
 				QueueBookmark(batch, bookmark)
 				QueueBookmark(batch, bookmark)
 				QueueReport(batch, run, report)
@@ -111,10 +119,24 @@ func TestRoundTrip(t *testing.T) {
 		})
 		inTx(t, conn, func(tx pgx.Tx) error {
 			var gotBookmark, never *Bookmark
-			err := send(ctx, tx, func(batch *pgx.Batch) {
+			var gotTable *LoadedTable
+			var rows, sequence int64
+			err := tx.QueryRow(ctx, `
+				SELECT c.oid, c.relfilenode, 8, (SELECT t.last_sequence FROM _stitch.loaded_table AS t)
+				FROM pg_catalog.pg_class AS c
+				WHERE c.oid = '_stitch.report'::pg_catalog.regclass`).Scan(&table.OID, &table.File, &rows, &sequence)
+			if err != nil || sequence == 0 {
+				t.Errorf("the greatest sequence is %d, %v", sequence, err)
+			}
+			table.Rows, table.Sequence = &rows, &sequence
+			err = send(ctx, tx, func(batch *pgx.Batch) {
 				QueueBookmarkOf(batch, bookmark.Replication, "orders", &gotBookmark)
 				QueueBookmarkOf(batch, bookmark.Replication, "other", &never)
+				QueueLoadedTableOf(batch, bookmark.Replication, "orders", &gotTable)
 			})
+			if err != nil || !reflect.DeepEqual(gotTable, &table) {
+				t.Errorf("loaded table %+v, %v\nwant %+v", gotTable, err, table)
+			}
 			if err != nil || !reflect.DeepEqual(gotBookmark, &bookmark) {
 				t.Errorf("bookmark %+v, %v\nwant %+v", gotBookmark, err, bookmark)
 			}
@@ -124,6 +146,12 @@ func TestRoundTrip(t *testing.T) {
 			reports, err := Reports(ctx, tx, run)
 			if err != nil || !reflect.DeepEqual(reports, []Report{report}) {
 				t.Errorf("reports %+v, %v\nwant %+v", reports, err, report)
+			}
+			if names, err := LoadedTables(ctx, tx, bookmark.Replication); err != nil || len(names) != 1 {
+				t.Errorf("loaded tables %q, %v", names, err)
+			}
+			if names, err := ReadyTables(ctx, tx, bookmark.Replication); err != nil || len(names) != 0 {
+				t.Errorf("tables that have been whole: %q, %v", names, err)
 			}
 			if _, err := LatestRun(ctx, tx, bookmark.Replication+1); !errors.Is(err, ErrNotFound) {
 				t.Errorf("a run that never was: %v", err)

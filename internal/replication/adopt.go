@@ -68,8 +68,8 @@ func (d Definition) refusals(stored catalog.Replication, history catalog.History
 	if history.Runs > 0 {
 		lines = append(lines, fmt.Sprintf("runs of it are recorded: %d", history.Runs))
 	}
-	if history.Bookmarks > 0 {
-		lines = append(lines, fmt.Sprintf("tables that it has loaded: %d", history.Bookmarks))
+	if history.Tables > 0 {
+		lines = append(lines, fmt.Sprintf("tables that it has loaded: %d", history.Tables))
 	}
 	if stored.SchemaCreated {
 		lines = append(lines, "a run of it created its schema")

@@ -46,7 +46,7 @@ func TestDefinitionRefusals(t *testing.T) {
 		"other columns":         {stored: stored(func(d *Definition) { d.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id"} }), refusals: []string{`tables["public.t"].columns is null, not ["id","n"]`}},
 		"another window":        {stored: stored(func(d *Definition) { d.LateCommitWindow = nil }), refusals: []string{`late_commit_window is not set, but should be 0`}},
 		"of a newer provider":   {stored: newer, refusals: []string{"paused is true, and is not configured"}},
-		"with runs":             {stored: same, history: catalog.History{Runs: 2, Bookmarks: 1}, refusals: []string{"runs of it are recorded: 2", "tables that it has loaded: 1"}},
+		"with runs":             {stored: same, history: catalog.History{Runs: 2, Tables: 1}, refusals: []string{"runs of it are recorded: 2", "tables that it has loaded: 1"}},
 		"whose schema was made": {stored: created, refusals: []string{"a run of it created its schema"}},
 		"that was read":         {stored: read, refusals: []string{"a run of it has read the cluster 123"}},
 	} {

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
@@ -22,7 +23,11 @@ type extraction struct {
 	table  postgres.Table
 	sight  sight
 	heap   heap
-	money  fractions // here and in the destination
+	money  fractions         // here and in the destination
+	files  map[uint32]uint32 // in which the rows of each table or partition lie
+
+	position catalog.Position // of the source's history
+	judged   judgement        // what has become of that since the table was loaded
 
 	began, ended time.Time   // of the snapshot; ended is zero while it is held
 	stopLimit    func() bool // keeps it from becoming too old, once it has ended; nil if it has no limit
@@ -38,6 +43,15 @@ type heap struct {
 	names  []string // of those
 	pages  int64    // of the largest
 	bytes  int64    // of all, with what is stored aside
+}
+
+// parts returns the tables that hold the rows.
+func (h heap) parts() map[uint32]string {
+	parts := map[uint32]string{}
+	for _, leaf := range h.leaves {
+		parts[leaf] = ""
+	}
+	return parts
 }
 
 // openExtraction starts a snapshot of the source. The table is locked before,
@@ -96,10 +110,13 @@ func (e *extraction) start(ctx context.Context, name postgres.TableName, lock st
 		e.source.queuePinsCheck(batch)
 		postgres.QueueTables(batch, e.version, []postgres.TableName{name}, &tables)
 		e.queueHeap(batch, name)
+		e.queuePosition(batch)
 	})
 	if err != nil {
 		return err
 	}
+	e.files = e.sight.files
+	_, e.position.Transaction, _ = bounds(e.sight.snapshot)
 	table, ok := tables[name]
 	if !ok {
 		return fmt.Errorf("%s does not exist any more", name)
@@ -250,20 +267,48 @@ func (e *extraction) isEmpty(ctx context.Context, w window) (bool, error) {
 // greatestKey returns the greatest key of the window, as the source writes it,
 // or nil if no row has one. Infinite keys are no place to continue from: later
 // rows would all lie before it.
-func (e *extraction) greatestKey(ctx context.Context, w window) (*string, error) {
+func (e *extraction) greatestKey(ctx context.Context, w window) (*string, []catalog.Remembered, error) {
 	limit := "true"
 	if w.upTo != nil {
 		limit = w.key.extract + " OPERATOR(pg_catalog.<=) " + postgresLiteral(*w.upTo, w.key.sql)
 	} else if w.since == nil && e.sight.survey != nil && e.sight.survey.oid == e.table.OID {
 		if e.sight.survey.key == nil {
-			return nil, nil // there was none; those that came since are found by the next run
+			return nil, nil, nil // there was none; those that came since are found by the next run
 		}
 		limit = w.key.extract + " OPERATOR(pg_catalog.<=) " + postgresLiteral(*e.sight.survey.key, w.key.sql)
 	}
 	if w.since != nil {
 		limit += " AND " + w.key.extract + " OPERATOR(pg_catalog.>=) " + postgresLiteral(*w.since, w.key.sql)
 	}
-	return greatest(ctx, e.tx, e.table.Name, w.key, limit)
+	return e.greatest(ctx, w.key, limit)
+}
+
+// greatest finds the greatest key of the rows that meet a condition, and those with the
+// greatest keys, if they tell their transaction.
+func (e *extraction) greatest(ctx context.Context, key column, condition string) (*string, []catalog.Remembered, error) {
+	if e.sight.snapshot == "" {
+		found, err := greatest(ctx, e.tx, e.table.Name, key, condition)
+		return found, nil, err
+	}
+	// The columns have no names that could mean others in ORDER BY.
+	rows, _ := e.tx.Query(ctx, fmt.Sprintf("SELECT g.k::pg_catalog.text, g.part, g.place::pg_catalog.text, g.writer::pg_catalog.text FROM ("+
+		"SELECT %[1]s, tableoid, ctid, xmin FROM %[2]s WHERE %[1]s IS NOT NULL AND %[3]s AND %[4]s ORDER BY 1 DESC LIMIT %[5]d) AS g (k, part, place, writer)",
+		key.extract, e.table.Name.SQL(), condition, finite(key), rememberedRows), once)
+	var found *string
+	newest, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r catalog.Remembered, err error) {
+		var text, writer string
+		if err := row.Scan(&text, &r.Part, &r.Place, &writer); err != nil {
+			return r, err
+		}
+		if found == nil {
+			found = &text
+		}
+		return e.remembered(r, writer)
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("find the greatest %s: %w", key.source.Name, err)
+	}
+	return found, newest, nil
 }
 
 // once has a statement that names a table, and so is not asked again, cost one

@@ -29,6 +29,8 @@ type fill func(copyIn string) (copied, error)
 type loaded struct {
 	copied
 	changed  int64 // rows inserted, changed or given another version
+	grown    int64 // how many more rows there are
+	undone   int64 // rows deleted because the source has gone back to before they were there
 	nullKeys int64
 }
 
@@ -56,7 +58,7 @@ func (ld loading) complete(ctx context.Context, c copied) (loaded, error) {
 		return loaded{}, err
 	}
 	nullKeys, err := ld.countNullKeys(ctx, l.target.SQL())
-	return loaded{copied: c, changed: c.rows, nullKeys: nullKeys}, err
+	return loaded{copied: c, changed: c.rows, grown: c.rows, nullKeys: nullKeys}, err
 }
 
 // identifyRows builds the key. Rows without one are known by all that they hold to
@@ -124,12 +126,28 @@ func (ld loading) merge(ctx context.Context, stage string, c copied) (loaded, er
 		}
 	}
 	into := loaded{copied: c, nullKeys: nullKeys}
+	if ld.undone != nil && !ld.deletes() {
+		tag, err := ld.tx.Exec(ctx, l.deleteUndoneSQL(stage, *ld.undone))
+		if err != nil {
+			return loaded{}, fmt.Errorf("delete from %s what the source has lost: %w", l.target, err)
+		}
+		into.undone = tag.RowsAffected()
+	}
+	if ld.upserts() {
+		if err := ld.tx.QueryRow(ctx, l.countedUpsertSQL(stage), once, ld.version).Scan(&into.changed, &into.grown); err != nil {
+			return loaded{}, fmt.Errorf("merge into %s: %w", l.target, err)
+		}
+		return into, nil
+	}
 	for _, sql := range ld.mergeSQL(stage) {
 		tag, err := ld.tx.Exec(ctx, sql, once, ld.version)
 		if err != nil {
 			return loaded{}, fmt.Errorf("merge into %s: %w", l.target, err)
 		}
 		into.changed += tag.RowsAffected()
+		if tag.Insert() {
+			into.grown += tag.RowsAffected()
+		}
 	}
 	return into, nil
 }
@@ -157,16 +175,13 @@ func (ld loading) checkKey(ctx context.Context, stage string) error {
 // are there already, of all rows of a table most.
 func (ld loading) upserts() bool { return len(ld.layout.key) > 0 && ld.window.since != nil }
 
-// mergeSQL brings the staged rows in.
+// mergeSQL brings the staged rows in that do not go in one by one.
 func (ld loading) mergeSQL(stage string) []string {
-	switch l := ld.layout; {
-	case ld.upserts():
-		return []string{l.upsertSQL(stage)}
-	case len(l.key) == 0:
+	l := ld.layout
+	if len(l.key) == 0 {
 		return []string{l.insertLackingSQL(stage, ld.window.repeated())}
-	default:
-		return []string{l.updateSQL(stage), l.insertNewSQL(stage)}
 	}
+	return []string{l.updateSQL(stage), l.insertNewSQL(stage)}
 }
 
 // deleteSQL deletes what is gone at the source. Rows without a key carry their
@@ -262,11 +277,13 @@ func (l layout) systemSQL(version int64) string {
 
 // A known is what the destination holds of a table before a load.
 type known struct {
-	table    *postgres.Table   // nil if there is none
-	bookmark *catalog.Bookmark // nil if it was never loaded
-	viewed   []string          // columns of the table that views use
-	added    []string          // columns that this run has added
-	equals   map[string]string // for each column of the primary key, the operator that its index compares with
+	table    *postgres.Table // nil if there is none
+	place    whereabouts
+	loaded   *catalog.LoadedTable // nil if it was never loaded
+	bookmark *catalog.Bookmark    // nil if there is none
+	viewed   []string             // columns of the table that views use
+	added    []string             // columns that this run has added
+	equals   map[string]string    // for each column of the primary key, the operator that its index compares with
 	types    postgres.TypeSet
 	version  int       // major, of the server
 	now      time.Time // by the destination's clock
@@ -279,6 +296,7 @@ func lookAt(ctx context.Context, tx pgx.Tx, replication int64, target postgres.T
 	k := known{types: types, version: postgres.Version(tx.Conn()), equals: map[string]string{}}
 	var tables map[postgres.TableName]postgres.Table
 	var harmless bool
+	var empty *bool
 	err := postgres.Send(ctx, tx, fmt.Sprintf("read what the destination holds of %s", target), func(batch *pgx.Batch) {
 		postgres.QueueTablesWithoutTypes(batch, []postgres.TableName{target}, &tables)
 		batch.Queue(viewedSQL, target.SQL()).Query(func(rows pgx.Rows) (err error) {
@@ -293,8 +311,9 @@ func lookAt(ctx context.Context, tx pgx.Tx, replication int64, target postgres.T
 			})
 			return err
 		})
+		catalog.QueueLoadedTableOf(batch, replication, target.Name, &k.loaded)
 		catalog.QueueBookmarkOf(batch, replication, target.Name, &k.bookmark)
-		queueHarmless(batch, target, &harmless)
+		queuePlace(batch, target, &harmless, &k.place, &empty)
 		batch.Queue("SELECT pg_catalog.now()").QueryRow(func(row pgx.Row) error { return row.Scan(&k.now) })
 	})
 	if err == nil {
@@ -306,7 +325,7 @@ func lookAt(ctx context.Context, tx pgx.Tx, replication int64, target postgres.T
 	if table, ok := tables[target]; ok {
 		k.table = &table
 	}
-	return k, nil
+	return k, k.inspect(ctx, tx, target, empty)
 }
 
 // equalsSQL lists the operators by which the primary key of a table tells rows

@@ -65,6 +65,13 @@ func (l layout) upsertSQL(stage string) string {
 		l.insertSQL(stage), list(l.key, "?"), l.assignments("excluded"), strings.Join(sets, ", "), l.differs("excluded"))
 }
 
+// countedUpsertSQL is upsertSQL that returns how many rows it has inserted or changed,
+// and how many of those are new: a row that was there was locked before, which its
+// xmax tells.
+func (l layout) countedUpsertSQL(stage string) string {
+	return fmt.Sprintf("WITH merged AS (%s RETURNING d.xmax AS locked) SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE locked = 0) FROM merged", l.upsertSQL(stage))
+}
+
 // updateSQL changes the rows that differ from the staged ones of the same key.
 func (l layout) updateSQL(stage string) string {
 	return fmt.Sprintf("UPDATE %s AS d SET %s, (%s) = ROW(%s) FROM %s AS s WHERE %s AND (d._sdc_table_version IS DISTINCT FROM $1::bigint OR %s)",
@@ -132,6 +139,11 @@ func (l layout) insertSQL(stage string) string {
 func (l layout) deleteGoneSQL(stage string) string {
 	return fmt.Sprintf("DELETE FROM %s AS d WHERE NOT EXISTS (SELECT FROM %s AS s WHERE %s)",
 		l.target.SQL(), stage, l.sameKey())
+}
+
+// deleteUndoneSQL deletes the rows whose key is not staged and that are newer.
+func (l layout) deleteUndoneSQL(stage string, sequence int64) string {
+	return fmt.Sprintf("%s AND d."+sequenceColumn+" > %d", l.deleteGoneSQL(stage), sequence)
 }
 
 // image is the text of a whole row: what identifies it if nothing else does.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -87,10 +88,10 @@ func (c *copying) findGreatest(ctx context.Context) (err error) {
 	if c.selection.Method != Incremental {
 		return nil
 	}
-	if c.greatest, err = c.extraction.greatestKey(ctx, *w); err != nil || c.greatest != nil || w.unseen == "" {
+	if c.greatest, c.newest, err = c.extraction.greatestKey(ctx, *w); err != nil || c.greatest != nil || w.unseen == "" {
 		return err
 	}
-	if c.greatest, err = greatest(ctx, c.extraction.tx, w.table, w.key, "true"); err != nil || c.greatest == nil {
+	if c.greatest, c.newest, err = c.extraction.greatest(ctx, w.key, "true"); err != nil || c.greatest == nil {
 		return err
 	}
 	w.from, w.back = "", true
@@ -123,12 +124,12 @@ func (c *copying) closeIfRead(ctx context.Context) {
 // commit runs f in a transaction of the destination that ends with its rows, the
 // bookmark after them and the report. last says that the table is done then.
 func (c *copying) commit(ctx context.Context, w window, last bool, f func(loading) (loaded, error)) error {
-	bookmark := c.bookmarkAfter(w)
 	report := c.report // as it is, should this fail
 	tx, err := c.takeTarget(ctx)
 	if err != nil {
 		return err
 	}
+	bookmark, table := c.bookmarkAfter(w), c.loadedTableAfter(last)
 	defer rollback(ctx, tx)
 	ld := loading{tx: tx, step: c.step}
 	ld.window = w
@@ -140,6 +141,9 @@ func (c *copying) commit(ctx context.Context, w window, last bool, f func(loadin
 	report.RowsLoaded += moved.changed
 	report.Bytes += moved.bytes
 	report.NullKeys += moved.nullKeys
+	if moved.undone > 0 {
+		report.Notes = append(slices.Clip(report.Notes), fmt.Sprintf("%d rows were removed that were read after the point to which the source has gone back, and are not there any more", moved.undone))
+	}
 	report.Snapshot = max(report.Snapshot, c.extraction.held())
 	report.Status = catalog.Interrupted // until the last piece
 	if bookmark.Bookmark != nil {
@@ -164,8 +168,13 @@ func (c *copying) commit(ctx context.Context, w window, last bool, f func(loadin
 	if err := c.letReadersRead(ctx, tx, &report); err != nil {
 		return err
 	}
+	growth, err := c.growth(ctx, tx, moved)
+	if err != nil {
+		return err
+	}
 	report.Duration = elapsed(c.began)
 	err = postgres.Send(ctx, tx, "record the load", func(batch *pgx.Batch) {
+		catalog.QueueLoadedTable(batch, table, c.target.SQL(), growth)
 		catalog.QueueBookmark(batch, bookmark)
 		catalog.QueueReport(batch, c.run.ID, report)
 		if last {
@@ -187,15 +196,63 @@ func (c *copying) commit(ctx context.Context, w window, last bool, f func(loadin
 	return nil
 }
 
+// loadedTableAfter returns what is known of the table once a window has been loaded,
+// the last one or not.
+func (c *copying) loadedTableAfter(last bool) catalog.LoadedTable {
+	step, table := c.step, c.extraction.table
+	status := catalog.Ready
+	if !last && (step.window.since == nil || c.there.loaded != nil && c.there.loaded.Status == catalog.Copying) {
+		status = catalog.Copying
+	}
+	return catalog.LoadedTable{
+		Replication: c.replication, TableName: c.target.Name, SourceTable: c.unit.Table, Status: status, TableVersion: step.version,
+		Columns: step.layout.filled(), Attributes: step.layout.attributes(),
+		Source: c.identity.String(), SourceOID: table.OID, SourceColumns: lastColumn(table), SourceParts: c.extraction.heap.parts(),
+		Position: c.position(), Meaning: map[string]string{},
+	}
+}
+
+// position returns where the history of the source is, and rows by which to know it.
+func (c *copying) position() catalog.Position {
+	p, judged := c.extraction.position, c.extraction.judged
+	var before catalog.Position
+	if c.there.loaded != nil {
+		before = c.there.loaded.Position
+	}
+	if judged.why != "" {
+		before = catalog.Position{Commits: commitsUntil(before.Commits, judged.back)}
+	}
+	p.Rows = remember(c.newest, before.Rows)
+	p.Commits = remembersCommit(before.Commits, catalog.Commit{LSN: p.LSN, Sequence: c.committing.UnixMicro() * 1000})
+	return p
+}
+
+// growth returns what a commit has done to the rows of the table. Of one that was
+// there and was merged whole, what earlier commits left says nothing: they are counted.
+func (c *copying) growth(ctx context.Context, tx pgx.Tx, moved loaded) (catalog.Growth, error) {
+	g := catalog.Growth{Rows: moved.grown, Changed: moved.changed > 0}
+	switch {
+	case c.step.window.since != nil:
+	case !c.step.layout.exists:
+		g.Total = &moved.grown
+	case c.step.full: // each run compares all of it
+		g.Total = &moved.rows
+	default:
+		holds, err := countRows(ctx, tx, c.target)
+		if err != nil {
+			return catalog.Growth{}, err
+		}
+		g.Total, g.Sequence = &holds.rows, holds.sequence
+	}
+	return g, nil
+}
+
 // bookmarkAfter returns the bookmark once the window has been loaded.
 func (c *copying) bookmarkAfter(w window) catalog.Bookmark {
-	step, table := c.step, c.extraction.table
+	step := c.step
 	b := catalog.Bookmark{
-		Replication: c.replication, TableName: c.target.Name, SourceTable: c.unit.Table, Method: c.selection.Method,
-		ReplicationKey: c.selection.ReplicationKey, KeyType: w.key.sql,
-		Columns: step.layout.filled(), Attributes: step.layout.attributes(),
-		Source: c.identity.String(), SourceOID: table.OID, SourceColumns: lastColumn(table), SourceParts: sourceParts(c.extraction),
-		TableVersion: step.version, Run: c.run.ID,
+		Replication: c.replication, TableName: c.target.Name, Method: c.selection.Method,
+		ReplicationKey: c.selection.ReplicationKey, KeyType: w.key.sql, Run: c.run.ID,
 	}
 	if c.selection.Method != Incremental {
 		return b
@@ -212,14 +269,6 @@ func (c *copying) bookmarkAfter(w window) catalog.Bookmark {
 	}
 	b.Horizon = horizonAfter(before, c.step.window, c.extraction.sight, b.Bookmark, step.late, c.there.now)
 	return b
-}
-
-// sourceParts returns the tables that hold the rows.
-func sourceParts(e *extraction) []uint32 {
-	if e.heap.leaves == nil {
-		return []uint32{}
-	}
-	return e.heap.leaves
 }
 
 // pieceEnd is the key of the row after which so many of the window have come, or

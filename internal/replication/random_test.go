@@ -168,7 +168,7 @@ func (s *randomStory) wantArrived(t *testing.T, table *randomTable) {
 		Table: postgres.TableName{Schema: s.definition.SchemaName, Name: table.arrives()}.SQL()}
 	arrived := s.destination.Query(t, s.destinationDatabase, `
 		SELECT format_type(a.atttypid, a.atttypmod), a.attname
-		FROM _stitch.bookmark AS b, unnest(b.columns, b.attributes) AS c (name, number), pg_attribute AS a
+		FROM _stitch.loaded_table AS b, unnest(b.columns, b.attributes) AS c (name, number), pg_attribute AS a
 		WHERE b.table_name = $1 AND c.number > 0 AND a.attrelid = $2::text::regclass AND a.attname = c.name
 		ORDER BY c.number`, table.arrives(), to.Table)
 	columns := s.inOrder(t, table)
@@ -223,5 +223,5 @@ func (s *randomStory) current(table *randomTable) string {
 	if !table.replaced || table.key == nil {
 		return ""
 	}
-	return " WHERE _sdc_table_version = (SELECT table_version FROM _stitch.bookmark WHERE table_name = " + postgres.Literal(table.arrives()) + ")"
+	return " WHERE _sdc_table_version = (SELECT table_version FROM _stitch.loaded_table WHERE table_name = " + postgres.Literal(table.arrives()) + ")"
 }

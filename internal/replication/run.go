@@ -222,7 +222,7 @@ func (w *worker) start(ctx context.Context, verify string) (useful int, err erro
 		}
 		var loaded []string
 		if w.identity.system == before { // else all tables anew
-			if loaded, err = catalog.LoadedTables(ctx, tx, w.replication); err != nil {
+			if loaded, err = catalog.ReadyTables(ctx, tx, w.replication); err != nil {
 				return err
 			}
 		}

@@ -71,8 +71,9 @@ const (
 // All of that ends with its rollback.
 type reading struct {
 	*pgx.Conn
-	pins string
-	role string // that its login is set to begin sessions as; "none" usually
+	pins     string
+	role     string   // that its login is set to begin sessions as; "none" usually
+	identity identity // what it has reached, once that is known
 }
 
 // prepare pins the settings of a session for a run, of the server with that key
@@ -156,6 +157,8 @@ type identity struct {
 	server   string // key in the provider block
 	database string // oid
 	timeline int    // 0 where it may not be read
+	history  string // how that came about, see historyOf; "" where it may not be read
+	tellsWAL bool   // whether the login may ask where the WAL is
 	standby  bool
 	address  string // of the server that was reached, as it knows it
 	started  string // when it was
@@ -171,30 +174,62 @@ func (id identity) String() string {
 
 const identitySQL = `
 	SELECT pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
-			AND pg_catalog.has_function_privilege('pg_catalog.pg_control_checkpoint()', 'EXECUTE'),
+			AND pg_catalog.has_function_privilege('pg_catalog.pg_control_checkpoint()', 'EXECUTE')
+			AND pg_catalog.has_function_privilege('pg_catalog.pg_control_recovery()', 'EXECUTE'),
+		pg_catalog.has_function_privilege('pg_catalog.pg_current_wal_flush_lsn()', 'EXECUTE')
+			AND pg_catalog.has_function_privilege('pg_catalog.pg_last_wal_replay_lsn()', 'EXECUTE')
+			AND pg_catalog.has_function_privilege('pg_catalog.pg_walfile_name(pg_catalog.pg_lsn)', 'EXECUTE'),
+		pg_catalog.has_function_privilege('pg_catalog.pg_read_file(pg_catalog.text)', 'EXECUTE'),
 		d.oid::pg_catalog.text, pg_catalog.pg_is_in_recovery(),
 		pg_catalog.format('%s %s', pg_catalog.inet_server_addr(), pg_catalog.inet_server_port()), pg_catalog.pg_postmaster_start_time()::pg_catalog.text
 	FROM pg_catalog.pg_database AS d
 	WHERE d.datname = pg_catalog.current_database()`
 
 const controlSQL = `
-	SELECT s.system_identifier::pg_catalog.text, c.timeline_id
-	FROM pg_catalog.pg_control_system() AS s, pg_catalog.pg_control_checkpoint() AS c`
+	SELECT s.system_identifier::pg_catalog.text, greatest(c.timeline_id, r.min_recovery_end_timeline)
+	FROM pg_catalog.pg_control_system() AS s, pg_catalog.pg_control_checkpoint() AS c, pg_catalog.pg_control_recovery() AS r`
+
+// timelineSQL takes the timeline from the name of the WAL file that is written: after a
+// promotion, the control file has the one before until the first checkpoint.
+const timelineSQL = `
+	SELECT ('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_flush_lsn()), 1, 8))::bit(32)::int`
 
 // identify finds out which database a session at the source has reached, of the
 // server with that key in the provider block.
 func identify(ctx context.Context, source reading, server string) (identity, error) {
 	id := identity{server: server}
-	var readable bool
+	var controls, files bool
 	err := source.read(ctx, func(tx pgx.Tx) error {
-		err := tx.QueryRow(ctx, identitySQL).Scan(&readable, &id.database, &id.standby, &id.address, &id.started)
-		if err != nil || !readable {
-			return err
+		err := tx.QueryRow(ctx, identitySQL).Scan(&controls, &id.tellsWAL, &files, &id.database, &id.standby, &id.address, &id.started)
+		if err == nil && controls {
+			err = tx.QueryRow(ctx, controlSQL).Scan(&id.system, &id.timeline)
 		}
-		return tx.QueryRow(ctx, controlSQL).Scan(&id.system, &id.timeline)
+		if err == nil && id.tellsWAL && !id.standby {
+			err = tx.QueryRow(ctx, timelineSQL).Scan(&id.timeline)
+		}
+		return err
 	})
+	if err == nil && files && id.timeline > 1 {
+		id.history, err = readHistory(ctx, source, id.timeline)
+	}
 	if err != nil {
 		return identity{}, fmt.Errorf("identify the source: %w", err)
 	}
 	return id, nil
+}
+
+// readHistory reads how a timeline came about. PostgreSQL 10 lets only superusers read
+// files, whatever they are granted.
+func readHistory(ctx context.Context, source reading, timeline int) (history string, err error) {
+	err = source.read(ctx, func(tx pgx.Tx) error {
+		var file string
+		err := tx.QueryRow(ctx, "SELECT pg_catalog.pg_read_file($1)", fmt.Sprintf("pg_wal/%08X.history", timeline)).Scan(&file)
+		history = historyOf(file)
+		return err
+	})
+	switch postgres.Code(err) {
+	case "42501", "58P01": // or it is gone
+		return "", nil
+	}
+	return history, err
 }

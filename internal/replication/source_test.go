@@ -106,7 +106,7 @@ func TestSourceIdentity(t *testing.T) {
 		e.definition.Tables["public.t"] = Selection{Method: FullTable}
 		e.create(t)
 		e.run(t)
-		e.atDestination(t, `UPDATE _stitch.replication SET source_system = '123'; UPDATE _stitch.bookmark SET source = '123/1'`)
+		e.atDestination(t, `UPDATE _stitch.replication SET source_system = '123'; UPDATE _stitch.loaded_table SET source = '123/1'`)
 		e.atSource(t, `DELETE FROM t`)
 		identifier := s.Query(t, "postgres", `SELECT system_identifier FROM pg_control_system()`)[0]
 		_, err := e.tryRun(t.Context())

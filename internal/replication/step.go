@@ -18,6 +18,7 @@ type step struct {
 	full    bool  // whether the method is FULL_TABLE
 	late    time.Duration
 	why     string // all rows are read although there is a bookmark
+	undone  *int64 // the source has gone back: rows with a greater _sdc_sequence that it does not have are undone
 	loose   bool   // whether the source does not see to it that the key identifies a row
 
 	// Columns that were added at the source. Rows before the window may hold
@@ -43,8 +44,8 @@ func nextStep(s Selection, source *extraction, identity string, target postgres.
 	next.loose = !source.table.Kind.HasKeys() || source.table.Kind == postgres.OrdinaryTable && len(source.heap.leaves) > 1
 	columns := s.extracted(source.table, there.types, source.version, there.version, source.money)
 	var loaded []string
-	if there.bookmark != nil {
-		loaded = there.bookmark.Columns
+	if there.loaded != nil {
+		loaded = there.loaded.Columns
 	}
 	var err error
 	if next.layout, err = layOut(target, columns, s.keyColumns(source.table), there.table, loaded, there.viewed); err != nil {
@@ -57,15 +58,18 @@ func nextStep(s Selection, source *extraction, identity string, target postgres.
 			next.window.key = c.asKey()
 		}
 	}
-	b := there.bookmark
-	if b == nil {
+	l, b := there.loaded, there.bookmark
+	if l == nil {
 		return next, nil
 	}
-	next.version = max(next.version, b.TableVersion+1)
-	next.layout.changes = append(next.layout.changes, sourceChanges(next.layout, *b, source)...)
-	next.why = parted(*b, s, source.table, identity, next.window.key.sql)
-	if next.why == "" && next.layout.keyReplaced(*b) {
+	next.version = max(next.version, l.TableVersion+1)
+	next.layout.changes = append(next.layout.changes, sourceChanges(next.layout, *l, source)...)
+	next.why = parted(*l, b, s, source.table, identity, next.window.key.sql)
+	if next.why == "" && next.layout.keyReplaced(*l) {
 		next.why = "the primary key is made of other columns of the same names"
+	}
+	if next.why == "" {
+		next.why, next.undone = source.judged.why, source.judged.undoneSince(l.Position)
 	}
 	switch {
 	case there.table == nil:
@@ -74,8 +78,11 @@ func nextStep(s Selection, source *extraction, identity string, target postgres.
 	case next.layout.rekey || next.why != "":
 		return next, nil
 	}
-	next.version, next.reset = b.TableVersion, false
-	next.why, next.doubtful = unseen(next.layout, *b, there.added)
+	next.version, next.reset = l.TableVersion, false
+	next.why, next.doubtful = unseen(next.layout, *l, there.added)
+	if next.why == "" {
+		next.why = there.older()
+	}
 	if next.why == "" {
 		next.window.since = b.Bookmark
 		next.window = next.window.look(b.Horizon, source.sight, late)
@@ -99,10 +106,10 @@ func (s Selection) extracted(table postgres.Table, types postgres.TypeSet, sourc
 	return columns
 }
 
-// sourceChanges says what has changed at the source since the bookmark was set
+// sourceChanges says what has changed at the source since the table was loaded
 // that the layout does not tell: columns that are gone or have another name, and
 // partitions that came or went.
-func sourceChanges(l layout, b catalog.Bookmark, source *extraction) []string {
+func sourceChanges(l layout, b catalog.LoadedTable, source *extraction) []string {
 	var changes []string
 	for i, name := range b.Columns {
 		if b.Attributes[i] == 0 || !slices.Contains(l.stale, name) {
@@ -121,12 +128,12 @@ func sourceChanges(l layout, b catalog.Bookmark, source *extraction) []string {
 		return changes
 	}
 	for i, leaf := range source.heap.leaves {
-		if !slices.Contains(b.SourceParts, leaf) {
+		if _, known := b.SourceParts[leaf]; !known {
 			changes = append(changes, fmt.Sprintf("partition %s was added", source.heap.names[i]))
 		}
 	}
 	gone := 0
-	for _, leaf := range b.SourceParts {
+	for leaf := range b.SourceParts {
 		if !slices.Contains(source.heap.leaves, leaf) {
 			gone++
 		}
@@ -137,15 +144,17 @@ func sourceChanges(l layout, b catalog.Bookmark, source *extraction) []string {
 	return changes
 }
 
-// parted says why a bookmark does not apply any more, or "". A table whose method
+// parted says why a bookmark does not apply, or not any more, or "". A table whose method
 // or replication key has changed, or that was replaced by another, is replicated
 // whole, under a new version.
-func parted(b catalog.Bookmark, s Selection, source postgres.Table, identity, keyType string) string {
+func parted(l catalog.LoadedTable, b *catalog.Bookmark, s Selection, source postgres.Table, identity, keyType string) string {
 	switch {
-	case b.Source != identity:
+	case l.Source != identity:
 		return "the source is another database than before"
-	case b.SourceOID != source.OID:
+	case l.SourceOID != source.OID:
 		return "the table was replaced by another of its name"
+	case b == nil:
+		return "there is no bookmark any more"
 	case b.Method != s.Method:
 		return "the replication method was " + b.Method
 	case b.ReplicationKey != s.ReplicationKey:
@@ -158,7 +167,7 @@ func parted(b catalog.Bookmark, s Selection, source postgres.Table, identity, ke
 
 // keyReplaced reports whether a column of the key was dropped at the source and
 // another one added under its name: nothing tells which rows are which.
-func (l layout) keyReplaced(b catalog.Bookmark) bool {
+func (l layout) keyReplaced(b catalog.LoadedTable) bool {
 	return slices.ContainsFunc(l.columns, func(c column) bool {
 		i := slices.Index(b.Columns, c.name)
 		return i >= 0 && slices.Contains(l.key, c.name) && b.Attributes[i] != int(c.source.Number)
@@ -177,7 +186,7 @@ func sameOrder(from, to string) bool {
 // loaded, or "": of a column that was not selected then, that has another name
 // now, that took the name of another, or that was dropped in the destination.
 // Of columns that were added since, only the source can tell.
-func unseen(l layout, b catalog.Bookmark, added []string) (why string, doubtful []column) {
+func unseen(l layout, b catalog.LoadedTable, added []string) (why string, doubtful []column) {
 	for _, c := range l.columns {
 		i := slices.Index(b.Columns, c.name)
 		added := slices.Contains(added, c.name) || slices.ContainsFunc(l.add, func(a column) bool { return a.name == c.name })
@@ -201,7 +210,7 @@ func unseen(l layout, b catalog.Bookmark, added []string) (why string, doubtful 
 }
 
 // wasLoaded reports whether the column that c comes from was loaded under its name.
-func wasLoaded(b catalog.Bookmark, c column) bool {
+func wasLoaded(b catalog.LoadedTable, c column) bool {
 	i := slices.Index(b.Columns, c.source.Name)
 	return i >= 0 && b.Attributes[i] == int(c.source.Number)
 }

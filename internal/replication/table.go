@@ -28,13 +28,15 @@ type copying struct {
 	rows      int      // about how many are committed at once of a backlog
 
 	// Of the current attempt.
-	tooOld     func() // ends it, because a snapshot has become too old
-	targetTx   pgx.Tx // in which the target was locked and inspected; nil once it was used
+	tooOld     func()    // ends it, because a snapshot has become too old
+	targetTx   pgx.Tx    // in which the target was locked and inspected; nil once it was used
+	committing time.Time // when that transaction, or the one after it, began, by the destination's clock
 	extraction *extraction
 	there      known
 	step       step
 	greatest   *string // replication key of the rows to load; nil if none has one
-	inParts    bool    // whether several workers read the table
+	newest     []catalog.Remembered
+	inParts    bool // whether several workers read the table
 }
 
 // replicate copies the table of a unit and returns the report on it, which is
@@ -261,6 +263,9 @@ func (c *copying) decide(ctx context.Context) error {
 	if c.extraction.money, err = fractionsOf(ctx, c.selection.selected(c.extraction.table), c.extraction.tx, c.targetTx); err != nil {
 		return err
 	}
+	if err := c.judgeSource(ctx); err != nil {
+		return err
+	}
 	next, err := nextStep(c.selection, c.extraction, c.identity.String(), c.target, c.there, c.definition.late())
 	if err != nil {
 		return err
@@ -288,7 +293,7 @@ func (c *copying) decideAttached(ctx context.Context) error {
 	}
 	var added []uint32
 	for _, leaf := range c.extraction.heap.leaves {
-		if !slices.Contains(c.there.bookmark.SourceParts, leaf) {
+		if _, known := c.there.loaded.SourceParts[leaf]; !known {
 			added = append(added, leaf)
 		}
 	}

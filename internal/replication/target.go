@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
@@ -33,7 +34,7 @@ func (c *copying) enterTarget(ctx context.Context, patience time.Duration) error
 	}
 	there.viewed = append(there.viewed, c.fixed...)
 	there.added = c.added
-	c.targetTx, c.there = tx, there
+	c.targetTx, c.there, c.committing = tx, there, there.now
 	return nil
 }
 
@@ -85,7 +86,8 @@ func (c *copying) takeTarget(ctx context.Context) (pgx.Tx, error) {
 		}
 		now := c.there
 		c.there = before
-		if (now.table == nil) != (before.table == nil) || now.table != nil && now.table.OID != before.table.OID {
+		c.committing = now.now
+		if (now.table == nil) != (before.table == nil) || now.table != nil && now.table.OID != before.table.OID || c.step.window.since != nil && now.older() != "" {
 			c.leaveTarget(ctx)
 			return nil, errTargetReplaced
 		}
@@ -101,7 +103,7 @@ var errTargetLocked = errors.New("the table in the destination is locked")
 
 // errTargetReplaced is met when the destination table is another one than it was
 // when the attempt began.
-var errTargetReplaced = errors.New("the table in the destination was dropped or replaced while it was loaded")
+var errTargetReplaced = errors.New("the table in the destination was dropped, emptied or replaced while it was loaded")
 
 // alter adds what the existing table lacks. It waits for its lock in short turns,
 // because readers queue behind the one who waits, and likewise for those on tables
@@ -113,11 +115,18 @@ func (c *copying) alter(ctx context.Context, sql string) error {
 			return err
 		}
 		defer rollback(ctx, tx)
-		if _, err := lookAt(ctx, tx, c.replication, c.target, c.types); err != nil {
+		there, err := lookAt(ctx, tx, c.replication, c.target, c.types)
+		if err != nil {
 			return err
 		}
 		if _, err := tx.Exec(ctx, sql); err != nil {
 			return err
+		}
+		if there.isWhereLeft() { // else the load finds out what the table is
+			err := postgres.Send(ctx, tx, "change "+c.target.String(), func(batch *pgx.Batch) { catalog.QueueMoved(batch, c.replication, c.target.Name, c.target.SQL()) })
+			if err != nil {
+				return err
+			}
 		}
 		return tx.Commit(ctx)
 	})

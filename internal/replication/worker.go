@@ -221,6 +221,7 @@ func (w *worker) reconnect(ctx context.Context) error {
 		if err := w.meet(found); err != nil {
 			return err
 		}
+		session.identity = found
 		w.sourceReady = session
 	}
 	return w.reconnectDestination(ctx)

@@ -63,6 +63,11 @@ type Config struct {
 	// StandbyOf makes it a hot standby of a server of this process, of the same
 	// major (12 or newer), which still has all of its WAL.
 	StandbyOf *Server
+	// Data is what [Server.CopyData] returned: it begins as what that server was then.
+	Data string
+	// Recovers makes a server with Data (12 or newer) wait to be promoted: it then has
+	// a timeline of its own, as one that was restored to a point in time does.
+	Recovers bool
 }
 
 // A Server is a running PostgreSQL server. It wants a password from everyone;
@@ -190,12 +195,16 @@ func (s *Server) certify(as account) error {
 // template have one history, so one of them can follow another.
 func (s *Server) command(from *template, cfg Config) []string {
 	script := `cp -Rp "$1" "$2" && shift 2 && exec "$@"`
-	if cfg.StandbyOf != nil {
+	if cfg.StandbyOf != nil || cfg.Recovers {
 		script = `cp -Rp "$1" "$2" && : >"$2/standby.signal" && shift 2 && exec "$@"`
+	}
+	origin := cfg.Data
+	if origin == "" {
+		origin = from.data()
 	}
 
 	data := s.path("data")
-	command := []string{"/bin/sh", "-c", script, "start", from.data(), data, filepath.Join(s.bin, "postgres"), "-D", data}
+	command := []string{"/bin/sh", "-c", script, "start", origin, data, filepath.Join(s.bin, "postgres"), "-D", data}
 	if cfg.Locales != "" {
 		command = append([]string{"env", "LOCPATH=" + cfg.Locales}, command...)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -74,6 +75,19 @@ func OwnServer(t testing.TB, cfg Config) *Server {
 		}
 	})
 	return s
+}
+
+// CopyData copies what the server is, while nobody writes to it, into a directory that
+// is gone when the server is stopped.
+func (s *Server) CopyData(t testing.TB) string {
+	t.Helper()
+	s.Exec(t, superuser, "CHECKPOINT")
+	name := s.path(uniqueName("copy_"))
+	script := `cp -Rp "$1" "$2" && rm "$2/postmaster.pid"`
+	if out, err := exec.CommandContext(t.Context(), "/bin/sh", "-c", script, "copy", s.path("data"), name).CombinedOutput(); err != nil {
+		t.Fatalf("copy the data of the server: %v: %s", err, out)
+	}
+	return name
 }
 
 // OwnPgBouncer is [StartPgBouncer] for a test: it stops the pool when the test

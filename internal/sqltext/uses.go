@@ -138,7 +138,7 @@ func (s *statement) isDefinition(i int) bool {
 	for s.at(next).isAny("not materialized") {
 		next++
 	}
-	return s.at(next).is("(") && (s.at(next+1).isAny("select with values insert update delete table") || s.at(next+1).is("("))
+	return s.at(next).is("(") && (s.at(next+1).isAny("select with values insert update delete table") || s.at(next+1).is("(") || s.at(next+1).kind == filled)
 }
 
 // start returns where the name begins that ends at i, with its schema.

@@ -89,32 +89,55 @@ COMMENT ON COLUMN _stitch.report.changes IS 'What has changed in the structure o
 COMMENT ON COLUMN _stitch.report.notes IS 'What else is to be known, such as a guarantee that could not be given.';
 COMMENT ON COLUMN _stitch.report.verification IS 'What a comparison with the source came to; empty if there was none.';
 
-CREATE TABLE _stitch.bookmark (
+CREATE TABLE _stitch.loaded_table (
 	replication     bigint NOT NULL REFERENCES _stitch.replication ON DELETE CASCADE,
 	table_name      pg_catalog.text NOT NULL,
 	source_table    pg_catalog.text NOT NULL,
-	method          pg_catalog.text NOT NULL,
-	replication_key pg_catalog.text NOT NULL,
-	bookmark        pg_catalog.text,
-	key_type        pg_catalog.text NOT NULL,
+	status          pg_catalog.text NOT NULL CHECK (status IN ('copying', 'ready')),
+	table_version   bigint NOT NULL,
 	columns         pg_catalog.text[] NOT NULL,
 	attributes      int[] NOT NULL,
 	source          pg_catalog.text NOT NULL,
 	source_oid      pg_catalog.oid NOT NULL,
 	source_columns  int NOT NULL,
-	source_parts    pg_catalog.oid[] NOT NULL,
-	table_version   bigint NOT NULL,
-	horizon         pg_catalog.jsonb NOT NULL,
-	run             pg_catalog.uuid NOT NULL,
+	source_parts    pg_catalog.jsonb NOT NULL,
+	source_position pg_catalog.jsonb NOT NULL,
+	source_meaning  pg_catalog.jsonb NOT NULL,
+	oid             pg_catalog.oid NOT NULL,
+	relfilenode     pg_catalog.oid NOT NULL,
+	row_count       bigint,
+	last_sequence   bigint,
 	updated_at      pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	PRIMARY KEY (replication, table_name)
 );
+COMMENT ON TABLE _stitch.loaded_table IS 'The tables that runs have loaded, and which table of the source each is loaded from.';
+COMMENT ON COLUMN _stitch.loaded_table.status IS 'copying while the rows of a first load are committed in pieces, ready once all were.';
+COMMENT ON COLUMN _stitch.loaded_table.columns IS 'Columns that come from the source, now or earlier.';
+COMMENT ON COLUMN _stitch.loaded_table.attributes IS 'For each of the columns the attribute number at the source, which a rename does not change; 0 if it does not come from there any more.';
+COMMENT ON COLUMN _stitch.loaded_table.source IS 'The database that the table is loaded from.';
+COMMENT ON COLUMN _stitch.loaded_table.source_oid IS 'The table at the source, which may be replaced by another of the same name.';
+COMMENT ON COLUMN _stitch.loaded_table.source_columns IS 'Greatest attribute number at the source: columns with a greater one have been added since.';
+COMMENT ON COLUMN _stitch.loaded_table.source_parts IS 'The partitions and children of the table at the source, by oid, and how each was attached.';
+COMMENT ON COLUMN _stitch.loaded_table.source_position IS 'Where the history of the source was when the table was read: a server that was restored is before it.';
+COMMENT ON COLUMN _stitch.loaded_table.source_meaning IS 'What decides what stored values read as, such as the labels of enums.';
+COMMENT ON COLUMN _stitch.loaded_table.oid IS 'The table in the destination, which may be replaced by another of the same name.';
+COMMENT ON COLUMN _stitch.loaded_table.relfilenode IS 'Where its rows are stored: TRUNCATE, a restore and VACUUM FULL store them elsewhere.';
+COMMENT ON COLUMN _stitch.loaded_table.row_count IS 'How many rows it has, by what runs have inserted and deleted.';
+COMMENT ON COLUMN _stitch.loaded_table.last_sequence IS 'Greatest _sdc_sequence of its rows.';
+
+CREATE TABLE _stitch.bookmark (
+	replication     bigint NOT NULL,
+	table_name      pg_catalog.text NOT NULL,
+	method          pg_catalog.text NOT NULL,
+	replication_key pg_catalog.text NOT NULL,
+	bookmark        pg_catalog.text,
+	key_type        pg_catalog.text NOT NULL,
+	horizon         pg_catalog.jsonb NOT NULL,
+	run             pg_catalog.uuid NOT NULL,
+	updated_at      pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	PRIMARY KEY (replication, table_name),
+	FOREIGN KEY (replication, table_name) REFERENCES _stitch.loaded_table ON DELETE CASCADE
+);
 COMMENT ON TABLE _stitch.bookmark IS 'How far each loaded table has been replicated.';
 COMMENT ON COLUMN _stitch.bookmark.bookmark IS 'Greatest replication key that was loaded, as the source writes it; null if there is none.';
-COMMENT ON COLUMN _stitch.bookmark.attributes IS 'For each of the columns the attribute number at the source, which a rename does not change; 0 if it does not come from there any more.';
-COMMENT ON COLUMN _stitch.bookmark.source IS 'The database that the bookmark is about.';
-COMMENT ON COLUMN _stitch.bookmark.source_oid IS 'The table at the source, which may be replaced by another of the same name.';
-COMMENT ON COLUMN _stitch.bookmark.source_columns IS 'Greatest attribute number at the source: columns with a greater one have been added since.';
-COMMENT ON COLUMN _stitch.bookmark.source_parts IS 'The partitions of a partitioned table at the source.';
-COMMENT ON COLUMN _stitch.bookmark.columns IS 'Columns of the loaded table that come from the source, now or earlier.';
 COMMENT ON COLUMN _stitch.bookmark.horizon IS 'What the last run could not see yet: which transactions may still commit rows with a key before the bookmark.';

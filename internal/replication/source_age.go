@@ -1,0 +1,287 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// The source may be older than a bookmark: restored to a point in time, a cold copy
+// that was put back, or a standby that took over before it had received all. Neither
+// its system identifier nor its tables tell. So each commit records where the history
+// of the source was, and a run compares that with where it is.
+//
+//   - A server that was not started since has gone on, also if it was promoted.
+//   - One whose WAL ends before what was read has gone back.
+//   - On another timeline, its history file says where that began, to who may read it.
+//   - On the same timeline a server that was started again may be a copy: rows that
+//     were read last tell, if one is still where it was, written by the same transaction.
+//
+// What remains is unknown. Where history has gone back or that is unknown, all rows are
+// read again.
+
+// rememberedRows is how many of the rows with the greatest keys are remembered.
+const rememberedRows = 5
+
+// A judgement is what has become of the history of a source.
+type judgement struct {
+	why  string // all rows are to be read again; "" if history has gone on
+	back uint64 // how far history went back at least, as an LSN; 0 if that is not known
+}
+
+// judge compares where the history of a source was with where it is. kept reports
+// whether rows that were remembered prove that it has gone on, and older whether they
+// prove the contrary.
+func judge(before, now catalog.Position, kept, older bool) judgement {
+	switch {
+	case before.LSN == 0 || now.LSN == 0:
+	case now.LSN < before.LSN:
+		return judgement{fmt.Sprintf("the source has gone back in time: its WAL ends at %s, and was at %s when the table was read. It was restored, or another server has taken over",
+			lsnText(now.LSN), lsnText(before.LSN)), now.LSN}
+	}
+	switch {
+	case before.Started != "" && before.Started == now.Started:
+		return judgement{}
+	case before.Timeline == 0 || now.Timeline == 0 || before.LSN == 0 || now.LSN == 0:
+		return judgement{why: "the source was started again, and the login may not call the functions that tell where its WAL is: it could have been restored"}
+	case before.Timeline != now.Timeline:
+		return judgeTimeline(before, now)
+	case before.History != "" && now.History != "" && before.History != now.History:
+		return judgement{why: fmt.Sprintf("the source is on another timeline of the number %d: it was restored, or another server has taken over", now.Timeline)}
+	case older:
+		return judgement{why: "the source has gone back in time: a row that was read is there as it was before. A copy of the server was put back"}
+	case now.Transaction < before.Transaction || !kept:
+		return judgement{why: "the source was started again, and no row that was read last is as it was: it could be a copy that was put back"}
+	}
+	return judgement{}
+}
+
+// judgeTimeline is judge for a source that is on another timeline.
+func judgeTimeline(before, now catalog.Position) judgement {
+	moved := fmt.Sprintf("the source is on timeline %d and was on %d", now.Timeline, before.Timeline)
+	if now.Timeline < before.Timeline {
+		return judgement{why: moved + ": it was restored, or another server has taken over"}
+	}
+	if now.History == "" {
+		return judgement{why: moved + ": it was restored, or another server has taken over, and the login may not read where it began. " +
+			"With EXECUTE on pg_catalog.pg_read_file(text) it may, and a fail-over that has lost nothing is told from one that has"}
+	}
+	at, ok := switchedAt(now.History, before)
+	switch {
+	case !ok:
+		return judgement{why: moved + ", which has not come from it: it was restored, or another server has taken over"}
+	case at < before.LSN:
+		return judgement{fmt.Sprintf("%s, which began at %s, and the table was read at %s: what was written between the two is lost there", moved, lsnText(at), lsnText(before.LSN)), at}
+	}
+	return judgement{}
+}
+
+// switchedAt returns where a history left the timeline that a table was read on. It
+// does not if that had come about otherwise.
+func switchedAt(history string, before catalog.Position) (at uint64, ok bool) {
+	own := before.History
+	if own != "" {
+		own += ","
+	}
+	rest, same := strings.CutPrefix(history, own)
+	if !same {
+		return 0, false
+	}
+	for entry := range strings.SplitSeq(rest, ",") { // more than one, if own could not be read
+		timeline, lsn, _ := strings.Cut(entry, " ")
+		if timeline == strconv.Itoa(before.Timeline) {
+			return parseLSN(lsn)
+		}
+	}
+	return 0, false
+}
+
+// historyOf reads a history file: for each timeline that was left, its number and
+// where that was, "1 0/3000060,2 0/5000000".
+func historyOf(file string) string {
+	var entries []string
+	for line := range strings.Lines(file) {
+		fields := strings.Fields(line)
+		if len(fields) >= 2 && !strings.HasPrefix(fields[0], "#") {
+			entries = append(entries, fields[0]+" "+fields[1])
+		}
+	}
+	return strings.Join(entries, ",")
+}
+
+func parseLSN(text string) (uint64, bool) {
+	high, low, ok := strings.Cut(text, "/")
+	h, err := strconv.ParseUint(high, 16, 32)
+	l, err2 := strconv.ParseUint(low, 16, 32)
+	return h<<32 | l, ok && err == nil && err2 == nil
+}
+
+func lsnText(lsn uint64) string { return fmt.Sprintf("%X/%X", lsn>>32, lsn&math.MaxUint32) }
+
+// fullTransaction is the number of a transaction with its epoch, of one that began
+// before next did. Numbers below 3 are no transactions.
+func fullTransaction(xid uint32, next uint64) uint64 {
+	if xid < 3 {
+		return uint64(xid)
+	}
+	return next - uint64(uint32(next)-xid)
+}
+
+// needsRows reports whether judge asks for rows that were remembered.
+func needsRows(before, now catalog.Position) bool {
+	return before.Started != now.Started && before.Timeline == now.Timeline && now.LSN >= before.LSN && len(before.Rows) > 0
+}
+
+// compareRows tells from the rows that are where remembered ones were whether history
+// has gone on or back. It has gone on if the row that was written last is there. Rows
+// of tables that were written anew since tell nothing.
+func compareRows(before, now []catalog.Remembered) (kept, older bool) {
+	var last uint64
+	for _, b := range before {
+		i := slices.IndexFunc(now, func(n catalog.Remembered) bool { return n.Part == b.Part && n.File == b.File && n.Place == b.Place })
+		same := i >= 0 && now[i].Transaction == b.Transaction
+		older = older || i >= 0 && now[i].Transaction < b.Transaction
+		switch {
+		case b.Transaction > last:
+			last, kept = b.Transaction, same
+		case b.Transaction == last:
+			kept = kept || same
+		}
+	}
+	return kept, older
+}
+
+// remember returns the rows to remember: those with the greatest keys now and, if they
+// are few, some of those before.
+func remember(now, before []catalog.Remembered) []catalog.Remembered {
+	rows := slices.Clone(now)
+	for _, b := range before {
+		if !slices.ContainsFunc(rows, func(r catalog.Remembered) bool { return r.Part == b.Part && r.Place == b.Place }) {
+			rows = append(rows, b)
+		}
+	}
+	return rows[:min(len(rows), rememberedRows)]
+}
+
+// rememberedCommits is how many of the commits of a table are remembered.
+const rememberedCommits = 48
+
+// remembersCommit adds a commit to those that are remembered. Of older ones, fewer are.
+func remembersCommit(commits []catalog.Commit, c catalog.Commit) []catalog.Commit {
+	if n := len(commits); n > 0 && commits[n-1].LSN == c.LSN { // nothing was written since
+		commits = commits[:n-1]
+	}
+	commits = append(slices.Clone(commits), c)
+	if len(commits) <= rememberedCommits {
+		return commits
+	}
+	n := 0
+	return slices.DeleteFunc(commits, func(catalog.Commit) bool {
+		n++
+		return n < rememberedCommits/2 && n%2 == 0
+	})
+}
+
+// commitsUntil returns those of the commits that are about what the source was until
+// an LSN.
+func commitsUntil(commits []catalog.Commit, lsn uint64) []catalog.Commit {
+	n := 0
+	for n < len(commits) && commits[n].LSN <= lsn {
+		n++
+	}
+	return commits[:n]
+}
+
+// undoneSince returns the greatest _sdc_sequence of rows that the source has had where
+// its history went back to. Later ones may have been undone. It is nil if that is not
+// known.
+func (j judgement) undoneSince(before catalog.Position) *int64 {
+	if j.back == 0 {
+		return nil
+	}
+	var sequence int64
+	for _, c := range commitsUntil(before.Commits, j.back) {
+		sequence = c.Sequence
+	}
+	return &sequence
+}
+
+// judgeSource finds out what has become of the history of the source since the table
+// was loaded.
+func (c *copying) judgeSource(ctx context.Context) error {
+	e := c.extraction
+	e.judged = judgement{}
+	if c.there.loaded == nil || c.selection.Method != Incremental {
+		return nil
+	}
+	before, kept, older := c.there.loaded.Position, false, false
+	if needsRows(before, e.position) && e.sight.snapshot != "" {
+		now, err := e.rowsAt(ctx, before.Rows)
+		if err != nil {
+			return &extractError{err}
+		}
+		kept, older = compareRows(before.Rows, now)
+	}
+	e.judged = judge(before, e.position, kept, older)
+	return nil
+}
+
+// rowsAt reads which rows are where others were.
+func (e *extraction) rowsAt(ctx context.Context, rows []catalog.Remembered) ([]catalog.Remembered, error) {
+	places := make([]string, len(rows))
+	for i, r := range rows {
+		places[i] = postgres.Literal(r.Place)
+	}
+	found, _ := e.tx.Query(ctx, fmt.Sprintf("SELECT tableoid, ctid::pg_catalog.text, xmin::pg_catalog.text FROM %s WHERE ctid = ANY (ARRAY[%s]::pg_catalog.tid[])",
+		e.table.Name.SQL(), strings.Join(places, ", ")), once)
+	return e.collectRows(found)
+}
+
+func (e *extraction) collectRows(rows pgx.Rows) ([]catalog.Remembered, error) {
+	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r catalog.Remembered, err error) {
+		var writer string
+		if err := row.Scan(&r.Part, &r.Place, &writer); err != nil {
+			return r, err
+		}
+		return e.remembered(r, writer)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for rows of %s that were read before: %w", e.table.Name, err)
+	}
+	return found, nil
+}
+
+// remembered completes a row with who wrote it.
+func (e *extraction) remembered(r catalog.Remembered, writer string) (catalog.Remembered, error) {
+	xid, err := strconv.ParseUint(writer, 10, 32)
+	r.File, r.Transaction = e.files[r.Part], fullTransaction(uint32(xid), e.position.Transaction)
+	return r, err
+}
+
+// positionSQL reads how far the WAL is that survives a crash: rows that are read were
+// committed before, unless asynchronously.
+const positionSQL = `
+	SELECT coalesce(CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_flush_lsn() END::pg_catalog.text, '')`
+
+// queuePosition reads by a batch where the history of the source is.
+func (e *extraction) queuePosition(batch *pgx.Batch) {
+	id := e.source.identity
+	e.position = catalog.Position{Timeline: id.timeline, History: id.history, Started: id.started}
+	if !id.tellsWAL {
+		return
+	}
+	batch.Queue(positionSQL).QueryRow(func(row pgx.Row) error {
+		var lsn string
+		err := row.Scan(&lsn)
+		e.position.LSN, _ = parseLSN(lsn)
+		return err
+	})
+}

@@ -1,0 +1,293 @@
+package replication
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
+)
+
+// moveTo has the source be another server, as one that takes its place.
+func (e *env) moveTo(t *testing.T, s *sandbox.Server) {
+	e.source, e.sourcePort = s, s.Port
+	e.servers = e.again(t, 1)
+}
+
+// promote makes a standby a server of its own.
+func promote(t *testing.T, s *sandbox.Server) {
+	t.Helper()
+	s.Query(t, "postgres", `SELECT pg_promote()`)
+	await(t, s, "postgres", `SELECT WHERE NOT pg_is_in_recovery()`, 1)
+}
+
+// noise keeps a server from writing anything by itself.
+var noise = map[string]string{"autovacuum": "off"}
+
+// ageTables are tables whose rows tell, and do not tell, who wrote them, with a key of
+// their own and without.
+func (e *env) ageTables(t *testing.T) {
+	t.Helper()
+	key := ", PRIMARY KEY (id)"
+	if e.source.Major < 11 {
+		key = "" // of a partitioned table
+	}
+	e.atSource(t, `
+		CREATE TABLE keyed (id serial PRIMARY KEY, n serial, v text); CREATE INDEX ON keyed (n);
+		CREATE TABLE keyless (n serial, v text);
+		CREATE TABLE parted (id serial, n serial, v text`+key+`) PARTITION BY RANGE (id);
+		CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (50); CREATE TABLE parted_2 PARTITION OF parted FOR VALUES FROM (50) TO (100000);
+		CREATE VIEW viewed AS SELECT * FROM keyed;
+		CREATE TABLE idle (id serial PRIMARY KEY); INSERT INTO idle SELECT FROM generate_series(1, 100)`)
+	e.write(t, "before", 100)
+	for _, table := range []string{"keyed", "keyless", "parted"} {
+		e.definition.Tables["public."+table] = Selection{Method: Incremental, ReplicationKey: "n"}
+	}
+	e.definition.Tables["public.viewed"] = Selection{Method: Incremental, ReplicationKey: "n", ViewKeyProperties: []string{"id"}}
+	e.definition.Tables["public.idle"] = Selection{Method: Incremental, ReplicationKey: "id"}
+}
+
+// write inserts rows, each by a transaction of its own, and changes one.
+func (e *env) write(t *testing.T, v string, rows int) {
+	t.Helper()
+	conn := e.session(t)
+	for range 4 {
+		do(t, conn, `INSERT INTO keyed (v) SELECT '`+v+`' FROM generate_series(1, `+strconv.Itoa(rows/4)+`)`)
+		do(t, conn, `INSERT INTO keyless (v) SELECT '`+v+`' FROM generate_series(1, `+strconv.Itoa(rows/4)+`)`)
+		do(t, conn, `INSERT INTO parted (v) SELECT '`+v+`' FROM generate_series(1, `+strconv.Itoa(rows/4)+`)`)
+	}
+	do(t, conn, `UPDATE keyed SET v = '`+v+` too', n = nextval('keyed_n_seq') WHERE id = (SELECT min(id) FROM keyed WHERE v = 'before')`)
+	if e.source.Major >= 11 { // else it has no key, and INCREMENTAL keeps the row as it was
+		do(t, conn, `UPDATE parted SET v = '`+v+` too', n = nextval('parted_n_seq') WHERE id = (SELECT min(id) FROM parted WHERE v = 'before')`)
+	}
+}
+
+// wantCurrent fails unless all tables that tell are what the source is, but for rows
+// of an earlier version, which it does not have any more.
+func (e *env) wantCurrent(t *testing.T) {
+	t.Helper()
+	for _, table := range []string{"keyed", "keyless", "parted", "viewed", "idle"} {
+		e.wantSame(t, table)
+	}
+}
+
+// A source that has gone back in time, or that may have, is read whole, and the report
+// says why. One that has gone on is not.
+func TestOlderSource(t *testing.T) {
+	t.Parallel()
+	majors := sandbox.NeedMajors(t)
+	for _, major := range slices.Compact([]int{majors[0], majors[len(majors)-1]}) {
+		shared := sandbox.Shared(t, major)
+		for _, tt := range []struct {
+			name    string
+			since   int // major version
+			after   int // rows that are written after the copy was made, and read
+			again   int // rows that are written after it was put back
+			promote bool
+			grant   bool
+			why     string // "" if only rows that are new are read
+			views   string // the same of rows that do not tell their transaction
+		}{
+			{"started again", 10, 0, 100, false, false, "", "started again"},
+			{"a cold copy", 10, 400, 0, false, false, "gone back in time", "gone back in time"},
+			{"a cold copy that was written to", 10, 40, 40, false, false, "", ""},
+			{"a cold copy that was overtaken", 10, 40, 4000, false, false, "copy", "copy"},
+			{"restored, the history cannot be read", 12, 40, 4000, true, false, "the login may not read", "the login may not read"},
+			{"restored", 12, 40, 4000, true, true, "is lost there", "is lost there"},
+			{"failed over, the history cannot be read", 12, 0, 40, true, false, "the login may not read", "the login may not read"},
+			{"failed over", 12, 0, 40, true, true, "", ""},
+		} {
+			if shared.Major < tt.since {
+				continue
+			}
+			t.Run(fmt.Sprintf("postgres%d/%s", major, tt.name), func(t *testing.T) {
+				t.Parallel()
+				first := sandbox.OwnServer(t, sandbox.Config{Major: shared.Major, Settings: noise})
+				e := newEnv(t, first, shared)
+				e.ageTables(t)
+				if tt.grant {
+					e.atSource(t, `GRANT EXECUTE ON FUNCTION pg_read_file(text) TO `+e.reader)
+				}
+				e.create(t)
+				e.run(t)
+				if tt.after == 0 {
+					e.write(t, "after", 40)
+					e.run(t)
+				}
+				copied := first.CopyData(t)
+				if tt.after > 0 {
+					e.write(t, "undone", tt.after)
+					e.run(t)
+				}
+				second := sandbox.OwnServer(t, sandbox.Config{Major: shared.Major, Settings: noise, Data: copied, Recovers: tt.promote})
+				if tt.promote {
+					promote(t, second)
+				}
+				e.moveTo(t, second)
+				if tt.again > 0 {
+					e.write(t, "new", tt.again)
+				}
+				run := e.run(t)
+				for table, why := range map[string]string{"keyed": tt.why, "keyless": tt.why, "parted": tt.why, "viewed": tt.views} {
+					got := report(run, "public."+table)
+					notes := strings.Join(got.Notes, "; ")
+					if !strings.Contains(notes, why) || why == "" && tt.name != "a cold copy that was written to" && strings.Contains(notes, "replicated whole") {
+						t.Errorf("%s: notes %q, want %q", table, notes, why)
+					}
+				}
+				e.wantCurrent(t)
+				for _, again := range e.run(t).Tables {
+					if strings.Contains(strings.Join(again.Notes, "; "), "replicated whole") {
+						t.Errorf("the run after: %s: %q", again.SourceTable, again.Notes)
+					}
+				}
+			})
+		}
+	}
+}
+
+func TestJudge(t *testing.T) {
+	before := catalog.Position{LSN: 0x1_00000100, Timeline: 2, History: "1 0/500", Transaction: 1000, Started: "monday"}
+	at := func(change func(*catalog.Position)) catalog.Position {
+		now := before
+		now.LSN, now.Transaction, now.Started = now.LSN+10, now.Transaction+10, "tuesday"
+		change(&now)
+		return now
+	}
+	for name, tt := range map[string]struct {
+		now         catalog.Position
+		kept, older bool
+		want        string
+		back        uint64
+	}{
+		"as it was":                   {before, false, false, "", 0},
+		"went on":                     {at(func(p *catalog.Position) { p.Started = "monday" }), false, false, "", 0},
+		"promoted":                    {at(func(p *catalog.Position) { p.Started, p.Timeline, p.History = "monday", 3, "" }), false, false, "", 0},
+		"shorter":                     {at(func(p *catalog.Position) { p.LSN = 0x1_000000FF }), true, false, "its WAL ends at 1/FF, and was at 1/100", 0x1_000000FF},
+		"shorter, and not started":    {at(func(p *catalog.Position) { p.LSN, p.Started = 5, "monday" }), true, false, "its WAL ends at 0/5", 5},
+		"started again":               {at(func(*catalog.Position) {}), true, false, "", 0},
+		"started again, rows changed": {at(func(*catalog.Position) {}), false, false, "it could be a copy", 0},
+		"started again, rows older":   {at(func(*catalog.Position) {}), true, true, "a row that was read is there as it was before", 0},
+		"started again, fewer ids":    {at(func(p *catalog.Position) { p.Transaction = 999 }), true, false, "it could be a copy", 0},
+		"started again, no rights":    {at(func(p *catalog.Position) { p.LSN = 0 }), true, false, "may not call the functions", 0},
+		"started again, no timeline":  {at(func(p *catalog.Position) { p.Timeline = 0 }), true, false, "may not call the functions", 0},
+		"history not readable before": {at(func(p *catalog.Position) { p.History = "" }), true, false, "", 0},
+		"the same number":             {at(func(p *catalog.Position) { p.History = "1 0/400" }), true, false, "another timeline of the number 2", 0},
+		"an earlier timeline":         {at(func(p *catalog.Position) { p.Timeline, p.History = 1, "" }), true, false, "timeline 1 and was on 2", 0},
+		"not readable":                {at(func(p *catalog.Position) { p.Timeline, p.History = 3, "" }), true, false, "pg_read_file", 0},
+		"failed over":                 {at(func(p *catalog.Position) { p.Timeline, p.History = 3, "1 0/500,2 1/100" }), false, false, "", 0},
+		"failed over twice":           {at(func(p *catalog.Position) { p.Timeline, p.History = 4, "1 0/500,2 1/100,3 1/101" }), false, true, "", 0},
+		"restored":                    {at(func(p *catalog.Position) { p.Timeline, p.History = 3, "1 0/500,2 1/FF" }), true, false, "began at 1/FF", 0x1_000000FF},
+		"restored to a timeline ago":  {at(func(p *catalog.Position) { p.Timeline, p.History = 3, "1 0/400" }), true, false, "has not come from it", 0},
+		"of another timeline 2":       {at(func(p *catalog.Position) { p.Timeline, p.History = 3, "1 0/400,2 1/200" }), true, false, "has not come from it", 0},
+		"a history that says nothing": {at(func(p *catalog.Position) { p.Timeline, p.History = 3, "x" }), true, false, "has not come from it", 0},
+	} {
+		got := judge(before, tt.now, tt.kept, tt.older)
+		if !strings.Contains(got.why, tt.want) || (got.why == "") != (tt.want == "") || got.back != tt.back {
+			t.Errorf("%s: %+v, want %q and %X", name, got, tt.want, tt.back)
+		}
+	}
+	if got := judge(catalog.Position{}, before, false, false); got.why == "" {
+		t.Error("where it was not known where the source was, it has gone on")
+	}
+}
+
+func TestCompareRows(t *testing.T) {
+	row := func(place string, transaction uint64) catalog.Remembered {
+		return catalog.Remembered{Part: 1, File: 2, Place: place, Transaction: transaction}
+	}
+	before := []catalog.Remembered{row("(0,1)", 90), row("(0,2)", 100)}
+	moved := row("(0,2)", 80)
+	moved.File = 3
+	for name, tt := range map[string]struct {
+		now         []catalog.Remembered
+		kept, older bool
+	}{
+		"as they were":        {before, true, false},
+		"all gone":            {nil, false, false},
+		"the last is gone":    {before[:1], false, false},
+		"another is gone":     {before[1:], true, false},
+		"the last is later":   {[]catalog.Remembered{before[0], row("(0,2)", 110)}, false, false},
+		"the last is older":   {[]catalog.Remembered{before[0], row("(0,2)", 80)}, false, true},
+		"another is older":    {[]catalog.Remembered{row("(0,1)", 80), before[1]}, true, true},
+		"it is in other file": {[]catalog.Remembered{before[0], moved}, false, false},
+	} {
+		if kept, older := compareRows(before, tt.now); kept != tt.kept || older != tt.older {
+			t.Errorf("%s: %t, %t", name, kept, older)
+		}
+	}
+	if got := fullTransaction(5, 1<<32+10); got != 1<<32+5 {
+		t.Errorf("transaction 5 of the second epoch: %d", got)
+	}
+	if got := fullTransaction(1<<32-5, 1<<32+10); got != 1<<32-5 {
+		t.Errorf("the transaction before the second epoch: %d", got)
+	}
+	if got := fullTransaction(2, 1<<32+10); got != 2 {
+		t.Errorf("a frozen row: %d", got)
+	}
+}
+
+func TestHistoryOf(t *testing.T) {
+	got := historyOf("1\t0/3000060\tno recovery target specified\n\n# a comment\n2\t1/A000000\tbefore 2000-01-01 00:00:00+00\n")
+	if want := "1 0/3000060,2 1/A000000"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if lsn, ok := parseLSN("1/A000000"); !ok || lsnText(lsn) != "1/A000000" {
+		t.Errorf("%X, %t", lsn, ok)
+	}
+}
+
+// A standby that is promoted goes on, and its rows are not read again, though
+// transactions and timelines are numbered otherwise.
+func TestPromotedStandby(t *testing.T) {
+	t.Parallel()
+	s := sandbox.SharedFrom(t, 12)
+	primary := sandbox.OwnServer(t, sandbox.Config{Major: s.Major, Settings: noise})
+	standby := sandbox.OwnServer(t, sandbox.Config{Major: s.Major, Settings: noise, StandbyOf: primary})
+	e := newEnv(t, primary, s)
+	e.ageTables(t)
+	e.create(t)
+	e.follow(t, standby)
+	e.readFrom(t, standby.Host, standby.Port)
+	e.run(t)
+	e.write(t, "after", 40)
+	e.follow(t, standby)
+	e.run(t)
+	promote(t, standby)
+	e.moveTo(t, standby)
+	e.write(t, "promoted", 40)
+	for range 2 {
+		for _, r := range e.run(t).Tables {
+			if strings.Contains(strings.Join(r.Notes, "; "), "replicated whole") {
+				t.Errorf("%s: %q", r.SourceTable, r.Notes)
+			}
+		}
+		e.wantCurrent(t)
+	}
+}
+
+// A login that may ask nothing about the server replicates all the same.
+func TestSourceTellsNothing(t *testing.T) {
+	t.Parallel()
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		e := newEnv(t, s, s)
+		e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1);
+			REVOKE EXECUTE ON FUNCTION pg_control_system(), pg_current_wal_flush_lsn() FROM PUBLIC`)
+		e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id"}
+		e.create(t)
+		e.run(t)
+		e.atSource(t, `INSERT INTO t VALUES (2)`)
+		if got := report(e.run(t), "public.t"); len(got.Notes) > 0 {
+			t.Errorf("notes %q", got.Notes)
+		}
+		e.wantSame(t, "t")
+		e.atDestination(t, `UPDATE _stitch.loaded_table SET source_position = jsonb_set(source_position, '{started}', '"yesterday"')`)
+		if notes := strings.Join(report(e.run(t), "public.t").Notes, "; "); !strings.Contains(notes, "the login may not call the functions") {
+			t.Errorf("after a start: notes %q", notes)
+		}
+		e.wantSame(t, "t")
+	})
+}

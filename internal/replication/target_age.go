@@ -1,0 +1,113 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// The table of the destination may be older than its bookmark: emptied, restored,
+// dropped and created anew. Each commit records which table it leaves, where its rows
+// are stored, how many there are, and their greatest _sdc_sequence. A table that is
+// where it was left, and not empty, is believed to be what it was. Of another one,
+// rows are counted once: as many of them, with the same greatest sequence, are those
+// that were left, moved by VACUUM FULL for instance.
+
+// A holding is what a table of the destination holds.
+type holding struct {
+	rows     int64
+	sequence *int64 // the greatest _sdc_sequence; nil if there is none
+}
+
+// A whereabouts is where a table of the destination is, and whether it has any row.
+type whereabouts struct {
+	oid, file uint32
+	empty     bool
+	holds     *holding // nil if its rows were not counted
+}
+
+// older says why the table is not the one that the last commit left, or "".
+func (w whereabouts) older(left catalog.LoadedTable) string {
+	switch had := left.Rows; {
+	case w.oid == left.OID && w.file == left.File:
+		if w.empty && had != nil && *had > 0 {
+			return fmt.Sprintf("the table in the destination was emptied since the last run, which left it with %d rows", *had)
+		}
+		return ""
+	case w.holds != nil && had != nil && w.holds.rows == *had && equal(w.holds.sequence, left.Sequence):
+		return ""
+	}
+	what := "was emptied, restored or written anew since the last run"
+	if w.oid != left.OID {
+		what = "is another one than the last run left: it was restored, or dropped and created anew"
+	}
+	if w.holds == nil || left.Rows == nil {
+		return "the table in the destination " + what
+	}
+	return fmt.Sprintf("the table in the destination %s, and holds %d rows where there were %d", what, w.holds.rows, *left.Rows)
+}
+
+// isWhereLeft reports whether the table is stored where the last commit left it.
+func (k known) isWhereLeft() bool {
+	return k.table != nil && k.loaded != nil && k.place.oid == k.loaded.OID && k.place.file == k.loaded.File
+}
+
+// older is why the table is not the one that the last commit left, if there was one.
+func (k known) older() string {
+	if k.table == nil || k.loaded == nil {
+		return ""
+	}
+	return k.place.older(*k.loaded)
+}
+
+func equal(a, b *int64) bool { return a == nil && b == nil || a != nil && b != nil && *a == *b }
+
+// placeSQL reads whether a table is harmless, where it is stored, and whether it is
+// empty: only of a harmless one, because to read another could run other people's code.
+const placeSQL = `
+	SELECT h.harmless, coalesce(c.oid, 0), coalesce(c.relfilenode, 0), CASE WHEN h.harmless AND c.oid IS NOT NULL
+		THEN pg_catalog.query_to_xml(pg_catalog.format('SELECT 1 AS n FROM ONLY %I.%I LIMIT 1', n.nspname, c.relname), false, true, '')::pg_catalog.text = '' END
+	FROM (` + harmlessSQL + `) AS h (harmless)
+	LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = $1
+	LEFT JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = $2`
+
+// queuePlace is queueHarmless that also finds out where the table is, and whether it
+// is empty. That stays nil for one that is not harmless.
+func queuePlace(batch *pgx.Batch, target postgres.TableName, harmless *bool, w *whereabouts, empty **bool) {
+	batch.Queue(placeSQL, target.Schema, target.Name).QueryRow(func(row pgx.Row) error { return row.Scan(harmless, &w.oid, &w.file, empty) })
+}
+
+// inspect finds out what is not known of the table yet, now that it is known to run
+// nobody else's code.
+func (k *known) inspect(ctx context.Context, tx pgx.Tx, target postgres.TableName, empty *bool) error {
+	if k.table == nil || k.loaded == nil || k.loaded.Rows == nil || k.bookmark == nil || k.bookmark.Bookmark == nil { // all rows are read anyway
+		return nil
+	}
+	if empty == nil {
+		if err := tx.QueryRow(ctx, "SELECT NOT EXISTS (SELECT FROM "+target.SQL()+")", once).Scan(&empty); err != nil {
+			return fmt.Errorf("look for a row of %s: %w", target, err)
+		}
+	}
+	k.place.empty = *empty
+	if _, ok := k.table.Column(sequenceColumn); !ok || k.isWhereLeft() {
+		return nil
+	}
+	holds, err := countRows(ctx, tx, target)
+	k.place.holds = &holds
+	return err
+}
+
+const sequenceColumn = "_sdc_sequence"
+
+// countRows reads what a table holds.
+func countRows(ctx context.Context, tx pgx.Tx, target postgres.TableName) (h holding, err error) {
+	err = tx.QueryRow(ctx, "SELECT pg_catalog.count(*), pg_catalog.max("+sequenceColumn+") FROM "+target.SQL(), once).Scan(&h.rows, &h.sequence)
+	if err != nil {
+		return holding{}, fmt.Errorf("count the rows of %s: %w", target, err)
+	}
+	return h, nil
+}
