@@ -22,7 +22,8 @@ const (
 )
 
 // CreateUser makes a user that has no password and that sshd accepts with a
-// key. Its home directory is empty, and nobody else may enter it. A user that is there
+// key. Its home directory is empty, and nobody else may enter it, unless DeleteUser left the
+// one of an earlier user of that name: then that is the new one's, with the same uid. A user that is there
 // already is ErrExists, and nothing of it is changed. What was made is removed
 // again if not all of it can be.
 func CreateUser(ctx context.Context, h *sshclient.Host, u NewUser) (User, error) {
@@ -42,7 +43,10 @@ func CreateUser(ctx context.Context, h *sshclient.Host, u NewUser) (User, error)
 	})
 	if err == nil {
 		var made User
-		if made, err = parseUser(u.Name, answer); err == nil {
+		if made, err = parseUser(u.Name, answer); err == nil && made.Problems() != nil { // of a home directory that was left
+			made, err = updateUser(ctx, h, made.UID, u)
+		}
+		if err == nil {
 			return made, nil
 		}
 	}
