@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
@@ -43,8 +44,9 @@ func CreateUser(ctx context.Context, h *sshclient.Host, u NewUser) (User, error)
 	})
 	if err == nil {
 		var made User
-		if made, err = parseUser(u.Name, answer); err == nil && made.Problems() != nil { // of a home directory that was left
-			made, err = updateUser(ctx, h, made.UID, u)
+		made, err = parseUser(u.Name, answer)
+		if taken := strings.HasPrefix(string(answer), "taken yes\n"); err == nil && taken && made.Problems() != nil {
+			made, err = updateUser(ctx, h, made.UID, u) // of the home directory that was left
 		}
 		if err == nil {
 			return made, nil

@@ -80,4 +80,5 @@ case $facts in
 *) die "the password of the new user is not *, so sshd might refuse its keys" ;;
 esac
 trap - EXIT
+[ -z "$left_uid" ] || printf 'taken yes\n'
 printf '%s\n' "$facts"
