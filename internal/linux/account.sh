@@ -53,6 +53,28 @@ enter_parent() {
 	esac
 }
 
+# The name of a file that only root can make in somebody's directory.
+left_mark=.terraform-provider-stitch
+
+# leave_home HOME has a home directory recognised as that of the deleted user $name, whose
+# files are left in it.
+leave_home() (
+	cd -P "$1" || exit
+	rm -f "./$left_mark"
+	set -C # through no link
+	printf 'left by terraform-provider-stitch: %s %s\n' "$name" "$uid" >"./$left_mark" && chmod 644 "./$left_mark"
+)
+
+# was_left HOME sets left_uid if it is the home directory that leave_home left of a user called $name.
+was_left() {
+	left_uid=
+	[ -d "$1" ] && [ ! -L "$1" ] && [ -f "$1/$left_mark" ] && [ ! -L "$1/$left_mark" ] || return 1
+	[ "$(stat -c %u "$1/$left_mark")" = 0 ] || return 1
+	left_uid=$(stat -c %u "$1")
+	[ "$left_uid" -gt 0 ] && [ "$(cat "$1/$left_mark")" = "left by terraform-provider-stitch: $name $left_uid" ] || return 1
+	[ -z "$(sought=$left_uid awk -F: '$3 "" == ENVIRON["sought"] "" { print; exit }' /etc/passwd)" ] # or it is somebody's by now
+}
+
 # make_home HOME makes it in the directory that was entered, for the user $uid.
 make_home() {
 	mkdir -m 700 "./${1##*/}" || die "cannot make the home directory"

@@ -61,8 +61,8 @@ func TestOddAnswers(t *testing.T) {
 		"sessions in words":          with("maxsessions 10", "maxsessions many"),
 		"what sshd says, at length":  goodAnswer + "unknown " + strings.Repeat("no ", 300_000) + "\n",
 		"files of keys, at length":   goodAnswer + "authorizedkeysfile " + strings.Repeat("/etc/keys ", 90_000) + "\n",
-		"keys that are none":         "present\n" + strings.Repeat("!", 100_000),
-		"many keys":                  "present\n" + strings.Repeat("AAAA", 2<<20),
+		"keys that are none":         "present 600\n" + strings.Repeat("!", 100_000),
+		"many keys":                  "present 600\n" + strings.Repeat("AAAA", 2<<20),
 		"neither":                    "here\n",
 		"busy":                       "busy\n" + strings.Repeat("process 1 "+strings.Repeat("x", 1000)+"\n", 1000),
 		"busy without a process":     "busy\nnone\n",
@@ -182,7 +182,7 @@ func checkAnswer(answer string) string {
 
 // Whatever a shell answers makes sense or an error.
 func FuzzAnswers(f *testing.F) {
-	for _, answer := range []string{goodAnswer, "absent\n", "present\nAAAA\n", "busy\nprocess 1 x\n", "kept\n", "deleted\nhome x\n", "127.0.0.1 1 ::1 2", "origin absent\n"} {
+	for _, answer := range []string{goodAnswer, "absent\n", "present 600\nAAAA\n", "busy\nprocess 1 x\n", "kept\n", "deleted\nhome x\n", "127.0.0.1 1 ::1 2", "origin absent\n"} {
 		f.Add(answer)
 	}
 	f.Fuzz(func(t *testing.T, answer string) {

@@ -14,6 +14,7 @@ type AuthorizedKey struct {
 	Username  string
 	PublicKey PublicKey // with the comment of the line
 	Options   []string  // for example ["restrict", "port-forwarding"]
+	Problems  []string  // of a line that was read: why sshd refuses the file that it is in
 }
 
 // AddAuthorizedKey adds a line. A key that is there already is ErrExists, and
@@ -32,11 +33,11 @@ func AddAuthorizedKey(ctx context.Context, h *sshclient.Host, k AuthorizedKey) e
 // said that it is not there, or that its user is not.
 func ReadAuthorizedKey(ctx context.Context, h *sshclient.Host, username string, key PublicKey) (AuthorizedKey, error) {
 	k := AuthorizedKey{Username: username, PublicKey: key}
-	found, err := readKey(ctx, h, username, key)
+	found, problems, err := readKey(ctx, h, username, key)
 	if err != nil {
 		return AuthorizedKey{}, k.wrap("read", h, err)
 	}
-	return AuthorizedKey{Username: username, PublicKey: found.key, Options: found.options}, nil
+	return AuthorizedKey{Username: username, PublicKey: found.key, Options: found.options, Problems: problems}, nil
 }
 
 // FindAuthorizedKey is ReadAuthorizedKey for a key of which only the fingerprint
@@ -54,16 +55,16 @@ func FindAuthorizedKey(ctx context.Context, h *sshclient.Host, username, fingerp
 	return AuthorizedKey{}, fmt.Errorf("find authorized key %s of user %q on SSH host %q: %w", fingerprint, username, h.Name(), err)
 }
 
-func readKey(ctx context.Context, h *sshclient.Host, username string, key PublicKey) (*keyLine, error) {
+func readKey(ctx context.Context, h *sshclient.Host, username string, key PublicKey) (found *keyLine, problems []string, err error) {
 	f, content, err := readKeys(ctx, h, username)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	found, err := findKey(content.text, f.path(), key)
+	found, err = findKey(content.text, f.path(), key)
 	if err == nil && found == nil {
 		err = fmt.Errorf("%w in %s", ErrNotFound, f.path())
 	}
-	return found, err
+	return found, content.problems(f.path()), err
 }
 
 func readKeys(ctx context.Context, h *sshclient.Host, username string) (f keysFile, content keysContent, err error) {

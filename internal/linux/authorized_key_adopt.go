@@ -12,7 +12,7 @@ import (
 // is the line that would be added. Otherwise it returns why not, a line each. It
 // changes nothing.
 func AdoptAuthorizedKey(ctx context.Context, h *sshclient.Host, k AuthorizedKey) ([]string, error) {
-	found, err := readKey(ctx, h, k.Username, k.PublicKey)
+	found, _, err := readKey(ctx, h, k.Username, k.PublicKey)
 	if err != nil {
 		return nil, k.wrap("adopt", h, err)
 	}

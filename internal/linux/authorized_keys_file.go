@@ -35,6 +35,20 @@ func (f keysFile) path() string { return path.Join(f.home, f.directory, f.name) 
 type keysContent struct {
 	exists bool
 	text   string
+	mode   uint32 // the permissions of the file
+}
+
+// problems says, a line each, why sshd refuses the keys of a file. Whose it is, the scripts look at.
+func (c keysContent) problems(path string) []string {
+	if c.mode&0o022 == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("others may write to %s (mode %04o)", path, c.mode)}
+}
+
+// is reports whether it is the same text.
+func (c keysContent) is(other keysContent) bool {
+	return c.exists == other.exists && c.text == other.text
 }
 
 // sum is what stands for the content, as the scripts work it out.
@@ -46,13 +60,17 @@ func (c keysContent) sum() string {
 }
 
 // editKeys reads the file of a user, works out what is to be in it, and puts that
-// in its place unless somebody else changed it meanwhile: then all of that again.
+// in its place unless somebody else changed it meanwhile: then all of that again. Others who
+// may write to it are kept from that first.
 func editKeys(ctx context.Context, h *sshclient.Host, username string, edit func(content, path string) (string, error)) error {
 	f, err := locateKeys(ctx, h, username)
 	if err != nil {
 		return err
 	}
 	have, err := f.read(ctx, h)
+	if err == nil && have.problems("") != nil {
+		_, err = h.Run(ctx, sshclient.Command{Script: keysReadScript + "\nenter write\nlook write\nchmod go-w \"$file\" || die \"cannot keep others from writing to $(pwd)/$file\"", Data: f.data(), User: f.username})
+	}
 	if err != nil {
 		return err
 	}
@@ -63,7 +81,7 @@ func editKeys(ctx context.Context, h *sshclient.Host, username string, edit func
 		}
 		want := keysContent{exists: true, text: text}
 		now, err := f.write(ctx, h, have, want)
-		if err != nil || now == want {
+		if err != nil || now.is(want) {
 			return err
 		}
 		if time.Since(began) > keysPatience {
@@ -196,7 +214,7 @@ func (f keysFile) write(ctx context.Context, h *sshclient.Host, have, want keysC
 	answer, err := h.Run(ctx, sshclient.Command{Script: keysReadScript + keysWriteScript, Data: data, User: f.username})
 	var outcome *sshclient.OutcomeError
 	if errors.As(err, &outcome) && ctx.Err() == nil {
-		if now, failure := f.read(ctx, h); failure == nil && now == want {
+		if now, failure := f.read(ctx, h); failure == nil && now.is(want) {
 			return want, nil
 		}
 	}
@@ -215,10 +233,15 @@ func (f keysFile) write(ctx context.Context, h *sshclient.Host, have, want keysC
 
 func parseKeysContent(answer string) (keysContent, error) {
 	first, rest, _ := strings.Cut(answer, "\n")
+	first, octal, _ := strings.Cut(first, " ")
 	switch first {
 	case "absent":
 		return keysContent{}, nil
 	case "present":
+		mode, err := strconv.ParseUint(octal, 8, 16)
+		if err != nil {
+			return keysContent{}, fmt.Errorf("the host's answer names no permissions: %w", err)
+		}
 		text, err := base64.StdEncoding.DecodeString(rest) // which takes no notice of line breaks
 		if err != nil {
 			return keysContent{}, fmt.Errorf("the host's answer is not base64: %w", err)
@@ -226,7 +249,7 @@ func parseKeysContent(answer string) (keysContent, error) {
 		if len(text) > maxKeys {
 			return keysContent{}, fmt.Errorf("the host's answer holds %d bytes of keys, of which %d are allowed", len(text), maxKeys)
 		}
-		return keysContent{exists: true, text: string(text)}, nil
+		return keysContent{exists: true, text: string(text), mode: uint32(mode)}, nil
 	}
 	return keysContent{}, notUnderstood([]byte(answer))
 }

@@ -56,7 +56,7 @@ show() {
 	if [ "$now" = absent ]; then
 		printf 'absent\n'
 	else
-		printf 'present\n'
+		printf 'present %s\n' "$(stat -c %a "$file")"
 		base64 <"$file" || die "cannot read $(pwd)/$file"
 	fi
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
@@ -22,7 +23,8 @@ const (
 )
 
 // CreateUser makes a user that has no password and that sshd accepts with a
-// key. Its home directory is empty, and nobody else may enter it. A user that is there
+// key. Its home directory is empty, and nobody else may enter it, unless DeleteUser left the
+// one of an earlier user of that name: then that is the new one's, with the same uid. A user that is there
 // already is ErrExists, and nothing of it is changed. What was made is removed
 // again if not all of it can be.
 func CreateUser(ctx context.Context, h *sshclient.Host, u NewUser) (User, error) {
@@ -42,7 +44,11 @@ func CreateUser(ctx context.Context, h *sshclient.Host, u NewUser) (User, error)
 	})
 	if err == nil {
 		var made User
-		if made, err = parseUser(u.Name, answer); err == nil {
+		made, err = parseUser(u.Name, answer)
+		if taken := strings.HasPrefix(string(answer), "taken yes\n"); err == nil && taken && made.Problems() != nil {
+			made, err = updateUser(ctx, h, made.UID, u) // of the home directory that was left
+		}
+		if err == nil {
 			return made, nil
 		}
 	}

@@ -29,8 +29,9 @@ else
 	[ -n "$group" ] || exit 82
 fi
 [ -f "$want_shell" ] && [ -x "$want_shell" ] || die "the shell $want_shell is not there, or cannot be run: sshd would refuse the user"
+left_uid=
 if [ -e "$want_home" ] || [ -L "$want_home" ]; then
-	exit 83
+	was_left "$want_home" || exit 83
 fi
 enter_parent "$want_home"
 
@@ -40,6 +41,7 @@ if command -v useradd >/dev/null; then
 	made_user=yes
 	# A password that nobody has is not to grow old: PAM would refuse the key with it.
 	if [ "$want_group" = "$name" ]; then set -- -U; else set -- -g "$want_group"; fi
+	[ -z "$left_uid" ] || set -- "$@" -u "$left_uid"
 	useradd -M -d "$want_home" -s "$want_shell" -c "$want_gecos" -p '*' -e '' -f -1 -K PASS_MAX_DAYS=-1 "$@" "$name" >&2 || {
 		status=$?
 		if [ "$status" = 9 ]; then # somebody else made it, or its group, meanwhile
@@ -52,6 +54,7 @@ if command -v useradd >/dev/null; then
 elif adduser --help 2>&1 | grep -q BusyBox; then
 	made_user=yes
 	if [ "$want_group" = "$name" ]; then set --; else set -- -G "$want_group"; fi
+	[ -z "$left_uid" ] || set -- "$@" -u "$left_uid"
 	adduser -D -H -h "$want_home" -s "$want_shell" -g "$want_gecos" "$@" "$name" >&2 || {
 		status=$?
 		account "$name"
@@ -65,11 +68,17 @@ fi
 account "$name"
 [ "$origin" = local ] && [ "$uid" -gt 0 ] && [ "$home" = "$want_home" ] && [ "$shell" = "$want_shell" ] && [ "$gecos" = "$want_gecos" ] ||
 	die "the user was not made as it should have been: $line"
-make_home "$want_home"
+if [ -z "$left_uid" ]; then
+	make_home "$want_home"
+else
+	[ "$uid" = "$left_uid" ] || die "the user was not given the uid $left_uid, to which what is in $want_home belongs"
+	rm -f "$want_home/$left_mark" || die "cannot take over $want_home"
+fi
 facts=$(describe "$name")
 case $facts in
 *'password none'*) ;;
 *) die "the password of the new user is not *, so sshd might refuse its keys" ;;
 esac
 trap - EXIT
+[ -z "$left_uid" ] || printf 'taken yes\n'
 printf '%s\n' "$facts"

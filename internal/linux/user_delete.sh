@@ -123,4 +123,7 @@ if [ -d "$gone_home/.ssh" ] && [ ! -L "$gone_home/.ssh" ] && [ -f "$keys" ] && [
 	rm -f "$keys"
 fi
 [ ! -d "$gone_home/.ssh" ] || [ -L "$gone_home/.ssh" ] || rmdir "$gone_home/.ssh" 2>/dev/null
-rmdir "$gone_home" 2>/dev/null || keep "holds files"
+rmdir "$gone_home" 2>/dev/null || {
+	leave_home "$gone_home" >&2 || :
+	keep "holds files"
+}

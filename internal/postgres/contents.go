@@ -14,7 +14,7 @@ func refuseContents(objects []string) error {
 }
 
 func (e *ContentsError) Error() string {
-	return "this would be lost with it:" + list(e.Objects) +
+	return "this would be lost with it:" + e.List() +
 		"\nMove away what is still needed. To drop it with all that it holds, set force_destroy = true and apply that alone; " +
 		"then destroy it, or make the change that replaces it, again."
 }
@@ -24,6 +24,9 @@ const listed = 20
 
 // first returns as many items as an error names.
 func first(items []string) []string { return items[:min(len(items), listed)] }
+
+// List names the objects, one a line.
+func (e *ContentsError) List() string { return list(e.Objects) }
 
 // list writes the first items one a line and counts the rest.
 func list(items []string) string {

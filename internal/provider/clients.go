@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync/atomic"
 
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
@@ -26,7 +25,7 @@ type clients struct {
 	hosts       *sshclient.Hosts // nil as long as none of them is known
 	hostNames   entries
 	claims      *claims
-	refreshed   atomic.Bool // something was: this is the walk that plans
+	walk        *walk
 	grantsPlans *grantsPlans
 }
 

@@ -111,7 +111,7 @@ func (r *destinationDatabaseResource) ModifyPlan(ctx context.Context, req resour
 	for _, attribute := range fixed {
 		resp.RequiresReplace = append(resp.RequiresReplace, path.Root(attribute))
 	}
-	follows := "If it holds tables, applying refuses to drop it, and nothing is changed."
+	follows := "If it holds tables, applying refuses to drop it."
 	if state.ForceDestroy.ValueBool() {
 		follows = "As force_destroy is set, all tables in it will be lost."
 	}

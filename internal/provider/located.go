@@ -2,12 +2,16 @@ package provider
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
 // managed is what the resources have that a located one is made of.
@@ -69,7 +73,7 @@ func (l *located) remember(ctx context.Context, of attributes, private privateSt
 func (l *located) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
 	entry := text(ctx, req.State, l.place.attribute)
 	if l.clients != nil {
-		l.clients.refreshed.Store(true)
+		l.clients.walk.reads()
 	}
 	if l.place.isGone(l.clients, entry) != nil {
 		return
@@ -77,6 +81,9 @@ func (l *located) Read(ctx context.Context, req resource.ReadRequest, resp *reso
 	l.managed.Read(ctx, req, resp)
 	if resp.Diagnostics.HasError() {
 		return
+	}
+	if l.place.lost != nil && !resp.State.Raw.IsNull() {
+		l.clients.walk.finds(l.key(ctx, resp.State))
 	}
 	now, err := l.place.identify(ctx, l.clients, entry, true, req.State)
 	if err != nil {
@@ -98,7 +105,15 @@ func (l *located) Read(ctx context.Context, req resource.ReadRequest, resp *reso
 // ModifyPlan plans another entry as a change in place, or as a replacement if that leads elsewhere.
 func (l *located) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
 	l.managed.ModifyPlan(ctx, req, resp)
-	if resp.Diagnostics.HasError() || req.State.Raw.IsNull() || l.clients == nil {
+	if resp.Diagnostics.HasError() || l.clients == nil {
+		return
+	}
+	if req.State.Raw.IsNull() {
+		// Of -replace and a tainted resource, Terraform says no more than that it creates what was
+		// just found. Of -replace, it shows errors alone.
+		if l.place.lost != nil && l.clients.walk.has(l.key(ctx, req.Plan)) {
+			resp.Diagnostics.Append(l.loses(ctx, text(ctx, req.Plan, l.place.attribute), req.Plan)...)
+		}
 		return
 	}
 	at, from := path.Root(l.place.attribute), text(ctx, req.State, l.place.attribute)
@@ -108,16 +123,19 @@ func (l *located) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest
 	}
 	var to types.String
 	resp.Diagnostics.Append(req.Plan.GetAttribute(ctx, at, &to)...)
-	if to.IsUnknown() || to.ValueString() == from {
-		return
-	}
 	gone := l.place.isGone(l.clients, from)
 	if len(resp.RequiresReplace) > 0 { // for another reason
 		if gone != nil {
 			resp.Diagnostics.AddAttributeError(at, "No such "+l.place.entries(l.clients).noun, fmt.Sprintf(
 				"This is to be replaced, and what there is cannot be deleted: %v. Change nothing but %s first, and apply that.", gone, l.place.attribute))
 		}
-		return // the entry of what is deleted is the old one
+		if gone == nil && l.place.lost != nil {
+			resp.Diagnostics.Append(l.loses(ctx, from, req.State)...)
+		}
+		return
+	}
+	if to.IsUnknown() || to.ValueString() == from {
+		return
 	}
 	switch verdict, why := l.compare(ctx, from, to.ValueString(), storedIdentity(ctx, req.Private), true, req.State); verdict {
 	case isUnsettled:
@@ -125,7 +143,7 @@ func (l *located) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest
 			"%s. It is planned as a change in place. Applying looks first, and changes nothing if it leads elsewhere than %q.", why, from))
 	case isOther:
 		// Terraform plans once more when it applies, without a refresh, and takes nothing but the same.
-		if !l.clients.refreshed.Load() {
+		if !l.clients.walk.isPlanning() {
 			resp.Diagnostics.AddAttributeError(at, fmt.Sprintf("%q leads elsewhere than %q", to.ValueString(), from), why+". Nothing was changed. Plan again, with a refresh.")
 			return
 		}
@@ -150,21 +168,46 @@ func (l *located) checkDestroy(ctx context.Context, entry string, stored *identi
 // replace says why another entry means a replacement, and refuses one that would lose data.
 func (l *located) replace(ctx context.Context, at path.Path, from, to, why string, gone error, state attributes) (diags diag.Diagnostics) {
 	elsewhere := fmt.Sprintf("%q leads elsewhere than %q: %s.", to, from, why)
+	var lost error
+	if gone == nil && l.place.lost != nil {
+		lost = l.place.lost(ctx, l.clients, from, state)
+	}
 	switch {
 	case gone != nil:
 		diags.AddAttributeError(at, "Another "+l.place.entries(l.clients).noun, elsewhere+fmt.Sprintf(
 			" What this resource stands for cannot be deleted there without the entry %[1]q. Add that again, or forget it: terraform state rm.", from))
-	case l.place.lost != nil:
-		if err := l.place.lost(ctx, l.clients, from, state); err != nil {
-			diags.AddAttributeError(at, "Replacing would lose data", elsewhere+fmt.Sprintf(
-				" This would be deleted on %q, and created anew on %q. It was not planned, because %v\n\nTo begin anew on %q, keep this resource as it is and add another one. To give up what there is, destroy it first.", from, to, err, to))
-			return diags
-		}
-		fallthrough
+	case lost != nil:
+		diags.AddAttributeError(at, "Replacing would lose data", elsewhere+fmt.Sprintf(
+			" This would be deleted on %[1]q, and created anew on %[2]q, but %[3]v\n\nTo begin anew on %[2]q, keep this resource as it is, and add another one.",
+			from, to, lost))
 	default:
 		diags.AddAttributeWarning(at, fmt.Sprintf("%q leads elsewhere than %q", to, from), elsewhere+" So it is replaced: deleted there, and created here.")
 	}
 	return diags
+}
+
+// loses says what deleting it through an entry, in order to create it anew, loses.
+func (l *located) loses(ctx context.Context, entry string, of attributes) (diags diag.Diagnostics) {
+	var contents *postgres.ContentsError
+	if !errors.As(l.place.lost(ctx, l.clients, entry, of), &contents) {
+		return nil
+	}
+	var force types.Bool
+	of.GetAttribute(ctx, path.Root("force_destroy"), &force)
+	if name := text(ctx, of, "name"); force.ValueBool() {
+		diags.AddWarning(fmt.Sprintf("Replacing loses data: %s %q", l.place.words.object, name), fmt.Sprintf(
+			"%q on %s %q is dropped and created anew, as force_destroy is set. Lost with it:%s", name, l.place.attribute, entry, contents.List()))
+	} else {
+		diags.AddError("Replacing would lose data", fmt.Sprintf("%q on %s %q would be dropped and created anew, but %v", name, l.place.attribute, entry, contents))
+	}
+	return diags
+}
+
+// key tells what holds data from what else a plan reads.
+func (l *located) key(ctx context.Context, of attributes) string {
+	var named resource.MetadataResponse
+	l.managed.Metadata(ctx, resource.MetadataRequest{}, &named)
+	return strings.Join([]string{named.TypeName, text(ctx, of, l.place.attribute), text(ctx, of, "database"), text(ctx, of, "name")}, "\x00")
 }
 
 // compare asks both entries, as far as they are there and answer.

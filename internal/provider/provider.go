@@ -63,7 +63,7 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	c := &clients{claims: newClaims(), grantsPlans: &grantsPlans{}}
+	c := &clients{claims: newClaims(), walk: &walk{found: map[string]bool{}}, grantsPlans: &grantsPlans{}}
 	resp.Diagnostics.Append(c.addHosts(ctx, model.SSHHosts)...)
 	if resp.Diagnostics.HasError() {
 		return

@@ -35,6 +35,7 @@ type sshAuthorizedKeyModel struct {
 	PublicKey   types.String `tfsdk:"public_key"`
 	Options     types.List   `tfsdk:"options"`
 	Fingerprint types.String `tfsdk:"fingerprint"`
+	Problems    types.List   `tfsdk:"problems"`
 }
 
 // toKey decodes what a plan holds, which was validated.
@@ -61,6 +62,7 @@ func (m sshAuthorizedKeyModel) object(ctx context.Context, host *sshclient.Host,
 func (m *sshAuthorizedKeyModel) fromKey(ctx context.Context, found linux.AuthorizedKey) {
 	m.Username = types.StringValue(found.Username)
 	m.Fingerprint = types.StringValue(found.PublicKey.Fingerprint())
+	m.Problems = stringList(found.Problems)
 	configured, err := m.toKey(ctx)
 	comment := configured.PublicKey.Comment
 	if err != nil || !configured.PublicKey.Same(found.PublicKey) || comment != "" && comment != found.PublicKey.Comment {
@@ -109,6 +111,12 @@ func (*sshAuthorizedKeyResource) Schema(_ context.Context, _ resource.SchemaRequ
 			"fingerprint": schema.StringAttribute{
 				MarkdownDescription: "Fingerprint of the key, `SHA256:...`, as `ssh-keygen -lf` shows it.",
 				Computed:            true,
+			},
+			"problems": schema.ListAttribute{
+				MarkdownDescription: "What would make sshd refuse the file that the key is in, as the last refresh found it: others may write to it. Empty after each apply. A plan that shows items here repairs them.",
+				ElementType:         types.StringType,
+				Computed:            true,
+				Default:             listdefault.StaticValue(stringList(nil)),
 			},
 		},
 	}

@@ -134,3 +134,32 @@ func TestAccSSHAuthorizedKey_unreadable(t *testing.T) {
 	}
 	w.run(t, "destroy", "-auto-approve")
 }
+
+// Others who may write to a file of keys are drift of the key, wherever sshd looks for it and
+// whoever manages the user.
+func TestAccSSHAuthorizedKey_problems(t *testing.T) {
+	h := sandbox.SSHHost(t, sandbox.HostConfig{Settings: []string{"Match User elsewhere", "AuthorizedKeysFile .config/keys"}})
+	_, public := newSSHKey(t)
+	h.Exec(t, `for user in elsewhere plain; do useradd -m -p '*' $user; done`)
+	w := newWorkspace(t, requiredProviders+sshProviderBlock(map[string]string{"bastion": rootOf(h)}, nil)+fmt.Sprintf(`
+		resource "stitch_ssh_authorized_key" "k" {
+			for_each   = toset(["elsewhere", "plain"])
+			host       = "bastion"
+			username   = each.key
+			public_key = %q
+		}`, public))
+	w.run(t, "apply", "-auto-approve")
+	h.Exec(t, `chmod 666 /home/elsewhere/.config/keys; chmod 620 /home/plain/.ssh/authorized_keys`)
+	output, code := w.try(t, "plan", "-detailed-exitcode")
+	if code != 2 || !strings.Contains(output, "0 to add, 2 to change") || !strings.Contains(output, "others may write to /home/elsewhere/.config/keys (mode 0666)") {
+		t.Fatalf("exit code %d\n%s", code, output)
+	}
+	w.run(t, "apply", "-auto-approve")
+	if got := h.Exec(t, `stat -c %a /home/elsewhere/.config/keys /home/plain/.ssh/authorized_keys`); got != "644\n600\n" {
+		t.Errorf("modes: %q", got)
+	}
+	if output, code := w.try(t, "plan", "-detailed-exitcode"); code != 0 {
+		t.Errorf("the plan after is not empty:\n%s", output)
+	}
+	w.run(t, "destroy", "-auto-approve")
+}

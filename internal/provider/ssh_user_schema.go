@@ -19,7 +19,7 @@ func (*sshUserResource) Schema(_ context.Context, _ resource.SchemaRequest, resp
 		MarkdownDescription: "A user of a Linux host, whom SSH tunnels log in as. It has no password that anybody could enter, and is let in with the keys that `stitch_ssh_authorized_key` gives it.\n\n" +
 			"The login of the host's entry must be `root`, or one with `sudo`. A user that exists already is not taken over unless it is imported, or is [what an earlier apply left](../index.md#after-a-process-that-died).\n\n" +
 			"What would make sshd refuse the user's keys (owner and permissions of its home directory, of `~/.ssh` and of `authorized_keys` in it, a locked password, an expiry) appears in `problems`, and is repaired by the next apply.\n\n" +
-			"Destroying removes a user that this resource created, which a mark in its entry of `/etc/passwd` tells. One that was imported is left, with a warning. The home directory stays unless `remove_home` is set.",
+			"Destroying removes a user that this resource created, which a mark in its entry of `/etc/passwd` tells. One that was imported is left, with a warning. The home directory stays unless `remove_home` is set, and a user of the same name that is created later gets it back, with the same uid and with the keys that were put into it by hand.",
 		Attributes: map[string]schema.Attribute{
 			"host": hostAttribute(),
 			"username": schema.StringAttribute{
