@@ -128,7 +128,9 @@ func TestSourceGrantsColumns(t *testing.T) {
 		assertEqual(t, "what is missing else", shop.missing(t, SourceGrants{Database: shop.name, User: shop.user, Schemas: []string{"public"}, Tables: []TableName{{"public", "orders"}}}),
 			[]string{"SELECT ON TABLE public.orders"})
 		shop.revoke(t, alone)
-		assertEqual(t, "rights after all", slices.DeleteFunc(shop.acls(t), func(right string) bool { return strings.Contains(right, "customers_2") || strings.Contains(right, "pg_toast") }), before)
+		assertEqual(t, "rights after all", slices.DeleteFunc(shop.acls(t), func(right string) bool {
+			return strings.Contains(right, "customers_2") || strings.Contains(right, "pg_toast")
+		}), before)
 		assertEqual(t, "columns after all", shop.columnACLs(t), columnsBefore)
 
 		g.Columns = []TableColumns{{customers, []string{"id", "nonsense"}}, {TableName{"public", "nowhere"}, []string{"id"}}}
