@@ -146,16 +146,20 @@ func (s *Server) tryDropDatabase(ctx context.Context, name string, may DatabaseD
 	})
 }
 
-// explainDrop adds to the refusal to drop a database who is connected to it. One
-// that is gone is done.
+// explainDrop adds to the refusal to drop a database who is connected to it, and what
+// else uses it. One that is gone is done.
 func explainDrop(ctx context.Context, conn *pgx.Conn, name string, refusal error, advice string) error {
 	switch Code(refusal) {
 	case "3D000":
 		return nil
 	case "55006", "42501":
 		sessions, err := sessionsOf(ctx, conn, name)
+		var obstacles []string
 		if err == nil {
-			return &SessionsError{Sessions: sessions, Err: refusal, advice: advice}
+			obstacles, err = obstaclesOf(ctx, conn, name)
+		}
+		if err == nil {
+			return &SessionsError{Sessions: sessions, Obstacles: obstacles, Err: refusal, advice: advice}
 		}
 	}
 	return refusal
@@ -171,8 +175,7 @@ func (s *Server) dropWithSessions(ctx context.Context, name string) error {
 		} else {
 			err = dropShut(ctx, conn, name, &shut)
 		}
-		return explainDrop(ctx, conn, name, err, "Ending sessions takes membership in their roles or in pg_signal_backend, and a superuser for those of superusers. "+
-			"What else uses the database, such as a subscription or a prepared transaction, must be removed by hand.")
+		return explainDrop(ctx, conn, name, err, "Ending sessions takes membership in their roles or in pg_signal_backend, and a superuser for those of superusers.")
 	})
 	if err != nil && shut {
 		err = s.allowSessions(ctx, name, err)

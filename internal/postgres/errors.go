@@ -152,6 +152,8 @@ func advise(err error) string {
 	switch Code(err) {
 	case "42501":
 		return "The login of this server entry lacks that right. Use an entry whose username owns the object or is a member of its owner, or have someone who is grant it."
+	case readOnlyServer:
+		return "The server takes no changes: it is a standby, or default_transaction_read_only is on for this login, the database or the server. Set host and port of the server entry to the primary, or turn that setting off."
 	case "23502":
 		return "A column of the table takes no nulls: give it a default, or drop its NOT NULL."
 	case lockNotAvailable:
@@ -174,8 +176,8 @@ func adviseConnect(e *ConnectError) string {
 		return fmt.Sprintf("The server answers, but has no database %q. Check the name, or create it first.", e.Database)
 	case "42501":
 		return fmt.Sprintf("The login %q may not connect to database %q: grant it CONNECT.", e.Username, e.Database)
-	case "53300":
-		return fmt.Sprintf("The server has no free connection. Lower max_connections of servers.%s or raise the server's.", e.Server)
+	case tooManyConnections:
+		return fmt.Sprintf("No connection is free. Lower max_connections of servers.%s, or raise the limit that the server names: its own max_connections, or the CONNECTION LIMIT of the role or of the database.", e.Server)
 	case "":
 		if isServers(e.Err) {
 			return "" // whatever it is about: what a server writes is not advice to follow

@@ -79,7 +79,7 @@ func (s *Server) retried(ctx context.Context, database string, c contention, att
 		err := attempt()
 		next, again := made.after(err, c)
 		if !again {
-			return s.nameHolders(ctx, database, c, err)
+			return s.explainRefusal(ctx, database, c, err)
 		}
 		made = next
 		pause := made.pause()
@@ -157,6 +157,21 @@ const holdersSQL = `
 	ORDER BY a.datname = pg_catalog.current_database() DESC NULLS LAST, a.pid
 	LIMIT 5`
 
+// explainRefusal adds to the refusal of a change what the server can tell of its reason.
+func (s *Server) explainRefusal(ctx context.Context, database string, c contention, refusal error) error {
+	return s.explainReadOnly(ctx, database, s.nameHolders(ctx, database, c, refusal))
+}
+
+// preparedSQL finds the prepared transactions that may block a change: those of this
+// database or, if $1 is set, of any. They have no session.
+const preparedSQL = `
+	SELECT 'prepared transaction ' || pg_catalog.quote_literal(p.gid) || ' of user ' || pg_catalog.quote_ident(p.owner)
+	       || ' (in database ' || pg_catalog.quote_ident(p.database) || ', ROLLBACK PREPARED ' || pg_catalog.quote_literal(p.gid) || ' or COMMIT PREPARED ends it)'
+	FROM pg_catalog.pg_prepared_xacts AS p
+	WHERE $1 OR p.database = pg_catalog.current_database()
+	ORDER BY p.prepared
+	LIMIT 5`
+
 // NameHolders adds to a lock timeout on a table of a schema the sessions that lock
 // tables there against every other use.
 func (s *Server) NameHolders(ctx context.Context, database, schema string, failure error) error {
@@ -181,6 +196,12 @@ func (s *Server) addHolders(ctx context.Context, database string, uncommitted bo
 		return boundedTx(ctx, conn, readOnly, func(tx pgx.Tx) (err error) {
 			rows, _ := tx.Query(ctx, holdersSQL, uncommitted, lockTimeout.Seconds(), c.schema, c.owner)
 			holders, err = pgx.CollectRows(rows, pgx.RowTo[string])
+			if err != nil || !uncommitted {
+				return err
+			}
+			rows, _ = tx.Query(ctx, preparedSQL, c.schema == "" && c.owner == "")
+			prepared, err := pgx.CollectRows(rows, pgx.RowTo[string])
+			holders = append(holders, prepared...)
 			return err
 		})
 	})

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/semaphore"
 )
 
@@ -24,7 +25,8 @@ type pool struct {
 	budget   *semaphore.Weighted // one for each Conn in use
 
 	mu        sync.Mutex
-	open      int                // connections in use or idle
+	open      int                // connections in use or idle, or being dialled
+	dialling  int                // of these, those that are being dialled
 	idle      []*Conn            // oldest first
 	failures  map[string]error   // what dials for planning met, by database, or "" where it is not about one
 	poolings  map[string]Pooling // by database, as far as it is known
@@ -48,7 +50,7 @@ func (s *Server) Acquire(ctx context.Context, database string) (*Conn, error) {
 	if err := s.budget.Acquire(ctx, 1); err != nil {
 		return nil, fmt.Errorf("wait for one of the %d connections of server %q: %w", s.config.MaxConnections, s.name, err)
 	}
-	conn, err := s.take(ctx, database)
+	conn, err := s.take(ctx, database, s.dial)
 	if err != nil {
 		s.budget.Release(1)
 		return nil, err
@@ -94,13 +96,13 @@ func TryAcquirePair(ctx context.Context, a, b Endpoint) (*Conn, *Conn, error) {
 		a.Server.budget.Release(1)
 		return nil, nil, fmt.Errorf("all %d connections of server %q are in use", b.Server.config.MaxConnections, b.Server.name)
 	}
-	connA, err := a.Server.take(ctx, a.Database)
+	connA, err := a.Server.take(ctx, a.Database, a.Server.connect)
 	if err != nil {
 		a.Server.budget.Release(1)
 		b.Server.budget.Release(1)
 		return nil, nil, err
 	}
-	connB, err := b.Server.take(ctx, b.Database)
+	connB, err := b.Server.take(ctx, b.Database, b.Server.connect)
 	if err != nil {
 		connA.Release()
 		b.Server.budget.Release(1)
@@ -116,12 +118,12 @@ func (s *Server) acquireTwo(ctx context.Context, a, b string) (*Conn, *Conn, err
 	if err := s.budget.Acquire(ctx, 2); err != nil {
 		return nil, nil, fmt.Errorf("wait for two of the %d connections of server %q: %w", s.config.MaxConnections, s.name, err)
 	}
-	connA, err := s.take(ctx, a)
+	connA, err := s.take(ctx, a, s.dial)
 	if err != nil {
 		s.budget.Release(2)
 		return nil, nil, err
 	}
-	connB, err := s.take(ctx, b)
+	connB, err := s.take(ctx, b, s.dial)
 	if err != nil {
 		connA.Release()
 		s.budget.Release(1)
@@ -132,7 +134,7 @@ func (s *Server) acquireTwo(ctx context.Context, a, b string) (*Conn, *Conn, err
 
 // take returns an idle connection to database or dials one. The caller holds
 // one of the budget.
-func (s *Server) take(ctx context.Context, database string) (*Conn, error) {
+func (s *Server) take(ctx context.Context, database string, dial func(context.Context, string) (*pgx.Conn, error)) (*Conn, error) {
 	if database == "" {
 		database = s.config.Database
 	}
@@ -147,11 +149,14 @@ func (s *Server) take(ctx context.Context, database string) (*Conn, error) {
 		conn.close()
 	}
 	s.makeRoom()
-	conn, err := s.dial(ctx, database)
+	conn, err := dial(ctx, database)
+	s.mu.Lock()
+	s.dialling--
 	if err != nil {
-		s.mu.Lock()
 		s.open--
-		s.mu.Unlock()
+	}
+	s.mu.Unlock()
+	if err != nil {
 		return nil, err
 	}
 	return &Conn{Conn: conn, pool: s.pool, database: database}, nil
@@ -180,14 +185,29 @@ func (p *pool) makeRoom() {
 		p.open--
 	}
 	p.open++
+	p.dialling++
 	p.mu.Unlock()
 	if evicted != nil {
 		evicted.sayGoodbye()
 	}
 }
 
-// closeIdle closes the idle connections that match.
-func (p *pool) closeIdle(match func(*Conn) bool) {
+// ours returns how many connections to the server at an address this process has, after
+// closing those that are idle: of all entries.
+func (all *Servers) ours(address string) (inUse, closed int) {
+	for _, s := range all.byName {
+		if s.config.address() == address {
+			closed += s.closeIdle(func(*Conn) bool { return true })
+			s.mu.Lock()
+			inUse += s.open - s.dialling
+			s.mu.Unlock()
+		}
+	}
+	return inUse, closed
+}
+
+// closeIdle closes the idle connections that match, and returns how many these were.
+func (p *pool) closeIdle(match func(*Conn) bool) int {
 	p.mu.Lock()
 	var closing, staying []*Conn
 	for _, conn := range p.idle {
@@ -202,4 +222,5 @@ func (p *pool) closeIdle(match func(*Conn) bool) {
 	for _, conn := range closing {
 		conn.close()
 	}
+	return len(closing)
 }

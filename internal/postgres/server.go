@@ -104,7 +104,7 @@ func (s *Server) DefaultDatabase() string { return s.config.Database }
 
 func (s *Server) dial(ctx context.Context, database string) (*pgx.Conn, error) {
 	if !s.planning {
-		return s.connect(ctx, database)
+		return s.connectInTurn(ctx, database)
 	}
 	select {
 	case s.planDials <- struct{}{}:
@@ -115,7 +115,7 @@ func (s *Server) dial(ctx context.Context, database string) (*pgx.Conn, error) {
 	if failure := s.plannedFailure(database); failure != nil {
 		return nil, failure
 	}
-	conn, err := s.connect(ctx, database)
+	conn, err := s.connectInTurn(ctx, database)
 	if err != nil && ctx.Err() == nil {
 		s.noteFailure(database, err)
 	}
@@ -155,6 +155,38 @@ func (s *Server) noteFailure(database string, err error) {
 func (s *Server) unreachable(database string, err error) error {
 	return &ConnectError{
 		Server: s.name, Address: s.config.address(), Database: database, Username: s.config.Username, Err: err,
+	}
+}
+
+// tooManyConnections is the SQLSTATE of a server, a role or a database that has no
+// connection free.
+const tooManyConnections = "53300"
+
+const (
+	turnPatience = 30 * time.Second // how long to wait for connections of this process
+	turnPause    = 100 * time.Millisecond
+	turnGrace    = time.Second // in which the server forgets one that was closed
+)
+
+// connectInTurn is connect, but waits while connections of this process are in the way.
+func (s *Server) connectInTurn(ctx context.Context, database string) (*pgx.Conn, error) {
+	var inTheWay time.Time // when that was last so
+	for began := time.Now(); ; {
+		conn, err := s.connect(ctx, database)
+		if Code(err) != tooManyConnections {
+			return conn, err
+		}
+		if inUse, closed := s.siblings.ours(s.config.address()); inUse+closed > 0 {
+			inTheWay = time.Now()
+		}
+		if time.Since(inTheWay) > turnGrace || time.Since(began) > turnPatience {
+			return nil, err
+		}
+		select {
+		case <-time.After(turnPause):
+		case <-ctx.Done():
+			return nil, errors.Join(ctx.Err(), err)
+		}
 	}
 }
 

@@ -10,9 +10,10 @@ import (
 
 // A SessionsError says that a database is in use.
 type SessionsError struct {
-	Sessions []Session
-	Err      error // the server's
-	advice   string
+	Sessions  []Session
+	Obstacles []string // what uses it without being connected, each with how to remove it
+	Err       error    // the server's
+	advice    string
 }
 
 // A Session is somebody who is connected. What the login may not see is empty.
@@ -35,15 +36,45 @@ func sessionsOf(ctx context.Context, conn *pgx.Conn, database string) (all []Ses
 	return all, err
 }
 
+// obstaclesSQL finds what keeps a database from being dropped without being connected to
+// it. Who removes a subscription must say what becomes of its slot at the publisher.
+const obstaclesSQL = `
+	SELECT 'prepared transaction ' || pg_catalog.quote_literal(p.gid) || ' of user ' || pg_catalog.quote_ident(p.owner)
+	       || ': in that database, as that user or a superuser, run ROLLBACK PREPARED ' || pg_catalog.quote_literal(p.gid) || '; or COMMIT PREPARED'
+	FROM pg_catalog.pg_prepared_xacts AS p
+	WHERE p.database = $1
+	UNION ALL
+	SELECT 'subscription ' || pg_catalog.quote_ident(s.subname) || ': in that database, run DROP SUBSCRIPTION ' || pg_catalog.quote_ident(s.subname)
+	       || '; where its publisher cannot be reached any more, run ALTER SUBSCRIPTION ' || pg_catalog.quote_ident(s.subname) || ' DISABLE; and ALTER SUBSCRIPTION '
+	       || pg_catalog.quote_ident(s.subname) || ' SET (slot_name = NONE); before'
+	FROM pg_catalog.pg_subscription AS s
+	JOIN pg_catalog.pg_database AS d ON d.oid = s.subdbid
+	WHERE d.datname = $1
+	UNION ALL
+	SELECT 'replication slot ' || pg_catalog.quote_literal(r.slot_name) || ', which pid ' || r.active_pid || ' reads: stop that, and run SELECT pg_catalog.pg_drop_replication_slot('
+	       || pg_catalog.quote_literal(r.slot_name) || ');'
+	FROM pg_catalog.pg_replication_slots AS r
+	WHERE r.database = $1 AND r.active_pid IS NOT NULL
+	ORDER BY 1`
+
+func obstaclesOf(ctx context.Context, conn *pgx.Conn, database string) (all []string, err error) {
+	err = boundedTx(ctx, conn, readWrite, func(tx pgx.Tx) error {
+		rows, _ := tx.Query(ctx, obstaclesSQL, database)
+		all, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		return err
+	})
+	return all, err
+}
+
 func (e *SessionsError) Error() string {
-	if len(e.Sessions) == 0 { // they have left, or it is something else that uses it, which the server names
-		return e.Err.Error()
+	text := e.Err.Error()
+	if len(e.Obstacles) > 0 {
+		text += "\nThese use it, whoever is connected. Remove them, and apply again:" + list(e.Obstacles)
 	}
-	lines := make([]string, len(e.Sessions))
-	for i, session := range e.Sessions {
-		lines[i] = session.String()
+	if len(e.Sessions) > 0 { // or they have left
+		text += "\nConnected to it:" + list(quoted(e.Sessions, Session.String)) + "\n" + e.advice
 	}
-	return e.Err.Error() + "\nConnected to it:" + list(lines) + "\n" + e.advice
+	return text
 }
 
 func (e *SessionsError) Unwrap() error { return e.Err }
@@ -53,8 +84,8 @@ func (e *SessionsError) Unwrap() error { return e.Err }
 // idle for a while. (Those of this process leave at once, but for entries that
 // spell the server's address in another way.)
 func (e *SessionsError) mayPass() bool {
-	return len(e.Sessions) == 0 ||
-		slices.ContainsFunc(e.Sessions, func(s Session) bool { return s.Application == applicationName })
+	return len(e.Obstacles) == 0 && (len(e.Sessions) == 0 ||
+		slices.ContainsFunc(e.Sessions, func(s Session) bool { return s.Application == applicationName }))
 }
 
 func (s Session) String() string {

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -15,9 +16,13 @@ type User struct {
 	ConnectionLimit int               // -1: no limit
 	ValidUntil      string            // RFC 3339; "" or "infinity": the password never expires
 	Replication     bool              // see user_replication.go
+	BypassRLS       bool              // row-level security hides nothing from it
+	Roles           []string          // that it is a member of, besides those of Replication
 	Parameters      map[string]string // what its sessions begin with, in all databases; nil: not to be changed
 
 	replicating replicating // how it comes to Replication; unused in what is wished for
+	attributes  []string    // that CreateUser gives to no user, such as SUPERUSER; likewise
+	memberships []roleGrant // but for those of Replication; likewise
 	verifier    *string     // what the server keeps of its password; nil if this login may not see that
 }
 
@@ -39,7 +44,8 @@ func (s *Server) CreateUser(ctx context.Context, u User, password *Password) (*P
 		if err != nil {
 			return err
 		}
-		return runUserChanges(ctx, tx, u.changes(have, ""))
+		major := Version(tx.Conn())
+		return runUserChanges(ctx, tx, u.changes(have, ""), func(refused []userChange) string { return s.adviseUncreated(refused, major) })
 	})
 	if err != nil {
 		return nil, fmt.Errorf("create database user %q: %w", u.Name, err)
@@ -70,7 +76,7 @@ func (s *Server) UpdateUser(ctx context.Context, u User, password *Password) (*P
 			return err
 		}
 		seal = sealPassword(verifier)
-		return runUserChanges(ctx, tx, u.changes(have, verifier))
+		return runUserChanges(ctx, tx, u.changes(have, verifier), adviseUnchanged)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("update database user %q: %w", u.Name, err)
@@ -82,6 +88,7 @@ func (s *Server) UpdateUser(ctx context.Context, u User, password *Password) (*P
 type userChange struct {
 	sql     string
 	shown   string   // for people: without a verifier
+	asked   string   // the attribute of the configuration that asks for it; "" for those that CREATE ROLE sets
 	instead []string // what is tried if the login may not do that
 }
 
@@ -110,16 +117,18 @@ func (u User) changes(have User, verifier string) []userChange {
 		changes = append(changes, userChange{sql: alter + strings.Join(all, " "), shown: strings.Join(shown, "\n  ")})
 	}
 	changes = append(changes, u.replicationChanges(have)...)
+	changes = append(changes, u.powerChanges(have)...)
 	for _, clause := range parameterChanges(u.Parameters, have.Parameters) {
-		changes = append(changes, userChange{sql: alter + clause, shown: alter + clause + ";"})
+		changes = append(changes, userChange{sql: alter + clause, shown: alter + clause + ";", asked: "parameters"})
 	}
 	return changes
 }
 
-// runUserChanges runs all of them or, if the login may not run some, none.
-func runUserChanges(ctx context.Context, tx pgx.Tx, changes []userChange) error {
+// runUserChanges runs all of them or, if the login may not run some, none: advise says
+// what to do about these.
+func runUserChanges(ctx context.Context, tx pgx.Tx, changes []userChange, advise func(refused []userChange) string) error {
 	var refusal error // the first
-	var refused []string
+	var refused []userChange
 	for _, change := range changes {
 		err := attempt(ctx, tx, change.sql)
 		for _, sql := range change.instead {
@@ -129,7 +138,7 @@ func runUserChanges(ctx context.Context, tx pgx.Tx, changes []userChange) error 
 		}
 		switch {
 		case Code(err) == "42501":
-			refused = append(refused, change.shown)
+			refused = append(refused, change)
 			if refusal == nil {
 				refusal = err
 			}
@@ -140,8 +149,30 @@ func runUserChanges(ctx context.Context, tx pgx.Tx, changes []userChange) error 
 	if refusal == nil {
 		return nil
 	}
-	return Advise(refusal, "The login of this server entry may not do all of this, so nothing was changed. Have somebody who may run:\n  "+
-		strings.Join(refused, "\n  "))
+	return Advise(refusal, advise(refused))
+}
+
+func adviseUnchanged(refused []userChange) string {
+	return "The login of this server entry may not do all of this, so nothing was changed. Have somebody who may run:\n  " + shown(refused)
+}
+
+// shown lists changes for people.
+func shown(changes []userChange) string {
+	return strings.Join(quoted(changes, func(c userChange) string { return c.shown }), "\n  ")
+}
+
+// adviseUncreated says how to come to a user that the login may create, but may not give
+// all that is asked for: SQL that names it can only be run once it exists.
+func (s *Server) adviseUncreated(refused []userChange, major int) string {
+	asked := quoted(refused, func(c userChange) string { return c.asked })
+	slices.Sort(asked)
+	attributes := strings.Join(slices.Compact(asked), ", ")
+	advice := fmt.Sprintf("The login of this server entry may not do all of this, so nothing was changed, and the user was not created. "+
+		"Leave what it asks for out of the configuration (%[1]s) and apply, which creates the user. Then have somebody who may run:\n  %[2]s\nand put it (%[1]s) back.", attributes, shown(refused))
+	if option := map[string]string{"replication": "REPLICATION", "bypass_rls": "BYPASSRLS"}[attributes]; option != "" && major >= 16 {
+		advice += fmt.Sprintf("\nOr let the login itself do it: have a superuser run\n  ALTER ROLE %s %s;\nand apply again.", Ident(s.config.Username), option)
+	}
+	return advice
 }
 
 // attempt runs a statement that may fail without ending the transaction.

@@ -27,7 +27,7 @@ func (s *Server) AdoptUser(ctx context.Context, u User, password *Password) (*Pa
 }
 
 func (s *Server) adoptUser(ctx context.Context, u User, password *Password) (*PasswordSeal, []string, error) {
-	found, err := s.foundUser(ctx, u.Name)
+	found, err := s.foundUser(ctx, u)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -49,11 +49,11 @@ func (s *Server) adoptUser(ctx context.Context, u User, password *Password) (*Pa
 // A foundUser is a user that exists, and all that has become of it.
 type foundUser struct {
 	User
-	isInitial   bool     // it came with the server
-	attributes  []string // that CreateUser gives to no user, such as SUPERUSER
-	settings    []string // databases in which it has parameters of its own
-	memberships []string
-	dependents  []Dependents
+	isInitial  bool     // it came with the server
+	noInherit  bool     // it has no right by being a member
+	settings   []string // databases in which it has parameters of its own
+	related    []string // roles that it has to do with, in whole lines
+	dependents []Dependents
 }
 
 // refusals returns why a user that exists is not taken over for u, but for its password.
@@ -65,6 +65,10 @@ func (u User) refusals(found foundUser) []string {
 	for _, attribute := range found.attributes {
 		lines = append(lines, "it is "+attribute)
 	}
+	if found.noInherit {
+		lines = append(lines, "it is NOINHERIT")
+	}
+	lines = append(lines, u.powerRefusals(found.User)...)
 	if found.Login != u.Login {
 		lines = append(lines, fmt.Sprintf("login is %t, not %t", found.Login, u.Login))
 	}
@@ -81,7 +85,7 @@ func (u User) refusals(found foundUser) []string {
 	for _, database := range found.settings {
 		lines = append(lines, fmt.Sprintf("it has parameters of its own in database %q", database))
 	}
-	lines = append(lines, found.memberships...)
+	lines = append(lines, found.related...)
 	for _, d := range found.dependents {
 		where := "on the server"
 		if d.Database != "" {
@@ -114,16 +118,10 @@ func parameterRefusals(want, have map[string]string) (lines []string) {
 }
 
 // What CREATE ROLE itself grants does not count: since PostgreSQL 16 a login that is no
-// superuser administers what it creates. Nor do roles that stand for REPLICATION, $2.
+// superuser administers what it creates. Nor do roles that it is to be a member of, $2.
 const foundUserSQL = `
 	SELECT r.oid < 16384,
-	       pg_catalog.array_remove(ARRAY[
-	           CASE WHEN r.rolsuper THEN 'SUPERUSER' END,
-	           CASE WHEN r.rolcreatedb THEN 'CREATEDB' END,
-	           CASE WHEN r.rolcreaterole THEN 'CREATEROLE' END,
-	           CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' END,
-	           CASE WHEN NOT r.rolinherit THEN 'NOINHERIT' END
-	       ], NULL),
+	       NOT r.rolinherit,
 	       ARRAY(
 	           SELECT coalesce(d.datname::pg_catalog.text, s.setdatabase::pg_catalog.text)
 	           FROM pg_catalog.pg_db_role_setting AS s
@@ -167,9 +165,10 @@ const verifierSQL = `
 	WHERE rolname = $1`
 
 // foundUser reads a user that exists, or returns ErrNotFound.
-func (s *Server) foundUser(ctx context.Context, name string) (found foundUser, err error) {
+func (s *Server) foundUser(ctx context.Context, u User) (found foundUser, err error) {
+	name := u.Name
 	err = s.inTx(ctx, "", func(tx pgx.Tx) error {
-		found, err = readFoundUser(ctx, tx, name)
+		found, err = readFoundUser(ctx, tx, name, slices.Concat(replicationRoles, u.Roles))
 		if err != nil || found.isInitial { // nothing is recorded of what depends on those
 			return err
 		}
@@ -183,7 +182,7 @@ func (s *Server) foundUser(ctx context.Context, name string) (found foundUser, e
 	return found, nil
 }
 
-func readFoundUser(ctx context.Context, tx pgx.Tx, name string) (found foundUser, err error) {
+func readFoundUser(ctx context.Context, tx pgx.Tx, name string, roles []string) (found foundUser, err error) {
 	rows, _ := tx.Query(ctx, usersSQL, name, replicationRoles)
 	mayVerify := false
 	found.User, err = pgx.CollectExactlyOneRow(rows, func(row pgx.CollectableRow) (u User, err error) {
@@ -193,7 +192,7 @@ func readFoundUser(ctx context.Context, tx pgx.Tx, name string) (found foundUser
 	if err != nil {
 		return foundUser{}, rowNotFound(err)
 	}
-	err = tx.QueryRow(ctx, foundUserSQL, name, replicationRoles).Scan(&found.isInitial, &found.attributes, &found.settings, &found.memberships)
+	err = tx.QueryRow(ctx, foundUserSQL, name, roles).Scan(&found.isInitial, &found.noInherit, &found.settings, &found.related)
 	if err == nil && mayVerify {
 		found.verifier = new(string)
 		err = tx.QueryRow(ctx, verifierSQL, name).Scan(found.verifier)

@@ -92,7 +92,7 @@ func isAfterLogin(err error) bool {
 	switch Code(err) {
 	case "42501", "3D000":
 		return true
-	case "53300":
+	case tooManyConnections:
 		return routine(err) == "InitializeSessionUserId"
 	}
 	return false

@@ -114,7 +114,7 @@ func (s *Server) dropRole(ctx context.Context, name string, really bool) error {
 		case Code(err) != "2BP01":
 			next, again := made.after(err, contention{})
 			if !again {
-				return s.nameHolders(ctx, "", contention{}, err)
+				return s.explainRefusal(ctx, "", contention{}, err)
 			}
 			made = next
 		default:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -41,15 +42,22 @@ const usersSQL = `
 	       ),
 	       coalesce(m.roles, '{}'),
 	       coalesce(m.grantors, '{}'),
+	       coalesce(m.admins, '{}'),
+	       r.rolbypassrls,
+	       pg_catalog.array_remove(ARRAY[
+	           CASE WHEN r.rolcreatedb THEN 'CREATEDB' END,
+	           CASE WHEN r.rolcreaterole THEN 'CREATEROLE' END,
+	           CASE WHEN r.rolsuper THEN 'SUPERUSER' END
+	       ], NULL),
 	       pg_catalog.has_column_privilege('pg_catalog.pg_authid', 'rolpassword', 'SELECT')
 	FROM pg_catalog.pg_roles AS r
 	LEFT JOIN (
 	    SELECT m.member,
 	           pg_catalog.array_agg(g.rolname::pg_catalog.text ORDER BY m.roleid, m.grantor) AS roles,
-	           pg_catalog.array_agg(pg_catalog.pg_get_userbyid(m.grantor)::pg_catalog.text ORDER BY m.roleid, m.grantor) AS grantors
+	           pg_catalog.array_agg(pg_catalog.pg_get_userbyid(m.grantor)::pg_catalog.text ORDER BY m.roleid, m.grantor) AS grantors,
+	           pg_catalog.array_agg(m.admin_option ORDER BY m.roleid, m.grantor) AS admins
 	    FROM pg_catalog.pg_auth_members AS m
 	    JOIN pg_catalog.pg_roles AS g ON g.oid = m.roleid
-	    WHERE g.rolname::pg_catalog.text = ANY ($2::pg_catalog.text[])
 	    GROUP BY m.member
 	) AS m ON m.member = r.oid
 	WHERE $1::pg_catalog.name IS NULL OR r.rolname = $1::pg_catalog.name`
@@ -114,10 +122,11 @@ func rowNotFound(err error) error {
 func scanUser(row pgx.CollectableRow, major int) (u User, mayVerify bool, err error) {
 	var validUntil pgtype.Timestamptz
 	var config, roles, grantors []string
+	var admins []bool
 	err = row.Scan(&u.Name, &u.Login, &u.ConnectionLimit, &validUntil, &config,
-		&u.replicating.attribute, &u.replicating.existing, &roles, &grantors, &mayVerify)
+		&u.replicating.attribute, &u.replicating.existing, &roles, &grantors, &admins, &u.BypassRLS, &u.attributes, &mayVerify)
 	if err == nil {
-		err = SameLength(len(roles), len(grantors))
+		err = SameLength(len(roles), len(grantors), len(admins))
 	}
 	if err != nil {
 		return User{}, false, err
@@ -129,11 +138,16 @@ func scanUser(row pgx.CollectableRow, major int) (u User, mayVerify bool, err er
 		u.Parameters[name] = value
 	}
 	for i, role := range roles {
-		u.replicating.grants = append(u.replicating.grants, replicationGrant{role: role, grantor: grantors[i]})
+		grant := roleGrant{role: role, grantor: grantors[i], admin: admins[i]}
 		if major < 16 {
-			u.replicating.grants[i].grantor = "" // not part of a membership's identity then
+			grant.grantor = "" // not part of a membership's identity then
+		}
+		if slices.Contains(replicationRoles, role) {
+			u.replicating.grants = append(u.replicating.grants, grant)
+		} else {
+			u.memberships = append(u.memberships, grant)
 		}
 	}
-	u.Replication = u.replicating.attribute || len(roles) > 0
+	u.Replication = u.replicating.attribute || len(u.replicating.grants) > 0
 	return u, mayVerify, err
 }

@@ -6,12 +6,10 @@ var replicationRoles = []string{"mdb_replication", "rds_replication"}
 
 // replicating is how a user comes to be allowed to replicate.
 type replicating struct {
-	attribute bool               // REPLICATION
-	grants    []replicationGrant // of replicationRoles, to the user itself
-	existing  []string           // those of replicationRoles that the server has
+	attribute bool        // REPLICATION
+	grants    []roleGrant // of replicationRoles, to the user itself
+	existing  []string    // those of replicationRoles that the server has
 }
-
-type replicationGrant struct{ role, grantor string } // the grantor matters since PostgreSQL 16, else ""
 
 // replicationChanges returns what makes have.Replication u.Replication. The
 // attribute is set where the login may do that, or else a role is granted.
@@ -21,7 +19,7 @@ func (u User) replicationChanges(have User) []userChange {
 	}
 	user, alter := Ident(u.Name), "ALTER ROLE "+Ident(u.Name)
 	if u.Replication {
-		change := userChange{sql: alter + " REPLICATION", shown: alter + " REPLICATION;"}
+		change := userChange{sql: alter + " REPLICATION", shown: alter + " REPLICATION;", asked: "replication"}
 		for _, role := range have.replicating.existing {
 			change.instead = append(change.instead, "GRANT "+Ident(role)+" TO "+user)
 		}

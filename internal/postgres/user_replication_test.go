@@ -18,7 +18,7 @@ func TestReplicationChanges(t *testing.T) {
 		"managed":      {want: true, have: User{replicating: replicating{existing: []string{"r"}}}, sql: `ALTER ROLE "u" REPLICATION|GRANT "r" TO "u"`},
 		"by attribute": {have: User{Replication: true, replicating: replicating{attribute: true}}, sql: `ALTER ROLE "u" NOREPLICATION`},
 		"by both": {
-			have: User{Replication: true, replicating: replicating{attribute: true, grants: []replicationGrant{{role: "r"}, {role: "r", grantor: "g"}}}},
+			have: User{Replication: true, replicating: replicating{attribute: true, grants: []roleGrant{{role: "r"}, {role: "r", grantor: "g"}}}},
 			sql:  `ALTER ROLE "u" NOREPLICATION|REVOKE "r" FROM "u"|REVOKE "r" FROM "u" GRANTED BY "g"`,
 		},
 	} {
@@ -42,8 +42,10 @@ func TestReplication(t *testing.T) {
 		u := User{Name: "stitch", Login: true, ConnectionLimit: -1, Replication: true}
 		const attributeSQL = `SELECT rolreplication, pg_has_role('stitch', 'rds_replication', 'MEMBER') FROM pg_roles WHERE rolname = 'stitch'`
 
-		if _, err := admin.CreateUser(t.Context(), u, nil); err == nil || !strings.Contains(Explain(err), "run:\n  ALTER ROLE \"stitch\" REPLICATION;") {
-			t.Errorf("%d: got %v", major, err)
+		if _, err := admin.CreateUser(t.Context(), u, nil); err == nil || !strings.Contains(Explain(err), "Leave what it asks for out of the configuration (replication) and apply, which creates the user. Then have somebody who may run:\n  ALTER ROLE \"stitch\" REPLICATION;\nand put it") {
+			t.Errorf("%d: got %v", major, Explain(err))
+		} else if strings.Contains(Explain(err), "ALTER ROLE \""+config.Username+"\" REPLICATION;") != (major >= 16) {
+			t.Errorf("%d: got %v", major, Explain(err))
 		}
 		s.Exec(t, "postgres", "CREATE ROLE rds_replication")
 		if _, err := admin.CreateUser(t.Context(), u, nil); major >= 16 && (err == nil || !strings.Contains(Explain(err), "run:\n  GRANT \"rds_replication\" TO \"stitch\";")) {

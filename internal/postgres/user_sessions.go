@@ -54,7 +54,7 @@ func (s *Server) setLogin(ctx context.Context, u User, login bool) error {
 			return err
 		}
 		sql := "ALTER ROLE " + Ident(u.Name) + " " + u.login()
-		return runUserChanges(ctx, tx, []userChange{{sql: sql, shown: sql + ";"}})
+		return runUserChanges(ctx, tx, []userChange{{sql: sql, shown: sql + ";"}}, adviseUnchanged)
 	})
 }
 

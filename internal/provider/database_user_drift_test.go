@@ -62,6 +62,10 @@ func TestAccDatabaseUserDrift(t *testing.T) {
 		},
 	}
 	for _, drift := range []struct{ sql, attribute string }{
+		{"SUPERUSER", "excess"},
+		{"CREATEROLE", "excess"},
+		{"CREATEDB", "excess"},
+		{"BYPASSRLS", "bypass_rls"},
 		{"NOLOGIN", "login"},
 		{"CONNECTION LIMIT 3", "connection_limit"},
 		{"NOREPLICATION", "replication"},
@@ -314,4 +318,66 @@ func TestAccDatabaseUserReassigns(t *testing.T) {
 		CheckDestroy: resource.ComposeTestCheckFunc(
 			wantRows(t, s, "postgres", roleSQL, name), wantRows(t, s, database, tableOwnerSQL, "kept", heir)),
 	})
+}
+
+// A user that is more than it is meant to be is drift, item by item, and so is a role that
+// it is no member of any more. Importing one warns.
+func TestAccDatabaseUserPowers(t *testing.T) {
+	const address = "stitch_database_user.stitch"
+	s := sandbox.Shared(t, 0)
+	name, group, other := s.RoleName(t), s.Role(t), s.Role(t)
+	config := userConfig(s, name, fmt.Sprintf("roles = [%q]\nbypass_rls = true", group))
+	const powersSQL = `
+		SELECT rolsuper, rolbypassrls, ARRAY(SELECT roleid::regrole::text || admin_option FROM pg_auth_members WHERE member = r.oid)
+		FROM pg_roles AS r
+		WHERE rolname = $1`
+	asWanted := wantRows(t, s, "postgres", powersSQL, name, "f|t|{"+group+"false}")
+	resource.ParallelTest(t, resource.TestCase{
+		ProtoV6ProviderFactories: factories(),
+		Steps: []resource.TestStep{
+			{Config: config, ConfigPlanChecks: planned(address, plancheck.ResourceActionCreate), Check: asWanted},
+			{
+				PreConfig: func() {
+					s.Exec(t, "postgres", "ALTER ROLE "+name+" SUPERUSER; GRANT "+other+" TO "+name+"; GRANT "+group+" TO "+name+" WITH ADMIN OPTION")
+				},
+				Config: config,
+				ConfigPlanChecks: planned(address, plancheck.ResourceActionUpdate,
+					foundDrift{address, "excess", []any{"ADMIN OPTION FOR " + group, "MEMBER OF " + other, "SUPERUSER"}}),
+				Check: asWanted,
+			},
+			{
+				PreConfig:        func() { s.Exec(t, "postgres", "REVOKE "+group+" FROM "+name) },
+				Config:           config,
+				ConfigPlanChecks: planned(address, plancheck.ResourceActionUpdate, onlyDiffers{address, "roles"}),
+				Check:            asWanted,
+			},
+			{
+				Config:           userConfig(s, name, ""),
+				ConfigPlanChecks: planned(address, plancheck.ResourceActionUpdate),
+				Check:            wantRows(t, s, "postgres", powersSQL, name, "f|f|{}"),
+			},
+			{Config: userConfig(s, name, fmt.Sprintf("roles = [%q]", name)), ExpectError: says("a member of itself")},
+			{Config: userConfig(s, name, `roles = ["rds_replication"]`), ExpectError: says("comes with replication = true")},
+			{Config: userConfig(s, name, "")},
+		},
+	})
+}
+
+// Importing a user that is more than Stitch's warns, by name.
+func TestAccDatabaseUserPowers_import(t *testing.T) {
+	s := sandbox.Shared(t, 0)
+	name, group := s.RoleName(t), s.Role(t)
+	w := newWorkspace(t, requiredProviders+userConfig(s, name, ""))
+	s.Exec(t, "postgres", "CREATE ROLE "+name+" SUPERUSER CREATEDB REPLICATION LOGIN; GRANT "+group+" TO "+name)
+	output := w.run(t, "import", "stitch_database_user.stitch", joinID("app", name))
+	if want := says(name + `" of server "app" is: CREATEDB, MEMBER OF ` + group + ", SUPERUSER, REPLICATION."); !want.MatchString(output) {
+		t.Errorf("got %s\nwithout a warning of what it is", output)
+	}
+	if output := w.run(t, "plan"); !strings.Contains(output, `- "SUPERUSER"`) || !strings.Contains(output, `- "MEMBER OF `+group+`"`) {
+		t.Errorf("the plan shows no excess:\n%s", output)
+	}
+	w.run(t, "apply", "-auto-approve")
+	if output, code := w.try(t, "plan", "-detailed-exitcode"); code != 0 {
+		t.Errorf("exit code %d\n%s", code, output)
+	}
 }

@@ -3,6 +3,7 @@ package provider
 import (
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/types"
+	"slices"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
@@ -16,6 +17,9 @@ type databaseUserModel struct {
 	ConnectionLimit    types.Int64  `tfsdk:"connection_limit"`
 	ValidUntil         types.String `tfsdk:"valid_until"`
 	Replication        types.Bool   `tfsdk:"replication"`
+	BypassRLS          types.Bool   `tfsdk:"bypass_rls"`
+	Roles              types.Set    `tfsdk:"roles"`
+	Excess             types.List   `tfsdk:"excess"`
 	Parameters         types.Map    `tfsdk:"parameters"`
 	Login              types.Bool   `tfsdk:"login"`
 	ReassignOwnedTo    types.String `tfsdk:"reassign_owned_to"`
@@ -29,7 +33,10 @@ func (m databaseUserModel) toUser() postgres.User {
 		ConnectionLimit: int(m.ConnectionLimit.ValueInt64()),
 		ValidUntil:      m.ValidUntil.ValueString(),
 		Replication:     m.Replication.ValueBool(),
+		BypassRLS:       m.BypassRLS.ValueBool(),
 	}
+	u.Roles, _ = setStrings(m.Roles)
+	slices.Sort(u.Roles)
 	if !m.Parameters.IsNull() {
 		u.Parameters = mapStrings(m.Parameters)
 	}
@@ -48,6 +55,11 @@ func (m *databaseUserModel) fromUser(u postgres.User) {
 	m.Login = types.BoolValue(u.Login)
 	m.ConnectionLimit = types.Int64Value(int64(u.ConnectionLimit))
 	m.Replication = types.BoolValue(u.Replication)
+	m.BypassRLS = types.BoolValue(u.BypassRLS)
+	m.Excess = stringList(u.Excess(m.toUser()))
+	if roles, _ := setStrings(m.Roles); !m.Roles.IsNull() {
+		m.Roles = stringSet(slices.DeleteFunc(roles, func(role string) bool { return !u.HasRole(role) }))
+	}
 	if !postgres.SameValidUntil(m.ValidUntil.ValueString(), u.ValidUntil) {
 		m.ValidUntil = types.StringValue(u.ValidUntil)
 		if u.ValidUntil == "" {

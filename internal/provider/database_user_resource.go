@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
@@ -36,6 +37,10 @@ func (*databaseUserResource) ValidateConfig(ctx context.Context, req resource.Va
 	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
 	if !config.ReassignOwnedTo.IsNull() && !config.ReassignOwnedTo.IsUnknown() && config.ReassignOwnedTo.Equal(config.Name) {
 		resp.Diagnostics.AddAttributeError(path.Root("reassign_owned_to"), "Invalid role", "What the user owns cannot be reassigned to the user itself.")
+	}
+	roles, _ := setStrings(config.Roles)
+	if err := postgres.CheckRoles(config.Name.ValueString(), roles); err != nil {
+		resp.Diagnostics.AddAttributeError(path.Root("roles"), "Invalid role", err.Error())
 	}
 }
 
@@ -129,6 +134,9 @@ func (r *databaseUserResource) Read(ctx context.Context, req resource.ReadReques
 		resp.Diagnostics.Append(unread("database user", state.Name.ValueString(), state.Login.IsNull(), err))
 		return
 	}
+	if state.Login.IsNull() { // it is being imported
+		resp.Diagnostics.Append(warnOfPowers(state, user)...)
+	}
 	state.fromUser(user)
 	if user.PasswordChanged(seal) {
 		state.PasswordWOVersion = types.Int64Null() // so that a plan sets it again
@@ -193,6 +201,24 @@ func (r *databaseUserResource) Delete(ctx context.Context, req resource.DeleteRe
 // ImportState takes over a user, and leaves its password alone until a version is configured.
 func (*databaseUserResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
 	importByID(ctx, req, resp, "server", "name")
+}
+
+// warnOfPowers says what an imported user is, more than one for Stitch needs to be.
+func warnOfPowers(m databaseUserModel, u postgres.User) (diags diag.Diagnostics) {
+	powers := u.Excess(postgres.User{})
+	if u.BypassRLS {
+		powers = append(powers, "BYPASSRLS")
+	}
+	if u.Replication {
+		powers = append(powers, "REPLICATION")
+	}
+	if len(powers) > 0 {
+		diags.AddWarning("The imported user may do more than Stitch needs", fmt.Sprintf(
+			"The user %q of server %q is: %s. The next apply takes away what replication, bypass_rls and roles do not ask for. "+
+				"If others need it, such as an administrator's login, do not manage it here: create a user for Stitch alone.",
+			u.Name, m.Server.ValueString(), oneLine(strings.Join(powers, ", "))))
+	}
+	return diags
 }
 
 // sealKey is where the private state, which no plan shows, holds the seal of

@@ -5,12 +5,14 @@ import (
 	"math"
 
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/setvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64default"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/listdefault"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringdefault"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
@@ -66,6 +68,26 @@ func (*databaseUserResource) Schema(_ context.Context, _ resource.SchemaRequest,
 				Optional: true,
 				Computed: true,
 				Default:  booldefault.StaticBool(false),
+			},
+			"bypass_rls": schema.BoolAttribute{
+				MarkdownDescription: "Whether row-level security hides no rows from the user (`BYPASSRLS`), which reading a table with policies takes. Default `false`. " +
+					"Only a superuser may set it, or, since PostgreSQL 16, a login that has it.",
+				Optional: true,
+				Computed: true,
+				Default:  booldefault.StaticBool(false),
+			},
+			"roles": schema.SetAttribute{
+				MarkdownDescription: "Roles that the user is to be a member of, such as `rds_iam` to log in with tokens. The user may do all that they may: name none that may read more than is replicated.",
+				ElementType:         types.StringType,
+				Optional:            true,
+				Validators:          []validator.Set{setvalidator.ValueStringsAre(validName())},
+			},
+			"excess": schema.ListAttribute{
+				MarkdownDescription: "What makes the user more than that, as the last refresh found it: `SUPERUSER`, `CREATEROLE`, `CREATEDB`, memberships that `roles` does not name, such as `MEMBER OF admins`, and the option to make others members of a role. " +
+					"Empty after each apply: a plan that shows items here takes them away. Importing such a user warns.",
+				ElementType: types.StringType,
+				Computed:    true,
+				Default:     listdefault.StaticValue(stringList(nil)),
 			},
 			"parameters": schema.MapAttribute{
 				MarkdownDescription: "Parameters that sessions of the user begin with, in all databases, as by `ALTER ROLE ... SET`: for example `{ statement_timeout = \"30min\", search_path = \"app, public\" }`. " +

@@ -1,0 +1,95 @@
+package postgres
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// A roleGrant makes the user a member of a role.
+type roleGrant struct {
+	role, grantor string // the grantor matters since PostgreSQL 16, else ""
+	admin         bool   // it may make others members
+}
+
+// CheckRoles refuses roles that a user cannot be made a member of, or is by Replication.
+func CheckRoles(user string, roles []string) error {
+	for _, role := range roles {
+		switch {
+		case role == user:
+			return errors.New("a user cannot be a member of itself")
+		case slices.Contains(replicationRoles, role):
+			return fmt.Errorf("membership in %s comes with replication = true", role)
+		}
+	}
+	return nil
+}
+
+// HasRole reports whether the user was made a member of a role.
+func (u User) HasRole(role string) bool {
+	return slices.ContainsFunc(u.memberships, func(m roleGrant) bool { return m.role == role })
+}
+
+// Excess returns what makes a user more than what is wanted of it, by name: attributes,
+// and memberships in other roles.
+func (u User) Excess(want User) []string {
+	items := slices.Clone(u.attributes)
+	for _, m := range u.memberships {
+		switch {
+		case !slices.Contains(want.Roles, m.role):
+			items = append(items, "MEMBER OF "+quotePart(m.role))
+		case m.admin:
+			items = append(items, "ADMIN OPTION FOR "+quotePart(m.role))
+		}
+	}
+	slices.Sort(items)
+	return slices.Compact(items)
+}
+
+// powerChanges returns what takes from have what u is not to have, and gives it what it is.
+func (u User) powerChanges(have User) []userChange {
+	user, alter := Ident(u.Name), "ALTER ROLE "+Ident(u.Name)
+	var changes []userChange
+	add := func(asked, sql string) {
+		changes = append(changes, userChange{sql: sql, shown: sql + ";", asked: asked})
+	}
+	for _, attribute := range have.attributes {
+		add("", alter+" NO"+attribute)
+	}
+	if u.BypassRLS != have.BypassRLS {
+		add("bypass_rls", alter+" "+map[bool]string{true: "BYPASSRLS", false: "NOBYPASSRLS"}[u.BypassRLS])
+	}
+	for _, m := range have.memberships {
+		revoke := "REVOKE "
+		switch wanted := slices.Contains(u.Roles, m.role); {
+		case wanted && !m.admin:
+			continue
+		case wanted:
+			revoke = "REVOKE ADMIN OPTION FOR "
+		}
+		revoke += Ident(m.role) + " FROM " + user
+		if m.grantor != "" {
+			revoke += " GRANTED BY " + Ident(m.grantor)
+		}
+		add("", revoke)
+	}
+	for _, role := range u.Roles {
+		if !have.HasRole(role) {
+			add("roles", "GRANT "+Ident(role)+" TO "+user)
+		}
+	}
+	return changes
+}
+
+// powerRefusals returns in which of these a user that exists falls short of u.
+func (u User) powerRefusals(found User) (lines []string) {
+	if found.BypassRLS != u.BypassRLS {
+		lines = append(lines, fmt.Sprintf("bypass_rls is %t, not %t", found.BypassRLS, u.BypassRLS))
+	}
+	for _, role := range u.Roles {
+		if !found.HasRole(role) {
+			lines = append(lines, fmt.Sprintf("it is no member of role %s", Ident(role)))
+		}
+	}
+	return lines
+}
