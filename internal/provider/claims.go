@@ -16,12 +16,34 @@ import (
 // block for its object adopts it if it is still as created, with a warning.
 type claims struct {
 	mu       sync.Mutex
+	kept     map[string]bool          // those that the state has, as far as it was looked at
 	created  map[string]bool          // also those that are about to be
 	deleting map[string]chan struct{} // closed at the end of that
 }
 
 func newClaims() *claims {
-	return &claims{created: map[string]bool{}, deleting: map[string]chan struct{}{}}
+	return &claims{kept: map[string]bool{}, created: map[string]bool{}, deleting: map[string]chan struct{}{}}
+}
+
+// keep notes that the state has an object. One of the same name that is planned without
+// a state takes its place.
+func (c *claims) keep(o object) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.kept[o.id()] = true
+}
+
+func (c *claims) isKept(o object) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.kept[o.id()]
+}
+
+// isCreated reports whether an object was created or adopted in this apply.
+func (c *claims) isCreated(o object) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.created[o.id()]
 }
 
 // create claims an object for a resource that is about to create or adopt it, when

@@ -30,7 +30,7 @@ func atAttributes(problems []replication.Problem) (diags diag.Diagnostics) {
 }
 
 // ModifyPlan works out what follows from the configuration, and checks it
-// against the source if that can be read now.
+// against source and destination if they can be read now.
 func (r *replicationResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
 	if req.Plan.Raw.IsNull() {
 		return
@@ -46,23 +46,40 @@ func (r *replicationResource) ModifyPlan(ctx context.Context, req resource.Modif
 	plan.SchemaName = schemaName
 	plan.ID, plan.Revision = types.StringUnknown(), types.StringUnknown()
 	complete := known(ctx, plan.SchemaName, plan.Source, plan.Destination, plan.Tables, plan.IncludeSchemaInTableNames, plan.AcceptSourceIdentity)
-	var definition replication.Definition
 	if complete {
-		var diags diag.Diagnostics
-		definition, diags = plan.toDefinition(ctx)
+		definition, diags := plan.toDefinition(ctx)
 		resp.Diagnostics.Append(diags...)
-		plan.ID = types.StringValue(replicationID(definition))
-		plan.Revision = types.StringValue(definition.Revision())
+		before, diags := definitionBefore(ctx, req.State)
+		resp.Diagnostics.Append(diags...)
+		if isNew := req.State.Raw.IsNull(); !isNew || !r.replaces(ctx, plan) {
+			plan.ID = types.StringValue(replicationID(definition))
+			plan.Revision = types.StringValue(definition.Revision())
+		}
+		if plan.ValidateAtPlan.ValueBool() && !resp.Diagnostics.HasError() {
+			resp.Diagnostics.Append(r.check(ctx, plan, definition, before)...)
+		}
 	}
 	for name, value := range map[string]attr.Value{"schema_name": plan.SchemaName, "id": plan.ID, "revision": plan.Revision} {
 		resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root(name), value)...)
 	}
-	before, diags := definitionBefore(ctx, req.State)
-	resp.Diagnostics.Append(diags...)
-	if complete && plan.ValidateAtPlan.ValueBool() && !resp.Diagnostics.HasError() {
-		resp.Diagnostics.Append(r.checkSource(ctx, definition, before)...)
-		resp.Diagnostics.Append(r.warnOfSnapshots(ctx, plan, definition)...)
-	}
+}
+
+// replaces reports whether what is planned without a state replaces a replication that
+// the state has. Its bookmarks go, so that whatever refers to it is to run again.
+func (r *replicationResource) replaces(ctx context.Context, plan replicationModel) bool {
+	destination, err := plan.endpoint(ctx, r.server)
+	return err == nil && r.claims.isKept(replicationObject(destination, plan.SchemaName.ValueString()))
+}
+
+// check checks the definition against what source and destination hold now; before is
+// that of the state.
+func (r *replicationResource) check(ctx context.Context, plan replicationModel, definition, before replication.Definition) diag.Diagnostics {
+	diags := r.checkSource(ctx, definition, before)
+	system, more := r.checkDestination(ctx, plan, definition, before)
+	diags.Append(more...)
+	diags.Append(r.foreseeRun(ctx, definition, before, system)...)
+	diags.Append(r.warnOfSnapshots(ctx, plan, definition)...)
+	return diags
 }
 
 // warnOfSnapshots names the tables that take longer to read than a snapshot may be
@@ -151,7 +168,10 @@ func (r *replicationResource) checkSource(ctx context.Context, definition, befor
 		source := postgres.Endpoint{Server: server, Database: definition.Source.Database}
 		problems, keepVersions, err = replication.CheckSource(ctx, source, definition)
 	}
-	if err != nil {
+	switch {
+	case isMissingDatabase(err):
+		diags.Append(missingDatabase("source", definition.Source, "the run fails"))
+	case err != nil:
 		diags.Append(unchecked("Tables of replication "+definition.Name+" were not checked against the source", err,
 			"The run checks them."))
 	}

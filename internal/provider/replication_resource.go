@@ -130,6 +130,9 @@ func (r *replicationResource) Read(ctx context.Context, req resource.ReadRequest
 	if err == nil {
 		definition, missing, err = replication.FindWithMissing(ctx, destination, state.SchemaName.ValueString())
 	}
+	if destination.Server != nil && !replication.IsGone(err) {
+		r.claims.keep(replicationObject(destination, state.SchemaName.ValueString()))
+	}
 	switch {
 	case replication.IsGone(err):
 		resp.State.RemoveResource(ctx)

@@ -41,13 +41,16 @@ func (*syncRunResource) Metadata(_ context.Context, req resource.MetadataRequest
 func ifAnotherReplication(_ context.Context, req planmodifier.StringRequest, resp *stringplanmodifier.RequiresReplaceIfFuncResponse) {
 	before, err := splitReplicationID(req.StateValue.ValueString())
 	after, err2 := splitReplicationID(req.PlanValue.ValueString())
+	if req.PlanValue.IsUnknown() { // it is to be replaced itself, and keeps its id
+		return
+	}
 	resp.RequiresReplace = err != nil || err2 != nil || !slices.Equal(before[1:], after[1:])
 }
 
 // ModifyPlan plans a run if triggers changed, if it is to verify in another way than
 // the one before, if that one did not succeed, or if loaded tables are missing. Whatever
 // else changed leaves the report of that one as it is.
-func (*syncRunResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+func (r *syncRunResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
 	if req.Plan.Raw.IsNull() || req.State.Raw.IsNull() {
 		return
 	}
@@ -64,11 +67,21 @@ func (*syncRunResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanR
 		Tables: types.MapUnknown(reportType), MissingTables: stringList(nil),
 	}
 	verify := !plan.Verify.Equal(state.Verify) && plan.Verify.ValueString() != replication.VerifyNone
-	if state.Status.ValueString() == replication.Succeeded && len(state.MissingTables.Elements()) == 0 && plan.Triggers.Equal(state.Triggers) && !verify {
+	if !r.isRenewed(plan) && state.Status.ValueString() == replication.Succeeded && len(state.MissingTables.Elements()) == 0 && plan.Triggers.Equal(state.Triggers) && !verify {
 		report = state
 	}
 	report.Replication, report.Triggers, report.Verify, report.Timeouts = plan.Replication, plan.Triggers, plan.Verify, plan.Timeouts
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, report)...)
+}
+
+// isRenewed reports whether the replication is or was created in this apply: what was
+// loaded before is then not known to it.
+func (r *syncRunResource) isRenewed(plan syncRunModel) bool {
+	if plan.Replication.IsUnknown() {
+		return true
+	}
+	destination, schemaName, err := r.find(plan.Replication.ValueString(), r.server)
+	return err == nil && r.claims.isCreated(replicationObject(destination, schemaName))
 }
 
 // Create runs the replication.

@@ -285,13 +285,10 @@ func (w *worker) sameDefinition(ctx context.Context, tx pgx.Tx) (sourceSystem st
 // accept refuses another cluster than the one that earlier runs read, unless the
 // definition names it.
 func (w *worker) accept(before string) error {
-	now := w.identity.system
-	if before == "" || now == "" || now == before || now == w.definition.AcceptSourceIdentity {
-		return nil
+	if err := w.definition.RefuseCluster(w.identity.system, before); err != nil {
+		return fmt.Errorf("%w; nothing was changed", err)
 	}
-	return fmt.Errorf("the source %q of server %q is in the cluster with the system identifier %s, and earlier runs read %s: "+
-		"it was restored, upgraded or replaced by another one. To replicate from it, all tables anew, set accept_source_identity = %q; nothing was changed",
-		w.definition.Source.Database, w.definition.Source.Server, now, before, now)
+	return nil
 }
 
 // tablesPerStream is from how many small tables on another worker is of use.

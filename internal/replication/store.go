@@ -38,10 +38,15 @@ func Create(ctx context.Context, destination postgres.Endpoint, d Definition, ad
 
 // completeCreation does what creating a replication takes besides its definition.
 func completeCreation(ctx context.Context, tx pgx.Tx, id int64, d Definition, adoptTables bool) error {
-	if !adoptTables {
-		if err := refuseTables(ctx, tx, d.SchemaName); err != nil {
-			return err
-		}
+	taken, err := readTakeover(ctx, tx, d)
+	if err != nil {
+		return err
+	}
+	if err := taken.refusal(d.SchemaName); err != nil && !adoptTables {
+		return err
+	}
+	if err := taken.apply(ctx, tx, id, d.SchemaName); err != nil {
+		return err
 	}
 	return readersChange{replication: id, schema: d.SchemaName, readers: d.Readers}.apply(ctx, tx, nil)
 }
@@ -60,24 +65,6 @@ func refuseOther(ctx context.Context, tx pgx.Tx, schemaName string) error {
 		return err
 	}
 	return &ExistsError{SchemaName: schemaName, Name: other.Name}
-}
-
-const tablesSQL = `
-	SELECT c.relname
-	FROM pg_catalog.pg_class AS c
-	JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-	WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-	ORDER BY c.relname`
-
-func refuseTables(ctx context.Context, tx pgx.Tx, schema string) error {
-	rows, _ := tx.Query(ctx, tablesSQL, schema)
-	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil || len(names) == 0 {
-		return err
-	}
-	return fmt.Errorf("schema %q of the destination already holds %s, which this replication did not load: "+
-		"set adopt = true if its runs may change what tables of the same name hold, for instance because an earlier replication left them; "+
-		"otherwise choose another schema_name", schema, some(names))
 }
 
 // Find returns a stored definition. It returns catalog.ErrNotFound, or
@@ -152,10 +139,12 @@ func deleteAll(ctx context.Context, tx pgx.Tx, schemaName string, force bool) er
 	if _, err := tx.Exec(ctx, lockTurnSQL); err != nil { // readers of the tables queue behind us
 		return err
 	}
+	settle := markLeft
 	if force {
-		if err := dropLoaded(ctx, tx, stored); err != nil {
-			return err
-		}
+		settle = dropLoaded
+	}
+	if err := settle(ctx, tx, stored); err != nil {
+		return err
 	}
 	if err := revokeFromReaders(ctx, tx, stored); err != nil {
 		return err

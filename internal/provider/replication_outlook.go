@@ -1,0 +1,104 @@
+package provider
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
+)
+
+// What an apply would meet is said when planning: as an error where nothing but another
+// configuration helps, as a warning where the same apply may still change it.
+
+func isMissingDatabase(err error) bool {
+	return postgres.IsUnreachable(err) && postgres.Code(err) == "3D000"
+}
+
+func missingDatabase(attribute string, e replication.Endpoint, follows string) diag.Diagnostic {
+	return diag.NewAttributeWarningDiagnostic(path.Root(attribute).AtName("database"),
+		fmt.Sprintf("The %s database %q does not exist", attribute, e.Database),
+		fmt.Sprintf("Server %q has no such database. Unless this apply creates it before, %s.", e.Server, follows))
+}
+
+// checkDestination looks whether the definition can be stored. It returns the cluster that
+// runs have read, "" if there is none.
+func (r *replicationResource) checkDestination(ctx context.Context, plan replicationModel, definition, before replication.Definition) (system string, diags diag.Diagnostics) {
+	isNew := before.SchemaName == ""
+	var found replication.Outlook
+	destination, err := plan.endpoint(ctx, r.serverToRead)
+	if err == nil {
+		found, err = replication.Foresee(ctx, destination, definition)
+	}
+	switch {
+	case err != nil && !isNew: // Read has said so
+		return "", nil
+	case isMissingDatabase(err):
+		diags.Append(missingDatabase("destination", definition.Destination, "storing the replication fails"))
+		return "", diags
+	case err != nil:
+		diags.Append(unchecked("The destination of replication "+definition.Name+" was not checked", err, "Storing the replication checks it."))
+		return "", diags
+	}
+	if isNew && !r.replaces(ctx, plan) {
+		diags.Append(schemaInWay(definition, found, plan.Adopt.ValueBool())...)
+	}
+	if len(found.AbsentReaders) > 0 {
+		diags.AddAttributeWarning(path.Root("readers"), "Readers do not exist", fmt.Sprintf(
+			"The destination server has no role of the name %s. Unless this apply creates it before, storing the replication fails.",
+			strings.Join(found.AbsentReaders, ", ")))
+	}
+	return found.SourceSystem, diags
+}
+
+// schemaInWay says what stands against a new replication into its schema.
+func schemaInWay(definition replication.Definition, found replication.Outlook, adopt bool) (diags diag.Diagnostics) {
+	at := path.Root("schema_name")
+	switch {
+	case found.Stored && len(found.Refusals) > 0:
+		diags.AddAttributeWarning(at, "Schema "+definition.SchemaName+" is taken", fmt.Sprintf(
+			"It belongs to the replication %q already. Unless this apply deletes that one before, storing this one fails: choose another schema_name, or import that replication.", found.Name))
+	case !found.Stored && found.TablesInWay != nil && !adopt:
+		diags.AddAttributeError(at, "Schema "+definition.SchemaName+" is not empty", capital(found.TablesInWay.Error())+".")
+	}
+	return diags
+}
+
+// foreseeRun says what a run would be refused: tables that the login may not read, and
+// another cluster than the one that was read before.
+func (r *replicationResource) foreseeRun(ctx context.Context, definition, before replication.Definition, system string) (diags diag.Diagnostics) {
+	server, err := r.serverToRead(definition.Source.Server)
+	if err != nil {
+		return nil
+	}
+	found, err := replication.ForeseeSource(ctx, postgres.Endpoint{Server: server, Database: definition.Source.Database}, definition)
+	if err != nil {
+		return nil // checkSource has said so
+	}
+	if len(found.Unreadable) > 0 {
+		var lacked remarks
+		for _, right := range slices.Sorted(maps.Keys(found.Unreadable)) {
+			for _, table := range found.Unreadable[right] {
+				lacked.add(table, right)
+			}
+		}
+		diags.AddAttributeWarning(path.Root("tables"), "The login of the source may not read all tables",
+			fmt.Sprintf("The login of server %q lacks:\n%s\n\nUnless this apply grants it before, as stitch_source_grants does, the run fails for these tables.", definition.Source.Server, lacked.lines()))
+	}
+	if err := definition.RefuseCluster(found.System, system); err != nil {
+		const summary = "The source is in another cluster than before"
+		text := capital(err.Error()) + ". Until then, runs are refused."
+		if definition.Source == before.Source && definition.AcceptSourceIdentity == before.AcceptSourceIdentity {
+			diags.AddAttributeWarning(path.Root("source"), summary, text)
+		} else {
+			diags.AddAttributeError(path.Root("source"), summary, text)
+		}
+	}
+	return diags
+}

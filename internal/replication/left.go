@@ -1,0 +1,155 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// A replication that is deleted leaves its tables, and says so in the comment of a
+// system column of each. One that is created afterwards in its place, because it was
+// replaced, tainted, or destroyed by mistake, takes them over: what it finds is what
+// the same tables of the same source were loaded into.
+
+// leftColumn is the system column whose comment says what a table is.
+var leftColumn = systemColumns[len(systemColumns)-1]
+
+// leftMark is the comment on a table that was loaded from a table of the source.
+func (d Definition) leftMark(key string, schemaCreated bool) string {
+	mark := fmt.Sprintf("Left by the replication of %s in database %q of server %q.", canonical(key), d.Source.Database, d.Source.Server)
+	if schemaCreated {
+		mark += " A run of it created the schema."
+	}
+	return mark
+}
+
+// markLeft marks the tables that a replication leaves. Where that cannot be done, they
+// are found there as tables of others are.
+func markLeft(ctx context.Context, tx pgx.Tx, stored catalog.Replication) error {
+	d, err := decode(stored)
+	if err != nil {
+		return err
+	}
+	loaded, err := catalog.LoadedTables(ctx, tx, stored.ID)
+	if err != nil {
+		return err
+	}
+	rows, _ := tx.Query(ctx, foundSQL, stored.SchemaName, leftColumn.name)
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[foundTable])
+	if err != nil {
+		return fmt.Errorf("look for the loaded tables: %w", err)
+	}
+	own := map[string]bool{}
+	for _, t := range found {
+		own[t.Name] = t.Own && slices.Contains(loaded, t.Name)
+	}
+	var statements []string
+	for _, key := range d.keys() {
+		if name, err := d.TableNameOf(key); err == nil && own[name] {
+			statements = append(statements, commentOnLeft(stored.SchemaName, name, d.leftMark(key, stored.SchemaCreated)))
+		}
+	}
+	_ = tryAll(ctx, tx, statements) // for want of a lock on one of them
+	return nil
+}
+
+func commentOnLeft(schema, table, text string) string {
+	return "COMMENT ON COLUMN " + postgres.TableName{Schema: schema, Name: table}.SQL() + "." + postgres.Ident(leftColumn.name) + " IS " + postgres.Literal(text)
+}
+
+// A foundTable is a table or view that a schema holds.
+type foundTable struct {
+	Name string
+	Own  bool   // a table of the role that loads, with the system column
+	Mark string // the comment on that column
+}
+
+// foundSQL lists what the schema $1 holds that can be read as a table, with the
+// comment on the column $2.
+const foundSQL = `
+	SELECT c.relname, c.relkind IN ('r', 'p') AND o.rolname = current_user AND a.attnum IS NOT NULL,
+		coalesce(pg_catalog.col_description(c.oid, a.attnum), '')
+	FROM pg_catalog.pg_class AS c
+	JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+	JOIN pg_catalog.pg_roles AS o ON o.oid = c.relowner
+	LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attname::pg_catalog.text = $2 AND NOT a.attisdropped
+	WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+	ORDER BY c.relname`
+
+// A takeover says what becomes of what a schema holds that a replication is created for.
+type takeover struct {
+	left          []string // tables that an earlier one has left for it
+	foreign       []string // tables and views that are not to be changed
+	schemaCreated bool     // by a run of that earlier one
+}
+
+// takeOver decides what the replication takes over. A schema that was its own may hold
+// views and tables of others, as long as none stands where it is to load.
+func (d Definition) takeOver(found []foundTable) (t takeover) {
+	keys := map[string]string{}
+	for _, key := range d.keys() {
+		if name, err := d.TableNameOf(key); err == nil {
+			keys[name] = key
+		}
+	}
+	var loads, beside []string
+	for _, f := range found {
+		key, isLoaded := keys[f.Name]
+		switch {
+		case isLoaded && f.Own && f.Mark == d.leftMark(key, true):
+			t.left, t.schemaCreated = append(t.left, f.Name), true
+		case isLoaded && f.Own && f.Mark == d.leftMark(key, false):
+			t.left = append(t.left, f.Name)
+		case isLoaded:
+			loads = append(loads, f.Name)
+		default:
+			beside = append(beside, f.Name)
+		}
+	}
+	t.foreign = loads
+	if len(t.left) == 0 {
+		t.foreign = slices.Sorted(slices.Values(append(loads, beside...)))
+	}
+	return t
+}
+
+// readTakeover looks what the schema holds.
+func readTakeover(ctx context.Context, tx pgx.Tx, d Definition) (takeover, error) {
+	rows, _ := tx.Query(ctx, foundSQL, d.SchemaName, leftColumn.name)
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[foundTable])
+	if err != nil {
+		return takeover{}, fmt.Errorf("look what schema %q holds: %w", d.SchemaName, err)
+	}
+	return d.takeOver(found), nil
+}
+
+// refusal says that tables are in the way, nil if none are.
+func (t takeover) refusal(schema string) error {
+	if len(t.foreign) == 0 {
+		return nil
+	}
+	return fmt.Errorf("schema %q of the destination already holds %s, which this replication did not load: "+
+		"set adopt = true if its runs may change what tables of the same name hold, for instance because an earlier replication left them; "+
+		"otherwise choose another schema_name", schema, some(t.foreign))
+}
+
+// apply makes the tables those of a replication that was created in place of the one
+// that left them.
+func (t takeover) apply(ctx context.Context, tx pgx.Tx, replication int64, schema string) error {
+	if t.schemaCreated {
+		if err := catalog.MarkSchemaCreated(ctx, tx, replication); err != nil {
+			return err
+		}
+	}
+	statements := make([]string, len(t.left))
+	for i, table := range t.left {
+		statements[i] = commentOnLeft(schema, table, leftColumn.comment)
+	}
+	_ = tryAll(ctx, tx, statements) // it is only a comment
+	return nil
+}

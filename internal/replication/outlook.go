@@ -1,0 +1,186 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// An Outlook is what is known of a destination before a definition is stored in it.
+type Outlook struct {
+	Stored        bool     // a definition for the schema
+	Name          string   // of the replication that it is of
+	Refusals      []string // why Adopt would not take that over
+	TablesInWay   error    // why Create refuses the schema, without a stored definition and without adopt
+	AbsentReaders []string // that have no role
+	SourceSystem  string   // identifier of the cluster that runs have read; "" while it is not known
+}
+
+// Foresee looks at the destination of a definition.
+func Foresee(ctx context.Context, destination postgres.Endpoint, d Definition) (o Outlook, err error) {
+	err = destination.Server.OnConn(ctx, destination.Database, func(conn *pgx.Conn) error {
+		return postgres.InTx(ctx, conn, func(tx pgx.Tx) error {
+			switch err := catalog.Open(ctx, tx); {
+			case errors.Is(err, catalog.ErrNone):
+			case err != nil:
+				return err
+			default:
+				if err := o.readStored(ctx, tx, d); err != nil {
+					return err
+				}
+			}
+			if !o.Stored {
+				taken, err := readTakeover(ctx, tx, d)
+				if err != nil {
+					return err
+				}
+				o.TablesInWay = taken.refusal(d.SchemaName)
+			}
+			o.AbsentReaders, err = absentRoles(ctx, tx, d.Readers)
+			return err
+		})
+	})
+	return o, err
+}
+
+func (o *Outlook) readStored(ctx context.Context, tx pgx.Tx, d Definition) error {
+	stored, err := catalog.ReplicationOf(ctx, tx, d.SchemaName)
+	if errors.Is(err, catalog.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	other, err := decode(stored)
+	if err != nil {
+		return err
+	}
+	history, err := catalog.HistoryOf(ctx, tx, stored.ID)
+	if err != nil {
+		return err
+	}
+	o.Stored, o.Name, o.SourceSystem = true, other.Name, stored.SourceSystem
+	o.Refusals, err = d.refusals(stored, history)
+	return err
+}
+
+func absentRoles(ctx context.Context, tx pgx.Tx, names []string) ([]string, error) {
+	rows, _ := tx.Query(ctx, `
+		SELECT w.name
+		FROM pg_catalog.unnest($1::pg_catalog.text[]) AS w (name)
+		WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname::pg_catalog.text = w.name)
+		ORDER BY w.name`, names)
+	absent, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("look for the readers: %w", err)
+	}
+	return absent, nil
+}
+
+// unreadableSQL finds, of the tables $2 in the schemas $1, those that the login may not
+// read as a whole, and the columns of which it may.
+const unreadableSQL = `
+	SELECT n.nspname, c.relname, pg_catalog.has_schema_privilege(n.oid, 'USAGE'),
+		ARRAY(
+			SELECT a.attname::pg_catalog.text
+			FROM pg_catalog.pg_attribute AS a
+			WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+				AND pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT'))
+	FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) AS w (schema_name, table_name)
+	JOIN pg_catalog.pg_namespace AS n ON n.nspname::pg_catalog.text = w.schema_name
+	JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname::pg_catalog.text = w.table_name
+	WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
+		AND NOT (pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT'))
+	ORDER BY n.nspname, c.relname`
+
+// An unreadable is a row of unreadableSQL.
+type unreadable struct {
+	Schema, Table string
+	Usage         bool
+	Columns       []string // that may be read
+}
+
+// A SourceOutlook is what the login of a source may do there, and which cluster it is.
+type SourceOutlook struct {
+	Unreadable map[string][]string // by right that is missing: the tables, as the definition writes them
+	System     string              // identifier of the cluster; "" where it may not be read
+}
+
+// ForeseeSource looks what the login of a source may read of what is to be replicated.
+func ForeseeSource(ctx context.Context, source postgres.Endpoint, d Definition) (o SourceOutlook, err error) {
+	var schemas, names []string
+	for _, name := range d.sourceTables() {
+		schemas, names = append(schemas, name.Schema), append(names, name.Name)
+	}
+	var found []unreadable
+	err = source.Server.OnConn(ctx, source.Database, func(conn *pgx.Conn) error {
+		return postgres.InTx(ctx, conn, func(tx pgx.Tx) (err error) {
+			if o.System, err = clusterOf(ctx, tx); err != nil {
+				return err
+			}
+			rows, _ := tx.Query(ctx, unreadableSQL, schemas, names)
+			if found, err = pgx.CollectRows(rows, pgx.RowToStructByPos[unreadable]); err != nil {
+				return fmt.Errorf("look what the login may read: %w", err)
+			}
+			return nil
+		})
+	})
+	if err != nil || len(found) == 0 {
+		return o, err
+	}
+	tables, err := source.Server.Tables(ctx, source.Database, d.sourceTables())
+	o.Unreadable = d.lacking(found, tables)
+	return o, err
+}
+
+// lacking names the rights that are missing to read what is selected.
+func (d Definition) lacking(found []unreadable, tables map[postgres.TableName]postgres.Table) map[string][]string {
+	lacked := map[string][]string{}
+	for _, key := range d.keys() {
+		name, err := postgres.ParseTableName(key)
+		i := slices.IndexFunc(found, func(u unreadable) bool { return u.Schema == name.Schema && u.Table == name.Name })
+		if err != nil || i < 0 {
+			continue
+		}
+		if !found[i].Usage {
+			right := "USAGE on schema " + roleText(name.Schema)
+			lacked[right] = append(lacked[right], key)
+		}
+		for _, column := range d.Tables[key].selected(tables[name]) {
+			if !slices.Contains(found[i].Columns, column.Name) {
+				lacked["SELECT"] = append(lacked["SELECT"], key)
+				break
+			}
+		}
+	}
+	return lacked
+}
+
+// clusterOf returns the system identifier of the cluster, "" if it may not be read.
+func clusterOf(ctx context.Context, tx pgx.Tx) (string, error) {
+	var may bool
+	err := tx.QueryRow(ctx, "SELECT pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')").Scan(&may)
+	if err != nil || !may {
+		return "", err
+	}
+	var system string
+	err = tx.QueryRow(ctx, "SELECT s.system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system() AS s").Scan(&system)
+	return system, err
+}
+
+// RefuseCluster says why runs refuse a source in another cluster than the one that
+// earlier runs read, nil if they do not.
+func (d Definition) RefuseCluster(now, before string) error {
+	if before == "" || now == "" || now == before || now == d.AcceptSourceIdentity {
+		return nil
+	}
+	return fmt.Errorf("the source %q of server %q is in the cluster with the system identifier %s, and earlier runs read %s: "+
+		"it was restored, upgraded or replaced by another one. To replicate from it, all tables anew, set accept_source_identity = %q",
+		d.Source.Database, d.Source.Server, now, before, now)
+}
