@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"maps"
 	"strings"
 	"time"
 
@@ -38,20 +38,12 @@ type extraction struct {
 
 // A heap is where the rows of a table lie, with those of its partitions.
 type heap struct {
-	plain  bool     // whether each row has a place (ctid) and tells its transaction (xmin)
-	leaves []uint32 // the tables that hold them
-	names  []string // of those
-	pages  int64    // of the largest
-	bytes  int64    // of all, with what is stored aside
-}
-
-// parts returns the tables that hold the rows.
-func (h heap) parts() map[uint32]string {
-	parts := map[uint32]string{}
-	for _, leaf := range h.leaves {
-		parts[leaf] = ""
-	}
-	return parts
+	plain  bool              // whether each row has a place (ctid) and tells its transaction (xmin)
+	leaves []uint32          // the tables that hold them
+	names  []string          // of those
+	parts  map[uint32]string // for each of those, how it was attached
+	pages  int64             // of the largest
+	bytes  int64             // of all, with what is stored aside
 }
 
 // openExtraction starts a snapshot of the source. The table is locked before,
@@ -134,22 +126,30 @@ func (e *extraction) start(ctx context.Context, name postgres.TableName, lock st
 	return nil
 }
 
+// heapSQL follows partitions and children. Whoever is attached has a row in pg_inherits
+// that the transaction wrote which attached it: with those of the tables above, that
+// tells whether it has been one all the time.
 const heapSQL = `
-	WITH RECURSIVE part AS (
-		SELECT c.oid, c.relkind, c.relam, c.relfilenode
+	WITH RECURSIVE path AS (
+		SELECT c.oid, c.relkind, c.relam, c.relfilenode, ''::pg_catalog.text AS attached
 		FROM pg_catalog.pg_class AS c
 		WHERE c.oid = pg_catalog.to_regclass($1)
 		UNION
-		SELECT c.oid, c.relkind, c.relam, c.relfilenode
-		FROM part
-		JOIN pg_catalog.pg_inherits AS i ON i.inhparent = part.oid
+		SELECT c.oid, c.relkind, c.relam, c.relfilenode, pg_catalog.format('%s %s', path.attached, i.xmin)
+		FROM path
+		JOIN pg_catalog.pg_inherits AS i ON i.inhparent = path.oid
 		JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
+	), part AS (
+		SELECT p.oid, p.relkind, p.relam, p.relfilenode, pg_catalog.string_agg(p.attached, ',' ORDER BY p.attached) AS attached
+		FROM path AS p
+		GROUP BY p.oid, p.relkind, p.relam, p.relfilenode
 	)
 	SELECT pg_catalog.txid_current_snapshot()::pg_catalog.text, pg_catalog.clock_timestamp()::pg_catalog.text,
 		coalesce(pg_catalog.bool_and(part.relkind IN ('r', 'm') AND (part.relam = 0 OR a.amname = 'heap')), true),
 		coalesce(pg_catalog.array_agg(part.oid ORDER BY part.oid), '{}'::pg_catalog.oid[]),
 		coalesce(pg_catalog.array_agg(part.oid::pg_catalog.regclass::pg_catalog.text ORDER BY part.oid), '{}'::pg_catalog.text[]),
 		coalesce(pg_catalog.array_agg(part.relfilenode ORDER BY part.oid), '{}'::pg_catalog.oid[]),
+		coalesce(pg_catalog.array_agg(part.attached ORDER BY part.oid), '{}'::pg_catalog.text[]),
 		coalesce(pg_catalog.max(pg_catalog.pg_relation_size(part.oid)) / pg_catalog.current_setting('block_size')::bigint, 0),
 		coalesce(pg_catalog.sum(pg_catalog.pg_table_size(part.oid))::bigint, 0)
 	FROM part
@@ -160,16 +160,17 @@ const heapSQL = `
 func (e *extraction) queueHeap(batch *pgx.Batch, name postgres.TableName) {
 	batch.Queue(heapSQL, name.SQL()).QueryRow(func(row pgx.Row) error {
 		var files []uint32
+		var attached []string
 		h := &e.heap
-		if err := row.Scan(&e.sight.snapshot, &e.sight.clock, &h.plain, &h.leaves, &h.names, &files, &h.pages, &h.bytes); err != nil {
+		if err := row.Scan(&e.sight.snapshot, &e.sight.clock, &h.plain, &h.leaves, &h.names, &files, &attached, &h.pages, &h.bytes); err != nil {
 			return fmt.Errorf("look where the rows of %s are: %w", name, err)
 		}
-		if err := postgres.SameLength(len(h.leaves), len(h.names), len(files)); err != nil {
+		if err := postgres.SameLength(len(h.leaves), len(h.names), len(files), len(attached)); err != nil {
 			return err
 		}
-		e.sight.files = map[uint32]uint32{}
+		e.sight.files, h.parts = map[uint32]uint32{}, map[uint32]string{}
 		for i, leaf := range h.leaves {
-			e.sight.files[leaf] = files[i]
+			e.sight.files[leaf], h.parts[leaf] = files[i], attached[i]
 		}
 		return nil
 	})
@@ -207,7 +208,7 @@ func (e *extraction) sameLeaves(ctx context.Context) (bool, error) {
 	err := e.source.read(ctx, func(tx pgx.Tx) error {
 		return postgres.Send(ctx, tx, "read the partitions of "+e.table.Name.String()+" again", func(batch *pgx.Batch) { now.queueHeap(batch, e.table.Name) })
 	})
-	return slices.Equal(now.heap.leaves, e.heap.leaves), err
+	return maps.Equal(now.heap.parts, e.heap.parts), err
 }
 
 // close ends the snapshot. Nothing was written, so there is nothing to lose.

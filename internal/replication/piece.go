@@ -207,9 +207,17 @@ func (c *copying) loadedTableAfter(last bool) catalog.LoadedTable {
 	return catalog.LoadedTable{
 		Replication: c.replication, TableName: c.target.Name, SourceTable: c.unit.Table, Status: status, TableVersion: step.version,
 		Columns: step.layout.filled(), Attributes: step.layout.attributes(),
-		Source: c.identity.String(), SourceOID: table.OID, SourceColumns: lastColumn(table), SourceParts: c.extraction.heap.parts(),
+		Source: c.identity.String(), SourceOID: table.OID, SourceColumns: lastColumn(table), SourceParts: c.sourceParts(),
 		Position: c.position(), Meaning: map[string]string{},
 	}
+}
+
+// sourceParts returns the tables that hold the rows at the source.
+func (c *copying) sourceParts() map[uint32]string {
+	if parts := c.extraction.heap.parts; parts != nil {
+		return parts
+	}
+	return map[uint32]string{} // of a view
 }
 
 // position returns where the history of the source is, and rows by which to know it.

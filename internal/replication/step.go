@@ -128,8 +128,10 @@ func sourceChanges(l layout, b catalog.LoadedTable, source *extraction) []string
 		return changes
 	}
 	for i, leaf := range source.heap.leaves {
-		if _, known := b.SourceParts[leaf]; !known {
+		if attached, known := b.SourceParts[leaf]; !known {
 			changes = append(changes, fmt.Sprintf("partition %s was added", source.heap.names[i]))
+		} else if attached != source.heap.parts[leaf] {
+			changes = append(changes, fmt.Sprintf("partition %s was attached again", source.heap.names[i]))
 		}
 	}
 	gone := 0

@@ -285,7 +285,7 @@ func (c *copying) decide(ctx context.Context) error {
 }
 
 // decideAttached adds to the window the rows of partitions that came since the
-// bookmark was set. They may be older than both, and have any key.
+// bookmark was set, or came back. They may be older than both, and have any key.
 func (c *copying) decideAttached(ctx context.Context) error {
 	w := &c.step.window
 	if w.since == nil {
@@ -293,7 +293,7 @@ func (c *copying) decideAttached(ctx context.Context) error {
 	}
 	var added []uint32
 	for _, leaf := range c.extraction.heap.leaves {
-		if _, known := c.there.loaded.SourceParts[leaf]; !known {
+		if attached, known := c.there.loaded.SourceParts[leaf]; !known || attached != c.extraction.heap.parts[leaf] {
 			added = append(added, leaf)
 		}
 	}
