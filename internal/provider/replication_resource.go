@@ -54,17 +54,18 @@ func (*replicationResource) ValidateConfig(ctx context.Context, req resource.Val
 	if diags.HasError() {
 		return // the validators of the schema say where null is
 	}
-	resp.Diagnostics.Append(atAttributes(definition.Check())...)
+	resp.Diagnostics.Append(atTables(definition.Check())...)
 }
 
-// atAttributes puts each problem where the user wrote it.
-func atAttributes(problems []replication.Problem) (diags diag.Diagnostics) {
+// atTables puts each problem at the line of its table: Terraform does not know where
+// the attributes within are.
+func atTables(problems []replication.Problem) (diags diag.Diagnostics) {
 	for _, p := range problems {
-		at := path.Root("tables").AtMapKey(p.Table)
+		message := p.Message + "."
 		if p.Attribute != "" {
-			at = at.AtName(p.Attribute)
+			message = p.Attribute + ": " + message
 		}
-		diags.AddAttributeError(at, "Cannot replicate table "+p.Table, p.Message+".")
+		diags.AddAttributeError(path.Root("tables").AtMapKey(p.Table), "Cannot replicate table "+p.Table, message)
 	}
 	return diags
 }
@@ -98,7 +99,11 @@ func (r *replicationResource) ModifyPlan(ctx context.Context, req resource.Modif
 		resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root(name), value)...)
 	}
 	if complete && plan.ValidateAtPlan.ValueBool() && !resp.Diagnostics.HasError() {
-		resp.Diagnostics.Append(r.checkSource(ctx, definition)...)
+		var before types.String
+		if !req.State.Raw.IsNull() {
+			resp.Diagnostics.Append(req.State.GetAttribute(ctx, path.Root("revision"), &before)...)
+		}
+		resp.Diagnostics.Append(r.checkSource(ctx, definition, !before.Equal(plan.Revision))...)
 		resp.Diagnostics.Append(r.warnOfSnapshots(ctx, plan, definition)...)
 	}
 }
@@ -168,8 +173,9 @@ func derivedSchemaName(name string) (types.String, diag.Diagnostics) {
 }
 
 // checkSource checks the definition against the source. A source that cannot
-// be read yet leaves it to the run.
-func (r *replicationResource) checkSource(ctx context.Context, definition replication.Definition) (diags diag.Diagnostics) {
+// be read yet leaves it to the run. What is only to be known is told of a definition that
+// is new.
+func (r *replicationResource) checkSource(ctx context.Context, definition replication.Definition, isNew bool) (diags diag.Diagnostics) {
 	server, err := r.serverToRead(definition.Source.Server)
 	var problems []replication.Problem
 	var keepVersions []string
@@ -181,8 +187,8 @@ func (r *replicationResource) checkSource(ctx context.Context, definition replic
 		diags.Append(unchecked("Tables of replication "+definition.Name+" were not checked against the source", err,
 			"The run checks them."))
 	}
-	diags.Append(atAttributes(problems)...)
-	if len(keepVersions) > 0 {
+	diags.Append(atTables(problems)...)
+	if isNew && len(keepVersions) > 0 {
 		diags.AddAttributeWarning(path.Root("tables"), "INCREMENTAL keeps every version of rows that change",
 			fmt.Sprintf("Nothing identifies a row of %s: a row that changes is loaded beside its earlier versions. "+
 				"Give a view view_key_properties, and a table a primary key, or use FULL_TABLE.", (remark{tables: keepVersions}).some()))
@@ -235,7 +241,7 @@ func (r *replicationResource) Create(ctx context.Context, req resource.CreateReq
 // where it is stored.
 func (r *replicationResource) complete(ctx context.Context, plan *replicationModel) (postgres.Endpoint, replication.Definition, diag.Diagnostics) {
 	definition, diags := plan.toDefinition(ctx)
-	diags.Append(atAttributes(definition.Check())...)
+	diags.Append(atTables(definition.Check())...)
 	destination, err := plan.endpoint(ctx, r.server)
 	if err != nil && !diags.HasError() {
 		diags.Append(diagnose("Cannot store replication "+definition.Name, err))
