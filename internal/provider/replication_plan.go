@@ -17,14 +17,15 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
 )
 
-// atAttributes puts each problem where the user wrote it.
-func atAttributes(problems []replication.Problem) (diags diag.Diagnostics) {
+// atTables puts each problem at the line of its table: Terraform does not know where
+// the attributes within are.
+func atTables(problems []replication.Problem) (diags diag.Diagnostics) {
 	for _, p := range problems {
-		at := path.Root("tables").AtMapKey(p.Table)
+		message := p.Message + "."
 		if p.Attribute != "" {
-			at = at.AtName(p.Attribute)
+			message = p.Attribute + ": " + message
 		}
-		diags.AddAttributeError(at, "Cannot replicate table "+p.Table, p.Message+".")
+		diags.AddAttributeError(path.Root("tables").AtMapKey(p.Table), "Cannot replicate table "+p.Table, message)
 	}
 	return diags
 }
@@ -159,7 +160,8 @@ func definitionBefore(ctx context.Context, state tfsdk.State) (replication.Defin
 }
 
 // checkSource checks the definition against the source. A source that cannot be read
-// yet leaves it to the run, and so does one that lost what was replicated before.
+// yet leaves it to the run, and so does one that lost what was replicated before. What is
+// only to be known is told of a definition that is new.
 func (r *replicationResource) checkSource(ctx context.Context, definition, before replication.Definition) (diags diag.Diagnostics) {
 	server, err := r.serverToRead(definition.Source.Server)
 	var problems []replication.Problem
@@ -181,9 +183,9 @@ func (r *replicationResource) checkSource(ctx context.Context, definition, befor
 			mistakes[i].Message += ". To leave this to the run, set validate_at_plan = false"
 		}
 	}
-	diags.Append(atAttributes(mistakes)...)
+	diags.Append(atTables(mistakes)...)
 	diags.Append(warnOfRegressions(regressions)...)
-	if len(keepVersions) > 0 {
+	if len(keepVersions) > 0 && definition.Revision() != before.Revision() {
 		diags.AddAttributeWarning(path.Root("tables"), "INCREMENTAL keeps every version of rows that change",
 			fmt.Sprintf("Nothing identifies a row of %s: a row that changes is loaded beside its earlier versions. "+
 				"Give a view view_key_properties, and a table a primary key, or use FULL_TABLE.", (remark{tables: keepVersions}).some()))

@@ -52,7 +52,7 @@ func (*replicationResource) ValidateConfig(ctx context.Context, req resource.Val
 	if diags.HasError() {
 		return // the validators of the schema say where null is
 	}
-	resp.Diagnostics.Append(atAttributes(definition.Check())...)
+	resp.Diagnostics.Append(atTables(definition.Check())...)
 }
 
 // endpoint returns the destination, where the catalog is.
@@ -100,7 +100,7 @@ func (r *replicationResource) Create(ctx context.Context, req resource.CreateReq
 // where it is stored.
 func (r *replicationResource) complete(ctx context.Context, plan *replicationModel) (postgres.Endpoint, replication.Definition, diag.Diagnostics) {
 	definition, diags := plan.toDefinition(ctx)
-	diags.Append(atAttributes(definition.Check())...)
+	diags.Append(atTables(definition.Check())...)
 	destination, err := plan.endpoint(ctx, r.server)
 	if err != nil && !diags.HasError() {
 		diags.Append(diagnose("Cannot store replication "+definition.Name, err))

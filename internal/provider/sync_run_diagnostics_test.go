@@ -48,14 +48,16 @@ func TestWarnOf(t *testing.T) {
 		}),
 		Notes: []string{"a connection broke", "a connection broke", "the disk is full"},
 	}
+	run.Tables[299].Verification = "different by count: rows of the source that are missing in the destination, because they came late: 44"
 	run.Tables[7].Notes = append(run.Tables[7].Notes, "rows cross as text")
 	run.Tables[8].Error = "write: the disk is full"
 	diags := warnOf("shop", run, nil)
 	const five = "public.t000, public.t001, public.t002, public.t003, public.t004 and 295 more: "
 	wantDiagnostics(t, diags,
+		"Sync run of shop verified tables, and they differ\n- public.t299: different by count: rows of the source that are missing in the destination, because they came late: 44\n"+
+			"- public.t200: different by count: the source has 200 rows, the destination 1000 rows\n",
 		"Sync run of shop found tables with another structure\n- "+five+"column \"tenant\" of type uuid was added\n\n",
 		"Sync run of shop has notes on tables\n- "+five+"the source is a standby\n- public.t007: rows cross as text\n\n",
-		"public.t219: different by count: the source has 219 rows, the destination 1000 rows\n- and 80 more\n\n",
 		"Sync run of shop had problems\na connection broke",
 	)
 	if detail := diags[3].Detail(); detail != "a connection broke" {

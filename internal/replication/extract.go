@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,6 +33,7 @@ type extraction struct {
 	began, ended time.Time   // of the snapshot; ended is zero while it is held
 	stopLimit    func() bool // keeps it from becoming too old, once it has ended; nil if it has no limit
 
+	open    bool // whether partitions are not locked, see sameLeaves
 	version int  // major, of the server
 	ordered bool // whether an index orders the rows by the replication key, see preferIndex
 }
@@ -39,6 +41,7 @@ type extraction struct {
 // A heap is where the rows of a table lie, with those of its partitions.
 type heap struct {
 	plain  bool              // whether each row has a place (ctid) and tells its transaction (xmin)
+	told   bool              // whether the login may read those
 	leaves []uint32          // the tables that hold them
 	names  []string          // of those
 	parts  map[uint32]string // for each of those, how it was attached
@@ -49,13 +52,15 @@ type heap struct {
 // openExtraction starts a snapshot of the source. The table is locked before,
 // with its partitions, or what a view is made of: the structure read is then
 // that of the rows, and no TRUNCATE or rewrite can empty them, which a snapshot
-// does not protect from. Where rights or PostgreSQL 10 do not let a view or
-// partitions be locked, they are read without.
+// does not protect from. Where rights or PostgreSQL 10 do not let a view be locked, it is
+// read without. Where rights or the size of the server's lock table do not let partitions
+// be locked, they are looked at again in the end. A login that may read some columns only
+// locks the table by reading.
 func openExtraction(ctx context.Context, source reading, name postgres.TableName, kind postgres.RelationKind) (*extraction, error) {
 	locks := []string{""}
 	switch {
 	case kind.HasKeys():
-		locks = []string{"LOCK TABLE " + name.SQL() + " IN ACCESS SHARE MODE", "LOCK TABLE ONLY " + name.SQL() + " IN ACCESS SHARE MODE"}
+		locks = []string{"LOCK TABLE " + name.SQL() + " IN ACCESS SHARE MODE", "LOCK TABLE ONLY " + name.SQL() + " IN ACCESS SHARE MODE", "SELECT FROM ONLY " + name.SQL() + " LIMIT 0"}
 	case kind == postgres.View && postgres.Version(source.Conn) >= 11:
 		locks = []string{"LOCK TABLE " + name.SQL() + " IN ACCESS SHARE MODE", ""}
 	case kind == postgres.MaterializedView:
@@ -65,8 +70,16 @@ func openExtraction(ctx context.Context, source reading, name postgres.TableName
 	}
 	var e *extraction
 	err := inTurns(ctx, lockPatience, func() (err error) {
-		for _, lock := range locks {
-			if e, err = beginExtraction(ctx, source, name, lock); postgres.Code(err) != "42501" {
+		for i, lock := range locks {
+			for range attempts {
+				if e, err = beginExtraction(ctx, source, name, lock); !errors.Is(err, errChangedMeanwhile) {
+					break
+				}
+			}
+			if e != nil {
+				e.open = i > 0 && kind.HasKeys() && !slices.Equal(e.heap.leaves, []uint32{e.table.OID})
+			}
+			if code := postgres.Code(err); code != "42501" && code != outOfLocks {
 				break
 			}
 		}
@@ -77,6 +90,12 @@ func openExtraction(ctx context.Context, source reading, name postgres.TableName
 	}
 	return e, nil
 }
+
+// outOfLocks is the SQLSTATE of a lock table that is full.
+const outOfLocks = "53200"
+
+// errChangedMeanwhile is met when a table changed between a snapshot and its lock.
+var errChangedMeanwhile = errors.New("the table was changed while it was opened")
 
 func beginExtraction(ctx context.Context, source reading, name postgres.TableName, lock string) (*extraction, error) {
 	tx, err := source.begin(ctx, pgx.RepeatableRead)
@@ -110,6 +129,11 @@ func (e *extraction) start(ctx context.Context, name postgres.TableName, lock st
 	e.files = e.sight.files
 	_, e.position.Transaction, _ = bounds(e.sight.snapshot)
 	table, ok := tables[name]
+	if strings.HasPrefix(lock, "SELECT") && (!ok || table.Kind.HasKeys()) {
+		if err := e.checkUnchanged(ctx, name, table); err != nil {
+			return err
+		}
+	}
 	if !ok {
 		return fmt.Errorf("%s does not exist any more", name)
 	}
@@ -120,10 +144,44 @@ func (e *extraction) start(ctx context.Context, name postgres.TableName, lock st
 	switch {
 	case !table.Kind.HasKeys() && table.Kind != postgres.MaterializedView:
 		e.heap, e.sight = heap{}, sight{blind: "rows of a view or foreign table do not tell which transaction wrote them"}
+	case !e.heap.told:
+		e.heap.plain = false
+		e.sight = sight{blind: "the login may not read which transaction wrote a row: grant it SELECT on the table, or GRANT SELECT (xmin, ctid, tableoid)", files: e.sight.files}
 	case !e.heap.plain:
 		e.sight = sight{blind: "the table, or a part of it, is not stored as PostgreSQL's own are", files: e.sight.files}
 	}
 	return nil
+}
+
+// unchangedSQL compares what the snapshot holds of a table with what there is now, as
+// functions see it: which table it is, where its rows lie, and the names of its columns.
+const unchangedSQL = `
+	SELECT pg_catalog.to_regclass($1)::pg_catalog.oid IS NOT DISTINCT FROM nullif($2::pg_catalog.oid, 0)
+		AND NOT EXISTS (
+			SELECT
+			FROM ROWS FROM (pg_catalog.unnest($3::pg_catalog.oid[]), pg_catalog.unnest($4::pg_catalog.oid[])) AS f (leaf, file)
+			WHERE coalesce(pg_catalog.pg_relation_filenode(f.leaf), 0) <> f.file)
+		AND NOT EXISTS (
+			SELECT
+			FROM pg_catalog.pg_attribute AS a
+			WHERE a.attrelid = $2 AND a.attnum > 0 AND NOT a.attisdropped
+				AND CASE WHEN pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT') IS NULL THEN true
+					ELSE (pg_catalog.pg_identify_object('pg_catalog.pg_class'::pg_catalog.regclass, a.attrelid, a.attnum)).identity
+						<> pg_catalog.format('%I.%I.%I', $5::pg_catalog.text, $6::pg_catalog.text, a.attname) END)`
+
+// checkUnchanged makes sure that the table was not changed between the snapshot and the
+// lock, where that came second.
+func (e *extraction) checkUnchanged(ctx context.Context, name postgres.TableName, table postgres.Table) error {
+	files := make([]uint32, len(e.heap.leaves))
+	for i, leaf := range e.heap.leaves {
+		files[i] = e.sight.files[leaf]
+	}
+	var unchanged bool
+	err := e.tx.QueryRow(ctx, unchangedSQL, name.SQL(), table.OID, e.heap.leaves, files, name.Schema, name.Name).Scan(&unchanged)
+	if err == nil && !unchanged {
+		err = errChangedMeanwhile
+	}
+	return err
 }
 
 // heapSQL follows partitions and children. Whoever is attached has a row in pg_inherits
@@ -151,7 +209,12 @@ const heapSQL = `
 		coalesce(pg_catalog.array_agg(part.relfilenode ORDER BY part.oid), '{}'::pg_catalog.oid[]),
 		coalesce(pg_catalog.array_agg(part.attached ORDER BY part.oid), '{}'::pg_catalog.text[]),
 		coalesce(pg_catalog.max(pg_catalog.pg_relation_size(part.oid)) / pg_catalog.current_setting('block_size')::bigint, 0),
-		coalesce(pg_catalog.sum(pg_catalog.pg_table_size(part.oid))::bigint, 0)
+		coalesce(pg_catalog.sum(pg_catalog.pg_table_size(part.oid))::bigint, 0),
+		coalesce((
+			SELECT pg_catalog.bool_and(pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT'))
+			FROM pg_catalog.pg_attribute AS a
+			WHERE a.attrelid = pg_catalog.to_regclass($1) AND a.attname IN ('xmin', 'ctid', 'tableoid') AND a.attnum < 0
+		), true)
 	FROM part
 	LEFT JOIN pg_catalog.pg_am AS a ON a.oid = part.relam
 	WHERE part.relkind <> 'p'`
@@ -162,7 +225,7 @@ func (e *extraction) queueHeap(batch *pgx.Batch, name postgres.TableName) {
 		var files []uint32
 		var attached []string
 		h := &e.heap
-		if err := row.Scan(&e.sight.snapshot, &e.sight.clock, &h.plain, &h.leaves, &h.names, &files, &attached, &h.pages, &h.bytes); err != nil {
+		if err := row.Scan(&e.sight.snapshot, &e.sight.clock, &h.plain, &h.leaves, &h.names, &files, &attached, &h.pages, &h.bytes, &h.told); err != nil {
 			return fmt.Errorf("look where the rows of %s are: %w", name, err)
 		}
 		if err := postgres.SameLength(len(h.leaves), len(h.names), len(files), len(attached)); err != nil {
@@ -172,6 +235,7 @@ func (e *extraction) queueHeap(batch *pgx.Batch, name postgres.TableName) {
 		for i, leaf := range h.leaves {
 			e.sight.files[leaf], h.parts[leaf] = files[i], attached[i]
 		}
+		e.files = e.sight.files
 		return nil
 	})
 }
@@ -199,8 +263,8 @@ func (e *extraction) preferIndex(ctx context.Context, key column) error {
 	return err
 }
 
-// sameLeaves reports whether partitions came or went since the extraction began,
-// which it ends: statements see partitions as they are, but what a transaction
+// sameLeaves reports whether partitions came or went since the extraction began, or
+// lie in other files, which it ends: statements see partitions as they are, but what a transaction
 // reads of the catalog is as old as its snapshot.
 func (e *extraction) sameLeaves(ctx context.Context) (bool, error) {
 	e.close(ctx)
@@ -208,7 +272,7 @@ func (e *extraction) sameLeaves(ctx context.Context) (bool, error) {
 	err := e.source.read(ctx, func(tx pgx.Tx) error {
 		return postgres.Send(ctx, tx, "read the partitions of "+e.table.Name.String()+" again", func(batch *pgx.Batch) { now.queueHeap(batch, e.table.Name) })
 	})
-	return maps.Equal(now.heap.parts, e.heap.parts), err
+	return maps.Equal(now.heap.parts, e.heap.parts) && (!e.open || maps.Equal(now.sight.files, e.files)), err
 }
 
 // close ends the snapshot. Nothing was written, so there is nothing to lose.
@@ -251,6 +315,16 @@ func (e *extraction) holdsMore(ctx context.Context, s step) (bool, error) {
 		return false, fmt.Errorf("look for values of new columns: %w", err)
 	}
 	return holds, nil
+}
+
+// constant is the value of an expression of a type. By a constant the planner leaves
+// partitions out, and does not even lock them.
+func (e *extraction) constant(ctx context.Context, expression, sql string) (string, error) {
+	var text string
+	if err := e.tx.QueryRow(ctx, fmt.Sprintf("SELECT (%s)::pg_catalog.text", expression), once).Scan(&text); err != nil {
+		return "", fmt.Errorf("find out where the window begins: %w", err)
+	}
+	return postgresLiteral(text, sql), nil
 }
 
 // isEmpty reports whether the window holds no row. Most often there are some with

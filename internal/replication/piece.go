@@ -63,7 +63,7 @@ func (c *copying) load(ctx context.Context) (done bool, err error) {
 		if err != nil || end == nil {
 			return true, err
 		}
-		if w.since == nil || tooOldFor(c.extraction.held(), time.Since(began), c.maxSnapshot) {
+		if w.since == nil || c.extraction.open || tooOldFor(c.extraction.held(), time.Since(began), c.maxSnapshot) {
 			return false, nil
 		}
 		w = w.next()
@@ -160,7 +160,7 @@ func (c *copying) commit(ctx context.Context, w window, last bool, f func(loadin
 			return err
 		}
 	}
-	if c.inParts {
+	if c.inParts || c.extraction.open {
 		if same, err := c.extraction.sameLeaves(ctx); err != nil || !same {
 			return cmp.Or[error](err, errLeaves)
 		}

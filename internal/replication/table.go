@@ -271,6 +271,11 @@ func (c *copying) decide(ctx context.Context) error {
 		return err
 	}
 	next.layout.text = c.text
+	if from := &next.window.from; *from != "" && c.extraction.table.Kind == postgres.PartitionedTable {
+		if *from, err = c.extraction.constant(ctx, *from, next.window.key.sql); err != nil {
+			return &extractError{err}
+		}
+	}
 	if len(next.doubtful) > 0 && next.window.since != nil {
 		more, err := c.extraction.holdsMore(ctx, next)
 		if err != nil {
@@ -298,6 +303,10 @@ func (c *copying) decideAttached(ctx context.Context) error {
 		}
 	}
 	if len(added) == 0 {
+		return nil
+	}
+	if !c.extraction.heap.told {
+		w.since, c.step.why = nil, "partitions were added, and the login may not read which rows are theirs"
 		return nil
 	}
 	var err error
