@@ -3,6 +3,7 @@ package provider
 import (
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -162,4 +163,31 @@ func TestAccSSHAuthorizedKey_problems(t *testing.T) {
 		t.Errorf("the plan after is not empty:\n%s", output)
 	}
 	w.run(t, "destroy", "-auto-approve")
+}
+
+// A host that is down keeps what is known of it, and one that proves to be another is refused.
+func TestAccSSHUser_hostDown(t *testing.T) {
+	h := sandbox.SSHHost(t, sandbox.HostConfig{})
+	proxy := sandbox.StartProxy(t, net.JoinHostPort(h.Host, fmt.Sprint(h.Port)))
+	_, public := newSSHKey(t)
+	entry := fmt.Sprintf("{ host = %q, port = %d, username = \"root\", private_key = %q, host_key = %q, connect_timeout = 2 }", proxy.Host, proxy.Port, h.RootKey, h.HostKeys[0])
+	w := newWorkspace(t, strings.Replace(usersWithKeys(h, map[string]string{"u": "tunnel"}, public), rootOf(h), entry, 1))
+	w.run(t, "apply", "-auto-approve")
+	state := w.state(t)
+	proxy.Refuse()
+	output, code := w.try(t, "plan", "-detailed-exitcode")
+	if code != 0 || !strings.Contains(words(output), "SSH user tunnel was not read") || !strings.Contains(words(output), "of user tunnel was not read") {
+		t.Errorf("exit code %d\n%s", code, output)
+	}
+	w.run(t, "apply", "-auto-approve", "-refresh-only")
+	if w.state(t) != state {
+		t.Errorf("the state became\n%s", w.state(t))
+	}
+	proxy.Accept()
+	if err := h.ReplaceHostKeys(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if output, code := w.try(t, "plan"); code != 1 || !strings.Contains(words(output), "somebody else answers in its place") {
+		t.Errorf("another key: exit code %d\n%s", code, output)
+	}
 }
