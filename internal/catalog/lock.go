@@ -117,25 +117,30 @@ func code(err error) string {
 	return ""
 }
 
-// holdersSQL finds the sessions that have locks of the modes $2 on relations of the
-// schema $1, or ask for them, and otherwise those of the database with changes that were
-// not committed and are older than $3 seconds: what they create, nobody else sees yet.
+// holdersSQL finds the sessions and prepared transactions that have locks of the modes $2 on
+// relations of the schema $1, or ask for them, and otherwise those of the database with
+// changes that were not committed and are older than $3 seconds: what they create, nobody
+// else sees yet.
 const holdersSQL = `
 	WITH held AS (
-		SELECT l.pid, pg_catalog.bool_or(c.relnamespace IS NOT NULL) AS here
+		SELECT l.pid, CASE WHEN l.pid IS NULL THEN l.virtualtransaction END AS prepared, pg_catalog.bool_or(c.relnamespace IS NOT NULL) AS here
 		FROM pg_catalog.pg_locks AS l
 		JOIN pg_catalog.pg_database AS d ON d.datname = pg_catalog.current_database()
 		LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = $1
 		LEFT JOIN pg_catalog.pg_class AS c ON c.oid = l.relation AND l.database = d.oid AND c.relnamespace = n.oid AND l.mode = ANY ($2::pg_catalog.text[])
-		WHERE l.pid <> pg_catalog.pg_backend_pid() AND (c.oid IS NOT NULL OR l.locktype = 'transactionid' AND l.granted)
-		GROUP BY l.pid
+		WHERE l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid() AND (c.oid IS NOT NULL OR l.locktype = 'transactionid' AND l.granted)
+		GROUP BY 1, 2
 	)
-	SELECT pg_catalog.concat('pid ', a.pid, ' (user ', coalesce(pg_catalog.quote_ident(a.usename), '?'),
-		', application ' || pg_catalog.quote_literal(nullif(a.application_name, '')), ', ' || a.state, ')')
+	SELECT CASE WHEN a.pid IS NULL THEN pg_catalog.concat('prepared transaction ', pg_catalog.quote_literal(p.gid), ' (user ', pg_catalog.quote_ident(p.owner), ')')
+		ELSE pg_catalog.concat('pid ', a.pid, ' (user ', coalesce(pg_catalog.quote_ident(a.usename), '?'),
+			', application ' || pg_catalog.quote_literal(nullif(a.application_name, '')), ', ' || a.state, ')') END
 	FROM held AS h
-	JOIN pg_catalog.pg_stat_activity AS a ON a.pid = h.pid
-	WHERE h.here OR NOT EXISTS (SELECT FROM held AS other WHERE other.here) AND a.datname = pg_catalog.current_database()
-		AND coalesce(a.xact_start < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $3), true)
+	LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = h.pid
+	LEFT JOIN pg_catalog.pg_locks AS x ON x.pid IS NULL AND x.locktype = 'transactionid' AND x.virtualtransaction = h.prepared
+	LEFT JOIN pg_catalog.pg_prepared_xacts AS p ON p.transaction = x.transactionid
+	WHERE (a.pid IS NOT NULL OR p.gid IS NOT NULL)
+		AND (h.here OR NOT EXISTS (SELECT FROM held AS other WHERE other.here) AND coalesce(a.datname, p.database) = pg_catalog.current_database()
+			AND coalesce(coalesce(a.xact_start, p.prepared) < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $3), true))
 	ORDER BY a.pid
 	LIMIT 5`
 

@@ -199,3 +199,19 @@ func TestHoldersAreNamed(t *testing.T) {
 		})
 	}
 }
+
+// A prepared transaction holds locks without a session, which nobody finds by looking
+// for one.
+func TestPreparedHolders(t *testing.T) {
+	s := sandbox.OwnServer(t, sandbox.Config{Settings: map[string]string{"max_prepared_transactions": "5"}})
+	database, owner, _ := withReplication(t, s)
+	s.Exec(t, database, "BEGIN; LOCK TABLE _stitch.version; PREPARE TRANSACTION 'left''over'")
+	inTx(t, connect(t, s, database, owner), func(tx pgx.Tx) error {
+		err := nameHolders(t.Context(), tx, using, errors.New("not had"))
+		if want := "not had; in the way are probably prepared transaction 'left''over' (user postgres)"; err.Error() != want {
+			t.Errorf("%v\nwant %s", err, want)
+		}
+		return nil
+	})
+	s.Exec(t, database, "ROLLBACK PREPARED 'left''over'")
+}

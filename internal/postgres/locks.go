@@ -135,26 +135,32 @@ const sessionSQL = `
 	|| coalesce(', ' || a.state, '')
 	|| CASE WHEN a.datname = pg_catalog.current_database() THEN '' ELSE coalesce(', database ' || pg_catalog.quote_ident(a.datname), '') END || ')'`
 
-// holdersSQL finds the sessions that may block a change. If $1 is set, these are the
-// sessions with uncommitted changes, whose transactions have an id and are as old as
-// the wait, or of an age that the login may not see; and those that hold a lock on a
-// table of a schema or an owner. Otherwise, those that hold or await all such locks.
+// holdersSQL finds the sessions and prepared transactions that may block a change. If $1
+// is set, these are those with uncommitted changes, whose transactions have an id and are as
+// old as the wait, or of an age that the login may not see; and those that hold a lock on
+// a table of a schema or an owner. Otherwise, those that hold or await all such locks.
 const holdersSQL = `
-	SELECT ` + sessionSQL + `
-	FROM pg_catalog.pg_stat_activity AS a
-	WHERE a.pid <> pg_catalog.pg_backend_pid()
-	  AND EXISTS (
-		SELECT
+	WITH held AS (
+		SELECT DISTINCT l.pid, CASE WHEN l.pid IS NULL THEN l.virtualtransaction END AS prepared
 		FROM pg_catalog.pg_locks AS l
+		LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
 		LEFT JOIN pg_catalog.pg_class AS c
 			ON c.oid = l.relation AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())
 		LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 		LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = c.relowner
-		WHERE l.pid = a.pid
+		WHERE l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
 		  AND ($1 AND l.granted AND l.locktype = 'transactionid'
 		           AND coalesce(a.xact_start < pg_catalog.clock_timestamp() - $2 * interval '1 second', true)
-		       OR (n.nspname = $3 OR r.rolname = $4) AND ($1 AND l.granted OR l.mode = 'AccessExclusiveLock')))
-	ORDER BY a.datname = pg_catalog.current_database() DESC NULLS LAST, a.pid
+		       OR (n.nspname = $3 OR r.rolname = $4) AND ($1 AND l.granted OR l.mode = 'AccessExclusiveLock'))
+	)
+	SELECT coalesce(` + sessionSQL + `, 'prepared transaction ' || pg_catalog.quote_literal(p.gid) || ' (user ' || pg_catalog.quote_ident(p.owner)
+		|| CASE WHEN p.database = pg_catalog.current_database() THEN '' ELSE ', database ' || pg_catalog.quote_ident(p.database) END || ')')
+	FROM held AS h
+	LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = h.pid
+	LEFT JOIN pg_catalog.pg_locks AS x ON x.pid IS NULL AND x.locktype = 'transactionid' AND x.virtualtransaction = h.prepared
+	LEFT JOIN pg_catalog.pg_prepared_xacts AS p ON p.transaction = x.transactionid
+	WHERE a.pid IS NOT NULL OR p.gid IS NOT NULL
+	ORDER BY coalesce(a.datname, p.database) = pg_catalog.current_database() DESC NULLS LAST, a.pid
 	LIMIT 5`
 
 // explainRefusal adds to the refusal of a change what the server can tell of its reason.

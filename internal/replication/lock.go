@@ -43,17 +43,20 @@ func sleep(ctx context.Context, d time.Duration) error {
 // lockNotAvailable is the SQLSTATE of a lock that was not had in time.
 const lockNotAvailable = "55P03"
 
-// holdersSQL lists the sessions that hold a lock on the table $1, or wait for one
-// ahead of others. Those that only read it are listed if $2 is set.
+// holdersSQL lists the sessions and prepared transactions that hold a lock on the table $1,
+// or wait for one ahead of others. Those that only read it are listed if $2 is set.
 const holdersSQL = `
-	SELECT pg_catalog.format('pid %s (user %s%s, %s)', l.pid, coalesce(a.usename, '?'),
-		coalesce(', application ' || nullif(a.application_name, ''), ''), pg_catalog.string_agg(DISTINCT l.mode, ', '))
+	SELECT CASE WHEN l.pid IS NULL THEN pg_catalog.format('prepared transaction %L (user %s, %s)', p.gid, p.owner, pg_catalog.string_agg(DISTINCT l.mode, ', '))
+		ELSE pg_catalog.format('pid %s (user %s%s, %s)', l.pid, coalesce(a.usename, '?'),
+			coalesce(', application ' || nullif(a.application_name, ''), ''), pg_catalog.string_agg(DISTINCT l.mode, ', ')) END
 	FROM pg_catalog.pg_locks AS l
 	LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
-	WHERE l.locktype = 'relation' AND l.pid <> pg_catalog.pg_backend_pid()
+	LEFT JOIN pg_catalog.pg_locks AS x ON l.pid IS NULL AND x.pid IS NULL AND x.locktype = 'transactionid' AND x.virtualtransaction = l.virtualtransaction
+	LEFT JOIN pg_catalog.pg_prepared_xacts AS p ON p.transaction = x.transactionid
+	WHERE l.locktype = 'relation' AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
 		AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())
 		AND l.relation = pg_catalog.to_regclass($1) AND ($2 OR l.mode <> 'AccessShareLock')
-	GROUP BY l.pid, a.usename, a.application_name
+	GROUP BY l.pid, a.usename, a.application_name, p.gid, p.owner
 	ORDER BY l.pid
 	LIMIT 5`
 
@@ -68,6 +71,6 @@ func nameHolders(ctx context.Context, q querier, table postgres.TableName, alone
 	if err != nil || len(holders) == 0 {
 		return failure
 	}
-	return fmt.Errorf("%w; %s is locked by %s. Wait until they have finished, or end those sessions, and run the replication again",
+	return fmt.Errorf("%w; %s is locked by %s. Wait until they have finished, or end them, and run the replication again",
 		failure, table, strings.Join(holders, ", "))
 }
