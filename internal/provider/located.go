@@ -118,7 +118,7 @@ func (l *located) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest
 	}
 	at, from := path.Root(l.place.attribute), text(ctx, req.State, l.place.attribute)
 	if req.Plan.Raw.IsNull() {
-		resp.Diagnostics.Append(l.checkDestroy(ctx, from, storedIdentity(ctx, req.Private))...)
+		resp.Diagnostics.Append(l.checkDestroy(from, storedIdentity(ctx, req.Private))...)
 		return
 	}
 	var to types.String
@@ -153,7 +153,7 @@ func (l *located) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest
 }
 
 // checkDestroy refuses to plan what could not be done, or would hit what this resource has not created.
-func (l *located) checkDestroy(ctx context.Context, entry string, stored *identity) (diags diag.Diagnostics) {
+func (l *located) checkDestroy(entry string, stored *identity) (diags diag.Diagnostics) {
 	if gone := l.place.isGone(l.clients, entry); gone != nil {
 		diags.AddError("Cannot destroy what cannot be reached", gone.Error()+".")
 	}
