@@ -171,7 +171,11 @@ const refusedTLS = "server refused TLS connection"
 func adviseConnect(e *ConnectError) string {
 	switch Code(e.Err) {
 	case "28P01", "28000":
-		return fmt.Sprintf("Check username and password of servers.%s, and that pg_hba.conf of the server lets this login in from here.", e.Server)
+		advice := fmt.Sprintf("Check username and password of servers.%s, and that pg_hba.conf of the server lets this login in from here.", e.Server)
+		if Code(e.Err) == "28P01" {
+			advice += fmt.Sprintf(" If the password of %q was rotated, raise password_wo_version of its stitch_database_user: Terraform does not see that password_wo changed. One whose valid_until has passed is refused, too.", e.Username)
+		}
+		return advice
 	case "3D000":
 		return fmt.Sprintf("The server answers, but has no database %q. Check the name, or create it first.", e.Database)
 	case "42501":

@@ -172,6 +172,69 @@ func TestAccDatabaseUserPasswordDrift(t *testing.T) {
 	plan("x", 0)
 }
 
+// A secret that was rotated where runs log in with it, while password_wo_version was not
+// raised, is named: in the plan, and where the login fails. Another one that nobody logs in
+// with, such as one that is made for each plan, is not.
+func TestAccDatabaseUserRotated(t *testing.T) {
+	s := sandbox.Shared(t, 0)
+	name, source, destination := s.RoleName(t), s.Database(t), s.Database(t)
+	s.Exec(t, source, "CREATE TABLE public.t (id int PRIMARY KEY)")
+	config := func(version int) string {
+		user := strings.Replace(userConfig(s, name, fmt.Sprintf("password_wo = var.password\npassword_wo_version = %d", version)),
+			"  servers = {\n", "  servers = {\n    app_stitch = "+strings.Replace(login(s, name, "X"), `"X"`, "var.password", 1)+"\n", 1)
+		return requiredProviders + user + fmt.Sprintf(`
+			resource "stitch_source_grants" "app" {
+				server   = "app"
+				database = %q
+				user     = stitch_database_user.stitch.name
+				schemas  = ["public"]
+			}
+			resource "stitch_destination_grants" "app" {
+				server   = "app"
+				database = %q
+				user     = stitch_database_user.stitch.name
+			}
+			resource "stitch_replication" "shop" {
+				name        = "Shop"
+				source      = { server = "app_stitch", database = stitch_source_grants.app.database }
+				destination = { server = "app_stitch", database = stitch_destination_grants.app.database }
+				tables      = { "public.t" = { replication_method = "FULL_TABLE" } }
+			}
+			resource "stitch_sync_run" "shop" {
+				replication = stitch_replication.shop.id
+				triggers    = { password = %d }
+			}`, source, destination, version)
+	}
+	w := newWorkspace(t, config(1))
+	w.run(t, "apply", "-auto-approve", "-var=password=first-secret")
+	output, code := w.try(t, "plan", "-detailed-exitcode", "-var=password=second-secret")
+	for _, want := range []string{
+		"servers.app_stitch logs in with it, and the server keeps another password",
+		"Raise password_wo_version (now 1)",
+		"raise password_wo_version of its stitch_database_user",
+	} {
+		if !says(want).MatchString(output) {
+			t.Errorf("exit code %d\n%s\nlacks %q", code, output, want)
+		}
+	}
+	if says("That is as it should be").MatchString(output) {
+		t.Errorf("the plan says that all is well:\n%s", output)
+	}
+	w.write(t, "main.tf", strings.Replace(config(1), "triggers    = { password = 1 }", "triggers = { password = 0 }", 1))
+	output, code = w.try(t, "apply", "-auto-approve", "-var=password=second-secret")
+	if code == 0 || !says("raise password_wo_version of its stitch_database_user").MatchString(output) {
+		t.Errorf("exit code %d\n%s", code, output)
+	}
+	w.write(t, "main.tf", config(2))
+	if output = w.run(t, "plan", "-var=password=second-secret"); says("the server keeps another password").MatchString(output) {
+		t.Errorf("the plan warns of what it sets right:\n%s", output)
+	}
+	w.run(t, "apply", "-auto-approve", "-var=password=second-secret")
+	if output = w.run(t, "plan", "-var=password=second-secret"); strings.Contains(output, "Warning: The password") {
+		t.Errorf("the plan warns still:\n%s", output)
+	}
+}
+
 // onlyDiffers checks that nothing but one attribute is planned to change.
 type onlyDiffers struct{ address, attribute string }
 

@@ -61,6 +61,35 @@ func (r *databaseUserResource) ModifyPlan(ctx context.Context, req resource.Modi
 			fmt.Sprintf("The password of database user %q was changed on server %q since Terraform set it. The next apply sets password_wo again.",
 				state.Name.ValueString(), state.Server.ValueString()))
 	}
+	if plan.PasswordWOVersion.Equal(state.PasswordWOVersion) && plan.PasswordEncryption.Equal(state.PasswordEncryption) {
+		resp.Diagnostics.Append(r.checkRotation(ctx, req.Config, plan)...)
+	}
+}
+
+// checkRotation warns of a password that an entry of the provider block logs in with
+// already, and that the server was not sent since its version was not raised. A password
+// that nobody logs in with may be another one for each plan.
+func (r *databaseUserResource) checkRotation(ctx context.Context, config tfsdk.Config, plan databaseUserModel) (diags diag.Diagnostics) {
+	password, err := newPassword(ctx, config, plan)
+	if err != nil || password == nil {
+		return nil // not known yet
+	}
+	name := plan.Name.ValueString()
+	server, err := r.serverToRead(plan.Server.ValueString())
+	if err != nil {
+		return nil // reading it has said so
+	}
+	entries := server.EntriesWith(name, password.Text)
+	if len(entries) == 0 {
+		return nil
+	}
+	if user, err := server.User(ctx, name); err == nil && user.KeepsAnother(password) {
+		diags.AddAttributeWarning(path.Root("password_wo_version"), "The password was changed in the configuration alone",
+			fmt.Sprintf("password_wo of database user %q is another password than it was: servers.%s logs in with it, and the server keeps another password. "+
+				"Raise password_wo_version (now %d) to send it; Terraform does not see that a write-only argument changed. Until then, these logins fail.",
+				name, strings.Join(entries, ", servers."), plan.PasswordWOVersion.ValueInt64()))
+	}
+	return diags
 }
 
 // Create creates the user with the password of the configuration.

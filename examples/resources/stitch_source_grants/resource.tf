@@ -17,4 +17,7 @@ resource "stitch_source_grants" "app" {
   database = "shop"
   user     = stitch_database_user.source.name
   schemas  = ["public", "billing"]
+
+  # Of this table, only these columns: not the one with card numbers.
+  columns = { "public.orders" = ["id", "total", "shipped", "updated_at"] }
 }
