@@ -25,6 +25,8 @@ type extraction struct {
 	heap   heap
 	files  map[uint32]uint32 // in which the rows of each table or partition lie
 
+	meaning []meaningFact // what decides what values read as
+
 	position catalog.Position // of the source's history
 	judged   judgement        // what has become of that since the table was loaded
 
@@ -50,7 +52,7 @@ type heap struct {
 // that of the rows, and no TRUNCATE or rewrite can empty them, which a snapshot
 // does not protect from. Where rights or PostgreSQL 10 do not let a view or
 // partitions be locked, they are read without.
-func openExtraction(ctx context.Context, source reading, name postgres.TableName, kind postgres.RelationKind) (*extraction, error) {
+func openExtraction(ctx context.Context, source reading, name postgres.TableName, kind postgres.RelationKind, q meaningQuestion) (*extraction, error) {
 	locks := []string{""}
 	switch {
 	case kind.HasKeys():
@@ -65,7 +67,7 @@ func openExtraction(ctx context.Context, source reading, name postgres.TableName
 	var e *extraction
 	err := inTurns(ctx, lockPatience, func() (err error) {
 		for _, lock := range locks {
-			if e, err = beginExtraction(ctx, source, name, lock); postgres.Code(err) != "42501" {
+			if e, err = beginExtraction(ctx, source, name, lock, q); postgres.Code(err) != "42501" {
 				break
 			}
 		}
@@ -77,20 +79,20 @@ func openExtraction(ctx context.Context, source reading, name postgres.TableName
 	return e, nil
 }
 
-func beginExtraction(ctx context.Context, source reading, name postgres.TableName, lock string) (*extraction, error) {
+func beginExtraction(ctx context.Context, source reading, name postgres.TableName, lock string, q meaningQuestion) (*extraction, error) {
 	tx, err := source.begin(ctx, pgx.RepeatableRead)
 	if err != nil {
 		return nil, err
 	}
 	e := &extraction{tx: tx, source: source, began: time.Now(), version: postgres.Version(source.Conn)}
-	if err := e.start(ctx, name, lock); err != nil {
+	if err := e.start(ctx, name, lock, q); err != nil {
 		e.close(ctx)
 		return nil, err
 	}
 	return e, nil
 }
 
-func (e *extraction) start(ctx context.Context, name postgres.TableName, lock string) error {
+func (e *extraction) start(ctx context.Context, name postgres.TableName, lock string, q meaningQuestion) error {
 	if lock != "" { // before statements that read, which take the snapshot
 		if _, err := e.tx.Exec(ctx, lock); err != nil {
 			return fmt.Errorf("read %s: %w", name, err)
@@ -101,6 +103,7 @@ func (e *extraction) start(ctx context.Context, name postgres.TableName, lock st
 		e.source.queuePinsCheck(batch)
 		postgres.QueueTables(batch, e.version, []postgres.TableName{name}, &tables)
 		e.queueHeap(batch, name)
+		e.queueMeaning(batch, name, q)
 		e.queuePosition(batch)
 	})
 	if err != nil {
@@ -122,7 +125,7 @@ func (e *extraction) start(ctx context.Context, name postgres.TableName, lock st
 	case !e.heap.plain:
 		e.sight = sight{blind: "the table, or a part of it, is not stored as PostgreSQL's own are", files: e.sight.files}
 	}
-	return nil
+	return e.completeMeaning(ctx, q)
 }
 
 // heapSQL follows partitions and children. Whoever is attached has a row in pg_inherits
