@@ -25,7 +25,8 @@
 //   - Rows before a bookmark are read again when they hold what was never
 //     loaded: another database, table, key or column (step.go). So are they when the
 //     table in the destination is not the one that the last commit left (target_age.go),
-//     and when the source has gone back in time, or that is unknown (source_age.go).
+//     when the source has gone back in time, or that is unknown (source_age.go), and
+//     when stored values read otherwise than before (meaning.go).
 //   - The structure read is that of the rows: tables are locked against changes
 //     of it before the snapshot is taken (extract.go).
 //   - Nobody else's code decides what is read. Each transaction at the source writes

@@ -27,6 +27,8 @@ type extraction struct {
 	money  fractions         // here and in the destination
 	files  map[uint32]uint32 // in which the rows of each table or partition lie
 
+	meaning []meaningFact // what decides what values read as
+
 	position catalog.Position // of the source's history
 	judged   judgement        // what has become of that since the table was loaded
 
@@ -56,7 +58,7 @@ type heap struct {
 // read without. Where rights or the size of the server's lock table do not let partitions
 // be locked, they are looked at again in the end. A login that may read some columns only
 // locks the table by reading.
-func openExtraction(ctx context.Context, source reading, name postgres.TableName, kind postgres.RelationKind) (*extraction, error) {
+func openExtraction(ctx context.Context, source reading, name postgres.TableName, kind postgres.RelationKind, q meaningQuestion) (*extraction, error) {
 	locks := []string{""}
 	switch {
 	case kind.HasKeys():
@@ -72,7 +74,7 @@ func openExtraction(ctx context.Context, source reading, name postgres.TableName
 	err := inTurns(ctx, lockPatience, func() (err error) {
 		for i, lock := range locks {
 			for range attempts {
-				if e, err = beginExtraction(ctx, source, name, lock); !errors.Is(err, errChangedMeanwhile) {
+				if e, err = beginExtraction(ctx, source, name, lock, q); !errors.Is(err, errChangedMeanwhile) {
 					break
 				}
 			}
@@ -97,20 +99,20 @@ const outOfLocks = "53200"
 // errChangedMeanwhile is met when a table changed between a snapshot and its lock.
 var errChangedMeanwhile = errors.New("the table was changed while it was opened")
 
-func beginExtraction(ctx context.Context, source reading, name postgres.TableName, lock string) (*extraction, error) {
+func beginExtraction(ctx context.Context, source reading, name postgres.TableName, lock string, q meaningQuestion) (*extraction, error) {
 	tx, err := source.begin(ctx, pgx.RepeatableRead)
 	if err != nil {
 		return nil, err
 	}
 	e := &extraction{tx: tx, source: source, began: time.Now(), version: postgres.Version(source.Conn)}
-	if err := e.start(ctx, name, lock); err != nil {
+	if err := e.start(ctx, name, lock, q); err != nil {
 		e.close(ctx)
 		return nil, err
 	}
 	return e, nil
 }
 
-func (e *extraction) start(ctx context.Context, name postgres.TableName, lock string) error {
+func (e *extraction) start(ctx context.Context, name postgres.TableName, lock string, q meaningQuestion) error {
 	if lock != "" { // before statements that read, which take the snapshot
 		if _, err := e.tx.Exec(ctx, lock); err != nil {
 			return fmt.Errorf("read %s: %w", name, err)
@@ -121,6 +123,7 @@ func (e *extraction) start(ctx context.Context, name postgres.TableName, lock st
 		e.source.queuePinsCheck(batch)
 		postgres.QueueTables(batch, e.version, []postgres.TableName{name}, &tables)
 		e.queueHeap(batch, name)
+		e.queueMeaning(batch, name, q)
 		e.queuePosition(batch)
 	})
 	if err != nil {
@@ -150,7 +153,7 @@ func (e *extraction) start(ctx context.Context, name postgres.TableName, lock st
 	case !e.heap.plain:
 		e.sight = sight{blind: "the table, or a part of it, is not stored as PostgreSQL's own are", files: e.sight.files}
 	}
-	return nil
+	return e.completeMeaning(ctx, q)
 }
 
 // unchangedSQL compares what the snapshot holds of a table with what there is now, as

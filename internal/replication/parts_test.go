@@ -279,7 +279,7 @@ func TestRefreshedMeanwhile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		x, err := openExtraction(t.Context(), source, postgres.TableName{Schema: "public", Name: "m"}, postgres.MaterializedView)
+		x, err := openExtraction(t.Context(), source, postgres.TableName{Schema: "public", Name: "m"}, postgres.MaterializedView, askNothing)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -208,7 +208,7 @@ func (c *copying) loadedTableAfter(last bool) catalog.LoadedTable {
 		Replication: c.replication, TableName: c.target.Name, SourceTable: c.unit.Table, Status: status, TableVersion: step.version,
 		Columns: step.layout.filled(), Attributes: step.layout.attributes(),
 		Source: c.identity.String(), SourceOID: table.OID, SourceColumns: lastColumn(table), SourceParts: c.sourceParts(),
-		Position: c.position(), Meaning: map[string]string{},
+		Position: c.position(), Meaning: c.extraction.meaningOf(c.selection),
 	}
 }
 

@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -81,7 +82,7 @@ func nextStep(s Selection, source *extraction, identity string, target postgres.
 	next.version, next.reset = l.TableVersion, false
 	next.why, next.doubtful = unseen(next.layout, *l, there.added)
 	if next.why == "" {
-		next.why = there.older()
+		next.why = cmp.Or(there.older(), changedMeaning(l.Meaning, source.meaningOf(s)))
 	}
 	if next.why == "" {
 		next.window.since = b.Bookmark

@@ -225,7 +225,7 @@ func (c *copying) open(ctx context.Context, name postgres.TableName) error {
 		}
 	}
 	for {
-		extraction, err := openExtraction(ctx, c.sourceReady, name, postgres.RelationKind(c.unit.Kind))
+		extraction, err := openExtraction(ctx, c.sourceReady, name, postgres.RelationKind(c.unit.Kind), questionOf(c.selection, c.there.loaded))
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,251 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// What rows read as is not in them alone: an enum's value is a number that its type has
+// a label for, a view's rows are what its definition makes of others. When that changes,
+// no row does, and no transaction number. So each commit records what decides what the
+// values read as, by what it is, and a run that finds it changed reads all rows again.
+//
+// What it does not follow: names of objects, which values of regclass and its like are
+// written as, functions that a function calls within its text, and what tables below a
+// view hold.
+
+// A meaningFact is one of the things that decide what a column's values read as.
+type meaningFact struct {
+	column string // "" if rows depend on it whatever is selected
+	what   string // what it is, by the kind of it and its oid: "label 16385"
+	text   string // how it is
+}
+
+// meaningReasons say for each kind of fact what it means that one has changed.
+var meaningReasons = map[string]string{
+	"attributes": "attributes of a composite type were added or dropped",
+	"expression": "the expression of a generated column was changed",
+	"function":   "a function was replaced that values or rows come from",
+	"options":    "the options of a foreign table, or of its server, were changed",
+	"order":      "the order of the replication key has changed: its collation is another one, or another version of it",
+	"view":       "the definition of the view, or of one that it uses, was replaced",
+}
+
+// changedMeaning says why values that were loaded may read otherwise now, or "". What
+// is new since, such as another label, has nothing to do with them.
+func changedMeaning(before, now map[string]string) string {
+	for what, text := range before {
+		if is, ok := now[what]; ok && is != text {
+			kind, _, _ := strings.Cut(what, " ")
+			if kind == "label" {
+				return fmt.Sprintf("a label of an enum was renamed: %q is %q now", text, is)
+			}
+			return meaningReasons[kind]
+		}
+	}
+	return ""
+}
+
+// meaningOf returns what decides what the values of the selected columns read as.
+func (e *extraction) meaningOf(s Selection) map[string]string {
+	var selected []string
+	for _, c := range s.selected(e.table) {
+		selected = append(selected, c.Name)
+	}
+	meaning := map[string]string{}
+	for _, f := range e.meaning {
+		wanted := f.column == "" || slices.Contains(selected, f.column)
+		if strings.HasPrefix(f.what, "order ") {
+			wanted = f.column == s.ReplicationKey
+		}
+		if wanted {
+			meaning[f.what] = f.text
+		}
+	}
+	return meaning
+}
+
+// A meaningQuestion is how much is asked of what values read as. All of it takes long
+// to plan, and most tables have nothing but built-in types.
+type meaningQuestion int
+
+const (
+	askNothing meaningQuestion = iota // of what each run compares whole
+	askOrder                          // and whether there is more to ask
+	askAll
+)
+
+// questionOf returns what is to be asked, given what the last commit was told.
+func questionOf(s Selection, loaded *catalog.LoadedTable) meaningQuestion {
+	if s.Method != Incremental {
+		return askNothing
+	}
+	if loaded != nil {
+		for what := range loaded.Meaning {
+			if !strings.HasPrefix(what, "order ") {
+				return askAll
+			}
+		}
+	}
+	return askOrder
+}
+
+// queueMeaning reads by a batch what decides what the values of a table read as.
+func (e *extraction) queueMeaning(batch *pgx.Batch, name postgres.TableName, q meaningQuestion) {
+	sql := orderSQL
+	switch q {
+	case askNothing:
+		return
+	case askAll:
+		sql = meaningSQL + " UNION ALL " + orderSQL
+	}
+	if e.version >= 15 {
+		sql = strings.ReplaceAll(sql, defaultVersionSQL, databaseVersionSQL)
+	}
+	batch.Queue(sql, name.SQL()).Query(func(rows pgx.Rows) (err error) {
+		e.meaning, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (f meaningFact, err error) {
+			err = row.Scan(&f.column, &f.what, &f.text)
+			return f, err
+		})
+		return err
+	})
+}
+
+// completeMeaning asks for all of what values read as, if only the order was asked for
+// and there is more: the first time, and when a type or an expression has come.
+func (e *extraction) completeMeaning(ctx context.Context, q meaningQuestion) error {
+	if q != askOrder || !e.meansMore() {
+		return nil
+	}
+	return postgres.Send(ctx, e.tx, "read what values of "+e.table.Name.String()+" depend on", func(batch *pgx.Batch) { e.queueMeaning(batch, e.table.Name, askAll) })
+}
+
+// meansMore reports whether rows are not as they are stored, or a column has a type
+// that is not built in.
+func (e *extraction) meansMore() bool {
+	stored := e.table.Kind.HasKeys() || e.table.Kind == postgres.MaterializedView
+	return !stored || !e.heap.plain ||
+		slices.ContainsFunc(e.table.Columns, func(c postgres.Column) bool { return !c.Type.BuiltIn() }) ||
+		slices.ContainsFunc(e.meaning, func(f meaningFact) bool { return strings.HasPrefix(f.what, "expression ") })
+}
+
+// The version of a database's own collation is known since PostgreSQL 15.
+const (
+	defaultVersionSQL  = `''::pg_catalog.text /* of the database */`
+	databaseVersionSQL = `(SELECT pg_catalog.pg_database_collation_actual_version(d.oid) FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())`
+)
+
+// meaningSQL follows the table $1 to its partitions and children, and a view to the
+// columns, types, operators and functions that it uses; their types to what these are
+// made of; and lists of each what decides what its values read as. Built-in objects
+// are what the server's version makes them, and are not followed.
+const meaningSQL = `
+	WITH RECURSIVE relation (oid) AS (
+		SELECT pg_catalog.to_regclass($1)::pg_catalog.oid
+		UNION
+		SELECT x.oid
+		FROM relation AS r
+		CROSS JOIN LATERAL (
+			SELECT i.inhrelid FROM pg_catalog.pg_inherits AS i WHERE i.inhparent = r.oid
+			UNION ALL
+			SELECT d.refobjid
+			FROM pg_catalog.pg_rewrite AS w
+			JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = w.oid
+			JOIN pg_catalog.pg_class AS v ON v.oid = w.ev_class AND v.relkind = 'v'
+			WHERE w.ev_class = r.oid AND w.ev_type = '1' AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid <> r.oid
+		) AS x (oid)
+	), rule AS (
+		SELECT w.oid, w.ev_class, w.ev_action
+		FROM relation AS r
+		JOIN pg_catalog.pg_rewrite AS w ON w.ev_class = r.oid AND w.ev_type = '1'
+		JOIN pg_catalog.pg_class AS v ON v.oid = w.ev_class AND v.relkind = 'v'
+	), used (classid, objid, objsubid) AS (
+		SELECT d.refclassid, d.refobjid, d.refobjsubid
+		FROM rule AS w
+		JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = w.oid
+	), made (attname, oid) AS (
+		SELECT a.attname::pg_catalog.text, a.atttypid
+		FROM pg_catalog.pg_attribute AS a
+		WHERE a.attrelid = pg_catalog.to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped
+		UNION
+		SELECT '', a.atttypid
+		FROM used AS u
+		JOIN pg_catalog.pg_attribute AS a ON u.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND a.attrelid = u.objid AND a.attnum = u.objsubid
+		UNION
+		SELECT '', u.objid FROM used AS u WHERE u.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
+	), type (attname, oid) AS (
+		SELECT m.attname, m.oid FROM made AS m
+		UNION
+		SELECT y.attname, x.oid
+		FROM type AS y
+		JOIN pg_catalog.pg_type AS t ON t.oid = y.oid AND t.typnamespace <> 'pg_catalog'::pg_catalog.regnamespace
+		CROSS JOIN LATERAL (
+			SELECT t.typbasetype
+			UNION ALL
+			SELECT t.typelem
+			UNION ALL
+			SELECT a.atttypid FROM pg_catalog.pg_attribute AS a WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+			UNION ALL
+			SELECT g.rngsubtype FROM pg_catalog.pg_range AS g WHERE g.rngtypid = t.oid OR pg_catalog.to_jsonb(g)->>'rngmultitypid' = t.oid::pg_catalog.text
+		) AS x (oid)
+		WHERE x.oid <> 0
+	), function (attname, oid) AS (
+		SELECT '', u.objid FROM used AS u WHERE u.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+		UNION
+		SELECT '', o.oprcode::pg_catalog.oid
+		FROM used AS u
+		JOIN pg_catalog.pg_operator AS o ON u.classid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND o.oid = u.objid
+		UNION
+		SELECT y.attname, x.oid
+		FROM type AS y
+		JOIN pg_catalog.pg_type AS t ON t.oid = y.oid
+		CROSS JOIN LATERAL (VALUES (t.typoutput::pg_catalog.oid), (t.typsend::pg_catalog.oid)) AS x (oid)
+	)
+	SELECT y.attname, 'label ' || e.oid, e.enumlabel::pg_catalog.text
+	FROM type AS y
+	JOIN pg_catalog.pg_enum AS e ON e.enumtypid = y.oid
+	UNION ALL
+	SELECT y.attname, 'attributes ' || t.oid, coalesce(pg_catalog.string_agg(pg_catalog.format('%s %s %s', a.attnum, a.atttypid, a.atttypmod), ',' ORDER BY a.attnum), '')
+	FROM type AS y
+	JOIN pg_catalog.pg_type AS t ON t.oid = y.oid AND t.typtype = 'c' AND t.typnamespace <> 'pg_catalog'::pg_catalog.regnamespace
+	LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+	GROUP BY y.attname, t.oid
+	UNION ALL
+	SELECT f.attname, 'function ' || p.oid, pg_catalog.md5(pg_catalog.concat_ws(' ', p.prosrc, p.probin, p.proconfig::pg_catalog.text, pg_catalog.to_jsonb(p)->>'prosqlbody'))
+	FROM function AS f
+	JOIN pg_catalog.pg_proc AS p ON p.oid = f.oid AND p.pronamespace <> 'pg_catalog'::pg_catalog.regnamespace
+	UNION ALL
+	SELECT '', 'view ' || w.oid, pg_catalog.md5(w.ev_action::pg_catalog.text)
+	FROM rule AS w
+	UNION ALL
+	SELECT a.attname::pg_catalog.text, pg_catalog.format('expression %s.%s', a.attrelid, a.attnum), pg_catalog.md5(d.adbin::pg_catalog.text)
+	FROM relation AS r
+	JOIN pg_catalog.pg_attribute AS a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+	JOIN pg_catalog.pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+	WHERE pg_catalog.to_jsonb(a)->>'attgenerated' = 'v'
+	UNION ALL
+	SELECT '', 'options ' || f.ftrelid, pg_catalog.md5(pg_catalog.concat_ws(' ', s.oid, f.ftoptions::pg_catalog.text, s.srvoptions::pg_catalog.text))
+	FROM relation AS r
+	JOIN pg_catalog.pg_foreign_table AS f ON f.ftrelid = r.oid
+	JOIN pg_catalog.pg_foreign_server AS s ON s.oid = f.ftserver`
+
+// orderSQL lists for each column of the table $1 how its values are ordered, and those
+// that are computed when they are read.
+const orderSQL = `
+	SELECT a.attname::pg_catalog.text, 'order ' || a.attnum, pg_catalog.concat_ws(' ', a.attcollation, CASE WHEN c.collname = 'default' AND c.collnamespace = 'pg_catalog'::pg_catalog.regnamespace
+		THEN ` + defaultVersionSQL + ` ELSE pg_catalog.pg_collation_actual_version(c.oid) END)
+	FROM pg_catalog.pg_attribute AS a
+	JOIN pg_catalog.pg_collation AS c ON c.oid = a.attcollation
+	WHERE a.attrelid = pg_catalog.to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped
+	UNION ALL
+	SELECT a.attname::pg_catalog.text, pg_catalog.format('expression %s.%s', a.attrelid, a.attnum), pg_catalog.md5(d.adbin::pg_catalog.text)
+	FROM pg_catalog.pg_attrdef AS d
+	JOIN pg_catalog.pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+	WHERE d.adrelid = pg_catalog.to_regclass($1) AND pg_catalog.to_jsonb(a)->>'attgenerated' = 'v'`
