@@ -26,7 +26,7 @@
 //     loaded: another database, table, key or column (step.go).
 //   - The structure read is that of the rows: tables are locked against changes
 //     of it before the snapshot is taken, or compared with what they are after it,
-//     where a login or the lock table does not let them be locked (extract.go).
+//     where a login or the lock table does not let them be locked (open.go).
 //   - The destination has one row for what the source takes for one key, however
 //     it is written (same_key.go).
 //   - A comparison after loading tells rows that are missing from those that a
