@@ -75,7 +75,7 @@ func (s *Server) Tables(ctx context.Context, database string, names []TableName)
 }
 
 const relationsSQL = `
-	SELECT n.nspname, pg_catalog.convert_to(coalesce(c.relname::pg_catalog.text, ''), ` + nameEncodingSQL + `)
+	SELECT n.nspname, pg_catalog.convert_to(coalesce(c.relname::pg_catalog.text, ''), ` + NameEncodingSQL + `)
 	FROM pg_catalog.pg_namespace AS n
 	LEFT JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 	WHERE n.nspname = ANY ($1::pg_catalog.text[])
@@ -158,13 +158,13 @@ const namedSQL = `
 		JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = wanted.relname
 		WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')`
 
-// nameEncodingSQL is in what encoding names are read as bytes: as they are where any
+// NameEncodingSQL is in what encoding names are read as bytes: as they are where any
 // bytes may be names, which PostgreSQL would refuse to send otherwise.
-const nameEncodingSQL = `CASE WHEN pg_catalog.current_setting('server_encoding') = 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END`
+const NameEncodingSQL = `CASE WHEN pg_catalog.current_setting('server_encoding') = 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END`
 
 const columnsSQL = `
 	SELECT n.nspname, c.relname, c.oid, c.relkind::pg_catalog.text, NOT c.relispopulated, pg_catalog.pg_get_userbyid(c.relowner),
-		a.attnum, pg_catalog.convert_to(a.attname::pg_catalog.text, ` + nameEncodingSQL + `), a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod),
+		a.attnum, pg_catalog.convert_to(a.attname::pg_catalog.text, ` + NameEncodingSQL + `), a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod),
 		a.attnotnull AND NOT EXISTS (
 			SELECT FROM pg_catalog.pg_constraint AS v
 			WHERE v.conrelid = c.oid AND v.contype = 'n' AND NOT v.convalidated AND v.conkey = ARRAY[a.attnum])

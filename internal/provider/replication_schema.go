@@ -195,7 +195,7 @@ func selectionAttributes() map[string]schema.Attribute {
 			Validators:          []validator.String{stringvalidator.LengthAtLeast(1)},
 		},
 		"view_key_properties": schema.ListAttribute{
-			MarkdownDescription: "For a view: the columns that identify a row. Without them, rows of a view are compared as a whole.",
+			MarkdownDescription: "For a view: the columns that identify a row. Without them, rows of a view are compared as a whole, and `INCREMENTAL` keeps every earlier version of a row that changes.",
 			Optional:            true,
 			ElementType:         types.StringType,
 			Validators:          []validator.List{listvalidator.SizeAtLeast(1), listvalidator.NoNullValues(), listvalidator.UniqueValues()},

@@ -40,7 +40,7 @@ func (*syncRunResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 			"verify": schema.StringAttribute{
 				MarkdownDescription: "What is compared between source and destination after each table was loaded, before that is committed: `none` by default, " +
 					"`count` for the number of rows, `checksum` for a sum over the text of all of them. Both read the whole table on both sides. " +
-					"A `FULL_TABLE` that differs fails, and nothing of it is committed. `INCREMENTAL` keeps rows that are gone at the source, so that a difference is only reported, as a warning. " +
+					"A `FULL_TABLE` that differs fails, and nothing of it is committed. So does `INCREMENTAL` if rows are missing that it must have; rows that it keeps although they are gone at the source are only reported, as a warning. " +
 					"Changing it runs the replication again, except to `none`.",
 				Optional:   true,
 				Computed:   true,

@@ -29,6 +29,13 @@ func (c *copying) advise(ctx context.Context, err error) error {
 	case pg.Code == "23502" && !atSource && slices.Contains(c.selection.ViewKeyProperties, pg.ColumnName):
 		return postgres.Advise(err, fmt.Sprintf("Column %q is among view_key_properties of %s, and is null in a row: nulls identify nothing. "+
 			"Name other columns, or leave such rows out of the view.", pg.ColumnName, c.unit.Table))
+	case pg.Code == "23502" && !atSource && slices.Contains(c.step.layout.names(), pg.ColumnName):
+		return postgres.Advise(err, fmt.Sprintf("The source has nulls in column %q, and somebody has told the destination's table to take none: ALTER TABLE %s ALTER COLUMN %s DROP NOT NULL.",
+			pg.ColumnName, c.target.SQL(), postgres.Ident(pg.ColumnName)))
+	case slices.Contains([]string{"23505", "23P01", "23503", "23514"}, pg.Code) && !atSource:
+		return c.adviseConstraint(ctx, pg, err)
+	case pg.Code == outOfLocks && atSource:
+		return postgres.Advise(err, "The table has more partitions and indexes than the source's lock table has room for: raise max_locks_per_transaction there, which takes a restart, or replicate the partitions as tables of their own.")
 	case pg.Code == "54011" && !atSource:
 		return postgres.Advise(err, fmt.Sprintf("Columns that are not replicated any more, or were dropped, count as well. Exclude columns; or rename %s: then the next run makes a new one.", c.target))
 	case pg.Code == "42701" && !atSource:
@@ -61,3 +68,52 @@ func (c *copying) checkBytes(ctx context.Context, column column) error {
 		return err
 	})
 }
+
+// adviseConstraint says how to make room for a load that an index or a constraint which
+// somebody gave to a table is in the way of. A deferrable one is checked when a statement
+// has changed all its rows, of which two may have swapped their values.
+func (c *copying) adviseConstraint(ctx context.Context, pg *pgconn.PgError, err error) error {
+	table := postgres.TableName{Schema: pg.SchemaName, Name: pg.TableName}
+	var constraint, canDefer, primary bool
+	var columns []string
+	failed := c.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		return tx.QueryRow(ctx, blockerSQL, table.SQL(), pg.ConstraintName).Scan(&constraint, &canDefer, &primary, &columns)
+	})
+	name := postgres.Ident(pg.ConstraintName)
+	switch {
+	case (failed != nil || primary) && c.selection.ViewKeyProperties != nil:
+		return postgres.Advise(err, fmt.Sprintf("Rows of %s share their view_key_properties %s: name columns that identify a row.", c.unit.Table, keyText(c.selection.ViewKeyProperties)))
+	case failed != nil || primary:
+		return c.worker.advise(err)
+	}
+	what, drop := fmt.Sprintf("The index %q", pg.ConstraintName), fmt.Sprintf("DROP INDEX %s.%s", postgres.Ident(table.Schema), name)
+	if constraint {
+		what, drop = fmt.Sprintf("The constraint %q", pg.ConstraintName), fmt.Sprintf("ALTER TABLE %s DROP CONSTRAINT %s", table.SQL(), name)
+	}
+	what = fmt.Sprintf("%s of %s is not the source's, and does not allow what the source holds, or how it comes to be", what, table)
+	if !canDefer {
+		return postgres.Advise(err, what+": "+drop+".")
+	}
+	instead := fmt.Sprintf("; ALTER TABLE %s ADD", table.SQL())
+	if constraint {
+		instead = ", ADD"
+	}
+	return postgres.Advise(err, fmt.Sprintf("%s. Where two rows may swap their values, it has to be deferrable: %s%s CONSTRAINT %s UNIQUE (%s) DEFERRABLE. "+
+		"Where INCREMENTAL keeps rows that are gone at the source, drop it.", what, drop, instead, name, list(columns, "?")))
+}
+
+// blockerSQL reads which constraint of the table $1 has the name $2, or which index, and
+// the columns that it is on, if it could be a constraint.
+const blockerSQL = `
+	SELECT k.oid IS NOT NULL, i.indisunique IS TRUE AND NOT i.indisexclusion AND i.indpred IS NULL AND i.indexprs IS NULL
+			AND i.indnatts = coalesce((pg_catalog.to_jsonb(i) ->> 'indnkeyatts')::int, i.indnatts),
+		i.indisprimary IS TRUE, coalesce((
+			SELECT pg_catalog.array_agg(a.attname::pg_catalog.text ORDER BY n.n)
+			FROM pg_catalog.unnest(i.indkey::pg_catalog.int2[]) WITH ORDINALITY AS n (attnum, n)
+			JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = n.attnum
+		), '{}'::pg_catalog.text[])
+	FROM (SELECT pg_catalog.to_regclass($1)::pg_catalog.oid AS oid) AS t
+	LEFT JOIN pg_catalog.pg_constraint AS k ON k.conrelid = t.oid AND k.conname = $2
+	LEFT JOIN pg_catalog.pg_class AS c ON c.relname = $2 AND c.oid IN (SELECT x.indexrelid FROM pg_catalog.pg_index AS x WHERE x.indrelid = t.oid)
+	LEFT JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid
+	WHERE k.oid IS NOT NULL OR i.indexrelid IS NOT NULL`

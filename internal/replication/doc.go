@@ -28,7 +28,12 @@
 //     when the source has gone back in time, or that is unknown (source_age.go), and
 //     when stored values read otherwise than before (meaning.go).
 //   - The structure read is that of the rows: tables are locked against changes
-//     of it before the snapshot is taken (extract.go).
+//     of it before the snapshot is taken, or compared with what they are after it,
+//     where a login or the lock table does not let them be locked (open.go).
+//   - The destination has one row for what the source takes for one key, however
+//     it is written (same_key.go).
+//   - A comparison after loading tells rows that are missing from those that a
+//     method keeps (verify.go, partners.go).
 //   - Nobody else's code decides what is read. Each transaction at the source writes
 //     nothing and pins role, path and settings, after whatever functions of views did
 //     to the session before (session.go). Values are written by output functions, and

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -51,142 +49,6 @@ type heap struct {
 	bytes  int64             // of all, with what is stored aside
 }
 
-// openExtraction starts a snapshot of the source. The table is locked before,
-// with its partitions, or what a view is made of: the structure read is then
-// that of the rows, and no TRUNCATE or rewrite can empty them, which a snapshot
-// does not protect from. Where rights or PostgreSQL 10 do not let a view be locked, it is
-// read without. Where rights or the size of the server's lock table do not let partitions
-// be locked, they are looked at again in the end. A login that may read some columns only
-// locks the table by reading.
-func openExtraction(ctx context.Context, source reading, name postgres.TableName, kind postgres.RelationKind, q meaningQuestion) (*extraction, error) {
-	locks := []string{""}
-	switch {
-	case kind.HasKeys():
-		locks = []string{"LOCK TABLE " + name.SQL() + " IN ACCESS SHARE MODE", "LOCK TABLE ONLY " + name.SQL() + " IN ACCESS SHARE MODE", "SELECT FROM ONLY " + name.SQL() + " LIMIT 0"}
-	case kind == postgres.View && postgres.Version(source.Conn) >= 11:
-		locks = []string{"LOCK TABLE " + name.SQL() + " IN ACCESS SHARE MODE", ""}
-	case kind == postgres.MaterializedView:
-		// LOCK does not know them, and reading does the same. The snapshot is older
-		// than that lock, but sees what a REFRESH between the two has brought.
-		locks = []string{"SELECT FROM " + name.SQL() + " LIMIT 0"}
-	}
-	var e *extraction
-	err := inTurns(ctx, lockPatience, func() (err error) {
-		for i, lock := range locks {
-			for range attempts {
-				if e, err = beginExtraction(ctx, source, name, lock, q); !errors.Is(err, errChangedMeanwhile) {
-					break
-				}
-			}
-			if e != nil {
-				e.open = i > 0 && kind.HasKeys() && !slices.Equal(e.heap.leaves, []uint32{e.table.OID})
-			}
-			if code := postgres.Code(err); code != "42501" && code != outOfLocks {
-				break
-			}
-		}
-		return err
-	})
-	if err != nil {
-		return nil, &extractError{nameHolders(ctx, source, name, false, err)}
-	}
-	return e, nil
-}
-
-// outOfLocks is the SQLSTATE of a lock table that is full.
-const outOfLocks = "53200"
-
-// errChangedMeanwhile is met when a table changed between a snapshot and its lock.
-var errChangedMeanwhile = errors.New("the table was changed while it was opened")
-
-func beginExtraction(ctx context.Context, source reading, name postgres.TableName, lock string, q meaningQuestion) (*extraction, error) {
-	tx, err := source.begin(ctx, pgx.RepeatableRead)
-	if err != nil {
-		return nil, err
-	}
-	e := &extraction{tx: tx, source: source, began: time.Now(), version: postgres.Version(source.Conn)}
-	if err := e.start(ctx, name, lock, q); err != nil {
-		e.close(ctx)
-		return nil, err
-	}
-	return e, nil
-}
-
-func (e *extraction) start(ctx context.Context, name postgres.TableName, lock string, q meaningQuestion) error {
-	if lock != "" { // before statements that read, which take the snapshot
-		if _, err := e.tx.Exec(ctx, lock); err != nil {
-			return fmt.Errorf("read %s: %w", name, err)
-		}
-	}
-	var tables map[postgres.TableName]postgres.Table
-	err := postgres.Send(ctx, e.tx, "read the structure of "+name.String(), func(batch *pgx.Batch) {
-		e.source.queuePinsCheck(batch)
-		postgres.QueueTables(batch, e.version, []postgres.TableName{name}, &tables)
-		e.queueHeap(batch, name)
-		e.queueMeaning(batch, name, q)
-		e.queuePosition(batch)
-	})
-	if err != nil {
-		return err
-	}
-	e.files = e.sight.files
-	_, e.position.Transaction, _ = bounds(e.sight.snapshot)
-	table, ok := tables[name]
-	if strings.HasPrefix(lock, "SELECT") && (!ok || table.Kind.HasKeys()) {
-		if err := e.checkUnchanged(ctx, name, table); err != nil {
-			return err
-		}
-	}
-	if !ok {
-		return fmt.Errorf("%s does not exist any more", name)
-	}
-	e.table = table
-	if !table.Kind.HasKeys() {
-		e.sight.files = nil // a materialized view is written anew each time
-	}
-	switch {
-	case !table.Kind.HasKeys() && table.Kind != postgres.MaterializedView:
-		e.heap, e.sight = heap{}, sight{blind: "rows of a view or foreign table do not tell which transaction wrote them"}
-	case !e.heap.told:
-		e.heap.plain = false
-		e.sight = sight{blind: "the login may not read which transaction wrote a row: grant it SELECT on the table, or GRANT SELECT (xmin, ctid, tableoid)", files: e.sight.files}
-	case !e.heap.plain:
-		e.sight = sight{blind: "the table, or a part of it, is not stored as PostgreSQL's own are", files: e.sight.files}
-	}
-	return e.completeMeaning(ctx, q)
-}
-
-// unchangedSQL compares what the snapshot holds of a table with what there is now, as
-// functions see it: which table it is, where its rows lie, and the names of its columns.
-const unchangedSQL = `
-	SELECT pg_catalog.to_regclass($1)::pg_catalog.oid IS NOT DISTINCT FROM nullif($2::pg_catalog.oid, 0)
-		AND NOT EXISTS (
-			SELECT
-			FROM ROWS FROM (pg_catalog.unnest($3::pg_catalog.oid[]), pg_catalog.unnest($4::pg_catalog.oid[])) AS f (leaf, file)
-			WHERE coalesce(pg_catalog.pg_relation_filenode(f.leaf), 0) <> f.file)
-		AND NOT EXISTS (
-			SELECT
-			FROM pg_catalog.pg_attribute AS a
-			WHERE a.attrelid = $2 AND a.attnum > 0 AND NOT a.attisdropped
-				AND CASE WHEN pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT') IS NULL THEN true
-					ELSE (pg_catalog.pg_identify_object('pg_catalog.pg_class'::pg_catalog.regclass, a.attrelid, a.attnum)).identity
-						<> pg_catalog.format('%I.%I.%I', $5::pg_catalog.text, $6::pg_catalog.text, a.attname) END)`
-
-// checkUnchanged makes sure that the table was not changed between the snapshot and the
-// lock, where that came second.
-func (e *extraction) checkUnchanged(ctx context.Context, name postgres.TableName, table postgres.Table) error {
-	files := make([]uint32, len(e.heap.leaves))
-	for i, leaf := range e.heap.leaves {
-		files[i] = e.sight.files[leaf]
-	}
-	var unchanged bool
-	err := e.tx.QueryRow(ctx, unchangedSQL, name.SQL(), table.OID, e.heap.leaves, files, name.Schema, name.Name).Scan(&unchanged)
-	if err == nil && !unchanged {
-		err = errChangedMeanwhile
-	}
-	return err
-}
-
 // heapSQL follows partitions and children. Whoever is attached has a row in pg_inherits
 // that the transaction wrote which attached it: with those of the tables above, that
 // tells whether it has been one all the time.
@@ -208,7 +70,7 @@ const heapSQL = `
 	SELECT pg_catalog.txid_current_snapshot()::pg_catalog.text, pg_catalog.clock_timestamp()::pg_catalog.text,
 		coalesce(pg_catalog.bool_and(part.relkind IN ('r', 'm') AND (part.relam = 0 OR a.amname = 'heap')), true),
 		coalesce(pg_catalog.array_agg(part.oid ORDER BY part.oid), '{}'::pg_catalog.oid[]),
-		coalesce(pg_catalog.array_agg(part.oid::pg_catalog.regclass::pg_catalog.text ORDER BY part.oid), '{}'::pg_catalog.text[]),
+		coalesce(pg_catalog.array_agg(pg_catalog.convert_to(part.oid::pg_catalog.regclass::pg_catalog.text, ` + postgres.NameEncodingSQL + `) ORDER BY part.oid), '{}'::pg_catalog.bytea[]),
 		coalesce(pg_catalog.array_agg(part.relfilenode ORDER BY part.oid), '{}'::pg_catalog.oid[]),
 		coalesce(pg_catalog.array_agg(part.attached ORDER BY part.oid), '{}'::pg_catalog.text[]),
 		coalesce(pg_catalog.max(pg_catalog.pg_relation_size(part.oid)) / pg_catalog.current_setting('block_size')::bigint, 0),
@@ -227,12 +89,16 @@ func (e *extraction) queueHeap(batch *pgx.Batch, name postgres.TableName) {
 	batch.Queue(heapSQL, name.SQL()).QueryRow(func(row pgx.Row) error {
 		var files []uint32
 		var attached []string
+		var names [][]byte
 		h := &e.heap
-		if err := row.Scan(&e.sight.snapshot, &e.sight.clock, &h.plain, &h.leaves, &h.names, &files, &attached, &h.pages, &h.bytes, &h.told); err != nil {
+		if err := row.Scan(&e.sight.snapshot, &e.sight.clock, &h.plain, &h.leaves, &names, &files, &attached, &h.pages, &h.bytes, &h.told); err != nil {
 			return fmt.Errorf("look where the rows of %s are: %w", name, err)
 		}
-		if err := postgres.SameLength(len(h.leaves), len(h.names), len(files), len(attached)); err != nil {
+		if err := postgres.SameLength(len(h.leaves), len(names), len(files), len(attached)); err != nil {
 			return err
+		}
+		for _, name := range names {
+			h.names = append(h.names, strings.ToValidUTF8(string(name), "?"))
 		}
 		e.sight.files, h.parts = map[uint32]uint32{}, map[uint32]string{}
 		for i, leaf := range h.leaves {
@@ -266,16 +132,22 @@ func (e *extraction) preferIndex(ctx context.Context, key column) error {
 	return err
 }
 
-// sameLeaves reports whether partitions came or went since the extraction began, or
-// lie in other files, which it ends: statements see partitions as they are, but what a transaction
-// reads of the catalog is as old as its snapshot.
-func (e *extraction) sameLeaves(ctx context.Context) (bool, error) {
+// sameLeaves reports whether what was read is what the snapshot shows, although parts of
+// it were not locked: none of the partitions has gone, or lies in another file, and none
+// came if several sessions have read. It ends the extraction: statements see partitions
+// as they are, but what a transaction reads of the catalog is as old as its snapshot.
+func (e *extraction) sameLeaves(ctx context.Context, several bool) (bool, error) {
 	e.close(ctx)
 	var now extraction
 	err := e.source.read(ctx, func(tx pgx.Tx) error {
 		return postgres.Send(ctx, tx, "read the partitions of "+e.table.Name.String()+" again", func(batch *pgx.Batch) { now.queueHeap(batch, e.table.Name) })
 	})
-	return maps.Equal(now.heap.parts, e.heap.parts) && (!e.open || maps.Equal(now.sight.files, e.files)), err
+	for leaf, file := range e.files {
+		if found, ok := now.files[leaf]; !ok || now.heap.parts[leaf] != e.heap.parts[leaf] || e.open && found != file {
+			return false, err
+		}
+	}
+	return !several || len(now.files) == len(e.files), err
 }
 
 // close ends the snapshot. Nothing was written, so there is nothing to lose.

@@ -161,7 +161,7 @@ func (c *copying) commit(ctx context.Context, w window, last bool, f func(loadin
 		}
 	}
 	if c.inParts || c.extraction.open {
-		if same, err := c.extraction.sameLeaves(ctx); err != nil || !same {
+		if same, err := c.extraction.sameLeaves(ctx, c.inParts); err != nil || !same {
 			return cmp.Or[error](err, errLeaves)
 		}
 	}

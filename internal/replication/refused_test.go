@@ -84,7 +84,10 @@ func TestTablesThatCannotBeLoaded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		e.runs.Verify = VerifyChecksum
 		e.create(t)
+		_, _ = e.tryRun(t.Context())
+		e.atSource(t, `INSERT INTO fits (c0) VALUES (2)`)
 		run, _ := e.tryRun(t.Context())
 		for key := range e.definition.Tables {
 			name := strings.TrimPrefix(key, "public.")
