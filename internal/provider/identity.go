@@ -41,9 +41,9 @@ func compareIdentities(stored, before, after *identity, words placeWords) (verdi
 		return isUnsettled, "nothing is remembered of what this resource stands for"
 	case before != nil && before.Started != after.Started:
 		return isOther, words.differ(*base, *after)
-	case before == nil && base.Started != after.Started && (base.System == "" || after.System == ""):
+	case before == nil && !base.isSameStart(*after) && (base.System == "" || after.System == ""):
 		return isUnsettled, "the " + words.system + " could not be read"
-	case before == nil && base.isElsewhere(*after):
+	case base.isElsewhere(*after):
 		return isOther, words.differ(*base, *after)
 	case after.Object == "":
 		return isOther, "there is no such " + words.object + " there"
@@ -53,10 +53,12 @@ func compareIdentities(stored, before, after *identity, words placeWords) (verdi
 	return isSame, ""
 }
 
+func (id identity) isSameStart(now identity) bool { return id.Started != "" && id.Started == now.Started }
+
 // isElsewhere reports whether two identities are of different systems, as far as that is known.
 // One that was not started again since is the same, by whichever of its host keys it is known.
 func (id identity) isElsewhere(now identity) bool {
-	return id.Started != now.Started && id.System != "" && now.System != "" && id.System != now.System
+	return !id.isSameStart(now) && id.System != "" && now.System != "" && id.System != now.System
 }
 
 // placeWords are what people call the parts of an identity.

@@ -123,13 +123,9 @@ func (l *located) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest
 	}
 	var to types.String
 	resp.Diagnostics.Append(req.Plan.GetAttribute(ctx, at, &to)...)
-	gone := l.place.isGone(l.clients, from)
 	if len(resp.RequiresReplace) > 0 { // for another reason
-		if gone != nil {
-			resp.Diagnostics.AddAttributeError(at, "No such "+l.place.entries(l.clients).noun, fmt.Sprintf(
-				"This is to be replaced, and what there is cannot be deleted: %v. Change nothing but %s first, and apply that.", gone, l.place.attribute))
-		}
-		if gone == nil && l.place.lost != nil {
+		resp.Diagnostics.Append(l.checkDestroy(from, storedIdentity(ctx, req.Private))...)
+		if l.place.lost != nil && !resp.Diagnostics.HasError() {
 			resp.Diagnostics.Append(l.loses(ctx, from, req.State)...)
 		}
 		return
@@ -147,7 +143,7 @@ func (l *located) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest
 			resp.Diagnostics.AddAttributeError(at, fmt.Sprintf("%q leads elsewhere than %q", to.ValueString(), from), why+". Nothing was changed. Plan again, with a refresh.")
 			return
 		}
-		resp.Diagnostics.Append(l.replace(ctx, at, from, to.ValueString(), why, gone, req.State)...)
+		resp.Diagnostics.Append(l.replace(ctx, at, from, to.ValueString(), why, req.State)...)
 		resp.RequiresReplace = append(resp.RequiresReplace, at)
 	}
 }
@@ -166,9 +162,9 @@ func (l *located) checkDestroy(entry string, stored *identity) (diags diag.Diagn
 }
 
 // replace says why another entry means a replacement, and refuses one that would lose data.
-func (l *located) replace(ctx context.Context, at path.Path, from, to, why string, gone error, state attributes) (diags diag.Diagnostics) {
+func (l *located) replace(ctx context.Context, at path.Path, from, to, why string, state attributes) (diags diag.Diagnostics) {
 	elsewhere := fmt.Sprintf("%q leads elsewhere than %q: %s.", to, from, why)
-	var lost error
+	gone, lost := l.place.isGone(l.clients, from), error(nil)
 	if gone == nil && l.place.lost != nil {
 		lost = l.place.lost(ctx, l.clients, from, state)
 	}
