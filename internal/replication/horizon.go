@@ -187,8 +187,11 @@ const prepared = "prepared "
 
 // horizonAfter returns the horizon of a run that extracted the window w.
 func horizonAfter(h catalog.Horizon, w window, s sight, bookmark *string, late time.Duration, now time.Time) catalog.Horizon {
-	if late == 0 || s.snapshot == "" || bookmark == nil {
+	if bookmark == nil {
 		return catalog.Horizon{}
+	}
+	if late == 0 || s.snapshot == "" {
+		return catalog.Horizon{Files: s.files}
 	}
 	next := catalog.Horizon{Snapshot: s.snapshot, At: now.Unix(), Clock: s.clock, Timeline: s.timeline, Files: s.files}
 	if isTime(w.key) {

@@ -204,11 +204,11 @@ func identify(ctx context.Context, source reading, server string) (identity, err
 		if err == nil && controls {
 			err = tx.QueryRow(ctx, controlSQL).Scan(&id.system, &id.timeline)
 		}
-		if err == nil && id.tellsWAL && !id.standby {
-			err = tx.QueryRow(ctx, timelineSQL).Scan(&id.timeline)
-		}
 		return err
 	})
+	if err == nil && id.tellsWAL {
+		err = readTimeline(ctx, source, &id)
+	}
 	if err == nil && files && id.timeline > 1 {
 		id.history, err = readHistory(ctx, source, id.timeline)
 	}
@@ -216,6 +216,25 @@ func identify(ctx context.Context, source reading, server string) (identity, err
 		return identity{}, fmt.Errorf("identify the source: %w", err)
 	}
 	return id, nil
+}
+
+// readTimeline reads the timeline of a server that is no standby. Some servers that are
+// like PostgreSQL have the functions, and refuse to tell where their WAL is.
+func readTimeline(ctx context.Context, source reading, id *identity) error {
+	err := source.read(ctx, func(tx pgx.Tx) error {
+		var position string
+		err := tx.QueryRow(ctx, positionSQL).Scan(&position)
+		if err == nil && !id.standby {
+			err = tx.QueryRow(ctx, timelineSQL).Scan(&id.timeline)
+		}
+		return err
+	})
+	switch postgres.Code(err) {
+	case "0A000", "42501", "55000":
+		id.tellsWAL = false
+		return nil
+	}
+	return err
 }
 
 // readHistory reads how a timeline came about. PostgreSQL 10 lets only superusers read

@@ -291,3 +291,29 @@ func TestSourceTellsNothing(t *testing.T) {
 		e.wantSame(t, "t")
 	})
 }
+
+// A table of the source that was emptied and filled again, or written anew, is read
+// whole, also where nothing is looked for before the bookmark.
+func TestRestoredTable(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	for _, change := range []string{
+		`TRUNCATE t; INSERT INTO t SELECT g, 'restored' FROM generate_series(1, 12) g`,
+		`ALTER TABLE t ALTER v TYPE text USING v || ' changed'`,
+	} {
+		e := newEnv(t, s, s)
+		e.byKeyAlone()
+		e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT g, 'v' FROM generate_series(1, 10) g`)
+		e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id"}
+		e.create(t)
+		e.run(t)
+		e.atSource(t, change)
+		if notes := strings.Join(report(e.run(t), "public.t").Notes, "; "); !strings.Contains(notes, "replicated whole: the table was emptied by TRUNCATE, restored or rewritten at the source") {
+			t.Errorf("%s: notes %q", change, notes)
+		}
+		e.wantSame(t, "t")
+		if notes := report(e.run(t), "public.t").Notes; len(notes) > 0 {
+			t.Errorf("%s: notes of the run after %q", change, notes)
+		}
+	}
+}

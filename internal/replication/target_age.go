@@ -56,9 +56,14 @@ func (k known) isWhereLeft() bool {
 	return k.table != nil && k.loaded != nil && k.place.oid == k.loaded.OID && k.place.file == k.loaded.File
 }
 
-// older is why the table is not the one that the last commit left, if there was one.
+// goesOn reports whether a load may go on from a bookmark.
+func (k known) goesOn() bool {
+	return k.table != nil && k.loaded != nil && k.bookmark != nil && k.bookmark.Bookmark != nil
+}
+
+// older is why the table is not the one that the last commit left, if that matters.
 func (k known) older() string {
-	if k.table == nil || k.loaded == nil {
+	if !k.goesOn() {
 		return ""
 	}
 	return k.place.older(*k.loaded)
@@ -85,7 +90,7 @@ func queuePlace(batch *pgx.Batch, target postgres.TableName, harmless *bool, w *
 // inspect finds out what is not known of the table yet, now that it is known to run
 // nobody else's code.
 func (k *known) inspect(ctx context.Context, tx pgx.Tx, target postgres.TableName, empty *bool) error {
-	if k.table == nil || k.loaded == nil || k.loaded.Rows == nil || k.bookmark == nil || k.bookmark.Bookmark == nil { // all rows are read anyway
+	if !k.goesOn() || k.loaded.Rows == nil { // all rows are read anyway
 		return nil
 	}
 	if empty == nil {
