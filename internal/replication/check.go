@@ -150,6 +150,10 @@ func (d Definition) KeepsVersions(tables map[postgres.TableName]postgres.Table) 
 	return keep
 }
 
+// keepsVersions is what is said of them.
+const keepsVersions = "nothing identifies a row, so that a row which changes is loaded beside its earlier versions: " +
+	"give a view view_key_properties, and a table a primary key, or use FULL_TABLE"
+
 func (s Selection) keepsVersions(table postgres.Table) bool {
 	return s.Method == Incremental && len(s.keyColumns(table)) == 0
 }

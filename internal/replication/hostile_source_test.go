@@ -164,7 +164,7 @@ func TestPlantedNames(t *testing.T) {
 					e.wantSame(t, table)
 				}
 			}
-			if _, _, err := CheckSource(t.Context(), e.endpointOf(t, "source", e.sourceDatabase), e.definition); err != nil {
+			if _, _, err := CheckSource(t.Context(), e.sourceEndpoint(t), e.definition); err != nil {
 				t.Error(err)
 			}
 			e.definition.Readers = nil
@@ -178,14 +178,14 @@ func TestPlantedNames(t *testing.T) {
 	}
 }
 
-// endpointOf returns a database of one of the two servers.
-func (e *env) endpointOf(t *testing.T, server, database string) postgres.Endpoint {
+// sourceEndpoint returns the source's database.
+func (e *env) sourceEndpoint(t *testing.T) postgres.Endpoint {
 	t.Helper()
-	s, ok := e.servers.Server(server)
+	server, ok := e.servers.Server("source")
 	if !ok {
-		t.Fatal("no server " + server)
+		t.Fatal("no source")
 	}
-	return postgres.Endpoint{Server: s, Database: database}
+	return postgres.Endpoint{Server: server, Database: e.sourceDatabase}
 }
 
 // The owner of a type cannot have his functions called for its values, by casts

@@ -162,7 +162,7 @@ func TestLateCommitsNotKnown(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
 	e.atSource(t, `CREATE TABLE base (id int, secret text); INSERT INTO base VALUES (1, 's'); CREATE VIEW v AS SELECT id FROM base`)
-	e.definition.Tables["public.v"] = Selection{Method: Incremental, ReplicationKey: "id"}
+	e.definition.Tables["public.v"] = Selection{Method: Incremental, ReplicationKey: "id", ViewKeyProperties: []string{"id"}}
 	e.create(t)
 	for range 2 {
 		if notes := strings.Join(report(e.run(t), "public.v").Notes, "; "); !strings.Contains(notes, "rows of a view") {

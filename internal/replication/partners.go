@@ -95,20 +95,19 @@ func (c *copying) pair(ctx context.Context, tx pgx.Tx, values bool, lonely func(
 		}
 		return fingerprint(each(identity, expression)) + " AS k, " + v + " AS v"
 	}
-	start := func(tx pgx.Tx, sql string) (pgx.Rows, error) {
-		if _, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL extra_float_digits = %d", digits)); err != nil {
-			return nil, err
+	for _, side := range []pgx.Tx{c.extraction.tx, tx} {
+		if err := writeDigits(ctx, side, digits); err != nil {
+			return p, err
 		}
-		return tx.Query(ctx, sql, once)
 	}
-	source, err := start(c.extraction.tx, fmt.Sprintf("SELECT k, v, p, '' FROM (SELECT %s, (%s) IS TRUE AS p FROM %s) AS s ORDER BY k",
-		query(column.sent), c.step.window.promised(), c.extraction.table.Name.SQL()))
+	source, err := c.extraction.tx.Query(ctx, fmt.Sprintf("SELECT k, v, p, '' FROM (SELECT %s, (%s) IS TRUE AS p FROM %s) AS s ORDER BY k",
+		query(column.sent), c.step.window.promised(), c.extraction.table.Name.SQL()), once)
 	if err != nil {
 		return p, &extractError{err}
 	}
 	defer source.Close()
-	destination, err := start(tx, fmt.Sprintf("SELECT k, v, false, p FROM (SELECT %s, ctid::pg_catalog.text AS p FROM %s) AS d ORDER BY k",
-		query(column.stored), c.target.SQL()))
+	destination, err := tx.Query(ctx, fmt.Sprintf("SELECT k, v, false, p FROM (SELECT %s, ctid::pg_catalog.text AS p FROM %s) AS d ORDER BY k",
+		query(column.stored), c.target.SQL()), once)
 	if err != nil {
 		return p, err
 	}
@@ -117,6 +116,12 @@ func (c *copying) pair(ctx context.Context, tx pgx.Tx, values bool, lonely func(
 		return p, &extractError{source.Err()}
 	}
 	return p, err
+}
+
+// writeDigits has floats written with so many digits until the transaction ends.
+func writeDigits(ctx context.Context, tx pgx.Tx, digits int) error {
+	_, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL extra_float_digits = %d", digits))
+	return err
 }
 
 func each(columns []column, expression func(column) string) []string {

@@ -80,7 +80,7 @@ func TestTablesThatCannotBeLoaded(t *testing.T) {
 			"system_key":   `column "ctid" has the name of a system column`,
 			"empty":        "REFRESH MATERIALIZED VIEW",
 		}
-		problems, _, err := CheckSource(t.Context(), e.endpointOf(t, "source", e.sourceDatabase), e.definition)
+		problems, _, err := CheckSource(t.Context(), e.sourceEndpoint(t), e.definition)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -162,7 +162,7 @@ func TestNamesThatAreNotUTF8(t *testing.T) {
 		for _, name := range []string{"good", "bad", "gone"} {
 			e.definition.Tables["public."+name] = Selection{Method: FullTable}
 		}
-		problems, _, err := CheckSource(t.Context(), e.endpointOf(t, "source", e.sourceDatabase), e.definition)
+		problems, _, err := CheckSource(t.Context(), e.sourceEndpoint(t), e.definition)
 		if err != nil || len(problems) != 2 || problems[0].Table != "public.bad" || !strings.Contains(problems[0].Message, `stra\xdfe`) || problems[1].Table != "public.gone" {
 			t.Errorf("%v %v", problems, err)
 		}

@@ -2,6 +2,7 @@ package replication
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -74,7 +75,7 @@ func (c *copying) dropSuperseded(ctx context.Context, tx pgx.Tx) error {
 		return nil
 	}
 	for _, side := range []pgx.Tx{c.extraction.tx, tx} { // keys are to be written in full
-		if _, err := side.Exec(ctx, fmt.Sprintf("SET LOCAL extra_float_digits = %d", allDigits)); err != nil {
+		if err := writeDigits(ctx, side, allDigits); err != nil {
 			return err
 		}
 	}
@@ -200,15 +201,19 @@ func (k keyComparison) sql(rows []supersession) string {
 // It undoes what fails.
 func (e *extraction) writtenOtherwise(ctx context.Context, compare keyComparison, rows []supersession) (found []supersession, err error) {
 	err = pgx.BeginFunc(ctx, e.tx, func(tx pgx.Tx) error {
-		answers, _ := tx.Query(ctx, compare.sql(rows), once)
-		var n int
-		var key []string
-		_, err := pgx.ForEachRow(answers, []any{&n, &key}, func() error {
-			if n < 0 || n >= len(rows) {
-				return fmt.Errorf("the server answers for a key that it was not asked for")
+		answers, err := tx.Query(ctx, compare.sql(rows), once)
+		if err != nil {
+			return err
+		}
+		found, err = pgx.CollectRows(answers, func(row pgx.CollectableRow) (s supersession, err error) {
+			var n int
+			if err = row.Scan(&n, &s.key); err == nil && (n < 0 || n >= len(rows)) {
+				err = errors.New("the server answers for a key that it was not asked for")
 			}
-			found = append(found, supersession{rows[n].place, key})
-			return nil
+			if err == nil {
+				s.place = rows[n].place
+			}
+			return s, err
 		})
 		return err
 	})

@@ -64,7 +64,7 @@ func TestSettingsOfLoginsAndDatabases(t *testing.T) {
 			e.servers = e.again(t, 1)
 			e.atSource(t, `CREATE TABLE public.added (id int PRIMARY KEY, v text); INSERT INTO public.added VALUES (1, 'a'); GRANT SELECT ON public.added TO `+e.reader)
 			e.definition.Tables["public.added"] = Selection{Method: FullTable}
-			if problems, _, err := CheckSource(t.Context(), e.endpointOf(t, "source", e.sourceDatabase), e.definition); err != nil || len(problems) > 0 {
+			if problems, _, err := CheckSource(t.Context(), e.sourceEndpoint(t), e.definition); err != nil || len(problems) > 0 {
 				t.Errorf("postgres%d, %s: %v %v", s.Major, of, problems, err)
 			}
 			if err := Update(t.Context(), e.endpoint(), e.definition); err != nil {

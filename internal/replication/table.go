@@ -369,7 +369,7 @@ func (c *copying) noteGuarantees() {
 		c.note("the table was emptied by TRUNCATE, or rewritten: rows with any key were looked through")
 	}
 	if c.selection.keepsVersions(c.extraction.table) {
-		c.note("nothing identifies a row, so that a row which changes is loaded beside its earlier versions: give a view view_key_properties, and a table a primary key, or use FULL_TABLE")
+		c.note(keepsVersions)
 	}
 	if c.selection.Method != Incremental || step.late == 0 {
 		return

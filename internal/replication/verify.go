@@ -110,7 +110,7 @@ func (c *copying) tally(ctx context.Context, tx pgx.Tx, table postgres.TableName
 		if len(part.columns) == 0 {
 			continue
 		}
-		if _, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL extra_float_digits = %d", part.digits)); err != nil {
+		if err := writeDigits(ctx, tx, part.digits); err != nil {
 			return tally{}, err
 		}
 		var sum string

@@ -21,7 +21,7 @@ func TestViewThatDoesNotEnd(t *testing.T) {
 		CREATE VIEW v AS SELECT endless();
 		GRANT SELECT ON v TO `+e.reader)
 	e.definition.Tables["public.v"] = Selection{Method: FullTable}
-	_, _, err := CheckSource(t.Context(), e.endpointOf(t, "source", e.sourceDatabase), e.definition)
+	_, _, err := CheckSource(t.Context(), e.sourceEndpoint(t), e.definition)
 	if err == nil || !strings.Contains(err.Error(), "plan a query of public.v: it did not end within") {
 		t.Error(err)
 	}
@@ -47,7 +47,7 @@ func TestViewPath(t *testing.T) {
 		for _, view := range []string{"a", "b", "c"} {
 			e.definition.Tables["public."+view] = Selection{Method: FullTable}
 		}
-		problems, _, err := CheckSource(t.Context(), e.endpointOf(t, "source", e.sourceDatabase), e.definition)
+		problems, _, err := CheckSource(t.Context(), e.sourceEndpoint(t), e.definition)
 		if err != nil {
 			t.Fatal(err)
 		}
