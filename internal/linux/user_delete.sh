@@ -103,9 +103,14 @@ case $gone_home in
 /[!/]*/*) ;;
 *) keep "is not below another directory" ;;
 esac
-[ -e "$gone_home" ] || [ -L "$gone_home" ] || exit 0
-[ ! -L "$gone_home" ] && [ -d "$gone_home" ] || keep "is not a directory"
-[ "$(stat -c %u "$gone_home")" = "$uid" ] || keep "belongs to somebody else"
+# What was entered stays what it is, whoever replaces the way to it meanwhile.
+gone_home=${gone_home%/}
+cd -P "${gone_home%/*}" 2>/dev/null || exit 0
+gone_home=$(pwd -P)/${gone_home##*/}
+inside=./${gone_home##*/}
+[ -e "$inside" ] || [ -L "$inside" ] || exit 0
+[ ! -L "$inside" ] && [ -d "$inside" ] || keep "is not a directory"
+[ "$(stat -c %u "$inside")" = "$uid" ] || keep "belongs to somebody else"
 mounted=$(sought=$gone_home awk 'BEGIN {
 		path = ENVIRON["sought"]
 		gsub(/\\/, "\\134", path)
@@ -114,16 +119,16 @@ mounted=$(sought=$gone_home awk 'BEGIN {
 	$5 == path || index($5, path "/") == 1 { print $5; exit }' /proc/self/mountinfo)
 [ -z "$mounted" ] || keep "holds what is mounted at $mounted"
 if [ -n "$remove_home" ]; then
-	rm -rf "$gone_home" >&2 || keep "could not be removed"
+	rm -rf "$inside" >&2 || keep "could not be removed"
 	exit 0
 fi
 # What holds nothing is nobody's loss.
-keys=$gone_home/.ssh/authorized_keys
-if [ -d "$gone_home/.ssh" ] && [ ! -L "$gone_home/.ssh" ] && [ -f "$keys" ] && [ ! -L "$keys" ] && [ ! -s "$keys" ]; then
+keys=$inside/.ssh/authorized_keys
+if [ -d "$inside/.ssh" ] && [ ! -L "$inside/.ssh" ] && [ -f "$keys" ] && [ ! -L "$keys" ] && [ ! -s "$keys" ]; then
 	rm -f "$keys"
 fi
-[ ! -d "$gone_home/.ssh" ] || [ -L "$gone_home/.ssh" ] || rmdir "$gone_home/.ssh" 2>/dev/null
-rmdir "$gone_home" 2>/dev/null || {
-	leave_home "$gone_home" >&2 || :
+[ ! -d "$inside/.ssh" ] || [ -L "$inside/.ssh" ] || rmdir "$inside/.ssh" 2>/dev/null
+rmdir "$inside" 2>/dev/null || {
+	leave_home "$inside" >&2 || :
 	keep "holds files"
 }

@@ -156,3 +156,34 @@ func TestDeleteUserUndone(t *testing.T) {
 		sandboxed.Exec(t, `rm /usr/local/sbin/userdel`)
 	}
 }
+
+// Another user may own a directory on the way to a home directory, and replace what is
+// below it at the worst moment: root removes nothing that a link leads to.
+func TestDeleteHomeByAnotherWay(t *testing.T) {
+	ctx, sandboxed := t.Context(), sandbox.SSHHost(t, sandbox.HostConfig{})
+	h := connect(t, sandboxed, sandbox.SudoNone)
+	sandboxed.Exec(t, `
+		mkdir -p /srv/way/in /srv/precious/way
+		echo data >/srv/precious/way/data
+		chown operator /srv/way`)
+	u, err := CreateUser(ctx, h, NewUser{Name: "way", Home: "/srv/way/in/way"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sandboxed.Exec(t, `
+		real=$(command -v rm)
+		mkdir -p /usr/local/sbin
+		cat >/usr/local/sbin/rm <<END
+#!/bin/sh
+if [ -d /srv/way/in/way ] && [ ! -L /srv/way/in ]; then mv /srv/way/in /srv/way/moved; ln -s /srv/precious /srv/way/in; fi
+exec $real "\$@"
+END
+		chmod 755 /usr/local/sbin/rm`)
+	d, err := DeleteUser(ctx, h, u.Name, u.UID, DeleteOptions{RemoveHome: true})
+	if err != nil || !d.Deleted {
+		t.Errorf("%+v, %v", d, err)
+	}
+	if left := sandboxed.Exec(t, "cat /srv/precious/way/data; ls -A /srv/way/moved"); left != "data\n" {
+		t.Errorf("left: %q", left)
+	}
+}

@@ -40,6 +40,12 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// A heldError says that a lock was not had within lockPatience. Another attempt would only
+// wait once more.
+type heldError struct{ error }
+
+func (e *heldError) Unwrap() error { return e.error }
+
 // lockNotAvailable is the SQLSTATE of a lock that was not had in time.
 const lockNotAvailable = "55P03"
 

@@ -32,3 +32,14 @@ func TestPreparedHolders(t *testing.T) {
 		s.Exec(t, database, "ROLLBACK PREPARED 'left''over'")
 	}
 }
+
+// Who has waited for a lock for as long as is promised does not begin again.
+func TestHeldLockDoesNotPass(t *testing.T) {
+	held := &pgconn.PgError{Code: lockNotAvailable}
+	if err := (&extractError{&heldError{held}}); (&worker{}).passes(err) {
+		t.Error("the wait begins again")
+	}
+	if !(&worker{}).passes(&extractError{held}) {
+		t.Error("a lock that was not had in one turn is not tried again")
+	}
+}

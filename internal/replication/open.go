@@ -59,8 +59,11 @@ func openExtraction(ctx context.Context, source reading, name postgres.TableName
 		}
 		return err
 	})
+	if postgres.Code(err) == lockNotAvailable {
+		err = &heldError{nameHolders(ctx, source, name, false, err)}
+	}
 	if err != nil {
-		return nil, &extractError{nameHolders(ctx, source, name, false, err)}
+		return nil, &extractError{err}
 	}
 	return e, nil
 }

@@ -24,8 +24,11 @@ func (c *copying) enterTarget(ctx context.Context, patience time.Duration) error
 	if err != nil && isNoTable(err) { // what it is instead, if anything, is found below
 		tx, err = c.destination.Begin(ctx)
 	}
+	if postgres.Code(err) == lockNotAvailable {
+		err = &heldError{nameHolders(ctx, c.destination.Conn, c.target, false, err)}
+	}
 	if err != nil {
-		return fmt.Errorf("lock %s: %w", c.target, nameHolders(ctx, c.destination.Conn, c.target, false, err))
+		return fmt.Errorf("lock %s: %w", c.target, err)
 	}
 	there, err := lookAt(ctx, tx, c.replication, c.target, c.types)
 	if err != nil {

@@ -157,6 +157,10 @@ func (w *worker) passes(err error) bool {
 	if errors.Is(err, errLeaves) || errors.Is(err, errOrphan) || errors.As(err, &unknown) || errors.As(err, &part) {
 		return true
 	}
+	var held *heldError
+	if errors.As(err, &held) {
+		return false
+	}
 	switch code := postgres.Code(err); code {
 	case "40001", "40P01", "57P01", "57P02", "57P03", "53300", "08000", "08003", "08006", lockNotAvailable:
 		return true
