@@ -33,8 +33,10 @@ const (
 type ConnectionCheck struct {
 	Database string // "": the entry's
 	Use      Use
-	Schemas  []string             // to read all tables of, or to load into
-	Tables   map[TableName]string // to read, with their replication keys, "" for none
+	// WithoutIndex are tables whose replication key is to have no index: nothing is advised.
+	WithoutIndex []TableName
+	Schemas      []string             // to read all tables of, or to load into
+	Tables       map[TableName]string // to read, with their replication keys, "" for none
 }
 
 // A Connection is what a check found.

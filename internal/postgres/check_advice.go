@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,7 +40,7 @@ func (s *Server) advice(check ConnectionCheck, found Connection) []Advice {
 	}
 	all = append(all, advisePrivileges(check, found)...)
 	all = append(all, found.Advice...)
-	all = append(all, adviseIndexes(found.NotIndexed)...)
+	all = append(all, adviseIndexes(found.NotIndexed, check.WithoutIndex)...)
 	return append(all, adviseRowSecurity(found)...)
 }
 
@@ -209,7 +210,12 @@ func advisePrivileges(check ConnectionCheck, found Connection) []Advice {
 	return all
 }
 
-func adviseIndexes(missing map[TableName]string) []Advice {
+// adviseIndexes: what somebody has decided to do without is not told again.
+func adviseIndexes(notIndexed map[TableName]string, accepted []TableName) []Advice {
+	missing := maps.Clone(notIndexed)
+	for _, table := range accepted {
+		delete(missing, table)
+	}
 	if len(missing) == 0 {
 		return nil
 	}

@@ -29,11 +29,12 @@ func (*connectionCheckDataSource) Metadata(_ context.Context, req datasource.Met
 }
 
 type connectionCheckModel struct {
-	Server   types.String `tfsdk:"server"`
-	Database types.String `tfsdk:"database"`
-	UseAs    types.String `tfsdk:"use_as"`
-	Schemas  types.Set    `tfsdk:"schemas"`
-	Tables   types.Map    `tfsdk:"tables"`
+	Server       types.String `tfsdk:"server"`
+	Database     types.String `tfsdk:"database"`
+	UseAs        types.String `tfsdk:"use_as"`
+	Schemas      types.Set    `tfsdk:"schemas"`
+	Tables       types.Map    `tfsdk:"tables"`
+	WithoutIndex types.Set    `tfsdk:"without_index"`
 
 	Ready               types.Bool   `tfsdk:"ready"`
 	Advice              types.List   `tfsdk:"advice"`
@@ -148,6 +149,15 @@ func (m connectionCheckModel) toCheck(ctx context.Context) (postgres.ConnectionC
 			check.Tables = map[postgres.TableName]string{}
 		}
 		check.Tables[name] = table.ReplicationKey.ValueString()
+	}
+	accepted, _ := setStrings(m.WithoutIndex)
+	for _, text := range accepted {
+		name, err := postgres.ParseTableName(text)
+		if _, ok := check.Tables[name]; err != nil || !ok {
+			diags.AddAttributeError(path.Root("without_index").AtSetValue(types.StringValue(text)), "No such table", text+" is none of tables.")
+			continue
+		}
+		check.WithoutIndex = append(check.WithoutIndex, name)
 	}
 	return check, diags
 }

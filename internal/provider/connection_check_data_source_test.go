@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -120,6 +121,42 @@ func TestAccConnectionCheck(t *testing.T) {
 			},
 		},
 	})
+}
+
+// Advice on indexes that somebody has decided to do without is not given again. The fact stays.
+func TestAccConnectionCheck_withoutIndex(t *testing.T) {
+	s := sandbox.Shared(t, 0)
+	database := s.Database(t)
+	s.Exec(t, database, "CREATE TABLE orders (id int PRIMARY KEY, at timestamptz); CREATE TABLE items (id int PRIMARY KEY, at timestamptz)")
+	config := func(more string) string {
+		return requiredProviders + checkConfig(administrator(s), `
+			database = "`+database+`"
+			use_as   = "source"
+			tables   = { "public.orders" = { replication_key = "at" }, "public.items" = { replication_key = "at" } }
+			`+more)
+	}
+	w := newWorkspace(t, config(""))
+	for more, want := range map[string]string{
+		"": `"public"."items" ("at")|"public"."orders" ("at")`, `without_index = ["public.orders"]`: `"public"."items" ("at")`,
+		`without_index = ["public.orders", "public.\"items\""]`: "",
+	} {
+		w.write(t, "main.tf", config(more))
+		output := w.run(t, "plan")
+		var got []string
+		for _, line := range strings.Split(output, "\n") {
+			if _, table, is := strings.Cut(line, "CREATE INDEX ON "); is {
+				got = append(got, strings.TrimSuffix(table, ";"))
+			}
+		}
+		slices.Sort(got) // it is a warning, and in the advice
+		if got = slices.Compact(got); strings.Join(got, "|") != want {
+			t.Errorf("%s: indexes are advised on %q\n%s", more, got, output)
+		}
+	}
+	w.write(t, "main.tf", config(`without_index = ["public.other"]`))
+	if output, code := w.try(t, "plan"); code != 1 || !says("public.other is none of tables").MatchString(output) {
+		t.Errorf("another table: exit code %d\n%s", code, output)
+	}
 }
 
 func TestAccConnectionCheckMistakes(t *testing.T) {

@@ -50,6 +50,11 @@ func (*connectionCheckDataSource) Schema(_ context.Context, _ datasource.SchemaR
 				},
 			}},
 		},
+		"without_index": schema.SetAttribute{
+			MarkdownDescription: "Those of `tables` whose replication key may do without an index: nothing is advised about them.",
+			Optional:            true,
+			ElementType:         types.StringType,
+		},
 	}
 	for _, more := range []map[string]schema.Attribute{checkResultAttributes(), checkConnectionAttributes(), checkServerAttributes()} {
 		for name, attribute := range more {

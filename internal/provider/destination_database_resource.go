@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/types"
@@ -98,6 +99,7 @@ func (*destinationDatabaseResource) Metadata(_ context.Context, req resource.Met
 // PostgreSQL cannot change, and says what that means.
 func (r *destinationDatabaseResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
 	r.configured.ModifyPlan(ctx, req, resp)
+	resp.Diagnostics.Append(r.warnOfRemoval(ctx, req)...)
 	if req.Plan.Raw.IsNull() || req.State.Raw.IsNull() || resp.Diagnostics.HasError() {
 		return
 	}
@@ -204,6 +206,7 @@ func (r *destinationDatabaseResource) Read(ctx context.Context, req resource.Rea
 		resp.Diagnostics.AddWarning("Invalid destination database", fmt.Sprintf(
 			"Dropping the database %q was interrupted: nobody can connect to it, and what it held is lost. Replace or destroy it.", database.Name))
 	}
+	r.claims.keep(state.object(server))
 	state.fromDatabase(database)
 	resp.Diagnostics.Append(resp.State.Set(ctx, state)...)
 }
@@ -224,6 +227,31 @@ func (r *destinationDatabaseResource) Update(ctx context.Context, req resource.U
 		return
 	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
+}
+
+// warnOfRemoval says which tables go with a database that is to be removed, or keep it.
+func (r *destinationDatabaseResource) warnOfRemoval(ctx context.Context, req resource.ModifyPlanRequest) diag.Diagnostics {
+	model, is := removed(ctx, req, r.claims, r.objectOf)
+	if !is {
+		return nil
+	}
+	server, err := r.serverToRead(model.Server.ValueString())
+	if err != nil {
+		return nil // Read has said so
+	}
+	losses, err := server.Losses(ctx, model.Name.ValueString(), "")
+	if err != nil {
+		return nil // whoever removes it is told
+	}
+	return takesTables(model.object(server), losses, model.ForceDestroy.ValueBool())
+}
+
+func (r *destinationDatabaseResource) objectOf(model destinationDatabaseModel) (object, bool) {
+	server, err := r.serverToRead(model.Server.ValueString())
+	if err != nil {
+		return object{}, false
+	}
+	return model.object(server), true
 }
 
 // Delete drops the database.

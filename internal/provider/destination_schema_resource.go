@@ -139,6 +139,7 @@ func (r *destinationSchemaResource) Read(ctx context.Context, req resource.ReadR
 		resp.Diagnostics.Append(unread("destination schema", state.Name.ValueString(), state.Owner.IsNull(), err))
 		return
 	}
+	r.claims.keep(state.object(server))
 	state.fromSchema(found)
 	resp.Diagnostics.Append(resp.State.Set(ctx, state)...)
 }
@@ -159,6 +160,31 @@ func (r *destinationSchemaResource) Update(ctx context.Context, req resource.Upd
 		return
 	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
+}
+
+// ModifyPlan says which tables go with what is to be removed, or keep it.
+func (r *destinationSchemaResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	r.configured.ModifyPlan(ctx, req, resp)
+	model, is := removed(ctx, req, r.claims, r.objectOf)
+	if !is || resp.Diagnostics.HasError() {
+		return
+	}
+	server, err := r.serverToRead(model.Server.ValueString())
+	if err != nil {
+		return // Read has said so
+	}
+	losses, err := server.Losses(ctx, model.Database.ValueString(), model.Name.ValueString())
+	if err == nil {
+		resp.Diagnostics.Append(takesTables(model.object(server), losses, model.ForceDestroy.ValueBool())...)
+	}
+}
+
+func (r *destinationSchemaResource) objectOf(model destinationSchemaModel) (object, bool) {
+	server, err := r.serverToRead(model.Server.ValueString())
+	if err != nil {
+		return object{}, false
+	}
+	return model.object(server), true
 }
 
 // Delete drops the schema.

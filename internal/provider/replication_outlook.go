@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
@@ -46,7 +47,7 @@ func (r *replicationResource) checkDestination(ctx context.Context, plan replica
 		diags.Append(unchecked("The destination of replication "+definition.Name+" was not checked", err, "Storing the replication checks it."))
 		return "", diags
 	}
-	if isNew && !r.replaces(ctx, plan) {
+	if isNew && !r.replaces(plan) {
 		diags.Append(schemaInWay(definition, found, plan.Adopt.ValueBool())...)
 	}
 	if len(found.AbsentReaders) > 0 {
@@ -99,6 +100,57 @@ func (r *replicationResource) foreseeRun(ctx context.Context, definition, before
 		} else {
 			diags.AddAttributeError(path.Root("source"), summary, text)
 		}
+	}
+	return diags
+}
+
+// objectOf identifies a replication, as far as its server is known.
+func (r *replicationResource) objectOf(model replicationModel) (object, bool) {
+	destination, err := model.endpoint(context.Background(), r.serverToRead)
+	if err != nil || model.SchemaName.IsUnknown() || model.SchemaName.IsNull() {
+		return object{}, false
+	}
+	return replicationObject(destination, model.SchemaName.ValueString()), true
+}
+
+// warnOfRemoval says who loses access, and which tables go, with a replication that is to
+// be removed, or with readers that are.
+func (r *replicationResource) warnOfRemoval(ctx context.Context, req resource.ModifyPlanRequest) (diags diag.Diagnostics) {
+	var state, plan replicationModel
+	isUpdate := !req.State.Raw.IsNull() && !req.Plan.Raw.IsNull()
+	if isUpdate && !req.State.Get(ctx, &state).HasError() && !req.Plan.Get(ctx, &plan).HasError() && !plan.Readers.IsUnknown() {
+		now := plan.readers()
+		lost := slices.DeleteFunc(state.readers(), func(name string) bool { return slices.Contains(now, name) })
+		diags.Append(losesAccess(state, lost)...)
+	}
+	model, is := removed(ctx, req, r.claims, r.objectOf)
+	if !is {
+		return diags
+	}
+	if req.Plan.Raw.IsNull() {
+		diags.Append(losesAccess(model, model.readers())...)
+	}
+	diags.Append(r.takesTables(ctx, model)...)
+	return diags
+}
+
+// takesTables says which tables go with a replication.
+func (r *replicationResource) takesTables(ctx context.Context, model replicationModel) (diags diag.Diagnostics) {
+	destination, err := model.endpoint(ctx, r.serverToRead)
+	if err != nil || !model.ForceDestroy.ValueBool() {
+		return nil
+	}
+	schemaName := model.SchemaName.ValueString()
+	if losses, err := destination.Server.Losses(ctx, destination.Database, schemaName); err == nil {
+		diags.Append(takesTables(replicationObject(destination, schemaName), losses, true)...)
+	}
+	return diags
+}
+
+func losesAccess(m replicationModel, readers []string) (diags diag.Diagnostics) {
+	if len(readers) > 0 {
+		diags.AddWarning("Readers lose access to what "+m.SchemaName.ValueString()+" holds",
+			fmt.Sprintf("What replication %q granted is revoked from %s.", m.Name.ValueString(), strings.Join(readers, ", ")))
 	}
 	return diags
 }

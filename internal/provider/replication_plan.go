@@ -33,6 +33,7 @@ func atTables(problems []replication.Problem) (diags diag.Diagnostics) {
 // ModifyPlan works out what follows from the configuration, and checks it
 // against source and destination if they can be read now.
 func (r *replicationResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	resp.Diagnostics.Append(r.warnOfRemoval(ctx, req)...)
 	if req.Plan.Raw.IsNull() {
 		return
 	}
@@ -52,7 +53,9 @@ func (r *replicationResource) ModifyPlan(ctx context.Context, req resource.Modif
 		resp.Diagnostics.Append(diags...)
 		before, diags := definitionBefore(ctx, req.State)
 		resp.Diagnostics.Append(diags...)
-		if isNew := req.State.Raw.IsNull(); !isNew || !r.replaces(ctx, plan) {
+		if req.State.Raw.IsNull() && r.replaces(plan) {
+			resp.Diagnostics.Append(r.takesTables(ctx, plan)...)
+		} else {
 			plan.ID = types.StringValue(replicationID(definition))
 			plan.Revision = types.StringValue(definition.Revision())
 		}
@@ -67,9 +70,9 @@ func (r *replicationResource) ModifyPlan(ctx context.Context, req resource.Modif
 
 // replaces reports whether what is planned without a state replaces a replication that
 // the state has. Its bookmarks go, so that whatever refers to it is to run again.
-func (r *replicationResource) replaces(ctx context.Context, plan replicationModel) bool {
-	destination, err := plan.endpoint(ctx, r.server)
-	return err == nil && r.claims.isKept(replicationObject(destination, plan.SchemaName.ValueString()))
+func (r *replicationResource) replaces(plan replicationModel) bool {
+	o, ok := r.objectOf(plan)
+	return ok && r.claims.isKept(o)
 }
 
 // check checks the definition against what source and destination hold now; before is

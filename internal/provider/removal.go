@@ -1,0 +1,52 @@
+package provider
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+)
+
+// removed returns the model of an object that a plan removes: because its resource is
+// destroyed, or because another one takes its place. One that is tainted is planned as a
+// new one. What Terraform is told to replace is as well, but it drops warnings of that.
+func removed[M any](ctx context.Context, req resource.ModifyPlanRequest, claims *claims, objectOf func(M) (object, bool)) (M, bool) {
+	var state, plan M
+	hasState, hasPlan := !req.State.Raw.IsNull(), !req.Plan.Raw.IsNull()
+	if hasState && req.State.Get(ctx, &state).HasError() || hasPlan && req.Plan.Get(ctx, &plan).HasError() {
+		return state, false
+	}
+	if !hasPlan {
+		return state, hasState
+	}
+	after, ok := objectOf(plan)
+	if !hasState {
+		return plan, ok && claims.isKept(after)
+	}
+	before, okBefore := objectOf(state)
+	return state, ok && okBefore && before.id() != after.id()
+}
+
+// takesTables says which tables go when something that holds them is removed, or that it
+// is not removed because of them.
+func takesTables(o object, losses []string, force bool) (diags diag.Diagnostics) {
+	if len(losses) == 0 {
+		return nil
+	}
+	const shown = 20
+	lines := "- " + strings.Join(losses[:min(len(losses), shown)], "\n- ")
+	if more := len(losses) - shown; more > 0 {
+		lines += fmt.Sprintf("\n- and %d more", more)
+	}
+	if force {
+		diags.AddWarning(fmt.Sprintf("Removing %s %q takes its tables", o.noun, o.name),
+			fmt.Sprintf("It is to be removed from %s with all that it holds now:\n%s", o.on, lines))
+		return diags
+	}
+	diags.AddWarning(fmt.Sprintf("Removing %s %q will be refused", o.noun, o.name),
+		fmt.Sprintf("It holds tables on %s:\n%s\n\nUnless they are gone by then, for instance with a replication that has force_destroy, it is kept. "+
+			"To remove it with all that it holds, set force_destroy = true and apply that alone before.", o.on, lines))
+	return diags
+}
