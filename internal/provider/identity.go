@@ -53,7 +53,9 @@ func compareIdentities(stored, before, after *identity, words placeWords) (verdi
 	return isSame, ""
 }
 
-func (id identity) isSameStart(now identity) bool { return id.Started != "" && id.Started == now.Started }
+func (id identity) isSameStart(now identity) bool {
+	return id.Started != "" && id.Started == now.Started
+}
 
 // isElsewhere reports whether two identities are of different systems, as far as that is known.
 // One that was not started again since is the same, by whichever of its host keys it is known.
