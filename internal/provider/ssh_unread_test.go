@@ -81,6 +81,9 @@ func TestAccSSHUser_unreadable(t *testing.T) {
 	if !strings.Contains(words(output), "of user "+names["expired"]+" was not read") {
 		t.Errorf("no warning of what was not read:\n%s", output)
 	}
+	if !strings.Contains(words(output), fmt.Sprintf("gives %q no shell", names["expired"])) || !strings.Contains(words(output), "an apply repairs that") {
+		t.Errorf("not said whose shell it is:\n%s", output)
+	}
 	w.run(t, "apply", "-auto-approve")
 	for label, tt := range cases {
 		if got := strings.TrimSpace(h.Exec(t, tt.repaired, names[label])); got != want(label, names[label]) {

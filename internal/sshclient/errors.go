@@ -120,14 +120,23 @@ func (e *RootError) Error() string { return e.text }
 type ShellError struct {
 	Host     string // the entry in the provider block
 	Username string
+	Other    string // the user whom the login was to become, or ""
 	Said     string // by what the host ran instead, see Shorten
 	Err      error
 }
 
 func (e *ShellError) Error() string {
-	text := fmt.Sprintf("SSH host %q gives %q no shell: %v", e.Host, e.Username, e.Err)
+	whom := e.Username
+	if e.Other != "" {
+		whom = e.Other
+	}
+	text := fmt.Sprintf("SSH host %q gives %q no shell: %v", e.Host, whom, e.Err)
 	if e.Said != "" {
 		text += ", and said: " + e.Said
+	}
+	if e.Other != "" {
+		return text + fmt.Sprintf(". See that its account has not expired, and that its password need not be changed (usermod -e '' and chage -M -1 -d today, as root). "+
+			"If stitch_ssh_user manages %q, an apply repairs that", whom)
 	}
 	return text + fmt.Sprintf(". Commands need one: let ssh_hosts.%s log in as a user who has a shell such as /bin/sh, and no forced command "+
 		"(command= in authorized_keys, ForceCommand in sshd_config). Tunnels need none", e.Host)

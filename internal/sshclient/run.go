@@ -36,7 +36,12 @@ func (h *Host) Run(ctx context.Context, c Command) ([]byte, error) {
 	h.open.Add(1)
 	defer h.open.Add(-1)
 	defer conversation.end()
-	return h.finish(ctx, p, conversation, connection, cmp.Or(c.Limit, h.limits.command))
+	answer, err := h.finish(ctx, p, conversation, connection, cmp.Or(c.Limit, h.limits.command))
+	var none *ShellError
+	if errors.As(err, &none) && c.User != "root" && c.User != h.config.Username {
+		none.Other = c.User
+	}
+	return answer, err
 }
 
 // program returns what to send for a command, and whether root is to run it.
