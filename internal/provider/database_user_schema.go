@@ -69,35 +69,10 @@ func (*databaseUserResource) Schema(_ context.Context, _ resource.SchemaRequest,
 				Computed: true,
 				Default:  booldefault.StaticBool(false),
 			},
-			"bypass_rls": schema.BoolAttribute{
-				MarkdownDescription: "Whether row-level security hides no rows from the user (`BYPASSRLS`), which reading a table with policies takes. Default `false`. " +
-					"Only a superuser may set it, or, since PostgreSQL 16, a login that has it.",
-				Optional: true,
-				Computed: true,
-				Default:  booldefault.StaticBool(false),
-			},
-			"roles": schema.SetAttribute{
-				MarkdownDescription: "Roles that the user is to be a member of, such as `rds_iam` to log in with tokens. The user may do all that they may: name none that may read more than is replicated.",
-				ElementType:         types.StringType,
-				Optional:            true,
-				Validators:          []validator.Set{setvalidator.ValueStringsAre(validName())},
-			},
-			"excess": schema.ListAttribute{
-				MarkdownDescription: "What makes the user more than that, as the last refresh found it: `SUPERUSER`, `CREATEROLE`, `CREATEDB`, memberships that `roles` does not name, such as `MEMBER OF admins`, and the option to make others members of a role. " +
-					"Empty after each apply: a plan that shows items here takes them away. Importing such a user warns.",
-				ElementType: types.StringType,
-				Computed:    true,
-				Default:     listdefault.StaticValue(stringList(nil)),
-			},
-			"parameters": schema.MapAttribute{
-				MarkdownDescription: "Parameters that sessions of the user begin with, in all databases, as by `ALTER ROLE ... SET`: for example `{ statement_timeout = \"30min\", search_path = \"app, public\" }`. " +
-					"`search_path` does not reach sessions of this provider, which run under `pg_catalog, pg_temp`: a function of a replicated view that needs another path must set it itself, with `ALTER FUNCTION ... SET search_path = ...`. " +
-					"Values are written as in `postgresql.conf`, without the quotes around them. These are all that the user has: others, set on the server, are planned to be reset. " +
-					"Without this attribute, parameters are left alone, also those that it set before.",
-				ElementType: types.StringType,
-				Optional:    true,
-				Validators:  []validator.Map{validParameters{}},
-			},
+			"bypass_rls": bypassRLSAttribute(),
+			"roles":      rolesAttribute(),
+			"excess":     powersAttribute(),
+			"parameters": parametersAttribute(),
 			"login": schema.BoolAttribute{
 				MarkdownDescription: "Whether the user may log in. It always may: if that was taken away on the server, the next apply gives it back.",
 				Computed:            true,
@@ -133,6 +108,18 @@ func passwordVersionAttribute() schema.Int64Attribute {
 	}
 }
 
+func parametersAttribute() schema.MapAttribute {
+	return schema.MapAttribute{
+		MarkdownDescription: "Parameters that sessions of the user begin with, in all databases, as by `ALTER ROLE ... SET`: for example `{ statement_timeout = \"30min\", search_path = \"app, public\" }`. " +
+			"`search_path` does not reach sessions of this provider, which run under `pg_catalog, pg_temp`: a function of a replicated view that needs another path must set it itself, with `ALTER FUNCTION ... SET search_path = ...`. " +
+			"Values are written as in `postgresql.conf`, without the quotes around them. These are all that the user has: others, set on the server, are planned to be reset. " +
+			"Without this attribute, parameters are left alone, also those that it set before.",
+		ElementType: types.StringType,
+		Optional:    true,
+		Validators:  []validator.Map{validParameters{}},
+	}
+}
+
 func reassignAttribute() schema.StringAttribute {
 	return schema.StringAttribute{
 		MarkdownDescription: "Role that is given what the user owns when it is destroyed, while the user's privileges and default privileges are removed: `REASSIGN OWNED` and `DROP OWNED`, " +
@@ -151,5 +138,35 @@ func terminateAttribute() schema.BoolAttribute {
 		Optional: true,
 		Computed: true,
 		Default:  booldefault.StaticBool(false),
+	}
+}
+
+func bypassRLSAttribute() schema.BoolAttribute {
+	return schema.BoolAttribute{
+		MarkdownDescription: "Whether row-level security hides no rows from the user (`BYPASSRLS`), which reading a table with policies takes. Default `false`. " +
+			"Only a superuser may set it, or, since PostgreSQL 16, a login that has it.",
+		Optional: true,
+		Computed: true,
+		Default:  booldefault.StaticBool(false),
+	}
+}
+
+func rolesAttribute() schema.SetAttribute {
+	return schema.SetAttribute{
+		MarkdownDescription: "Roles that the user is to be a member of, such as `rds_iam` to log in with tokens. The user may do all that they may: name none that may read more than is replicated.",
+		ElementType:         types.StringType,
+		Optional:            true,
+		Validators:          []validator.Set{setvalidator.ValueStringsAre(validName())},
+	}
+}
+
+// powersAttribute shows drift as missingAttribute does.
+func powersAttribute() schema.ListAttribute {
+	return schema.ListAttribute{
+		MarkdownDescription: "What makes the user more than that, as the last refresh found it: `SUPERUSER`, `CREATEROLE`, `CREATEDB`, memberships that `roles` does not name, such as `MEMBER OF admins`, and the option to make others members of a role. " +
+			"Empty after each apply: a plan that shows items here takes them away. Importing such a user warns.",
+		ElementType: types.StringType,
+		Computed:    true,
+		Default:     listdefault.StaticValue(stringList(nil)),
 	}
 }

@@ -55,18 +55,7 @@ func (*sourceGrantsResource) Schema(_ context.Context, _ resource.SchemaRequest,
 				ElementType: types.StringType,
 				Optional:    true,
 			},
-			"columns": schema.MapAttribute{
-				MarkdownDescription: "Columns to read of tables of which not all is to be read, by table: `{ \"public.customers\" = [\"id\", \"name\"] }`. " +
-					"The keys are written like `tables`, which must not list the same ones. The user is granted `SELECT` on these columns, and not on the table, nor on its partitions and children, so that a column with secrets stays hidden. " +
-					"`SELECT` on the table itself, such as from default privileges after it was created anew, appears in `excess` and is taken back. " +
-					"Without `tables`, everything else in the schemas is granted whole; with `tables = []`, nothing else is.",
-				ElementType: types.SetType{ElemType: types.StringType},
-				Optional:    true,
-				Validators: []validator.Map{
-					mapvalidator.SizeAtLeast(1),
-					mapvalidator.ValueSetsAre(setvalidator.SizeAtLeast(1), setvalidator.ValueStringsAre(validName())),
-				},
-			},
+			"columns": columnsAttribute(),
 			"future_tables": schema.BoolAttribute{
 				MarkdownDescription: "Whether the user may also read what is created in the schemas later (`ALTER DEFAULT PRIVILEGES`): " +
 					"by each role that owns tables or views there now, and by the schema's owner as far as the login of `server` may act for it. " +
@@ -78,6 +67,21 @@ func (*sourceGrantsResource) Schema(_ context.Context, _ resource.SchemaRequest,
 			},
 			"missing": missingAttribute("SELECT ON TABLE public.orders"),
 			"excess":  excessAttribute(", or read a table whole of which `columns` lists only some"),
+		},
+	}
+}
+
+func columnsAttribute() schema.MapAttribute {
+	return schema.MapAttribute{
+		MarkdownDescription: "Columns to read of tables of which not all is to be read, by table: `{ \"public.customers\" = [\"id\", \"name\"] }`. " +
+			"The keys are written like `tables`, which must not list the same ones. The user is granted `SELECT` on these columns, and not on the table, nor on its partitions and children, so that a column with secrets stays hidden. " +
+			"`SELECT` on the table itself, such as from default privileges after it was created anew, appears in `excess` and is taken back. " +
+			"Without `tables`, everything else in the schemas is granted whole; with `tables = []`, nothing else is.",
+		ElementType: types.SetType{ElemType: types.StringType},
+		Optional:    true,
+		Validators: []validator.Map{
+			mapvalidator.SizeAtLeast(1),
+			mapvalidator.ValueSetsAre(setvalidator.SizeAtLeast(1), setvalidator.ValueStringsAre(validName())),
 		},
 	}
 }
