@@ -219,10 +219,11 @@ func (j judgement) undoneSince(before catalog.Position) *int64 {
 func (c *copying) judgeSource(ctx context.Context) error {
 	e := c.extraction
 	e.judged = judgement{}
-	if c.there.loaded == nil || c.selection.Method != Incremental {
+	loaded := c.there.loaded
+	if loaded == nil || c.selection.Method != Incremental || loaded.Rows != nil && *loaded.Rows == 0 {
 		return nil
 	}
-	before, kept, older := c.there.loaded.Position, false, false
+	before, kept, older := loaded.Position, false, false
 	if needsRows(before, e.position) && e.sight.snapshot != "" {
 		now, err := e.rowsAt(ctx, before.Rows)
 		if err != nil {

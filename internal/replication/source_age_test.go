@@ -317,3 +317,26 @@ func TestRestoredTable(t *testing.T) {
 		}
 	}
 }
+
+// What a restore has undone goes; what had been deleted at the source before, and
+// INCREMENTAL keeps, stays.
+func TestUndoneRowsGo(t *testing.T) {
+	t.Parallel()
+	shared := sandbox.Shared(t, 0)
+	first := sandbox.OwnServer(t, sandbox.Config{Settings: noise})
+	e := newEnv(t, first, shared)
+	e.ageTables(t)
+	e.create(t)
+	e.run(t)
+	e.atSource(t, `DELETE FROM keyed WHERE id BETWEEN 10 AND 19`)
+	copied := first.CopyData(t)
+	e.write(t, "undone", 400)
+	e.run(t)
+	e.moveTo(t, sandbox.OwnServer(t, sandbox.Config{Settings: noise, Data: copied}))
+	notes := strings.Join(report(e.run(t), "public.keyed").Notes, "; ")
+	if !strings.Contains(notes, "400 rows were removed that were read after the point to which the source has gone back") {
+		t.Errorf("notes %q", notes)
+	}
+	e.wantRows(t, `SELECT count(*), count(*) FILTER (WHERE id BETWEEN 10 AND 19), count(*) FILTER (WHERE v LIKE 'undone%') FROM shop.keyed`, "100|10|0")
+	e.wantKept(t, "keyed")
+}
