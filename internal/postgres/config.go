@@ -231,7 +231,7 @@ func pemOrFile(value string) ([]byte, error) {
 	if strings.Contains(value, "-----BEGIN ") {
 		return []byte(value), nil
 	}
-	return os.ReadFile(value)
+	return sshclient.ReadFile(value)
 }
 
 // withoutPath keeps a value that was taken for a relative path out of its error: it may

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"slices"
 	"strings"
 
@@ -76,14 +75,15 @@ func (h *Host) verification() (check ssh.HostKeyCallback, algorithms []string, e
 	if h.config.KnownHosts == "" {
 		return nil, nil, errors.New("neither host_key nor known_hosts is set")
 	}
+	text, err := ReadFile(h.config.KnownHosts)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read known_hosts: %w", err)
+	}
 	known, err := knownhosts.New(h.config.KnownHosts)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read known_hosts: %w", err)
 	}
-	keys, hasAuthority, err := h.knownKeys(known)
-	if err != nil {
-		return nil, nil, err
-	}
+	keys, hasAuthority := h.knownKeys(known, strings.Split(string(text), "\n"))
 	if hasAuthority {
 		algorithms = certificateAlgorithms()
 	}
@@ -132,21 +132,15 @@ func (h *Host) knownAs() string { return strings.ToLower(h.config.address()) }
 // somewhere stands for the address of the other side, which only the hostname is looked up by.
 var somewhere = &net.TCPAddr{IP: net.IPv4zero}
 
-// knownKeys returns the keys that a known_hosts file holds for the host, and
-// whether it holds an authority that may have signed others.
-func (h *Host) knownKeys(known ssh.HostKeyCallback) (keys []ssh.PublicKey, hasAuthority bool, err error) {
-	text, err := os.ReadFile(h.config.KnownHosts)
-	if err != nil {
-		return nil, false, fmt.Errorf("read known_hosts: %w", err)
-	}
-	lines := strings.Split(string(text), "\n")
+// knownKeys returns the keys that the lines of a known_hosts file hold for the host, and
+// whether they hold an authority that may have signed others.
+func (h *Host) knownKeys(known ssh.HostKeyCallback, lines []string) (keys []ssh.PublicKey, hasAuthority bool) {
 	// The package tells what it would accept when it is shown a key that it does not know.
 	var unknown *knownhosts.KeyError
 	if !errors.As(known(h.knownAs(), somewhere, noKey{}), &unknown) {
-		return nil, false, nil
+		return nil, false
 	}
-	keys, hasAuthority = withoutAuthorities(unknown.Want, lines)
-	return keys, hasAuthority, nil
+	return withoutAuthorities(unknown.Want, lines)
 }
 
 // withoutAuthorities returns the keys that are the host's own, and whether others

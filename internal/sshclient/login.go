@@ -267,7 +267,7 @@ func textOrFile(value, attribute, mark string) (string, error) {
 	if _, _, _, _, err := ssh.ParseAuthorizedKey([]byte(value)); err == nil { // which is not the text that is wanted, but text
 		return value, nil
 	}
-	text, err := os.ReadFile(value)
+	text, err := ReadFile(value)
 	if err != nil {
 		var path *os.PathError
 		if errors.As(err, &path) && !filepath.IsAbs(value) {
