@@ -118,7 +118,7 @@ func arrayArrival(value, sql string, t postgres.Type, destination postgres.TypeS
 	element := arrivalOf(each, t.Element.SQL, *t.Element, destination)
 	array := element.sql + "[]"
 	if base(*t.Element).Element != nil && t.Element.Base != nil {
-		return arrival{sql: "text[]", value: fmt.Sprintf("(%s)::text[]", outputText(value, t))} // an array of arrays would be one of more dimensions
+		return arrival{sql: "text[]", value: fmt.Sprintf("(%s)::pg_catalog.text[]", outputText(value, t))} // an array of arrays would be one of more dimensions
 	}
 	if element.value != each || t.Element.Base != nil && base(*t.Element).BuiltIn() {
 		if t.Element.Kind == "b" { // its elements may be separated by another character, and only superusers make such types
