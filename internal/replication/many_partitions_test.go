@@ -12,7 +12,7 @@ import (
 func TestMorePartitionsThanLocks(t *testing.T) {
 	t.Parallel()
 	destination := sandbox.SharedFrom(t, 12) // older majors lock all partitions when they plan
-	source := sandbox.OwnServer(t, sandbox.Config{Settings: map[string]string{"max_locks_per_transaction": "40", "max_connections": "30"}})
+	source := sandbox.OwnServer(t, sandbox.Config{Major: destination.Major, Settings: map[string]string{"max_locks_per_transaction": "40", "max_connections": "30"}})
 	e := newEnv(t, source, destination)
 	e.atSource(t, `CREATE TABLE t (id int, at timestamptz NOT NULL, v text, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
 		DO $$ BEGIN FOR i IN 0..249 LOOP
