@@ -119,7 +119,8 @@ func (*replicationResource) Schema(_ context.Context, _ resource.SchemaRequest, 
 			},
 			"adopt": schema.BoolAttribute{
 				MarkdownDescription: "Accept a destination schema that already holds tables which this replication did not load; `false` by default. " +
-					"Runs then load into tables of the same name, and change what those hold.",
+					"Runs then load into tables of the same name, and change what those hold. " +
+					"Tables that a replication from the same tables of the same source has left there, when it was replaced or destroyed, are taken over without it.",
 				Optional: true,
 				Computed: true,
 				Default:  booldefault.StaticBool(false),
@@ -131,7 +132,8 @@ func (*replicationResource) Schema(_ context.Context, _ resource.SchemaRequest, 
 				Default:             booldefault.StaticBool(false),
 			},
 			"validate_at_plan": schema.BoolAttribute{
-				MarkdownDescription: "Check tables, columns and keys against the source when planning, if it can be reached; `true` by default. " +
+				MarkdownDescription: "Check tables, columns and keys against the source when planning, if it can be reached, and whether the definition can be stored in the destination; `true` by default. " +
+					"What was replicated before and is gone at the source is only a warning. " +
 					"Set it to `false` for tables that the same apply creates.",
 				Optional: true,
 				Computed: true,

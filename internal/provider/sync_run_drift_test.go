@@ -26,9 +26,9 @@ func TestAccSyncRun_missingTables(t *testing.T) {
 	gone := func(names string, sql string) resource.TestStep {
 		return resource.TestStep{
 			PreConfig: func() { p.atDestination(t, sql) }, RefreshState: true, ExpectNonEmptyPlan: true,
-			Check: resource.TestCheckFunc(resource.ComposeTestCheckFunc(
+			Check: resource.ComposeTestCheckFunc(
 				resource.TestCheckResourceAttr(syncRunAddress, "missing_tables.#", fmt.Sprint(len(strings.Fields(names)))),
-				resource.TestCheckResourceAttr(syncRunAddress, "missing_tables.0", strings.Fields(names)[0]))),
+				resource.TestCheckResourceAttr(syncRunAddress, "missing_tables.0", strings.Fields(names)[0])),
 		}
 	}
 	again := resource.TestStep{
