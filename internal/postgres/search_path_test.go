@@ -230,6 +230,20 @@ var provisioning = map[string]func(ctx context.Context, server *Server, p plante
 		}
 		return errors.Join(created, read, planned, server.UpdateSchema(ctx, c), refusal, server.DropSchema(ctx, "shop", "mine", true))
 	},
+	"what a plan foresees": func(ctx context.Context, server *Server, _ planted) error {
+		_, role := server.RoleIdentity(ctx, "application")
+		_, database := server.DatabaseIdentity(ctx, "shop")
+		_, losses := server.Losses(ctx, "shop", "")
+		var tables, contents *ContentsError
+		err := errors.Join(role, database, losses)
+		if refusal := server.TablesOf(ctx, "shop"); !errors.As(refusal, &tables) {
+			err = errors.Join(err, errors.New("want its tables listed"), refusal)
+		}
+		if refusal := server.ContentsOf(ctx, "shop", "billing"); !errors.As(refusal, &contents) {
+			err = errors.Join(err, errors.New("want its contents listed"), refusal)
+		}
+		return err
+	},
 	"structure": func(ctx context.Context, server *Server, _ planted) error {
 		orders := []TableName{{"public", "orders"}}
 		_, tables := server.Tables(ctx, "shop", orders)

@@ -1,10 +1,14 @@
 package postgres
 
 import (
+	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
@@ -111,14 +115,12 @@ func TestParameters(t *testing.T) {
 		}
 		wantStored()
 
-		conn, err := serverOf(t, Config{Host: s.Host, Port: s.Port, Username: name, Password: "secret"}).Acquire(t.Context(), "")
+		// Not a session of ours, which pins some.
+		conn, err := pgx.Connect(t.Context(), fmt.Sprintf("host=%s port=%d user=%s password=secret dbname=postgres sslmode=disable", s.Host, s.Port, name))
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Discard()
-		if _, err := conn.Exec(t.Context(), "RESET search_path"); err != nil { // which our sessions pin
-			t.Fatal(err)
-		}
+		defer func() { _ = conn.Close(context.Background()) }()
 		for parameter, want := range map[string]string{
 			"search_path": `app, "App", "a,b", "c""d", "$user", public`, "DateStyle": "SQL, DMY", "statement_timeout": "30s", "my.setting": "a\nb; c",
 		} {
