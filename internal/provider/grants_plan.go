@@ -40,10 +40,7 @@ func newGrantsID(ctx context.Context, private interface {
 }
 
 // grantsIDOf is readGrantsID, or newGrantsID if there is none: of what was imported.
-func grantsIDOf(ctx context.Context, private interface {
-	GetKey(context.Context, string) ([]byte, diag.Diagnostics)
-	SetKey(context.Context, string, []byte) diag.Diagnostics
-}) (string, diag.Diagnostics) {
+func grantsIDOf(ctx context.Context, private privateState) (string, diag.Diagnostics) {
 	id, diags := readGrantsID(ctx, private)
 	if id == "" && !diags.HasError() {
 		return newGrantsID(ctx, private)
