@@ -30,10 +30,10 @@ type Horizon struct {
 	// Clock is what time it was at the source, as it writes it.
 	Clock string `json:"clock,omitempty"`
 	// Timeline is that of the source's WAL, 0 if it is not known. Transactions
-	// are numbered anew on another one.
+	// are numbered from the start on another one.
 	Timeline int `json:"timeline,omitempty"`
 	// Files are those in which the rows of each table or partition lay: TRUNCATE,
-	// and whatever else writes all rows anew, gives it another.
+	// and whatever else rewrites all rows, gives it another.
 	Files map[uint32]uint32 `json:"files,omitempty"`
 	// Passed are earlier bookmarks, oldest first, for keys that are no times.
 	Passed []Passed `json:"passed,omitempty"`

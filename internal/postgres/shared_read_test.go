@@ -118,7 +118,7 @@ func TestSharedReadCancelled(t *testing.T) {
 		cancelFirst()
 		group.Wait()
 
-		// When all have, it ends, and the next one reads anew.
+		// When all have, it ends, and the next one reads again.
 		shared.forget()
 		all, cancelAll := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancelAll()

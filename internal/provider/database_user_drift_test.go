@@ -108,7 +108,7 @@ func TestAccDatabaseUserDrift(t *testing.T) {
 			ConfigPlanChecks: planned(address, plancheck.ResourceActionUpdate),
 			Check:            role("t|-1|f|infinity|{}"),
 		},
-		resource.TestStep{ // renamed: it is gone, and created anew
+		resource.TestStep{ // renamed: it is gone, and created again
 			PreConfig:        func() { s.Exec(t, "postgres", "ALTER ROLE "+name+" RENAME TO "+s.RoleName(t)) },
 			Config:           userConfig(s, name, ""),
 			ConfigPlanChecks: planned(address, plancheck.ResourceActionCreate),

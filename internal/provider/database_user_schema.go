@@ -133,7 +133,7 @@ func reassignAttribute() schema.StringAttribute {
 
 func terminateAttribute() schema.BoolAttribute {
 	return schema.BoolAttribute{
-		MarkdownDescription: "Whether destroying ends the user's sessions, after taking its login away so that none begins anew. Nothing of that is done while objects or privileges keep the user from being dropped, unless `reassign_owned_to` takes care of them. " +
+		MarkdownDescription: "Whether destroying ends the user's sessions, after taking its login away so that none begins again. Nothing of that is done while objects or privileges keep the user from being dropped, unless `reassign_owned_to` takes care of them. " +
 			"By default (`false`) they are left alone: PostgreSQL drops a user that is logged in, and its sessions go on, with no more rights than everybody has, until they end by themselves. Apply it before destroying.",
 		Optional: true,
 		Computed: true,

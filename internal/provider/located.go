@@ -174,7 +174,7 @@ func (l *located) replace(ctx context.Context, at path.Path, from, to, why strin
 			" What this resource stands for cannot be deleted there without the entry %[1]q. Add that again, or forget it: terraform state rm.", from))
 	case lost != nil:
 		diags.AddAttributeError(at, "Replacing would lose data", elsewhere+fmt.Sprintf(
-			" This would be deleted on %[1]q, and created anew on %[2]q, but %[3]v\n\nTo begin anew on %[2]q, keep this resource as it is, and add another one.",
+			" This would be deleted on %[1]q, and created again on %[2]q, but %[3]v\n\nTo start over on %[2]q, keep this resource as it is, and add another one.",
 			from, to, lost))
 	default:
 		diags.AddAttributeWarning(at, fmt.Sprintf("%q leads elsewhere than %q", to, from), elsewhere+" So it is replaced: deleted there, and created here.")
@@ -182,7 +182,7 @@ func (l *located) replace(ctx context.Context, at path.Path, from, to, why strin
 	return diags
 }
 
-// loses says what deleting it through an entry, in order to create it anew, loses.
+// loses says what deleting it through an entry, in order to create it again, loses.
 func (l *located) loses(ctx context.Context, entry string, of attributes) (diags diag.Diagnostics) {
 	var contents *postgres.ContentsError
 	if !errors.As(l.place.lost(ctx, l.clients, entry, of), &contents) {
@@ -192,9 +192,9 @@ func (l *located) loses(ctx context.Context, entry string, of attributes) (diags
 	of.GetAttribute(ctx, path.Root("force_destroy"), &force)
 	if name := text(ctx, of, "name"); force.ValueBool() {
 		diags.AddWarning(fmt.Sprintf("Replacing loses data: %s %q", l.place.words.object, name), fmt.Sprintf(
-			"%q on %s %q is dropped and created anew, as force_destroy is set. Lost with it:%s", name, l.place.attribute, entry, contents.List()))
+			"%q on %s %q is dropped and created again, as force_destroy is set. Lost with it:%s", name, l.place.attribute, entry, contents.List()))
 	} else {
-		diags.AddError("Replacing would lose data", fmt.Sprintf("%q on %s %q would be dropped and created anew, but %v", name, l.place.attribute, entry, contents))
+		diags.AddError("Replacing would lose data", fmt.Sprintf("%q on %s %q would be dropped and created again, but %v", name, l.place.attribute, entry, contents))
 	}
 	return diags
 }

@@ -257,7 +257,7 @@ func TestAccReplication_acceptSourceIdentity(t *testing.T) {
 					p.atDestination(t, `UPDATE _stitch.replication SET source_system = '123'; UPDATE _stitch.loaded_table SET source = '123/1'`)
 				},
 				Config:      p.runConfig(twoTables, "2"),
-				ExpectError: says(`earlier runs read 123: it was restored, upgraded or replaced by another one. To replicate from it, all tables anew, set accept_source_identity = "` + identity + `"`),
+				ExpectError: says(`earlier runs read 123: it was restored, upgraded or replaced by another one. To replicate all tables from it again, set accept_source_identity = "` + identity + `"`),
 			},
 			{ // all tables are replicated whole
 				Config: p.runConfig(accepting, "2"), ConfigPlanChecks: both(plancheck.ResourceActionUpdate),

@@ -34,7 +34,7 @@ func TestAccSourceGrantsColumns(t *testing.T) {
 				ConfigPlanChecks: planned(address, plancheck.ResourceActionUpdate,
 					foundDrift{address, "missing", []any{"SELECT (name) ON TABLE public.customers"}}),
 			},
-			{ // the table was created anew, and default privileges show all of it
+			{ // the table was created again, and default privileges show all of it
 				PreConfig: shop.changed(t, "DROP TABLE public.customers; CREATE TABLE public.customers (id int, name text, secret text)"),
 				Config:    listed,
 				ConfigPlanChecks: planned(address, plancheck.ResourceActionUpdate,

@@ -75,7 +75,7 @@ func columnsAttribute() schema.MapAttribute {
 	return schema.MapAttribute{
 		MarkdownDescription: "Columns to read of tables of which not all is to be read, by table: `{ \"public.customers\" = [\"id\", \"name\"] }`. " +
 			"The keys are written like `tables`, which must not list the same ones. The user is granted `SELECT` on these columns, and not on the table, nor on its partitions and children, so that a column with secrets stays hidden. " +
-			"`SELECT` on the table itself, such as from default privileges after it was created anew, appears in `excess` and is taken back. " +
+			"`SELECT` on the table itself, such as from default privileges after it was created again, appears in `excess` and is taken back. " +
 			"Without `tables`, everything else in the schemas is granted whole; with `tables = []`, nothing else is.",
 		ElementType: types.SetType{ElemType: types.StringType},
 		Optional:    true,

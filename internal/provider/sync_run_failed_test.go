@@ -26,7 +26,7 @@ const shownRunOutput = `
 	}`
 
 // shown refreshes and returns what Terraform shows of a run. "terraform refresh" does
-// not compute outputs anew unless a resource has changed meanwhile.
+// not compute outputs again unless a resource has changed meanwhile.
 func (w *workspace) shown(t *testing.T) (run shownRun) {
 	t.Helper()
 	w.run(t, "apply", "-refresh-only", "-auto-approve")

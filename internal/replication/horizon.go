@@ -77,7 +77,7 @@ func unseenSince(since string, timeline int, s sight) string {
 	_, now, ok2 := bounds(s.snapshot)
 	switch {
 	case !ok || !ok2, timeline != s.timeline, now < from, now-from > math.MaxInt32:
-		return "true" // transactions were numbered anew, or so many that numbers came again
+		return "true" // transactions were numbered from the start, or so many that numbers came again
 	}
 	return fmt.Sprintf("pg_catalog.age(xmin) <= (SELECT pg_catalog.age('%d'::pg_catalog.xid))", from&math.MaxUint32)
 }
@@ -112,7 +112,7 @@ func (w window) look(h catalog.Horizon, s sight, late time.Duration) window {
 }
 
 // movedSince reports whether the rows of a table, or of a partition, lie in
-// another file than before: it may have been emptied and filled anew.
+// another file than before: it may have been emptied and filled again.
 func movedSince(h catalog.Horizon, s sight) bool {
 	for table, file := range s.files {
 		if before, known := h.Files[table]; known && before != file {
@@ -206,7 +206,7 @@ func horizonAfter(h catalog.Horizon, w window, s sight, bookmark *string, late t
 	begins := h.Snapshot == "" || slices.Contains(h.Open, unknown)
 	next.Passed = pass(h.Passed, catalog.Passed{At: now.Unix(), Bookmark: *bookmark}, late)
 	switch {
-	case w.back || w.rewritten: // keys may have begun anew, and those passed say nothing of them
+	case w.back || w.rewritten: // keys may have started over, and those passed say nothing of them
 		next.Open, next.OpenSnapshot = []string{unknown}, s.snapshot
 	case s.survey == nil:
 	case begins:

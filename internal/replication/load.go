@@ -217,7 +217,7 @@ func (ld loading) alone(ctx context.Context, patience time.Duration, table postg
 	return nameHolders(ctx, ld.tx, table, true, err)
 }
 
-// replaceAll gives the table another key and all its rows anew. From here to the
+// replaceAll gives the table another key and all its rows again. From here to the
 // end of the transaction readers wait: there is no telling old rows from new ones.
 func (ld loading) replaceAll(ctx context.Context, stage string) (changed int64, err error) {
 	l := ld.layout

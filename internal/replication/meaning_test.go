@@ -50,7 +50,7 @@ func TestMeaning(t *testing.T) {
 				`ALTER TABLE t_1 ALTER v SET EXPRESSION AS (a + 2)`, `the expression of a generated column`},
 			"a stored column": {17, `CREATE TABLE t (id int PRIMARY KEY, a int, v int GENERATED ALWAYS AS (a + 1) STORED); INSERT INTO t VALUES (1, 1), (2, 2)`,
 				`ALTER TABLE t ALTER v SET EXPRESSION AS (a + 2)`, `rewritten`},
-			"a type written anew": {10, `CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 1), (2, 2)`,
+			"a rewritten type": {10, `CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 1), (2, 2)`,
 				`ALTER TABLE t ALTER v TYPE int USING v * 10`, `rewritten`},
 			"a view": {10, `CREATE TABLE base (id int, v int); INSERT INTO base VALUES (1, 1), (2, 2); CREATE VIEW t AS SELECT id, v FROM base`,
 				`CREATE OR REPLACE VIEW t AS SELECT id, v * 10 AS v FROM base`, `the definition of the view`},

@@ -186,7 +186,7 @@ func TestKeyBecomesTime(t *testing.T) {
 	}
 }
 
-// The rows of a table that was emptied and numbered anew are found, and told
+// The rows of a table that was emptied and numbered from the start are found, and told
 // from those of before; the report says why.
 func TestRestartIdentity(t *testing.T) {
 	t.Parallel()
@@ -254,7 +254,7 @@ func TestRefilled(t *testing.T) {
 	})
 }
 
-// A row that is committed late is found when the keys of its table have begun anew
+// A row that is committed late is found when the keys of its table have started over
 // meanwhile, or the last of them were deleted.
 func TestLateCommitAfterKeysWentBack(t *testing.T) {
 	t.Parallel()
@@ -262,7 +262,7 @@ func TestLateCommitAfterKeysWentBack(t *testing.T) {
 	const insert = `INSERT INTO t (id) SELECT to_char(g, 'FM00000') FROM generate_series`
 	for name, sql := range map[string]struct{ first, then string }{
 		"last deleted": {"", `DELETE FROM t WHERE id > '00090'`},
-		"begun anew":   {"TRUNCATE t", insert + `(1, 95) g WHERE g <> 5`},
+		"started over": {"TRUNCATE t", insert + `(1, 95) g WHERE g <> 5`},
 		"refilled":     {"TRUNCATE t", insert + `(1, 200) g WHERE g <> 5`},
 	} {
 		t.Run(name, func(t *testing.T) {

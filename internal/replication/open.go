@@ -138,7 +138,7 @@ func (e *extraction) start(ctx context.Context, name postgres.TableName, lock st
 	}
 	e.table = table
 	if !table.Kind.HasKeys() {
-		e.sight.files = nil // a materialized view is written anew each time
+		e.sight.files = nil // a materialized view is rewritten each time
 	}
 	switch {
 	case !table.Kind.HasKeys() && table.Kind != postgres.MaterializedView:

@@ -181,6 +181,6 @@ func (d Definition) RefuseCluster(now, before string) error {
 		return nil
 	}
 	return fmt.Errorf("the source %q of server %q is in the cluster with the system identifier %s, and earlier runs read %s: "+
-		"it was restored, upgraded or replaced by another one. To replicate from it, all tables anew, set accept_source_identity = %q",
+		"it was restored, upgraded or replaced by another one. To replicate all tables from it again, set accept_source_identity = %q",
 		d.Source.Database, d.Source.Server, now, before, now)
 }

@@ -80,7 +80,7 @@ func (c *copying) pieceEnd(ctx context.Context, w window) (*string, error) {
 }
 
 // findGreatest finds the greatest key of the table, before rows are read. If it
-// lies before the bookmark, the table was emptied and its keys began anew, or the
+// lies before the bookmark, the table was emptied and its keys started over, or the
 // last rows were deleted: then rows with any key are looked through, and the
 // bookmark goes back.
 func (c *copying) findGreatest(ctx context.Context) (err error) {

@@ -112,7 +112,7 @@ var plainKinds = []kind{
 	{sql: "oid", ordered: true, value: oneOf(extremes["oid"]...)},
 }
 
-// modified are the kinds with a modifier, drawn anew each time.
+// modified are the kinds with a modifier, drawn again each time.
 var modified = []func(r *rand.Rand) kind{
 	func(r *rand.Rand) kind { return varchar(1 + r.IntN(40)) },
 	func(r *rand.Rand) kind { scale := r.IntN(10); return numeric(scale+1+r.IntN(60), scale) },

@@ -221,7 +221,7 @@ func (w *worker) start(ctx context.Context, verify string) (useful int, err erro
 			return err
 		}
 		var loaded []string
-		if w.identity.system == before { // else all tables anew
+		if w.identity.system == before { // else all tables again
 			if loaded, err = catalog.ReadyTables(ctx, tx, w.replication); err != nil {
 				return err
 			}

@@ -142,7 +142,7 @@ func needsRows(before, now catalog.Position) bool {
 
 // compareRows tells from the rows that are where remembered ones were whether history
 // has gone on or back. It has gone on if the row that was written last is there. Rows
-// of tables that were written anew since tell nothing.
+// of tables that were rewritten since tell nothing.
 func compareRows(before, now []catalog.Remembered) (kept, older bool) {
 	var last uint64
 	for _, b := range before {

@@ -292,7 +292,7 @@ func TestSourceTellsNothing(t *testing.T) {
 	})
 }
 
-// A table of the source that was emptied and filled again, or written anew, is read
+// A table of the source that was emptied and filled again, or rewritten, is read
 // whole, also where nothing is looked for before the bookmark.
 func TestRestoredTable(t *testing.T) {
 	t.Parallel()

@@ -11,7 +11,7 @@ import (
 )
 
 // The table of the destination may be older than its bookmark: emptied, restored,
-// dropped and created anew. Each commit records which table it leaves, where its rows
+// dropped and created again. Each commit records which table it leaves, where its rows
 // are stored, how many there are, and their greatest _sdc_sequence. A table that is
 // where it was left, and not empty, is believed to be what it was. Of another one,
 // rows are counted once: as many of them, with the same greatest sequence, are those
@@ -41,9 +41,9 @@ func (w whereabouts) older(left catalog.LoadedTable) string {
 	case w.holds != nil && had != nil && w.holds.rows == *had && equal(w.holds.sequence, left.Sequence):
 		return ""
 	}
-	what := "was emptied, restored or written anew since the last run"
+	what := "was emptied, restored or rewritten since the last run"
 	if w.oid != left.OID {
-		what = "is another one than the last run left: it was restored, or dropped and created anew"
+		what = "is another one than the last run left: it was restored, or dropped and created again"
 	}
 	if w.holds == nil || left.Rows == nil {
 		return "the table in the destination " + what

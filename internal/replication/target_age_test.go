@@ -23,11 +23,11 @@ func TestOlderTarget(t *testing.T) {
 			{"nothing", ``, ``, ``},
 			{"truncated", ``, `TRUNCATE shop.t`, "emptied"},
 			{"truncated and filled by hand", ``, `TRUNCATE shop.t; INSERT INTO shop.t SELECT * FROM aside`, "restored"},
-			{"dropped and created anew", ``, `DROP TABLE shop.t; CREATE TABLE shop.t AS TABLE aside; ALTER TABLE shop.t ADD PRIMARY KEY (id); ALTER TABLE shop.t OWNER TO {writer}`, "created anew"},
-			{"created anew, as full as before", ``, `DELETE FROM aside; INSERT INTO aside SELECT id, 'old', _sdc_received_at, _sdc_batched_at, _sdc_sequence - 1, _sdc_table_version FROM shop.t;
-				DROP TABLE shop.t; CREATE TABLE shop.t AS TABLE aside; ALTER TABLE shop.t ADD PRIMARY KEY (id); ALTER TABLE shop.t OWNER TO {writer}`, "created anew"},
+			{"dropped and created again", ``, `DROP TABLE shop.t; CREATE TABLE shop.t AS TABLE aside; ALTER TABLE shop.t ADD PRIMARY KEY (id); ALTER TABLE shop.t OWNER TO {writer}`, "created again"},
+			{"created again, as full as before", ``, `DELETE FROM aside; INSERT INTO aside SELECT id, 'old', _sdc_received_at, _sdc_batched_at, _sdc_sequence - 1, _sdc_table_version FROM shop.t;
+				DROP TABLE shop.t; CREATE TABLE shop.t AS TABLE aside; ALTER TABLE shop.t ADD PRIMARY KEY (id); ALTER TABLE shop.t OWNER TO {writer}`, "created again"},
 			{"another in its place", `CREATE SCHEMA attic; CREATE TABLE attic.t AS TABLE aside; ALTER TABLE attic.t ADD CONSTRAINT attic_pkey PRIMARY KEY (id); ALTER TABLE attic.t OWNER TO {writer}`,
-				`ALTER TABLE shop.t RENAME TO u; ALTER TABLE shop.u SET SCHEMA attic; ALTER TABLE attic.t SET SCHEMA shop`, "created anew"},
+				`ALTER TABLE shop.t RENAME TO u; ALTER TABLE shop.u SET SCHEMA attic; ALTER TABLE attic.t SET SCHEMA shop`, "created again"},
 			{"emptied by DELETE", ``, `DELETE FROM shop.t`, "emptied"},
 			{"emptied by DELETE and VACUUM", ``, `DELETE FROM shop.t; {vacuum} shop.t`, "emptied"},
 			{"without system columns", ``, `TRUNCATE shop.t; ALTER TABLE shop.t DROP _sdc_sequence`, "emptied"},
@@ -93,7 +93,7 @@ func TestKeptByRuns(t *testing.T) {
 			{``, true},
 			{`INSERT INTO t SELECT g, 'v' FROM generate_series(5001, 9000) g; INSERT INTO u SELECT 10000 + g, 'v' FROM generate_series(1, 5000) g`, false},
 			{`UPDATE t SET v = 'changed' WHERE id = 9000; INSERT INTO u VALUES (15000, 'v'), (15000, 'w')`, false},
-			{`ALTER TABLE t ADD x int DEFAULT 7; ALTER TABLE u ADD x int DEFAULT 7`, false}, // PostgreSQL 10 writes the table anew
+			{`ALTER TABLE t ADD x int DEFAULT 7; ALTER TABLE u ADD x int DEFAULT 7`, false}, // PostgreSQL 10 rewrites the table
 			{`ALTER TABLE t ALTER w TYPE varchar(9)`, false},
 			{`ALTER TABLE u ADD y serial; ALTER TABLE u ADD PRIMARY KEY (y)`, true},
 		} {
@@ -125,12 +125,12 @@ func TestWhereaboutsOlder(t *testing.T) {
 		"without rows, as before":         {whereabouts{oid: 1, file: 2, empty: true}, catalog.LoadedTable{OID: 1, File: 2, Rows: n(0)}, ""},
 		"moved":                           {whereabouts{oid: 1, file: 3, holds: &holding{10, n(7)}}, left, ""},
 		"moved, and was always empty":     {whereabouts{oid: 1, file: 3, empty: true, holds: &holding{0, nil}}, catalog.LoadedTable{OID: 1, File: 2, Rows: n(0)}, ""},
-		"truncated":                       {whereabouts{oid: 1, file: 3, empty: true, holds: &holding{0, nil}}, left, "was emptied, restored or written anew since the last run, and holds 0 rows where there were 10"},
+		"truncated":                       {whereabouts{oid: 1, file: 3, empty: true, holds: &holding{0, nil}}, left, "was emptied, restored or rewritten since the last run, and holds 0 rows where there were 10"},
 		"as many rows of an earlier load": {whereabouts{oid: 1, file: 3, holds: &holding{10, n(6)}}, left, "and holds 10 rows where there were 10"},
 		"another, alike":                  {whereabouts{oid: 5, file: 6, holds: &holding{10, n(7)}}, left, ""},
-		"another":                         {whereabouts{oid: 5, file: 6, holds: &holding{9, n(7)}}, left, "dropped and created anew, and holds 9 rows where there were 10"},
-		"not counted":                     {whereabouts{oid: 1, file: 3}, left, "was emptied, restored or written anew since the last run"},
-		"never counted":                   {whereabouts{oid: 1, file: 3, holds: &holding{10, n(7)}}, catalog.LoadedTable{OID: 1, File: 2}, "was emptied, restored or written anew since the last run"},
+		"another":                         {whereabouts{oid: 5, file: 6, holds: &holding{9, n(7)}}, left, "dropped and created again, and holds 9 rows where there were 10"},
+		"not counted":                     {whereabouts{oid: 1, file: 3}, left, "was emptied, restored or rewritten since the last run"},
+		"never counted":                   {whereabouts{oid: 1, file: 3, holds: &holding{10, n(7)}}, catalog.LoadedTable{OID: 1, File: 2}, "was emptied, restored or rewritten since the last run"},
 	} {
 		if got := tt.w.older(tt.left); !strings.Contains(got, tt.want) || (tt.want == "") != (got == "") {
 			t.Errorf("%s: %q, want %q", name, got, tt.want)

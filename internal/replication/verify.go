@@ -52,7 +52,7 @@ func (c *copying) verify(ctx context.Context, tx pgx.Tx) (string, error) {
 			c.unit.Table, source, c.target, destination, rows.text(true))
 	case rows.missing > 0:
 		return "", fmt.Errorf("verify: %s has %s and %s would have %s: nothing was committed. %s. "+
-			"They have been deleted there, or were never loaded: drop the table in the destination, and the next run loads it anew",
+			"They have been deleted there, or were never loaded: drop the table in the destination, and the next run loads it again",
 			c.unit.Table, source, c.target, destination, rows.text(true))
 	}
 	return fmt.Sprintf("different by %s: %s", c.unit.Verify, rows.text(false)), nil

@@ -190,7 +190,7 @@ func (h *Host) Restart(ctx context.Context) error {
 	return h.await(ctx, starts+1)
 }
 
-// ReplaceHostKeys gives the host new keys, as when it is installed anew, or when
+// ReplaceHostKeys gives the host new keys, as when it is installed again, or when
 // another one answers in its place.
 func (h *Host) ReplaceHostKeys(ctx context.Context) error {
 	pairs, err := newHostKeys()

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// A deadline is one that may be set anew while somebody waits for it.
+// A deadline is one that may be set again while somebody waits for it.
 type deadline struct {
 	mu     sync.Mutex
 	over   chan struct{} // closed while the deadline has passed

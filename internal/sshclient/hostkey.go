@@ -34,7 +34,7 @@ func (e *HostKeyError) Error() string {
 		return fmt.Sprintf("SSH host %q (%s) has the key %s, and %s holds none for it. Compare that with \"ssh-keygen -lf\" of its /etc/ssh/ssh_host_*_key.pub on the host itself, then add it to %s or set host_key",
 			e.Host, e.Address, e.Got, e.Source, e.Source)
 	}
-	return fmt.Sprintf("SSH host %q (%s) has the key %s, but %s says %s. Either the host was set up anew, or somebody else answers in its place, and nothing was sent to it. "+
+	return fmt.Sprintf("SSH host %q (%s) has the key %s, but %s says %s. Either the host was set up again, or somebody else answers in its place, and nothing was sent to it. "+
 		"Find out on the host itself (ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub), and change %s only if its key is the new one",
 		e.Host, e.Address, e.Got, e.Source, strings.Join(e.Want, " or "), e.Source)
 }

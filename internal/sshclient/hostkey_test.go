@@ -37,7 +37,7 @@ func TestHostKeys(t *testing.T) {
 		"known, hashed":         {known: knownhosts.HashHostname(address) + " " + h.HostKeys[1]},
 		"known among others":    {known: "# mine\n\ngithub.com " + otherKey + "\n[*]:22 " + otherKey + "\n" + line(h.HostKeys[1]) + "\n"},
 		"known, several":        {known: line(h.HostKeys[2]) + "\n" + line(h.HostKeys[1])},
-		"known, another":        {known: line(otherKey), fails: []string{fingerprint(t, h.HostKeys[0]), "says " + ssh.FingerprintSHA256(other.PublicKey()), "Either the host was set up anew"}},
+		"known, another":        {known: line(otherKey), fails: []string{fingerprint(t, h.HostKeys[0]), "says " + ssh.FingerprintSHA256(other.PublicKey()), "Either the host was set up again"}},
 		"known at another port": {known: h.Host + " " + h.HostKeys[0], fails: []string{"holds none for it", "SHA256:"}},
 		"unknown":               {known: "github.com " + otherKey, fails: []string{"holds none for it", "SHA256:", "host_key"}},
 		"an empty file":         {known: "", fails: []string{"neither host_key nor known_hosts"}},

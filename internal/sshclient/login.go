@@ -85,7 +85,7 @@ func (h *Host) refused(l *login, err error) error {
 	return &loginError{offered: l.offered, accepts: h.quote(strings.Join(l.accepts, ", ")), err: err}
 }
 
-// newLogin reads what the Config names, anew for each connect: an agent may
+// newLogin reads what the Config names, again for each connect: an agent may
 // have been restarted, a file replaced.
 func (h *Host) newLogin(ctx context.Context) (*login, error) {
 	l := &login{close: func() {}}
