@@ -39,10 +39,9 @@ func markLeft(ctx context.Context, tx pgx.Tx, stored catalog.Replication) error 
 	if err != nil {
 		return err
 	}
-	rows, _ := tx.Query(ctx, foundSQL, stored.SchemaName, leftColumn.name)
-	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[foundTable])
+	found, err := readFound(ctx, tx, stored.SchemaName)
 	if err != nil {
-		return fmt.Errorf("look for the loaded tables: %w", err)
+		return err
 	}
 	own := map[string]bool{}
 	for _, t := range found {
@@ -80,6 +79,15 @@ const foundSQL = `
 	LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attname::pg_catalog.text = $2 AND NOT a.attisdropped
 	WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 	ORDER BY c.relname`
+
+func readFound(ctx context.Context, tx pgx.Tx, schema string) ([]foundTable, error) {
+	rows, _ := tx.Query(ctx, foundSQL, schema, leftColumn.name)
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[foundTable])
+	if err != nil {
+		return nil, fmt.Errorf("look what schema %q holds: %w", schema, err)
+	}
+	return found, nil
+}
 
 // A takeover says what becomes of what a schema holds that a replication is created for.
 type takeover struct {
@@ -120,12 +128,8 @@ func (d Definition) takeOver(found []foundTable) (t takeover) {
 
 // readTakeover looks what the schema holds.
 func readTakeover(ctx context.Context, tx pgx.Tx, d Definition) (takeover, error) {
-	rows, _ := tx.Query(ctx, foundSQL, d.SchemaName, leftColumn.name)
-	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[foundTable])
-	if err != nil {
-		return takeover{}, fmt.Errorf("look what schema %q holds: %w", d.SchemaName, err)
-	}
-	return d.takeOver(found), nil
+	found, err := readFound(ctx, tx, d.SchemaName)
+	return d.takeOver(found), err
 }
 
 // refusal says that tables are in the way, nil if none are.
