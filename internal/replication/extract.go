@@ -215,7 +215,7 @@ func (e *extraction) isEmpty(ctx context.Context, w window) (bool, error) {
 }
 
 // greatestKey returns the greatest key of the window, as the source writes it,
-// or nil if no row has one. Infinite keys are no place to continue from: later
+// or nil if no row has one, and the rows to remember. Infinite keys are no place to continue from: later
 // rows would all lie before it.
 func (e *extraction) greatestKey(ctx context.Context, w window) (*string, []catalog.Remembered, error) {
 	limit := "true"

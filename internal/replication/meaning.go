@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -41,7 +42,8 @@ var meaningReasons = map[string]string{
 // changedMeaning says why values that were loaded may read otherwise now, or "". What
 // is new since, such as another label, has nothing to do with them.
 func changedMeaning(before, now map[string]string) string {
-	for what, text := range before {
+	for _, what := range slices.Sorted(maps.Keys(before)) {
+		text := before[what]
 		if is, ok := now[what]; ok && is != text {
 			kind, _, _ := strings.Cut(what, " ")
 			if kind == "label" {

@@ -125,7 +125,6 @@ func (e *extraction) start(ctx context.Context, name postgres.TableName, lock st
 	if err != nil {
 		return err
 	}
-	e.files = e.sight.files
 	_, e.position.Transaction, _ = bounds(e.sight.snapshot)
 	table, ok := tables[name]
 	if strings.HasPrefix(lock, "SELECT") && (!ok || table.Kind.HasKeys()) {
