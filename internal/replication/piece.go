@@ -152,9 +152,11 @@ func (c *copying) commit(ctx context.Context, w window, last bool, f func(loadin
 	if last {
 		report.Status = catalog.Succeeded
 		if report.RowsLoaded > 0 && c.step.comparesKeys() {
-			if err := c.dropSuperseded(ctx, tx); err != nil {
+			dropped, err := c.dropSuperseded(ctx, tx)
+			if err != nil {
 				return err
 			}
+			moved.grown -= dropped
 		}
 		if report.Verification, err = c.verify(ctx, tx); err != nil {
 			return err

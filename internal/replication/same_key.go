@@ -65,42 +65,44 @@ type supersession struct {
 
 // dropSuperseded deletes the rows of the destination whose key the source writes
 // otherwise by now, if the row that the source has was loaded. They are among those
-// whose key, as it is written, the source has not.
-func (c *copying) dropSuperseded(ctx context.Context, tx pgx.Tx) error {
+// whose key, as it is written, the source has not. It returns how many it deleted.
+func (c *copying) dropSuperseded(ctx context.Context, tx pgx.Tx) (dropped int64, err error) {
 	var places []string
 	if _, err := c.pair(ctx, tx, false, func(place string) { places = append(places, place) }); err != nil {
-		return fmt.Errorf("compare the keys of %s with those of the source: %w", c.target, err)
+		return 0, fmt.Errorf("compare the keys of %s with those of the source: %w", c.target, err)
 	}
 	if len(places) == 0 {
-		return nil
+		return 0, nil
 	}
 	for _, side := range []pgx.Tx{c.extraction.tx, tx} { // keys are to be written in full
 		if err := writeDigits(ctx, side, allDigits); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	compare, err := c.extraction.keyComparison(ctx, c.step.layout.keyOf())
 	if err != nil {
-		return &extractError{err}
+		return 0, &extractError{err}
 	}
 	for len(places) > 0 {
 		n := min(len(places), comparedKeys)
 		rows, err := c.keysAt(ctx, tx, places[:n])
 		if err != nil {
-			return fmt.Errorf("read the keys of %s: %w", c.target, err)
+			return 0, fmt.Errorf("read the keys of %s: %w", c.target, err)
 		}
 		found, err := c.extraction.writtenOtherwise(ctx, compare, rows)
 		if err != nil {
-			return c.incomparable(err)
+			return dropped, c.incomparable(err)
 		}
 		if len(found) > 0 {
-			if _, err := tx.Exec(ctx, c.step.layout.deleteSupersededSQL(found), once); err != nil {
-				return fmt.Errorf("delete from %s the rows whose keys the source writes otherwise: %w", c.target, err)
+			tag, err := tx.Exec(ctx, c.step.layout.deleteSupersededSQL(found), once)
+			if err != nil {
+				return 0, fmt.Errorf("delete from %s the rows whose keys the source writes otherwise: %w", c.target, err)
 			}
+			dropped += tag.RowsAffected()
 		}
 		places = places[n:]
 	}
-	return nil
+	return dropped, nil
 }
 
 // keysAt reads the keys of rows of the destination.

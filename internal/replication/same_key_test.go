@@ -99,4 +99,5 @@ func TestOtherKeysStay(t *testing.T) {
 	e.atSource(t, `UPDATE t SET n = 5 WHERE n = 1; UPDATE t SET k = 'BOB' WHERE k = 'cid'`)
 	e.run(t)
 	e.wantRows(t, `SELECT k, n FROM shop.t ORDER BY n`, "bob|2", "cid|3", "dora|4", "ANNA|5")
+	e.wantKept(t, "t")
 }
