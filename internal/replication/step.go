@@ -82,7 +82,7 @@ func nextStep(s Selection, source *extraction, identity string, target postgres.
 	next.version, next.reset = l.TableVersion, false
 	next.why, next.doubtful = unseen(next.layout, *l, there.added)
 	if next.why == "" {
-		next.why = cmp.Or(there.older(), changedMeaning(l.Meaning, source.meaningOf(s)), writtenAnew(b.Horizon, source.sight, late))
+		next.why = cmp.Or(there.older(), changedMeaning(l.Meaning, source.meaningOf(s)), rewrittenSince(b.Horizon, source.sight, late))
 	}
 	if next.why == "" {
 		next.window.since = b.Bookmark
@@ -212,9 +212,9 @@ func unseen(l layout, b catalog.LoadedTable, added []string) (why string, doubtf
 	return "", doubtful
 }
 
-// writtenAnew says why rows may be other ones than before where transactions are not asked
+// rewrittenSince says why rows may be other ones than before where transactions are not asked
 // who wrote them, or "".
-func writtenAnew(h catalog.Horizon, s sight, late time.Duration) string {
+func rewrittenSince(h catalog.Horizon, s sight, late time.Duration) string {
 	if (late == 0 || s.snapshot == "") && movedSince(h, s) {
 		return "the table was emptied by TRUNCATE, restored or rewritten at the source"
 	}
