@@ -25,7 +25,7 @@ var (
 	_ resource.ResourceWithValidateConfig = (*databaseUserResource)(nil)
 )
 
-func newDatabaseUserResource() resource.Resource { return &databaseUserResource{} }
+func newDatabaseUserResource() managed { return &databaseUserResource{} }
 
 func (*databaseUserResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
 	resp.TypeName = req.ProviderTypeName + "_database_user"

@@ -19,7 +19,7 @@ type destinationDatabaseResource struct{ configured }
 
 var _ resource.ResourceWithImportState = (*destinationDatabaseResource)(nil)
 
-func newDestinationDatabaseResource() resource.Resource { return &destinationDatabaseResource{} }
+func newDestinationDatabaseResource() managed { return &destinationDatabaseResource{} }
 
 type destinationDatabaseModel struct {
 	Server            types.String `tfsdk:"server"`

@@ -25,7 +25,7 @@ var (
 	_ resource.ResourceWithModifyPlan  = (*destinationGrantsResource)(nil)
 )
 
-func newDestinationGrantsResource() resource.Resource { return &destinationGrantsResource{} }
+func newDestinationGrantsResource() managed { return &destinationGrantsResource{} }
 
 type destinationGrantsModel struct {
 	Server         types.String `tfsdk:"server"`

@@ -20,7 +20,7 @@ type destinationSchemaResource struct{ configured }
 
 var _ resource.ResourceWithImportState = (*destinationSchemaResource)(nil)
 
-func newDestinationSchemaResource() resource.Resource { return &destinationSchemaResource{} }
+func newDestinationSchemaResource() managed { return &destinationSchemaResource{} }
 
 type destinationSchemaModel struct {
 	Server       types.String `tfsdk:"server"`

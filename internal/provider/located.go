@@ -34,8 +34,8 @@ type located struct {
 var _ resource.ResourceWithValidateConfig = (*located)(nil)
 
 // at makes located resources of those that create makes.
-func at(p place, create func() resource.Resource) func() resource.Resource {
-	return func() resource.Resource { return &located{managed: create().(managed), place: p} } //nolint:forcetypeassert // of this package
+func at(p place, create func() managed) func() resource.Resource {
+	return func() resource.Resource { return &located{managed: create(), place: p} }
 }
 
 // Configure gives it the provider's clients.

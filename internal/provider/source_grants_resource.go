@@ -22,7 +22,7 @@ var (
 	_ resource.ResourceWithValidateConfig = (*sourceGrantsResource)(nil)
 )
 
-func newSourceGrantsResource() resource.Resource { return &sourceGrantsResource{} }
+func newSourceGrantsResource() managed { return &sourceGrantsResource{} }
 
 type sourceGrantsModel struct {
 	Server       types.String `tfsdk:"server"`

@@ -27,7 +27,7 @@ var (
 	_ resource.ResourceWithModifyPlan  = (*sshAuthorizedKeyResource)(nil)
 )
 
-func newSSHAuthorizedKeyResource() resource.Resource { return &sshAuthorizedKeyResource{} }
+func newSSHAuthorizedKeyResource() managed { return &sshAuthorizedKeyResource{} }
 
 type sshAuthorizedKeyModel struct {
 	Host        types.String `tfsdk:"host"`

@@ -21,7 +21,7 @@ var (
 	_ resource.ResourceWithModifyPlan  = (*sshUserResource)(nil)
 )
 
-func newSSHUserResource() resource.Resource { return &sshUserResource{} }
+func newSSHUserResource() managed { return &sshUserResource{} }
 
 type sshUserModel struct {
 	Host               types.String `tfsdk:"host"`
