@@ -1,9 +1,10 @@
 package provider
 
 import (
+	"slices"
+
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/types"
-	"slices"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
