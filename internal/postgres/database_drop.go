@@ -256,12 +256,15 @@ const tablesToLoseSQL = `
 	  AND NOT c.relispartition
 	  AND n.nspname NOT IN ('information_schema', '_stitch')
 	  AND n.nspname !~ '^pg_'
-	  AND NOT EXISTS ( -- part of an extension, or a table's own sequence
+	  AND NOT ` + isExtensionsSQL + `
+	  AND NOT EXISTS ( -- a table's own sequence
 		SELECT
 		FROM pg_catalog.pg_depend AS d
 		WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
 		  AND d.objid = c.oid
-		  AND (d.deptype = 'e' OR c.relkind = 'S' AND d.deptype IN ('a', 'i') AND d.refobjsubid <> 0))
+		  AND c.relkind = 'S'
+		  AND d.deptype IN ('a', 'i')
+		  AND d.refobjsubid <> 0)
 	ORDER BY n.nspname, c.relname`
 
 const largeObjectsSQL = `SELECT pg_catalog.count(*) FROM pg_catalog.pg_largeobject_metadata`

@@ -19,10 +19,7 @@ const lossesSQL = `
 		WHEN '' THEN n.nspname NOT IN ('information_schema', '_stitch') AND n.nspname !~ '^pg_'
 		ELSE n.nspname::pg_catalog.text = $1
 	  END
-	  AND NOT EXISTS (
-		SELECT
-		FROM pg_catalog.pg_depend AS d
-		WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e')
+	  AND NOT ` + isExtensionsSQL + `
 	ORDER BY n.nspname, c.relname`
 
 // Losses lists, for people, the tables that go with a database, or with one schema of it,

@@ -63,15 +63,10 @@ func (s *Server) changeObjects(ctx context.Context, database string, c contentio
 // before that one has committed.
 func (s *Server) inTurn(ctx context.Context, database string, c contention, f func(pgx.Tx) error) error {
 	defer s.siblings.changed() // a login may have been let in
-	turn := s.siblings.turn(dropKey(s.config.address(), s.databaseName(database)))
 	return s.retried(ctx, database, c, func() error {
-		select {
-		case turn <- struct{}{}:
-			defer func() { <-turn }()
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		return s.OnConn(ctx, database, func(conn *pgx.Conn) error { return boundedTx(ctx, conn, readWrite, f) })
+		return s.InTurn(ctx, database, func() error {
+			return s.OnConn(ctx, database, func(conn *pgx.Conn) error { return boundedTx(ctx, conn, readWrite, f) })
+		})
 	})
 }
 

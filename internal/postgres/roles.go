@@ -41,10 +41,13 @@ const (
 	readsAllData  = "pg_read_all_data"
 )
 
+// placeExpression tells apart the databases b.
+const placeExpression = `(extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::bigint || '/' || b.oid`
+
 // Since PostgreSQL 16, a membership says what comes with it; before, the member
 // does, and SET ROLE always does.
 const rolesSQL = `
-	SELECT (extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::bigint || '/' || b.oid, v.recent, r.oid, r.rolname, r.rolsuper, r.rolcreatedb, r.rolcreaterole AND NOT v.recent, r.rolinherit OR v.recent,
+	SELECT ` + placeExpression + `, v.recent, r.oid, r.rolname, r.rolsuper, r.rolcreatedb, r.rolcreaterole AND NOT v.recent, r.rolinherit OR v.recent,
 	       r.rolname = current_user, r.oid = b.datdba,
 	       coalesce(m.of, '{}'), coalesce(m.grantor, '{}'), coalesce(m.inherit, '{}'), coalesce(m.set, '{}'), coalesce(m.admin, '{}')
 	FROM pg_catalog.pg_roles AS r

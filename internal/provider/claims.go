@@ -19,10 +19,11 @@ type claims struct {
 	kept     map[string]bool          // those that the state has, as far as it was looked at
 	created  map[string]bool          // also those that are about to be
 	deleting map[string]chan struct{} // closed at the end of that
+	left     map[string]bool          // not deleted, for another one of the same name to be made of
 }
 
 func newClaims() *claims {
-	return &claims{kept: map[string]bool{}, created: map[string]bool{}, deleting: map[string]chan struct{}{}}
+	return &claims{kept: map[string]bool{}, created: map[string]bool{}, deleting: map[string]chan struct{}{}, left: map[string]bool{}}
 }
 
 // keep notes that the state has an object. One of the same name that is planned without
@@ -37,6 +38,19 @@ func (c *claims) isKept(o object) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.kept[o.id()]
+}
+
+// leave notes that an object that is replaced was not deleted, because others depend on it.
+func (c *claims) leave(o object) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.left[o.id()] = true
+}
+
+func (c *claims) isLeft(o object) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.left[o.id()]
 }
 
 // isCreated reports whether an object was created or adopted in this apply.

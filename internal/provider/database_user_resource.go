@@ -47,7 +47,11 @@ func (*databaseUserResource) ValidateConfig(ctx context.Context, req resource.Va
 // ModifyPlan says why a password is set again that nobody asked to be changed.
 func (r *databaseUserResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
 	r.configured.ModifyPlan(ctx, req, resp)
-	if req.Plan.Raw.IsNull() || req.State.Raw.IsNull() || resp.Diagnostics.HasError() {
+	if req.Plan.Raw.IsNull() || resp.Diagnostics.HasError() {
+		return
+	}
+	if req.State.Raw.IsNull() {
+		r.planReplacement(ctx, req, resp)
 		return
 	}
 	var plan, state databaseUserModel
@@ -109,10 +113,14 @@ func (r *databaseUserResource) Create(ctx context.Context, req resource.CreateRe
 		return
 	}
 	var seal *postgres.PasswordSeal
+	create := server.CreateUser
+	if r.claims.isLeft(plan.object(server)) {
+		create = server.UpdateUser
+	}
 	resp.Diagnostics.Append(creation{
 		object: plan.object(server),
 		create: func() (err error) {
-			seal, err = server.CreateUser(ctx, plan.toUser(), password)
+			seal, err = create(ctx, plan.toUser(), password)
 			return err
 		},
 		isExisting: postgres.IsExisting,
@@ -125,6 +133,7 @@ func (r *databaseUserResource) Create(ctx context.Context, req resource.CreateRe
 		return
 	}
 	resp.Diagnostics.Append(writeSeal(ctx, resp.Private, seal)...)
+	resp.Diagnostics.Append(endReplacement(ctx, resp.Private)...)
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
 }
 
@@ -163,6 +172,7 @@ func (r *databaseUserResource) Read(ctx context.Context, req resource.ReadReques
 		resp.Diagnostics.Append(unread("database user", state.Name.ValueString(), state.Login.IsNull(), err))
 		return
 	}
+	r.claims.keep(state.object(server))
 	if state.Login.IsNull() { // it is being imported
 		resp.Diagnostics.Append(warnOfPowers(state, user)...)
 	}
@@ -220,6 +230,9 @@ func (r *databaseUserResource) Delete(ctx context.Context, req resource.DeleteRe
 		return
 	}
 	resp.Diagnostics.Append(state.object(server).remove(ctx, r.claims, func() error {
+		if isReplacement(ctx, req.Private) {
+			return r.dropReplaced(ctx, server, state, &resp.Diagnostics)
+		}
 		return server.DropUser(ctx, state.Name.ValueString(), postgres.DropOptions{
 			ReassignOwnedTo:   state.ReassignOwnedTo.ValueString(),
 			TerminateSessions: state.TerminateSessions.ValueBool(),

@@ -30,7 +30,8 @@ func (*databaseUserResource) Schema(_ context.Context, _ resource.SchemaRequest,
 			"Its private state holds a hash, under a random key, of the SCRAM-SHA-256 verifier: where the login of the server entry may read `pg_authid`, as a superuser may, " +
 			"a password that somebody changed on the server is found by that, and planned to be set again. A user that was imported has no such hash until its password is set.\n\n" +
 			"The server entry's login must be allowed to create roles: a superuser, or a role with `CREATEROLE`. The error lists the SQL it lacks rights for, to be run by somebody who has them; nothing is changed then.\n\n" +
-			"Destroying drops the user, unless objects or privileges depend on it: then the error lists them by database, and nothing is changed. See `reassign_owned_to`.",
+			"Destroying drops the user, unless objects or privileges depend on it: then the error lists them by database, and nothing is changed. See `reassign_owned_to`. A user that was imported is dropped as well; the plan warns of it. " +
+			"One that is replaced by one of the same name (`-replace`, `terraform taint`) keeps what it owns and what was granted to it.",
 		Attributes: map[string]schema.Attribute{
 			"server": serverAttribute(),
 			"name": schema.StringAttribute{

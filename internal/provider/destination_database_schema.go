@@ -26,7 +26,9 @@ func (*destinationDatabaseResource) Schema(_ context.Context, _ resource.SchemaR
 			"The user that loads then needs `stitch_destination_grants`.\n\n" +
 			"Encoding, locale and template are chosen when a database is created, and cannot be changed: another value replaces the database, which the plan warns of. " +
 			"What is not configured is as the server has it. A database that cannot be made as it is configured is dropped again.\n\n" +
-			"Destroying drops the database. One that holds tables or large objects is kept, and the error lists them, unless `force_destroy` is set. " +
+			"Destroying drops the database, with a warning of the plan if it was imported. One that holds tables or large objects is kept, and the error lists them, unless `force_destroy` is set. " +
+			"Tables that an extension makes are none of these, unless it registers them as the users' (`pg_extension_config_dump`, without a condition) and they have rows, as `cron.job` does. " +
+			"One that was added to an extension later (`ALTER EXTENSION ... ADD TABLE`) is; after `pg_upgrade`, so is each that an extension has and has not registered. " +
 			"Sessions of other programs are not ended unless `terminate_sessions` is set: if they stay connected, the error lists who they are.",
 		Attributes: map[string]schema.Attribute{
 			"server": serverAttribute(),

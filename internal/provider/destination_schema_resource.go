@@ -64,7 +64,7 @@ func (*destinationSchemaResource) Schema(_ context.Context, _ resource.SchemaReq
 		MarkdownDescription: "A schema for Stitch to load into. This resource is optional: runs create the schemas of their replications themselves. " +
 			"Use it to have a schema with an owner of your choice before the first run, or for tables of your own beside the loaded ones.\n\n" +
 			"The server entry's login needs `CREATE` on the database.\n\n" +
-			"Destroying drops the schema. One that holds anything is kept, and the error lists what, unless `force_destroy` is set.",
+			"Destroying drops the schema, with a warning of the plan if it was imported. One that holds anything is kept, and the error lists what, unless `force_destroy` is set.",
 		Attributes: map[string]schema.Attribute{
 			"server": serverAttribute(),
 			"database": schema.StringAttribute{

@@ -25,14 +25,29 @@ func diagnose(summary string, err error) diag.Diagnostic {
 
 // unchecked is the warning that something could not be looked at. Before the
 // first apply that is no fault, so it says what follows rather than what to do.
-func unchecked(summary string, err error, follows string) diag.Diagnostic {
+func unchecked(what string, err error, follows string) diag.Diagnostic {
+	text := what + ": " + err.Error() + "\n\n"
 	if postgres.IsPasswordRefused(err) {
-		return diag.NewWarningDiagnostic(summary, err.Error()+"\n\n"+
+		return diag.NewWarningDiagnostic(unasked(what, err), text+
 			"If this apply creates the user or sets its password, that will do. If not, the password in the provider block is wrong, or it was rotated there alone: "+
 			"raise password_wo_version of its stitch_database_user, since Terraform does not see that password_wo changed. "+follows)
 	}
-	return diag.NewWarningDiagnostic(summary, err.Error()+"\n\n"+
+	return diag.NewWarningDiagnostic(unasked(what, err), text+
 		"That is as it should be while the user, the database or the server is still to be created, or its password to be changed, for instance by the next apply. "+follows)
+}
+
+// unasked is the summary of what could not be read or checked: it says why, if that is so
+// for all that is there. Of warnings with one summary, Terraform shows the first and counts
+// the others, so that one server that is down does not fill the screen.
+func unasked(what string, err error) string {
+	var unknown *unknownError
+	if where := unreachable(err); where != "" {
+		return where + " was not read"
+	}
+	if errors.As(err, &unknown) {
+		return "Parts of the provider block are not known yet"
+	}
+	return what
 }
 
 // unread is what to say of an object that could not be read: a warning that its state
@@ -40,12 +55,10 @@ func unchecked(summary string, err error, follows string) diag.Diagnostic {
 // stops only what has to be changed there. Else, and where there is no state yet
 // because it is imported, it is an error.
 func unread(noun, name string, imported bool, err error) diag.Diagnostic {
-	where := unreachable(err)
-	if where == "" || imported {
+	if unreachable(err) == "" || imported {
 		return diagnose("Cannot read "+noun, err)
 	}
-	// Of warnings with one summary, Terraform shows the first and counts the others.
-	return diag.NewWarningDiagnostic(where+" was not read", fmt.Sprintf("%s %q was not read: %s\n\n"+
+	return diag.NewWarningDiagnostic(unasked("", err), fmt.Sprintf("%s %q was not read: %s\n\n"+
 		"Its state is kept as it was. What has to be changed there will fail, unless the next apply creates or changes what is missing, such as the login or its password.",
 		capital(noun), name, postgres.Explain(err)))
 }

@@ -143,3 +143,39 @@ func TestAccGrantsOverlap(t *testing.T) {
 	w.run(t, "apply", "-auto-approve")
 	w.run(t, "destroy", "-auto-approve")
 }
+
+// Whether a role reads as a reader of a replication or by grants on its schema: when the one
+// takes the place of the other in an apply, in whatever order, it goes on reading.
+func TestAccReadersMoved(t *testing.T) {
+	p := newPipe(t, sandbox.Shared(t, 0))
+	role := p.Role(t)
+	config := func(readers string) string {
+		text := requiredProviders + p.runConfig(readers+twoTables, "1")
+		return strings.Replace(text, "servers = {", "servers = {\nadmin = "+administrator(p.Server), 1)
+	}
+	grants := fmt.Sprintf(`
+		resource "stitch_source_grants" "r" {
+			server        = "admin"
+			database      = %q
+			user          = %q
+			schemas       = ["shop"]
+			future_tables = true
+		}`, p.destination, role)
+	w := newWorkspace(t, config(readersOf(role)))
+	w.run(t, "apply", "-auto-approve")
+	for round := range 4 {
+		next := config(readersOf(role))
+		if round%2 == 0 {
+			next = config("") + grants
+		}
+		w.write(t, "main.tf", next)
+		w.run(t, "apply", "-auto-approve")
+		if output, code := w.try(t, "plan", "-detailed-exitcode"); code != 0 {
+			t.Errorf("round %d: the plan after is not empty:\n%s", round, output)
+		}
+		if err := p.mayRead(t, "countries", []string{role})(nil); err != nil {
+			t.Errorf("round %d: %v", round, err)
+		}
+	}
+	w.run(t, "destroy", "-auto-approve")
+}

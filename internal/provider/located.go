@@ -55,6 +55,7 @@ func (l *located) ValidateConfig(ctx context.Context, req resource.ValidateConfi
 func (l *located) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
 	l.managed.Create(ctx, req, resp)
 	if !resp.Diagnostics.HasError() {
+		resp.Diagnostics.Append(forgetImport(ctx, resp.Private)...)
 		resp.Diagnostics.Append(l.remember(ctx, resp.State, resp.Private)...)
 	}
 }
@@ -85,6 +86,9 @@ func (l *located) Read(ctx context.Context, req resource.ReadRequest, resp *reso
 	if l.place.lost != nil && !resp.State.Raw.IsNull() {
 		l.clients.walk.finds(l.key(ctx, resp.State))
 	}
+	if isImported(ctx, req.Private) && !resp.State.Raw.IsNull() {
+		l.clients.walk.finds(l.importedInWalk(ctx, resp.State))
+	}
 	now, err := l.place.identify(ctx, l.clients, entry, true, req.State)
 	if err != nil {
 		return
@@ -114,9 +118,17 @@ func (l *located) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest
 		if l.place.lost != nil && l.clients.walk.has(l.key(ctx, req.Plan)) {
 			resp.Diagnostics.Append(l.loses(ctx, text(ctx, req.Plan, l.place.attribute), req.Plan)...)
 		}
+		if l.clients.walk.has(l.importedInWalk(ctx, req.Plan)) {
+			resp.Diagnostics.Append(l.dropsImported(ctx, req.Plan)...)
+		}
 		return
 	}
 	at, from := path.Root(l.place.attribute), text(ctx, req.State, l.place.attribute)
+	defer func() {
+		if (req.Plan.Raw.IsNull() || len(resp.RequiresReplace) > 0) && isImported(ctx, req.Private) {
+			resp.Diagnostics.Append(l.dropsImported(ctx, req.State)...)
+		}
+	}()
 	if req.Plan.Raw.IsNull() {
 		resp.Diagnostics.Append(l.checkDestroy(from, storedIdentity(ctx, req.Private))...)
 		return
@@ -203,7 +215,11 @@ func (l *located) loses(ctx context.Context, entry string, of attributes) (diags
 func (l *located) key(ctx context.Context, of attributes) string {
 	var named resource.MetadataResponse
 	l.managed.Metadata(ctx, resource.MetadataRequest{}, &named)
-	return strings.Join([]string{named.TypeName, text(ctx, of, l.place.attribute), text(ctx, of, "database"), text(ctx, of, "name")}, "\x00")
+	parts := []string{named.TypeName}
+	for _, attribute := range []string{l.place.attribute, "database", "username", "name", "public_key"} {
+		parts = append(parts, text(ctx, of, attribute))
+	}
+	return strings.Join(parts, "\x00")
 }
 
 // compare asks both entries, as far as they are there and answer.

@@ -18,6 +18,7 @@ type place struct {
 	words     placeWords
 	entries   func(*clients) entries
 	identify  func(ctx context.Context, c *clients, entry string, plans bool, of attributes) (identity, error)
+	dropped   string                                                                   // what names it, if destroying drops it; "" if it drops nothing that was imported
 	lost      func(ctx context.Context, c *clients, entry string, of attributes) error // says what deleting it would lose; nil: nothing
 }
 
@@ -50,6 +51,12 @@ func onAServer(object string, identify func(ctx context.Context, s *postgres.Ser
 			return identity{System: id.System, Started: id.Started, Object: id.Object}, err
 		},
 	}
+}
+
+// dropping is a place of what an attribute names and destroying drops.
+func (p place) dropping(attribute string) place {
+	p.dropped = attribute
+	return p
 }
 
 // asRole is the place of a role that an attribute names.

@@ -81,15 +81,15 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 // Resources lists the resources.
 func (*Provider) Resources(context.Context) []func() resource.Resource {
 	return []func() resource.Resource{
-		at(asRole("name"), newDatabaseUserResource),
-		at(inDatabase("name").holding(tablesOf), newDestinationDatabaseResource),
-		at(inDatabase("database").holding(contentsOf), newDestinationSchemaResource),
+		at(asRole("name").dropping("name"), newDatabaseUserResource),
+		at(inDatabase("name").holding(tablesOf).dropping("name"), newDestinationDatabaseResource),
+		at(inDatabase("database").holding(contentsOf).dropping("name"), newDestinationSchemaResource),
 		at(inDatabase("database"), newSourceGrantsResource),
 		at(inDatabase("database"), newDestinationGrantsResource),
 		newReplicationResource,
 		newSyncRunResource,
 		at(ofHostUser(), newSSHUserResource),
-		at(ofHostUser(), newSSHAuthorizedKeyResource),
+		at(ofHostUser().dropping("fingerprint"), newSSHAuthorizedKeyResource),
 	}
 }
 

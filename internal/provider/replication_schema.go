@@ -70,7 +70,7 @@ func (*replicationResource) Schema(_ context.Context, _ resource.SchemaRequest, 
 					"A role for a group, such as `analysts`, spares a change here for each of its members. The roles must exist when this is applied, and need `CONNECT` on the database, " +
 					"which everybody has unless it was revoked. `public`, which is everybody, is refused. " +
 					"Changing it takes effect in the same apply, and does not run the replication. A role that is taken out, and each of them when the replication is destroyed, loses what the login " +
-					"of `destination` granted it in the schema; what somebody else granted it stays.",
+					"of `destination` granted it in the schema; what somebody else granted it stays, as does what grants that change in the same apply let it read.",
 				Optional:    true,
 				ElementType: types.StringType,
 				Validators:  []validator.Set{setvalidator.NoNullValues(), setvalidator.ValueStringsAre(validReader())},

@@ -73,6 +73,41 @@ func TestAccServerDown(t *testing.T) {
 	}
 }
 
+// However many resources a server has, a plan warns of it once for each entry that leads there.
+func TestAccServerDownOnce(t *testing.T) {
+	w, _, _, behind := newWholeBehindProxies(t)
+	w.write(t, "main.tf", wholeConfig+`
+		resource "stitch_replication" "more" {
+			for_each    = toset(["one", "two", "three", "four", "five"])
+			name        = each.key
+			source      = { server = "app_stitch", database = stitch_source_grants.app.database }
+			destination = { server = "warehouse_stitch", database = stitch_destination_grants.warehouse.database }
+			tables      = { "public.countries" = { replication_method = "FULL_TABLE" } }
+		}`)
+	behind["app"].Refuse()
+	behind["app"].Cut()
+	warns := func(what string, want ...string) {
+		t.Helper()
+		output := w.run(t, "plan")
+		if got := strings.Count(output, "Warning: ") - strings.Count(output, "Warning: Provider development overrides"); got != len(want) {
+			t.Errorf("%s: %d warnings, want %d\n%s", what, got, len(want), output)
+		}
+		for _, entry := range want {
+			if !says(`Warning: Server "` + entry + `" was not read`).MatchString(output) {
+				t.Errorf("%s: no warning of %q\n%s", what, entry, output)
+			}
+		}
+	}
+	warns("new replications", "app", "app_stitch")
+	behind["app"].Accept()
+	w.run(t, "apply", "-auto-approve")
+	for _, proxy := range behind {
+		proxy.Refuse()
+		proxy.Cut()
+	}
+	warns("both down", "app", "app_stitch", "warehouse", "warehouse_stitch")
+}
+
 // A destination that became a standby can be read, and one whose database was dropped
 // is drift. Neither stops the plan.
 func TestAccServerOtherwise(t *testing.T) {

@@ -81,7 +81,7 @@ func (*sshAuthorizedKeyResource) Schema(_ context.Context, _ resource.SchemaRequ
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "One key in a Linux user's `authorized_keys`: whoever has its private half can log in as the user, as far as `options` let it.\n\n" +
 			"Every other line of the file stays as it is, byte for byte. The file is replaced in one step, by the user itself, under a lock, and only if nobody else changed it meanwhile. " +
-			"A key that exists already is not taken over unless it is imported, or is [what an earlier apply left](../index.md#after-a-process-that-died). The key that the host's entry itself logs in with is not removed.\n\n" +
+			"A key that exists already is not taken over unless it is imported, or is [what an earlier apply left](../index.md#after-a-process-that-died). The key that the host's entry itself logs in with is not removed. Destroying one that was imported removes it as well; the plan warns of it.\n\n" +
 			"The login of the host's entry must be the user itself, `root`, or one with `sudo`.",
 		Attributes: map[string]schema.Attribute{
 			"host": hostAttribute(),

@@ -78,11 +78,13 @@ func TestAccSSHUser_unreadable(t *testing.T) {
 	if !strings.Contains(output, `stitch_ssh_authorized_key.k["homeless"] will be created`) {
 		t.Errorf("the key of who has no home is there:\n%s", output)
 	}
-	if !strings.Contains(words(output), "of user "+names["expired"]+" was not read") {
-		t.Errorf("no warning of what was not read:\n%s", output)
+	for _, label := range []string{"expired", "aged"} {
+		if strings.Contains(words(output), "of user "+names[label]+" was not read") {
+			t.Errorf("%s: the key was not read:\n%s", label, output)
+		}
 	}
-	if !strings.Contains(words(output), fmt.Sprintf("gives %q no shell", names["expired"])) || !strings.Contains(words(output), "an apply repairs that") {
-		t.Errorf("not said whose shell it is:\n%s", output)
+	if !strings.Contains(words(output), "of user "+names["foreign"]+" was not read") {
+		t.Errorf("no warning of what was not read:\n%s", output)
 	}
 	w.run(t, "apply", "-auto-approve")
 	for label, tt := range cases {
@@ -93,6 +95,33 @@ func TestAccSSHUser_unreadable(t *testing.T) {
 	if output, code := w.try(t, "plan", "-detailed-exitcode"); code != 0 {
 		t.Errorf("the plan after is not empty: exit code %d\n%s", code, output)
 	}
+	w.run(t, "destroy", "-auto-approve")
+}
+
+// A key is changed and removed although its user has expired meanwhile.
+func TestAccSSHAuthorizedKey_expired(t *testing.T) {
+	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{UsePAM: true})
+	_, public := newSSHKey(t)
+	name := h.UserName()
+	config := usersWithKeys(h, map[string]string{"u": name}, public)
+	w := newWorkspace(t, config)
+	w.run(t, "apply", "-auto-approve")
+	for what, script := range map[string]string{"expired": `usermod -e 1 "$1"`, "aged": `usermod -e '' "$1"; chage -d 0 "$1"`} {
+		h.Exec(t, script, name)
+		w.write(t, "main.tf", strings.Replace(config, "public_key =", "options = [\"restrict\"]\n\t\t\tpublic_key =", 1))
+		w.run(t, "apply", "-auto-approve", "-target=stitch_ssh_authorized_key.k", "-refresh=false")
+		if got := h.Exec(t, `cat "/home/$1/.ssh/authorized_keys"`, name); !strings.HasPrefix(got, "restrict ") {
+			t.Errorf("%s: %q", what, got)
+		}
+		w.write(t, "main.tf", config)
+		h.Exec(t, script, name)
+		w.run(t, "destroy", "-auto-approve", "-target=stitch_ssh_authorized_key.k")
+		if got := h.Exec(t, `cat "/home/$1/.ssh/authorized_keys"`, name); got != "" {
+			t.Errorf("%s: %q is left", what, got)
+		}
+		w.run(t, "apply", "-auto-approve")
+	}
+	h.Exec(t, `usermod -e 1 "$1"`, name)
 	w.run(t, "destroy", "-auto-approve")
 }
 

@@ -167,6 +167,13 @@ func isReference(t postgres.Type) bool {
 // was made of: output functions leave out its declaration.
 func isXML(t postgres.Type) bool { return t.BuiltIn() && t.Name == "xml" }
 
+// isArrayOfXMLDomains reports whether elements of an array cannot be taken as the text that
+// they were made of: a cast of the array might be a function of the domain's owner.
+func isArrayOfXMLDomains(t postgres.Type) bool {
+	t = base(t)
+	return t.Element != nil && t.Element.Base != nil && isXML(base(*t.Element))
+}
+
 var scaled = regexp.MustCompile(`^numeric\((\d+),(-?\d+)\)`)
 
 // plainNumeric leaves out a precision and scale that only PostgreSQL 15 knows.

@@ -118,6 +118,16 @@ func (d Definition) TableNameOf(key string) (string, error) {
 	return source.Name, nil
 }
 
+// tableNames returns the names that the tables have in the destination.
+func (d Definition) tableNames() (names []string) {
+	for _, key := range d.keys() {
+		if name, err := d.TableNameOf(key); err == nil {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // keys returns the keys of the tables, sorted.
 func (d Definition) keys() []string { return slices.Sorted(maps.Keys(d.Tables)) }
 

@@ -36,6 +36,35 @@ func TestXML(t *testing.T) {
 	})
 }
 
+// XML within a composite type arrives as PostgreSQL writes that, as does the composite; that
+// of a domain over arrays byte for byte. Where that cannot be had, it is refused.
+func TestXMLWithin(t *testing.T) {
+	t.Parallel()
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		e := newEnv(t, s, s)
+		e.atSource(t, `CREATE TYPE page AS (x xml, n int); CREATE DOMAIN docs AS xml[];
+			CREATE TABLE t (id int PRIMARY KEY, p page, ps page[], d docs);
+			INSERT INTO t VALUES (1, ROW('<?xml version="1.0"?><a/>', 1), ARRAY[ROW('<a/>', 1)]::page[], ARRAY['<?xml version="1.0"?><a/>', '<b/>']::xml[])`)
+		e.definition.Tables["public.t"] = Selection{Method: FullTable}
+		if s.Major >= 11 {
+			e.atSource(t, `CREATE DOMAIN doc AS xml; CREATE TABLE refused (id int PRIMARY KEY, v doc[])`)
+			e.definition.Tables["public.refused"] = Selection{Method: FullTable}
+			problems, _, err := CheckSource(t.Context(), e.sourceEndpoint(t), e.definition)
+			if err != nil || len(problems) != 1 || !strings.Contains(problems[0].Message, `column "v" is an array of a domain over xml`) {
+				t.Errorf("problems %v, %v", problems, err)
+			}
+		}
+		e.create(t)
+		run, _ := e.tryRun(t.Context())
+		for _, r := range run.Tables {
+			if want := map[string]string{"public.t": "succeeded", "public.refused": "failed"}[r.SourceTable]; r.Status != want {
+				t.Errorf("%s: %s, %q", r.SourceTable, r.Status, r.Error)
+			}
+		}
+		e.wantRows(t, "SELECT p, ps, d::text[] FROM shop.t", s.Query(t, e.sourceDatabase, "SELECT p, ps::text, d::xml[]::text[] FROM t")...)
+	})
+}
+
 // A checksum is the same whatever encodings the servers have, and whatever digits of
 // floats they write.
 func TestChecksumOfOtherServers(t *testing.T) {

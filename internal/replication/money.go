@@ -33,11 +33,19 @@ func (c column) asAmount(of fractions) column {
 
 // fractionsOf asks both sides, if the columns hold money.
 func fractionsOf(ctx context.Context, columns []postgres.Column, source, destination querier) (of fractions, err error) {
-	if !slices.ContainsFunc(columns, holdsMoney) {
+	within, err := moneyWithin(ctx, columns, source)
+	if err != nil {
+		return of, &extractError{err}
+	}
+	if within == "" && !slices.ContainsFunc(columns, holdsMoney) {
 		return of, nil
 	}
 	if of.source, err = moneyFraction(ctx, source); err != nil {
 		return of, &extractError{err}
+	}
+	if within != "" && of.source != pinnedFraction {
+		return of, fmt.Errorf("column %q holds money within a composite or range type, which arrives as text with %d decimal places, and the source writes money with %d: exclude it, or replicate it through a view that casts the amount to numeric",
+			within, pinnedFraction, of.source)
 	}
 	if of.destination, err = moneyFraction(ctx, destination); err != nil {
 		return of, err
@@ -49,6 +57,70 @@ func fractionsOf(ctx context.Context, columns []postgres.Column, source, destina
 		}
 	}
 	return of, nil
+}
+
+// pinnedFraction is how many decimal places money has in the locale that is pinned.
+const pinnedFraction = 2
+
+// moneyWithinSQL returns the first of the types of the schemas $1 and the names $2 that has
+// money somewhere within it.
+const moneyWithinSQL = `
+	WITH RECURSIVE within (number, oid) AS (
+		SELECT w.number, t.oid
+		FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) WITH ORDINALITY AS w (schema, name, number)
+		JOIN pg_catalog.pg_namespace AS n ON n.nspname::pg_catalog.text = w.schema
+		JOIN pg_catalog.pg_type AS t ON t.typnamespace = n.oid AND t.typname::pg_catalog.text = w.name
+		UNION
+		SELECT w.number, part.oid
+		FROM within AS w
+		JOIN pg_catalog.pg_type AS t ON t.oid = w.oid
+		CROSS JOIN LATERAL (
+			SELECT a.atttypid
+			FROM pg_catalog.pg_attribute AS a
+			WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+			UNION ALL
+			SELECT t.typbasetype
+			WHERE t.typtype = 'd'
+			UNION ALL
+			SELECT t.typelem
+			WHERE t.typcategory = 'A' AND t.typtype = 'b'
+			UNION ALL
+			SELECT r.rngsubtype
+			FROM pg_catalog.pg_range AS r
+			CROSS JOIN LATERAL (SELECT pg_catalog.to_jsonb(r)) AS j (range)
+			WHERE t.oid = r.rngtypid OR t.oid::pg_catalog.text = j.range ->> 'rngmultitypid'
+		) AS part (oid)
+	)
+	SELECT coalesce(pg_catalog.min(w.number), 0)::int
+	FROM within AS w
+	WHERE w.oid = 'pg_catalog.money'::pg_catalog.regtype`
+
+// moneyWithin returns the name of a column of a composite type or a range, or of arrays
+// or domains of such, that has money somewhere within it; "" if there is none.
+func moneyWithin(ctx context.Context, columns []postgres.Column, source querier) (string, error) {
+	var schemas, types, names []string
+	for _, c := range columns {
+		t := c.Type
+		for t.Base != nil || t.Element != nil {
+			if t = base(t); t.Element != nil {
+				t = *t.Element
+			}
+		}
+		if !t.BuiltIn() && slices.Contains([]string{"c", "r", "m"}, t.Kind) {
+			schemas, types, names = append(schemas, t.Schema), append(types, t.Name), append(names, c.Name)
+		}
+	}
+	if len(names) == 0 {
+		return "", nil
+	}
+	var number int
+	if err := source.QueryRow(ctx, moneyWithinSQL, schemas, types).Scan(&number); err != nil || number == 0 {
+		return "", err
+	}
+	if number > len(names) {
+		return "", fmt.Errorf("the server answers with type %d of %d", number, len(names))
+	}
+	return names[number-1], nil
 }
 
 // moneyLocaleSQL reads the locale that a database has for money. What its login has is

@@ -207,6 +207,7 @@ type readersPlan struct {
 	grant   []readerRight
 	refused []readerRight // that the role that loads may not grant
 	revoke  []readerRight
+	columns []columnsRight // to be granted again after that
 }
 
 // decideReaders picks what to grant of what readers lack. What cannot be granted
@@ -264,7 +265,11 @@ func (p readersPlan) tables(loaded []string) []string {
 }
 
 func (p readersPlan) statements() []string {
-	return slices.Concat(readerStatements("REVOKE", p.schema, p.revoke), readerStatements("GRANT", p.schema, p.grant))
+	statements := readerStatements("REVOKE", p.schema, p.revoke)
+	for _, r := range p.columns {
+		statements = append(statements, r.statement(p.schema))
+	}
+	return append(statements, readerStatements("GRANT", p.schema, p.grant)...)
 }
 
 // tablesPerGrant bounds the length of a statement.

@@ -27,6 +27,7 @@ type readersChange struct {
 	replication   int64
 	schema        string
 	readers, gone []string
+	granting      *granting // of what else is granted in this apply; nil if nobody is gone, and nothing is claimed
 }
 
 // without returns the names that are not among others.
@@ -37,6 +38,9 @@ func without(names, others []string) []string {
 func (c readersChange) isNothing() bool { return len(c.readers) == 0 && len(c.gone) == 0 }
 
 func (c readersChange) plan(ctx context.Context, tx pgx.Tx) (p readersPlan, loaded []string, err error) {
+	if err := c.granting.takeTurn(ctx, tx); err != nil {
+		return readersPlan{}, nil, err
+	}
 	if loaded, err = catalog.LoadedTables(ctx, tx, c.replication); err != nil {
 		return readersPlan{}, nil, err
 	}
@@ -45,7 +49,15 @@ func (c readersChange) plan(ctx context.Context, tx pgx.Tx) (p readersPlan, load
 		return readersPlan{}, nil, err
 	}
 	given, err := givenTo(ctx, tx, c.schema, c.gone, loaded)
-	return decideReaders(c.schema, lacked, given), loaded, err
+	if err != nil || len(given) == 0 {
+		return decideReaders(c.schema, lacked, nil), loaded, err
+	}
+	if given, err = c.granting.leave(ctx, tx, c, given); err != nil {
+		return readersPlan{}, nil, err
+	}
+	p = decideReaders(c.schema, lacked, given)
+	p.columns, err = columnsGivenTo(ctx, tx, c.schema, given)
+	return p, loaded, err
 }
 
 // lockTables locks the tables whose rights are to be changed, and returns their
@@ -55,12 +67,12 @@ func (c readersChange) lockTables(ctx context.Context, tx pgx.Tx) ([]string, err
 	if c.isNothing() {
 		return nil, nil
 	}
-	if err := boundWaits(ctx, tx); err != nil {
-		return nil, err
-	}
 	p, loaded, err := c.plan(ctx, tx)
 	if err == nil {
 		err = p.refusal()
+	}
+	if err == nil {
+		err = boundWaits(ctx, tx)
 	}
 	if err != nil {
 		return nil, err
@@ -105,6 +117,9 @@ func (c readersChange) apply(ctx context.Context, tx pgx.Tx, locked []string) er
 	if len(without(p.tables(loaded), locked)) > 0 {
 		return errMoreTables
 	}
+	if err := c.granting.claim(ctx, tx, c, loaded); err != nil {
+		return err
+	}
 	return p.run(ctx, tx)
 }
 
@@ -128,12 +143,12 @@ func (p readersPlan) run(ctx context.Context, tx pgx.Tx) error {
 
 // revokeFromReaders takes back what a replication's readers were granted. The
 // transaction has a lock_timeout.
-func revokeFromReaders(ctx context.Context, tx pgx.Tx, stored catalog.Replication) error {
+func revokeFromReaders(ctx context.Context, tx pgx.Tx, g *granting, stored catalog.Replication) error {
 	d, err := decode(stored)
 	if err != nil || len(d.Readers) == 0 {
 		return err
 	}
-	p, loaded, err := readersChange{replication: stored.ID, schema: stored.SchemaName, gone: d.Readers}.plan(ctx, tx)
+	p, loaded, err := readersChange{replication: stored.ID, schema: stored.SchemaName, gone: d.Readers, granting: g}.plan(ctx, tx)
 	if err != nil {
 		return err
 	}
@@ -153,9 +168,9 @@ const (
 
 // patiently is onCatalog that tries again while others, such as a run that gives a
 // table another key, are in the way of a change of readers. It holds no lock meanwhile.
-func patiently(ctx context.Context, destination postgres.Endpoint, schema string, open func(context.Context, pgx.Tx) error, f func(pgx.Tx) error) error {
+func patiently(ctx context.Context, destination postgres.Endpoint, schema string, open func(context.Context, pgx.Tx) error, f func(pgx.Tx, *granting) error) error {
 	for deadline := time.Now().Add(readersPatience); ; {
-		err := onCatalog(ctx, destination, open, f)
+		err := grantingOn(ctx, destination, open, f)
 		switch {
 		case err == nil || !isInterference(err):
 			return err

@@ -129,6 +129,71 @@ func TestMoney(t *testing.T) {
 	}
 }
 
+// Money within other types arrives as text, in which it is the same amount, or is refused
+// by the name of its column.
+func TestMoneyWithin(t *testing.T) {
+	t.Parallel()
+	type column struct {
+		sql, value string
+		want       string // what arrives; of money, as numbers
+		isMoney    bool   // what arrives
+	}
+	locales, majors := localesOf(t, "en_IE", "de_DE", "ja_JP"), sandbox.NeedMajors(t)
+	for _, major := range []int{majors[0], majors[len(majors)-1]} {
+		s := sandbox.OwnServer(t, sandbox.Config{Major: major, Locales: locales})
+		types := `CREATE TYPE pair AS (amount money, note text); CREATE TYPE outer_pair AS (p pair, a money[], m money);
+			CREATE TYPE prices AS RANGE (subtype = money); CREATE DOMAIN some_prices AS prices; CREATE DOMAIN amounts AS money[];
+			CREATE DOMAIN price AS money; CREATE TYPE priced AS (p price)`
+		columns := map[string]column{
+			"composite":   {"pair", "ROW(12.34::money, 'a')", "($12.34,a)", false},
+			"composites":  {"pair[]", "ARRAY[ROW(12.34::money, 'a'), ROW(NULL, 'b')]::pair[]", `{"($12.34,a)","(,b)"}`, false},
+			"nested":      {"outer_pair", "ROW(ROW(12.34::money, 'a')::pair, ARRAY[5::money], 3::money)", `("($12.34,a)",{$5.00},$3.00)`, false},
+			"with_domain": {"priced", "ROW(2::money)", "($2.00)", false},
+			"range":       {"prices", "prices(1.5::money, 20::money)", "[$1.50,$20.00)", false},
+			"ranges":      {"prices[]", "ARRAY[prices(1.5::money, 20::money)]", `{"[$1.50,$20.00)"}`, false},
+			"of_range":    {"some_prices", "prices(1.5::money, 20::money)", "[$1.50,$20.00)", false},
+			"of_array":    {"amounts", "ARRAY[1.5::money, NULL]", "{1.50,NULL}", true},
+		}
+		if major >= 11 {
+			types += `; CREATE DOMAIN some_pair AS pair`
+			columns["of_composite"] = column{"some_pair", "ROW(12.34::money, 'a')::pair", "($12.34,a)", false}
+			columns["domains"] = column{"price[]", "ARRAY[1.5::money, NULL]", "{1.50,NULL}", true}
+		}
+		if major >= 14 {
+			columns["multirange"] = column{"pricesmultirange", "pricesmultirange(prices(1.5::money, 20::money))", "{[$1.50,$20.00)}", false}
+			types = strings.Replace(types, "(subtype = money)", "(subtype = money, multirange_type_name = pricesmultirange)", 1)
+		}
+		for _, tt := range []struct{ source, destination string }{{"en_IE", "de_DE"}, {"ja_JP", "de_DE"}, {"de_DE", "ja_JP"}} {
+			e := newEnv(t, s, s)
+			s.Exec(t, "postgres", fmt.Sprintf("ALTER DATABASE %s SET lc_monetary = '%s.utf8'; ALTER DATABASE %s SET lc_monetary = '%s.utf8'",
+				e.sourceDatabase, tt.source, e.destinationDatabase, tt.destination))
+			e.atSource(t, types)
+			for name, c := range columns {
+				e.atSource(t, fmt.Sprintf(`CREATE TABLE %s (id int PRIMARY KEY, v %s); INSERT INTO %[1]s VALUES (1, %[3]s)`, name, c.sql, c.value))
+				e.definition.Tables["public."+name] = Selection{Method: FullTable}
+			}
+			e.create(t)
+			run, _ := e.tryRun(t.Context())
+			for _, r := range run.Tables {
+				what := fmt.Sprintf("postgres%d, %s to %s, %s", major, tt.source, tt.destination, r.SourceTable)
+				name := strings.TrimPrefix(r.SourceTable, "public.")
+				c := columns[name]
+				refused := tt.source == "ja_JP" || c.isMoney && tt.destination == "ja_JP"
+				switch {
+				case refused && (r.Status != "failed" || !strings.Contains(r.Error, `column "v"`)):
+					t.Errorf("%s: not refused: %s, %q", what, r.Status, r.Error)
+				case !refused && r.Status != "succeeded":
+					t.Errorf("%s: %s, %q", what, r.Status, r.Error)
+				case !refused && c.isMoney:
+					e.wantRows(t, "SELECT v::numeric[] FROM shop."+name, c.want)
+				case !refused:
+					e.wantRows(t, "SELECT v FROM shop."+name, c.want)
+				}
+			}
+		}
+	}
+}
+
 // localesOf makes locales for servers that this process starts.
 func localesOf(t *testing.T, names ...string) string {
 	t.Helper()

@@ -20,7 +20,7 @@ func Create(ctx context.Context, destination postgres.Endpoint, d Definition, ad
 	if err != nil {
 		return err
 	}
-	err = patiently(ctx, destination, d.SchemaName, catalog.Install, func(tx pgx.Tx) error {
+	err = patiently(ctx, destination, d.SchemaName, catalog.Install, func(tx pgx.Tx, g *granting) error {
 		if err := refuseOther(ctx, tx, d.SchemaName); err != nil {
 			return err
 		}
@@ -28,7 +28,7 @@ func Create(ctx context.Context, destination postgres.Endpoint, d Definition, ad
 		if err != nil {
 			return err
 		}
-		return completeCreation(ctx, tx, id, d, adopt)
+		return completeCreation(ctx, tx, g, id, d, adopt)
 	})
 	if err != nil {
 		return fmt.Errorf("create replication %q: %w", d.Name, err)
@@ -37,7 +37,7 @@ func Create(ctx context.Context, destination postgres.Endpoint, d Definition, ad
 }
 
 // completeCreation does what creating a replication takes besides its definition.
-func completeCreation(ctx context.Context, tx pgx.Tx, id int64, d Definition, adoptTables bool) error {
+func completeCreation(ctx context.Context, tx pgx.Tx, g *granting, id int64, d Definition, adoptTables bool) error {
 	taken, err := readTakeover(ctx, tx, d)
 	if err != nil {
 		return err
@@ -48,7 +48,8 @@ func completeCreation(ctx context.Context, tx pgx.Tx, id int64, d Definition, ad
 	if err := taken.apply(ctx, tx, id, d.SchemaName); err != nil {
 		return err
 	}
-	return readersChange{replication: id, schema: d.SchemaName, readers: d.Readers}.apply(ctx, tx, nil)
+	g.tables = d.tableNames()
+	return readersChange{replication: id, schema: d.SchemaName, readers: d.Readers, granting: g}.apply(ctx, tx, nil)
 }
 
 // refuseOther says whose schema it is, if it is another replication's.
@@ -92,7 +93,8 @@ func Update(ctx context.Context, destination postgres.Endpoint, d Definition) er
 	if err != nil {
 		return err
 	}
-	return patiently(ctx, destination, d.SchemaName, catalog.Install, func(tx pgx.Tx) error {
+	return patiently(ctx, destination, d.SchemaName, catalog.Install, func(tx pgx.Tx, g *granting) error {
+		g.tables = d.tableNames()
 		stored, err := catalog.ReplicationOf(ctx, tx, d.SchemaName)
 		if err != nil {
 			return err
@@ -101,7 +103,7 @@ func Update(ctx context.Context, destination postgres.Endpoint, d Definition) er
 		if err != nil {
 			return err
 		}
-		change := readersChange{replication: stored.ID, schema: d.SchemaName, readers: d.Readers, gone: without(before.Readers, d.Readers)}
+		change := readersChange{replication: stored.ID, schema: d.SchemaName, readers: d.Readers, gone: without(before.Readers, d.Readers), granting: g}
 		locked, err := change.lockTables(ctx, tx) // before the definition, as loads do
 		if err != nil {
 			return err
@@ -120,7 +122,7 @@ func Update(ctx context.Context, destination postgres.Endpoint, d Definition) er
 // database included.
 func Delete(ctx context.Context, destination postgres.Endpoint, schemaName string, force bool) error {
 	err := inTurns(ctx, lockPatience, func() error {
-		return onCatalog(ctx, destination, catalog.OpenAlone, func(tx pgx.Tx) error { return deleteAll(ctx, tx, schemaName, force) })
+		return grantingOn(ctx, destination, catalog.OpenAlone, func(tx pgx.Tx, g *granting) error { return deleteAll(ctx, tx, g, schemaName, force) })
 	})
 	if IsGone(err) {
 		return nil
@@ -131,10 +133,15 @@ func Delete(ctx context.Context, destination postgres.Endpoint, schemaName strin
 	return nil
 }
 
-func deleteAll(ctx context.Context, tx pgx.Tx, schemaName string, force bool) error {
+func deleteAll(ctx context.Context, tx pgx.Tx, g *granting, schemaName string, force bool) error {
 	stored, err := catalog.ReplicationOf(ctx, tx, schemaName)
 	if err != nil {
 		return err
+	}
+	if d, err := decode(stored); err == nil && len(d.Readers) > 0 {
+		if err := g.takeTurn(ctx, tx); err != nil { // before tables are locked
+			return err
+		}
 	}
 	if _, err := tx.Exec(ctx, lockTurnSQL); err != nil { // readers of the tables queue behind us
 		return err
@@ -146,7 +153,7 @@ func deleteAll(ctx context.Context, tx pgx.Tx, schemaName string, force bool) er
 	if err := settle(ctx, tx, stored); err != nil {
 		return err
 	}
-	if err := revokeFromReaders(ctx, tx, stored); err != nil {
+	if err := revokeFromReaders(ctx, tx, g, stored); err != nil {
 		return err
 	}
 	if err := catalog.DeleteReplication(ctx, tx, stored.ID); err != nil {

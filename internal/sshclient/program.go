@@ -49,9 +49,12 @@ func newProgram(script string, data map[string]string) (program, error) {
 	return program{text: b.String(), nonce: nonce}, nil
 }
 
-// becoming runs a program as another user. Run by root, su asks for no password,
-// and the user's own shell, which may be nologin, is not used.
-const becoming = `printf '%s' "$program" | su -s /bin/sh -c 'exec /bin/sh -s' -- "$user"`
+// becoming runs a program as another user. Run by root, runuser and su ask for no password,
+// and the user's own shell, which may be nologin, is not used. Where there is runuser, the
+// user's account or password may have expired.
+const becoming = `become=su
+if command -v runuser >/dev/null; then become=runuser; fi
+printf '%s' "$program" | "$become" -s /bin/sh -c 'exec /bin/sh -s' -- "$user"`
 
 // as returns the program that runs p as another user, for root to run.
 func (p program) as(user string) (program, error) {

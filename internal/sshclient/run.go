@@ -192,7 +192,7 @@ func (h *Host) finish(ctx context.Context, p program, c *conversation, connectio
 	case begun || !c.ending.known || c.ending.signal != "":
 		return unknown(h.said(fmt.Errorf("its shell ended in the middle, with %s", c.ending)))
 	}
-	// For instance, su did not start the shell of another user.
+	// For instance, runuser or su did not start the shell of another user.
 	return nil, &ShellError{
 		Host: h.name, Username: h.config.Username, Said: h.quote(strings.TrimSpace(c.stderr.String())),
 		Err: h.said(fmt.Errorf("it ended with %s before the command began", c.ending)),

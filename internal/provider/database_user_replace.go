@@ -1,0 +1,57 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// A user that is replaced by one of the same name, because it is tainted or Terraform was told
+// to, keeps what was granted to it and what it owns: the resources of its grants do not
+// change, and Terraform does not ask about them. It is dropped only if nothing depends on it.
+
+// replacesKey is where the private state of a plan keeps that it replaces the user by one of
+// the same name. Terraform hands that to the deletion.
+const replacesKey = "replaces"
+
+// planReplacement notes that a user which the state has is planned as a new one.
+func (r *databaseUserResource) planReplacement(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	var plan databaseUserModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	server, err := r.serverToRead(plan.Server.ValueString())
+	if err == nil && !plan.Name.IsUnknown() && r.claims.isKept(plan.object(server)) {
+		resp.Diagnostics.Append(resp.Private.SetKey(ctx, replacesKey, []byte("true"))...)
+	}
+}
+
+func isReplacement(ctx context.Context, private privateState) bool {
+	text, _ := private.GetKey(ctx, replacesKey)
+	return string(text) == "true"
+}
+
+// endReplacement has a later deletion be one.
+func endReplacement(ctx context.Context, private privateState) (diags diag.Diagnostics) {
+	if isReplacement(ctx, private) {
+		return private.SetKey(ctx, replacesKey, []byte("false"))
+	}
+	return nil
+}
+
+// dropReplaced drops a user that is replaced, or leaves it to be given the attributes of the
+// configuration in the same apply.
+func (r *databaseUserResource) dropReplaced(ctx context.Context, server *postgres.Server, state databaseUserModel, diags *diag.Diagnostics) error {
+	err := server.DropUser(ctx, state.Name.ValueString(), postgres.DropOptions{TerminateSessions: state.TerminateSessions.ValueBool()})
+	var dependents *postgres.DependentsError
+	if !errors.As(err, &dependents) {
+		return err
+	}
+	r.claims.leave(state.object(server))
+	diags.AddWarning(fmt.Sprintf("Database user %q was not dropped", state.Name.ValueString()),
+		"It is replaced by one of the same name, and what it owns or was granted depends on it: it keeps that, and is given the attributes and the password of the configuration.")
+	return nil
+}

@@ -1,0 +1,140 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// A granting is a transaction that changes what readers may do, as the other resources
+// of the provider block see it: what these grant to a role is not revoked from one that
+// is no reader any more, and what a reader is let do, they do not revoke.
+type granting struct {
+	destination postgres.Endpoint
+	tables      []string // that runs are going to load
+	locked      bool     // see takeTurn
+	undo        []func() // what was claimed
+}
+
+// grantingOn is onCatalog for such a transaction, while no other one of this process
+// changes rights in the database. If it fails, nothing is claimed that was not before.
+func grantingOn(ctx context.Context, destination postgres.Endpoint, open func(context.Context, pgx.Tx) error, f func(pgx.Tx, *granting) error) error {
+	g := &granting{destination: destination}
+	err := destination.Server.InTurn(ctx, destination.Database, func() error {
+		return onCatalog(ctx, destination, open, func(tx pgx.Tx) error { return f(tx, g) })
+	})
+	if err != nil {
+		for _, undo := range g.undo {
+			undo()
+		}
+	}
+	return err
+}
+
+// takeTurn is called before it is read who was granted what. A lock_timeout holds then.
+func (g *granting) takeTurn(ctx context.Context, tx pgx.Tx) error {
+	if g == nil || g.locked {
+		return nil
+	}
+	g.locked = true
+	return g.destination.Server.TakeTurn(ctx, tx, g.destination.Database)
+}
+
+// reading is what a replication grants, as other resources know it.
+func (c readersChange) reading(tables []string) postgres.Reading {
+	return postgres.Reading{Resource: "replication into " + c.schema, Schema: c.schema, Tables: tables}
+}
+
+// claim notes what the readers of a change may do.
+func (g *granting) claim(ctx context.Context, tx pgx.Tx, c readersChange, loaded []string) error {
+	undo, err := g.destination.Server.ClaimReading(ctx, tx, c.reading(slices.Concat(loaded, g.tables)), c.readers)
+	if err == nil {
+		g.undo = append(g.undo, undo)
+	}
+	return err
+}
+
+// leave returns what is to be revoked of what those were given who are gone: what other
+// resources grant to them as well is left.
+func (g *granting) leave(ctx context.Context, tx pgx.Tx, c readersChange, given []readerRight) ([]readerRight, error) {
+	kept, err := g.destination.Server.GiveUpReading(ctx, tx, c.reading(nil), c.gone)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(given, func(r readerRight) bool {
+		switch k := kept[r.Reader]; r.Kind {
+		case "SCHEMA":
+			return k.Usage()
+		case "TABLE":
+			return k.Table(r.Name)
+		default:
+			return k.Future()
+		}
+	}), nil
+}
+
+// A columnsRight is SELECT on some columns of a table, which somebody granted to a reader
+// apart from what a replication grants.
+type columnsRight struct {
+	Reader, Table string
+	Columns       []string
+	Grantable     bool
+}
+
+// columnsGivenSQL lists what the roles $3 were granted on columns of the tables $2 by
+// whoever revokes SELECT on these tables; see givenSQL.
+const columnsGivenSQL = `
+	SELECT r.rolname, c.relname, pg_catalog.array_agg(a.attname::pg_catalog.text ORDER BY a.attnum), e.is_grantable
+	FROM pg_catalog.pg_class AS c
+	JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+	JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND NOT a.attisdropped
+	CROSS JOIN LATERAL pg_catalog.aclexplode(a.attacl) AS e
+	JOIN pg_catalog.pg_roles AS r ON r.oid = e.grantee
+	JOIN pg_catalog.pg_roles AS l ON l.rolname = current_user
+	WHERE n.nspname = $1
+	  AND c.relname::pg_catalog.text = ANY ($2::pg_catalog.text[])
+	  AND r.rolname::pg_catalog.text = ANY ($3::pg_catalog.text[])
+	  AND e.privilege_type = 'SELECT'
+	  AND e.grantor = CASE WHEN pg_catalog.pg_has_role(c.relowner, 'USAGE') THEN c.relowner ELSE l.oid END
+	GROUP BY 1, 2, 4
+	ORDER BY 1, 2, 4`
+
+// columnsGivenTo returns what goes with SELECT on tables when that is revoked, and is to be
+// granted again.
+func columnsGivenTo(ctx context.Context, tx pgx.Tx, schema string, revoked []readerRight) ([]columnsRight, error) {
+	var tables, readers []string
+	isRevoked := map[[2]string]bool{}
+	for _, r := range revoked {
+		if r.Kind == "TABLE" {
+			tables, readers = append(tables, r.Name), append(readers, r.Reader)
+			isRevoked[[2]string{r.Reader, r.Name}] = true
+		}
+	}
+	if len(tables) == 0 {
+		return nil, nil
+	}
+	rows, _ := tx.Query(ctx, columnsGivenSQL, schema, tables, readers)
+	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[columnsRight])
+	if err != nil {
+		return nil, fmt.Errorf("look what readers of schema %q were granted on columns: %w", schema, err)
+	}
+	return slices.DeleteFunc(all, func(r columnsRight) bool { return !isRevoked[[2]string{r.Reader, r.Table}] }), nil
+}
+
+// statement grants it again.
+func (r columnsRight) statement(schema string) string {
+	columns := make([]string, len(r.Columns))
+	for i, name := range r.Columns {
+		columns[i] = postgres.Ident(name)
+	}
+	sql := "GRANT SELECT (" + strings.Join(columns, ", ") + ") ON TABLE " + postgres.TableName{Schema: schema, Name: r.Table}.SQL() + " TO " + postgres.Ident(r.Reader)
+	if r.Grantable {
+		sql += " WITH GRANT OPTION"
+	}
+	return sql
+}
