@@ -17,12 +17,13 @@ import (
 type claims struct {
 	mu       sync.Mutex
 	kept     map[string]bool          // those that the state has, as far as it was looked at
+	moved    map[string]bool          // those that are planned in the place of one elsewhere
 	created  map[string]bool          // also those that are about to be
 	deleting map[string]chan struct{} // closed at the end of that
 }
 
 func newClaims() *claims {
-	return &claims{kept: map[string]bool{}, created: map[string]bool{}, deleting: map[string]chan struct{}{}}
+	return &claims{kept: map[string]bool{}, moved: map[string]bool{}, created: map[string]bool{}, deleting: map[string]chan struct{}{}}
 }
 
 // keep notes that the state has an object. One of the same name that is planned without
@@ -37,6 +38,19 @@ func (c *claims) isKept(o object) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.kept[o.id()]
+}
+
+// move notes that an object is planned in the place of one elsewhere.
+func (c *claims) move(o object) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.moved[o.id()] = true
+}
+
+func (c *claims) isMoved(o object) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.moved[o.id()]
 }
 
 // isCreated reports whether an object was created or adopted in this apply.

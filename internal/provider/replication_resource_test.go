@@ -345,7 +345,7 @@ func TestAccReplication_elsewhere(t *testing.T) {
 		defer all.Close()
 		server, _ := all.Server("other")
 		if err := replication.Create(t.Context(), postgres.Endpoint{Server: server, Database: p.destination},
-			replication.Definition{Name: "Another", SchemaName: "shop"}, false); err != nil {
+			replication.Definition{Name: "Another", SchemaName: "shop"}, false, postgres.Identity{}); err != nil {
 			t.Error(err)
 		}
 	}

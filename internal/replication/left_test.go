@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -25,7 +26,7 @@ func TestCreateTakesOver(t *testing.T) {
 			if err := Delete(t.Context(), e.endpoint(), "shop", false); err != nil {
 				t.Fatal(err)
 			}
-			return Create(t.Context(), e.endpoint(), e.definition, false)
+			return Create(t.Context(), e.endpoint(), e.definition, false, postgres.Identity{})
 		}
 		e.atSource(t, `DELETE FROM u WHERE id = 1; INSERT INTO keyless VALUES (2); UPDATE t SET v = 3; INSERT INTO t VALUES (4, 4)`)
 		if err := recreate(); err != nil {
@@ -47,17 +48,17 @@ func TestCreateTakesOver(t *testing.T) {
 		e.definition.Tables = map[string]Selection{
 			"public.t": {Method: FullTable, TableName: "u"}, "public.u": {Method: FullTable, TableName: "t"},
 		}
-		if err := Create(t.Context(), e.endpoint(), e.definition, false); err == nil || !strings.Contains(err.Error(), "already holds keyless, mine, t, u, which") {
+		if err := Create(t.Context(), e.endpoint(), e.definition, false, postgres.Identity{}); err == nil || !strings.Contains(err.Error(), "already holds keyless, mine, t, u, which") {
 			t.Errorf("tables that were exchanged: %v", err)
 		}
 		// Nor is what another role has put in a table's place.
 		e.definition.Tables = map[string]Selection{"public.t": {Method: FullTable}, "public.u": {Method: FullTable}}
 		e.atDestination(t, `ALTER TABLE shop.u OWNER TO `+s.Role(t))
-		if err := Create(t.Context(), e.endpoint(), e.definition, false); err == nil || !strings.Contains(err.Error(), "already holds u, which") {
+		if err := Create(t.Context(), e.endpoint(), e.definition, false, postgres.Identity{}); err == nil || !strings.Contains(err.Error(), "already holds u, which") {
 			t.Errorf("a table of another role: %v", err)
 		}
 		e.atDestination(t, `ALTER TABLE shop.u OWNER TO `+e.writer)
-		if err := Create(t.Context(), e.endpoint(), e.definition, false); err != nil {
+		if err := Create(t.Context(), e.endpoint(), e.definition, false, postgres.Identity{}); err != nil {
 			t.Fatal(err)
 		}
 		e.run(t)
