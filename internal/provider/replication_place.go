@@ -151,7 +151,7 @@ func (r *replicationResource) readSource(ctx context.Context, private privateSta
 	if s.isFound(now) {
 		diags.AddAttributeWarning(path.Root("source"), fmt.Sprintf("source.server %q leads elsewhere than before", definition.Source.Server), fmt.Sprintf(
 			"servers.%s of the provider block led to %s when this was last applied, and leads to %s now: it was changed, or what answers there was replaced, restored or upgraded, "+
-				"or the database %q was dropped and created again. So the plan has another revision: what it triggers runs, and reads all tables whole. If that is not meant, correct the entry.",
+				"or the database %q was dropped and created again. So the plan has another revision: what that triggers runs again, and reads whole what is not known to be the same. If that is not meant, correct the entry.",
 			definition.Source.Server, sourceWords.of(s.identity), sourceWords.of(now), definition.Source.Database))
 	}
 	return s, diags
@@ -175,7 +175,7 @@ func (r *replicationResource) planSource(ctx context.Context, s source, from, to
 		return s.Changes, true, nil
 	case v == isOther:
 		diags.AddAttributeWarning(at, fmt.Sprintf("%q leads elsewhere than %q", to.Server, from.Server), fmt.Sprintf(
-			"%q leads elsewhere than %q: %s. So the plan has another revision: what it triggers runs, and reads all tables whole.", to.Server, from.Server, why))
+			"%q leads elsewhere than %q: %s. So the plan has another revision: what that triggers runs again, and reads whole what is not known to be the same.", to.Server, from.Server, why))
 		return s.Changes + 1, true, diags
 	case s.remembered() != nil && !r.walk.isPlanning():
 		// Terraform plans once more when it applies, and takes nothing but the same.
@@ -184,7 +184,7 @@ func (r *replicationResource) planSource(ctx context.Context, s source, from, to
 		return s.Changes, true, diags
 	}
 	diags.AddAttributeWarning(at, fmt.Sprintf("Whether %q leads to the same was not checked", to.Server), fmt.Sprintf(
-		"%s. It is planned as a change in place. Applying looks first: if it leads elsewhere than %q, that is another revision, and what it triggers runs and reads all tables whole.",
+		"%s. It is planned as a change in place. Applying looks first: if it leads elsewhere than %q, that is another revision, and what that triggers runs again. Another cluster is refused, unless accept_source_identity names it.",
 		capital(why), from.Server))
 	return s.Changes, false, diags
 }
