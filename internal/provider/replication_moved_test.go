@@ -292,3 +292,114 @@ func TestAccReplication_sourceUnchecked(t *testing.T) {
 		}
 	}
 }
+
+// A destination that is elsewhere replaces the replication, unless tables would be lost or
+// one is there already, which is said before anything is changed.
+func TestAccReplication_destinationElsewhere(t *testing.T) {
+	s, elsewhere := sandbox.OwnServer(t, sandbox.Config{}), anotherServer(t)
+	r := newRoute(t, s)
+	elsewhere.Exec(t, "postgres", "CREATE ROLE "+r.writer+" LOGIN PASSWORD '"+r.Password+"'")
+	elsewhere.Exec(t, "postgres", "CREATE DATABASE "+r.pipe.destination)
+	elsewhere.Exec(t, r.pipe.destination, "GRANT CREATE ON DATABASE "+r.pipe.destination+" TO "+r.writer)
+	r.arguments = "force_destroy = true\n" + twoTables
+	w := newWorkspace(t, r.config())
+	w.run(t, "apply", "-auto-approve")
+	stored := func() []string {
+		return r.Query(t, r.pipe.destination, "SELECT definition::text FROM _stitch.replication UNION ALL SELECT id::text FROM _stitch.run UNION ALL SELECT relname FROM pg_class WHERE relnamespace = 'shop'::regnamespace ORDER BY 1")
+	}
+	before := stored()
+	unchanged := func(what string) {
+		t.Helper()
+		if got := stored(); !slices.Equal(got, before) {
+			t.Errorf("%s: %q became %q", what, before, got)
+		}
+	}
+	proxy := proxyOf(t, elsewhere)
+	copied := sandbox.OwnServer(t, sandbox.Config{Data: s.CopyData(t)})
+	r = r.with("app", "new", map[string]string{
+		"new": login(elsewhere, r.writer, s.Password), "copy": login(copied, r.writer, s.Password), "through": loginThrough(proxy, r.writer, s.Password),
+	})
+	r.write(t, w)
+	refuses(t, w, "by force", []string{"apply", "-auto-approve"}, "Replacing would lose data", `"new" leads elsewhere than "warehouse"`, "it has the system identifier", "force_destroy is set", "shop.orders")
+	unchanged("by force")
+
+	r.arguments = twoTables
+	r = r.with("app", "copy", nil)
+	r.write(t, w)
+	refuses(t, w, "by force, a copy", []string{"plan"}, "Replacing would lose data", "one is a copy")
+	r = r.with("app", "warehouse", nil)
+	r.write(t, w)
+	w.run(t, "apply", "-auto-approve")
+	before = stored()
+	r = r.with("app", "copy", nil)
+	r.write(t, w)
+	refuses(t, w, "a copy", []string{"plan"}, `"copy" holds a replication into shop already`)
+
+	proxy.Refuse()
+	r = r.with("app", "through", nil)
+	r.write(t, w)
+	plans1 := w.run(t, "plan", "-out=saved")
+	if !says(`Whether "through" leads to the same was not checked`).MatchString(plans1) || !says("0 to add, 2 to change").MatchString(plans1) {
+		t.Errorf("not checked:\n%s", plans1)
+	}
+	proxy.Accept()
+	refuses(t, w, "elsewhere", []string{"apply", "saved"}, `"through" leads elsewhere than "warehouse"`, "Nothing was changed")
+	unchanged("elsewhere")
+
+	r = r.with("app", "new", nil)
+	r.write(t, w)
+	plans(t, w, "new", "1 to add, 1 to change, 1 to destroy", `"new" leads elsewhere than "warehouse"`)
+	w.run(t, "apply", "-auto-approve")
+	plansNothing(t, w, "new")
+	r.wantLoaded(t, "new", s, elsewhere)
+	if got := r.Query(t, r.pipe.destination, "SELECT relname FROM pg_class WHERE relnamespace = 'shop'::regnamespace AND relkind = 'r' UNION ALL SELECT nspname FROM pg_namespace WHERE nspname = '_stitch' ORDER BY 1"); !slices.Equal(got, []string{"countries", "orders"}) {
+		t.Errorf("left: %q", got)
+	}
+
+	// Back by the same name: nothing of it is there. Its tables are taken over.
+	r = r.with("app", "new", map[string]string{"new": login(s, r.writer, s.Password)})
+	r.write(t, w)
+	plans(t, w, "the same entry", "2 to add, 0 to change, 0 to destroy", `destination.server "new" leads elsewhere than before`)
+	w.run(t, "apply", "-auto-approve")
+	plansNothing(t, w, "the same entry")
+	r.wantLoaded(t, "the same entry", s, s)
+
+	// The database is another one.
+	r.Exec(t, "postgres", "DROP DATABASE "+r.pipe.destination+" WITH (FORCE)")
+	r.Exec(t, "postgres", "CREATE DATABASE "+r.pipe.destination)
+	r.atDestination(t, "GRANT CREATE ON DATABASE "+r.pipe.destination+" TO "+r.writer)
+	plans(t, w, "recreated", "2 to add, 0 to change, 0 to destroy", `destination.server "new" leads elsewhere than before`, "database with the oid")
+	w.run(t, "apply", "-auto-approve")
+	plansNothing(t, w, "recreated")
+	r.wantLoaded(t, "recreated", s, s)
+
+	// The same entry leads to where one of its name is: that is not destroyed as this one.
+	r = r.with("app", "new", map[string]string{"new": login(elsewhere, r.writer, s.Password)})
+	r.write(t, w)
+	refuses(t, w, "destroy", []string{"destroy", "-auto-approve"}, `destination.server "new" leads elsewhere than before`, "is not destroyed")
+	r = r.with("app", "new", map[string]string{"new": login(s, r.writer, s.Password)})
+	r.write(t, w)
+	w.run(t, "apply", "-auto-approve")
+	w.run(t, "destroy", "-auto-approve")
+}
+
+// A replication that is to be created before the one in its place is destroyed says why
+// that cannot be.
+func TestAccReplication_createBeforeDestroy(t *testing.T) {
+	r := newRoute(t, sandbox.Shared(t, 0))
+	r.arguments = "lifecycle { create_before_destroy = true }\n" + twoTables
+	w := newWorkspace(t, r.config())
+	w.run(t, "apply", "-auto-approve")
+	run := r.latestRun(t)
+	refuses(t, w, "replaced", []string{"apply", "-auto-approve", "-replace=stitch_replication.shop"},
+		"schema_name is unique in a database", "Remove create_before_destroy from the lifecycle of this resource and of all that refer to it")
+	plansNothing(t, w, "replaced")
+	if got := r.latestRun(t); got != run {
+		t.Error("it ran again")
+	}
+	r.arguments = "schema_name = \"shop_2\"\n" + r.arguments
+	r.write(t, w)
+	w.run(t, "apply", "-auto-approve") // another schema can be created before
+	plansNothing(t, w, "another schema")
+	w.run(t, "destroy", "-auto-approve")
+}

@@ -49,6 +49,9 @@ func (r *replicationResource) checkDestination(ctx context.Context, plan replica
 		diags.Append(unchecked("The destination of replication "+definition.Name+" was not checked", err, "Storing the replication checks it."))
 		return "", diags
 	}
+	if isNew && r.isMoved(plan) {
+		diags.Append(copyInWay(definition, found)...)
+	}
 	if isNew && !r.replaces(plan) {
 		diags.Append(schemaInWay(definition, found, plan.Adopt.ValueBool())...)
 	}
@@ -58,6 +61,18 @@ func (r *replicationResource) checkDestination(ctx context.Context, plan replica
 			strings.Join(found.AbsentReaders, ", ")))
 	}
 	return found.SourceSystem, diags
+}
+
+// copyInWay refuses to move a replication to where one is stored already, which is what a copy
+// of its destination has. It would be deleted before that was found out.
+func copyInWay(definition replication.Definition, found replication.Outlook) (diags diag.Diagnostics) {
+	if found.Stored && len(found.Refusals) > 0 {
+		diags.AddAttributeError(path.Root("destination").AtName("server"), fmt.Sprintf("%q holds a replication into %s already", definition.Destination.Server, definition.SchemaName), fmt.Sprintf(
+			"This replication would be deleted where it is, and cannot be created where %q leads: the schema belongs to the replication %q there, as in a copy of the destination. "+
+				"To go on with that one, forget this one with `terraform state rm`, and import %s. To start over, choose another schema_name.",
+			definition.Destination.Server, found.Name, replicationID(definition)))
+	}
+	return diags
 }
 
 // schemaInWay says what stands against a new replication into its schema.

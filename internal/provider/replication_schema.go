@@ -53,7 +53,7 @@ func (*replicationResource) Schema(_ context.Context, _ resource.SchemaRequest, 
 				Computed:      true,
 				PlanModifiers: []planmodifier.String{stringplanmodifier.RequiresReplaceIfConfigured()},
 			},
-			"source": endpointAttribute("The database that rows are extracted from. The login of `server` needs no more than what `stitch_source_grants` grants. "+
+			"source": endpointAttribute("The database that rows are extracted from. The login of `server` needs no more than what `stitch_source_grants` grants. " +
 				"Another `server` that leads to the same database changes nothing but its name; one that leads elsewhere is another `revision`."),
 			"destination": endpointAttribute("The database that rows are loaded into. The login of `server` needs what `stitch_destination_grants` grants, and owns what it loads. "+
 				"Another `server` that leads to the same database is a change in place; one that leads elsewhere, and another `database`, create a new replication.",
@@ -144,7 +144,7 @@ func (*replicationResource) Schema(_ context.Context, _ resource.SchemaRequest, 
 				MarkdownDescription: "Hash of what changes rows in the destination: source, destination, tables and `accept_source_identity`, but not which entries of `servers` lead there. " +
 					"If the source is found to be another database than before, it changes as well. Use it as a trigger of `stitch_sync_run`. " +
 					"It is known when planning, unless another entry for the source cannot be asked then.",
-				Computed:            true,
+				Computed: true,
 			},
 		},
 	}
