@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -118,13 +119,13 @@ func (s source) remembered() *identity {
 // another database than what was applied.
 func (s *source) isFound(now identity) (elsewhere bool) {
 	s.Now = nil
-	switch known := s.remembered(); {
-	case known == nil || !known.isElsewhere(now):
-		s.identity = now
-		return false
+	if s.isElsewhere(now) {
+		s.Now = &now
+		return true
 	}
-	s.Now = &now
-	return true
+	now.System = cmp.Or(now.System, s.System) // a right may be lost
+	s.identity = now
+	return false
 }
 
 // identifySource asks which database a source is.
