@@ -100,6 +100,7 @@ func loginThrough(p *sandbox.Proxy, username, password string) string {
 // Another name of an entry, another address and another login of the same server change
 // nothing: no run, and the next one reads nothing whole.
 func TestAccReplication_renamed(t *testing.T) {
+	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	r := newRoute(t, s)
 	reader, writer := s.Role(t), s.Role(t)
@@ -176,6 +177,7 @@ func (r route) wantLoaded(t *testing.T, what string, source *sandbox.Server, des
 
 // A source that is another database than before is named, and read again by the same apply.
 func TestAccReplication_sourceElsewhere(t *testing.T) {
+	t.Parallel()
 	s, elsewhere := sandbox.OwnServer(t, sandbox.Config{}), anotherServer(t)
 	r := newRoute(t, s)
 	r.arguments = strings.Replace(twoTables, "INCREMENTAL\", replication_key = \"updated_at\"", "FULL_TABLE\"", 1)
@@ -247,6 +249,7 @@ func TestAccReplication_sourceElsewhere(t *testing.T) {
 // Where the source cannot be asked when it is planned, its revision is known after the
 // apply, which looks: no run, or a refusal that changes nothing.
 func TestAccReplication_sourceUnchecked(t *testing.T) {
+	t.Parallel()
 	s, elsewhere := sandbox.Shared(t, 0), anotherServer(t)
 	r := newRoute(t, s)
 	r.copySource(t, elsewhere)
@@ -286,6 +289,7 @@ func TestAccReplication_sourceUnchecked(t *testing.T) {
 // A destination that is elsewhere replaces the replication, unless tables would be lost or
 // one is there already, which is said before anything is changed.
 func TestAccReplication_destinationElsewhere(t *testing.T) {
+	t.Parallel()
 	s, elsewhere := sandbox.OwnServer(t, sandbox.Config{}), anotherServer(t)
 	r := newRoute(t, s)
 	elsewhere.Exec(t, "postgres", "CREATE ROLE "+r.writer+" LOGIN PASSWORD '"+r.Password+"'")
@@ -376,6 +380,7 @@ func TestAccReplication_destinationElsewhere(t *testing.T) {
 // A replication that is to be created before the one in its place is destroyed says why
 // that cannot be.
 func TestAccReplication_createBeforeDestroy(t *testing.T) {
+	t.Parallel()
 	r := newRoute(t, sandbox.Shared(t, 0))
 	r.arguments = "lifecycle { create_before_destroy = true }\n" + twoTables
 	w := newWorkspace(t, r.config())
