@@ -42,7 +42,7 @@ func (b *bench) newEngineFrom(ctx context.Context, source postgres.Config, d dat
 	for _, t := range d.tables {
 		e.definition.Tables["public."+t.name] = t.selection
 	}
-	return e, replication.Create(ctx, e.destination, e.definition, false)
+	return e, replication.Create(ctx, e.destination, e.definition, false, postgres.Identity{})
 }
 
 // remove removes the replication, and the tables that it loaded unless they are

@@ -169,6 +169,22 @@ func ReadyTables(ctx context.Context, tx pgx.Tx, replication int64) ([]string, e
 		ORDER BY table_name`, replication)
 }
 
+// LoadedFrom returns, by the names of the tables that the replication has loaded, which
+// database each was loaded from.
+func LoadedFrom(ctx context.Context, tx pgx.Tx, replication int64) (map[string]string, error) {
+	rows, _ := tx.Query(ctx, "SELECT table_name, source FROM _stitch.loaded_table WHERE replication = $1", replication)
+	sources := map[string]string{}
+	var name, source string
+	_, err := pgx.ForEachRow(rows, []any{&name, &source}, func() error {
+		sources[name] = source
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list what was loaded from where: %w", err)
+	}
+	return sources, nil
+}
+
 func loadedTables(ctx context.Context, tx pgx.Tx, sql string, replication int64) ([]string, error) {
 	rows, _ := tx.Query(ctx, sql, replication)
 	names, err := pgx.CollectRows(rows, pgx.RowTo[string])

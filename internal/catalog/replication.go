@@ -22,6 +22,7 @@ type Replication struct {
 	Definition    json.RawMessage
 	SchemaCreated bool   // by a run
 	SourceSystem  string // system identifier of the cluster that runs read; "" while it is not known
+	Key           string // tells it from others of its schema name, here and in other databases
 }
 
 // InsertReplication records a new replication and returns its id.
@@ -45,9 +46,9 @@ func InsertReplication(ctx context.Context, tx pgx.Tx, r Replication) (int64, er
 func ReplicationOf(ctx context.Context, tx pgx.Tx, schemaName string) (Replication, error) {
 	r := Replication{SchemaName: schemaName}
 	err := tx.QueryRow(ctx, `
-		SELECT id, definition, schema_created, coalesce(source_system, '')
+		SELECT id, definition, schema_created, coalesce(source_system, ''), pg_catalog.format('%s/%s', id, (extract(epoch FROM created_at) * 1000000)::bigint)
 		FROM _stitch.replication
-		WHERE schema_name = $1`, schemaName).Scan(&r.ID, &r.Definition, &r.SchemaCreated, &r.SourceSystem)
+		WHERE schema_name = $1`, schemaName).Scan(&r.ID, &r.Definition, &r.SchemaCreated, &r.SourceSystem, &r.Key)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = ErrNotFound
 	}

@@ -11,9 +11,10 @@ import (
 // An Identity tells a server from others, whatever its entry in the provider block is called,
 // and an object on it from others of its name.
 type Identity struct {
-	System  string // the system identifier, which copies of a server share; "" where the login may not read it
-	Started string // when it was started, which no two servers share
-	Object  string // the oid; "" if there is none of that name
+	System   string // the system identifier, which copies of a server share; "" where the login may not read it
+	Started  string // when it was started, which no two servers share
+	Database string // the oid of the database that was asked; "" if the server was
+	Object   string // the oid; "" if there is none of that name
 }
 
 // identities are those of a server and of all its roles and databases.
@@ -36,8 +37,10 @@ func (s *Server) DatabaseIdentity(ctx context.Context, name string) (Identity, e
 }
 
 func (all identities) of(oid string) Identity {
-	return Identity{System: all.system, Started: all.started.UTC().Format(time.RFC3339Nano), Object: oid}
+	return Identity{System: all.system, Started: startText(all.started), Object: oid}
 }
+
+func startText(started time.Time) string { return started.UTC().Format(time.RFC3339Nano) }
 
 func (s *Server) identify(ctx context.Context) (identities, error) {
 	all, err := s.identified.get(ctx, func(ctx context.Context) (all identities, err error) {
@@ -54,7 +57,9 @@ func (s *Server) identify(ctx context.Context) (identities, error) {
 }
 
 const startedSQL = `
-	SELECT pg_catalog.pg_postmaster_start_time(), pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')`
+	SELECT pg_catalog.pg_postmaster_start_time(), pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE'), d.oid::pg_catalog.text
+	FROM pg_catalog.pg_database AS d
+	WHERE d.datname = pg_catalog.current_database()`
 
 const systemSQL = `
 	SELECT system_identifier::pg_catalog.text
@@ -69,12 +74,8 @@ const oidsSQL = `
 
 func readIdentities(ctx context.Context, tx pgx.Tx) (identities, error) {
 	all := identities{roles: map[string]string{}, databases: map[string]string{}}
-	var readable bool
-	err := tx.QueryRow(ctx, startedSQL).Scan(&all.started, &readable)
-	if err == nil && readable {
-		err = tx.QueryRow(ctx, systemSQL).Scan(&all.system)
-	}
-	if err != nil {
+	var err error
+	if all.system, all.started, _, err = readServer(ctx, tx); err != nil {
 		return identities{}, err
 	}
 	rows, _ := tx.Query(ctx, oidsSQL)
@@ -89,6 +90,25 @@ func readIdentities(ctx context.Context, tx pgx.Tx) (identities, error) {
 		return nil
 	})
 	return all, err
+}
+
+// readServer reads which server a transaction is on, and the oid of its database.
+func readServer(ctx context.Context, tx pgx.Tx) (system string, started time.Time, database string, err error) {
+	var readable bool
+	err = tx.QueryRow(ctx, startedSQL).Scan(&started, &readable, &database)
+	if err == nil && readable {
+		err = tx.QueryRow(ctx, systemSQL).Scan(&system)
+	}
+	return system, started, database, err
+}
+
+// ReadIdentity returns the identity of the database that a transaction is in.
+func ReadIdentity(ctx context.Context, tx pgx.Tx) (Identity, error) {
+	system, started, database, err := readServer(ctx, tx)
+	if err != nil {
+		return Identity{}, fmt.Errorf("find out which database this is: %w", err)
+	}
+	return Identity{System: system, Started: startText(started), Database: database, Object: database}, nil
 }
 
 // TablesOf returns a ContentsError if a database holds what would be lost with it.

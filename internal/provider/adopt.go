@@ -18,6 +18,7 @@ type object struct {
 	place    string   // where that is; see claims
 	typeName string   // of the resource
 	key      []string // the parts of its import id
+	inTheWay string   // what else to say if it exists already
 }
 
 // inServer is an object of a server, or of a database of it.
@@ -112,7 +113,7 @@ func (o object) refused(refusals []string) diag.Diagnostic {
 		fmt.Fprintf(&b, "\n  - and %d more", rest)
 	}
 	fmt.Fprintf(&b, "\n\nTo manage it here, paste this block into the configuration, with the name of this resource in the place of LABEL, and apply again. "+
-		"To leave it alone, choose another name.\n\n%s", o.importBlock())
+		"To leave it alone, choose another name.\n\n%s%s", o.inTheWay, o.importBlock())
 	return diag.NewErrorDiagnostic("Cannot create "+o.noun, b.String())
 }
 

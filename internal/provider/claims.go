@@ -17,13 +17,17 @@ import (
 type claims struct {
 	mu       sync.Mutex
 	kept     map[string]bool          // those that the state has, as far as it was looked at
+	moved    map[string]bool          // those that are planned in the place of one elsewhere
 	created  map[string]bool          // also those that are about to be
 	deleting map[string]chan struct{} // closed at the end of that
 	left     map[string]bool          // not deleted, for another one of the same name to be made of
 }
 
 func newClaims() *claims {
-	return &claims{kept: map[string]bool{}, created: map[string]bool{}, deleting: map[string]chan struct{}{}, left: map[string]bool{}}
+	return &claims{
+		kept: map[string]bool{}, moved: map[string]bool{}, created: map[string]bool{},
+		deleting: map[string]chan struct{}{}, left: map[string]bool{},
+	}
 }
 
 // keep notes that the state has an object. One of the same name that is planned without
@@ -51,6 +55,19 @@ func (c *claims) isLeft(o object) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.left[o.id()]
+}
+
+// move notes that an object is planned in the place of one elsewhere.
+func (c *claims) move(o object) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.moved[o.id()] = true
+}
+
+func (c *claims) isMoved(o object) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.moved[o.id()]
 }
 
 // isCreated reports whether an object was created or adopted in this apply.

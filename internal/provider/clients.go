@@ -81,7 +81,7 @@ func (e *noEntryError) Error() string {
 		known = "it has " + strings.Join(e.in.names, ", ")
 	}
 	return fmt.Sprintf("%s of the provider block has no entry %q: %s. Correct the name. If the entry was renamed, or another one leads to the same %s, "+
-		"write that one's name instead, and apply: users, grants, databases, schemas and keys stay as they are, and a replication may be loaded again. To destroy what was made through an entry that is gone, add the entry again until that is done",
+		"write that one's name instead, and apply: what was made stays as it is. To destroy what was made through an entry that is gone, add the entry again until that is done",
 		e.in.attribute, e.name, known, e.in.noun)
 }
 

@@ -11,10 +11,11 @@ import (
 // An identity tells what a resource stands for from all else, whatever the entry of the
 // provider block is called that leads there. "" is not known, or not there.
 type identity struct {
-	System  string `json:"system,omitempty"`  // system identifier, or host key: copies share it
-	Started string `json:"started,omitempty"` // which start of it: copies do not share it
-	Object  string `json:"object,omitempty"`  // oid, or uid and home directory
-	Was     string `json:"was,omitempty"`     // the system that the same entry led to until the latest refresh
+	System   string `json:"system,omitempty"`   // system identifier, or host key: copies share it
+	Started  string `json:"started,omitempty"`  // which start of it: copies do not share it
+	Database string `json:"database,omitempty"` // oid, of what lies in one
+	Object   string `json:"object,omitempty"`   // oid, or uid and home directory, or row of the catalog
+	Was      string `json:"was,omitempty"`      // what the same entry led to until the latest refresh
 }
 
 // A verdict is whether two entries lead to the same.
@@ -37,6 +38,8 @@ func compareIdentities(stored, before, after *identity, words placeWords) (verdi
 	switch {
 	case after == nil:
 		return isUnsettled, "it could not be asked"
+	case *after == identity{}:
+		return isOther, "there is no such database there"
 	case base == nil:
 		return isUnsettled, "nothing is remembered of what this resource stands for"
 	case before != nil && before.Started != after.Started:
@@ -57,17 +60,33 @@ func (id identity) isSameStart(now identity) bool {
 	return id.Started != "" && id.Started == now.Started
 }
 
-// isElsewhere reports whether two identities are of different systems, as far as that is known.
-// One that was not started again since is the same, by whichever of its host keys it is known.
+// isElsewhere reports whether two identities are of different databases or systems, as far as
+// that is known. A system that was not started again since is the same, by whichever of its host
+// keys it is known.
 func (id identity) isElsewhere(now identity) bool {
+	if id.Database != "" && now.Database != "" && id.Database != now.Database {
+		return true
+	}
 	return !id.isSameStart(now) && id.System != "" && now.System != "" && id.System != now.System
 }
 
 // placeWords are what people call the parts of an identity.
 type placeWords struct{ system, object, number string }
 
+// of names what an identity is of.
+func (w placeWords) of(id identity) string {
+	text := w.system + " " + orUnknown(id.System)
+	if id.Database != "" {
+		text += ", database with the oid " + id.Database
+	}
+	return text
+}
+
 func (w placeWords) differ(a, b identity) string {
-	if a.System == b.System {
+	switch {
+	case a.Database != "" && b.Database != "" && a.Database != b.Database && (a.System == b.System || a.System == "" || b.System == ""):
+		return fmt.Sprintf("the database of that name is another one there: oid %s, not %s", b.Database, a.Database)
+	case a.System == b.System:
 		return fmt.Sprintf("both have the %s %s, but run apart from each other: one is a copy", w.system, a.System)
 	}
 	return fmt.Sprintf("it has the %s %s, not %s", w.system, orUnknown(b.System), orUnknown(a.System))

@@ -33,6 +33,19 @@ func TestCompareIdentities(t *testing.T) {
 		"nothing is known":               {nil, nil, live("1", "noon", "16384"), isUnsettled, "nothing is remembered"},
 		"only the new one is unreadable": {stored, nil, live("", "noon", "16384"), isUnsettled, "could not be read"},
 		"only the stored is unreadable":  {&identity{Object: "16384"}, nil, live("1", "noon", "16384"), isUnsettled, "could not be read"},
+		"no database":                    {stored, live("1", "noon", "16384"), &identity{}, isOther, "no such database"},
+		"another database": {
+			&identity{System: "1", Started: "noon", Database: "5", Object: "1/1"}, nil, &identity{System: "1", Started: "noon", Database: "6", Object: "1/1"}, isOther, "oid 6, not 5",
+		},
+		"another database of a server that may not be known": {
+			&identity{Started: "noon", Database: "5", Object: "1/1"}, nil, &identity{Started: "one", Database: "6", Object: "1/1"}, isUnsettled, "could not be read",
+		},
+		"another database and server": {
+			&identity{System: "1", Database: "5", Object: "1/1"}, nil, &identity{System: "2", Database: "6", Object: "1/1"}, isOther, "system identifier 2, not 1",
+		},
+		"another row": {
+			&identity{System: "1", Database: "5", Object: "1/1"}, nil, &identity{System: "1", Database: "5", Object: "1/2"}, isOther, "oid 1/2, not 1/1",
+		},
 	} {
 		got, why := compareIdentities(tt.stored, tt.before, tt.after, placeWords{system: "system identifier", object: "role", number: "oid"})
 		if got != tt.want || !strings.Contains(why, tt.says) || (tt.says == "") != (why == "") {

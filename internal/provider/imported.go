@@ -48,6 +48,6 @@ func (l *located) dropsImported(ctx context.Context, of attributes) (diags diag.
 	diags.AddWarning(fmt.Sprintf("%s %q was imported", capital(noun), text(ctx, of, l.place.dropped)), fmt.Sprintf(
 		"Terraform did not create it on %s %q, and others may need it; this plan drops it nevertheless. "+
 			"To keep it, forget it instead: with a removed block that has destroy = false, or by terraform state rm.",
-		l.place.attribute, text(ctx, of, l.place.attribute)))
+		l.place.attribute, l.place.entry(ctx, of)))
 	return diags
 }

@@ -62,7 +62,7 @@ func (l *located) Create(ctx context.Context, req resource.CreateRequest, resp *
 
 // remember stores the identity. If it cannot be found out, the next refresh does.
 func (l *located) remember(ctx context.Context, of attributes, private privateState) diag.Diagnostics {
-	id, err := l.place.identify(ctx, l.clients, text(ctx, of, l.place.attribute), false, of)
+	id, err := l.place.identify(ctx, l.clients, l.place.entry(ctx, of), false, of)
 	if err != nil {
 		return nil
 	}
@@ -72,7 +72,7 @@ func (l *located) remember(ctx context.Context, of attributes, private privateSt
 // Read keeps the state of what cannot be reached because its entry is gone: the plan says what
 // becomes of it. It notices that an entry leads elsewhere than before.
 func (l *located) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
-	entry := text(ctx, req.State, l.place.attribute)
+	entry := l.place.entry(ctx, req.State)
 	if l.clients != nil {
 		l.clients.walk.reads()
 	}
@@ -95,11 +95,11 @@ func (l *located) Read(ctx context.Context, req resource.ReadRequest, resp *reso
 	}
 	stored := storedIdentity(ctx, req.Private)
 	if stored != nil && stored.isElsewhere(now) {
-		now.Was = stored.System
-		resp.Diagnostics.AddWarning(fmt.Sprintf("%s %q leads elsewhere than before", l.place.attribute, entry), fmt.Sprintf(
-			"%s.%s of the provider block led to %s %s when this was last applied, and leads to %s now: it was changed, or what answers there was replaced, restored or upgraded. "+
+		now.Was = l.place.words.of(*stored)
+		resp.Diagnostics.AddWarning(fmt.Sprintf("%s %q leads elsewhere than before", l.place.path(), entry), fmt.Sprintf(
+			"%s.%s of the provider block led to %s when this was last applied, and leads to %s now: it was changed, or what answers there was replaced, restored or upgraded. "+
 				"What is found there under the same name is taken for the one of this resource from the next apply on, and what is missing is planned to be created. If that is not meant, correct the entry.",
-			l.place.entries(l.clients).attribute, entry, l.place.words.system, now.Was, now.System))
+			l.place.entries(l.clients).attribute, entry, now.Was, l.place.words.of(now)))
 	}
 	if !resp.State.Raw.IsNull() {
 		resp.Diagnostics.Append(storeIdentity(ctx, resp.Private, now)...)
@@ -116,14 +116,14 @@ func (l *located) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest
 		// Of -replace and a tainted resource, Terraform says no more than that it creates what was
 		// just found. Of -replace, it shows errors alone.
 		if l.place.lost != nil && l.clients.walk.has(l.key(ctx, req.Plan)) {
-			resp.Diagnostics.Append(l.loses(ctx, text(ctx, req.Plan, l.place.attribute), req.Plan)...)
+			resp.Diagnostics.Append(l.loses(ctx, l.place.entry(ctx, req.Plan), req.Plan)...)
 		}
 		if l.clients.walk.has(l.importedInWalk(ctx, req.Plan)) {
 			resp.Diagnostics.Append(l.dropsImported(ctx, req.Plan)...)
 		}
 		return
 	}
-	at, from := path.Root(l.place.attribute), text(ctx, req.State, l.place.attribute)
+	at, from := l.place.path(), l.place.entry(ctx, req.State)
 	defer func() {
 		if (req.Plan.Raw.IsNull() || len(resp.RequiresReplace) > 0) && isImported(ctx, req.Private) {
 			resp.Diagnostics.Append(l.dropsImported(ctx, req.State)...)
@@ -157,6 +157,9 @@ func (l *located) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest
 		}
 		resp.Diagnostics.Append(l.replace(ctx, at, from, to.ValueString(), why, req.State)...)
 		resp.RequiresReplace = append(resp.RequiresReplace, at)
+		if l.place.moves != nil {
+			l.place.moves(ctx, l.clients, req.Plan)
+		}
 	}
 }
 
@@ -166,9 +169,9 @@ func (l *located) checkDestroy(entry string, stored *identity) (diags diag.Diagn
 		diags.AddError("Cannot destroy what cannot be reached", gone.Error()+".")
 	}
 	if stored != nil && stored.Was != "" {
-		diags.AddError(fmt.Sprintf("%s %q leads elsewhere than before", l.place.attribute, entry), fmt.Sprintf(
-			"What it leads to now (%s %s) is not what this resource was last applied to (%s), so what is there under the same name was perhaps not created by it, and is not destroyed. "+
-				"Correct the entry; or, if it is meant, apply once without destroying, which accepts it.", l.place.words.system, stored.System, stored.Was))
+		diags.AddError(fmt.Sprintf("%s %q leads elsewhere than before", l.place.path(), entry), fmt.Sprintf(
+			"What it leads to now (%s) is not what this resource was last applied to (%s), so what is there under the same name was perhaps not created by it, and is not destroyed. "+
+				"Correct the entry; or, if it is meant, apply once without destroying, which accepts it.", l.place.words.of(*stored), stored.Was))
 	}
 	return diags
 }
@@ -204,9 +207,9 @@ func (l *located) loses(ctx context.Context, entry string, of attributes) (diags
 	of.GetAttribute(ctx, path.Root("force_destroy"), &force)
 	if name := text(ctx, of, "name"); force.ValueBool() {
 		diags.AddWarning(fmt.Sprintf("Replacing loses data: %s %q", l.place.words.object, name), fmt.Sprintf(
-			"%q on %s %q is dropped and created again, as force_destroy is set. Lost with it:%s", name, l.place.attribute, entry, contents.List()))
+			"%q on %s %q is dropped and created again, as force_destroy is set. Lost with it:%s", name, l.place.path(), entry, contents.List()))
 	} else {
-		diags.AddError("Replacing would lose data", fmt.Sprintf("%q on %s %q would be dropped and created again, but %v", name, l.place.attribute, entry, contents))
+		diags.AddError("Replacing would lose data", fmt.Sprintf("%q on %s %q would be dropped and created again, but %v", name, l.place.path(), entry, contents))
 	}
 	return diags
 }
@@ -215,8 +218,8 @@ func (l *located) loses(ctx context.Context, entry string, of attributes) (diags
 func (l *located) key(ctx context.Context, of attributes) string {
 	var named resource.MetadataResponse
 	l.managed.Metadata(ctx, resource.MetadataRequest{}, &named)
-	parts := []string{named.TypeName}
-	for _, attribute := range []string{l.place.attribute, "database", "username", "name", "public_key"} {
+	parts := []string{named.TypeName, l.place.entry(ctx, of)}
+	for _, attribute := range []string{"database", "username", "name", "public_key"} {
 		parts = append(parts, text(ctx, of, attribute))
 	}
 	return strings.Join(parts, "\x00")
@@ -245,22 +248,22 @@ func (l *located) confirm(ctx context.Context, from, to string, private privateS
 	stored := storedIdentity(ctx, private)
 	if from != to {
 		if v, why := l.compare(ctx, from, to, stored, false, of); v != isSame {
-			diags.AddAttributeError(path.Root(l.place.attribute), fmt.Sprintf("%q is not known to lead to the same as %q", to, from), fmt.Sprintf(
+			diags.AddAttributeError(l.place.path(), fmt.Sprintf("%q is not known to lead to the same as %q", to, from), fmt.Sprintf(
 				"%s. Nothing was changed. If it should be the same, see that both entries can be connected to, and apply again; if it is another one, plan again.", why))
 		}
 		return diags
 	}
 	now, err := l.place.identify(ctx, l.clients, to, false, of)
 	if err == nil && stored != nil && stored.isElsewhere(now) {
-		diags.AddError(fmt.Sprintf("%s %q leads elsewhere than before", l.place.attribute, to), fmt.Sprintf(
-			"It has the %s %s, and this was planned for %s. Nothing was changed. Correct the entry, or plan again.", l.place.words.system, now.System, stored.System))
+		diags.AddError(fmt.Sprintf("%s %q leads elsewhere than before", l.place.path(), to), fmt.Sprintf(
+			"It is %s, and this was planned for %s. Nothing was changed. Correct the entry, or plan again.", l.place.words.of(now), l.place.words.of(*stored)))
 	}
 	return diags
 }
 
 // Update also makes sure that what is updated is what was planned, and remembers it.
 func (l *located) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
-	resp.Diagnostics.Append(l.confirm(ctx, text(ctx, req.State, l.place.attribute), text(ctx, req.Plan, l.place.attribute), req.Private, req.State)...)
+	resp.Diagnostics.Append(l.confirm(ctx, l.place.entry(ctx, req.State), l.place.entry(ctx, req.Plan), req.Private, req.State)...)
 	if resp.Diagnostics.HasError() {
 		return
 	}
@@ -272,7 +275,7 @@ func (l *located) Update(ctx context.Context, req resource.UpdateRequest, resp *
 
 // Delete makes sure of that as well.
 func (l *located) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
-	entry := text(ctx, req.State, l.place.attribute)
+	entry := l.place.entry(ctx, req.State)
 	resp.Diagnostics.Append(l.confirm(ctx, entry, entry, req.Private, req.State)...)
 	if !resp.Diagnostics.HasError() {
 		l.managed.Delete(ctx, req, resp)

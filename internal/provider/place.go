@@ -14,12 +14,29 @@ import (
 
 // A place is how to find out where what a resource stands for is. Names are attributes.
 type place struct {
+	in        string // the attribute that holds that of the entry, if that is not one of the resource: destination
 	attribute string // of the entry: server, host
 	words     placeWords
 	entries   func(*clients) entries
 	identify  func(ctx context.Context, c *clients, entry string, plans bool, of attributes) (identity, error)
 	dropped   string                                                                   // what names it, if destroying drops it; "" if it drops nothing that was imported
 	lost      func(ctx context.Context, c *clients, entry string, of attributes) error // says what deleting it would lose; nil: nothing
+	moves     func(ctx context.Context, c *clients, of attributes)                     // notes that what is planned replaces one elsewhere; may be nil
+}
+
+// path is that of the attribute of the entry.
+func (p place) path() path.Path {
+	if p.in != "" {
+		return path.Root(p.in).AtName(p.attribute)
+	}
+	return path.Root(p.attribute)
+}
+
+// entry returns the name of the entry, "" if it is not known.
+func (p place) entry(ctx context.Context, of attributes) string {
+	var value types.String
+	of.GetAttribute(ctx, p.path(), &value)
+	return value.ValueString()
 }
 
 // attributes are those of a plan or a state.

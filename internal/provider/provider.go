@@ -86,7 +86,7 @@ func (*Provider) Resources(context.Context) []func() resource.Resource {
 		at(inDatabase("database").holding(contentsOf).dropping("name"), newDestinationSchemaResource),
 		at(inDatabase("database"), newSourceGrantsResource),
 		at(inDatabase("database"), newDestinationGrantsResource),
-		newReplicationResource,
+		at(ofReplication(), newReplicationResource),
 		newSyncRunResource,
 		at(ofHostUser(), newSSHUserResource),
 		at(ofHostUser().dropping("fingerprint"), newSSHAuthorizedKeyResource),

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
@@ -35,7 +36,8 @@ func (r *replicationResource) checkDestination(ctx context.Context, plan replica
 	var found replication.Outlook
 	destination, err := plan.endpoint(ctx, r.serverToRead)
 	if err == nil {
-		found, err = replication.Foresee(ctx, destination, definition)
+		source, _ := r.identifySource(ctx, definition.Source, true) // empty while it cannot be read
+		found, err = replication.Foresee(ctx, destination, definition, source)
 	}
 	switch {
 	case err != nil && !isNew: // Read has said so
@@ -46,6 +48,9 @@ func (r *replicationResource) checkDestination(ctx context.Context, plan replica
 	case err != nil:
 		diags.Append(unchecked("The destination of replication "+definition.Name+" was not checked", err, "Storing the replication checks it."))
 		return "", diags
+	}
+	if isNew && r.isMoved(plan) {
+		diags.Append(copyInWay(definition, found)...)
 	}
 	if isNew && !r.replaces(plan) {
 		diags.Append(schemaInWay(definition, found, plan.Adopt.ValueBool())...)
@@ -58,6 +63,18 @@ func (r *replicationResource) checkDestination(ctx context.Context, plan replica
 	return found.SourceSystem, diags
 }
 
+// copyInWay refuses to move a replication to where one is stored already, which is what a copy
+// of its destination has. It would be deleted before that was found out.
+func copyInWay(definition replication.Definition, found replication.Outlook) (diags diag.Diagnostics) {
+	if found.Stored && len(found.Refusals) > 0 {
+		diags.AddAttributeError(path.Root("destination").AtName("server"), fmt.Sprintf("%q holds a replication into %s already", definition.Destination.Server, definition.SchemaName), fmt.Sprintf(
+			"This replication would be deleted where it is, and cannot be created where %q leads: the schema belongs to the replication %q there, as in a copy of the destination. "+
+				"To go on with that one, forget this one with `terraform state rm`, and import %s. To start over, choose another schema_name.",
+			definition.Destination.Server, found.Name, replicationID(definition)))
+	}
+	return diags
+}
+
 // schemaInWay says what stands against a new replication into its schema.
 func schemaInWay(definition replication.Definition, found replication.Outlook, adopt bool) (diags diag.Diagnostics) {
 	at := path.Root("schema_name")
@@ -65,6 +82,8 @@ func schemaInWay(definition replication.Definition, found replication.Outlook, a
 	case found.Stored && len(found.Refusals) > 0:
 		diags.AddAttributeWarning(at, "Schema "+definition.SchemaName+" is taken", fmt.Sprintf(
 			"It belongs to the replication %q already. Unless this apply deletes that one before, storing this one fails: choose another schema_name, or import that replication.", found.Name))
+	case !found.Stored && found.PerhapsLeft && !adopt:
+		diags.AddAttributeWarning(at, "Schema "+definition.SchemaName+" may not be usable", capital(found.TablesInWay.Error())+". Unless that is known when this is applied, storing the replication fails.")
 	case !found.Stored && found.TablesInWay != nil && !adopt:
 		diags.AddAttributeError(at, "Schema "+definition.SchemaName+" is not empty", capital(found.TablesInWay.Error())+".")
 	}
@@ -95,7 +114,8 @@ func (r *replicationResource) foreseeRun(ctx context.Context, definition, before
 	if err := definition.RefuseCluster(found.System, system); err != nil {
 		const summary = "The source is in another cluster than before"
 		text := capital(err.Error()) + ". Until then, runs are refused."
-		if definition.Source == before.Source && definition.AcceptSourceIdentity == before.AcceptSourceIdentity {
+		isSame := definition.Source == before.Source || definition.Source.Database == before.Source.Database && definition.SourceChanges == before.SourceChanges
+		if isSame && definition.AcceptSourceIdentity == before.AcceptSourceIdentity {
 			diags.AddAttributeWarning(path.Root("source"), summary, text)
 		} else {
 			diags.AddAttributeError(path.Root("source"), summary, text)
@@ -124,7 +144,7 @@ func (r *replicationResource) warnOfRemoval(ctx context.Context, req resource.Mo
 		diags.Append(losesAccess(state, lost)...)
 	}
 	model, is := removed(ctx, req, r.claims, r.objectOf)
-	if !is {
+	if !is || isUpdate && state.isAt(plan) {
 		return diags
 	}
 	if req.Plan.Raw.IsNull() {
@@ -132,6 +152,14 @@ func (r *replicationResource) warnOfRemoval(ctx context.Context, req resource.Mo
 	}
 	diags.Append(r.takesTables(ctx, model)...)
 	return diags
+}
+
+// isAt reports whether two replications have one place, unless their entries lead apart.
+func (m replicationModel) isAt(other replicationModel) bool {
+	var a, b endpointModel
+	m.Destination.As(context.Background(), &a, basetypes.ObjectAsOptions{UnhandledUnknownAsEmpty: true})
+	other.Destination.As(context.Background(), &b, basetypes.ObjectAsOptions{UnhandledUnknownAsEmpty: true})
+	return a.Database.Equal(b.Database) && (m.SchemaName.Equal(other.SchemaName) || other.SchemaName.IsUnknown())
 }
 
 // takesTables says which tables go with a replication.

@@ -53,11 +53,24 @@ func (r *replicationResource) ModifyPlan(ctx context.Context, req resource.Modif
 		resp.Diagnostics.Append(diags...)
 		before, diags := definitionBefore(ctx, req.State)
 		resp.Diagnostics.Append(diags...)
-		if req.State.Raw.IsNull() && r.replaces(plan) {
+		settled := true
+		if !req.State.Raw.IsNull() {
+			source := storedSource(ctx, req.Private)
+			before.SourceChanges = source.Changes
+			source.Changes, settled, diags = r.planSource(ctx, source, before.Source, definition.Source)
+			resp.Diagnostics.Append(diags...)
+			resp.Diagnostics.Append(source.store(ctx, resp.Private)...)
+			definition.SourceChanges = source.Changes
+		}
+		switch {
+		case req.State.Raw.IsNull() && r.isMoved(plan):
+		case req.State.Raw.IsNull() && r.replaces(plan):
 			resp.Diagnostics.Append(r.takesTables(ctx, plan)...)
-		} else {
+		default:
 			plan.ID = types.StringValue(replicationID(definition))
-			plan.Revision = types.StringValue(definition.Revision())
+			if settled {
+				plan.Revision = types.StringValue(definition.Revision())
+			}
 		}
 		if plan.ValidateAtPlan.ValueBool() && !resp.Diagnostics.HasError() {
 			resp.Diagnostics.Append(r.check(ctx, plan, definition, before)...)
@@ -73,6 +86,12 @@ func (r *replicationResource) ModifyPlan(ctx context.Context, req resource.Modif
 func (r *replicationResource) replaces(plan replicationModel) bool {
 	o, ok := r.objectOf(plan)
 	return ok && r.claims.isKept(o)
+}
+
+// isMoved is replaces for one that is elsewhere.
+func (r *replicationResource) isMoved(plan replicationModel) bool {
+	o, ok := r.objectOf(plan)
+	return ok && r.claims.isMoved(o)
 }
 
 // check checks the definition against what source and destination hold now; before is

@@ -2,8 +2,6 @@ package provider
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
@@ -26,7 +24,7 @@ var (
 	_ resource.ResourceWithValidateConfig = (*replicationResource)(nil)
 )
 
-func newReplicationResource() resource.Resource { return &replicationResource{} }
+func newReplicationResource() managed { return &replicationResource{} }
 
 // Metadata names the resource.
 func (*replicationResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
@@ -78,28 +76,32 @@ func (r *replicationResource) Create(ctx context.Context, req resource.CreateReq
 		}
 		plan.SchemaName = name
 	}
-	destination, definition, diags := r.complete(ctx, &plan)
+	destination, definition, diags := r.complete(ctx, &plan, 0)
 	resp.Diagnostics.Append(diags...)
 	if diags.HasError() {
 		return
 	}
+	id, _ := r.identifySource(ctx, definition.Source, false) // empty while it cannot be read
 	resp.Diagnostics.Append(creation{
 		object:     replicationObject(destination, definition.SchemaName),
-		create:     func() error { return replication.Create(ctx, destination, definition, plan.Adopt.ValueBool()) },
+		create:     func() error { return replication.Create(ctx, destination, definition, plan.Adopt.ValueBool(), id) },
 		isExisting: replication.IsExisting,
 		adopt: func() ([]string, error) {
-			return replication.Adopt(ctx, destination, definition, plan.Adopt.ValueBool())
+			return replication.Adopt(ctx, destination, definition, plan.Adopt.ValueBool(), id)
 		},
 	}.run(ctx, r.claims)...)
 	if !resp.Diagnostics.HasError() {
 		resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
+		found, _ := asIdentity(id, nil)
+		resp.Diagnostics.Append(source{identity: found}.store(ctx, resp.Private)...)
 	}
 }
 
 // complete adds to the plan what follows from its definition, and returns that and
 // where it is stored.
-func (r *replicationResource) complete(ctx context.Context, plan *replicationModel) (postgres.Endpoint, replication.Definition, diag.Diagnostics) {
+func (r *replicationResource) complete(ctx context.Context, plan *replicationModel, sourceChanges int) (postgres.Endpoint, replication.Definition, diag.Diagnostics) {
 	definition, diags := plan.toDefinition(ctx)
+	definition.SourceChanges = sourceChanges
 	diags.Append(atTables(definition.Check())...)
 	destination, err := plan.endpoint(ctx, r.server)
 	if err != nil && !diags.HasError() {
@@ -113,6 +115,8 @@ func (r *replicationResource) complete(ctx context.Context, plan *replicationMod
 func replicationObject(destination postgres.Endpoint, schemaName string) object {
 	return inServer(destination.Server, object{
 		noun: "replication", name: schemaName, typeName: "stitch_replication", key: []string{destination.Database, schemaName},
+		inTheWay: "If this apply is to replace it: schema_name is unique in a database, so a replication cannot be created before the one in its place is destroyed. " +
+			"Remove create_before_destroy from the lifecycle of this resource and of all that refer to it, for they pass it on; or set another schema_name, which loads the tables again.\n\n",
 	})
 }
 
@@ -146,6 +150,9 @@ func (r *replicationResource) Read(ctx context.Context, req resource.ReadRequest
 		state.Revision = types.StringNull()
 	default:
 		resp.Diagnostics.Append(state.fromDefinition(ctx, definition)...)
+		source, diags := r.readSource(ctx, req.Private, definition)
+		resp.Diagnostics.Append(diags...)
+		resp.Diagnostics.Append(source.store(ctx, resp.Private)...)
 		slices.Sort(missing)
 		state.ReadersMissing = stringList(missing)
 		state.setDefaults()
@@ -176,43 +183,25 @@ func (r *replicationResource) Update(ctx context.Context, req resource.UpdateReq
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	destination, definition, diags := r.complete(ctx, &plan)
+	before, diags := state.toDefinition(ctx)
+	resp.Diagnostics.Append(diags...)
+	source := storedSource(ctx, req.Private) // with what was planned of it
+	destination, definition, diags := r.complete(ctx, &plan, source.Changes)
+	resp.Diagnostics.Append(diags...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	source, diags = r.confirmSource(ctx, source, before.Source, definition.Source)
 	resp.Diagnostics.Append(diags...)
 	if diags.HasError() {
 		return
 	}
-	var err error
-	if replicationID(definition) != state.ID.ValueString() {
-		err = checkMove(ctx, destination, definition, state.Revision.ValueString())
-	}
-	if err == nil {
-		err = replication.Update(ctx, destination, definition)
-	}
-	if err != nil {
+	if err := replication.Update(ctx, destination, definition); err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot store replication "+definition.Name, err))
 		return
 	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
-}
-
-// checkMove makes sure that another server entry leads to the same database:
-// what it leads to must hold the replication, as it was or as it shall be.
-func checkMove(ctx context.Context, destination postgres.Endpoint, d replication.Definition, revision string) error {
-	found, err := replication.Find(ctx, destination, d.SchemaName)
-	switch {
-	case err == nil:
-		found.Destination = d.Destination
-		if now := found.Revision(); now == revision || now == d.Revision() {
-			return nil
-		}
-		err = errors.New("it holds another one for the same schema")
-	case !replication.IsGone(err):
-		return err
-	}
-	return postgres.Advise(
-		fmt.Errorf("database %q of server %q does not hold this replication: %w", d.Destination.Database, d.Destination.Server, err),
-		"Another destination.server must be another login for the same database, which keeps bookmarks and loaded tables. "+
-			"To load into another database, replace the replication: terraform apply -replace=<its address>.")
+	resp.Diagnostics.Append(source.store(ctx, resp.Private)...)
 }
 
 // Delete forgets the definition.

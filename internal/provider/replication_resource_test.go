@@ -326,32 +326,32 @@ func TestAccReplication_adopt(t *testing.T) {
 	})
 }
 
-// A server entry that leads to another database cannot take over a replication.
+// A replication does not move to where another one loads into the same schema.
 func TestAccReplication_elsewhere(t *testing.T) {
 	p := newPipe(t, sandbox.Shared(t, 0))
 	elsewhere := sandbox.OwnServer(t, sandbox.Config{})
 	elsewhere.Exec(t, "postgres", "CREATE DATABASE "+p.destination)
 	config := p.config("Shop", twoTables)
-	refused := resource.TestStep{
-		Config:      p.moved(config, administrator(elsewhere)),
-		ExpectError: says(`database "` + p.destination + `" of server "other" does not hold this replication`),
+	all := postgres.NewServers(map[string]postgres.Config{
+		"other": {Host: elsewhere.Host, Port: elsewhere.Port, Username: elsewhere.Username, Password: elsewhere.Password},
+	})
+	defer all.Close()
+	server, _ := all.Server("other")
+	if err := replication.Create(t.Context(), postgres.Endpoint{Server: server, Database: p.destination},
+		replication.Definition{Name: "Another", SchemaName: "shop"}, false, postgres.Identity{}); err != nil {
+		t.Fatal(err)
 	}
-	holdsAnother := refused
-	holdsAnother.ExpectError = says(`it holds another one for the same schema`)
-	holdsAnother.PreConfig = func() {
-		all := postgres.NewServers(map[string]postgres.Config{
-			"other": {Host: elsewhere.Host, Port: elsewhere.Port, Username: elsewhere.Username, Password: elsewhere.Password},
-		})
-		defer all.Close()
-		server, _ := all.Server("other")
-		if err := replication.Create(t.Context(), postgres.Endpoint{Server: server, Database: p.destination},
-			replication.Definition{Name: "Another", SchemaName: "shop"}, false); err != nil {
-			t.Error(err)
-		}
+	gone := resource.TestStep{
+		Config:      p.moved(config, administrator(elsewhere)),
+		ExpectError: says(`cannot be deleted there without the entry "warehouse"`),
+	}
+	holdsAnother := resource.TestStep{
+		Config:      strings.Replace(gone.Config, "other = ", "warehouse = "+login(p.Server, p.writer, p.Password)+"\n    other = ", 1),
+		ExpectError: says(`"other" holds a replication into shop already`),
 	}
 	resource.ParallelTest(t, resource.TestCase{
 		ProtoV6ProviderFactories: factories(),
-		Steps:                    []resource.TestStep{{Config: config}, refused, holdsAnother, {Config: config, PlanOnly: true}},
+		Steps:                    []resource.TestStep{{Config: config}, gone, holdsAnother, {Config: config, PlanOnly: true}},
 	})
 }
 

@@ -53,9 +53,10 @@ func (*replicationResource) Schema(_ context.Context, _ resource.SchemaRequest, 
 				Computed:      true,
 				PlanModifiers: []planmodifier.String{stringplanmodifier.RequiresReplaceIfConfigured()},
 			},
-			"source": endpointAttribute("The database that rows are extracted from. The login of `server` needs no more than what `stitch_source_grants` grants."),
+			"source": endpointAttribute("The database that rows are extracted from. The login of `server` needs no more than what `stitch_source_grants` grants. " +
+				"Another `server` that leads to the same database changes nothing but its name; one that leads elsewhere is another `revision`."),
 			"destination": endpointAttribute("The database that rows are loaded into. The login of `server` needs what `stitch_destination_grants` grants, and owns what it loads. "+
-				"Another `server` is another login for the same database, and changes in place; another `database` creates a new replication.",
+				"Another `server` that leads to the same database is a change in place; one that leads elsewhere, and another `database`, create a new replication.",
 				stringplanmodifier.RequiresReplace()),
 			"tables": schema.MapNestedAttribute{
 				MarkdownDescription: "The tables and views to replicate, by `schema.table`, exactly as PostgreSQL stores the names. " +
@@ -120,7 +121,7 @@ func (*replicationResource) Schema(_ context.Context, _ resource.SchemaRequest, 
 			"adopt": schema.BoolAttribute{
 				MarkdownDescription: "Accept a destination schema that already holds tables which this replication did not load; `false` by default. " +
 					"Runs then load into tables of the same name, and change what those hold. " +
-					"Tables that a replication from the same tables of the same source has left there, when it was replaced or destroyed, are taken over without it.",
+					"Tables that a replication from the same tables of the same database has left there, when it was replaced or destroyed, are taken over without it.",
 				Optional: true,
 				Computed: true,
 				Default:  booldefault.StaticBool(false),
@@ -140,8 +141,10 @@ func (*replicationResource) Schema(_ context.Context, _ resource.SchemaRequest, 
 				Default:  booldefault.StaticBool(true),
 			},
 			"revision": schema.StringAttribute{
-				MarkdownDescription: "Hash of what changes rows in the destination: source, destination, tables and `accept_source_identity`, but not the login for the destination. Use it as a trigger of `stitch_sync_run`. It is known when planning.",
-				Computed:            true,
+				MarkdownDescription: "Hash of what changes rows in the destination: source, destination, tables and `accept_source_identity`, but not which entries of `servers` lead there. " +
+					"If the source is found to be another database than before, it changes as well. Use it as a trigger of `stitch_sync_run`. " +
+					"It is known when planning, unless another entry for the source cannot be asked then.",
+				Computed: true,
 			},
 		},
 	}

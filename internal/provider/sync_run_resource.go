@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -51,11 +52,17 @@ func ifAnotherReplication(_ context.Context, req planmodifier.StringRequest, res
 // the one before, if that one did not succeed, or if loaded tables are missing. Whatever
 // else changed leaves the report of that one as it is.
 func (r *syncRunResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
-	if req.Plan.Raw.IsNull() || req.State.Raw.IsNull() {
+	if req.Plan.Raw.IsNull() {
 		return
 	}
 	var plan, state syncRunModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	if parts, err := splitReplicationID(plan.Replication.ValueString()); err == nil {
+		resp.Diagnostics.Append(r.checkServer(path.Root("replication"), types.StringValue(parts[0]))...)
+	}
+	if req.State.Raw.IsNull() || resp.Diagnostics.HasError() {
+		return
+	}
 	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
 	if resp.Diagnostics.HasError() {
 		return
@@ -175,6 +182,10 @@ func (r *syncRunResource) Read(ctx context.Context, req resource.ReadRequest, re
 	}
 	id := state.Replication.ValueString()
 	destination, schemaName, err := r.find(id, r.serverToRead)
+	var none *noEntryError
+	if errors.As(err, &none) && !state.RunID.IsNull() { // the plan says so, if it is not another one from now on
+		return
+	}
 	var run replication.Run
 	if err == nil {
 		run, err = replication.LastRun(ctx, destination, schemaName)

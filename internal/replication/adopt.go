@@ -33,7 +33,7 @@ func IsExisting(err error) bool {
 // Adopt takes over a definition that Create found to be stored, because a process died
 // before it could record what it had created. The definition must be the same, and no
 // run may have begun. Otherwise Adopt returns why not, a line each, and changes nothing.
-func Adopt(ctx context.Context, destination postgres.Endpoint, d Definition, adoptTables bool) (refusals []string, err error) {
+func Adopt(ctx context.Context, destination postgres.Endpoint, d Definition, adoptTables bool, source postgres.Identity) (refusals []string, err error) {
 	err = patiently(ctx, destination, d.SchemaName, catalog.Install, func(tx pgx.Tx, g *granting) error {
 		stored, err := catalog.ReplicationOf(ctx, tx, d.SchemaName)
 		if err != nil {
@@ -46,7 +46,7 @@ func Adopt(ctx context.Context, destination postgres.Endpoint, d Definition, ado
 		if refusals, err = d.refusals(stored, history); err != nil || len(refusals) > 0 {
 			return err
 		}
-		return completeCreation(ctx, tx, g, stored.ID, d, adoptTables)
+		return completeCreation(ctx, tx, g, stored.ID, d, adoptTables, source)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("adopt replication %q: %w", d.Name, err)

@@ -72,12 +72,12 @@ func TestCatalogRaces(t *testing.T) {
 	another.servers = e.again(t, 1)
 	endpoint2 := another.endpoint()
 	for range 15 {
-		if err := Create(t.Context(), endpoint, e.definition, false); err != nil {
+		if err := Create(t.Context(), endpoint, e.definition, false, postgres.Identity{}); err != nil {
 			t.Fatal(err)
 		}
 		var group sync.WaitGroup
 		group.Go(func() {
-			if err := Create(t.Context(), endpoint2, other, false); err != nil {
+			if err := Create(t.Context(), endpoint2, other, false, postgres.Identity{}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -90,7 +90,7 @@ func TestCatalogRaces(t *testing.T) {
 		if _, err := Find(t.Context(), endpoint, "second"); err != nil {
 			t.Fatalf("the second replication: %v", err)
 		}
-		if err := Create(t.Context(), endpoint, e.definition, false); err != nil {
+		if err := Create(t.Context(), endpoint, e.definition, false, postgres.Identity{}); err != nil {
 			t.Fatal(err)
 		}
 		for schema, endpoint := range map[string]postgres.Endpoint{"shop": endpoint, "second": endpoint2} {

@@ -42,6 +42,9 @@ type Definition struct {
 	// AcceptSourceIdentity is the system identifier of another cluster than the
 	// one that was read before.
 	AcceptSourceIdentity string `json:"accept_source_identity,omitempty"`
+	// SourceChanges is how often the source was found to lead to another database than
+	// before. What the entry of its server is called does not tell.
+	SourceChanges int `json:"source_changes,omitempty"`
 }
 
 // DefaultLateCommitWindow is longer than transactions usually take.
@@ -76,11 +79,11 @@ type Selection struct {
 	ViewKeyProperties []string `json:"view_key_properties"`
 }
 
-// Revision is a hash of all that changes rows at the destination. The login
-// that writes them is not part of it: another one must lead to the same database.
-// Nor is who reads them.
+// Revision is a hash of all that changes rows at the destination. The entries of the
+// provider block that lead to source and destination are not part of it, but whether the
+// source is another database than before. Nor is who reads the rows.
 func (d Definition) Revision() string {
-	d.Name, d.Destination.Server, d.LateCommitWindow, d.MaxSnapshotMinutes, d.Readers = "", "", nil, 0, nil
+	d.Name, d.Source.Server, d.Destination.Server, d.LateCommitWindow, d.MaxSnapshotMinutes, d.Readers = "", "", "", nil, 0, nil
 	tables := map[string]Selection{}
 	for _, key := range d.keys() {
 		tables[canonical(key)] = d.Tables[key]

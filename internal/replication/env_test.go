@@ -83,7 +83,7 @@ func (e *env) runner() Runner {
 
 func (e *env) create(t *testing.T) {
 	t.Helper()
-	if err := Create(t.Context(), e.endpoint(), e.definition, e.adopt); err != nil {
+	if err := Create(t.Context(), e.endpoint(), e.definition, e.adopt, postgres.Identity{}); err != nil {
 		t.Fatal(postgres.Explain(err))
 	}
 }

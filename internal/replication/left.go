@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -19,14 +20,17 @@ import (
 // leftColumn is the system column whose comment says what a table is.
 var leftColumn = systemColumns[len(systemColumns)-1]
 
-// leftMark is the comment on a table that was loaded from a table of the source.
-func (d Definition) leftMark(key string, schemaCreated bool) string {
-	mark := fmt.Sprintf("Left by the replication of %s in database %q of server %q.", canonical(key), d.Source.Database, d.Source.Server)
+// leftMark is the comment on a table that was loaded from a table of a database, see
+// identity.String.
+func leftMark(key, database string, schemaCreated bool) string {
+	mark := fmt.Sprintf("Left by the replication of %s of the database %s.", canonical(key), database)
 	if schemaCreated {
-		mark += " A run of it created the schema."
+		mark += createdMark
 	}
 	return mark
 }
+
+const createdMark = " A run of it created the schema."
 
 // markLeft marks the tables that a replication leaves. Where that cannot be done, they
 // are found there as tables of others are.
@@ -35,7 +39,7 @@ func markLeft(ctx context.Context, tx pgx.Tx, stored catalog.Replication) error 
 	if err != nil {
 		return err
 	}
-	loaded, err := catalog.LoadedTables(ctx, tx, stored.ID)
+	databases, err := catalog.LoadedFrom(ctx, tx, stored.ID)
 	if err != nil {
 		return err
 	}
@@ -45,12 +49,12 @@ func markLeft(ctx context.Context, tx pgx.Tx, stored catalog.Replication) error 
 	}
 	own := map[string]bool{}
 	for _, t := range found {
-		own[t.Name] = t.Own && slices.Contains(loaded, t.Name)
+		own[t.Name] = t.Own && databases[t.Name] != ""
 	}
 	var statements []string
 	for _, key := range d.keys() {
 		if name, err := d.TableNameOf(key); err == nil && own[name] {
-			statements = append(statements, commentOnLeft(stored.SchemaName, name, d.leftMark(key, stored.SchemaCreated)))
+			statements = append(statements, commentOnLeft(stored.SchemaName, name, leftMark(key, databases[name], stored.SchemaCreated)))
 		}
 	}
 	_ = tryAll(ctx, tx, statements) // for want of a lock on one of them
@@ -92,13 +96,14 @@ func readFound(ctx context.Context, tx pgx.Tx, schema string) ([]foundTable, err
 // A takeover says what becomes of what a schema holds that a replication is created for.
 type takeover struct {
 	left          []string // tables that an earlier one has left for it
+	unsure        []string // tables that an earlier one of the same tables has left, of which database is not known
 	foreign       []string // tables and views that are not to be changed
 	schemaCreated bool     // by a run of that earlier one
 }
 
-// takeOver decides what the replication takes over. A schema that was its own may hold
-// views and tables of others, as long as none stands where it is to load.
-func (d Definition) takeOver(found []foundTable) (t takeover) {
+// takeOver decides what a replication of that source takes over. A schema that was its own
+// may hold views and tables of others, as long as none stands where it is to load.
+func (d Definition) takeOver(found []foundTable, source postgres.Identity) (t takeover) {
 	keys := map[string]string{}
 	for _, key := range d.keys() {
 		if name, err := d.TableNameOf(key); err == nil {
@@ -108,15 +113,18 @@ func (d Definition) takeOver(found []foundTable) (t takeover) {
 	var loads, beside []string
 	for _, f := range found {
 		key, isLoaded := keys[f.Name]
-		switch {
-		case isLoaded && f.Own && f.Mark == d.leftMark(key, true):
-			t.left, t.schemaCreated = append(t.left, f.Name), true
-		case isLoaded && f.Own && f.Mark == d.leftMark(key, false):
-			t.left = append(t.left, f.Name)
-		case isLoaded:
-			loads = append(loads, f.Name)
-		default:
+		if !isLoaded {
 			beside = append(beside, f.Name)
+			continue
+		}
+		switch left, created, unsure := f.leftBy(key, source); {
+		case left:
+			t.left, t.schemaCreated = append(t.left, f.Name), t.schemaCreated || created
+		case unsure:
+			t.unsure = append(t.unsure, f.Name)
+			fallthrough
+		default:
+			loads = append(loads, f.Name)
 		}
 	}
 	t.foreign = loads
@@ -126,10 +134,33 @@ func (d Definition) takeOver(found []foundTable) (t takeover) {
 	return t
 }
 
+// leftBy reports whether a table was left by a replication of a table of the source, a run
+// of which created the schema, or unsure whether, as it is not known which database that was or is.
+func (f foundTable) leftBy(key string, source postgres.Identity) (left, created, unsure bool) {
+	if !f.Own {
+		return false, false, false
+	}
+	before, after, _ := strings.Cut(leftMark(key, "\x00", false), "\x00")
+	database, ok := strings.CutPrefix(f.Mark, before)
+	if !ok {
+		return false, false, false
+	}
+	created = strings.HasSuffix(database, createdMark)
+	database, ok = strings.CutSuffix(strings.TrimSuffix(database, createdMark), after)
+	now := identity{system: source.System, database: source.Database, started: startOf(source)}
+	switch {
+	case !ok:
+		return false, false, false
+	case database == now.String(), database == now.unknown():
+		return true, created, false
+	}
+	return false, false, now.system == "" || strings.HasPrefix(database, startedPrefix)
+}
+
 // readTakeover looks what the schema holds.
-func readTakeover(ctx context.Context, tx pgx.Tx, d Definition) (takeover, error) {
+func readTakeover(ctx context.Context, tx pgx.Tx, d Definition, source postgres.Identity) (takeover, error) {
 	found, err := readFound(ctx, tx, d.SchemaName)
-	return d.takeOver(found), err
+	return d.takeOver(found, source), err
 }
 
 // refusal says that tables are in the way, nil if none are.
@@ -137,9 +168,14 @@ func (t takeover) refusal(schema string) error {
 	if len(t.foreign) == 0 {
 		return nil
 	}
+	why := ""
+	if len(t.unsure) > 0 {
+		why = fmt.Sprintf(". An earlier replication of the same tables left %s, but whether it was of the same database is not known: the source cannot be read now, "+
+			"or its login may not call pg_control_system(), pg_control_checkpoint() and pg_control_recovery(), which tell which cluster it is", some(t.unsure))
+	}
 	return fmt.Errorf("schema %q of the destination already holds %s, which this replication did not load: "+
 		"set adopt = true if its runs may change what tables of the same name hold, for instance because an earlier replication left them; "+
-		"otherwise choose another schema_name", schema, some(t.foreign))
+		"otherwise choose another schema_name%s", schema, some(t.foreign), why)
 }
 
 // apply makes the tables those of a replication that was created in place of the one

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -21,11 +22,15 @@ func TestCreateTakesOver(t *testing.T) {
 		e.create(t)
 		e.run(t)
 		e.atDestination(t, `CREATE VIEW shop.mine AS SELECT id FROM shop.u`)
+		source, err := SourceIdentity(t.Context(), e.sourceEndpoint(t))
+		if err != nil {
+			t.Fatal(err)
+		}
 		recreate := func() error {
 			if err := Delete(t.Context(), e.endpoint(), "shop", false); err != nil {
 				t.Fatal(err)
 			}
-			return Create(t.Context(), e.endpoint(), e.definition, false)
+			return Create(t.Context(), e.endpoint(), e.definition, false, source)
 		}
 		e.atSource(t, `DELETE FROM u WHERE id = 1; INSERT INTO keyless VALUES (2); UPDATE t SET v = 3; INSERT INTO t VALUES (4, 4)`)
 		if err := recreate(); err != nil {
@@ -38,26 +43,36 @@ func TestCreateTakesOver(t *testing.T) {
 		e.wantRows(t, `SELECT count(*) FROM pg_description WHERE description LIKE 'Left by%'`, "0")
 
 		// From another source, or into a table of another one, nothing is taken over.
-		before := e.definition
-		e.definition.Source.Database = "other"
-		if err := recreate(); err == nil || !strings.Contains(err.Error(), "already holds keyless, mine, t, u, which") {
-			t.Errorf("another source: %v", err)
+		database := source
+		for what, other := range map[string]postgres.Identity{
+			"another cluster":  {System: "123", Started: source.Started, Database: source.Database},
+			"another database": {System: source.System, Started: source.Started, Database: "123"},
+		} {
+			source = other
+			if err := recreate(); err == nil || !strings.Contains(err.Error(), "already holds keyless, mine, t, u, which") || strings.Contains(err.Error(), "not known") {
+				t.Errorf("%s: %v", what, err)
+			}
 		}
-		e.definition = before
+		source = postgres.Identity{}
+		if err := recreate(); err == nil || !strings.Contains(err.Error(), "already holds keyless, mine, t, u, which") ||
+			!strings.Contains(err.Error(), "An earlier replication of the same tables left keyless, t, u, but whether it was of the same database is not known") {
+			t.Errorf("a source that is not known: %v", err)
+		}
+		source = database
 		e.definition.Tables = map[string]Selection{
 			"public.t": {Method: FullTable, TableName: "u"}, "public.u": {Method: FullTable, TableName: "t"},
 		}
-		if err := Create(t.Context(), e.endpoint(), e.definition, false); err == nil || !strings.Contains(err.Error(), "already holds keyless, mine, t, u, which") {
+		if err := Create(t.Context(), e.endpoint(), e.definition, false, source); err == nil || !strings.Contains(err.Error(), "already holds keyless, mine, t, u, which") {
 			t.Errorf("tables that were exchanged: %v", err)
 		}
 		// Nor is what another role has put in a table's place.
 		e.definition.Tables = map[string]Selection{"public.t": {Method: FullTable}, "public.u": {Method: FullTable}}
 		e.atDestination(t, `ALTER TABLE shop.u OWNER TO `+s.Role(t))
-		if err := Create(t.Context(), e.endpoint(), e.definition, false); err == nil || !strings.Contains(err.Error(), "already holds u, which") {
+		if err := Create(t.Context(), e.endpoint(), e.definition, false, source); err == nil || !strings.Contains(err.Error(), "already holds u, which") {
 			t.Errorf("a table of another role: %v", err)
 		}
 		e.atDestination(t, `ALTER TABLE shop.u OWNER TO `+e.writer)
-		if err := Create(t.Context(), e.endpoint(), e.definition, false); err != nil {
+		if err := Create(t.Context(), e.endpoint(), e.definition, false, source); err != nil {
 			t.Fatal(err)
 		}
 		e.run(t)
@@ -68,4 +83,66 @@ func TestCreateTakesOver(t *testing.T) {
 		}
 		e.wantRows(t, `SELECT nspname FROM pg_namespace WHERE nspname IN ('shop', '_stitch')`)
 	})
+}
+
+// A replication whose entries were renamed is the same: it takes over what it left, and
+// reads nothing whole. So it does where the login may not know which cluster the source is,
+// as long as that was not started again.
+func TestRenamedEntries(t *testing.T) {
+	t.Parallel()
+	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+		for _, rights := range []string{"", "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC"} {
+			e := newEnv(t, s, s)
+			e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1);`+rights)
+			e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id"}
+			e.create(t)
+			e.run(t)
+			revision := e.definition.Revision()
+			e.rename(t, "old_source", "old_destination")
+			if got := e.definition.Revision(); got != revision {
+				t.Errorf("%s: the revision became another one", rights)
+			}
+			if err := Update(t.Context(), e.endpoint(), e.definition); err != nil {
+				t.Fatal(err)
+			}
+			e.atSource(t, `INSERT INTO t VALUES (2)`)
+			if got := report(e.run(t), "public.t"); len(got.Notes) > 0 || got.RowsLoaded != 1 {
+				t.Errorf("%s: %d rows, notes %q", rights, got.RowsLoaded, got.Notes)
+			}
+			e.rename(t, "source", "destination")
+			if err := Delete(t.Context(), e.endpoint(), "shop", false); err != nil {
+				t.Fatal(err)
+			}
+			source, err := SourceIdentity(t.Context(), e.sourceEndpoint(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			restarted := source
+			restarted.Started = "2026-01-01T00:00:00Z"
+			err = Create(t.Context(), e.endpoint(), e.definition, false, restarted)
+			if known := rights == ""; known != (err == nil) || !known && !strings.Contains(err.Error(), "pg_control_system()") {
+				t.Errorf("%s: created after a start: %v", rights, err)
+			}
+			if rights != "" {
+				if err := Create(t.Context(), e.endpoint(), e.definition, false, source); err != nil {
+					t.Error(err)
+				}
+			}
+			e.run(t)
+			e.atDestination(t, `UPDATE _stitch.loaded_table SET source = 'started ' || source WHERE source LIKE 'started %'`)
+			if notes := strings.Join(report(e.run(t), "public.t").Notes, "; "); strings.Contains(notes, "which cluster it is") != (rights != "") {
+				t.Errorf("%s: after a start: notes %q", rights, notes)
+			}
+			e.wantSame(t, "t")
+		}
+	})
+}
+
+// rename has the definition name other entries that lead to the same.
+func (e *env) rename(t *testing.T, source, destination string) {
+	from := postgres.Config{Host: e.source.Host, Port: e.sourcePort, Username: e.reader, Password: e.source.Password, MaxConnections: 1}
+	to := postgres.Config{Host: e.destination.Host, Port: e.destinationPort, Username: e.writer, Password: e.destination.Password, MaxConnections: 1}
+	e.servers = postgres.NewServers(map[string]postgres.Config{"source": from, source: from, "destination": to, destination: to})
+	t.Cleanup(e.servers.Close)
+	e.definition.Source.Server, e.definition.Destination.Server = source, destination
 }

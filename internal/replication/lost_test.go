@@ -101,7 +101,7 @@ func TestUnitsGone(t *testing.T) {
 			for n := range others {
 				other := e.definition
 				other.SchemaName = fmt.Sprintf("other%d", n)
-				if err := Create(t.Context(), e.endpoint(), other, false); err != nil {
+				if err := Create(t.Context(), e.endpoint(), other, false, postgres.Identity{}); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -18,12 +18,13 @@ type Outlook struct {
 	Name          string   // of the replication that it is of
 	Refusals      []string // why Adopt would not take that over
 	TablesInWay   error    // why Create refuses the schema, without a stored definition and without adopt
+	PerhapsLeft   bool     // among those may be some that Create takes over once it is known which database the source is
 	AbsentReaders []string // that have no role
 	SourceSystem  string   // identifier of the cluster that runs have read; "" while it is not known
 }
 
-// Foresee looks at the destination of a definition.
-func Foresee(ctx context.Context, destination postgres.Endpoint, d Definition) (o Outlook, err error) {
+// Foresee looks at the destination of a definition, of a source of that identity.
+func Foresee(ctx context.Context, destination postgres.Endpoint, d Definition, source postgres.Identity) (o Outlook, err error) {
 	err = destination.Server.OnConn(ctx, destination.Database, func(conn *pgx.Conn) error {
 		return postgres.InTx(ctx, conn, func(tx pgx.Tx) error {
 			switch err := catalog.Open(ctx, tx); {
@@ -36,11 +37,11 @@ func Foresee(ctx context.Context, destination postgres.Endpoint, d Definition) (
 				}
 			}
 			if !o.Stored {
-				taken, err := readTakeover(ctx, tx, d)
+				taken, err := readTakeover(ctx, tx, d, source)
 				if err != nil {
 					return err
 				}
-				o.TablesInWay = taken.refusal(d.SchemaName)
+				o.TablesInWay, o.PerhapsLeft = taken.refusal(d.SchemaName), len(taken.unsure) > 0
 			}
 			o.AbsentReaders, err = absentRoles(ctx, tx, d.Readers)
 			return err
@@ -121,9 +122,11 @@ func ForeseeSource(ctx context.Context, source postgres.Endpoint, d Definition) 
 	var found []unreadable
 	err = source.Server.OnConn(ctx, source.Database, func(conn *pgx.Conn) error {
 		return postgres.InTx(ctx, conn, func(tx pgx.Tx) (err error) {
-			if o.System, err = clusterOf(ctx, tx); err != nil {
+			id, err := postgres.ReadIdentity(ctx, tx)
+			if err != nil {
 				return err
 			}
+			o.System = id.System
 			rows, _ := tx.Query(ctx, unreadableSQL, schemas, names)
 			if found, err = pgx.CollectRows(rows, pgx.RowToStructByPos[unreadable]); err != nil {
 				return fmt.Errorf("look what the login may read: %w", err)
@@ -160,18 +163,6 @@ func (d Definition) lacking(found []unreadable, tables map[postgres.TableName]po
 		}
 	}
 	return lacked
-}
-
-// clusterOf returns the system identifier of the cluster, "" if it may not be read.
-func clusterOf(ctx context.Context, tx pgx.Tx) (string, error) {
-	var may bool
-	err := tx.QueryRow(ctx, "SELECT pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')").Scan(&may)
-	if err != nil || !may {
-		return "", err
-	}
-	var system string
-	err = tx.QueryRow(ctx, "SELECT s.system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system() AS s").Scan(&system)
-	return system, err
 }
 
 // RefuseCluster says why runs refuse a source in another cluster than the one that

@@ -340,7 +340,7 @@ func TestReadersAbsent(t *testing.T) {
 		e.definition.Tables["public.t"] = Selection{Method: FullTable}
 		for _, name := range []string{"nobody's", "public", "PUBLIC"} {
 			e.definition.Readers = []string{reader, name}
-			if err := Create(t.Context(), e.endpoint(), e.definition, false); err == nil || !strings.Contains(err.Error(), name) {
+			if err := Create(t.Context(), e.endpoint(), e.definition, false, postgres.Identity{}); err == nil || !strings.Contains(err.Error(), name) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -154,7 +155,6 @@ func (r reading) queuePinsCheck(batch *pgx.Batch) {
 // An identity tells a source database from others.
 type identity struct {
 	system   string // identifier of the cluster; "" where it may not be read
-	server   string // key in the provider block
 	database string // oid
 	timeline int    // 0 where it may not be read
 	history  string // how that came about, see historyOf; "" where it may not be read
@@ -164,12 +164,27 @@ type identity struct {
 	started  string // when it was
 }
 
-// String is what a bookmark remembers.
+// String is what a bookmark remembers. Where the cluster may not be known, its latest
+// start stands for it: after another one, it may be another cluster.
 func (id identity) String() string {
 	if id.system == "" {
-		return id.server + "/" + id.database
+		return id.unknown()
 	}
 	return id.system + "/" + id.database
+}
+
+// startedPrefix is what the text of a database begins with whose cluster may not be known.
+const startedPrefix = "started "
+
+func (id identity) unknown() string { return startedPrefix + id.started + "/" + id.database }
+
+// startOf returns when a server was started as a session of a run writes it.
+func startOf(id postgres.Identity) string {
+	started, err := time.Parse(time.RFC3339Nano, id.Started)
+	if err != nil { // it is not known
+		return ""
+	}
+	return started.UTC().Format("2006-01-02 15:04:05.999999-07")
 }
 
 const identitySQL = `
@@ -194,12 +209,10 @@ const controlSQL = `
 const timelineSQL = `
 	SELECT ('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_flush_lsn()), 1, 8))::bit(32)::int`
 
-// identify finds out which database a session at the source has reached, of the
-// server with that key in the provider block.
-func identify(ctx context.Context, source reading, server string) (identity, error) {
-	id := identity{server: server}
+// identify finds out which database a session at the source has reached.
+func identify(ctx context.Context, source reading) (id identity, err error) {
 	var controls, files bool
-	err := source.read(ctx, func(tx pgx.Tx) error {
+	err = source.read(ctx, func(tx pgx.Tx) error {
 		err := tx.QueryRow(ctx, identitySQL).Scan(&controls, &id.tellsWAL, &files, &id.database, &id.standby, &id.address, &id.started)
 		if err == nil && controls {
 			err = tx.QueryRow(ctx, controlSQL).Scan(&id.system, &id.timeline)

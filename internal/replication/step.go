@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
@@ -152,6 +153,8 @@ func sourceChanges(l layout, b catalog.LoadedTable, source *extraction) []string
 // whole, under a new version.
 func parted(l catalog.LoadedTable, b *catalog.Bookmark, s Selection, source postgres.Table, identity, keyType string) string {
 	switch {
+	case l.Source != identity && strings.HasPrefix(identity, startedPrefix):
+		return "the source was started again, or is another one: the login may not call the functions that tell which cluster it is (pg_control_system, pg_control_checkpoint, pg_control_recovery)"
 	case l.Source != identity:
 		return "the source is another database than before"
 	case l.SourceOID != source.OID:

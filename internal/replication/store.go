@@ -14,8 +14,10 @@ import (
 )
 
 // Create stores a new definition in the destination. A schema that already
-// holds tables is refused unless adopt is set: the first run would change them.
-func Create(ctx context.Context, destination postgres.Endpoint, d Definition, adopt bool) error {
+// holds tables is refused unless adopt is set: the first run would change them. Those that
+// a replication of the same source has left are taken over; its identity is empty where it
+// is not known.
+func Create(ctx context.Context, destination postgres.Endpoint, d Definition, adopt bool, source postgres.Identity) error {
 	text, err := json.Marshal(d)
 	if err != nil {
 		return err
@@ -28,7 +30,7 @@ func Create(ctx context.Context, destination postgres.Endpoint, d Definition, ad
 		if err != nil {
 			return err
 		}
-		return completeCreation(ctx, tx, g, id, d, adopt)
+		return completeCreation(ctx, tx, g, id, d, adopt, source)
 	})
 	if err != nil {
 		return fmt.Errorf("create replication %q: %w", d.Name, err)
@@ -37,8 +39,8 @@ func Create(ctx context.Context, destination postgres.Endpoint, d Definition, ad
 }
 
 // completeCreation does what creating a replication takes besides its definition.
-func completeCreation(ctx context.Context, tx pgx.Tx, g *granting, id int64, d Definition, adoptTables bool) error {
-	taken, err := readTakeover(ctx, tx, d)
+func completeCreation(ctx context.Context, tx pgx.Tx, g *granting, id int64, d Definition, adoptTables bool, source postgres.Identity) error {
+	taken, err := readTakeover(ctx, tx, d, source)
 	if err != nil {
 		return err
 	}

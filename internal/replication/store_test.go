@@ -17,7 +17,7 @@ func TestCreateRefusesTables(t *testing.T) {
 		e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)`)
 		e.atDestination(t, `CREATE SCHEMA shop AUTHORIZATION `+e.writer+`; SET ROLE `+e.writer+`; CREATE TABLE shop.t (id int PRIMARY KEY); INSERT INTO shop.t VALUES (2)`)
 		e.definition.Tables["public.t"] = Selection{Method: FullTable}
-		err := Create(t.Context(), e.endpoint(), e.definition, false)
+		err := Create(t.Context(), e.endpoint(), e.definition, false, postgres.Identity{})
 		if err == nil || !strings.Contains(err.Error(), `already holds t, which`) {
 			t.Fatalf("got %v", err)
 		}
@@ -27,7 +27,7 @@ func TestCreateRefusesTables(t *testing.T) {
 		e.create(t)
 		e.run(t)
 		e.wantSame(t, "t")
-		if err := Create(t.Context(), e.endpoint(), e.definition, true); err == nil || !strings.Contains(err.Error(), "belongs to the replication \"Shop\" already") {
+		if err := Create(t.Context(), e.endpoint(), e.definition, true, postgres.Identity{}); err == nil || !strings.Contains(err.Error(), "belongs to the replication \"Shop\" already") {
 			t.Errorf("a second replication into the schema: %v", err)
 		}
 	})
@@ -203,7 +203,7 @@ func TestWithinOneServer(t *testing.T) {
 		}})
 		server, _ := e.servers.Server("source")
 		endpoint := postgres.Endpoint{Server: server, Database: e.sourceDatabase}
-		if err := Create(t.Context(), endpoint, e.definition, true); err != nil && !strings.Contains(err.Error(), "belongs to the replication") {
+		if err := Create(t.Context(), endpoint, e.definition, true, postgres.Identity{}); err != nil && !strings.Contains(err.Error(), "belongs to the replication") {
 			t.Fatal(err)
 		}
 		_, err := e.runner().Run(t.Context(), endpoint, "shop")

@@ -218,7 +218,7 @@ func (w *worker) reconnect(ctx context.Context) error {
 		if err != nil {
 			return &extractError{err}
 		}
-		found, err := identify(ctx, session, w.definition.Source.Server)
+		found, err := identify(ctx, session)
 		if err != nil {
 			return &extractError{err}
 		}

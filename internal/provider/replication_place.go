@@ -1,0 +1,241 @@
+package provider
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
+)
+
+// A replication has two places. Where its destination is, there is its row in the catalog:
+// that makes it a located resource. Its source may become another database: whether it has is
+// remembered beside that, and counted in the definition, which makes it another revision.
+
+// ofReplication is the place of a replication: its destination.
+func ofReplication() place {
+	return place{
+		in:        "destination",
+		attribute: "server",
+		words:     placeWords{system: "system identifier", object: "replication", number: "row of _stitch.replication"},
+		entries:   func(c *clients) entries { return c.serverNames },
+		identify: func(ctx context.Context, c *clients, entry string, plans bool, of attributes) (identity, error) {
+			destination, schemaName, err := replicationAt(ctx, c, entry, plans, of)
+			if err != nil {
+				return identity{}, err
+			}
+			return asIdentity(replication.DestinationIdentity(ctx, destination, schemaName))
+		},
+		lost: func(ctx context.Context, c *clients, entry string, of attributes) error {
+			var force types.Bool
+			of.GetAttribute(ctx, path.Root("force_destroy"), &force)
+			destination, schemaName, err := replicationAt(ctx, c, entry, true, of)
+			if err != nil || !force.ValueBool() {
+				return err
+			}
+			losses, err := destination.Server.Losses(ctx, destination.Database, schemaName)
+			if err != nil || len(losses) == 0 {
+				return err
+			}
+			return fmt.Errorf("force_destroy is set, and these tables would be dropped:\n  %s", strings.Join(losses, "\n  "))
+		},
+		moves: func(ctx context.Context, c *clients, of attributes) {
+			destination, schemaName, err := replicationAt(ctx, c, ofReplication().entry(ctx, of), true, of)
+			if err == nil {
+				c.claims.move(replicationObject(destination, schemaName))
+			}
+		},
+	}
+}
+
+// replicationAt returns where the catalog of a replication is if an entry leads there.
+func replicationAt(ctx context.Context, c *clients, entry string, plans bool, of attributes) (postgres.Endpoint, string, error) {
+	server, err := c.server(entry)
+	if err != nil {
+		return postgres.Endpoint{}, "", err
+	}
+	if plans {
+		server = server.Planning()
+	}
+	var database types.String
+	of.GetAttribute(ctx, path.Root("destination").AtName("database"), &database)
+	return postgres.Endpoint{Server: server, Database: database.ValueString()}, text(ctx, of, "schema_name"), nil
+}
+
+// asIdentity is what a server says. Of a database that it does not have, all is empty.
+func asIdentity(id postgres.Identity, err error) (identity, error) {
+	if isMissingDatabase(err) {
+		return identity{}, nil
+	}
+	return identity{System: id.System, Started: id.Started, Database: id.Database, Object: id.Object}, err
+}
+
+// A source is what is remembered of the source of a replication. It is empty while nothing is.
+type source struct {
+	identity
+	Changes int       `json:"changes"`       // see replication.Definition
+	Now     *identity `json:"now,omitempty"` // what the same entry led to at the latest refresh, if that is another database
+}
+
+// sourceKey is where the private state keeps it.
+const sourceKey = "source"
+
+// sourceWords are what people call the parts of its identity.
+var sourceWords = placeWords{system: "system identifier", object: "database", number: "oid"}
+
+func storedSource(ctx context.Context, private privateState) (s source) {
+	text, _ := private.GetKey(ctx, sourceKey)
+	if text == nil || json.Unmarshal(text, &s) != nil {
+		return source{}
+	}
+	return s
+}
+
+func (s source) store(ctx context.Context, private privateState) diag.Diagnostics {
+	text, err := json.Marshal(s)
+	if err != nil {
+		return diag.Diagnostics{diagnose("Cannot remember what the source is", err)}
+	}
+	return private.SetKey(ctx, sourceKey, text)
+}
+
+// remembered is nil while nothing is known.
+func (s source) remembered() *identity {
+	if s.identity == (identity{}) {
+		return nil
+	}
+	return &s.identity
+}
+
+// isFound notes what the entry of the source leads to now, and reports whether that is
+// another database than what was applied.
+func (s *source) isFound(now identity) (elsewhere bool) {
+	s.Now = nil
+	if s.isElsewhere(now) {
+		s.Now = &now
+		return true
+	}
+	now.System = cmp.Or(now.System, s.System) // a right may be lost
+	s.identity = now
+	return false
+}
+
+// identifySource asks which database a source is.
+func (c *clients) identifySource(ctx context.Context, e replication.Endpoint, plans bool) (postgres.Identity, error) {
+	server, err := c.server(e.Server)
+	if err != nil {
+		return postgres.Identity{}, err
+	}
+	if plans {
+		server = server.Planning()
+	}
+	return replication.SourceIdentity(ctx, postgres.Endpoint{Server: server, Database: e.Database})
+}
+
+// readSource notices that the entry of the source leads elsewhere than before.
+func (r *replicationResource) readSource(ctx context.Context, private privateState, definition replication.Definition) (s source, diags diag.Diagnostics) {
+	s = storedSource(ctx, private)
+	s.Changes = definition.SourceChanges
+	id, err := r.identifySource(ctx, definition.Source, true)
+	if err != nil { // the plan says so
+		return s, nil
+	}
+	now, _ := asIdentity(id, nil)
+	if s.isFound(now) {
+		diags.AddAttributeWarning(path.Root("source"), fmt.Sprintf("source.server %q leads elsewhere than before", definition.Source.Server), fmt.Sprintf(
+			"servers.%s of the provider block led to %s when this was last applied, and leads to %s now: it was changed, or what answers there was replaced, restored or upgraded, "+
+				"or the database %q was dropped and created again. So the plan has another revision: what that triggers runs again, and reads whole what is not known to be the same. If that is not meant, correct the entry.",
+			definition.Source.Server, sourceWords.of(s.identity), sourceWords.of(now), definition.Source.Database))
+	}
+	return s, diags
+}
+
+// planSource says how often the source is another database once the plan is applied. Where
+// that cannot be said, because another entry cannot be asked, it is not known.
+func (r *replicationResource) planSource(ctx context.Context, s source, from, to replication.Endpoint) (changes int, known bool, diags diag.Diagnostics) {
+	switch {
+	case from.Database != to.Database: // which is another revision by itself
+		return s.Changes, true, nil
+	case from.Server == to.Server && s.Now == nil:
+		return s.Changes, true, nil
+	case from.Server == to.Server:
+		return s.Changes + 1, true, nil
+	}
+	at := path.Root("source").AtName("server")
+	v, why := r.compareSource(ctx, s, from, to, true)
+	switch {
+	case v == isSame:
+		return s.Changes, true, nil
+	case v == isOther:
+		diags.AddAttributeWarning(at, fmt.Sprintf("%q leads elsewhere than %q", to.Server, from.Server), fmt.Sprintf(
+			"%q leads elsewhere than %q: %s. So the plan has another revision: what that triggers runs again, and reads whole what is not known to be the same.", to.Server, from.Server, why))
+		return s.Changes + 1, true, diags
+	case s.remembered() != nil && !r.walk.isPlanning():
+		// Terraform plans once more when it applies, and takes nothing but the same.
+		diags.AddAttributeError(at, fmt.Sprintf("%q is not known to lead to the same as %q", to.Server, from.Server), fmt.Sprintf(
+			"%s. Nothing was changed. See that both entries can be connected to, and apply again.", capital(why)))
+		return s.Changes, true, diags
+	}
+	diags.AddAttributeWarning(at, fmt.Sprintf("Whether %q leads to the same was not checked", to.Server), fmt.Sprintf(
+		"%s. It is planned as a change in place. Applying looks first: if it leads elsewhere than %q, that is another revision, and what that triggers runs again. Another cluster is refused, unless accept_source_identity names it.",
+		capital(why), from.Server))
+	return s.Changes, false, diags
+}
+
+// compareSource asks both entries, as far as they are there and answer. One that is known to
+// lead elsewhere does not stand for what was applied any more.
+func (r *replicationResource) compareSource(ctx context.Context, s source, from, to replication.Endpoint, plans bool) (verdict, string) {
+	ask := func(e replication.Endpoint) (*identity, error) {
+		id, err := r.identifySource(ctx, e, plans)
+		if err != nil {
+			return nil, err
+		}
+		found, _ := asIdentity(id, nil)
+		return &found, nil
+	}
+	after, err := ask(to)
+	before, _ := ask(from)
+	if s.Now != nil || before != nil && s.isElsewhere(*before) {
+		before = nil
+	}
+	v, why := compareIdentities(s.remembered(), before, after, sourceWords)
+	if err != nil {
+		why = err.Error()
+	}
+	return v, why
+}
+
+// confirmSource refuses to go on if the source is another database than planned, and
+// returns what is to be remembered of it.
+func (r *replicationResource) confirmSource(ctx context.Context, s source, from, to replication.Endpoint) (after source, diags diag.Diagnostics) {
+	after = source{identity: s.identity, Changes: s.Changes}
+	if s.Now != nil {
+		after.identity = *s.Now
+	}
+	id, err := r.identifySource(ctx, to, false)
+	var none *noEntryError
+	switch {
+	case errors.As(err, &none):
+		diags.AddAttributeError(path.Root("source").AtName("server"), "No such server", err.Error()+".")
+		return after, diags
+	case err != nil && from == to: // the run says so
+		return after, nil
+	case err != nil:
+		return source{Changes: s.Changes}, nil
+	}
+	now, _ := asIdentity(id, nil)
+	if from == to && after.isElsewhere(now) {
+		diags.AddAttributeError(path.Root("source").AtName("server"), fmt.Sprintf("source.server %q leads elsewhere than before", to.Server), fmt.Sprintf(
+			"It is %s, and this was planned for %s. Nothing was changed. Correct the entry, or plan again.", sourceWords.of(now), sourceWords.of(after.identity)))
+	}
+	after.identity = now
+	return after, diags
+}
