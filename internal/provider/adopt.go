@@ -45,7 +45,7 @@ type creation struct {
 
 // run creates or adopts the object.
 func (c creation) run(ctx context.Context, claims *claims) (diags diag.Diagnostics) {
-	release, err := claims.create(ctx, c.object)
+	end, err := claims.create(ctx, c.object)
 	if err != nil {
 		diags.Append(c.failed("create", err))
 		return diags
@@ -59,9 +59,7 @@ func (c creation) run(ctx context.Context, claims *claims) (diags diag.Diagnosti
 	if err != nil {
 		diags.Append(c.failed("create", err))
 	}
-	if diags.HasError() {
-		release()
-	}
+	end(!diags.HasError())
 	return diags
 }
 

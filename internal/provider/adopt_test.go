@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -83,6 +85,29 @@ func TestClaims(t *testing.T) {
 	if got := tryCreate(t, c, elsewhere, nil); got != "" {
 		t.Errorf("on another server: %s", got)
 	}
+}
+
+// What another resource was to take over, and could not, stays where it is: neither it nor
+// its state goes, in whichever order the two are done.
+func TestClaimsRefused(t *testing.T) {
+	t.Parallel()
+	o := object{noun: "SSH user", name: "a", typeName: "stitch_ssh_user", key: []string{"bastion", "a"}}
+	synctest.Test(t, func(t *testing.T) {
+		c := newClaims()
+		exists := make(chan error)
+		go creation{
+			object: o, create: func() error { return <-exists }, isExisting: func(error) bool { return true },
+			adopt: func() ([]string, error) { return []string{"its home directory holds a file"}, nil },
+		}.run(t.Context(), c)
+		synctest.Wait()
+		deleted, removed := false, make(chan diag.Diagnostics)
+		go func() { removed <- o.remove(t.Context(), c, func() error { deleted = true; return nil }) }()
+		synctest.Wait()
+		exists <- errors.New("it exists")
+		if diags := <-removed; deleted || !diags.HasError() || !strings.Contains(diags[0].Detail(), "    from = stitch_ssh_user.OLD\n    to   = stitch_ssh_user.NEW\n") {
+			t.Errorf("deleted: %t, %v", deleted, diags)
+		}
+	})
 }
 
 // tryCreate creates an object, which ends in an error or not, and returns what is wrong.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"sync"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
 // Claims are the objects that resources have created or adopted, or are deleting, since
@@ -15,18 +17,19 @@ import (
 // provider about what does not change, nor does it tell which resource it asks about. A second
 // block for its object adopts it if it is still as created, with a warning.
 type claims struct {
-	mu       sync.Mutex
-	kept     map[string]bool          // those that the state has, as far as it was looked at
-	moved    map[string]bool          // those that are planned in the place of one elsewhere
-	created  map[string]bool          // also those that are about to be
-	deleting map[string]chan struct{} // closed at the end of that
-	left     map[string]bool          // not deleted, for another one of the same name to be made of
+	mu      sync.Mutex
+	kept    map[string]bool          // those that the state has, as far as it was looked at
+	moved   map[string]bool          // those that are planned in the place of one elsewhere
+	created map[string]bool          // also those that are about to be
+	refused map[string]bool          // those that could not be created
+	left    map[string]bool          // not deleted, for another one of the same name to be made of
+	busy    map[string]chan struct{} // those that are being created or deleted; closed at the end of that
 }
 
 func newClaims() *claims {
 	return &claims{
 		kept: map[string]bool{}, moved: map[string]bool{}, created: map[string]bool{},
-		deleting: map[string]chan struct{}{}, left: map[string]bool{},
+		refused: map[string]bool{}, left: map[string]bool{}, busy: map[string]chan struct{}{},
 	}
 }
 
@@ -78,49 +81,69 @@ func (c *claims) isCreated(o object) bool {
 }
 
 // create claims an object for a resource that is about to create or adopt it, when
-// others that are deleting it have come to an end. If it fails, release gives it back.
-func (c *claims) create(ctx context.Context, o object) (release func(), err error) {
-	if err := c.lockUndeleted(ctx, o); err != nil {
+// others that are creating or deleting it have come to an end. end says whether it did.
+func (c *claims) create(ctx context.Context, o object) (end func(ok bool), err error) {
+	if err := c.lockIdle(ctx, o); err != nil {
 		return nil, err
 	}
 	defer c.mu.Unlock()
 	if c.created[o.id()] {
-		return nil, fmt.Errorf("another resource of this configuration has created the %s %q on %s, or is creating it: remove one of the two", o.noun, o.name, o.on)
+		return nil, fmt.Errorf("another resource of this configuration has created the %s %q on %s: remove one of the two", o.noun, o.name, o.on)
 	}
 	c.created[o.id()] = true
-	return func() {
+	leave := c.enter(o)
+	return func(ok bool) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		delete(c.created, o.id())
+		if !ok {
+			delete(c.created, o.id())
+			c.refused[o.id()] = true
+		}
+		leave()
 	}, nil
 }
 
 // delete claims an object for a resource that is about to delete it. It is not to be
-// deleted (!ok) once another resource has created or adopted it.
+// deleted (!ok) once another resource has created or adopted it, nor, which is an error,
+// when another one was to: the object would be gone, or in no state.
 func (c *claims) delete(ctx context.Context, o object) (end func(), ok bool, err error) {
-	if err := c.lockUndeleted(ctx, o); err != nil {
+	if err := c.lockIdle(ctx, o); err != nil {
 		return nil, false, err
 	}
 	defer c.mu.Unlock()
-	if c.created[o.id()] {
+	switch {
+	case c.created[o.id()]:
 		return nil, false, nil
+	case c.refused[o.id()]:
+		return nil, false, postgres.Advise(
+			fmt.Errorf("another resource of this configuration was to take over the %s %q on %s, and could not: it was not deleted, and stays in the state", o.noun, o.name, o.on),
+			fmt.Sprintf("If it is the same resource, which has another name now, paste this block into the configuration, with both names, and apply again.\n\n"+
+				"  moved {\n    from = %[1]s.OLD\n    to   = %[1]s.NEW\n  }", o.typeName))
 	}
-	ended := make(chan struct{})
-	c.deleting[o.id()] = ended
+	leave := c.enter(o)
 	return func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		delete(c.deleting, o.id())
-		close(ended)
+		leave()
 	}, true, nil
 }
 
-// lockUndeleted locks c at a time when nobody is deleting the object.
-func (c *claims) lockUndeleted(ctx context.Context, o object) error {
+// enter makes the object busy until leave is called. c is locked at both times.
+func (c *claims) enter(o object) (leave func()) {
+	ended := make(chan struct{})
+	c.busy[o.id()] = ended
+	return func() {
+		delete(c.busy, o.id())
+		close(ended)
+	}
+}
+
+// lockIdle locks c at a time when nobody is creating or deleting the object.
+func (c *claims) lockIdle(ctx context.Context, o object) error {
 	for {
 		c.mu.Lock()
-		ended, isDeleting := c.deleting[o.id()]
-		if !isDeleting {
+		ended, isBusy := c.busy[o.id()]
+		if !isBusy {
 			return nil
 		}
 		c.mu.Unlock()
