@@ -17,13 +17,6 @@ func (e *env) moveTo(t *testing.T, s *sandbox.Server) {
 	e.servers = e.again(t, 1)
 }
 
-// promote makes a standby a server of its own.
-func promote(t *testing.T, s *sandbox.Server) {
-	t.Helper()
-	s.Query(t, "postgres", `SELECT pg_promote()`)
-	await(t, s, "postgres", `SELECT WHERE NOT pg_is_in_recovery()`, 1)
-}
-
 // noise keeps a server from writing anything by itself.
 var noise = map[string]string{"autovacuum": "off"}
 
@@ -124,7 +117,7 @@ func TestOlderSource(t *testing.T) {
 				}
 				second := sandbox.OwnServer(t, sandbox.Config{Major: shared.Major, Settings: noise, Data: copied, Recovers: tt.promote})
 				if tt.promote {
-					promote(t, second)
+					second.Promote(t)
 				}
 				e.moveTo(t, second)
 				if tt.again > 0 {
@@ -250,13 +243,13 @@ func TestPromotedStandby(t *testing.T) {
 	e := newEnv(t, primary, s)
 	e.ageTables(t)
 	e.create(t)
-	e.follow(t, standby)
+	standby.Follow(t, e.source)
 	e.readFrom(t, standby.Host, standby.Port)
 	e.run(t)
 	e.write(t, "after", 40)
-	e.follow(t, standby)
+	standby.Follow(t, e.source)
 	e.run(t)
-	promote(t, standby)
+	standby.Promote(t)
 	e.moveTo(t, standby)
 	e.write(t, "promoted", 40)
 	for range 2 {
