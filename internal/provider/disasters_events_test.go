@@ -8,74 +8,75 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
 // A disaster happens between two applies. Where it takes the source back to a moment, it
-// returns what was kept then.
+// returns what was there then.
 type disaster struct {
 	name   string
 	since  int // major version of the source
-	strike func(d *disasterTest, t *testing.T) *kept
+	strike func(d *disasterTest, t *testing.T) *past
 }
 
 // disasters are all but the death of an apply of fifty resources.
 var disasters = []disaster{
-	{"source: moved as it was", 0, func(d *disasterTest, t *testing.T) *kept {
+	{"source: moved as it was", 0, func(d *disasterTest, t *testing.T) *past {
 		d.moveTo(t, d.copyOf(t, d.source.CopyData(t)))
 		d.maybeChange(t)
 		return nil
 	}},
-	{"source: fail-over", 12, func(d *disasterTest, t *testing.T) *kept {
+	{"source: fail-over", 12, func(d *disasterTest, t *testing.T) *past {
 		standby := d.standby(t, d.source.Port)
 		d.live(t)
 		standby.Follow(t, d.source)
 		return d.promote(t, standby, nil)
 	}},
-	{"source: fail-over that loses the end", 12, func(d *disasterTest, t *testing.T) *kept {
+	{"source: fail-over that loses the end", 12, func(d *disasterTest, t *testing.T) *past {
 		proxy := sandbox.StartProxy(t, fmt.Sprintf("127.0.0.1:%d", d.source.Port))
 		standby := d.standby(t, proxy.Port)
 		d.live(t)
 		standby.Follow(t, d.source)
 		proxy.Refuse()
-		back := d.keeps(t)
+		back := d.now(t)
 		d.live(t)
 		return d.promote(t, standby, &back)
 	}},
-	{"source: point-in-time restore", 12, func(d *disasterTest, t *testing.T) *kept {
+	{"source: point-in-time restore", 12, func(d *disasterTest, t *testing.T) *past {
 		backup := d.source.CopyData(t)
 		d.live(t)
 		d.source.Query(t, "postgres", `SELECT pg_create_restore_point('here')`)
-		back := d.keeps(t)
+		back := d.now(t)
 		d.live(t)
 		d.moveTo(t, d.restored(t, backup))
 		d.maybeChange(t)
 		return &back
 	}},
-	{"source: cold copy put back", 0, func(d *disasterTest, t *testing.T) *kept {
-		copied, back := d.source.CopyData(t), d.keeps(t)
+	{"source: cold copy put back", 0, func(d *disasterTest, t *testing.T) *past {
+		copied, back := d.source.CopyData(t), d.now(t)
 		d.live(t)
 		d.moveTo(t, d.copyOf(t, copied))
 		return &back
 	}},
-	{"source: cold copy put back and written to", 0, func(d *disasterTest, t *testing.T) *kept {
-		copied, back := d.source.CopyData(t), d.keeps(t)
+	{"source: cold copy put back and written to", 0, func(d *disasterTest, t *testing.T) *past {
+		copied, back := d.source.CopyData(t), d.now(t)
 		d.live(t)
 		d.moveTo(t, d.copyOf(t, copied))
 		for range 1 + d.random.IntN(4) { // which ends before what was lost, or after it
 			d.change(t)
 		}
-		back.atLeast = true
+		back.vague = true
 		return &back
 	}},
-	{"destination: table truncated", 0, func(d *disasterTest, t *testing.T) *kept {
+	{"destination: table truncated", 0, func(d *disasterTest, t *testing.T) *past {
 		d.live(t)
 		d.atDestination(t, "TRUNCATE shop."+d.anyTable())
 		d.maybeChange(t)
 		return nil
 	}},
-	{"destination: table restored", 0, func(d *disasterTest, t *testing.T) *kept {
+	{"destination: table restored", 0, func(d *disasterTest, t *testing.T) *past {
 		table := d.anyTable()
 		d.dump(t, table)
 		d.live(t)
@@ -83,7 +84,7 @@ var disasters = []disaster{
 		d.maybeChange(t)
 		return nil
 	}},
-	{"destination: rows of a table restored", 0, func(d *disasterTest, t *testing.T) *kept {
+	{"destination: rows of a table restored", 0, func(d *disasterTest, t *testing.T) *past {
 		table := d.anyTable()
 		d.dump(t, table)
 		d.live(t)
@@ -91,7 +92,7 @@ var disasters = []disaster{
 		d.maybeChange(t)
 		return nil
 	}},
-	{"destination: table dropped and created again", 0, func(d *disasterTest, t *testing.T) *kept {
+	{"destination: table dropped and created again", 0, func(d *disasterTest, t *testing.T) *past {
 		table := d.anyTable()
 		d.dump(t, table)
 		d.live(t)
@@ -99,7 +100,7 @@ var disasters = []disaster{
 		d.maybeChange(t)
 		return nil
 	}},
-	{"kill -9 of an apply that loads", 0, func(d *disasterTest, t *testing.T) *kept {
+	{"kill -9 of an apply that loads", 0, func(d *disasterTest, t *testing.T) *past {
 		for range 3 {
 			d.change(t)
 		}
@@ -120,7 +121,9 @@ func (d *disasterTest) play(t *testing.T, table *disasterTable) {
 		before := d.held(t)
 		d.apply(t)
 		wrong := d.compare(t, disaster.name, before, back)
-		table.add(disaster.name, d.reasons(t), wrong, d.took)
+		reasons := d.reasons(t)
+		t.Logf("%s: the apply took %v, %d rows differ, %q", disaster.name, d.took.Round(time.Millisecond), wrong, reasons)
+		table.add(disaster.name, reasons, wrong, d.took)
 	}
 	if output, code := d.try(t, "plan", "-detailed-exitcode"); code != 0 {
 		t.Errorf("the plan afterwards is not empty:\n%s", output)
@@ -170,7 +173,7 @@ func (d *disasterTest) standby(t *testing.T, port int) *sandbox.Server {
 }
 
 // promote has a standby take over.
-func (d *disasterTest) promote(t *testing.T, standby *sandbox.Server, back *kept) *kept {
+func (d *disasterTest) promote(t *testing.T, standby *sandbox.Server, back *past) *past {
 	t.Helper()
 	d.moveTo(t, standby)
 	standby.Promote(t)
@@ -190,66 +193,50 @@ func (d *disasterTest) restored(t *testing.T, backup string) *sandbox.Server {
 	return s
 }
 
-// kept are the rows, by table and id, that INCREMENTAL keeps in the destination
-// although the source has them no more.
-type kept struct {
-	ids     map[string][]string
-	atLeast bool // whether rows of what was lost since may be kept as well: the point to which history went back is not known
+// rows are rows by table and id: all columns as one text.
+type rows map[string]map[string]string
+
+// A past is what source and destination held at a moment.
+type past struct {
+	source, destination rows
+	vague               bool // whether the source has come to that moment and gone on otherwise before the next run: how far it went back is not known
 }
 
-// held is what the tables of the destination hold whose rows INCREMENTAL keeps: by
-// table and id, all columns as one text.
-func (d *disasterTest) held(t *testing.T) map[string]map[string]string {
+// now is what source and destination hold now of the tables whose rows INCREMENTAL keeps.
+func (d *disasterTest) now(t *testing.T) past {
 	t.Helper()
-	all := map[string]map[string]string{}
-	for _, table := range d.keeping() {
-		all[table] = map[string]string{}
-		for _, line := range d.destination.Query(t, d.database, "SELECT id || ' ' || ROW(id::text, k::text, amount::text, v::text)::text FROM shop."+table) {
+	return past{source: d.rowsOf(t, d.source, "shop", "public"), destination: d.held(t)}
+}
+
+// held is what the destination holds of these tables.
+func (d *disasterTest) held(t *testing.T) rows {
+	t.Helper()
+	return d.rowsOf(t, d.destination, d.database, "shop")
+}
+
+func (d *disasterTest) rowsOf(t *testing.T, s *sandbox.Server, database, schema string) rows {
+	t.Helper()
+	all := rows{}
+	for _, table := range disasterTables {
+		if table.full || !table.keyed || !slices.Contains(d.tables, table.name) {
+			continue
+		}
+		all[table.name] = map[string]string{}
+		for _, line := range s.Query(t, database, "SELECT id || ' ' || ROW(id::text, k::text, amount::text, v::text)::text FROM "+schema+"."+table.name) {
 			id, row, _ := strings.Cut(line, " ")
-			all[table][id] = row
+			all[table.name][id] = row
 		}
 	}
 	return all
 }
 
-// keeping are the tables whose rows are kept.
-func (d *disasterTest) keeping() (names []string) {
-	for _, table := range disasterTables {
-		if !table.full && table.keyed && slices.Contains(d.tables, table.name) {
-			names = append(names, table.name)
-		}
-	}
-	return names
-}
-
-// idsAtSource are the ids that a table of the source has.
-func (d *disasterTest) idsAtSource(t *testing.T, table string) []string {
-	t.Helper()
-	return d.source.Query(t, "shop", "SELECT id FROM "+table)
-}
-
-// keeps is what is kept now.
-func (d *disasterTest) keeps(t *testing.T) kept {
-	t.Helper()
-	k := kept{ids: map[string][]string{}}
-	for table, rows := range d.held(t) {
-		there := d.idsAtSource(t, table)
-		for id := range rows {
-			if !slices.Contains(there, id) {
-				k.ids[table] = append(k.ids[table], id)
-			}
-		}
-	}
-	return k
-}
-
 // compare compares source and destination by EXCEPT ALL both ways over every column's
 // text, and returns how many rows are wrong. before is what the destination held before
-// the apply. What the source lacks of it is still to be there, but for what was undone
+// the apply. What the source lacks of it is to be there still, but for what was undone
 // when the source went back, if the report says how far that was.
-func (d *disasterTest) compare(t *testing.T, disaster string, before map[string]map[string]string, back *kept) (wrong int) {
+func (d *disasterTest) compare(t *testing.T, disaster string, before rows, back *past) (wrong int) {
 	t.Helper()
-	notes := d.notes(t)
+	notes, now := d.notes(t), d.now(t)
 	columns := []string{"id", "k", "amount", "v"}
 	for _, table := range d.tables {
 		differences, err := sandbox.Differences(t.Context(),
@@ -258,18 +245,21 @@ func (d *disasterTest) compare(t *testing.T, disaster string, before map[string]
 		if err != nil {
 			t.Fatal(err)
 		}
-		there := d.idsAtSource(t, table)
-		knows := back != nil && knownPoint.MatchString(notes[table])
 		for id, row := range before[table] {
-			if slices.Contains(there, id) {
+			if _, ok := now.source[table][id]; ok {
 				continue
 			}
-			undone := knows && !slices.Contains(back.ids[table], id)
+			must, may := true, true
+			if back != nil && knownPoint.MatchString(notes[table]) {
+				must = back.destination[table][id] == row
+				// Nothing tells a row that was read after that moment, and deleted before this run, from one that was lost.
+				may = must || back.source[table][id] == row || back.vague
+			}
 			i := slices.Index(differences, "+"+row)
 			switch {
-			case i >= 0 && (!undone || back.atLeast):
+			case i >= 0 && may:
 				differences = slices.Delete(differences, i, i+1)
-			case i < 0 && !undone:
+			case i < 0 && must:
 				differences = append(differences, "lost "+row)
 			}
 		}

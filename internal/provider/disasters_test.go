@@ -30,7 +30,7 @@ func TestAccDisasters(t *testing.T) {
 	t.Run("each", func(t *testing.T) {
 		for i := range effort {
 			major := majors[len(majors)-1-i%len(majors)]
-			t.Run(fmt.Sprintf("%d/postgres%d", i, major), func(t *testing.T) {
+			t.Run(fmt.Sprintf("history %d/postgres%d", i, major), func(t *testing.T) {
 				t.Parallel()
 				newDisasterTest(t, major, i, seed).play(t, &table)
 			})
