@@ -174,6 +174,7 @@ func TestJudge(t *testing.T) {
 		"failed over":                 {at(func(p *catalog.Position) { p.Timeline, p.History = 3, "1 0/500,2 1/100" }), false, false, "", 0},
 		"failed over twice":           {at(func(p *catalog.Position) { p.Timeline, p.History = 4, "1 0/500,2 1/100,3 1/101" }), false, true, "", 0},
 		"restored":                    {at(func(p *catalog.Position) { p.Timeline, p.History = 3, "1 0/500,2 1/FF" }), true, false, "began at 1/FF", 0x1_000000FF},
+		"restored, and shorter":       {at(func(p *catalog.Position) { p.LSN, p.Timeline, p.History = 0x1_000000F0, 3, "1 0/500,2 1/50" }), true, false, "its WAL ends at 1/F0", 0x1_00000050},
 		"restored to a timeline ago":  {at(func(p *catalog.Position) { p.Timeline, p.History = 3, "1 0/400" }), true, false, "has not come from it", 0},
 		"of another timeline 2":       {at(func(p *catalog.Position) { p.Timeline, p.History = 3, "1 0/400,2 1/200" }), true, false, "has not come from it", 0},
 		"a history that says nothing": {at(func(p *catalog.Position) { p.Timeline, p.History = 3, "x" }), true, false, "has not come from it", 0},
