@@ -83,7 +83,7 @@ func newDisasterTest(t *testing.T, major, number int, seed uint64) *disasterTest
 		grants: number%2 == 0, random: random,
 	}
 	destination.Exec(t, d.database, "GRANT CREATE ON DATABASE "+d.database+" TO "+d.writer)
-	d.source.Exec(t, "postgres", "CREATE DATABASE shop; ")
+	d.source.Exec(t, "postgres", "CREATE DATABASE shop")
 	sql := "CREATE SEQUENCE numbers; CREATE ROLE stitch LOGIN PASSWORD '" + d.source.Password + "'; "
 	if d.grants && major >= 11 {
 		sql += "GRANT EXECUTE ON FUNCTION pg_read_file(text) TO stitch; "
@@ -195,14 +195,16 @@ func (d *disasterTest) change(t *testing.T) {
 	for range 6 + d.random.IntN(8) {
 		table := d.tables[d.random.IntN(len(d.tables))]
 		some := d.random.IntN(1e9)
-		switch kind := d.random.IntN(9); {
+		switch kind := d.random.IntN(10); {
 		case kind == 0:
 			d.commitLate(t)
 		case kind == 1:
 			d.source.Exec(t, "shop", "VACUUM "+table)
+		case kind == 2: // much else is written
+			d.source.Exec(t, "shop", "SELECT pg_logical_emit_message(false, 'else', repeat('x', 200000))")
 		case kind < 5 || table == "appended":
 			d.insert(t, table, 1+d.random.IntN(40))
-		case kind < 7:
+		case kind < 8:
 			d.source.Exec(t, "shop", fmt.Sprintf("UPDATE %s SET k = DEFAULT, amount = amount * 1.1, v = 'updated %d' WHERE id > %d AND id %% 11 = %d", table, some, ofLate, some%11))
 		default:
 			d.source.Exec(t, "shop", fmt.Sprintf("DELETE FROM %s WHERE id > %d AND id %% 17 = %d", table, ofLate, some%17))
