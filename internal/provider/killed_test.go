@@ -348,34 +348,57 @@ func (k *killedTest) converge(t *testing.T, hasState bool) (adopted []string) {
 	return adopted
 }
 
-// After Terraform and the provider were killed at any instant of an apply of fifty
-// resources, the next apply takes over what they made and did not record: by itself if
+// testKilled kills Terraform and the provider at any instant of an apply of fifty
+// resources. The next apply takes over what they made and did not record: by itself if
 // Terraform has its state, and otherwise with the import blocks that it shows.
-func TestAccKilled(t *testing.T) {
+func testKilled(t *testing.T, table *disasterTable) {
 	majors := sandbox.NeedMajors(t)
 	seed := sandbox.Seed(t)
-	t.Logf("seed %d", seed)
 	for i := range 1 + sandbox.Effort(t) {
 		major := majors[i*(len(majors)-1)%len(majors)] // the oldest, then from the newest downwards
 		losesState, isSuperuser := i%2 == 1, (i+i/2)%2 == 0
-		t.Run(fmt.Sprintf("%d/postgres%d", i, major), func(t *testing.T) {
+		t.Run(fmt.Sprintf("killed %d/postgres%d", i, major), func(t *testing.T) {
 			t.Parallel()
 			k := newKilledTest(t, major, isSuperuser, seed+uint64(i))
 			before := k.held(t)
+			name := "kill -9 of an apply of fifty resources"
 			if losesState {
+				name += ", and its state lost"
 				k.kill(t, 40) // when something is whole
 				k.forget(t)
 			} else {
 				k.kill(t, 0)
 			}
+			began := time.Now()
 			adopted := k.converge(t, k.hasState(t))
+			took := time.Since(began)
 			if losesState && adopted == nil {
 				t.Error("nothing was adopted")
 			}
+			table.add(name, nil, k.compare(t), took)
 			k.run(t, "destroy", "-auto-approve", "-parallelism=10")
 			if after := k.held(t); !slices.Equal(before, after) {
 				t.Errorf("not as it was:\n%q\n%q", before, after)
 			}
 		})
 	}
+}
+
+// compare returns how many rows differ of those that were replicated.
+func (k *killedTest) compare(t *testing.T) (differ int) {
+	t.Helper()
+	columns := []string{"id", "total"}
+	for _, database := range []string{"analytics 0", "analytics 1"} {
+		differences, err := sandbox.Differences(t.Context(),
+			sandbox.Rows{Server: k.server, Database: k.database, Table: "public.orders", Columns: columns},
+			sandbox.Rows{Server: k.server, Database: database, Table: "shop.orders", Columns: columns}, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(differences) > 0 {
+			t.Errorf("%s: %d rows differ: %q", database, len(differences), differences[:min(len(differences), 5)])
+		}
+		differ += len(differences)
+	}
+	return differ
 }

@@ -44,8 +44,12 @@ func judge(before, now catalog.Position, kept, older bool) judgement {
 	switch {
 	case before.LSN == 0 || now.LSN == 0:
 	case now.LSN < before.LSN:
+		back := now.LSN
+		if at, ok := switchedAt(now.History, before); ok && now.Timeline > before.Timeline {
+			back = min(back, at) // it may have written since
+		}
 		return judgement{fmt.Sprintf("the source has gone back in time: its WAL ends at %s, and was at %s when the table was read. It was restored, or another server has taken over",
-			lsnText(now.LSN), lsnText(before.LSN)), now.LSN}
+			lsnText(now.LSN), lsnText(before.LSN)), back}
 	}
 	switch {
 	case before.Started != "" && before.Started == now.Started:

@@ -17,13 +17,6 @@ func (e *env) moveTo(t *testing.T, s *sandbox.Server) {
 	e.servers = e.again(t, 1)
 }
 
-// promote makes a standby a server of its own.
-func promote(t *testing.T, s *sandbox.Server) {
-	t.Helper()
-	s.Query(t, "postgres", `SELECT pg_promote()`)
-	await(t, s, "postgres", `SELECT WHERE NOT pg_is_in_recovery()`, 1)
-}
-
 // noise keeps a server from writing anything by itself.
 var noise = map[string]string{"autovacuum": "off"}
 
@@ -124,7 +117,7 @@ func TestOlderSource(t *testing.T) {
 				}
 				second := sandbox.OwnServer(t, sandbox.Config{Major: shared.Major, Settings: noise, Data: copied, Recovers: tt.promote})
 				if tt.promote {
-					promote(t, second)
+					second.Promote(t)
 				}
 				e.moveTo(t, second)
 				if tt.again > 0 {
@@ -181,6 +174,7 @@ func TestJudge(t *testing.T) {
 		"failed over":                 {at(func(p *catalog.Position) { p.Timeline, p.History = 3, "1 0/500,2 1/100" }), false, false, "", 0},
 		"failed over twice":           {at(func(p *catalog.Position) { p.Timeline, p.History = 4, "1 0/500,2 1/100,3 1/101" }), false, true, "", 0},
 		"restored":                    {at(func(p *catalog.Position) { p.Timeline, p.History = 3, "1 0/500,2 1/FF" }), true, false, "began at 1/FF", 0x1_000000FF},
+		"restored, and shorter":       {at(func(p *catalog.Position) { p.LSN, p.Timeline, p.History = 0x1_000000F0, 3, "1 0/500,2 1/50" }), true, false, "its WAL ends at 1/F0", 0x1_00000050},
 		"restored to a timeline ago":  {at(func(p *catalog.Position) { p.Timeline, p.History = 3, "1 0/400" }), true, false, "has not come from it", 0},
 		"of another timeline 2":       {at(func(p *catalog.Position) { p.Timeline, p.History = 3, "1 0/400,2 1/200" }), true, false, "has not come from it", 0},
 		"a history that says nothing": {at(func(p *catalog.Position) { p.Timeline, p.History = 3, "x" }), true, false, "has not come from it", 0},
@@ -250,13 +244,13 @@ func TestPromotedStandby(t *testing.T) {
 	e := newEnv(t, primary, s)
 	e.ageTables(t)
 	e.create(t)
-	e.follow(t, standby)
+	standby.Follow(t, e.source)
 	e.readFrom(t, standby.Host, standby.Port)
 	e.run(t)
 	e.write(t, "after", 40)
-	e.follow(t, standby)
+	standby.Follow(t, e.source)
 	e.run(t)
-	promote(t, standby)
+	standby.Promote(t)
 	e.moveTo(t, standby)
 	e.write(t, "promoted", 40)
 	for range 2 {

@@ -21,20 +21,6 @@ func (e *env) readFrom(t *testing.T, host string, port int) {
 	t.Cleanup(e.servers.Close)
 }
 
-// follow waits until a standby has what the source has.
-func (e *env) follow(t *testing.T, standby *sandbox.Server) {
-	t.Helper()
-	now := e.source.Query(t, e.sourceDatabase, `SELECT pg_current_wal_lsn()`)[0]
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		if standby.Query(t, "postgres", `SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn`, now)[0] == "t" {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the standby does not follow")
-		}
-	}
-}
-
 // A standby is a source: late commits are found on it too, what it does not know
 // is told, and what conflicts with its recovery is tried again.
 func TestStandby(t *testing.T) {
@@ -53,7 +39,7 @@ func TestStandby(t *testing.T) {
 	e.definition.Tables["public.large"] = Selection{Method: FullTable}
 	e.runs.partBytes = 100 << 10 // several workers share one snapshot of the standby
 	e.create(t)
-	e.follow(t, standby)
+	standby.Follow(t, e.source)
 	notes := report(e.run(t), "public.t").Notes
 	if len(notes) != 1 || !strings.Contains(notes[0], "the source is a standby") {
 		t.Errorf("notes %q", notes)
@@ -61,10 +47,10 @@ func TestStandby(t *testing.T) {
 	late := e.session(t)
 	do(t, late, `BEGIN; INSERT INTO t (at) VALUES (now()); INSERT INTO u VALUES (1000, now())`)
 	e.atSource(t, `INSERT INTO t (at) VALUES (now()); INSERT INTO u VALUES (1001, now())`)
-	e.follow(t, standby)
+	standby.Follow(t, e.source)
 	e.run(t)
 	do(t, late, `COMMIT`)
-	e.follow(t, standby)
+	standby.Follow(t, e.source)
 	run := e.run(t)
 	for _, table := range []string{"t", "u", "large"} {
 		e.wantSame(t, table)
@@ -142,7 +128,7 @@ func TestBalancedSource(t *testing.T) {
 	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT g, md5(g::text) FROM generate_series(1, 20000) g`)
 	e.definition.Tables["public.t"] = Selection{Method: FullTable}
 	e.create(t)
-	e.follow(t, standby)
+	standby.Follow(t, e.source)
 	run := e.run(t)
 	if !slices.ContainsFunc(run.Notes, func(note string) bool { return strings.Contains(note, "load balancer") }) {
 		t.Errorf("notes %q", run.Notes)

@@ -90,6 +90,36 @@ func (s *Server) CopyData(t testing.TB) string {
 	return name
 }
 
+// Follow returns when a standby has all that its primary has written so far.
+func (s *Server) Follow(t testing.TB, primary *Server) {
+	t.Helper()
+	now := primary.Query(t, superuser, "SELECT pg_catalog.pg_current_wal_lsn()")[0]
+	s.awaitTrue(t, "SELECT pg_catalog.pg_last_wal_replay_lsn() >= $1::text::pg_lsn", now)
+}
+
+// Promote makes a standby (of 12 or newer) a server of its own.
+func (s *Server) Promote(t testing.TB) {
+	t.Helper()
+	s.Query(t, superuser, "SELECT pg_catalog.pg_promote()")
+	s.AwaitPromotion(t)
+}
+
+// AwaitPromotion returns when what was a standby is a server of its own.
+func (s *Server) AwaitPromotion(t testing.TB) {
+	t.Helper()
+	s.awaitTrue(t, "SELECT NOT pg_catalog.pg_is_in_recovery()")
+}
+
+// awaitTrue returns when a query does so with true.
+func (s *Server) awaitTrue(t testing.TB, query string, args ...any) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !slices.Equal(s.Query(t, superuser, query, args...), []string{"t"}); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("this does not become true: %s", query)
+		}
+	}
+}
+
 // OwnPgBouncer is [StartPgBouncer] for a test: it stops the pool when the test
 // ends. Where PgBouncer is not installed the test is skipped, but fails in CI.
 func OwnPgBouncer(t testing.TB, s *Server, mode string, users ...string) *PgBouncer {
