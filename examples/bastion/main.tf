@@ -3,7 +3,7 @@
 # database; all that follows goes through that tunnel. "make quickstart" applies
 # it where it can start an SSH host.
 #
-# Beside it: bastion_key, the administrator's private key; tunnel_key, which
+# Next to it: bastion_key, the administrator's private key; tunnel_key, which
 # "ssh-keygen -t ed25519 -N '' -f tunnel_key" makes; known_hosts; and ca.pem, the
 # certificate of the authority that signed the database's.
 
@@ -20,7 +20,7 @@ terraform {
 
 provider "stitch" {
   ssh_hosts = {
-    # The administrator, who makes users: root, or somebody with sudo = true.
+    # The administrator, who makes users: root, or a user with sudo = true.
     bastion = {
       host        = var.bastion_host
       port        = var.bastion_port

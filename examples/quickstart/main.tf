@@ -1,6 +1,6 @@
 # A whole configuration: it lets Stitch's user read the database "shop" on one
-# server, makes the database "analytics" on another, says which tables are to be
-# replicated, and replicates them. "make quickstart" applies it between two
+# server, makes the database "analytics" on another, says which tables to
+# replicate, and replicates them. "make quickstart" applies it between two
 # throw-away servers; "make sandbox" leaves those running, to try changes of it.
 
 terraform {

@@ -88,7 +88,7 @@ func (*connectionCheckDataSource) ValidateConfig(ctx context.Context, req dataso
 		return
 	}
 	if !config.Schemas.IsNull() && config.UseAs.IsNull() {
-		resp.Diagnostics.AddAttributeError(path.Root("schemas"), "Missing use_as", "Say what the login is to be used as: use_as = \"source\", to read these schemas, or \"destination\", to load into them.")
+		resp.Diagnostics.AddAttributeError(path.Root("schemas"), "Missing use_as", "Say what the login is for: use_as = \"source\", to read these schemas, or \"destination\", to load into them.")
 	}
 	if !config.Tables.IsNull() && config.UseAs.ValueString() != string(postgres.UseAsSource) {
 		resp.Diagnostics.AddAttributeError(path.Root("tables"), "Tables are those of a source", "Set use_as = \"source\" to have the rights on these tables checked, or remove tables.")

@@ -34,7 +34,7 @@ func (*connectionCheckDataSource) Schema(_ context.Context, _ datasource.SchemaR
 			Validators:          []validator.String{stringvalidator.OneOf(string(postgres.UseAsSource), string(postgres.UseAsDestination))},
 		},
 		"schemas": schema.SetAttribute{
-			MarkdownDescription: "At a source: schemas of which all tables and views are to be read, also those that are created later. At a destination: schemas that runs load into, as far as they exist already.",
+			MarkdownDescription: "At a source: schemas whose tables and views runs read, including those that are created later. At a destination: schemas that runs load into, as far as they exist already.",
 			Optional:            true,
 			ElementType:         types.StringType,
 			Validators:          []validator.Set{setvalidator.NoNullValues(), setvalidator.ValueStringsAre(validName())},
@@ -45,7 +45,7 @@ func (*connectionCheckDataSource) Schema(_ context.Context, _ datasource.SchemaR
 			Validators:          []validator.Map{mapvalidator.NoNullValues()},
 			NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
 				"replication_key": schema.StringAttribute{
-					MarkdownDescription: "Its replication key, if it has one: the column that is to have an index.",
+					MarkdownDescription: "Its replication key, if it has one: the column that should have an index.",
 					Optional:            true,
 				},
 			}},
@@ -63,7 +63,7 @@ func (*connectionCheckDataSource) Schema(_ context.Context, _ datasource.SchemaR
 	}
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "Logs in to a server as runs do, and checks whether they will work: its version, encryption, a pooling proxy in between, the settings of a standby, " +
-			"each privilege that Stitch's documents require, indexes on replication keys, and row-level security. What is to be done about it is given as warnings, and in `advice`. " +
+			"each privilege that Stitch's documents require, indexes on replication keys, and row-level security. It says what to do as warnings, and in `advice`. " +
 			"It fails only if it cannot log in, and says why.\n\n" +
 			"The check changes nothing, takes no lock that others wait for, and uses one connection, or two where a proxy pools sessions. " +
 			"It is made when planning; one that depends on what is still to be created (`depends_on`) is made when applying. " +
@@ -75,7 +75,7 @@ func (*connectionCheckDataSource) Schema(_ context.Context, _ datasource.SchemaR
 func checkResultAttributes() map[string]schema.Attribute {
 	return map[string]schema.Attribute{
 		"ready": schema.BoolAttribute{
-			MarkdownDescription: "Whether nothing was found that makes runs fail. Advice about speed, encryption and the like leaves it `true`.",
+			MarkdownDescription: "Whether nothing was found that makes runs fail. Advice, for instance about speed or encryption, leaves it `true`.",
 			Computed:            true,
 		},
 		"advice": schema.ListAttribute{
@@ -84,7 +84,7 @@ func checkResultAttributes() map[string]schema.Attribute {
 			ElementType:         types.StringType,
 		},
 		"privileges": schema.ListNestedAttribute{
-			MarkdownDescription: "The privileges that `use_as` takes, held or not. Those held in whatever way count: as a member of a role, because everybody has them, as owner or superuser.",
+			MarkdownDescription: "The privileges that `use_as` takes, held or not. A privilege counts however it is held: as a member of a role, through `PUBLIC`, as owner or as superuser.",
 			Computed:            true,
 			NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
 				"privilege": computedString("`CONNECT`, `USAGE`, `SELECT`, `CREATE` or `TEMPORARY`; `OWNERSHIP` of a schema that is loaded into and exists already."),
@@ -114,8 +114,9 @@ func checkConnectionAttributes() map[string]schema.Attribute {
 		"client_address": computedString("Where the connection came from, as the server saw it: the address to let in. Behind a proxy that pools sessions, that of the proxy. Null through a Unix socket."),
 		"server_address": computedString("Address of the server, as it knows it."),
 		"server_port":    schema.Int64Attribute{MarkdownDescription: "Port of the server, as it knows it.", Computed: true},
-		"pooling": computedString("`none` if each connection is a session of the server's own. `session` if a proxy such as PgBouncer stands before it that lends a session for as long as a connection lasts, which is fine. " +
-			"`transaction` if it lends them for shorter: runs and grants refuse that, since locks, settings and temporary tables would be lost. `unknown` if that could not be told, for instance because `max_connections` is 1; that is refused too."),
+		"pooling": computedString("`none` without a proxy, `session` behind a proxy such as PgBouncer that lends a session for as long as a connection lasts, " +
+			"`transaction` behind one that lends it for shorter, or `unknown`, for instance because `max_connections` is 1. " +
+			"Runs and grants refuse the last two, because locks, settings and temporary tables would be lost."),
 		"username":  computedString("The database user that the login acts as."),
 		"superuser": schema.BoolAttribute{MarkdownDescription: "Whether that is a superuser, which runs need not be.", Computed: true},
 	}

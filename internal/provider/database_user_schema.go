@@ -28,8 +28,8 @@ func (*databaseUserResource) Schema(_ context.Context, _ resource.SchemaRequest,
 			"`stitch_source_grants` for the database that it reads, `stitch_destination_grants` for the one that it loads into.\n\n" +
 			"The password is never stored by Terraform. The server gets a verifier that the provider computes, so that no statement and no server log shows the password. " +
 			"Its private state holds a hash, under a random key, of the SCRAM-SHA-256 verifier: where the login of the server entry may read `pg_authid`, as a superuser may, " +
-			"a password that somebody changed on the server is found by that, and planned to be set again. A user that was imported has no such hash until its password is set.\n\n" +
-			"The server entry's login must be allowed to create roles: a superuser, or a role with `CREATEROLE`. The error lists the SQL it lacks rights for, to be run by somebody who has them; nothing is changed then.\n\n" +
+			"the provider detects by that hash that the password was changed on the server, and plans to set it again. A user that was imported has no such hash until its password is set.\n\n" +
+			"The server entry's login must be allowed to create roles: a superuser, or a role with `CREATEROLE`. If it lacks a privilege, nothing is changed, and the error lists the SQL for an administrator who has it.\n\n" +
 			"Destroying drops the user, unless objects or privileges depend on it: then the error lists them by database, and nothing is changed. See `reassign_owned_to`. A user that was imported is dropped as well; the plan warns of it. " +
 			"One that is replaced by one of the same name (`-replace`, `terraform taint`) keeps what it owns and what was granted to it.",
 		Attributes: map[string]schema.Attribute{
@@ -58,7 +58,7 @@ func (*databaseUserResource) Schema(_ context.Context, _ resource.SchemaRequest,
 				Validators:          []validator.Int64{int64validator.Between(-1, math.MaxInt32)},
 			},
 			"valid_until": schema.StringAttribute{
-				MarkdownDescription: "When the password expires, such as `2030-01-31T12:00:00Z` (RFC 3339), or `infinity`. Without it, the password never expires. PostgreSQL looks at it when somebody logs in with the password; open sessions go on.",
+				MarkdownDescription: "When the password expires, such as `2030-01-31T12:00:00Z` (RFC 3339), or `infinity`. Without it, the password never expires. PostgreSQL checks it at each login with the password; open sessions continue.",
 				Optional:            true,
 				Validators:          []validator.String{validInstant{}},
 				PlanModifiers:       []planmodifier.String{sameInstant{}},
@@ -111,10 +111,8 @@ func passwordVersionAttribute() schema.Int64Attribute {
 
 func parametersAttribute() schema.MapAttribute {
 	return schema.MapAttribute{
-		MarkdownDescription: "Parameters that sessions of the user begin with, in all databases, as by `ALTER ROLE ... SET`: for example `{ statement_timeout = \"30min\", search_path = \"app, public\" }`. " +
-			"`search_path` does not reach sessions of this provider, which run under `pg_catalog, pg_temp`: a function of a replicated view that needs another path must set it itself, with `ALTER FUNCTION ... SET search_path = ...`. " +
-			"Values are written as in `postgresql.conf`, without the quotes around them. These are all that the user has: others, set on the server, are planned to be reset. " +
-			"Without this attribute, parameters are left alone, also those that it set before.",
+		MarkdownDescription: "Parameters that sessions of the user begin with, as by `ALTER ROLE ... SET`: for example `{ statement_timeout = \"30min\" }`. " +
+			"Without this attribute, parameters are left alone; with it, others that are set on the server are reset. See [parameters of a user](../guides/users-and-grants.md#parameters-of-a-user).",
 		ElementType: types.StringType,
 		Optional:    true,
 		Validators:  []validator.Map{validParameters{}},
@@ -123,10 +121,8 @@ func parametersAttribute() schema.MapAttribute {
 
 func reassignAttribute() schema.StringAttribute {
 	return schema.StringAttribute{
-		MarkdownDescription: "Role that is given what the user owns when it is destroyed, while the user's privileges and default privileges are removed: `REASSIGN OWNED` and `DROP OWNED`, " +
-			"in one transaction for each database in which there is something. If one of these databases cannot be connected to, the error names it and nothing is changed. " +
-			"Apply it before destroying. Without it, nothing of that is touched and the user stays while there is any. " +
-			"A login that is not a superuser must be able to become a member of both roles; it is one only within these transactions. It needs `CREATE` on a database to reassign schemas in it.",
+		MarkdownDescription: "Role that gets what the user owns when the user is destroyed, while its privileges are revoked. " +
+			"Apply it before destroying. Without it, the user stays while it owns anything. See [destroying a user](../guides/users-and-grants.md#destroying-a-user).",
 		Optional:   true,
 		Validators: []validator.String{validName()},
 	}
@@ -134,11 +130,10 @@ func reassignAttribute() schema.StringAttribute {
 
 func terminateAttribute() schema.BoolAttribute {
 	return schema.BoolAttribute{
-		MarkdownDescription: "Whether destroying ends the user's sessions, after taking its login away so that none begins again. Nothing of that is done while objects or privileges keep the user from being dropped, unless `reassign_owned_to` takes care of them. " +
-			"By default (`false`) they are left alone: PostgreSQL drops a user that is logged in, and its sessions go on, with no more rights than everybody has, until they end by themselves. Apply it before destroying.",
-		Optional: true,
-		Computed: true,
-		Default:  booldefault.StaticBool(false),
+		MarkdownDescription: "Whether destroying the user ends its sessions; `false` by default. Apply it before destroying. See [destroying a user](../guides/users-and-grants.md#destroying-a-user).",
+		Optional:            true,
+		Computed:            true,
+		Default:             booldefault.StaticBool(false),
 	}
 }
 
@@ -154,7 +149,7 @@ func bypassRLSAttribute() schema.BoolAttribute {
 
 func rolesAttribute() schema.SetAttribute {
 	return schema.SetAttribute{
-		MarkdownDescription: "Roles that the user is to be a member of, such as `rds_iam` to log in with tokens. The user may do all that they may: name none that may read more than is replicated.",
+		MarkdownDescription: "Roles that the user is a member of, such as `rds_iam` to log in with tokens. The user may do all that they may: name none that may read more than is replicated.",
 		ElementType:         types.StringType,
 		Optional:            true,
 		Validators:          []validator.Set{setvalidator.ValueStringsAre(validName())},
@@ -164,7 +159,7 @@ func rolesAttribute() schema.SetAttribute {
 // powersAttribute shows drift as missingAttribute does.
 func powersAttribute() schema.ListAttribute {
 	return schema.ListAttribute{
-		MarkdownDescription: "What makes the user more than that, as the last refresh found it: `SUPERUSER`, `CREATEROLE`, `CREATEDB`, memberships that `roles` does not name, such as `MEMBER OF admins`, and the option to make others members of a role. " +
+		MarkdownDescription: "What makes the user more than the configuration says, as of the last refresh: for example `SUPERUSER`, or `MEMBER OF admins` if `roles` does not name it. " +
 			"Empty after each apply: a plan that shows items here takes them away. Importing such a user warns.",
 		ElementType: types.StringType,
 		Computed:    true,

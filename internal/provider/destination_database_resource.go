@@ -204,7 +204,7 @@ func (r *destinationDatabaseResource) Read(ctx context.Context, req resource.Rea
 	}
 	if database.IsInvalid() {
 		resp.Diagnostics.AddWarning("Invalid destination database", fmt.Sprintf(
-			"Dropping the database %q was interrupted: nobody can connect to it, and what it held is lost. Replace or destroy it.", database.Name))
+			"Dropping the database %q was interrupted: no session can connect to it, and what it held is lost. Replace or destroy it.", database.Name))
 	}
 	r.claims.keep(state.object(server))
 	state.fromDatabase(database)

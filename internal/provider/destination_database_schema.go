@@ -103,9 +103,8 @@ func commentAttribute(noun string) schema.StringAttribute {
 // stays the owner: nobody said who else should be.
 func ownerAttribute(noun string) schema.StringAttribute {
 	return schema.StringAttribute{
-		MarkdownDescription: "Role that owns the " + noun + ". It is changed in place. By default, it is the login of the server entry when the " + noun + " is created, " +
-			"and whoever owns it afterwards. A login that is not a superuser must be a member of the role, or be able to become one: " +
-			"with `ADMIN OPTION` on it or, before PostgreSQL 16, with `CREATEROLE`. It is one then for the time of the change only.",
+		MarkdownDescription: "Role that owns the " + noun + ". It is changed in place. By default, the login of the server entry owns it at first, and a later owner is left alone. " +
+			"A login that is not a superuser [must be able to become a member](../guides/users-and-grants.md#administrators-who-are-not-superusers) of the role.",
 		Optional:      true,
 		Computed:      true,
 		Validators:    []validator.String{validName()},

@@ -72,8 +72,8 @@ func (*destinationGrantsResource) Schema(_ context.Context, _ resource.SchemaReq
 				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
 			},
 			"system_catalogs": schema.BoolAttribute{
-				MarkdownDescription: "Whether to also grant `SELECT` on `information_schema` and on those tables of `pg_catalog` that a sync reads to learn which schemas and tables exist. " +
-					"Needed only where access to them was restricted: by default everybody has it. Catalogs that hold credentials or statistics are never granted. `false` by default.",
+				MarkdownDescription: "Whether to also grant `SELECT` on `information_schema` and on the tables of `pg_catalog` that a sync reads; `false` by default. " +
+					"Needed only where that was revoked from `PUBLIC`. Catalogs that hold credentials or statistics are never granted.",
 				Optional: true,
 				Computed: true,
 				Default:  booldefault.StaticBool(false),

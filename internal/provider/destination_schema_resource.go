@@ -62,7 +62,7 @@ func (*destinationSchemaResource) Metadata(_ context.Context, req resource.Metad
 func (*destinationSchemaResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "A schema for Stitch to load into. This resource is optional: runs create the schemas of their replications themselves. " +
-			"Use it to have a schema with an owner of your choice before the first run, or for tables of your own beside the loaded ones.\n\n" +
+			"Use it to have a schema with an owner of your choice before the first run, or for tables of your own next to the loaded ones.\n\n" +
 			"The server entry's login needs `CREATE` on the database.\n\n" +
 			"Destroying drops the schema, with a warning of the plan if it was imported. One that holds anything is kept, and the error lists what, unless `force_destroy` is set.",
 		Attributes: map[string]schema.Attribute{

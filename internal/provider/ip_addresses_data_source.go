@@ -51,7 +51,7 @@ func (ipAddressesDataSource) Schema(_ context.Context, _ datasource.SchemaReques
 				Validators:          []validator.String{stringvalidator.OneOf("na", "eu")},
 			},
 			"addresses": schema.ListAttribute{
-				MarkdownDescription: "The addresses, all of which are to be let in.",
+				MarkdownDescription: "The addresses. Let in all of them.",
 				Computed:            true,
 				ElementType:         types.StringType,
 			},

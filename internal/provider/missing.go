@@ -16,9 +16,8 @@ import (
 // each item of a set with all others, and there may be thousands.
 func missingAttribute(example string) schema.ListAttribute {
 	return schema.ListAttribute{
-		MarkdownDescription: "What the user cannot do although it should, as the last refresh found it: for example `" + example + "`. " +
-			"Empty after each apply. A plan that shows items here grants them again, and those that it only counts, beyond a thousand. " +
-			"What the user may do in another way, as a member of a role or because everybody may, is not missing.",
+		MarkdownDescription: "Expected privileges that the user does not have in any way, as of the last refresh: for example `" + example + "`. " +
+			"Empty after each apply: a plan that shows items here grants them again, including any beyond the first 1,000.",
 		ElementType: types.StringType,
 		Computed:    true,
 		Default:     listdefault.StaticValue(stringList(nil)),
@@ -29,8 +28,8 @@ func missingAttribute(example string) schema.ListAttribute {
 // pass rights on.
 func excessAttribute(more string) schema.ListAttribute {
 	return schema.ListAttribute{
-		MarkdownDescription: "What the user may do although it was not meant to, as the last refresh found it: pass a right on to others, such as `SELECT ON TABLE public.orders WITH GRANT OPTION`" + more + ". " +
-			"Empty after each apply. A plan that shows items here takes that back, also those that it only counts, beyond a thousand.",
+		MarkdownDescription: "What the user may do beyond these grants, as of the last refresh: pass a privilege on to others, such as `SELECT ON TABLE public.orders WITH GRANT OPTION`" + more + ". " +
+			"Empty after each apply: a plan that shows items here takes them back, including any beyond the first 1,000.",
 		ElementType: types.StringType,
 		Computed:    true,
 		Default:     listdefault.StaticValue(stringList(nil)),

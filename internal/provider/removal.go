@@ -42,7 +42,7 @@ func takesTables(o object, losses []string, force bool) (diags diag.Diagnostics)
 	}
 	if force {
 		diags.AddWarning(fmt.Sprintf("Removing %s %q takes its tables", o.noun, o.name),
-			fmt.Sprintf("It is to be removed from %s with all that it holds now:\n%s", o.on, lines))
+			fmt.Sprintf("The plan removes it from %s with all that it holds now:\n%s", o.on, lines))
 		return diags
 	}
 	diags.AddWarning(fmt.Sprintf("Removing %s %q will be refused", o.noun, o.name),

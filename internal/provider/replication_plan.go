@@ -209,7 +209,7 @@ func (r *replicationResource) checkSource(ctx context.Context, definition, befor
 	diags.Append(warnOfRegressions(regressions)...)
 	if len(keepVersions) > 0 && definition.Revision() != before.Revision() {
 		diags.AddAttributeWarning(path.Root("tables"), "INCREMENTAL keeps every version of rows that change",
-			fmt.Sprintf("Nothing identifies a row of %s: a row that changes is loaded beside its earlier versions. "+
+			fmt.Sprintf("Nothing identifies a row of %s: a row that changes is loaded in addition to its earlier versions. "+
 				"Give a view view_key_properties, and a table a primary key, or use FULL_TABLE.", (remark{tables: keepVersions}).some()))
 	}
 	return diags

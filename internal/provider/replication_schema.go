@@ -61,25 +61,21 @@ func (*replicationResource) Schema(_ context.Context, _ resource.SchemaRequest, 
 			"tables": schema.MapNestedAttribute{
 				MarkdownDescription: "The tables and views to replicate, by `schema.table`, exactly as PostgreSQL stores the names. " +
 					"A name that itself holds a dot is written in double quotes: `\"\\\"a.b\\\".orders\"`.\n\n" +
-					"~> Terraform ignores misspelt arguments in here without a word, such as `exclude_colums`. Look at the plan: it shows the arguments that were understood.",
+					"~> Terraform silently ignores unknown arguments inside this map, such as `exclude_colums`. The plan shows the arguments that it knows.",
 				Required:     true,
 				Validators:   []validator.Map{mapvalidator.SizeAtLeast(1), mapvalidator.NoNullValues()},
 				NestedObject: schema.NestedAttributeObject{Attributes: selectionAttributes()},
 			},
 			"readers": schema.SetAttribute{
-				MarkdownDescription: "Roles of the destination that may read what is loaded: `USAGE` on the schema, and `SELECT` on the loaded tables and on those to come. " +
-					"A role for a group, such as `analysts`, spares a change here for each of its members. The roles must exist when this is applied, and need `CONNECT` on the database, " +
-					"which everybody has unless it was revoked. `public`, which is everybody, is refused. " +
-					"Changing it takes effect in the same apply, and does not run the replication. A role that is taken out, and each of them when the replication is destroyed, loses what the login " +
-					"of `destination` granted it in the schema; what somebody else granted it stays, as does what grants that change in the same apply let it read.",
+				MarkdownDescription: "Roles of the destination that may read what is loaded, such as a group role `analysts`: `USAGE` on the schema, and `SELECT` on the loaded tables and on those to come. " +
+					"Changing it does not run the replication. See [who may read it](../guides/replication.md#who-may-read-it).",
 				Optional:    true,
 				ElementType: types.StringType,
 				Validators:  []validator.Set{setvalidator.NoNullValues(), setvalidator.ValueStringsAre(validReader())},
 			},
 			"readers_missing": schema.ListAttribute{
-				MarkdownDescription: "What `readers` cannot do although they should, as the last refresh found it: for example `SELECT ON TABLE shop.orders TO analysts`, " +
-					"or `ROLE analysts` if there is no such role any more. Empty after each apply. A plan that shows items here grants them again, and those that it only counts, beyond a thousand. " +
-					"What a reader may do in another way, as a member of a role or because everybody may, is not missing.",
+				MarkdownDescription: "Expected privileges that `readers` do not have in any way, as of the last refresh: for example `SELECT ON TABLE shop.orders TO analysts`, " +
+					"or `ROLE analysts` if that role no longer exists. Empty after each apply: a plan that shows items here grants them again, including any beyond the first 1,000.",
 				ElementType: types.StringType,
 				Computed:    true,
 				Default:     listdefault.StaticValue(stringList(nil)),
@@ -91,11 +87,9 @@ func (*replicationResource) Schema(_ context.Context, _ resource.SchemaRequest, 
 				Default:             booldefault.StaticBool(false),
 			},
 			"late_commit_window": schema.StringAttribute{
-				MarkdownDescription: "How long after its replication key was given a row may be committed and still be found by `INCREMENTAL`: " +
-					"`24h` by default, at most `720h`. Each run looks through the rows whose key lies within this time before the bookmark, " +
-					"and extracts those that the run before may not have seen. That costs a range scan of the index on the key at the source; what was loaded already is not sent. " +
-					"`0s` turns it off: rows are then extracted by their key alone. So they are in views and foreign tables, whose rows do not tell when they were committed; " +
-					"the `notes` in the loading report say that. Changing it does not run the replication.",
+				MarkdownDescription: "How long after it got its replication key a row may be committed and still be found by `INCREMENTAL`: " +
+					"`24h` by default, at most `720h`; `0s` turns it off. Changing it does not run the replication. " +
+					"See [rows that are committed late](../guides/replication.md#rows-that-are-committed-late).",
 				Optional:      true,
 				Computed:      true,
 				Default:       stringdefault.StaticString(durationText(replication.DefaultLateCommitWindow)),
@@ -103,10 +97,8 @@ func (*replicationResource) Schema(_ context.Context, _ resource.SchemaRequest, 
 				Validators:    []validator.String{validDuration{limit: maxLateCommitWindow}},
 			},
 			"max_snapshot_minutes": schema.Int64Attribute{
-				MarkdownDescription: "For how many minutes a run may hold a snapshot of the source, which holds back `VACUUM` there, with a lock that changes of a table's structure wait for; as long as it takes by default. " +
-					"`INCREMENTAL` with an index on the replication key then commits in pieces and takes another snapshot for the rest. " +
-					"What cannot be read in time, such as a large `FULL_TABLE`, fails and names this setting; a plan warns of it from the size of the table and the last run. " +
-					"The loading report says for how long each table's snapshot was held. Changing it does not run the replication.",
+				MarkdownDescription: "For how many minutes a run may hold a snapshot of the source; unlimited by default. Changing it does not run the replication. " +
+					"See [what a run holds](../guides/replication.md#what-a-run-holds-at-the-source-and-at-the-destination).",
 				Optional:   true,
 				Validators: []validator.Int64{int64validator.Between(1, maxSnapshotMinutes)},
 			},

@@ -84,7 +84,7 @@ func serversAttribute() schema.MapNestedAttribute {
 		Optional: true,
 		NestedObject: schema.NestedAttributeObject{Validators: []validator.Object{complete{"server", []string{"host", "username"}}, authority{}}, Attributes: map[string]schema.Attribute{
 			"host": schema.StringAttribute{
-				MarkdownDescription: "Required. Host name or address, or the directory of a Unix socket. There is no default, and the environment (`PGHOST` and its like) is not looked at.",
+				MarkdownDescription: "Required. Host name or address, or the directory of a Unix socket. There is no default, and the environment, such as `PGHOST`, is ignored.",
 				Optional:            true, // for the framework; see complete
 				Validators:          []validator.String{validHost{}},
 			},
@@ -110,16 +110,15 @@ func serversAttribute() schema.MapNestedAttribute {
 				Validators:          []validator.String{stringvalidator.ConflictsWith(path.MatchRelative().AtParent().AtName("password_command"))},
 			},
 			"password_command": schema.ListAttribute{
-				MarkdownDescription: "Program and arguments that print the password, run for each new connection: for tokens that expire, " +
-					"such as `[\"aws\", \"rds\", \"generate-db-auth-token\", ...]`. No shell is involved, and the output is not logged. A command that hangs is ended, with what it started, 20 seconds after `connect_timeout`.",
+				MarkdownDescription: "Program and arguments that print the password, run without a shell for each new connection: for tokens that expire, " +
+					"such as `[\"aws\", \"rds\", \"generate-db-auth-token\", ...]`. A command that hangs is ended 20 seconds after `connect_timeout`.",
 				Optional:    true,
 				ElementType: types.StringType,
 				Validators:  []validator.List{listvalidator.SizeAtLeast(1)},
 			},
 			"sslmode": schema.StringAttribute{
 				MarkdownDescription: "`disable`, `prefer`, `require`, `verify-ca` or `verify-full`, as libpq understands them. `verify-full` by default; `prefer` if the host is a loopback address. " +
-					"`verify-full`, and `verify-ca` and `require` with `sslrootcert`, verify the server: only then, and through a Unix socket in a directory that others can neither write to nor have made, may it ask for the password in clear text, or for none although there is one. " +
-					"The others are for SCRAM-SHA-256, which does not contain the password, and which is bound to the server's certificate where the server offers that.",
+					"How a login may be asked for depends on it: see [Security](#security).",
 				Optional:   true,
 				Validators: []validator.String{stringvalidator.OneOf(postgres.SSLModes...)},
 			},
@@ -139,9 +138,8 @@ func serversAttribute() schema.MapNestedAttribute {
 				Validators:          []validator.String{stringvalidator.AlsoRequires(path.MatchRelative().AtParent().AtName("sslcert"))},
 			},
 			"allow_md5": schema.BoolAttribute{
-				MarkdownDescription: "Whether the server may ask for a login by MD5, or by SCRAM-SHA-256 with fewer than 4096 iterations, although nothing proves that it is the right one: " +
-					"without TLS that verifies it, a Unix socket in a directory that others can neither write to nor have made, or an `ssh_host` that is the server itself. Whoever answers in its place, or listens without TLS, can then find out a weak password by trying. `false` by default. " +
-					"Better: have the server keep a SCRAM-SHA-256 password (`password_encryption = 'scram-sha-256'`, the default since PostgreSQL 14), or verify it.",
+				MarkdownDescription: "Whether a server that has not proved who it is may ask for a login by MD5, or by SCRAM-SHA-256 with fewer than 4,096 iterations; `false` by default. " +
+					"A weak password can then be guessed: see [Security](#security).",
 				Optional: true,
 			},
 			"ssh_host": schema.StringAttribute{

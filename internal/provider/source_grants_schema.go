@@ -23,10 +23,10 @@ func (*sourceGrantsResource) Schema(_ context.Context, _ resource.SchemaRequest,
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "Lets a database user read schemas of a source database, which is what Stitch needs to replicate from it: " +
 			"`CONNECT` on the database, `USAGE` on the schemas, and `SELECT` on their tables, partitions, views, materialized views and foreign tables, or on `columns` of them. " +
-			"Nothing else is granted, and rights that the user has beyond that are left alone, but not the option to pass these on. Tables and views that belong to an extension are left out, unless `tables` lists them.\n\n" +
+			"Other privileges of the user are left unchanged, except that grant options on these are revoked. Tables and views that belong to an extension are left out, unless `tables` lists them.\n\n" +
 			"Have one resource for each user and schema. Of two that grant the same, the one that is destroyed or narrowed takes rights from the other, unless both change in one apply, as when one is renamed or a schema moves between them; a plan warns of two that it sees.\n\n" +
 			"A table or view on which the right was revoked, or that was created without it, appears in `missing` and is granted by the next apply. " +
-			"Destroying the resource takes its schemas' rights back, and `CONNECT` when the user was granted nothing else in the database. What somebody else granted on columns of its tables stays.",
+			"Destroying the resource takes its schemas' rights back, and `CONNECT` when the user was granted nothing else in the database. Privileges on columns that another role granted stay.",
 		Attributes: map[string]schema.Attribute{
 			"server": serverAttribute(),
 			"database": schema.StringAttribute{
@@ -49,18 +49,15 @@ func (*sourceGrantsResource) Schema(_ context.Context, _ resource.SchemaRequest,
 				Validators:          []validator.Set{setvalidator.SizeAtLeast(1), setvalidator.ValueStringsAre(validSourceSchema())},
 			},
 			"tables": schema.SetAttribute{
-				MarkdownDescription: "Tables, views, materialized views and foreign tables to read, when it should not be all of the schemas: as `schema.table`, " +
-					"spelled as PostgreSQL stores the names; a name that holds a dot itself is written in double quotes. " +
-					"Each must exist, in one of `schemas`. A partitioned table is enough for reading its partitions through it.",
+				MarkdownDescription: "Tables, views, materialized views and foreign tables to read instead of all in `schemas`: as `schema.table`, " +
+					"spelled as PostgreSQL stores the names; a name that itself holds a dot is written in double quotes. Each must exist.",
 				ElementType: types.StringType,
 				Optional:    true,
 			},
 			"columns": columnsAttribute(),
 			"future_tables": schema.BoolAttribute{
-				MarkdownDescription: "Whether the user may also read what is created in the schemas later (`ALTER DEFAULT PRIVILEGES`): " +
-					"by each role that owns tables or views there now, and by the schema's owner as far as the login of `server` may act for it. " +
-					"A role that creates its first table later appears in `missing`. " +
-					"`true` by default; with `tables`, which lists all that may be read, it is `false` and cannot be set to `true`.",
+				MarkdownDescription: "Whether the user may also read what is created in the schemas later (`ALTER DEFAULT PRIVILEGES`); `true` by default, and always `false` with `tables`. " +
+					"See [tables to come](../guides/users-and-grants.md#tables-to-come).",
 				Optional:      true,
 				Computed:      true,
 				PlanModifiers: []planmodifier.Bool{futureTablesDefault{}},
@@ -73,10 +70,8 @@ func (*sourceGrantsResource) Schema(_ context.Context, _ resource.SchemaRequest,
 
 func columnsAttribute() schema.MapAttribute {
 	return schema.MapAttribute{
-		MarkdownDescription: "Columns to read of tables of which not all is to be read, by table: `{ \"public.customers\" = [\"id\", \"name\"] }`. " +
-			"The keys are written like `tables`, which must not list the same ones. The user is granted `SELECT` on these columns, and not on the table, nor on its partitions and children, so that a column with secrets stays hidden. " +
-			"`SELECT` on the table itself, such as from default privileges after it was created again, appears in `excess` and is taken back. " +
-			"Without `tables`, everything else in the schemas is granted whole; with `tables = []`, nothing else is.",
+		MarkdownDescription: "Columns that the user may read of a table, so that others, such as those with secrets, stay hidden: `{ \"public.customers\" = [\"id\", \"name\"] }`. " +
+			"The keys are written as in `tables`, which must not list the same ones. See [some columns of a table](../guides/users-and-grants.md#some-columns-of-a-table).",
 		ElementType: types.SetType{ElemType: types.StringType},
 		Optional:    true,
 		Validators: []validator.Map{

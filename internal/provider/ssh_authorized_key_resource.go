@@ -79,9 +79,9 @@ func (*sshAuthorizedKeyResource) Metadata(_ context.Context, req resource.Metada
 
 func (*sshAuthorizedKeyResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "One key in a Linux user's `authorized_keys`: whoever has its private half can log in as the user, as far as `options` let it.\n\n" +
-			"Every other line of the file stays as it is, byte for byte. The file is replaced in one step, by the user itself, under a lock, and only if nobody else changed it meanwhile. " +
-			"A key that exists already is not taken over unless it is imported, or is [what an earlier apply left](../index.md#after-a-process-that-died). The key that the host's entry itself logs in with is not removed. Destroying one that was imported removes it as well; the plan warns of it.\n\n" +
+		MarkdownDescription: "One key in a Linux user's `authorized_keys`: anyone who has its private half can log in as the user, as far as `options` allow.\n\n" +
+			"Every other line of the file stays as it is, byte for byte. The file is replaced in one step, by the user itself, under a lock, and only if no other process changed it since it was read. " +
+			"A key that exists already is not taken over unless it is imported, or is [what an earlier apply left](../index.md#after-a-process-that-died). The key that the host's entry itself logs in with is not removed. Destroying a key that was imported removes it as well; the plan warns of it.\n\n" +
 			"The login of the host's entry must be the user itself, `root`, or one with `sudo`.",
 		Attributes: map[string]schema.Attribute{
 			"host": hostAttribute(),
@@ -100,8 +100,8 @@ func (*sshAuthorizedKeyResource) Schema(_ context.Context, _ resource.SchemaRequ
 			},
 			"options": schema.ListAttribute{
 				MarkdownDescription: "What the key may do, as in `authorized_keys`, one option an item: for a tunnel, `[\"restrict\", \"port-forwarding\", \"permitopen=\\\"db.internal:5432\\\"\"]`. " +
-					"`permitopen` compares host and port as they are written in `servers`; `restrict` alone does not stop commands, `command=\"/bin/false\"` does. " +
-					"Without options, the key may do all that the user may. One that sshd would not understand is refused, because sshd would ignore the whole line.",
+					"Without options, the key may do all that the user may. " +
+					"See [options of a key](../guides/ssh.md#options-of-a-key).",
 				ElementType: types.StringType,
 				Optional:    true,
 				Computed:    true,

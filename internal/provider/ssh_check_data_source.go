@@ -50,7 +50,7 @@ type sshCheckModel struct {
 func (*sshCheckDataSource) Schema(_ context.Context, _ datasource.SchemaRequest, resp *datasource.SchemaResponse) {
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "Reaches an SSH host, and checks whether tunnels through it will work: the settings of sshd, as they apply to the user, the user and its key, " +
-			"and whether a PostgreSQL server answers at the other end. What is to be done about it is given as warnings, and in `advice`. It fails only if it cannot log in, and says why.\n\n" +
+			"and whether a PostgreSQL server answers at the other end. It says what to do as warnings, and in `advice`. It fails only if it cannot log in, and says why.\n\n" +
 			"The check changes nothing. It is made when planning; one that depends on what is still to be created (`depends_on`) is made when applying. " +
 			"To stop there unless all is well, use `ready` in a `postcondition`.",
 		Attributes: map[string]schema.Attribute{
@@ -70,7 +70,7 @@ func (*sshCheckDataSource) Schema(_ context.Context, _ datasource.SchemaRequest,
 				Validators:          []validator.String{validPublicKey()},
 			},
 			"server": schema.StringAttribute{
-				MarkdownDescription: "Key of the entry in the provider's `servers` that tunnels are to lead to, by its `host` and `port`. A way there is opened, by the login of the host's entry, and the server is asked whether it is PostgreSQL; nobody logs in to it.",
+				MarkdownDescription: "Key of the entry in the provider's `servers` that tunnels lead to, by its `host` and `port`. The check opens a tunnel there with the login of the host's entry, and asks the server whether it is PostgreSQL; it does not log in to the server.",
 				Optional:            true,
 			},
 			"ready": schema.BoolAttribute{

@@ -145,7 +145,7 @@ func (r *sshUserResource) Read(ctx context.Context, req resource.ReadRequest, re
 		return
 	case !state.UID.IsNull() && state.UID.ValueInt64() != found.UID:
 		resp.Diagnostics.AddWarning("Another user has this name", fmt.Sprintf(
-			"The user %q that Terraform created on SSH host %q had the number (uid) %d. It is gone, and somebody made another of that name, with the number %d. "+
+			"The user %q that Terraform created on SSH host %q had the number (uid) %d. It no longer exists, and another user of that name has the number %d. "+
 				"That one is left alone. Rename it or the resource, remove it, or take it over: terraform import stitch_ssh_user.<label> '%s'",
 			found.Name, state.Host.ValueString(), state.UID.ValueInt64(), found.UID, joinID(state.Host.ValueString(), found.Name)))
 		resp.State.RemoveResource(ctx)

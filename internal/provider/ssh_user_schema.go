@@ -16,7 +16,7 @@ import (
 
 func (*sshUserResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "A user of a Linux host, whom SSH tunnels log in as. It has no password that anybody could enter, and is let in with the keys that `stitch_ssh_authorized_key` gives it.\n\n" +
+		MarkdownDescription: "A user of a Linux host, as whom SSH tunnels log in. It has no valid password, and logs in with the keys that `stitch_ssh_authorized_key` gives it.\n\n" +
 			"The login of the host's entry must be `root`, or one with `sudo`. A user that exists already is not taken over unless it is imported, or is [what an earlier apply left](../index.md#after-a-process-that-died).\n\n" +
 			"What would make sshd refuse the user's keys (owner and permissions of its home directory, of `~/.ssh` and of `authorized_keys` in it, a locked password, an expiry) appears in `problems`, and is repaired by the next apply.\n\n" +
 			"Destroying removes a user that this resource created, which a mark in its entry of `/etc/passwd` tells. One that was imported is left, with a warning. The home directory stays unless `remove_home` is set, and a user of the same name that is created later gets it back, with the same uid and with the keys that were put into it by hand.",
@@ -29,17 +29,17 @@ func (*sshUserResource) Schema(_ context.Context, _ resource.SchemaRequest, resp
 				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
 			},
 			"group":   ofUserAttribute("Group of the user, which must exist. By default, one of the user's own name is created with it.", validGroupName()),
-			"home":    ofUserAttribute("Home directory; `/home/` and the name by default. When it changes, the new one is created, and no file is moved. It is created only in a directory that belongs to root and that nobody else may write to.", validHome()),
+			"home":    ofUserAttribute("Home directory; `/home/` and the name by default. When it changes, the new one is created, and no file is moved. It is created only in a directory that belongs to root and to which only root may write.", validHome()),
 			"shell":   ofUserAttribute("Login shell, which must be there; `/bin/sh` by default. With one such as `/usr/sbin/nologin`, tunnels work and nothing else does.", validShell()),
 			"comment": ofUserAttribute("What `/etc/passwd` says of the user, such as a full name.", validUserComment()),
 			"remove_home": schema.BoolAttribute{
-				MarkdownDescription: "Whether destroying removes the home directory with all that is in it, if it was created with the user and belongs to it. Where `rm` is that of busybox, nobody else should be able to write below it meanwhile: it goes by path. `false` by default. It must be applied before it can take effect on destroy.",
+				MarkdownDescription: "Whether destroying removes the home directory with all that is in it, if it was created with the user and belongs to it; `false` by default. Apply it before destroying.",
 				Optional:            true,
 				Computed:            true,
 				Default:             booldefault.StaticBool(false),
 			},
 			"terminate_processes": schema.BoolAttribute{
-				MarkdownDescription: "Whether destroying ends the processes of the user, such as open tunnels. Otherwise a user who has any is not removed, and the error lists them. Those in other PID namespaces, such as containers, are not seen: they neither keep the user nor are ended. `false` by default. It must be applied before it can take effect on destroy.",
+				MarkdownDescription: "Whether destroying ends the processes of the user, such as open tunnels; `false` by default. Otherwise a user who has any is not removed, and the error lists them. Apply it before destroying.",
 				Optional:            true,
 				Computed:            true,
 				Default:             booldefault.StaticBool(false),

@@ -22,7 +22,7 @@ func (*syncRunResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 		MarkdownDescription: "Runs a replication: structure sync, then extraction and load of each table. " +
 			"It runs when it is created and whenever `triggers` change, in place. A run that failed or was interrupted keeps what it " +
 			"committed; it is shown with its errors, and the next apply goes on from there. Only when the first run fails, nothing is stored: the error says where its report is. " +
-			"What is shown is the run that the catalog recorded last, whoever started it. Destroying it removes nothing.\n\n" +
+			"The resource shows the run that the catalog recorded last, even if another process started it. Destroying it removes nothing.\n\n" +
 			"Terraform computes no outputs in an apply that failed: `terraform apply -refresh-only` has them show the failed run.",
 		Attributes: map[string]schema.Attribute{
 			"replication": schema.StringAttribute{
@@ -38,10 +38,8 @@ func (*syncRunResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 				ElementType: types.StringType,
 			},
 			"verify": schema.StringAttribute{
-				MarkdownDescription: "What is compared between source and destination after each table was loaded, before that is committed: `none` by default, " +
-					"`count` for the number of rows, `checksum` for a sum over the text of all of them. Both read the whole table on both sides. " +
-					"A `FULL_TABLE` that differs fails, and nothing of it is committed. So does `INCREMENTAL` if rows are missing that it must have; rows that it keeps although they are gone at the source are only reported, as a warning. " +
-					"Changing it runs the replication again, except to `none`.",
+				MarkdownDescription: "What is compared between source and destination before each table's load is committed: `none` by default, `count` for the number of rows, `checksum` for a sum over the text of all of them. " +
+					"Changing it runs the replication again, except to `none`. See [verification](../guides/replication.md#verification).",
 				Optional:   true,
 				Computed:   true,
 				Default:    stringdefault.StaticString(replication.VerifyNone),
@@ -58,7 +56,7 @@ func (*syncRunResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 				Computed:            true,
 				NestedObject:        schema.NestedAttributeObject{Attributes: reportAttributes()},
 			},
-			"missing_tables": texts("Loaded tables that the destination had no more when it was last refreshed. " +
+			"missing_tables": texts("Loaded tables that no longer existed in the destination at the last refresh. " +
 				"Empty after each apply. A plan that shows items here runs the replication again, which loads these tables whole."),
 			"timeouts": timeouts.Attributes(ctx, timeouts.Opts{
 				Create: true, Update: true,
@@ -83,7 +81,7 @@ func reportAttributes() map[string]schema.Attribute {
 		"snapshot_held":   computed("For how long a snapshot of the source was held for the table, the longest of several. It holds back `VACUUM`, and changes of the table's structure wait for it; see `max_snapshot_minutes` of `stitch_replication`."),
 		"null_keys":       count("Of the rows that were extracted, those whose replication key is null."),
 		"changes":         texts("What has changed in the structure of the table since the run before."),
-		"notes":           texts("What else is to be known of the table, such as why it was replicated whole, or a guarantee that could not be given. Those that the run before did not have are a warning of the apply."),
+		"notes":           texts("What else you should know of the table, such as why it was replicated whole, or which guarantee could not be given. The apply warns of notes that the run before did not have."),
 		"verification":    computed("Result of the comparison that `verify` asks for."),
 		"error":           computed("Why the table was not replicated, or not to its end."),
 	}

@@ -45,7 +45,7 @@ func Environment(more ...string) []string {
 // Terraform is the real program in a directory: the one that
 // TF_ACC_TERRAFORM_PATH names, or that on the PATH. It has a process group of
 // its own: a Ctrl-C in the terminal reaches it once, through ctx, and it stops
-// in good order.
+// cleanly.
 func Terraform(ctx context.Context, dir string, env []string, arguments ...string) *exec.Cmd {
 	program := "terraform"
 	if path := os.Getenv("TF_ACC_TERRAFORM_PATH"); path != "" {
