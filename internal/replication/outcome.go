@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -14,10 +13,11 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
-// finish records how the run ended, by the reports in the catalog, whoever wrote them.
-func (w *worker) finish(ctx context.Context, run Run) (Run, error) {
+// finish records how the run ended, by the reports in the catalog, whoever wrote them. why
+// says why workers gave up.
+func (w *worker) finish(ctx context.Context, run Run, why string) (Run, error) {
 	cancelled := ctx.Err() != nil
-	why := cmp.Or(strings.Join(run.Notes, "\n"), "the run did not come to it, because somebody has deleted what the catalog says is to be done. Run it again")
+	why = cmp.Or(why, "the run did not come to it, because somebody has deleted what the catalog says is to be done. Run it again")
 	err := w.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		unfinished, err := catalog.EndUnits(ctx, tx, run.ID) // first: nobody writes a report afterwards
 		if err != nil {

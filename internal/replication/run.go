@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -115,10 +116,8 @@ func (r Runner) run(ctx context.Context, destination postgres.Endpoint, schemaNa
 // complete does what is left of a run that has begun. The first of the workers leads it.
 func complete(ctx context.Context, workers []*worker) (Run, error) {
 	leader := workers[0]
-	run := Run{Run: leader.run, Notes: runWorkers(ctx, workers)}
-	run.Notes = append(run.Notes, leader.notes...)
-	run.Notes = append(run.Notes, leader.dropLeftOver(ctx)...)
-	return leader.finish(ctx, run)
+	gaveUp := runWorkers(ctx, workers)
+	return leader.finish(ctx, Run{Run: leader.run, Notes: slices.Concat(gaveUp, leader.notes, leader.dropLeftOver(ctx))}, strings.Join(gaveUp, "\n"))
 }
 
 // begin connects to both sides and starts the run. It returns its first worker, and
