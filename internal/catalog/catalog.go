@@ -12,8 +12,15 @@
 //     transaction that uses the catalog, or at the start of a session that does,
 //     with the catalog locked against upgrades. After the check only the owner and
 //     superusers can change it: a login trusts the role that it acts as.
-//   - Who may run a replication, and whether a run's leader lives, rests on rows that
-//     only the owner can write; no lock that anyone can take is trusted (leader.go).
+//   - Who may run a replication, and whether its leader or a worker lives, rests on rows
+//     that only the owner can write; no lock that anyone can take is trusted (leader.go,
+//     session.go).
+//   - A unit of work belongs to one worker, by a lease in its row and the server's clock. The
+//     transaction that loads rows occupies the only session that a worker may have, so no
+//     worker could renew a lease in the middle of a COPY, and a lease that covers the
+//     longest COPY would keep the unit of a dead worker for as long. So those who want
+//     the unit renew its lease, as long as the server knows the session that claimed it.
+//     Whoever has lost a unit cannot commit what he did for it (lease.go, unit.go).
 //   - No wait is longer than lockPatience, that to drop the catalog no longer than
 //     lockTurn, and one that was in vain names who was in the way (lock.go).
 //   - The schema is created and upgraded in one transaction, which excludes all

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -161,7 +162,7 @@ func use(ctx context.Context, tx pgx.Tx) error {
 	if err != nil {
 		return err
 	}
-	if _, err := tx.Exec(ctx, leadSQL, id, 1); err != nil {
+	if _, err := tx.Exec(ctx, leadSQL, id, 1, time.Minute); err != nil {
 		return err
 	}
 	run := Run{ID: "11111111-2222-3333-4444-555555555555", Status: Succeeded}

@@ -2,8 +2,6 @@ package catalog
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -12,14 +10,10 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// One session at a time runs a replication: its leader. It records itself in
-// _stitch.leader, with the login, the process and a random key, and holds the advisory
-// lock of that key until it ends. So the server itself says whether a recorded leader
-// lives, without a renewal that could come too late: the lock is held by that process
-// and that login. Others cannot take the lock before, because they do not know the
-// key, and taking it after the leader's end is of no use to them, because they are
-// logged in as someone else. Nothing is held open for it that would keep VACUUM from
-// its work.
+// One session at a time runs a replication: its leader, which records itself in
+// _stitch.leader. It leads for as long as it lives (session.go), and another one can lead
+// as soon as it does not. The workers of its run count on it until its lease runs out
+// (lease.go): a leader that has lost its session comes back with another one.
 
 // leaderPatience is how long Lock waits: for the server to notice that the
 // process which led is gone, not for a run to end.
@@ -28,21 +22,9 @@ const (
 	leaderPause    = leaderPatience / 20
 )
 
-// livesSQL is the condition that the leader l lives, in another session.
-const livesSQL = `
-	EXISTS (
-		SELECT
-		FROM pg_catalog.pg_locks AS k
-		JOIN pg_catalog.pg_stat_activity AS a ON a.pid = k.pid
-		JOIN pg_catalog.pg_database AS d ON d.oid = k.database
-		WHERE k.locktype = 'advisory' AND k.objsubid = 1 AND k.granted AND d.datname = pg_catalog.current_database()
-			AND (k.classid::bigint << 32) | k.objid::bigint = l.key
-			AND k.pid = l.pid AND a.usesysid = l.login AND k.pid <> pg_catalog.pg_backend_pid()
-	)`
-
 const leadSQL = `
-	INSERT INTO _stitch.leader AS l (replication, key, pid, login, since)
-	SELECT r.id, $2, pg_catalog.pg_backend_pid(), u.oid, pg_catalog.clock_timestamp()
+	INSERT INTO _stitch.leader AS s (replication, key, pid, login, since, lease_expires_at)
+	SELECT r.id, $2, pg_catalog.pg_backend_pid(), u.oid, pg_catalog.clock_timestamp(), pg_catalog.clock_timestamp() + $3::interval
 	FROM _stitch.replication AS r
 	CROSS JOIN pg_catalog.pg_roles AS u
 	WHERE r.id = $1 AND u.rolname = session_user
@@ -50,8 +32,9 @@ const leadSQL = `
 		key = excluded.key,
 		pid = excluded.pid,
 		login = excluded.login,
-		since = excluded.since
-	WHERE NOT ` + livesSQL
+		since = excluded.since,
+		lease_expires_at = excluded.lease_expires_at
+	WHERE s.pid = pg_catalog.pg_backend_pid() OR NOT ` + livesSQL
 
 const leaderSQL = `
 	SELECT pg_catalog.concat('pid ', l.pid, ' of the destination server (user ', coalesce(pg_catalog.quote_ident(r.rolname), '?'),
@@ -62,39 +45,21 @@ const leaderSQL = `
 	WHERE l.replication = $1`
 
 // Lock makes this session the only one that runs the replication, until Unlock
-// or the end of the session. If another one runs it, the error says which.
-func Lock(ctx context.Context, conn *pgx.Conn, replication int64) error {
-	key, err := holdKey(ctx, conn)
-	if err != nil {
-		return fmt.Errorf("lock the replication: %w", err)
-	}
-	err = lead(ctx, conn, replication, key)
+// or the end of the session. If another one runs it, the error says which, and the session
+// is no longer one that others know.
+func Lock(ctx context.Context, conn *pgx.Conn, replication int64, session Session) error {
+	err := lead(ctx, conn, replication, session)
 	if err != nil && !conn.IsClosed() {
-		_, unlockErr := conn.Exec(ctx, "SELECT pg_catalog.pg_advisory_unlock($1)", key)
+		_, unlockErr := conn.Exec(ctx, "SELECT pg_catalog.pg_advisory_unlock($1)", session.key)
 		err = errors.Join(err, unlockErr)
 	}
 	return err
 }
 
-// holdKey takes the advisory lock of a random key.
-func holdKey(ctx context.Context, conn *pgx.Conn) (int64, error) {
-	var random [8]byte
-	if _, err := rand.Read(random[:]); err != nil {
-		return 0, err
-	}
-	key := int64(binary.NativeEndian.Uint64(random[:]))
-	var held bool
-	err := conn.QueryRow(ctx, "SELECT pg_catalog.pg_try_advisory_lock($1)", key).Scan(&held)
-	if err == nil && !held {
-		err = errors.New("another session holds a lock whose key was chosen at random: run it again")
-	}
-	return key, err
-}
-
-// lead records this session, which holds the lock of key, as the leader.
-func lead(ctx context.Context, conn *pgx.Conn, replication, key int64) error {
+// lead records this session as the leader.
+func lead(ctx context.Context, conn *pgx.Conn, replication int64, session Session) error {
 	for deadline := time.Now().Add(leaderPatience); ; {
-		leads, err := tryLead(ctx, conn, replication, key)
+		leads, err := tryLead(ctx, conn, replication, session)
 		if leads {
 			return nil
 		}
@@ -118,10 +83,10 @@ func lead(ctx context.Context, conn *pgx.Conn, replication, key int64) error {
 }
 
 // tryLead reports whether this session is the leader now.
-func tryLead(ctx context.Context, conn *pgx.Conn, replication, key int64) (leads bool, err error) {
+func tryLead(ctx context.Context, conn *pgx.Conn, replication int64, session Session) (leads bool, err error) {
 	batch := &pgx.Batch{} // one transaction
 	batch.Queue(limitWaitsSQL, lockTurn.String())
-	batch.Queue(leadSQL, replication, key).Exec(func(tag pgconn.CommandTag) error {
+	batch.Queue(leadSQL, replication, session.key, session.lease).Exec(func(tag pgconn.CommandTag) error {
 		leads = tag.RowsAffected() > 0
 		return nil
 	})

@@ -30,6 +30,15 @@ func withReplication(t *testing.T, s *sandbox.Server) (database, owner string, i
 	return database, owner, id
 }
 
+// lock makes a session the leader, which it may have been before.
+func lock(ctx context.Context, conn *pgx.Conn, replication int64) error {
+	session, err := BeginSession(ctx, conn, time.Minute)
+	if err != nil {
+		return err
+	}
+	return Lock(ctx, conn, replication, session)
+}
+
 func do(t *testing.T, conn *pgx.Conn, sql string) {
 	t.Helper()
 	if _, err := conn.PgConn().Exec(t.Context(), sql).ReadAll(); err != nil {
@@ -51,7 +60,7 @@ func TestAdvisoryLocks(t *testing.T) {
 		inTx := func(f func(context.Context, pgx.Tx) error) error {
 			return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return f(ctx, tx) })
 		}
-		if err := errors.Join(inTx(Install), inTx(Open), OpenSession(ctx, conn), Lock(ctx, conn, id)); err != nil {
+		if err := errors.Join(inTx(Install), inTx(Open), OpenSession(ctx, conn), lock(ctx, conn, id)); err != nil {
 			t.Fatal(err)
 		}
 		// With the key that is in use, nobody else leads either, now or afterwards.
@@ -66,7 +75,7 @@ func TestAdvisoryLocks(t *testing.T) {
 			t.Fatal(err)
 		}
 		do(t, attacker, "SELECT pg_advisory_lock("+key+")")
-		if err := errors.Join(Lock(ctx, conn, id), inTx(OpenAlone)); err != nil {
+		if err := errors.Join(lock(ctx, conn, id), inTx(OpenAlone)); err != nil {
 			t.Fatal(err)
 		}
 		if err := inTx(func(ctx context.Context, tx pgx.Tx) error {
@@ -88,13 +97,13 @@ func TestLeader(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 2 { // a session that leads already leads
-			if err := Lock(t.Context(), first, id); err != nil {
+			if err := lock(t.Context(), first, id); err != nil {
 				t.Fatal(err)
 			}
 		}
 		leads := func(conn *pgx.Conn) bool {
 			t.Helper()
-			leads, err := tryLead(t.Context(), conn, id, 1)
+			leads, err := tryLead(t.Context(), conn, id, Session{key: 1, lease: time.Minute})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -111,7 +120,7 @@ func TestLeader(t *testing.T) {
 			t.Errorf("after Unlock nobody else leads: %v", err)
 		}
 		// A leader that ends without a word does not lead, and no other role takes its place.
-		if err := Lock(t.Context(), first, id); err != nil { // key 1 was never locked
+		if err := lock(t.Context(), first, id); err != nil { // key 1 was never locked
 			t.Fatal(err)
 		}
 		key, pid := s.Query(t, database, "SELECT key FROM _stitch.leader")[0], first.PgConn().PID()
@@ -125,10 +134,10 @@ func TestLeader(t *testing.T) {
 		if err := <-waits; err != nil {
 			t.Fatal(err)
 		}
-		if err := Lock(t.Context(), second, id); err != nil {
+		if err := lock(t.Context(), second, id); err != nil {
 			t.Errorf("a stranger who took the lock of a leader that ended keeps others away: %v", err)
 		}
-		if err := Lock(t.Context(), second, id+1); !errors.Is(err, ErrNotFound) {
+		if err := lock(t.Context(), second, id+1); !errors.Is(err, ErrNotFound) {
 			t.Errorf("a replication that there is not: %v", err)
 		}
 	})
@@ -140,12 +149,12 @@ func TestLockWaits(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	database, owner, id := withReplication(t, s)
 	first, second := connect(t, s, database, owner), connect(t, s, database, owner)
-	if err := Lock(t.Context(), first, id); err != nil {
+	if err := lock(t.Context(), first, id); err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now()
 	var running *leaderError
-	if err := Lock(t.Context(), second, id); !errors.As(err, &running) {
+	if err := lock(t.Context(), second, id); !errors.As(err, &running) {
 		t.Errorf("got %v", err)
 	}
 	if waited := time.Since(began); waited < leaderPatience || waited > 3*leaderPatience {

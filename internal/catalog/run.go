@@ -63,15 +63,45 @@ func QueueUnbegun(batch *pgx.Batch, replication int64, run *Run) {
 	})
 }
 
-// QueueFinish records, by a batch, how a run ended, and sets when. Its units are forgotten.
+// EndUnits forgets the units of a run, so that nobody commits any more of it, and
+// returns the tables that were not done, with what is known of why. It waits for those
+// who are committing.
+func EndUnits(ctx context.Context, tx pgx.Tx, run string) (unfinished map[string]string, err error) {
+	rows, _ := tx.Query(ctx, `
+		DELETE FROM _stitch.unit
+		WHERE run = $1
+		RETURNING source_table, error, part_of IS NULL AND NOT done`, run)
+	unfinished = map[string]string{}
+	var table, text string
+	var open bool
+	_, err = pgx.ForEachRow(rows, []any{&table, &text, &open}, func() error {
+		if open {
+			unfinished[table] = text
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("forget the units of the run: %w", err)
+	}
+	return unfinished, nil
+}
+
+// ErrEnded is returned when a run is not under way.
+var ErrEnded = errors.New("the catalog does not say that the run is under way: another run has taken over, or the replication was deleted meanwhile")
+
+// QueueFinish records, by a batch, how a run ended, and sets when. It fails with
+// ErrEnded if that was done before.
 func QueueFinish(batch *pgx.Batch, run *Run) {
-	queue(batch, "forget the units of the run", nil, "DELETE FROM _stitch.unit WHERE run = $1", run.ID)
 	batch.Queue(`
 		UPDATE _stitch.run
 		SET status = $2, completed_at = pg_catalog.clock_timestamp()
-		WHERE id = $1
+		WHERE id = $1 AND status = 'running'
 		RETURNING completed_at`, run.ID, run.Status).QueryRow(func(row pgx.Row) error {
-		if err := row.Scan(&run.CompletedAt); err != nil {
+		err := row.Scan(&run.CompletedAt)
+		if errors.Is(err, pgx.ErrNoRows) {
+			err = ErrEnded
+		}
+		if err != nil {
 			return fmt.Errorf("record the end of the run: %w", err)
 		}
 		return nil

@@ -24,6 +24,7 @@ type Unit struct {
 	Kind    string // relkind of the table at the source, "" if there is none; of a table only
 	Verify  string // of a table only
 	Range   *Range // nil for a table
+	session Session
 }
 
 // A Range is some of the pages of a table and of its partitions, read in one
@@ -72,29 +73,31 @@ func QueueRanges(batch *pgx.Batch, run string, of Unit, ranges []Range) {
 		ORDER BY r.n`, run, of.ID, of.Table, ranges[0].Snapshot, of.Attempt, ranges[0].Text, first, end)
 }
 
-// Claim takes the next unit of a run: of its ranges, if partOf is not 0. Ranges go
-// before tables, so that what has begun is finished. It returns ErrNotFound if
-// there is none left. A claim that a crash of the server forgets is as good as
-// none, so nobody waits until it is on disk. Worker is a name for this claim alone.
-func Claim(ctx context.Context, conn *pgx.Conn, run string, partOf int64, worker string) (Unit, error) {
-	var u Unit
+// Claim takes the next unit of a run for a session: of its ranges, if partOf is not 0.
+// Ranges go before tables, so that what has begun is finished. It returns ErrNotFound if
+// there is none left, or only tables of a run that nobody leads any more. A claim that a
+// crash of the server forgets is as good as none, so nobody waits until it is on disk.
+// Name is one for this claim alone.
+func Claim(ctx context.Context, conn *pgx.Conn, run string, partOf int64, session Session, name string) (Unit, error) {
+	u := Unit{session: session}
 	var r Range
 	var off string
 	err := conn.QueryRow(ctx, `
 		UPDATE _stitch.unit
-		SET claimed_by = $3, attempt = attempt + 1
+		SET claimed_by = $3, attempt = attempt + 1, key = $4, pid = pg_catalog.pg_backend_pid(), lease_expires_at = pg_catalog.clock_timestamp() + $5::interval,
+			login = (SELECT u.oid FROM pg_catalog.pg_roles AS u WHERE u.rolname = session_user)
 		WHERE id = (
 			SELECT id
 			FROM _stitch.unit
-			WHERE run = $1 AND claimed_by IS NULL AND ($2::bigint = 0 OR part_of = $2)
+			WHERE run = $1 AND claimed_by IS NULL AND error = '' AND ($2::bigint = 0 AND (part_of IS NOT NULL OR `+ledSQL+`) OR part_of = $2)
 			ORDER BY part_of IS NULL, id
 			LIMIT 1
 			FOR UPDATE SKIP LOCKED
 		)
 		RETURNING id, coalesce(part_of, 0), attempt, source_table, coalesce(relation_kind, ''), coalesce(verify, ''),
 			coalesce(snapshot, ''), coalesce(first_page, 0), coalesce(end_page, 0), coalesce(table_attempt, 0), coalesce(as_text, false),
-			pg_catalog.set_config('synchronous_commit', 'off', true)`,
-		run, partOf, worker).Scan(&u.ID, &u.PartOf, &u.Attempt, &u.Table, &u.Kind, &u.Verify, &r.Snapshot, &r.First, &r.End, &r.Attempt, &r.Text, &off)
+			pg_catalog.set_config('synchronous_commit', 'off', true)`, run, partOf, name, session.key, session.lease).Scan(
+		&u.ID, &u.PartOf, &u.Attempt, &u.Table, &u.Kind, &u.Verify, &r.Snapshot, &r.First, &r.End, &r.Attempt, &r.Text, &off)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = ErrNotFound
 	}
@@ -107,35 +110,48 @@ func Claim(ctx context.Context, conn *pgx.Conn, run string, partOf int64, worker
 	return u, nil
 }
 
-// Unclaim gives back the unit that worker has claimed, if there is one: for a claim
-// whose answer was not heard.
-func Unclaim(ctx context.Context, conn *pgx.Conn, run, worker string) error {
-	if _, err := conn.Exec(ctx, "UPDATE _stitch.unit SET claimed_by = NULL WHERE run = $1 AND claimed_by = $2", run, worker); err != nil {
+// Unclaim gives back the unit that the claim of that name has taken, if there is one:
+// for a claim whose answer was not heard.
+func Unclaim(ctx context.Context, conn *pgx.Conn, run, name string) error {
+	if _, err := conn.Exec(ctx, "UPDATE _stitch.unit SET claimed_by = NULL WHERE run = $1 AND claimed_by = $2", run, name); err != nil {
 		return fmt.Errorf("give back a unit of work: %w", err)
 	}
 	return nil
 }
 
-// Reclaim begins another attempt at a unit, which bars the one before from
-// committing. It returns ErrFenced if somebody else has done so.
-func Reclaim(ctx context.Context, tx pgx.Tx, u Unit) (Unit, error) {
+// Reclaim begins another attempt at a unit, maybe in another session, which bars the one
+// before from committing. It returns ErrFenced if somebody else has taken the unit over.
+func Reclaim(ctx context.Context, tx pgx.Tx, u Unit, session Session) (Unit, error) {
 	err := tx.QueryRow(ctx, `
 		UPDATE _stitch.unit
-		SET attempt = attempt + 1
-		WHERE id = $1 AND attempt = $2 AND NOT done
-		RETURNING attempt`, u.ID, u.Attempt).Scan(&u.Attempt)
+		SET attempt = attempt + 1, key = $3, pid = pg_catalog.pg_backend_pid(), lease_expires_at = pg_catalog.clock_timestamp() + $4::interval,
+			login = (SELECT u.oid FROM pg_catalog.pg_roles AS u WHERE u.rolname = session_user)
+		WHERE id = $1 AND attempt = $2 AND claimed_by IS NOT NULL AND NOT done
+		RETURNING attempt`, u.ID, u.Attempt, session.key, session.lease).Scan(&u.Attempt)
+	u.session = session
 	return u, fenced("claim a unit of work again", err)
 }
 
-// QueueHold makes sure that nobody has taken the unit over, and nobody does before
-// the transaction ends. Send it in the transaction that loads rows: it fails with
-// ErrFenced if somebody has.
+// Release gives a unit back, for others to claim. It returns ErrFenced if somebody else
+// has taken it over.
+func Release(ctx context.Context, tx pgx.Tx, u Unit) error {
+	var id int64
+	err := tx.QueryRow(ctx, `
+		UPDATE _stitch.unit
+		SET claimed_by = NULL
+		WHERE id = $1 AND attempt = $2 AND claimed_by IS NOT NULL AND NOT done
+		RETURNING id`, u.ID, u.Attempt).Scan(&id)
+	return fenced("give back a unit of work", err)
+}
+
+// QueueHold renews the lease of the unit, and makes sure that nobody has taken it over,
+// and nobody does before the transaction ends. Send it in the transaction that loads
+// rows: it fails with ErrFenced if somebody has.
 func QueueHold(batch *pgx.Batch, u Unit) {
 	queue(batch, "hold a unit of work", ErrFenced, `
-		SELECT attempt
-		FROM _stitch.unit
-		WHERE id = $1 AND attempt = $2 AND NOT done
-		FOR UPDATE`, u.ID, u.Attempt)
+		UPDATE _stitch.unit
+		SET lease_expires_at = pg_catalog.clock_timestamp() + $3::interval
+		WHERE id = $1 AND attempt = $2 AND claimed_by IS NOT NULL AND NOT done`, u.ID, u.Attempt, u.session.lease)
 }
 
 // QueueFinishUnit marks the unit as done. Send it in the transaction that loads its
@@ -144,16 +160,17 @@ func QueueFinishUnit(batch *pgx.Batch, u Unit, rows, bytes int64) {
 	queue(batch, "finish a unit of work", ErrFenced, `
 		UPDATE _stitch.unit
 		SET done = true, rows = $3, bytes = $4
-		WHERE id = $1 AND attempt = $2 AND NOT done`, u.ID, u.Attempt, rows, bytes)
+		WHERE id = $1 AND attempt = $2 AND claimed_by IS NOT NULL AND NOT done`, u.ID, u.Attempt, rows, bytes)
 }
 
-// FailUnit records why a unit failed, and the SQLSTATE if there is one.
+// FailUnit records why a unit failed, and the SQLSTATE if there is one. Nobody claims it
+// again. It returns ErrFenced if somebody else has taken it over.
 func FailUnit(ctx context.Context, tx pgx.Tx, u Unit, text, code string) error {
 	var id int64
 	err := tx.QueryRow(ctx, `
 		UPDATE _stitch.unit
 		SET error = $3, error_code = $4
-		WHERE id = $1 AND attempt = $2 AND NOT done
+		WHERE id = $1 AND attempt = $2 AND claimed_by IS NOT NULL AND NOT done
 		RETURNING id`, u.ID, u.Attempt, text, code).Scan(&id)
 	return fenced("record that a unit of work failed", err)
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"runtime/debug"
+	"slices"
 
 	"github.com/hashicorp/terraform-plugin-framework/providerserver"
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
@@ -19,22 +21,71 @@ func NewServer(p *Provider) tfprotov6.ProviderServer {
 	return protocolServer{providerserver.NewProtocol6(p)()}
 }
 
-// logInfo is the one way to the log. The names of fields are constants.
-func logInfo(ctx context.Context, message string, fields ...map[string]any) {
-	clean := map[string]any{}
-	for _, some := range fields {
-		for name, value := range some {
-			switch value := value.(type) {
-			case string:
-				clean[name] = oneLine(value)
-			case error, fmt.Stringer:
-				clean[name] = oneLine(fmt.Sprint(value))
-			default:
-				clean[name] = value
-			}
-		}
+// newLogger returns a logger for what knows nothing of Terraform. It is the one way to the
+// log, which belongs to the context that a message is logged with.
+func newLogger() *slog.Logger { return slog.New(logHandler{}) }
+
+// A logHandler writes to Terraform's log, which decides what it keeps. The names of
+// attributes are constants.
+type logHandler struct {
+	prefix string // of the names of attributes
+	attrs  []slog.Attr
+}
+
+func (logHandler) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	h.attrs = append(slices.Clip(h.attrs), slog.Attr{Key: h.prefix, Value: slog.GroupValue(attrs...)})
+	return h
+}
+
+func (h logHandler) WithGroup(name string) slog.Handler {
+	h.prefix = join(h.prefix, name)
+	return h
+}
+
+func (h logHandler) Handle(ctx context.Context, record slog.Record) error {
+	fields := map[string]any{}
+	for _, attr := range h.attrs {
+		addFields(fields, "", attr)
 	}
-	tflog.Info(ctx, oneLine(message), clean)
+	record.Attrs(func(attr slog.Attr) bool {
+		addFields(fields, h.prefix, attr)
+		return true
+	})
+	write := tflog.Debug
+	switch {
+	case record.Level >= slog.LevelError:
+		write = tflog.Error
+	case record.Level >= slog.LevelWarn:
+		write = tflog.Warn
+	case record.Level >= slog.LevelInfo:
+		write = tflog.Info
+	}
+	write(ctx, oneLine(record.Message), fields)
+	return nil
+}
+
+// addFields adds an attribute, or those of a group. Text becomes one line.
+func addFields(fields map[string]any, prefix string, attr slog.Attr) {
+	name, value := join(prefix, attr.Key), attr.Value.Resolve()
+	switch value.Kind() {
+	case slog.KindGroup:
+		for _, member := range value.Group() {
+			addFields(fields, name, member)
+		}
+	case slog.KindBool, slog.KindInt64, slog.KindUint64, slog.KindFloat64:
+		fields[name] = value.Any()
+	default:
+		fields[name] = oneLine(value.String())
+	}
+}
+
+func join(prefix, name string) string {
+	if prefix == "" || name == "" {
+		return prefix + name
+	}
+	return prefix + "." + name
 }
 
 // call calls a method. One that panics fails by itself: the process lives on, and with it

@@ -2,7 +2,9 @@ package provider
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -10,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -149,14 +152,18 @@ func TestPanic(t *testing.T) {
 func TestOneWayOut(t *testing.T) {
 	var log bytes.Buffer
 	ctx := tflogtest.RootLogger(t.Context(), &log)
-	fields := map[string]any{"table": forged, "rows": 1}
-	logInfo(ctx, forged, fields)
+	newLogger().With("run", "r1").WithGroup("of").WarnContext(ctx, forged,
+		"table", forged, "rows", 1, "reason", errors.New(forged), "took", time.Second, slog.Group("at", "side", forged))
 	entries, err := tflogtest.MultilineJSONDecode(&log)
-	if err != nil || len(entries) != 1 || entries[0]["@message"] != oneLine(forged) || entries[0]["table"] != oneLine(forged) || entries[0]["rows"] != 1.0 {
-		t.Errorf("the log has %q (%v)", entries, err)
+	if err != nil || len(entries) != 1 {
+		t.Fatalf("the log has %q (%v)", entries, err)
 	}
-	if fields["table"] != forged {
-		t.Errorf("what the caller has became %q", fields["table"])
+	for name, want := range map[string]any{
+		"@message": oneLine(forged), "@level": "warn", "run": "r1", "of.table": oneLine(forged), "of.rows": 1.0, "of.reason": oneLine(forged), "of.took": "1s", "of.at.side": oneLine(forged),
+	} {
+		if entries[0][name] != want {
+			t.Errorf("%s is %q, want %q", name, entries[0][name], want)
+		}
 	}
 	for _, way := range []string{"terraform-plugin-log", "terraform-plugin-framework/providerserver"} {
 		for _, name := range productFiles(t) {

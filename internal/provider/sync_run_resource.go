@@ -144,7 +144,7 @@ func (r *syncRunResource) run(ctx context.Context, plan *syncRunModel, before ma
 		limited, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
-	runner := replication.Runner{Server: r.server, Progress: logInfo, Verify: plan.Verify.ValueString()}
+	runner := replication.Runner{Server: r.server, Logger: newLogger(), Verify: plan.Verify.ValueString()}
 	run, err := runner.Run(limited, destination, schemaName)
 	diags.Append(warnOf(schemaName, run, before)...) // also if it failed: changes are not told again
 	soFar := moved(run.RowsExtracted(), run.RowsLoaded()) + ". What was committed stays, and the next apply goes on from there."

@@ -6,7 +6,8 @@
 // A run is led by one worker, whose session holds the replication's lock. It
 // makes a unit of work of each table; workers claim units from the catalog, each
 // through a connection of its own to both sides, as many as both servers'
-// max_connections allow (run.go, worker.go). A large table that is read whole is
+// max_connections allow (run.go, worker.go). Workers know of each other by the
+// catalog alone, and may be those of several processes. A large table that is read whole is
 // divided into ranges of its pages, read in one exported snapshot (parts.go). A
 // large backlog of INCREMENTAL is divided by its key (piece.go).
 //
@@ -17,6 +18,10 @@
 //     work and never skips or doubles a row. A worker whose unit was taken over,
 //     by another attempt or another run, cannot commit; whether a COMMIT took
 //     place that was not answered is asked for (piece.go, table.go).
+//   - A run ends by what the catalog says: when each of its units is done, by whatever
+//     process, with the reports that are there. A worker that dies is not waited for:
+//     what it had claimed is claimed again, a few times. Without a leader no further
+//     table is begun (worker.go, outcome.go, catalog/lease.go).
 //   - Rows that are committed late, with a replication key before the bookmark,
 //     are found within the late-commit window, by the index on the key and without
 //     further rights (horizon.go, window.go, survey.go). Where rows do not tell

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strconv"
 	"testing"
@@ -107,6 +108,28 @@ type result struct {
 	err error
 }
 
+// onProgress has f called with each message of the log.
+func (e *env) onProgress(f func(message string, fields map[string]any)) {
+	e.runs.Logger = slog.New(progress(f))
+}
+
+// A progress handles what is logged.
+type progress func(message string, fields map[string]any)
+
+func (progress) Enabled(context.Context, slog.Level) bool { return true }
+func (p progress) WithAttrs([]slog.Attr) slog.Handler     { return p }
+func (p progress) WithGroup(string) slog.Handler          { return p }
+
+func (p progress) Handle(_ context.Context, record slog.Record) error {
+	fields := map[string]any{}
+	record.Attrs(func(a slog.Attr) bool {
+		fields[a.Key] = a.Value.Any()
+		return true
+	})
+	p(record.Message, fields)
+	return nil
+}
+
 // start begins a run, which has a minute.
 func (e *env) start(ctx context.Context) chan result {
 	done := make(chan result, 1)
@@ -157,7 +180,11 @@ func (e *env) lead(t *testing.T) *pgx.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := catalog.Lock(t.Context(), conn, replication); err != nil {
+	session, err := catalog.BeginSession(t.Context(), conn, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := catalog.Lock(t.Context(), conn, replication, session); err != nil {
 		t.Fatal(err)
 	}
 	return conn

@@ -103,11 +103,11 @@ func TestPanic(t *testing.T) {
 		e.definition.Tables["public."+table] = Selection{Method: FullTable}
 	}
 	e.create(t)
-	e.runs.Progress = func(_ context.Context, message string, _ ...map[string]any) {
+	e.onProgress(func(message string, _ map[string]any) {
 		if message == "table succeeded" {
 			panic("odd answer")
 		}
-	}
+	})
 	run, err := e.tryRun(t.Context())
 	var failed *TablesError
 	if !errors.As(err, &failed) || len(failed.Reports) != 1 {
@@ -119,7 +119,7 @@ func TestPanic(t *testing.T) {
 		}
 	}
 	e.wantRows(t, `SELECT status FROM _stitch.run`, "failed")
-	e.runs.Progress = nil
+	e.runs.Logger = nil
 	e.run(t)
 }
 

@@ -1,9 +1,9 @@
 package replication
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
@@ -31,7 +31,7 @@ func TestSessionsEndBetweenTables(t *testing.T) {
 			}
 			e.create(t)
 			done := 0
-			e.runs.Progress = func(_ context.Context, message string, _ ...map[string]any) {
+			e.onProgress(func(message string, _ map[string]any) {
 				if message != "table succeeded" {
 					return
 				}
@@ -42,7 +42,7 @@ func TestSessionsEndBetweenTables(t *testing.T) {
 					}
 					endSessions(t, s, role)
 				}
-			}
+			})
 			run := e.run(t)
 			if len(run.Notes) > 0 {
 				t.Errorf("notes %q", run.Notes)
@@ -70,11 +70,11 @@ func TestClaimNotHeard(t *testing.T) {
 	e.create(t)
 	proxy := newProxy(t, s)
 	e.loadThrough(t, proxy)
-	e.runs.Progress = func(_ context.Context, message string, _ ...map[string]any) {
+	e.onProgress(func(message string, _ map[string]any) {
 		if message == "table succeeded" && proxy.cuts.Load() == 0 {
 			proxy.armedClaim.Store(true)
 		}
-	}
+	})
 	if run := e.run(t); len(run.Notes) > 0 {
 		t.Errorf("notes %q", run.Notes)
 	}
@@ -86,8 +86,9 @@ func TestClaimNotHeard(t *testing.T) {
 	}
 }
 
-// Tables that a run did not come to, because its units are gone, say so.
-func TestUnitsGone(t *testing.T) {
+// A run whose replication is deleted meanwhile says so: there is nothing left to say of
+// its tables.
+func TestDeletedMeanwhile(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	for name, others := range map[string]int{"the catalog stays": 1, "the catalog goes": 0} {
@@ -108,19 +109,44 @@ func TestUnitsGone(t *testing.T) {
 			e.create(t)
 			destination, _ := e.again(t, 1).Server("destination")
 			deleted := false
-			e.runs.Progress = func(ctx context.Context, message string, _ ...map[string]any) {
+			e.onProgress(func(message string, _ map[string]any) {
 				if message == "table succeeded" && !deleted {
 					deleted = true
-					if err := Delete(ctx, postgres.Endpoint{Server: destination, Database: e.destinationDatabase}, "shop", false); err != nil {
+					if err := Delete(t.Context(), postgres.Endpoint{Server: destination, Database: e.destinationDatabase}, "shop", false); err != nil {
 						t.Error(err)
 					}
 				}
-			}
-			_, err := e.tryRun(t.Context())
-			var failed *TablesError
-			if !errors.As(err, &failed) || len(failed.Reports) != 1 || failed.Reports[0].Error == "" {
-				t.Errorf("got %v", err)
+			})
+			run, err := e.tryRun(t.Context())
+			if err == nil || !strings.Contains(err.Error(), "the replication was deleted") || run.Status == Succeeded {
+				t.Errorf("got %q, %v", run.Status, err)
 			}
 		})
 	}
+}
+
+// Tables that a run did not come to, because its units are gone, say so.
+func TestUnitsGone(t *testing.T) {
+	t.Parallel()
+	s := sandbox.Shared(t, 0)
+	e := newEnv(t, s, s)
+	for n := range 2 {
+		e.atSource(t, fmt.Sprintf("CREATE TABLE t%[1]d (id int PRIMARY KEY); INSERT INTO t%[1]d VALUES (1)", n))
+		e.definition.Tables[fmt.Sprintf("public.t%d", n)] = Selection{Method: FullTable}
+	}
+	e.create(t)
+	e.onProgress(func(message string, _ map[string]any) {
+		if message == "table succeeded" {
+			e.atDestination(t, `DELETE FROM _stitch.unit`)
+		}
+	})
+	run, err := e.tryRun(t.Context())
+	var failed *TablesError
+	if !errors.As(err, &failed) || len(failed.Reports) != 1 || !strings.Contains(failed.Reports[0].Error, "did not come to it") {
+		t.Errorf("got %v", err)
+	}
+	if len(run.Tables) != 2 || run.Status != "failed" {
+		t.Errorf("the run was %s: %+v", run.Status, run.Tables)
+	}
+	e.wantRows(t, `SELECT r.status, count(*), count(*) FILTER (WHERE p.status = 'failed') FROM _stitch.run AS r JOIN _stitch.report AS p ON p.run = r.id GROUP BY 1`, "failed|2|1")
 }

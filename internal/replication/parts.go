@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -111,9 +110,6 @@ func (c *copying) loadParts(ctx context.Context, parts []pageRange) error {
 // errLeaves is met when a snapshot does not protect what is read.
 var errLeaves = errors.New("partitions came or went while the table was read")
 
-// errOrphan is met when a worker is gone that had claimed a part.
-var errOrphan = errors.New("a worker that copied a part of the table is gone")
-
 // A partError is what another worker met with a part.
 type partError struct{ text, code string }
 
@@ -136,28 +132,22 @@ func (c *copying) spread(ctx context.Context, parts []pageRange) ([]catalog.Rang
 	return ranges, nil
 }
 
-// workOnParts copies parts until none is left, and waits for those that other
-// workers copy.
+// workOnParts copies parts until each is done, and waits for those that other workers
+// copy. It copies those of workers that are lost itself, unless others do.
 func (c *copying) workOnParts(ctx context.Context) (copied, error) {
 	for {
 		unit, err := c.claim(ctx, c.unit.ID)
-		if errors.Is(err, catalog.ErrNotFound) {
-			break
+		if err == nil {
+			err = c.copyPart(ctx, unit, c.extraction.table)
+			if err != nil {
+				return copied{}, err
+			}
+			continue
 		}
-		if err != nil {
+		if !errors.Is(err, catalog.ErrNotFound) {
 			return copied{}, err
 		}
-		if err := c.copyPart(ctx, unit, c.extraction.table); err != nil {
-			return copied{}, err
-		}
-	}
-	for {
-		alone := c.busy.Load() == 1 // asked before: who was at work may have finished since
-		var progress catalog.Progress
-		err := c.inDestination(ctx, func(tx pgx.Tx) (err error) {
-			progress, err = catalog.ProgressOf(ctx, tx, c.unit.ID)
-			return err
-		})
+		progress, err := c.progress(ctx)
 		switch {
 		case err != nil:
 			return copied{}, err
@@ -165,8 +155,9 @@ func (c *copying) workOnParts(ctx context.Context) (copied, error) {
 			return copied{}, &partError{progress.Error, progress.Code}
 		case progress.Waiting == 0:
 			return copied{rows: progress.Rows, bytes: progress.Bytes}, nil
-		case alone:
-			return copied{}, errOrphan
+		}
+		if _, err := c.tend(ctx, c.unit.ID); err != nil {
+			return copied{}, err
 		}
 		if err := sleep(ctx, pollInterval); err != nil {
 			return copied{}, err
@@ -174,8 +165,14 @@ func (c *copying) workOnParts(ctx context.Context) (copied, error) {
 	}
 }
 
-// pollInterval is how often a worker looks what others have done.
-const pollInterval = 50 * time.Millisecond
+// progress asks how far the parts are.
+func (c *copying) progress(ctx context.Context) (progress catalog.Progress, err error) {
+	err = c.inDestination(ctx, func(tx pgx.Tx) (err error) {
+		progress, err = catalog.ProgressOf(ctx, tx, c.unit.ID)
+		return err
+	})
+	return progress, err
+}
 
 // copyPart copies one part of a table. The source's session is in the snapshot
 // already. What is extracted follows from the definition, from the structure of the

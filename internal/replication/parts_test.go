@@ -59,13 +59,14 @@ func (e *env) wantNothingHidden(t *testing.T) {
 }
 
 // A worker that dies with a part in its hands, and cannot say so, is not waited
-// for: the one whose table it is copies all of it. If it was the one that leads
+// for: another one copies that part. If it was the one that leads
 // the run, nobody can record how that ended, but what was committed stays.
 func TestLostHelper(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
 	p := inParts(t, e, twoParts, 20000)
+	e.runs.lease = shortLease
 	done := e.start(t.Context())
 	helper := alone(t, e, p)
 	led := e.destination.Query(t, e.destinationDatabase, leaderSQL)
@@ -87,8 +88,8 @@ func TestLostHelper(t *testing.T) {
 	e.wantNothingHidden(t)
 }
 
-// leaderSQL finds the session that holds the lock of a replication.
-const leaderSQL = `SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`
+// leaderSQL finds the session that leads a run.
+const leaderSQL = `SELECT pid FROM _stitch.leader`
 
 // When the source ends all sessions while the worker whose table it is waits for
 // the part of another, the table is tried again.

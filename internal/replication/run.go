@@ -6,11 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -53,15 +53,15 @@ func (r Run) RowsLoaded() (n int64) {
 type Runner struct {
 	// Server finds a server that a definition names.
 	Server func(name string) (*postgres.Server, error)
-	// Progress is told when a run starts and when a table is done. It may be nil,
-	// and is called by one goroutine at a time.
-	Progress func(ctx context.Context, message string, fields ...map[string]any)
+	// Logger is told when a run starts and when a table is done. Nothing is if it is nil.
+	Logger *slog.Logger
 	// Verify says what is compared after loading, VerifyNone if it is empty.
 	Verify string
 
 	pieceRows   int           // 0: the default
 	partBytes   int64         // 0: the default
 	maxSnapshot time.Duration // 0: that of the definition
+	lease       time.Duration // 0: the default
 }
 
 // maxStreams is how many tables, or parts of a large one, are copied at once, if
@@ -100,22 +100,24 @@ func (r Runner) run(ctx context.Context, destination postgres.Endpoint, schemaNa
 	for len(workers) < useful {
 		helper, err := leader.helper(ctx, source, destination)
 		if helper == nil {
-			r.progress(ctx, "no further connection", map[string]any{"streams": len(workers), "reason": fmt.Sprint(err)})
+			leader.logger.InfoContext(ctx, "no further connection", "streams", len(workers), "reason", err)
 			break
 		}
 		defer helper.close(ctx)
 		workers = append(workers, helper)
 	}
-	r.progress(ctx, "sync run started", map[string]any{
-		"run": leader.run.ID, "schema": schemaName, "tables": len(definition.Tables), "streams": len(workers),
-	})
-	run := r.together(ctx, workers)
-	if ctx.Err() == nil {
-		leader.reportSkipped(&run)
+	leader.logger.InfoContext(ctx, "sync run started", "run", leader.run.ID, "schema", schemaName, "tables", len(definition.Tables), "streams", len(workers))
+	for _, w := range workers {
+		w.streams = len(workers)
 	}
-	run.Notes = append(run.Notes, leader.notes...)
-	run.Notes = append(run.Notes, leader.dropLeftOver(ctx)...)
-	return leader.finish(ctx, run)
+	return complete(ctx, workers)
+}
+
+// complete does what is left of a run that has begun. The first of the workers leads it.
+func complete(ctx context.Context, workers []*worker) (Run, error) {
+	leader := workers[0]
+	gaveUp := runWorkers(ctx, workers)
+	return leader.finish(ctx, Run{Run: leader.run, Notes: slices.Concat(gaveUp, leader.notes, leader.dropLeftOver(ctx))}, strings.Join(gaveUp, "\n"))
 }
 
 // begin connects to both sides and starts the run. It returns its first worker, and
@@ -130,7 +132,7 @@ func (r Runner) begin(ctx context.Context, destination postgres.Endpoint, id int
 		return source, nil, 0, err
 	}
 	leader = &worker{leads: true, job: job{
-		definition: definition, replication: id, busy: &atomic.Int32{}, expiries: &sync.Map{},
+		definition: definition, replication: id, expiries: &sync.Map{}, lease: cmp.Or(r.lease, lease), logger: cmp.Or(r.Logger, slog.New(slog.DiscardHandler)),
 		pieceRows: cmp.Or(r.pieceRows, pieceRows), partBytes: cmp.Or(r.partBytes, partBytes),
 		maxSnapshot: cmp.Or(r.maxSnapshot, definition.maxSnapshot()),
 	}}
@@ -144,53 +146,25 @@ func (r Runner) begin(ctx context.Context, destination postgres.Endpoint, id int
 	return source, leader, useful, nil
 }
 
-// together lets the workers do the run's units and returns what they did. One
-// that cannot go on leaves its work to the others.
-func (r Runner) together(ctx context.Context, workers []*worker) Run {
-	run := Run{Run: workers[0].run}
+// runWorkers lets the workers do the run's units, and returns why some could not go on.
+// They leave their work to the others.
+func runWorkers(ctx context.Context, workers []*worker) (notes []string) {
 	var mu sync.Mutex
-	tell := func(report catalog.Report) {
-		mu.Lock()
-		defer mu.Unlock()
-		run.Tables = append(run.Tables, report)
-		r.progress(ctx, "table "+report.Status, map[string]any{
-			"run": run.ID, "table": report.SourceTable, "rows_extracted": report.RowsExtracted, "rows_loaded": report.RowsLoaded,
-			"duration": report.Duration.String(),
-		})
-	}
 	var group sync.WaitGroup
 	for _, w := range workers {
-		w.streams = len(workers)
 		group.Go(func() {
-			if err := w.survive(ctx, tell); err != nil && ctx.Err() == nil {
-				mu.Lock()
-				defer mu.Unlock()
-				run.Notes = append(run.Notes, postgres.Explain(err))
+			err := w.survive(ctx)
+			if err == nil || ctx.Err() != nil {
+				return
 			}
+			w.leave(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			notes = append(notes, postgres.Explain(err))
 		})
 	}
 	group.Wait()
-	slices.SortFunc(run.Tables, func(a, b catalog.Report) int { return cmp.Compare(a.SourceTable, b.SourceTable) })
-	return run
-}
-
-// reportSkipped says of the tables that no worker came to that they failed, and
-// why the workers gave up, or found nothing to do.
-func (w *worker) reportSkipped(run *Run) {
-	why := cmp.Or(strings.Join(run.Notes, "\n"),
-		"the run did not come to it: another run has taken over, or the replication was deleted meanwhile. See that only one runs, and run it again")
-	for _, key := range w.definition.keys() {
-		if slices.ContainsFunc(run.Tables, func(r catalog.Report) bool { return r.SourceTable == key }) {
-			continue
-		}
-		run.Tables = append(run.Tables, w.definition.failedReport(key, why))
-	}
-}
-
-func (r Runner) progress(ctx context.Context, message string, fields map[string]any) {
-	if r.Progress != nil {
-		r.Progress(ctx, message, fields)
-	}
+	return notes
 }
 
 // helper returns another worker of the run, or nil if there is no connection for it.
@@ -325,43 +299,6 @@ func createSchema(ctx context.Context, tx pgx.Tx, replication int64, name string
 		return false, fmt.Errorf("create schema %q in the destination: %w", name, err)
 	}
 	return true, catalog.MarkSchemaCreated(ctx, tx, replication)
-}
-
-// finish records how the run ended.
-func (w *worker) finish(ctx context.Context, run Run) (Run, error) {
-	var failed []catalog.Report
-	run.Status = catalog.Succeeded
-	for _, report := range run.Tables {
-		if report.Status == catalog.Failed {
-			failed = append(failed, report)
-		}
-	}
-	if len(failed) > 0 {
-		run.Status = catalog.Failed
-	}
-	interrupted := ctx.Err() != nil && len(run.Tables) < len(w.definition.Tables)
-	for _, report := range run.Tables {
-		interrupted = interrupted || report.Status == catalog.Interrupted
-	}
-	if interrupted {
-		run.Status = catalog.Interrupted
-	}
-	run.CompletedAt = time.Now()
-	err := w.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		return postgres.Send(ctx, tx, "end the run", func(batch *pgx.Batch) {
-			for _, report := range failed {
-				catalog.QueueReport(batch, run.ID, report)
-			}
-			catalog.QueueFinish(batch, &run.Run)
-		})
-	})
-	switch {
-	case interrupted:
-		return run, nil // what could not be recorded is found by the next run
-	case len(failed) > 0:
-		return run, &TablesError{Reports: failed}
-	}
-	return run, err
 }
 
 // IsGone reports whether err says that the catalog does not hold what was looked for,

@@ -104,7 +104,7 @@ func (c *copying) again(ctx context.Context, attempt int) error {
 		return err
 	}
 	return c.inDestination(ctx, func(tx pgx.Tx) (err error) {
-		c.unit, err = catalog.Reclaim(ctx, tx, c.unit)
+		c.unit, err = catalog.Reclaim(ctx, tx, c.unit, c.session)
 		return err
 	})
 }
@@ -147,10 +147,15 @@ func (c *copying) fail(ctx context.Context, err error) {
 	if c.extraction != nil {
 		r.Snapshot = max(r.Snapshot, c.extraction.held())
 	}
-	r.Error = postgres.Explain(c.advise(ctx, err))
-	if err := c.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	why := c.advise(ctx, err)
+	r.Error = postgres.Explain(why)
+	err = c.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		if err := endUnit(ctx, tx, c.unit, r.Status == catalog.Interrupted, why); err != nil {
+			return err
+		}
 		return postgres.Send(ctx, tx, "record the failure", func(batch *pgx.Batch) { catalog.QueueReport(batch, c.run.ID, *r) })
-	}); err != nil {
+	})
+	if err != nil { // fenced, it is another worker's to report on
 		r.Error += "\n" + postgres.Explain(err)
 	}
 }

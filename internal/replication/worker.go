@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime/debug"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -20,8 +20,9 @@ type job struct {
 	definition  Definition
 	replication int64
 	run         catalog.Run
-	streams     int           // workers in this process
-	busy        *atomic.Int32 // of them, those that replicate tables
+	streams     int // workers in this process
+	logger      *slog.Logger
+	lease       time.Duration // of what a worker claims
 	pieceRows   int
 	partBytes   int64
 	maxSnapshot time.Duration // how long a snapshot may be held; 0: as long as it takes
@@ -41,22 +42,32 @@ type worker struct {
 	claims      int              // how often it claimed a unit
 	claiming    string           // its name in the latest claim, unless that was answered
 
-	sourceReady      reading   // the session that is prepared
-	destinationReady *pgx.Conn // the session that is prepared
+	sourceReady      reading         // the session that is prepared
+	destinationReady *pgx.Conn       // the session that is prepared
+	session          catalog.Session // which is that one, as other workers know it
 }
 
-// work does units of the run until none is left, and tells each table's report.
-func (w *worker) work(ctx context.Context, tell func(catalog.Report)) error {
+// lease is for how long a unit is a worker's after its session has ended: longer than it
+// takes to connect again, with all the pauses of patiently.
+const lease = 30 * time.Second
+
+// pollInterval is how often a worker looks what others have done.
+const pollInterval = 50 * time.Millisecond
+
+// errNotLed is met when a run has no leader any more.
+var errNotLed = errors.New("the process that led the run is gone, or has lost its connection to the destination: the next run goes on from what was committed")
+
+// work does units of the run until each is done, by whatever process.
+func (w *worker) work(ctx context.Context) error {
 	for ctx.Err() == nil {
-		done, err := w.workOnNext(ctx, tell)
+		found, err := w.workOnNext(ctx)
 		switch {
 		case err != nil:
 			return err
-		case done:
-		case w.busy.Load() == 0:
+		case !found.Left:
 			return nil
-		default: // others replicate tables, which they may divide into parts
-			_ = sleep(ctx, pollInterval) // the loop asks whether it is cancelled
+		case !found.Led:
+			return errNotLed
 		}
 	}
 	return nil
@@ -64,7 +75,7 @@ func (w *worker) work(ctx context.Context, tell func(catalog.Report)) error {
 
 // survive is work, of which a panic becomes an error: it would end the provider, and
 // with it what it does for other resources.
-func (w *worker) survive(ctx context.Context, tell func(catalog.Report)) (err error) {
+func (w *worker) survive(ctx context.Context) (err error) {
 	defer func() {
 		if what := recover(); what != nil {
 			for _, conn := range []*postgres.Conn{w.source, w.destination} { // they may be in the middle of anything
@@ -74,54 +85,85 @@ func (w *worker) survive(ctx context.Context, tell func(catalog.Report)) (err er
 				"Report it to the provider's maintainers with these lines: %v\n%s", what, debug.Stack())
 		}
 	}()
-	return w.work(ctx, tell)
+	return w.work(ctx)
 }
 
-// workOnNext does the next unit, if there is one.
-func (w *worker) workOnNext(ctx context.Context, tell func(catalog.Report)) (done bool, err error) {
-	w.busy.Add(1)
-	defer w.busy.Add(-1)
+// leave gives back what a worker has claimed that does not go on. If it cannot say so,
+// its session ends, and others find out.
+func (w *worker) leave(ctx context.Context) {
+	session := w.session // which may have ended
+	err := w.record(ctx, func(ctx context.Context, tx pgx.Tx) error { return session.ReleaseAll(ctx, tx) })
+	if err != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+		defer cancel()
+		_ = w.destination.Close(ctx)
+	}
+}
+
+// workOnNext does the next unit. If there is none, it waits a little for those that
+// others do, which may be divided into ranges, and for those of workers that are lost.
+func (w *worker) workOnNext(ctx context.Context) (found catalog.Tending, err error) {
 	var unit catalog.Unit
+	found = catalog.Tending{Left: true, Led: true}
 	err = w.patiently(ctx, func(ctx context.Context) error {
 		if err := w.reconnectInDoubt(ctx); err != nil {
 			return err
 		}
 		unit, err = w.claim(ctx, 0)
+		if errors.Is(err, catalog.ErrNotFound) {
+			found, err = w.tend(ctx, 0)
+		}
 		return err
 	})
-	if errors.Is(err, catalog.ErrNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
+	switch {
+	case err != nil:
+		return found, err
+	case unit.ID == 0:
+		_ = sleep(ctx, pollInterval) // the caller asks whether it is cancelled
+		return found, nil
 	}
 	w.answered = time.Time{}
 	if unit.Range != nil {
-		return true, w.help(ctx, unit)
+		return found, w.help(ctx, unit)
 	}
 	report := w.replicate(ctx, unit)
 	if report.Status == catalog.Succeeded {
 		w.answered = time.Now()
 	}
-	tell(report)
-	return true, nil
+	w.logger.InfoContext(ctx, "table "+report.Status, "run", w.run.ID, "table", report.SourceTable,
+		"rows_extracted", report.RowsExtracted, "rows_loaded", report.RowsLoaded, "duration", report.Duration)
+	return found, nil
 }
 
 // help copies a part, or tells the worker whose table it is why not. That one
 // decides whether to try the table again: a snapshot may be gone. If it cannot
-// be told, it finds out by itself, see errOrphan.
+// be told, it finds out by itself, see catalog.Tend.
 func (w *worker) help(ctx context.Context, unit catalog.Unit) error {
 	err := w.copyPartInTime(ctx, unit)
 	if err == nil || errors.Is(err, errSnapshotAge) { // which the other worker has met as well
 		return nil
 	}
+	cancelled := ctx.Err() != nil
 	return w.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		err := catalog.FailUnit(ctx, tx, unit, postgres.Explain(w.advise(err)), postgres.Code(err))
+		err := endUnit(ctx, tx, unit, cancelled, w.advise(err))
 		if errors.Is(err, catalog.ErrFenced) {
 			return nil // the table is being tried again already
 		}
 		return err
 	})
+}
+
+// endUnit gives up a unit. Others may take it over if its worker was only cancelled.
+func endUnit(ctx context.Context, tx pgx.Tx, unit catalog.Unit, cancelled bool, why error) error {
+	if cancelled {
+		return catalog.Release(ctx, tx, unit)
+	}
+	return catalog.FailUnit(ctx, tx, unit, postgres.Explain(why), postgres.Code(why))
+}
+
+// tend looks after the leases of the run. holds is the unit that this worker has.
+func (w *worker) tend(ctx context.Context, holds int64) (catalog.Tending, error) {
+	return catalog.Tend(ctx, w.destination.Conn, w.run.ID, w.session, holds, attempts)
 }
 
 // claim takes the next unit, of the table that partOf replicates if it is not 0.
@@ -134,7 +176,7 @@ func (w *worker) claim(ctx context.Context, partOf int64) (unit catalog.Unit, er
 	}
 	w.claims++
 	w.claiming = fmt.Sprintf("backend %d claim %d", w.destination.PgConn().PID(), w.claims)
-	unit, err = catalog.Claim(ctx, w.destination.Conn, w.run.ID, partOf, w.claiming)
+	unit, err = catalog.Claim(ctx, w.destination.Conn, w.run.ID, partOf, w.session, w.claiming)
 	if err == nil || errors.Is(err, catalog.ErrNotFound) {
 		w.claiming = ""
 	} else {
@@ -154,7 +196,7 @@ func backoff(attempt int) time.Duration { return time.Duration(1<<attempt) * 500
 func (w *worker) passes(err error) bool {
 	var unknown *unknownError
 	var part *partError
-	if errors.Is(err, errLeaves) || errors.Is(err, errOrphan) || errors.As(err, &unknown) || errors.As(err, &part) {
+	if errors.Is(err, errLeaves) || errors.As(err, &unknown) || errors.As(err, &part) {
 		return true
 	}
 	var held *heldError
@@ -265,12 +307,15 @@ func (w *worker) reconnectDestination(ctx context.Context) error {
 	if err := catalog.OpenSession(ctx, w.destination.Conn); err != nil {
 		return err
 	}
+	var err error
+	if w.session, err = catalog.BeginSession(ctx, w.destination.Conn, w.lease); err != nil {
+		return err
+	}
 	if w.leads {
-		if err := catalog.Lock(ctx, w.destination.Conn, w.replication); err != nil {
+		if err := catalog.Lock(ctx, w.destination.Conn, w.replication, w.session); err != nil {
 			return err
 		}
 	}
-	var err error
 	if w.types, err = postgres.ReadTypeSet(ctx, w.destination.Conn); err != nil {
 		return err
 	}

@@ -22,34 +22,41 @@ CREATE INDEX ON _stitch.run (replication, started_at);
 COMMENT ON TABLE _stitch.run IS 'One row for each sync run.';
 
 CREATE TABLE _stitch.leader (
-	replication bigint PRIMARY KEY REFERENCES _stitch.replication ON DELETE CASCADE,
-	key         bigint NOT NULL,
-	pid         int NOT NULL,
-	login       pg_catalog.oid NOT NULL,
-	since       pg_catalog.timestamptz NOT NULL
+	replication      bigint PRIMARY KEY REFERENCES _stitch.replication ON DELETE CASCADE,
+	key              bigint NOT NULL,
+	pid              int NOT NULL,
+	login            pg_catalog.oid NOT NULL,
+	since            pg_catalog.timestamptz NOT NULL,
+	lease_expires_at pg_catalog.timestamptz NOT NULL
 );
 COMMENT ON TABLE _stitch.leader IS 'The session that runs a replication, or ran it last.';
 COMMENT ON COLUMN _stitch.leader.key IS 'Random key of an advisory lock: the session runs the replication for as long as its login holds that lock.';
+COMMENT ON COLUMN _stitch.leader.lease_expires_at IS 'Until when workers of the run count on the leader. They renew it while the session lives.';
 
 CREATE TABLE _stitch.unit (
-	id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-	run           pg_catalog.uuid NOT NULL REFERENCES _stitch.run ON DELETE CASCADE,
-	part_of       bigint REFERENCES _stitch.unit ON DELETE CASCADE,
-	source_table  pg_catalog.text NOT NULL,
-	relation_kind pg_catalog.text,
-	verify        pg_catalog.text,
-	snapshot      pg_catalog.text,
-	first_page    bigint,
-	end_page      bigint,
-	table_attempt int,
-	as_text       boolean,
-	attempt       int NOT NULL DEFAULT 0,
-	claimed_by    pg_catalog.text,
-	done          boolean NOT NULL DEFAULT false,
-	rows          bigint NOT NULL DEFAULT 0,
-	bytes         bigint NOT NULL DEFAULT 0,
-	error         pg_catalog.text NOT NULL DEFAULT '',
-	error_code    pg_catalog.text NOT NULL DEFAULT '',
+	id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	run              pg_catalog.uuid NOT NULL REFERENCES _stitch.run ON DELETE CASCADE,
+	part_of          bigint REFERENCES _stitch.unit ON DELETE CASCADE,
+	source_table     pg_catalog.text NOT NULL,
+	relation_kind    pg_catalog.text,
+	verify           pg_catalog.text,
+	snapshot         pg_catalog.text,
+	first_page       bigint,
+	end_page         bigint,
+	table_attempt    int,
+	as_text          boolean,
+	attempt          int NOT NULL DEFAULT 0,
+	claimed_by       pg_catalog.text,
+	key              bigint,
+	pid              int,
+	login            pg_catalog.oid,
+	lease_expires_at pg_catalog.timestamptz,
+	done             boolean NOT NULL DEFAULT false,
+	rows             bigint NOT NULL DEFAULT 0,
+	bytes            bigint NOT NULL DEFAULT 0,
+	error            pg_catalog.text NOT NULL DEFAULT '',
+	error_code       pg_catalog.text NOT NULL DEFAULT '',
+	CHECK (claimed_by IS NULL OR key IS NOT NULL AND pid IS NOT NULL AND login IS NOT NULL AND lease_expires_at IS NOT NULL),
 	CHECK (part_of IS NOT NULL OR relation_kind IS NOT NULL AND verify IS NOT NULL AND snapshot IS NULL),
 	CHECK (part_of IS NULL OR snapshot IS NOT NULL AND first_page IS NOT NULL AND end_page IS NOT NULL AND table_attempt IS NOT NULL AND as_text IS NOT NULL)
 );
@@ -61,6 +68,9 @@ COMMENT ON COLUMN _stitch.unit.relation_kind IS 'Of a table: its relkind at the 
 COMMENT ON COLUMN _stitch.unit.end_page IS 'Of a range: the first page after it; 0 if it goes to the end of the table.';
 COMMENT ON COLUMN _stitch.unit.table_attempt IS 'Of a range: the attempt at its table, which the staging table belongs to.';
 COMMENT ON COLUMN _stitch.unit.attempt IS 'Grows with each claim: a worker whose attempt is not the latest one cannot commit.';
+COMMENT ON COLUMN _stitch.unit.claimed_by IS 'The claim that holds the unit; null if no worker has it.';
+COMMENT ON COLUMN _stitch.unit.key IS 'Random key of an advisory lock that the session of the worker holds, of the process pid and the user login, until it ends.';
+COMMENT ON COLUMN _stitch.unit.lease_expires_at IS 'Until when the unit is its worker''s. Others renew it while the session lives, and take the unit over afterwards.';
 
 CREATE TABLE _stitch.report (
 	run             pg_catalog.uuid NOT NULL REFERENCES _stitch.run ON DELETE CASCADE,

@@ -1,0 +1,87 @@
+package catalog
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Whether somebody works on a unit is a fact in the catalog, and no process has to know
+// of another: a unit is its worker's until its lease runs out, by the server's clock.
+//
+// A worker renews the lease with each claim and each commit. It cannot do so in the
+// middle of a COPY, which occupies the only session that a worker has, and may take
+// hours. So the others do it for it: whoever finds nothing to claim looks after the
+// leases that are about to run out, and renews each whose session lives. Nobody looks
+// as long as there is other work, and nobody else can take the unit then.
+//
+// A lease outlasts its session, because a connection that is lost does not say that the
+// worker is. It has the rest of the lease to come back with another session. If it does
+// not, the unit is free again, and what the worker has not committed, it never can.
+
+// A Tending is what was found of a run whose units are all done, or claimed.
+type Tending struct {
+	Left bool // whether there are units that are neither done nor failed
+	Led  bool // whether the leader of the run lives, or has just done so
+}
+
+// tendSQL frees what the session $3 has claimed, but for the unit $4: it does not know
+// of that any more.
+const (
+	tendSQL = `
+		WITH found AS (
+			SELECT s.id, s.key <> $3 AND ` + livesSQL + ` AS lives, s.key = $3 OR s.lease_expires_at < pg_catalog.clock_timestamp() AS expired
+			FROM _stitch.unit AS s
+			WHERE s.run = $1 AND s.claimed_by IS NOT NULL AND NOT s.done AND s.error = '' AND s.id <> $4
+				AND (s.key = $3 OR s.lease_expires_at < pg_catalog.clock_timestamp() + $2::interval / 2)
+			FOR UPDATE OF s SKIP LOCKED
+		), renewed AS (
+			UPDATE _stitch.unit AS u
+			SET lease_expires_at = pg_catalog.clock_timestamp() + $2
+			FROM found AS f
+			WHERE u.id = f.id AND f.lives
+		)
+		UPDATE _stitch.unit AS u
+		SET claimed_by = NULL, error = CASE WHEN u.attempt < $5 THEN '' ELSE $6 END
+		FROM found AS f
+		WHERE u.id = f.id AND NOT f.lives AND f.expired`
+	// The snapshot of ranges is gone with the worker of their table.
+	dropRangesSQL = `
+		DELETE FROM _stitch.unit AS r
+		USING _stitch.unit AS t
+		WHERE r.run = $1 AND r.part_of = t.id AND (t.claimed_by IS NULL OR t.error <> '')`
+	renewLeaderSQL = `
+		UPDATE _stitch.leader AS s
+		SET lease_expires_at = pg_catalog.clock_timestamp() + $2
+		FROM _stitch.run AS r
+		WHERE r.id = $1 AND s.replication = r.replication
+			AND CASE WHEN s.lease_expires_at < pg_catalog.clock_timestamp() + $2::interval / 2 THEN ` + livesSQL + ` ELSE false END`
+	outlookSQL = `
+		SELECT EXISTS (SELECT FROM _stitch.unit AS u WHERE u.run = $1 AND NOT u.done AND u.error = ''), ` + ledSQL
+	// ledSQL is the condition that the run $1 has a leader.
+	ledSQL = `
+		EXISTS (
+			SELECT
+			FROM _stitch.run AS r
+			JOIN _stitch.leader AS l ON l.replication = r.replication
+			WHERE r.id = $1 AND l.lease_expires_at > pg_catalog.clock_timestamp()
+		)`
+)
+
+// Tend looks after the leases of a run: it renews those whose session lives, and frees
+// the units whose worker is lost. One that was tried attempts times fails instead. The
+// session itself holds the unit holds, or none if that is 0.
+func Tend(ctx context.Context, conn *pgx.Conn, run string, session Session, holds int64, attempts int) (found Tending, err error) {
+	lost := fmt.Sprintf("each of %d attempts ended because the worker that made it was lost, with its process or its connection to the destination. "+
+		"See what ended them, and run it again", attempts)
+	batch := &pgx.Batch{} // one transaction
+	queue(batch, "look after leases", nil, tendSQL, run, session.lease, session.key, holds, attempts, lost)
+	queue(batch, "forget ranges of a table whose worker is lost", nil, dropRangesSQL, run)
+	queue(batch, "look after the leader's lease", nil, renewLeaderSQL, run, session.lease)
+	batch.Queue(outlookSQL, run).QueryRow(func(row pgx.Row) error { return row.Scan(&found.Left, &found.Led) })
+	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
+		return Tending{}, fmt.Errorf("see which workers of the run live: %w", err)
+	}
+	return found, nil
+}

@@ -1,0 +1,108 @@
+package replication
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// finish records how the run ended, by the reports in the catalog, whoever wrote them. why
+// says why workers gave up.
+func (w *worker) finish(ctx context.Context, run Run, why string) (Run, error) {
+	cancelled := ctx.Err() != nil
+	why = cmp.Or(why, "the run did not come to it, because somebody has deleted what the catalog says is to be done. Run it again")
+	err := w.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		unfinished, err := catalog.EndUnits(ctx, tx, run.ID) // first: nobody writes a report afterwards
+		if err != nil {
+			return err
+		}
+		written, err := catalog.Reports(ctx, tx, run.ID)
+		if err != nil {
+			return err
+		}
+		ended := conclude(w.definition, written, unfinished, cancelled, why)
+		run.Status, run.Tables = ended.status, ended.reports
+		return postgres.Send(ctx, tx, "end the run", func(batch *pgx.Batch) {
+			catalog.QueueFinish(batch, &run.Run)
+			for _, report := range ended.added {
+				catalog.QueueReport(batch, run.ID, report)
+			}
+		})
+	})
+	if err != nil {
+		return w.unrecorded(run, cancelled, err)
+	}
+	if failed := run.failed(); run.Status == catalog.Failed {
+		return run, &TablesError{Reports: failed}
+	}
+	return run, nil
+}
+
+// unrecorded is how a run ends that the catalog does not know the end of: the next run
+// records that it was interrupted.
+func (w *worker) unrecorded(run Run, cancelled bool, err error) (Run, error) {
+	run.Status, run.CompletedAt, run.Tables = catalog.Interrupted, time.Now(), nil
+	if code := postgres.Code(err); IsGone(err) || code == "42P01" || code == "3F000" { // with the catalog
+		err = catalog.ErrEnded
+	}
+	if errors.Is(err, catalog.ErrEnded) {
+		err = postgres.Advise(err, "What was committed stays. See that only one runs, and run it again.")
+	}
+	if cancelled {
+		run.Notes = append(run.Notes, "How far it came could not be recorded: "+postgres.Explain(err))
+		return run, nil
+	}
+	return run, err
+}
+
+// failed returns the reports of the tables that failed.
+func (r Run) failed() []catalog.Report {
+	return slices.DeleteFunc(slices.Clone(r.Tables), func(t catalog.Report) bool { return t.Status != catalog.Failed })
+}
+
+// A conclusion is how a run ended.
+type conclusion struct {
+	status  string
+	reports []catalog.Report // in the order of the tables
+	added   []catalog.Report // of these, those that the catalog has not, or otherwise
+}
+
+// conclude says how a run ended, given the reports that were written, and what is known
+// of the tables that nobody finished. Those have failed, for the reason why, unless the
+// run was cancelled: then it was interrupted.
+func conclude(d Definition, written []catalog.Report, unfinished map[string]string, cancelled bool, why string) conclusion {
+	c := conclusion{status: catalog.Succeeded}
+	for _, key := range d.keys() {
+		i := slices.IndexFunc(written, func(r catalog.Report) bool { return r.SourceTable == key })
+		var report catalog.Report
+		switch {
+		case i >= 0:
+			report = written[i]
+		case !cancelled:
+			report = d.failedReport(key, cmp.Or(unfinished[key], why))
+			c.added = append(c.added, report)
+		default:
+			c.status = catalog.Interrupted
+			continue
+		}
+		if report.Status == catalog.Interrupted && !cancelled { // its worker did not go on
+			report.Status, report.Error = catalog.Failed, cmp.Or(unfinished[key], why)
+			c.added = append(c.added, report)
+		}
+		c.reports = append(c.reports, report)
+		switch {
+		case report.Status == catalog.Interrupted:
+			c.status = catalog.Interrupted
+		case report.Status == catalog.Failed && c.status == catalog.Succeeded:
+			c.status = catalog.Failed
+		}
+	}
+	return c
+}
