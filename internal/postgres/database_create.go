@@ -63,7 +63,7 @@ func (s *Server) tryStartDatabase(ctx context.Context, d Database, template stri
 		if err != nil {
 			return err
 		}
-		err = boundedTx(ctx, conn, readWrite, func(tx pgx.Tx) error {
+		err = boundedTx(ctx, conn, func(tx pgx.Tx) error {
 			_, err := needs{newOwner: d.Owner, createDB: true}.joinings(ctx, tx, sql, "ALTER DATABASE "+Ident(d.Name)+" OWNER TO "+Ident(d.Owner))
 			return err
 		})

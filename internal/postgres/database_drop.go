@@ -201,7 +201,7 @@ const terminateSQL = `
 // sets shut if that is what keeps others out, also after an earlier attempt.
 func dropShut(ctx context.Context, conn *pgx.Conn, name string, shut *bool) error {
 	open := false
-	err := boundedTx(ctx, conn, readWrite, func(tx pgx.Tx) error {
+	err := boundedTx(ctx, conn, func(tx pgx.Tx) error {
 		err := tx.QueryRow(ctx, allowsSessionsSQL, name).Scan(&open)
 		if err != nil || !open {
 			return err
@@ -216,7 +216,7 @@ func dropShut(ctx context.Context, conn *pgx.Conn, name string, shut *bool) erro
 		return err
 	}
 	*shut = *shut || open
-	err = boundedTx(ctx, conn, readWrite, func(tx pgx.Tx) error {
+	err = boundedTx(ctx, conn, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, terminateSQL, name)
 		return err
 	})

@@ -199,7 +199,7 @@ func (s *Server) addHolders(ctx context.Context, database string, uncommitted bo
 	}
 	var holders []string
 	err := s.OnConn(ctx, database, func(conn *pgx.Conn) error {
-		return boundedTx(ctx, conn, readOnly, func(tx pgx.Tx) (err error) {
+		return readTx(ctx, conn, func(tx pgx.Tx) (err error) {
 			rows, _ := tx.Query(ctx, holdersSQL, uncommitted, lockTimeout.Seconds(), c.schema, c.owner)
 			holders, err = pgx.CollectRows(rows, pgx.RowTo[string])
 			if err != nil || !uncommitted {

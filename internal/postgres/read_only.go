@@ -23,7 +23,7 @@ func (s *Server) explainReadOnly(ctx context.Context, database string, refusal e
 	var standby bool
 	var source string
 	err := s.OnConn(ctx, database, func(conn *pgx.Conn) error {
-		return boundedTx(ctx, conn, readOnly, func(tx pgx.Tx) error { return tx.QueryRow(ctx, readOnlySQL).Scan(&standby, &source) })
+		return readTx(ctx, conn, func(tx pgx.Tx) error { return tx.QueryRow(ctx, readOnlySQL).Scan(&standby, &source) })
 	})
 	if err != nil {
 		return refusal

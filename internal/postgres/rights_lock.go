@@ -65,7 +65,7 @@ func (s *Server) inTurn(ctx context.Context, database string, c contention, f fu
 	defer s.siblings.changed() // a login may have been let in
 	return s.retried(ctx, database, c, func() error {
 		return s.InTurn(ctx, database, func() error {
-			return s.OnConn(ctx, database, func(conn *pgx.Conn) error { return boundedTx(ctx, conn, readWrite, f) })
+			return s.OnConn(ctx, database, func(conn *pgx.Conn) error { return boundedTx(ctx, conn, f) })
 		})
 	})
 }

@@ -248,7 +248,7 @@ func (s *Server) inTx(ctx context.Context, database string, f func(pgx.Tx) error
 
 func (s *Server) tryTx(ctx context.Context, database string, c contention, f func(pgx.Tx) error) error {
 	return s.retried(ctx, database, c, func() error {
-		return s.OnConn(ctx, database, func(conn *pgx.Conn) error { return boundedTx(ctx, conn, readWrite, f) })
+		return s.OnConn(ctx, database, func(conn *pgx.Conn) error { return boundedTx(ctx, conn, f) })
 	})
 }
 
@@ -267,9 +267,18 @@ const (
 	readOnly  = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"
 )
 
-// boundedTx is InTx for the statements of this package: each waits for a lock for at
-// most lockTimeout.
-func boundedTx(ctx context.Context, conn *pgx.Conn, how string, f func(pgx.Tx) error) error {
+// boundedTx is InTx for statements that provision: each waits for a lock for at most
+// lockTimeout.
+func boundedTx(ctx context.Context, conn *pgx.Conn, f func(pgx.Tx) error) error {
+	return beginBounded(ctx, conn, readWrite, f)
+}
+
+// readTx is boundedTx for what only reads.
+func readTx(ctx context.Context, conn *pgx.Conn, f func(pgx.Tx) error) error {
+	return beginBounded(ctx, conn, readOnly, f)
+}
+
+func beginBounded(ctx context.Context, conn *pgx.Conn, how string, f func(pgx.Tx) error) error {
 	return begin(ctx, conn, fmt.Sprintf("%s; %s; SET LOCAL lock_timeout = %d", how, pinSQL(Version(conn), true), lockTimeout.Milliseconds()), f)
 }
 

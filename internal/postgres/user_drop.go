@@ -141,7 +141,7 @@ var errNotReally = errors.New("it was only to be found out whether it can be don
 // before anybody waits.
 func (s *Server) tryDropRole(ctx context.Context, name string, really bool) (dependents []Dependents, refusal error) {
 	err := s.OnConn(ctx, "", func(conn *pgx.Conn) (err error) {
-		refusal = boundedTx(ctx, conn, readWrite, func(tx pgx.Tx) error {
+		refusal = boundedTx(ctx, conn, func(tx pgx.Tx) error {
 			_, err := tx.Exec(ctx, "DROP ROLE "+Ident(name))
 			if err == nil && !really {
 				err = errNotReally
@@ -152,7 +152,7 @@ func (s *Server) tryDropRole(ctx context.Context, name string, really bool) (dep
 		case Code(refusal) == "42704", errors.Is(refusal, errNotReally): // it is gone, or can be
 			refusal = nil
 		case Code(refusal) == "2BP01":
-			err = boundedTx(ctx, conn, readOnly, func(tx pgx.Tx) (err error) {
+			err = readTx(ctx, conn, func(tx pgx.Tx) (err error) {
 				dependents, err = dependentsOf(ctx, tx, name)
 				return err
 			})
