@@ -80,11 +80,11 @@ type Privilege struct {
 // the facts and four for rights, in a transaction that may only read.
 func (s *Server) CheckConnection(ctx context.Context, check ConnectionCheck) (Connection, error) {
 	if check.Database == "" {
-		check.Database = s.config.Database
+		check.Database = s.DefaultDatabase()
 	}
 	found, err := s.checkConnection(ctx, check)
 	if err = s.nameHolders(ctx, check.Database, contention{}, err); err != nil {
-		return Connection{}, fmt.Errorf("check database %q of server %q: %w", check.Database, s.name, err)
+		return Connection{}, fmt.Errorf("check database %q of server %q: %w", check.Database, s.Name(), err)
 	}
 	found.Advice = s.advice(check, found)
 	return found, nil

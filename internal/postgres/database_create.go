@@ -21,7 +21,7 @@ const DefaultTemplate = "template1"
 // transaction, one that cannot be made as it is wanted is dropped again. If not
 // even that succeeds, the error comes with the Database that is left.
 func (s *Server) CreateDatabase(ctx context.Context, d Database, template string) (Database, error) {
-	defer s.siblings.changed()
+	defer s.Changed()
 	err := s.startDatabase(ctx, d, template)
 	if err != nil {
 		return Database{}, fmt.Errorf("create database %q: %w", d.Name, err)
@@ -57,7 +57,7 @@ func (s *Server) tryStartDatabase(ctx context.Context, d Database, template stri
 	if source == "" {
 		source = DefaultTemplate
 	}
-	s.siblings.leave(s.config.address(), source)
+	s.LeaveDatabase(source)
 	return s.onSession(ctx, s.besides(d.Name), func(conn *pgx.Conn) error {
 		sql, err := d.createStatement(Version(conn), template)
 		if err != nil {

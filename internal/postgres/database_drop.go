@@ -17,10 +17,8 @@ type DatabaseDrop struct {
 // DropDatabase drops a database; one that is gone is done. Without leave it drops
 // none that holds tables, and ends no sessions of others: the error lists them.
 func (s *Server) DropDatabase(ctx context.Context, name string, may DatabaseDrop) error {
-	address := s.config.address()
-	s.siblings.beginDrop(address, name)
-	defer s.siblings.endDrop(address, name)
-	defer s.siblings.changed()
+	defer s.BeginDrop(name)()
+	defer s.Changed()
 
 	err := s.dropDatabase(ctx, name, may)
 	if err != nil {
@@ -135,7 +133,7 @@ func (s *Server) giveDatabaseBack(ctx context.Context, have Database, giveBack [
 // tryDropDatabase waits for as long as PostgreSQL does, 5 seconds, for other
 // sessions to end.
 func (s *Server) tryDropDatabase(ctx context.Context, name string, may DatabaseDrop) error {
-	s.siblings.leave(s.config.address(), name)
+	s.LeaveDatabase(name)
 	if may.Sessions {
 		return s.dropWithSessions(ctx, name)
 	}
@@ -300,38 +298,4 @@ func (s *Server) refuseTables(ctx context.Context, name string) error {
 		objects = append(objects, fmt.Sprintf("large objects: %d", large))
 	}
 	return refuseContents(objects)
-}
-
-func dropKey(address, database string) string { return address + "/" + database }
-
-// beginDrop notes that a database is being dropped, so that those who are in
-// its way leave it, and those whose way it is in wait.
-func (all *Servers) beginDrop(address, database string) {
-	all.mu.Lock()
-	defer all.mu.Unlock()
-	all.dropping[dropKey(address, database)]++
-}
-
-func (all *Servers) endDrop(address, database string) {
-	all.mu.Lock()
-	defer all.mu.Unlock()
-	key := dropKey(address, database)
-	if all.dropping[key]--; all.dropping[key] == 0 {
-		delete(all.dropping, key)
-	}
-}
-
-func (all *Servers) isDropping(address, database string) bool {
-	all.mu.Lock()
-	defer all.mu.Unlock()
-	return all.dropping[dropKey(address, database)] > 0
-}
-
-// leave closes the idle connections to a database, of all entries.
-func (all *Servers) leave(address, database string) {
-	for _, s := range all.byName {
-		if s.config.address() == address {
-			s.closeIdle(func(c *Conn) bool { return c.database == database })
-		}
-	}
 }

@@ -93,7 +93,7 @@ func (s *Server) retried(ctx context.Context, database string, c contention, att
 
 // change runs f in a transaction of database, and again if others interfered.
 func (s *Server) change(ctx context.Context, database string, c contention, f func(pgx.Tx) error) error {
-	defer s.siblings.changed() // a login may have been let in
+	defer s.Changed() // a login may have been let in
 	return s.tryTx(ctx, database, c, f)
 }
 

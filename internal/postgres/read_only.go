@@ -28,7 +28,7 @@ func (s *Server) explainReadOnly(ctx context.Context, database string, refusal e
 	if err != nil {
 		return refusal
 	}
-	return Advise(refusal, s.adviseReadOnly(s.databaseName(database), standby, source))
+	return Advise(refusal, s.adviseReadOnly(s.DatabaseName(database), standby, source))
 }
 
 // adviseReadOnly says what to do about a standby or, if it is none, about

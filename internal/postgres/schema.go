@@ -72,14 +72,14 @@ func (s *Server) Schema(ctx context.Context, database, name string) (Schema, err
 }
 
 func (s *Server) findSchema(ctx context.Context, database, name string) (c Schema, err error) {
-	if !s.planning {
+	if !s.IsPlanning() {
 		err = s.inTx(ctx, database, func(tx pgx.Tx) (err error) {
 			c, err = schema(ctx, tx, database, name)
 			return err
 		})
 		return c, err
 	}
-	all, err := s.schemas.of(database).get(ctx, func(ctx context.Context) (all map[string]Schema, err error) {
+	all, err := ReadShared(ctx, s, database, func(ctx context.Context) (all map[string]Schema, err error) {
 		err = s.inTx(ctx, database, func(tx pgx.Tx) (err error) {
 			all, err = schemasByName(ctx, tx, database)
 			return err

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,12 +17,10 @@ import (
 // Servers are the servers of one provider block.
 type Servers struct {
 	byName map[string]*Server
-
-	granted claims
+	memory sync.Map // see Memory
 
 	mu       sync.Mutex
-	dropping map[string]int           // databases that this process is dropping, by address/name
-	turns    map[string]chan struct{} // whose rights it is changing; full meanwhile
+	dropping map[string]int // databases that this process is dropping, by address/name
 }
 
 // planPatience is how long a plan waits for what it asked of a server: longer than the
@@ -31,7 +30,7 @@ const planPatience = 2 * time.Minute
 
 // NewServers prepares servers without connecting to them.
 func NewServers(configs map[string]Config) *Servers {
-	all := &Servers{byName: map[string]*Server{}, dropping: map[string]int{}, turns: map[string]chan struct{}{}}
+	all := &Servers{byName: map[string]*Server{}, dropping: map[string]int{}}
 	for name, config := range configs {
 		config = config.withDefaults()
 		all.byName[name] = &Server{pool: &pool{
@@ -59,21 +58,6 @@ func (all *Servers) Close() {
 	}
 }
 
-// changed forgets the dials that failed, because a login may work from now on,
-// and what was read, because it may be otherwise now.
-func (all *Servers) changed() {
-	for _, s := range all.byName {
-		s.mu.Lock()
-		s.failures = nil
-		s.mu.Unlock()
-		s.accesses.forget()
-		s.users.forget()
-		s.schemas.forget()
-		s.databases.forget()
-		s.identified.forget()
-	}
-}
-
 // A Server is one PostgreSQL server as one login sees it. It is safe for
 // concurrent use and opens no connection before it needs one.
 type Server struct {
@@ -90,17 +74,33 @@ func (s *Server) Planning() *Server { return &Server{pool: s.pool, planning: tru
 // A Warning says what a user should know of a change that was made nevertheless.
 type Warning struct{ Summary, Detail string }
 
-// Warning returns a view of s, which shares its connections. Its methods pass their
-// warnings to warn before they return.
+// Warning returns a view of s, which shares its connections. What changes something
+// through it passes its warnings to warn before it returns.
 func (s *Server) Warning(warn func(Warning)) *Server {
 	return &Server{pool: s.pool, planning: s.planning, warn: warn}
 }
+
+// Warn passes a warning on.
+func (s *Server) Warn(w Warning) {
+	if s.warn != nil {
+		s.warn(w)
+	}
+}
+
+// IsPlanning reports whether s is a view for Plan and Read.
+func (s *Server) IsPlanning() bool { return s.planning }
 
 // Name is the server's key in the provider block.
 func (s *Server) Name() string { return s.name }
 
 // DefaultDatabase is where the entry connects to when no database is asked for.
 func (s *Server) DefaultDatabase() string { return s.config.Database }
+
+// DatabaseName returns what a database is called, "" being the default one.
+func (s *Server) DatabaseName(database string) string { return cmp.Or(database, s.config.Database) }
+
+// Username is the login of the entry.
+func (s *Server) Username() string { return s.config.Username }
 
 func (s *Server) dial(ctx context.Context, database string) (*pgx.Conn, error) {
 	if !s.planning {
@@ -176,7 +176,7 @@ func (s *Server) connectInTurn(ctx context.Context, database string) (*pgx.Conn,
 		if Code(err) != tooManyConnections {
 			return conn, err
 		}
-		if inUse, closed := s.siblings.ours(s.config.address()); inUse+closed > 0 {
+		if inUse, closed := s.leaveAll(); inUse+closed > 0 {
 			inTheWay = time.Now()
 		}
 		if time.Since(inTheWay) > turnGrace || time.Since(began) > turnPatience {

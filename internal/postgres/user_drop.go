@@ -30,7 +30,7 @@ type DropOptions struct {
 // reassigned, so that nothing is created meanwhile. Should the drop fail after
 // that, the user may log in again.
 func (s *Server) DropUser(ctx context.Context, name string, options DropOptions) error {
-	defer s.siblings.changed()
+	defer s.Changed()
 	err := s.dropUser(ctx, name, options)
 	var dependents *DependentsError
 	if err == nil || errors.As(err, &dependents) { // which says all of it

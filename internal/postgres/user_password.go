@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -72,19 +71,6 @@ func sealPassword(verifier string) *PasswordSeal {
 // KeepsAnother reports whether the server certainly keeps another password than this one.
 func (u User) KeepsAnother(password *Password) bool {
 	return password != nil && u.verifier != nil && encryptionOf(*u.verifier) == password.Encryption && !password.isKeptAs(*u.verifier, u.Name)
-}
-
-// EntriesWith returns the keys of the entries that log in to the same server as a user
-// with a password.
-func (s *Server) EntriesWith(user, password string) []string {
-	var names []string
-	for name, other := range s.siblings.byName {
-		if other.config.address() == s.config.address() && other.config.Username == user && other.config.Password == password {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
 }
 
 // IsPasswordRefused reports whether a login failed since the server has another password

@@ -15,8 +15,8 @@ import (
 // reading of all users.
 func (s *Server) User(ctx context.Context, name string) (User, error) {
 	read := s.readUsers
-	if s.planning {
-		read = func(ctx context.Context) (map[string]User, error) { return s.users.get(ctx, s.readUsers) }
+	if s.IsPlanning() {
+		read = func(ctx context.Context) (map[string]User, error) { return ReadShared(ctx, s, "", s.readUsers) }
 	}
 	users, err := read(ctx)
 	u, found := users[name]

@@ -50,7 +50,7 @@ func (s *Server) reassignIn(dependents []Dependents) []string {
 	onServer := false
 	for _, d := range dependents {
 		switch {
-		case s.siblings.isDropping(s.config.address(), d.Database):
+		case s.IsDropping(d.Database):
 		case d.inside:
 			databases = append(databases, d.Database)
 		default:
@@ -87,12 +87,9 @@ func (s *Server) reassign(ctx context.Context, database, name, to string) error 
 	if err == nil || Code(err) == "3D000" {
 		return nil
 	}
-	if database == "" {
-		database = s.config.Database
-	}
 	var left *leftoverError
 	refused := Code(err) == "42501" && !IsUnreachable(err) || errors.As(err, &left)
-	err = fmt.Errorf("reassign what it owns in database %q: %w", database, err)
+	err = fmt.Errorf("reassign what it owns in database %q: %w", s.DatabaseName(database), err)
 	if !refused {
 		return err
 	}
