@@ -65,7 +65,7 @@ const databaseSQL = databasesSQL + `
 // one reading of all databases.
 func (s *Server) Database(ctx context.Context, name string) (Database, error) {
 	d, err := s.findDatabase(ctx, name)
-	if Code(err) == "3D000" && name == s.DefaultDatabase() {
+	if Code(err) == InvalidCatalogName && name == s.DefaultDatabase() {
 		err = ErrNotFound // it was to be connected to
 	}
 	if err != nil {

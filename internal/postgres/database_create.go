@@ -46,7 +46,7 @@ func (s *Server) startDatabase(ctx context.Context, d Database, template string)
 	err := s.tryStartDatabase(ctx, d, template)
 	var busy *SessionsError
 	// A session that outlives its client may have been creating the same database.
-	if Code(err) == "23505" || errors.As(err, &busy) && busy.mayPass() {
+	if Code(err) == UniqueViolation || errors.As(err, &busy) && busy.mayPass() {
 		err = s.tryStartDatabase(ctx, d, template)
 	}
 	return err
@@ -72,13 +72,13 @@ func (s *Server) tryStartDatabase(ctx context.Context, d Database, template stri
 		}
 		err = execToTheEnd(ctx, conn, sql, tidying)
 		switch Code(err) {
-		case "55006":
+		case ObjectInUse:
 			sessions, failed := sessionsOf(ctx, conn, source)
 			if failed == nil {
 				return &SessionsError{Sessions: sessions, Err: err,
 					advice: "Nobody may be connected to a template while it is copied. End these sessions and apply again, or set template = \"template0\", which nobody connects to."}
 			}
-		case "22023":
+		case InvalidParameterValue:
 			if source != "template0" {
 				return Advise(err, fmt.Sprintf("A copy of the template %s has its encoding and locale. Set template = \"template0\" to choose others.", source))
 			}

@@ -148,9 +148,9 @@ func (s *Server) tryDropDatabase(ctx context.Context, name string, may DatabaseD
 // else uses it. One that is gone is done.
 func explainDrop(ctx context.Context, conn *pgx.Conn, name string, refusal error, advice string) error {
 	switch Code(refusal) {
-	case "3D000":
+	case InvalidCatalogName:
 		return nil
-	case "55006", "42501":
+	case ObjectInUse, InsufficientPrivilege:
 		sessions, err := sessionsOf(ctx, conn, name)
 		var obstacles []string
 		if err == nil {
@@ -234,7 +234,7 @@ func (s *Server) allowSessions(ctx context.Context, name string, refusal error) 
 		_, err := tx.Exec(ctx, sql)
 		return err
 	})
-	if err != nil && Code(err) != "3D000" {
+	if err != nil && Code(err) != InvalidCatalogName {
 		return fmt.Errorf("%w\nNobody can connect to it now, and undoing that failed: %w\nRun: %s;", refusal, err, sql)
 	}
 	return refusal
@@ -286,9 +286,9 @@ func (s *Server) refuseTables(ctx context.Context, name string) error {
 		return err
 	})
 	switch Code(err) {
-	case "3D000":
+	case InvalidCatalogName:
 		return nil
-	case "55000":
+	case ObjectNotInPrerequisiteState:
 		err = Advise(err, "Let somebody in (ALTER DATABASE "+Ident(name)+" ALLOW_CONNECTIONS true), or give up what it may hold: set force_destroy = true, apply that alone, and then destroy it.")
 	}
 	if err != nil {

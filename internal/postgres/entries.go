@@ -130,9 +130,9 @@ func (s *Server) TryLogin(ctx context.Context, user, password string) error {
 // the password: the user lacks CONNECT, or has as many sessions as it may have.
 func isAfterLogin(err error) bool {
 	switch Code(err) {
-	case "42501", "3D000":
+	case InsufficientPrivilege, InvalidCatalogName:
 		return true
-	case tooManyConnections:
+	case TooManyConnections:
 		return routine(err) == "InitializeSessionUserId"
 	}
 	return false

@@ -7,9 +7,6 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// readOnlyServer is the SQLSTATE of a change that a standby, or a read-only transaction, refuses.
-const readOnlyServer = "25006"
-
 const readOnlySQL = `
 	SELECT pg_catalog.pg_is_in_recovery(), s.source
 	FROM pg_catalog.pg_settings AS s
@@ -17,7 +14,7 @@ const readOnlySQL = `
 
 // explainReadOnly adds to the refusal of a change why the server is read-only, and what to do.
 func (s *Server) explainReadOnly(ctx context.Context, database string, refusal error) error {
-	if Code(refusal) != readOnlyServer {
+	if Code(refusal) != ReadOnlySQLTransaction {
 		return refusal
 	}
 	var standby bool

@@ -96,7 +96,7 @@ func revoke(ctx context.Context, tx pgx.Tx, sc scope, option bool, kept func(*ac
 // explainDependents says whom the user has passed on what was to be revoked.
 func (a *access) explainDependents(user person, sc scope, err error) error {
 	items, sql := a.passedOn(user, sc)
-	if Code(err) != "2BP01" || len(items) == 0 {
+	if Code(err) != DependentObjectsStillExist || len(items) == 0 {
 		return err
 	}
 	return Advise(fmt.Errorf("%w\n%s has passed on to others what depends on it:%s", err, Ident(sc.user), list(items)),

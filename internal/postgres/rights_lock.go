@@ -114,7 +114,7 @@ func (s *Server) lockRights(ctx context.Context, tx pgx.Tx, database string) (lo
 		SET LOCAL lock_timeout = %d;
 		RELEASE SAVEPOINT courtesy`,
 		courtesy.Milliseconds(), rightsLockClass, rightsLockKey, lockTimeout.Milliseconds()))
-	if Code(err) != lockNotAvailable {
+	if Code(err) != LockNotAvailable {
 		return err == nil, err
 	}
 	s.noteRightsLock(database, time.Now())

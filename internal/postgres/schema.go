@@ -62,7 +62,7 @@ func createSchema(ctx context.Context, tx pgx.Tx, c Schema) (Schema, error) {
 // such database. All who plan share one reading of all schemas of a database.
 func (s *Server) Schema(ctx context.Context, database, name string) (Schema, error) {
 	c, err := s.findSchema(ctx, database, name)
-	if Code(err) == "3D000" {
+	if Code(err) == InvalidCatalogName {
 		err = ErrNotFound
 	}
 	if err != nil {
@@ -179,7 +179,7 @@ func (s *Server) DropSchema(ctx context.Context, database, name string, force bo
 		}
 		return dropSchema(ctx, tx, have, force)
 	})
-	if errors.Is(err, ErrNotFound) || Code(err) == "3D000" {
+	if errors.Is(err, ErrNotFound) || Code(err) == InvalidCatalogName {
 		return nil
 	}
 	if err != nil {

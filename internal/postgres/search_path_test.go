@@ -280,7 +280,7 @@ var provisioning = map[string]func(ctx context.Context, server *Server, p plante
 			}
 		}).GrantSource(ctx, g)
 		err = errors.Join(granted, warned, server.RevokeSource(ctx, g))
-		timeout := &pgconn.PgError{Code: lockNotAvailable, Message: "timeout"}
+		timeout := &pgconn.PgError{Code: LockNotAvailable, Message: "timeout"}
 		for _, named := range []error{
 			server.nameHolders(ctx, "shop", contention{schema: "billing", owner: "application"}, timeout),
 			server.NameHolders(ctx, "shop", "public", timeout),

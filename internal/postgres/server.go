@@ -137,9 +137,9 @@ func (s *Server) plannedFailure(database string) error {
 // about this database only, says nothing about the others.
 func (s *Server) noteFailure(database string, err error) {
 	switch Code(err) {
-	case "3D000": // it may be created meanwhile
+	case InvalidCatalogName: // it may be created meanwhile
 		return
-	case "42501", "28000", "53300", "55000": // no CONNECT, pg_hba.conf, its limit, its ALLOW_CONNECTIONS
+	case InsufficientPrivilege, InvalidAuthorizationSpecification, TooManyConnections, ObjectNotInPrerequisiteState: // no CONNECT, pg_hba.conf, its limit, its ALLOW_CONNECTIONS
 	default:
 		database = ""
 	}
@@ -158,10 +158,6 @@ func (s *Server) unreachable(database string, err error) error {
 	}
 }
 
-// tooManyConnections is the SQLSTATE of a server, a role or a database that has no
-// connection free.
-const tooManyConnections = "53300"
-
 const (
 	turnPatience = 30 * time.Second // how long to wait for connections of this process
 	turnPause    = 100 * time.Millisecond
@@ -173,7 +169,7 @@ func (s *Server) connectInTurn(ctx context.Context, database string) (*pgx.Conn,
 	var inTheWay time.Time // when that was last so
 	for began := time.Now(); ; {
 		conn, err := s.connect(ctx, database)
-		if Code(err) != tooManyConnections {
+		if Code(err) != TooManyConnections {
 			return conn, err
 		}
 		if inUse, closed := s.leaveAll(); inUse+closed > 0 {
@@ -182,10 +178,8 @@ func (s *Server) connectInTurn(ctx context.Context, database string) (*pgx.Conn,
 		if time.Since(inTheWay) > turnGrace || time.Since(began) > turnPatience {
 			return nil, err
 		}
-		select {
-		case <-time.After(turnPause):
-		case <-ctx.Done():
-			return nil, errors.Join(ctx.Err(), err)
+		if ended := Pause(ctx, turnPause); ended != nil {
+			return nil, errors.Join(ended, err)
 		}
 	}
 }
@@ -203,7 +197,7 @@ func (s *Server) connect(ctx context.Context, database string) (*pgx.Conn, error
 	// pgx would prepare it by other rules than PostgreSQL's, but leaves alone what is prepared.
 	config.Password = saslprep(password)
 	conn, err := pgx.ConnectConfig(ctx, config)
-	if refused := Code(err); config.Password != password && (refused == "28P01" || refused == "28000") {
+	if refused := Code(err); config.Password != password && (refused == InvalidPassword || refused == InvalidAuthorizationSpecification) {
 		config.Password = password // as it is: for what is not SCRAM, such as LDAP
 		conn, err = pgx.ConnectConfig(ctx, config)
 	}

@@ -283,7 +283,7 @@ func (s *Server) SourceGrants(ctx context.Context, database, name string) (Sourc
 // isGone reports whether err says that the database or the user that rights
 // belong to does not exist.
 func isGone(err error) bool {
-	return errors.Is(err, ErrNotFound) || IsUnreachable(err) && Code(err) == "3D000"
+	return errors.Is(err, ErrNotFound) || IsUnreachable(err) && Code(err) == InvalidCatalogName
 }
 
 // orNotFound makes ErrNotFound of a database that does not exist.

@@ -55,7 +55,7 @@ func (s *Server) CreateUser(ctx context.Context, u User, password *Password) (*P
 
 // adviseCreate adds what a login needs to create users.
 func (s *Server) adviseCreate(err error) error {
-	if Code(err) != "42501" {
+	if Code(err) != InsufficientPrivilege {
 		return err
 	}
 	return Advise(err, fmt.Sprintf("The login of this server entry may not create users. Have somebody who may allow it run:\n  ALTER ROLE %s CREATEROLE;",
@@ -132,12 +132,12 @@ func runUserChanges(ctx context.Context, tx pgx.Tx, changes []userChange, advise
 	for _, change := range changes {
 		err := attempt(ctx, tx, change.sql)
 		for _, sql := range change.instead {
-			if Code(err) == "42501" && attempt(ctx, tx, sql) == nil {
+			if Code(err) == InsufficientPrivilege && attempt(ctx, tx, sql) == nil {
 				err = nil
 			}
 		}
 		switch {
-		case Code(err) == "42501":
+		case Code(err) == InsufficientPrivilege:
 			refused = append(refused, change)
 			if refusal == nil {
 				refusal = err

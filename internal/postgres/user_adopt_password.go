@@ -78,7 +78,7 @@ func (s *Server) loginRefusals(ctx context.Context, user string, password *Passw
 	switch {
 	case err == nil:
 		return nil, nil
-	case Code(err) == "28P01", Code(err) == "28000":
+	case Code(err) == InvalidPassword, Code(err) == InvalidAuthorizationSpecification:
 		return []string{"the configured password does not log in: " + err.Error()}, nil
 	case errors.As(err, &other):
 		return []string{"whether it has the configured password is not known: for logins from here, pg_hba.conf of the server does not ask for it by " + SCRAM}, nil

@@ -75,7 +75,7 @@ func (u User) KeepsAnother(password *Password) bool {
 
 // IsPasswordRefused reports whether a login failed since the server has another password
 // for it, or none that is valid.
-func IsPasswordRefused(err error) bool { return Code(err) == "28P01" }
+func IsPasswordRefused(err error) bool { return Code(err) == InvalidPassword }
 
 // PasswordChanged reports whether the server certainly keeps another password
 // than the sealed one. Where the login may not look, nobody knows.

@@ -22,7 +22,7 @@ func (s *Server) terminateSessions(ctx context.Context, u User) error {
 	}
 	s.LeaveAs(u.Name)
 	err := s.endSessions(ctx, u.Name)
-	if Code(err) == "42501" && !IsUnreachable(err) {
+	if Code(err) == InsufficientPrivilege && !IsUnreachable(err) {
 		return Advise(fmt.Errorf("end the sessions of %q: %w", u.Name, err),
 			"The login of this server entry may not do that. Have somebody who may run:\n  GRANT pg_signal_backend TO "+Ident(s.Username())+";")
 	}
@@ -89,10 +89,8 @@ func (s *Server) endSessions(ctx context.Context, name string) error {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("these sessions of %q do not end although the server was asked to end them: %s", name, strings.Join(left, ", "))
 		}
-		select {
-		case <-time.After(endingPause):
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := Pause(ctx, endingPause); err != nil {
+			return err
 		}
 	}
 }
