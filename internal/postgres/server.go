@@ -99,6 +99,15 @@ func (s *Server) DefaultDatabase() string { return s.config.Database }
 // DatabaseName returns what a database is called, "" being the default one.
 func (s *Server) DatabaseName(database string) string { return cmp.Or(database, s.config.Database) }
 
+// IsLocal reports whether what is sent to the server does not leave this machine.
+func (s *Server) IsLocal() bool { return isLoopback(s.config.Host) }
+
+// VerifiesCertificate reports whether a server that shows a certificate has to show one
+// that somebody vouches for.
+func (s *Server) VerifiesCertificate() bool {
+	return s.config.SSLMode != "prefer" && (s.config.SSLMode != "require" || s.config.SSLRootCert != "")
+}
+
 // Username is the login of the entry.
 func (s *Server) Username() string { return s.config.Username }
 
