@@ -145,7 +145,7 @@ func TestJoinedByItself(t *testing.T) {
 				for _, role := range created {
 					s.Exec(t, "postgres", "SET ROLE "+login+"; GRANT "+role+" TO "+login+option)
 				}
-				shop := newShop(t, s)
+				shop := NewShop(t, s)
 				shop.exec(t, `
 					ALTER DATABASE `+shop.name+` OWNER TO `+owner+`;
 					GRANT CONNECT, CREATE ON DATABASE `+shop.name+` TO `+login+`;
@@ -153,7 +153,8 @@ func TestJoinedByItself(t *testing.T) {
 					ALTER TABLE billing.payments OWNER TO `+owner+`;
 					ALTER TABLE billing.payments_1 OWNER TO `+owner)
 				before := s.Query(t, "postgres", memberOfSQL, login)
-				server, g := shop.as(t, login), shop.grants("billing")
+				server := shop.as(t, login)
+				g := SourceGrants{Database: shop.name, User: shop.user, Schemas: []string{"billing"}, FutureTables: true}
 				for _, step := range []struct {
 					what string
 					run  func() error

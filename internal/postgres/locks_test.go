@@ -90,7 +90,7 @@ func TestRightsLockTimeout(t *testing.T) {
 	if Code(err) != LockNotAvailable {
 		t.Fatalf("got %v, want a lock timeout", err)
 	}
-	if waited := time.Since(began); waited < lockAttempts*lockTimeout || waited > 3*lockAttempts*lockTimeout {
+	if waited := time.Since(began); waited < 10*time.Second || waited > 30*time.Second {
 		t.Errorf("waited %v", waited)
 	}
 	if want := fmt.Sprintf("pid %d (user postgres, application 'nightly job', idle in transaction)", conn.PgConn().PID()); !strings.Contains(err.Error(), want) {
@@ -128,7 +128,7 @@ func TestUserLockTimeout(t *testing.T) {
 			go func() { failure <- change(name) }()
 			select {
 			case err = <-failure:
-			case <-time.After(3 * lockAttempts * lockTimeout):
+			case <-time.After(30 * time.Second):
 				t.Fatal("it waits without end")
 			}
 			if want := fmt.Sprintf("pid %d (user postgres, idle in transaction, database %s)", holder.PgConn().PID(), database); err == nil || !strings.Contains(err.Error(), want) {
@@ -169,7 +169,7 @@ func TestDatabaseLockTimeout(t *testing.T) {
 			go func() { failure <- act(server, locked) }()
 			select {
 			case err = <-failure:
-			case <-time.After(3 * lockAttempts * lockTimeout):
+			case <-time.After(30 * time.Second):
 				t.Fatal("it waits without end")
 			}
 			if want := fmt.Sprintf("pid %d (user postgres, idle in transaction)", holder.PgConn().PID()); Code(err) != LockNotAvailable || !strings.Contains(err.Error(), want) {
@@ -192,7 +192,7 @@ func TestDatabaseLockTimeout(t *testing.T) {
 // wait only briefly, and succeeds when the session has ended its transaction.
 func TestDropSchemaInUse(t *testing.T) {
 	t.Parallel()
-	shop := newShop(t, sandbox.Shared(t, 0))
+	shop := NewShop(t, sandbox.Shared(t, 0))
 	connect := func() *pgx.Conn {
 		conn, err := pgx.Connect(t.Context(), shop.URL(shop.name))
 		if err != nil {
