@@ -152,7 +152,7 @@ func TestJoinedByItself(t *testing.T) {
 					ALTER SCHEMA billing OWNER TO `+owner+`;
 					ALTER TABLE billing.payments OWNER TO `+owner+`;
 					ALTER TABLE billing.payments_1 OWNER TO `+owner)
-				before := s.Query(t, "postgres", memberOfSQL, login)
+				before := memberships(t, s, login)
 				server := shop.as(t, login)
 				g := SourceGrants{Database: shop.name, User: shop.user, Schemas: []string{"billing"}, FutureTables: true}
 				for _, step := range []struct {
@@ -170,7 +170,7 @@ func TestJoinedByItself(t *testing.T) {
 					if err := step.run(); err != nil {
 						t.Errorf("%s: %s", step.what, Explain(err))
 					}
-					assertEqual(t, "memberships after "+step.what, s.Query(t, "postgres", memberOfSQL, login), before)
+					assertEqual(t, "memberships after "+step.what, memberships(t, s, login), before)
 				}
 			})
 		}
