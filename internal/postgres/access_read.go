@@ -131,10 +131,10 @@ func (s *Server) access(ctx context.Context, database string) (*access, error) {
 		})
 		return a, err
 	}
-	if !s.planning {
+	if !s.IsPlanning() {
 		return read(ctx)
 	}
-	return s.accesses.of(database).get(ctx, read)
+	return ReadShared(ctx, s, database, read)
 }
 
 // requireUser returns ErrNotFound if there is no such user.

@@ -26,7 +26,11 @@ func administrator(t *testing.T, s *sandbox.Server, roles int) (login string, cr
 	return login, created
 }
 
-const memberOfSQL = `SELECT m.*::text FROM pg_auth_members AS m JOIN pg_roles AS r ON r.oid = m.member WHERE r.rolname = $1 ORDER BY 1`
+// memberships returns those of a role in others, with all that comes with them.
+func memberships(t *testing.T, s *sandbox.Server, role string) []string {
+	t.Helper()
+	return s.Query(t, "postgres", `SELECT m::text FROM pg_catalog.pg_auth_members AS m JOIN pg_catalog.pg_roles AS r ON r.oid = m.member WHERE r.rolname = $1 ORDER BY 1`, role)
+}
 
 // An administrator who owns none of the application's tables grants what is on
 // them, by a membership that nobody ever sees.
@@ -43,14 +47,14 @@ func TestAdministrator(t *testing.T) {
 			ALTER SCHEMA billing OWNER TO `+owner+`;
 			ALTER TABLE billing.payments OWNER TO `+owner+`;
 			ALTER TABLE billing.payments_1 OWNER TO `+owner)
-		before, members := shop.acls(t), s.Query(t, "postgres", memberOfSQL, login)
+		before, members := shop.acls(t), memberships(t, s, login)
 		server := shop.as(t, login)
 		g := shop.grants("billing")
 		if err := server.GrantSource(t.Context(), g); err != nil {
 			t.Fatal(Explain(err))
 		}
 		assertEqual(t, "missing", shop.missing(t, g), nil) // the superuser owns nothing in billing
-		assertEqual(t, "memberships", s.Query(t, "postgres", memberOfSQL, login), members)
+		assertEqual(t, "memberships", memberships(t, s, login), members)
 		shop.assertReads(t, "billing.payments", "billing.payments_1")
 
 		// An owner that appears later is drift, and repaired.
@@ -73,7 +77,7 @@ func TestAdministrator(t *testing.T) {
 		}
 		shop.exec(t, "DROP TABLE billing.later; REVOKE ALL ON SCHEMA billing FROM "+newcomer)
 		assertEqual(t, "rights after all", shop.acls(t), before)
-		assertEqual(t, "memberships after all", s.Query(t, "postgres", memberOfSQL, login), members)
+		assertEqual(t, "memberships after all", memberships(t, s, login), members)
 	})
 }
 

@@ -145,15 +145,16 @@ func TestJoinedByItself(t *testing.T) {
 				for _, role := range created {
 					s.Exec(t, "postgres", "SET ROLE "+login+"; GRANT "+role+" TO "+login+option)
 				}
-				shop := newShop(t, s)
+				shop := NewShop(t, s)
 				shop.exec(t, `
 					ALTER DATABASE `+shop.name+` OWNER TO `+owner+`;
 					GRANT CONNECT, CREATE ON DATABASE `+shop.name+` TO `+login+`;
 					ALTER SCHEMA billing OWNER TO `+owner+`;
 					ALTER TABLE billing.payments OWNER TO `+owner+`;
 					ALTER TABLE billing.payments_1 OWNER TO `+owner)
-				before := s.Query(t, "postgres", memberOfSQL, login)
-				server, g := shop.as(t, login), shop.grants("billing")
+				before := memberships(t, s, login)
+				server := shop.as(t, login)
+				g := SourceGrants{Database: shop.name, User: shop.user, Schemas: []string{"billing"}, FutureTables: true}
 				for _, step := range []struct {
 					what string
 					run  func() error
@@ -169,7 +170,7 @@ func TestJoinedByItself(t *testing.T) {
 					if err := step.run(); err != nil {
 						t.Errorf("%s: %s", step.what, Explain(err))
 					}
-					assertEqual(t, "memberships after "+step.what, s.Query(t, "postgres", memberOfSQL, login), before)
+					assertEqual(t, "memberships after "+step.what, memberships(t, s, login), before)
 				}
 			})
 		}

@@ -80,11 +80,11 @@ type Privilege struct {
 // the facts and four for rights, in a transaction that may only read.
 func (s *Server) CheckConnection(ctx context.Context, check ConnectionCheck) (Connection, error) {
 	if check.Database == "" {
-		check.Database = s.config.Database
+		check.Database = s.DefaultDatabase()
 	}
 	found, err := s.checkConnection(ctx, check)
 	if err = s.nameHolders(ctx, check.Database, contention{}, err); err != nil {
-		return Connection{}, fmt.Errorf("check database %q of server %q: %w", check.Database, s.name, err)
+		return Connection{}, fmt.Errorf("check database %q of server %q: %w", check.Database, s.Name(), err)
 	}
 	found.Advice = s.advice(check, found)
 	return found, nil
@@ -191,7 +191,7 @@ const factsSQL = `
 // readFacts prepares nothing: the session may be another one's by then.
 func readFacts(ctx context.Context, conn *pgx.Conn) (Facts, error) {
 	var f Facts
-	err := boundedTx(ctx, conn, readOnly, func(tx pgx.Tx) error {
+	err := readTx(ctx, conn, func(tx pgx.Tx) error {
 		return tx.QueryRow(ctx, factsSQL, pgx.QueryExecModeExec).Scan(
 			&f.Username, &f.Superuser, &f.ClientAddress, &f.ServerAddress, &f.ServerPort, &f.SessionTLS,
 			&f.Standby, &f.HotStandby, &f.MaxStandbyArchiveDelay, &f.MaxStandbyStreamingDelay, &f.HotStandbyFeedback,
@@ -215,7 +215,7 @@ func checkRights(ctx context.Context, conn *pgx.Conn, check ConnectionCheck, fou
 	default:
 		return nil
 	}
-	err := boundedTx(ctx, conn, readOnly, func(tx pgx.Tx) error {
+	err := readTx(ctx, conn, func(tx pgx.Tx) error {
 		return look(ctx, tx, check, found)
 	})
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 // role: nobody is advised to grant that.
 func TestCheckDestinationOfAdministrator(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
-		shop := newShop(t, s)
+		shop := NewShop(t, s)
 		creator, indirect := s.Role(t), s.Role(t)
 		shop.exec(t, fmt.Sprintf(`
 			GRANT CONNECT, CREATE, TEMPORARY ON DATABASE %[1]s TO %[2]s;

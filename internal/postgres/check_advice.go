@@ -70,35 +70,35 @@ func (s *Server) advisePooling(check ConnectionCheck, pooling Pooling) []Advice 
 	if pooling != TransactionPooling && pooling != UnknownPooling {
 		return nil
 	}
-	text := (&PoolingError{Server: s.name, Pooling: pooling}).Error() + "."
+	text := (&PoolingError{Server: s.Name(), Pooling: pooling}).Error() + "."
 	if check.Use != "" {
 		text += " Rights were not checked."
 	}
-	return []Advice{{Summary: "A pooling proxy stands before server " + s.name, Detail: strings.ToUpper(text[:1]) + text[1:], Blocks: true}}
+	return []Advice{{Summary: "A pooling proxy stands before server " + s.Name(), Detail: strings.ToUpper(text[:1]) + text[1:], Blocks: true}}
 }
 
 // adviseTLS: what does not leave this machine needs no encryption.
 func (s *Server) adviseTLS(found Connection) []Advice {
-	if isLoopback(s.config.Host) {
+	if s.IsLocal() {
 		return nil
 	}
 	switch {
 	case !found.TLS:
 		return []Advice{{
-			Summary: "The connection to server " + s.name + " is not encrypted",
+			Summary: "The connection to server " + s.Name() + " is not encrypted",
 			Detail: fmt.Sprintf("Whoever is on the way can read rows and change them. Turn ssl on at the server, and set sslmode = \"verify-full\" in servers.%s; "+
-				"sslrootcert there names the authority that signed its certificate.", s.name),
+				"sslrootcert there names the authority that signed its certificate.", s.Name()),
 		}}
 	case found.Pooling != NoPooling && !found.Facts.SessionTLS:
 		return []Advice{{
-			Summary: "Encryption ends before server " + s.name,
+			Summary: "Encryption ends before server " + s.Name(),
 			Detail:  "The proxy is connected to over TLS, and itself connects to the server without. Let it use TLS as well, unless it is on the same machine.",
 		}}
-	case s.config.SSLMode == "prefer", s.config.SSLMode == "require" && s.config.SSLRootCert == "":
+	case !s.VerifiesCertificate():
 		return []Advice{{
-			Summary: "The certificate of server " + s.name + " is not verified",
+			Summary: "The certificate of server " + s.Name() + " is not verified",
 			Detail: fmt.Sprintf("Whoever is on the way can pretend to be the server. Set sslmode = \"verify-full\" in servers.%s, "+
-				"and sslrootcert to the authority that signed its certificate unless the system knows that.", s.name),
+				"and sslrootcert to the authority that signed its certificate unless the system knows that.", s.Name()),
 		}}
 	}
 	return nil

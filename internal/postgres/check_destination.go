@@ -53,13 +53,10 @@ type ownedSchema struct {
 
 // checkDestination looks at what loading takes.
 func checkDestination(ctx context.Context, tx pgx.Tx, check ConnectionCheck, found *Connection) error {
-	sc := DestinationGrants{Database: check.Database, User: found.Facts.Username, SystemCatalogs: true}.scope()
-	a, err := readAccess(ctx, tx, sc.reads())
+	lacked, err := LoadLacks(ctx, tx)
 	if err != nil {
 		return err
 	}
-	login := a.person(a.login)
-	lacked := a.rights(sc, func(privilege, kind string, on object) bool { return !login.may(privilege, kind, on) })
 	rows, _ := tx.Query(ctx, ownedSQL, append(slices.Clone(check.Schemas), "_stitch"))
 	owned, err := pgx.CollectRows(rows, pgx.RowToStructByPos[ownedSchema])
 	if err != nil {
@@ -71,7 +68,7 @@ func checkDestination(ctx context.Context, tx pgx.Tx, check ConnectionCheck, fou
 
 // The reasons are those of Stitch's documents, and this engine's own for
 // TEMPORARY and for tables that exist.
-func (c *Connection) decideDestination(check ConnectionCheck, lacked []rightOn, owned []ownedSchema) {
+func (c *Connection) decideDestination(check ConnectionCheck, lacked []right, owned []ownedSchema) {
 	user := Ident(c.Facts.Username)
 	for _, p := range []struct{ privilege, reason string }{
 		{"CONNECT", "To connect to the database."},
@@ -80,7 +77,7 @@ func (c *Connection) decideDestination(check ConnectionCheck, lacked []rightOn, 
 	} {
 		c.Privileges = append(c.Privileges, Privilege{
 			Privilege: p.privilege, Object: "DATABASE " + quotePart(check.Database), Reason: p.reason,
-			Held:   !slices.ContainsFunc(lacked, func(r rightOn) bool { return r.Kind == "DATABASE" && r.Privilege == p.privilege }),
+			Held:   !slices.ContainsFunc(lacked, func(r right) bool { return r.Kind == "DATABASE" && r.Privilege == p.privilege }),
 			remedy: "GRANT " + p.privilege + " ON DATABASE " + Ident(check.Database) + " TO " + user,
 		})
 	}
@@ -92,24 +89,23 @@ func (c *Connection) decideDestination(check ConnectionCheck, lacked []rightOn, 
 	}
 }
 
-func systemCatalogs(schema string, lacked []rightOn, user string) Privilege {
+func systemCatalogs(schema string, lacked []right, user string) Privilege {
 	p := Privilege{
 		Privilege: "SELECT", Object: "SYSTEM CATALOGS IN SCHEMA " + schema, Held: true,
 		Reason: "To see which schemas and tables there are, and what they look like, before loading. Everybody may by default.",
 		spared: schema == "information_schema", // this engine does not look there
 	}
-	var within []rightOn
-	var remedies []string
+	var names, remedies []string
 	for _, r := range lacked {
 		switch {
 		case r.Kind == "SCHEMA" && r.Name == schema:
 			remedies = append(remedies, "GRANT USAGE ON SCHEMA "+schema+" TO "+user)
 		case r.Schema == schema:
-			within = append(within, r)
+			names = append(names, r.Name)
 		}
 	}
-	if len(within) > 0 {
-		names := namesOf(within)
+	if len(names) > 0 {
+		slices.Sort(names)
 		relations := make([]string, len(names))
 		for i, name := range names {
 			relations[i] = TableName{schema, name}.SQL()

@@ -77,7 +77,7 @@ type checkedTable struct {
 
 // checkSource looks at what reading takes.
 func checkSource(ctx context.Context, tx pgx.Tx, check ConnectionCheck, found *Connection) error {
-	a, err := readAccess(ctx, tx, orEmpty(check.Schemas))
+	login, err := ReadLogin(ctx, tx, check.Schemas)
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func checkSource(ctx context.Context, tx pgx.Tx, check ConnectionCheck, found *C
 			return err
 		}
 	}
-	found.decideSource(check, a, tables)
+	found.decideSource(check, login, tables)
 	return nil
 }
 
@@ -123,17 +123,17 @@ func readCheckedTables(ctx context.Context, tx pgx.Tx, check ConnectionCheck) ([
 
 // decideSource writes down what was found. The reasons are those of Stitch's
 // documents, but for what they leave to the reader.
-func (c *Connection) decideSource(check ConnectionCheck, a *access, tables []checkedTable) {
-	login, user := a.person(a.login), Ident(c.Facts.Username)
+func (c *Connection) decideSource(check ConnectionCheck, login Login, tables []checkedTable) {
+	user := Ident(c.Facts.Username)
 	c.Privileges = append(c.Privileges, Privilege{
-		Privilege: "CONNECT", Object: "DATABASE " + quotePart(check.Database), Held: login.may("CONNECT", "DATABASE", a.database),
+		Privilege: "CONNECT", Object: "DATABASE " + quotePart(check.Database), Held: login.Connects(),
 		Reason: "To connect to the database.",
 		remedy: "GRANT CONNECT ON DATABASE " + Ident(check.Database) + " TO " + user,
 	})
 	for _, name := range check.schemaNames() {
-		schema, exists := a.schemas[name]
+		uses, exists := login.Uses(name)
 		usage := Privilege{
-			Privilege: "USAGE", Object: "SCHEMA " + quotePart(name), Held: exists && login.may("USAGE", "SCHEMA", schema),
+			Privilege: "USAGE", Object: "SCHEMA " + quotePart(name), Held: uses,
 			Reason: "To get at the objects in the schema.",
 			remedy: "GRANT USAGE ON SCHEMA " + Ident(name) + " TO " + user,
 		}
@@ -142,62 +142,40 @@ func (c *Connection) decideSource(check ConnectionCheck, a *access, tables []che
 		}
 		c.Privileges = append(c.Privileges, usage)
 		if slices.Contains(check.Schemas, name) {
-			c.Privileges = append(c.Privileges, selectOnAll(a, login, name))
+			c.Privileges = append(c.Privileges, selectOnAll(login, name, user))
 		}
 	}
 	for _, t := range tables {
 		c.decideTable(check.Tables[t.Name], t, user)
 	}
 	// Nobody asked for more than the tables where tables are named alone.
-	for _, d := range a.wanted(login, check.Schemas) {
+	for _, f := range login.FutureReads(check.Schemas) {
 		c.Privileges = append(c.Privileges, Privilege{
-			Privilege: "SELECT", Object: "TABLES TO COME IN SCHEMA " + quotePart(d.schema) + " OF " + quotePart(a.name(d.creator)), Held: a.hasDefault(login, d),
+			Privilege: "SELECT", Object: "TABLES TO COME IN SCHEMA " + quotePart(f.Schema) + " OF " + quotePart(f.Creator), Held: f.Held,
 			Reason: "To read also the tables that are created in the schema later, by this role (ALTER DEFAULT PRIVILEGES).",
-			remedy: a.defaultStatement([]defaultRight{d}, "GRANT SELECT ON TABLES TO "+user),
+			remedy: f.Remedy,
 			spared: true,
 		})
 	}
 	c.RowSecurity = slices.Compact(sortedTables(slices.Values(c.RowSecurity)))
 }
 
-// selectOnAll leaves out what extensions bring along, as grants do.
-func selectOnAll(a *access, login person, schema string) Privilege {
-	unread := a.rights(scope{whole: []string{schema}}, func(privilege, kind string, on object) bool { return !login.may(privilege, kind, on) })
-	unread = slices.DeleteFunc(unread, func(r rightOn) bool { return a.readsColumns(login, r) })
-	_, exists := a.schemas[schema]
+// selectOnAll is about what Unread counts.
+func selectOnAll(login Login, schema, user string) Privilege {
+	unread := login.Unread(schema)
+	_, exists := login.Uses(schema)
 	all := Privilege{
 		Privilege: "SELECT", Object: "ALL TABLES IN SCHEMA " + quotePart(schema), Held: exists && len(unread) == 0,
 		Reason: "To read the rows of the tables in the schema.",
-		remedy: "GRANT SELECT ON ALL TABLES IN SCHEMA " + Ident(schema) + " TO " + Ident(a.name(login.oid)),
+		remedy: "GRANT SELECT ON ALL TABLES IN SCHEMA " + Ident(schema) + " TO " + user,
 	}
 	switch {
 	case !exists:
 		all.missing, all.remedy = "there is no such schema", ""
 	case len(unread) > 0:
-		all.missing = "not on " + some(namesOf(unread))
+		all.missing = "not on " + some(unread)
 	}
 	return all
-}
-
-// readsColumns reports whether the person may read columns of a relation at least, which
-// is enough for a replication of these.
-func (a *access) readsColumns(p person, r rightOn) bool {
-	for _, column := range a.columns[TableName{r.Schema, r.Name}] {
-		if p.may("SELECT", r.Kind, column) {
-			return true
-		}
-	}
-	return false
-}
-
-// namesOf returns the names of the objects, sorted.
-func namesOf(rights []rightOn) []string {
-	names := make([]string, len(rights))
-	for i, r := range rights {
-		names[i] = r.Name
-	}
-	slices.Sort(names)
-	return names
 }
 
 func (c *Connection) decideTable(key string, t checkedTable, user string) {

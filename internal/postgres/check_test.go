@@ -48,7 +48,7 @@ func summaries(found Connection) []string {
 // what is missing comes with the SQL that grants it.
 func TestCheckSource(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
-		shop := newShop(t, s)
+		shop := NewShop(t, s)
 		server := shop.as(t, shop.user)
 		want := ConnectionCheck{
 			Database: shop.name, Use: UseAsSource, Schemas: []string{"billing", "none"},
@@ -98,7 +98,7 @@ func TestCheckSource(t *testing.T) {
 
 // Names are data, also in the SQL that is proposed.
 func TestCheckNames(t *testing.T) {
-	shop := newShop(t, sandbox.Shared(t, 0))
+	shop := NewShop(t, sandbox.Shared(t, 0))
 	server := shop.as(t, shop.user)
 	shop.exec(t, "GRANT CONNECT ON DATABASE "+shop.name+" TO "+shop.user)
 	for _, name := range []string{
@@ -128,7 +128,7 @@ func TestCheckNames(t *testing.T) {
 // What a login has set for itself does not get in the way.
 func TestCheckLoginSettings(t *testing.T) {
 	t.Parallel()
-	shop := newShop(t, sandbox.Shared(t, 0))
+	shop := NewShop(t, sandbox.Shared(t, 0))
 	shop.exec(t, `
 		GRANT CONNECT ON DATABASE `+shop.name+` TO `+shop.user+`;
 		ALTER ROLE `+shop.user+` SET standard_conforming_strings = off;
@@ -140,7 +140,7 @@ func TestCheckLoginSettings(t *testing.T) {
 
 // A superuser lacks nothing, and is told to be one.
 func TestCheckSuperuser(t *testing.T) {
-	shop := newShop(t, sandbox.Shared(t, 0))
+	shop := NewShop(t, sandbox.Shared(t, 0))
 	for use, name := range map[Use]string{UseAsSource: "stitch_source_grants", UseAsDestination: "stitch_destination_grants"} {
 		found := check(t, shop.server, ConnectionCheck{Database: shop.name, Use: use, Schemas: []string{"billing"}})
 		if !found.Ready() || len(found.Advice) != 1 || !strings.Contains(found.Advice[0].Detail, name) || !found.Facts.Superuser {
@@ -154,7 +154,7 @@ func TestCheckSuperuser(t *testing.T) {
 
 func TestCheckDestination(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
-		shop := newShop(t, s)
+		shop := NewShop(t, s)
 		server := shop.as(t, shop.user)
 		want := ConnectionCheck{Database: shop.name, Use: UseAsDestination, Schemas: []string{"billing", "yet to be"}}
 		shop.exec(t, "GRANT CONNECT ON DATABASE "+shop.name+" TO "+shop.user+`;

@@ -45,7 +45,7 @@ func (c *Conn) lives(ctx context.Context) bool {
 // transaction, or is in the way of dropping its database, is closed.
 func (c *Conn) Release() {
 	defer c.pool.budget.Release(1)
-	if c.IsClosed() || c.PgConn().TxStatus() != 'I' || c.pool.siblings.isDropping(c.pool.config.address(), c.database) {
+	if c.IsClosed() || c.PgConn().TxStatus() != 'I' || c.pool.IsDropping(c.database) {
 		c.close()
 		return
 	}

@@ -65,7 +65,7 @@ const databaseSQL = databasesSQL + `
 // one reading of all databases.
 func (s *Server) Database(ctx context.Context, name string) (Database, error) {
 	d, err := s.findDatabase(ctx, name)
-	if Code(err) == "3D000" && name == s.config.Database {
+	if Code(err) == InvalidCatalogName && name == s.DefaultDatabase() {
 		err = ErrNotFound // it was to be connected to
 	}
 	if err != nil {
@@ -75,14 +75,14 @@ func (s *Server) Database(ctx context.Context, name string) (Database, error) {
 }
 
 func (s *Server) findDatabase(ctx context.Context, name string) (d Database, err error) {
-	if !s.planning {
+	if !s.IsPlanning() {
 		err = s.inTx(ctx, "", func(tx pgx.Tx) (err error) {
 			d, err = database(ctx, tx, name)
 			return err
 		})
 		return d, err
 	}
-	all, err := s.databases.get(ctx, func(ctx context.Context) (all map[string]Database, err error) {
+	all, err := ReadShared(ctx, s, "", func(ctx context.Context) (all map[string]Database, err error) {
 		err = s.inTx(ctx, "", func(tx pgx.Tx) (err error) {
 			all, err = databasesByName(ctx, tx)
 			return err
@@ -204,7 +204,7 @@ func (d Database) requireFixed(have Database) error {
 // called name ("" for the default one).
 func (s *Server) besides(name string) string {
 	switch {
-	case name != s.config.Database:
+	case name != s.DefaultDatabase():
 		return ""
 	case name != DefaultDatabase:
 		return DefaultDatabase

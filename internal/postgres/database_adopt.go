@@ -10,7 +10,7 @@ import (
 // AdoptDatabase takes over a database that CreateDatabase found to exist, and gives it
 // what the creation may not have come to: owner and comment. See AdoptUser.
 func (s *Server) AdoptDatabase(ctx context.Context, d Database, template string) (Database, []string, error) {
-	defer s.siblings.changed()
+	defer s.Changed()
 	adopted, refusals, err := s.adoptDatabase(ctx, d, template)
 	if err != nil {
 		return Database{}, nil, fmt.Errorf("adopt database %q: %w", d.Name, err)

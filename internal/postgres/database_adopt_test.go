@@ -105,7 +105,7 @@ func testAdoptDatabase(t *testing.T, s *sandbox.Server, server *Server) {
 	}
 	adopt("half created", "")
 	adopt("whole", "")
-	sql := strings.NewReplacer("$database", name, "$owner", owner, "$other", other, "$login", server.config.Username)
+	sql := strings.NewReplacer("$database", name, "$owner", owner, "$other", other, "$login", server.Username())
 	for _, tt := range []struct {
 		since                 int
 		change, undo, refusal string

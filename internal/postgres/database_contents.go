@@ -79,7 +79,7 @@ func (s *Server) contentsBeyond(ctx context.Context, name, template string) ([]s
 	var copied []content
 	if template != "template0" && len(contents) <= contentsLimit {
 		// Whoever is connected to a template keeps others from copying it.
-		defer s.siblings.leave(s.config.address(), template)
+		defer s.LeaveDatabase(template)
 		copied, err = s.contents(ctx, template)
 		if IsUnreachable(err) { // it lets nobody in, or not this login
 			copied, err = nil, nil

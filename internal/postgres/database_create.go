@@ -21,7 +21,7 @@ const DefaultTemplate = "template1"
 // transaction, one that cannot be made as it is wanted is dropped again. If not
 // even that succeeds, the error comes with the Database that is left.
 func (s *Server) CreateDatabase(ctx context.Context, d Database, template string) (Database, error) {
-	defer s.siblings.changed()
+	defer s.Changed()
 	err := s.startDatabase(ctx, d, template)
 	if err != nil {
 		return Database{}, fmt.Errorf("create database %q: %w", d.Name, err)
@@ -46,7 +46,7 @@ func (s *Server) startDatabase(ctx context.Context, d Database, template string)
 	err := s.tryStartDatabase(ctx, d, template)
 	var busy *SessionsError
 	// A session that outlives its client may have been creating the same database.
-	if Code(err) == "23505" || errors.As(err, &busy) && busy.mayPass() {
+	if Code(err) == UniqueViolation || errors.As(err, &busy) && busy.mayPass() {
 		err = s.tryStartDatabase(ctx, d, template)
 	}
 	return err
@@ -57,13 +57,13 @@ func (s *Server) tryStartDatabase(ctx context.Context, d Database, template stri
 	if source == "" {
 		source = DefaultTemplate
 	}
-	s.siblings.leave(s.config.address(), source)
+	s.LeaveDatabase(source)
 	return s.onSession(ctx, s.besides(d.Name), func(conn *pgx.Conn) error {
 		sql, err := d.createStatement(Version(conn), template)
 		if err != nil {
 			return err
 		}
-		err = boundedTx(ctx, conn, readWrite, func(tx pgx.Tx) error {
+		err = boundedTx(ctx, conn, func(tx pgx.Tx) error {
 			_, err := needs{newOwner: d.Owner, createDB: true}.joinings(ctx, tx, sql, "ALTER DATABASE "+Ident(d.Name)+" OWNER TO "+Ident(d.Owner))
 			return err
 		})
@@ -72,13 +72,13 @@ func (s *Server) tryStartDatabase(ctx context.Context, d Database, template stri
 		}
 		err = execToTheEnd(ctx, conn, sql, tidying)
 		switch Code(err) {
-		case "55006":
+		case ObjectInUse:
 			sessions, failed := sessionsOf(ctx, conn, source)
 			if failed == nil {
 				return &SessionsError{Sessions: sessions, Err: err,
 					advice: "Nobody may be connected to a template while it is copied. End these sessions and apply again, or set template = \"template0\", which nobody connects to."}
 			}
-		case "22023":
+		case InvalidParameterValue:
 			if source != "template0" {
 				return Advise(err, fmt.Sprintf("A copy of the template %s has its encoding and locale. Set template = \"template0\" to choose others.", source))
 			}

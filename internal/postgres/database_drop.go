@@ -17,10 +17,8 @@ type DatabaseDrop struct {
 // DropDatabase drops a database; one that is gone is done. Without leave it drops
 // none that holds tables, and ends no sessions of others: the error lists them.
 func (s *Server) DropDatabase(ctx context.Context, name string, may DatabaseDrop) error {
-	address := s.config.address()
-	s.siblings.beginDrop(address, name)
-	defer s.siblings.endDrop(address, name)
-	defer s.siblings.changed()
+	defer s.BeginDrop(name)()
+	defer s.Changed()
 
 	err := s.dropDatabase(ctx, name, may)
 	if err != nil {
@@ -135,7 +133,7 @@ func (s *Server) giveDatabaseBack(ctx context.Context, have Database, giveBack [
 // tryDropDatabase waits for as long as PostgreSQL does, 5 seconds, for other
 // sessions to end.
 func (s *Server) tryDropDatabase(ctx context.Context, name string, may DatabaseDrop) error {
-	s.siblings.leave(s.config.address(), name)
+	s.LeaveDatabase(name)
 	if may.Sessions {
 		return s.dropWithSessions(ctx, name)
 	}
@@ -150,9 +148,9 @@ func (s *Server) tryDropDatabase(ctx context.Context, name string, may DatabaseD
 // else uses it. One that is gone is done.
 func explainDrop(ctx context.Context, conn *pgx.Conn, name string, refusal error, advice string) error {
 	switch Code(refusal) {
-	case "3D000":
+	case InvalidCatalogName:
 		return nil
-	case "55006", "42501":
+	case ObjectInUse, InsufficientPrivilege:
 		sessions, err := sessionsOf(ctx, conn, name)
 		var obstacles []string
 		if err == nil {
@@ -201,7 +199,7 @@ const terminateSQL = `
 // sets shut if that is what keeps others out, also after an earlier attempt.
 func dropShut(ctx context.Context, conn *pgx.Conn, name string, shut *bool) error {
 	open := false
-	err := boundedTx(ctx, conn, readWrite, func(tx pgx.Tx) error {
+	err := boundedTx(ctx, conn, func(tx pgx.Tx) error {
 		err := tx.QueryRow(ctx, allowsSessionsSQL, name).Scan(&open)
 		if err != nil || !open {
 			return err
@@ -216,7 +214,7 @@ func dropShut(ctx context.Context, conn *pgx.Conn, name string, shut *bool) erro
 		return err
 	}
 	*shut = *shut || open
-	err = boundedTx(ctx, conn, readWrite, func(tx pgx.Tx) error {
+	err = boundedTx(ctx, conn, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, terminateSQL, name)
 		return err
 	})
@@ -236,7 +234,7 @@ func (s *Server) allowSessions(ctx context.Context, name string, refusal error) 
 		_, err := tx.Exec(ctx, sql)
 		return err
 	})
-	if err != nil && Code(err) != "3D000" {
+	if err != nil && Code(err) != InvalidCatalogName {
 		return fmt.Errorf("%w\nNobody can connect to it now, and undoing that failed: %w\nRun: %s;", refusal, err, sql)
 	}
 	return refusal
@@ -288,9 +286,9 @@ func (s *Server) refuseTables(ctx context.Context, name string) error {
 		return err
 	})
 	switch Code(err) {
-	case "3D000":
+	case InvalidCatalogName:
 		return nil
-	case "55000":
+	case ObjectNotInPrerequisiteState:
 		err = Advise(err, "Let somebody in (ALTER DATABASE "+Ident(name)+" ALLOW_CONNECTIONS true), or give up what it may hold: set force_destroy = true, apply that alone, and then destroy it.")
 	}
 	if err != nil {
@@ -300,38 +298,4 @@ func (s *Server) refuseTables(ctx context.Context, name string) error {
 		objects = append(objects, fmt.Sprintf("large objects: %d", large))
 	}
 	return refuseContents(objects)
-}
-
-func dropKey(address, database string) string { return address + "/" + database }
-
-// beginDrop notes that a database is being dropped, so that those who are in
-// its way leave it, and those whose way it is in wait.
-func (all *Servers) beginDrop(address, database string) {
-	all.mu.Lock()
-	defer all.mu.Unlock()
-	all.dropping[dropKey(address, database)]++
-}
-
-func (all *Servers) endDrop(address, database string) {
-	all.mu.Lock()
-	defer all.mu.Unlock()
-	key := dropKey(address, database)
-	if all.dropping[key]--; all.dropping[key] == 0 {
-		delete(all.dropping, key)
-	}
-}
-
-func (all *Servers) isDropping(address, database string) bool {
-	all.mu.Lock()
-	defer all.mu.Unlock()
-	return all.dropping[dropKey(address, database)] > 0
-}
-
-// leave closes the idle connections to a database, of all entries.
-func (all *Servers) leave(address, database string) {
-	for _, s := range all.byName {
-		if s.config.address() == address {
-			s.closeIdle(func(c *Conn) bool { return c.database == database })
-		}
-	}
 }

@@ -92,8 +92,7 @@ func (s *Server) describe(ctx context.Context, user string, dependents []Depende
 
 // areDropping reports whether this process is dropping all that depends on the user.
 func (s *Server) areDropping(dependents []Dependents) bool {
-	address := s.config.address()
-	return !slices.ContainsFunc(dependents, func(d Dependents) bool { return !s.siblings.isDropping(address, d.Database) })
+	return !slices.ContainsFunc(dependents, func(d Dependents) bool { return !s.IsDropping(d.Database) })
 }
 
 // onServer reports whether something depends on the user that no drop of a

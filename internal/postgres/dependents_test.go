@@ -61,12 +61,12 @@ func TestDropUserWaitsForItsDatabases(t *testing.T) {
 	dropped := make(chan error, 1)
 	go func() { dropped <- servers["a"].DropUser(t.Context(), name, DropOptions{}) }()
 	time.Sleep(dropGrace / 2) // the drop begins late, under another entry,
-	servers["b"].siblings.beginDrop(servers["b"].config.address(), database)
+	end := servers["b"].BeginDrop(database)
 	time.Sleep(dropGrace) // and takes longer than the grace
 	if err := servers["b"].DropDatabase(t.Context(), database, DatabaseDrop{Tables: true}); err != nil {
 		t.Fatal(err)
 	}
-	servers["b"].siblings.endDrop(servers["b"].config.address(), database)
+	end()
 	if err := <-dropped; err != nil {
 		t.Error(err)
 	}

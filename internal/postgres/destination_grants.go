@@ -82,7 +82,7 @@ func (s *Server) UpdateDestination(ctx context.Context, old, want DestinationGra
 // RevokeDestination takes the grants back: CONNECT only when the user was
 // granted nothing else in the database. What is gone is done.
 func (s *Server) RevokeDestination(ctx context.Context, g DestinationGrants) error {
-	s.siblings.granted.giveUp(g.Resource)
+	rightsMemoryOf(s).granted.giveUp(g.Resource)
 	sc := g.scope()
 	sc.database = []string{"CREATE", "TEMPORARY"}
 	err := s.changeRights(ctx, g.Database, func(tx pgx.Tx) error {

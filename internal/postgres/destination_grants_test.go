@@ -10,7 +10,7 @@ import (
 // newWarehouse is a database in which nobody may do anything.
 func newWarehouse(t *testing.T, s *sandbox.Server) shop {
 	t.Helper()
-	warehouse := shop{Server: s, server: serverOf(t, superuserOf(s)), name: s.Database(t), user: s.Role(t)}
+	warehouse := shop{Shop{Server: s, server: serverOf(t, superuserOf(s)), name: s.Database(t), user: s.Role(t)}}
 	warehouse.exec(t, "REVOKE ALL ON DATABASE "+warehouse.name+" FROM PUBLIC")
 	return warehouse
 }

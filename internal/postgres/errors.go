@@ -98,7 +98,7 @@ func routine(err error) string {
 // IsExisting reports whether err means that something of the same name is there already.
 func IsExisting(err error) bool {
 	switch Code(err) {
-	case "42710", "42P04", "42P06": // a role, database, schema
+	case DuplicateObject, DuplicateDatabase, DuplicateSchema: // a role, database, schema
 		return true
 	}
 	return false
@@ -122,7 +122,7 @@ func Explain(err error) string {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
 		detail := pg.Detail
-		if pg.Code == "23502" || pg.Code == "23514" {
+		if pg.Code == NotNullViolation || pg.Code == CheckViolation {
 			detail = "" // it shows a whole row, which is nobody's business here
 		}
 		for _, part := range []struct{ label, text string }{
@@ -150,15 +150,15 @@ func advise(err error) string {
 		return adviseConnect(connect)
 	}
 	switch Code(err) {
-	case "42501":
+	case InsufficientPrivilege:
 		return "The login of this server entry lacks that right. Use an entry whose username owns the object or is a member of its owner, or have someone who is grant it."
-	case readOnlyServer:
+	case ReadOnlySQLTransaction:
 		return "The server takes no changes: it is a standby, or default_transaction_read_only is on for this login, the database or the server. Set host and port of the server entry to the primary, or turn that setting off."
-	case "23502":
+	case NotNullViolation:
 		return "A column of the table takes no nulls: give it a default, or drop its NOT NULL."
-	case lockNotAvailable:
+	case LockNotAvailable:
 		return "Another session holds a lock that conflicts. Apply again when it has finished."
-	case "26000", "42P05": // of prepared statements, which nobody names but this provider
+	case InvalidSQLStatementName, DuplicatePreparedStatement: // of prepared statements, which nobody names but this provider
 		return "A statement that one session prepared met another session: a proxy that pools sessions by transaction stands before the server, such as PgBouncer with pool_mode = transaction. " +
 			"Set host and port of the server entry to the server itself, or to a pool with pool_mode = session."
 	}
@@ -170,17 +170,17 @@ const refusedTLS = "server refused TLS connection"
 
 func adviseConnect(e *ConnectError) string {
 	switch Code(e.Err) {
-	case "28P01", "28000":
+	case InvalidPassword, InvalidAuthorizationSpecification:
 		advice := fmt.Sprintf("Check username and password of servers.%s, and that pg_hba.conf of the server lets this login in from here.", e.Server)
-		if Code(e.Err) == "28P01" {
+		if Code(e.Err) == InvalidPassword {
 			advice += fmt.Sprintf(" If the password of %q was rotated, raise password_wo_version of its stitch_database_user: Terraform does not see that password_wo changed. One whose valid_until has passed is refused, too.", e.Username)
 		}
 		return advice
-	case "3D000":
+	case InvalidCatalogName:
 		return fmt.Sprintf("The server answers, but has no database %q. Check the name, or create it first.", e.Database)
-	case "42501":
+	case InsufficientPrivilege:
 		return fmt.Sprintf("The login %q may not connect to database %q: grant it CONNECT.", e.Username, e.Database)
-	case tooManyConnections:
+	case TooManyConnections:
 		return fmt.Sprintf("No connection is free. Lower max_connections of servers.%s, or raise the limit that the server names: its own max_connections, or the CONNECTION LIMIT of the role or of the database.", e.Server)
 	case "":
 		if isServers(e.Err) {

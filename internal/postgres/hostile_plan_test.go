@@ -14,6 +14,9 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
+// planTime is how long a plan may take in these tests.
+const planTime = time.Second
+
 // unending are ways never to finish an answer.
 var unending = map[string]func(c *sandbox.Client){
 	"silence": func(*sandbox.Client) {},
@@ -65,7 +68,7 @@ func neverEnds(t *testing.T, s *sandbox.Server, instead func(c *sandbox.Client))
 func TestPlanWaitsForAWhile(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
-	todo := slices.DeleteFunc(tasks(newShop(t, s)), func(one task) bool { return !one.plans })
+	todo := slices.DeleteFunc(tasks(NewShop(t, s)), func(one task) bool { return !one.plans })
 	for way, instead := range unending {
 		for _, asked := range todo {
 			if way != "silence" && asked.name != todo[0].name {
@@ -77,7 +80,7 @@ func TestPlanWaitsForAWhile(t *testing.T) {
 				config := superuserOf(s)
 				config.Port = middle.Port
 				server := serverOf(t, config).Planning()
-				server.patience = time.Second
+				server.SetPatience(planTime)
 				ended := make(chan error, 1)
 				go func() { ended <- asked.do(context.Background(), server) }() // nothing but its own patience ends it
 				select {
@@ -85,7 +88,7 @@ func TestPlanWaitsForAWhile(t *testing.T) {
 					if !IsUnreachable(err) {
 						t.Errorf("got %v, which does not count as unreachable", err)
 					}
-				case <-time.After(server.patience + sessionSlack):
+				case <-time.After(planTime + sessionSlack):
 					t.Fatal("it still waits")
 				}
 				dialled := middle.Connections()

@@ -26,9 +26,9 @@ type task struct {
 }
 
 // tasks are what the package does for a shop.
-func tasks(shop shop) []task {
+func tasks(shop Shop) []task {
 	table := TableName{Schema: "public", Name: "kinds"}
-	source := shop.grants("public", "billing")
+	source := SourceGrants{Database: shop.name, User: shop.user, Schemas: []string{"public", "billing"}, FutureTables: true}
 	destination := DestinationGrants{Database: shop.name, User: shop.user, SystemCatalogs: true}
 	user := User{Name: shop.user, Login: true, ConnectionLimit: -1}
 	return []task{
@@ -84,7 +84,7 @@ func tasks(shop shop) []task {
 // memory.
 func TestHostileSession(t *testing.T) {
 	s := sandbox.Shared(t, 0)
-	shop := newShop(t, s)
+	shop := NewShop(t, s)
 	shop.exec(t, `
 		CREATE DOMAIN public.positive AS int CHECK (VALUE > 0);
 		CREATE TABLE public.kinds (id public.positive PRIMARY KEY, list text[], at timestamptz);
@@ -138,7 +138,7 @@ func (r sessionRound) play(t *testing.T, s *sandbox.Server) hostileRow {
 	ctx, cancel := context.WithTimeout(t.Context(), sessionTimeout)
 	if r.task.plans { // which ends by itself
 		server = server.Planning()
-		server.patience = sessionTimeout / 4
+		server.SetPatience(sessionTimeout / 4)
 		ctx, cancel = context.WithTimeout(t.Context(), sessionTimeout+sessionSlack)
 	}
 	defer cancel()
@@ -154,14 +154,12 @@ func (r sessionRound) play(t *testing.T, s *sandbox.Server) hostileRow {
 	if row.longest > sessionTimeout+sessionSlack {
 		t.Errorf("%s: it took %v", round, row.longest)
 	}
-	if len(row.said) > 2*maxControl {
+	if len(row.said) > 2*MaxControl {
 		t.Errorf("%s: %d bytes are said", round, len(row.said))
 	}
 	waitFor(t, func() bool { // what those who plan share is cancelled when nobody waits for it any more
 		servers.Close()
-		server.mu.Lock()
-		defer server.mu.Unlock()
-		return server.open == 0
+		return server.Open() == 0
 	})
 	return row
 }
@@ -169,7 +167,7 @@ func (r sessionRound) play(t *testing.T, s *sandbox.Server) hostileRow {
 // Rows without end are refused, also where each of them is kept.
 func TestRowsWithoutEnd(t *testing.T) {
 	s := sandbox.Shared(t, 0)
-	shop := newShop(t, s)
+	shop := NewShop(t, s)
 	middle := sandbox.StartMiddle(t, s, false, func(c *sandbox.Client) sandbox.Meddler {
 		return func(m sandbox.Message) error {
 			some := m.Bytes()

@@ -329,7 +329,7 @@ func playLogin(t *testing.T, p prank, rng *rand.Rand, row *hostileRow) {
 	}
 	row.add(hostileRow{rounds: 1, longest: took, heap: heap, said: brief})
 	// Some clients do not come so far: they end with TLS that is not what they want.
-	early := strings.Contains(said, refusedTLS) || strings.Contains(said, "x509:") || strings.Contains(said, "tls: first record")
+	early := strings.Contains(said, RefusedTLS) || strings.Contains(said, "x509:") || strings.Contains(said, "tls: first record")
 	if p.err != "" && !strings.Contains(said, p.err) && !early {
 		t.Errorf("%s: %.500s, which is not about %q", round, said, p.err)
 	}
@@ -339,7 +339,7 @@ func playLogin(t *testing.T, p prank, rng *rand.Rand, row *hostileRow) {
 	if heap > loginHeap {
 		t.Errorf("%s: it took %d MiB", round, heap>>20)
 	}
-	if len(said) > 2*maxControl {
+	if len(said) > 2*MaxControl {
 		t.Errorf("%s: %d bytes are said", round, len(said))
 	}
 	checkHeard(t, round, h, verified, allowMD5)

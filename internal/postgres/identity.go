@@ -43,7 +43,7 @@ func (all identities) of(oid string) Identity {
 func startText(started time.Time) string { return started.UTC().Format(time.RFC3339Nano) }
 
 func (s *Server) identify(ctx context.Context) (identities, error) {
-	all, err := s.identified.get(ctx, func(ctx context.Context) (all identities, err error) {
+	all, err := ReadShared(ctx, s, "", func(ctx context.Context) (all identities, err error) {
 		err = s.inTx(ctx, "", func(tx pgx.Tx) (err error) {
 			all, err = readIdentities(ctx, tx)
 			return err

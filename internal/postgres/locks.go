@@ -29,9 +29,6 @@ const (
 	longestPause  = 2 * time.Second
 )
 
-// lockNotAvailable is the SQLSTATE of a lock that was not had in time.
-const lockNotAvailable = "55P03"
-
 // A contention describes the locks on tables that a transaction needs. Other sessions
 // hold those even if they only read.
 type contention struct {
@@ -46,7 +43,7 @@ type attempts struct{ locked, interfered, vanished int }
 // after counts one more failure, and reports whether to try again.
 func (a attempts) after(err error, c contention) (attempts, bool) {
 	switch {
-	case Code(err) == lockNotAvailable:
+	case Code(err) == LockNotAvailable:
 		a.locked++
 		return a, a.locked < cmp.Or(c.attempts, lockAttempts)
 	case isVanished(err):
@@ -83,17 +80,15 @@ func (s *Server) retried(ctx context.Context, database string, c contention, att
 		}
 		made = next
 		pause := made.pause()
-		select {
-		case <-time.After(pause/2 + rand.N(pause)): // at random, so that two sessions do not stay in step
-		case <-ctx.Done():
-			return errors.Join(ctx.Err(), err)
+		if ended := Pause(ctx, pause/2+rand.N(pause)); ended != nil { // at random, so that two sessions do not stay in step
+			return errors.Join(ended, err)
 		}
 	}
 }
 
 // change runs f in a transaction of database, and again if others interfered.
 func (s *Server) change(ctx context.Context, database string, c contention, f func(pgx.Tx) error) error {
-	defer s.siblings.changed() // a login may have been let in
+	defer s.Changed() // a login may have been let in
 	return s.tryTx(ctx, database, c, f)
 }
 
@@ -107,9 +102,9 @@ func (s *Server) changeUser(ctx context.Context, f func(pgx.Tx) error) error {
 // between being listed and being used. A lock that was not had is none.
 func IsInterference(err error) bool {
 	switch Code(err) {
-	case "40001", "40P01", "23505": // the last from two who add default privileges
+	case SerializationFailure, DeadlockDetected, UniqueViolation: // the last from two who add default privileges
 		return true
-	case "XX000":
+	case InternalError:
 		// The code of internal errors tells nothing, and their text is never translated.
 		var pg *pgconn.PgError
 		return errors.As(err, &pg) &&
@@ -122,7 +117,7 @@ func IsInterference(err error) bool {
 // object does not exist.
 func isVanished(err error) bool {
 	switch Code(err) {
-	case "42P01", "3F000", "42704":
+	case UndefinedTable, InvalidSchemaName, UndefinedObject:
 		return true
 	}
 	return false
@@ -194,12 +189,12 @@ func (s *Server) nameHolders(ctx context.Context, database string, c contention,
 }
 
 func (s *Server) addHolders(ctx context.Context, database string, uncommitted bool, c contention, failure error, what string) error {
-	if Code(failure) != lockNotAvailable {
+	if Code(failure) != LockNotAvailable {
 		return failure
 	}
 	var holders []string
 	err := s.OnConn(ctx, database, func(conn *pgx.Conn) error {
-		return boundedTx(ctx, conn, readOnly, func(tx pgx.Tx) (err error) {
+		return readTx(ctx, conn, func(tx pgx.Tx) (err error) {
 			rows, _ := tx.Query(ctx, holdersSQL, uncommitted, lockTimeout.Seconds(), c.schema, c.owner)
 			holders, err = pgx.CollectRows(rows, pgx.RowTo[string])
 			if err != nil || !uncommitted {

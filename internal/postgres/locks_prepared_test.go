@@ -19,7 +19,7 @@ func TestPreparedHolders(t *testing.T) {
 		s.Exec(t, database, "CREATE TABLE public.t ()")
 		s.Exec(t, database, "BEGIN; GRANT SELECT ON public.t TO PUBLIC; PREPARE TRANSACTION 'left''over'")
 		for name, c := range map[string]contention{"any": {}, "of a schema": {schema: "public"}} {
-			err := server.nameHolders(t.Context(), database, c, &pgconn.PgError{Code: lockNotAvailable})
+			err := server.nameHolders(t.Context(), database, c, &pgconn.PgError{Code: LockNotAvailable})
 			if want := "prepared transaction 'left''over' (user postgres)"; !strings.Contains(err.Error(), want) {
 				t.Errorf("PostgreSQL %d, %s: %v\nwant %s", major, name, err, want)
 			}

@@ -38,7 +38,7 @@ func (s *Server) Losses(ctx context.Context, database, schema string) (losses []
 		})
 		return err
 	})
-	if Code(err) == "3D000" {
+	if Code(err) == InvalidCatalogName {
 		return nil, nil
 	}
 	if err != nil {

@@ -91,8 +91,6 @@ func TestNeedsDecide(t *testing.T) {
 	}
 }
 
-const allMembershipsSQL = `SELECT m::text FROM pg_catalog.pg_auth_members AS m JOIN pg_catalog.pg_roles AS r ON r.oid = m.member WHERE r.rolname = $1 ORDER BY 1`
-
 // A membership is there while it is needed, and afterwards all are as before:
 // those, too, that the login had given itself.
 func TestNeedsWhile(t *testing.T) {
@@ -102,9 +100,7 @@ func TestNeedsWhile(t *testing.T) {
 		server := serverOf(t, config)
 		name, other := s.RoleName(t), s.RoleName(t)
 		for _, name := range []string{name, other} {
-			if _, err := server.CreateUser(t.Context(), User{Name: name, ConnectionLimit: -1}, nil); err != nil {
-				t.Fatal(err)
-			}
+			s.Exec(t, "postgres", "SET ROLE "+config.Username+"; CREATE ROLE "+name)
 		}
 		if s.Major >= 16 {
 			err := server.inTx(t.Context(), "", func(tx pgx.Tx) error {
@@ -115,7 +111,7 @@ func TestNeedsWhile(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		before := s.Query(t, "postgres", allMembershipsSQL, config.Username)
+		before := memberships(t, s, config.Username)
 		run := func(roles []string) (has bool, err error) {
 			err = server.inTx(t.Context(), "", func(tx pgx.Tx) error {
 				return needs{rightsOf: roles}.while(t.Context(), tx, []string{"the change"}, func() error {
@@ -127,7 +123,7 @@ func TestNeedsWhile(t *testing.T) {
 		if has, err := run([]string{name, other}); err != nil || !has {
 			t.Errorf("the login has their privileges: %t, %v", has, err)
 		}
-		if after := s.Query(t, "postgres", allMembershipsSQL, config.Username); !slices.Equal(before, after) {
+		if after := memberships(t, s, config.Username); !slices.Equal(before, after) {
 			t.Errorf("memberships were %q, are %q", before, after)
 		}
 		if _, err := run([]string{"no such role"}); err == nil || errors.Is(err, ErrNotFound) {

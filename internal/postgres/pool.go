@@ -33,15 +33,7 @@ type pool struct {
 	planDials chan struct{}
 	patience  time.Duration // how long a plan waits for what it asked
 
-	rightsLockKept map[string]time.Time // by database: when the lock of rights was last waited for in vain
-
-	// What those who plan share.
-	accesses  sharedReads[*access] // by database
-	users     sharedRead[map[string]User]
-	schemas   sharedReads[map[string]Schema] // by database, then by name
-	databases sharedRead[map[string]Database]
-
-	identified sharedRead[identities] // which all share
+	shared sync.Map // what ReadShared has read
 }
 
 // Acquire returns a connection to database, which the caller must Release. It
@@ -190,20 +182,6 @@ func (p *pool) makeRoom() {
 	if evicted != nil {
 		evicted.sayGoodbye()
 	}
-}
-
-// ours returns how many connections to the server at an address this process has, after
-// closing those that are idle: of all entries.
-func (all *Servers) ours(address string) (inUse, closed int) {
-	for _, s := range all.byName {
-		if s.config.address() == address {
-			closed += s.closeIdle(func(*Conn) bool { return true })
-			s.mu.Lock()
-			inUse += s.open - s.dialling
-			s.mu.Unlock()
-		}
-	}
-	return inUse, closed
 }
 
 // closeIdle closes the idle connections that match, and returns how many these were.

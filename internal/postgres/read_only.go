@@ -7,9 +7,6 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// readOnlyServer is the SQLSTATE of a change that a standby, or a read-only transaction, refuses.
-const readOnlyServer = "25006"
-
 const readOnlySQL = `
 	SELECT pg_catalog.pg_is_in_recovery(), s.source
 	FROM pg_catalog.pg_settings AS s
@@ -17,18 +14,18 @@ const readOnlySQL = `
 
 // explainReadOnly adds to the refusal of a change why the server is read-only, and what to do.
 func (s *Server) explainReadOnly(ctx context.Context, database string, refusal error) error {
-	if Code(refusal) != readOnlyServer {
+	if Code(refusal) != ReadOnlySQLTransaction {
 		return refusal
 	}
 	var standby bool
 	var source string
 	err := s.OnConn(ctx, database, func(conn *pgx.Conn) error {
-		return boundedTx(ctx, conn, readOnly, func(tx pgx.Tx) error { return tx.QueryRow(ctx, readOnlySQL).Scan(&standby, &source) })
+		return readTx(ctx, conn, func(tx pgx.Tx) error { return tx.QueryRow(ctx, readOnlySQL).Scan(&standby, &source) })
 	})
 	if err != nil {
 		return refusal
 	}
-	return Advise(refusal, s.adviseReadOnly(s.databaseName(database), standby, source))
+	return Advise(refusal, s.adviseReadOnly(s.DatabaseName(database), standby, source))
 }
 
 // adviseReadOnly says what to do about a standby or, if it is none, about

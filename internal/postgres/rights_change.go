@@ -31,7 +31,7 @@ func (s *Server) claiming(f func(claim func(*access, scope)) error) error {
 	undo := func() {}
 	err := f(func(a *access, sc scope) {
 		undo() // of an earlier attempt
-		undo = s.siblings.granted.make(claim{place: a.place, scope: sc})
+		undo = rightsMemoryOf(s).granted.make(claim{place: a.place, scope: sc})
 	})
 	if err != nil {
 		undo()
@@ -60,7 +60,7 @@ func grantRights(ctx context.Context, tx pgx.Tx, sc scope, claim func(*access, s
 // revokeRights takes back what a scope means, whoever granted it, but not what other
 // resources of this configuration claim.
 func (s *Server) revokeRights(ctx context.Context, tx pgx.Tx, sc scope) error {
-	return revoke(ctx, tx, sc, false, func(a *access) []scope { return s.siblings.granted.others(a.place, sc) })
+	return revoke(ctx, tx, sc, false, func(a *access) []scope { return rightsMemoryOf(s).granted.others(a.place, sc) })
 }
 
 // revokeOptions takes back that the user may pass on what a scope means.
@@ -96,7 +96,7 @@ func revoke(ctx context.Context, tx pgx.Tx, sc scope, option bool, kept func(*ac
 // explainDependents says whom the user has passed on what was to be revoked.
 func (a *access) explainDependents(user person, sc scope, err error) error {
 	items, sql := a.passedOn(user, sc)
-	if Code(err) != "2BP01" || len(items) == 0 {
+	if Code(err) != DependentObjectsStillExist || len(items) == 0 {
 		return err
 	}
 	return Advise(fmt.Errorf("%w\n%s has passed on to others what depends on it:%s", err, Ident(sc.user), list(items)),

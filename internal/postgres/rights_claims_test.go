@@ -99,7 +99,7 @@ func TestShortLivedAdministrators(t *testing.T) {
 		if err := administrator.GrantSource(t.Context(), g); err != nil {
 			t.Fatal(err)
 		}
-		administrator.closeIdle(func(*Conn) bool { return true })
+		administrator.LeaveAs(administrator.Username())
 		s.Exec(t, "postgres", "DROP ROLE "+first)
 		administrator = shop.as(t, second)
 		drift, err := administrator.SourceDrift(t.Context(), g)

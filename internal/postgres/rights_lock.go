@@ -1,10 +1,10 @@
 package postgres
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -45,14 +45,14 @@ func (s *Server) changeObjects(ctx context.Context, database string, c contentio
 		}
 		return f(tx)
 	})
-	if err == nil && holders != "" && s.warn != nil {
-		s.warn(Warning{
+	if err == nil && holders != "" {
+		s.Warn(Warning{
 			Summary: "Another session blocks taking turns",
 			Detail: fmt.Sprintf("Runs of this provider take turns when they change privileges or schemas in a database, by its advisory lock (%d, %d). "+
 				"In database %q of server %q this lock was held for more than %v by %s. "+
 				"The change was made without waiting any longer, and was retried if another one interfered. "+
 				"Plan again to see whether two changes undid each other. If the session does not belong to another run of Terraform, find out what it does and end it.",
-				rightsLockClass, rightsLockKey, s.databaseName(database), s.name, courtesy, holders),
+				rightsLockClass, rightsLockKey, s.DatabaseName(database), s.Name(), courtesy, holders),
 		})
 	}
 	return err
@@ -62,22 +62,39 @@ func (s *Server) changeObjects(ctx context.Context, database string, c contentio
 // where the advisory lock is not had: what one of them finds granted, none revokes
 // before that one has committed.
 func (s *Server) inTurn(ctx context.Context, database string, c contention, f func(pgx.Tx) error) error {
-	defer s.siblings.changed() // a login may have been let in
+	defer s.Changed() // a login may have been let in
 	return s.retried(ctx, database, c, func() error {
 		return s.InTurn(ctx, database, func() error {
-			return s.OnConn(ctx, database, func(conn *pgx.Conn) error { return boundedTx(ctx, conn, readWrite, f) })
+			return s.OnConn(ctx, database, func(conn *pgx.Conn) error { return boundedTx(ctx, conn, f) })
 		})
 	})
 }
 
+// A rightsMemory is what this process remembers of the rights that it changes.
+type rightsMemory struct {
+	granted claims
+
+	mu    sync.Mutex
+	turns map[string]chan struct{} // by database, see turn
+	kept  map[rightsLock]time.Time // when a lock was last waited for in vain
+}
+
+// A rightsLock is the lock in a database of an entry.
+type rightsLock struct{ server, database string }
+
+func rightsMemoryOf(s *Server) *rightsMemory { return Memory[rightsMemory](s) }
+
 // turn returns what is full while the rights in a database are being changed.
-func (all *Servers) turn(key string) chan struct{} {
-	all.mu.Lock()
-	defer all.mu.Unlock()
-	if all.turns[key] == nil {
-		all.turns[key] = make(chan struct{}, 1)
+func (m *rightsMemory) turn(database string) chan struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.turns == nil {
+		m.turns = map[string]chan struct{}{}
 	}
-	return all.turns[key]
+	if m.turns[database] == nil {
+		m.turns[database] = make(chan struct{}, 1)
+	}
+	return m.turns[database]
 }
 
 // lockRights waits for the lock by which changes take turns, and reports whether the
@@ -97,7 +114,7 @@ func (s *Server) lockRights(ctx context.Context, tx pgx.Tx, database string) (lo
 		SET LOCAL lock_timeout = %d;
 		RELEASE SAVEPOINT courtesy`,
 		courtesy.Milliseconds(), rightsLockClass, rightsLockKey, lockTimeout.Milliseconds()))
-	if Code(err) != lockNotAvailable {
+	if Code(err) != LockNotAvailable {
 		return err == nil, err
 	}
 	s.noteRightsLock(database, time.Now())
@@ -108,19 +125,21 @@ func (s *Server) lockRights(ctx context.Context, tx pgx.Tx, database string) (lo
 // rightsLockIsKept reports whether a recent wait for the lock was in vain: not every
 // change of a long apply waits again.
 func (s *Server) rightsLockIsKept(database string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return time.Since(s.rightsLockKept[database]) < courtesyPause
+	m := rightsMemoryOf(s)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return time.Since(m.kept[rightsLock{s.Name(), database}]) < courtesyPause
 }
 
 // noteRightsLock notes when a wait for the lock was in vain.
 func (s *Server) noteRightsLock(database string, since time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.rightsLockKept == nil {
-		s.rightsLockKept = map[string]time.Time{}
+	m := rightsMemoryOf(s)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.kept == nil {
+		m.kept = map[rightsLock]time.Time{}
 	}
-	s.rightsLockKept[database] = since
+	m.kept[rightsLock{s.Name(), database}] = since
 }
 
 // rightsHoldersSQL lists the sessions that hold the lock: several can share it.
@@ -144,6 +163,3 @@ func rightsHolders(ctx context.Context, tx pgx.Tx) (string, error) {
 	}
 	return strings.Join(holders, ", "), err
 }
-
-// databaseName returns what a database is called, "" being the default one.
-func (s *Server) databaseName(database string) string { return cmp.Or(database, s.config.Database) }

@@ -56,7 +56,7 @@ func TestRightsLockKept(t *testing.T) {
 		t.Errorf("waited %v", waited)
 	}
 	began = time.Now()
-	if _, err := server.CreateSchema(t.Context(), Schema{Database: shop.name, Name: "mine"}); err != nil {
+	if err := server.changeRights(t.Context(), shop.name, func(pgx.Tx) error { return nil }); err != nil {
 		t.Error(err)
 	}
 	if err := server.RevokeSource(t.Context(), g); err != nil {

@@ -32,7 +32,7 @@ func (s *Server) ClaimReading(ctx context.Context, tx pgx.Tx, r Reading, readers
 	}
 	var undoes []func()
 	for _, reader := range readers {
-		undoes = append(undoes, s.siblings.granted.make(claim{place: place, scope: r.scope(reader)}))
+		undoes = append(undoes, rightsMemoryOf(s).granted.make(claim{place: place, scope: r.scope(reader)}))
 	}
 	return func() {
 		for _, undo := range undoes {
@@ -51,8 +51,8 @@ func (s *Server) GiveUpReading(ctx context.Context, tx pgx.Tx, r Reading, roles 
 	kept := map[string]Kept{}
 	for _, role := range roles {
 		sc := r.scope(role)
-		s.siblings.granted.giveUp(sc.resource)
-		kept[role] = Kept{r.Schema, s.siblings.granted.others(place, sc)}
+		rightsMemoryOf(s).granted.giveUp(sc.resource)
+		kept[role] = Kept{r.Schema, rightsMemoryOf(s).granted.others(place, sc)}
 	}
 	return kept, nil
 }
@@ -89,7 +89,7 @@ func (s *Server) TakeTurn(ctx context.Context, tx pgx.Tx, database string) error
 // InTurn runs f while no other resource of this process changes rights in a database: what
 // one of them finds granted, f does not revoke before that one has committed.
 func (s *Server) InTurn(ctx context.Context, database string, f func() error) error {
-	turn := s.siblings.turn(dropKey(s.config.address(), s.databaseName(database)))
+	turn := rightsMemoryOf(s).turn(s.Place() + "/" + s.DatabaseName(database))
 	select {
 	case turn <- struct{}{}:
 		defer func() { <-turn }()

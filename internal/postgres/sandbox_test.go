@@ -24,7 +24,11 @@ func serversOf(t *testing.T, configs map[string]Config) map[string]*Server {
 	t.Helper()
 	all := NewServers(configs)
 	t.Cleanup(all.Close)
-	return all.byName
+	servers := map[string]*Server{}
+	for name := range configs {
+		servers[name], _ = all.Server(name)
+	}
+	return servers
 }
 
 // logged returns the statements that a server ran, each by its first words, and

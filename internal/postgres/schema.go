@@ -62,7 +62,7 @@ func createSchema(ctx context.Context, tx pgx.Tx, c Schema) (Schema, error) {
 // such database. All who plan share one reading of all schemas of a database.
 func (s *Server) Schema(ctx context.Context, database, name string) (Schema, error) {
 	c, err := s.findSchema(ctx, database, name)
-	if Code(err) == "3D000" {
+	if Code(err) == InvalidCatalogName {
 		err = ErrNotFound
 	}
 	if err != nil {
@@ -72,14 +72,14 @@ func (s *Server) Schema(ctx context.Context, database, name string) (Schema, err
 }
 
 func (s *Server) findSchema(ctx context.Context, database, name string) (c Schema, err error) {
-	if !s.planning {
+	if !s.IsPlanning() {
 		err = s.inTx(ctx, database, func(tx pgx.Tx) (err error) {
 			c, err = schema(ctx, tx, database, name)
 			return err
 		})
 		return c, err
 	}
-	all, err := s.schemas.of(database).get(ctx, func(ctx context.Context) (all map[string]Schema, err error) {
+	all, err := ReadShared(ctx, s, database, func(ctx context.Context) (all map[string]Schema, err error) {
 		err = s.inTx(ctx, database, func(tx pgx.Tx) (err error) {
 			all, err = schemasByName(ctx, tx, database)
 			return err
@@ -179,7 +179,7 @@ func (s *Server) DropSchema(ctx context.Context, database, name string, force bo
 		}
 		return dropSchema(ctx, tx, have, force)
 	})
-	if errors.Is(err, ErrNotFound) || Code(err) == "3D000" {
+	if errors.Is(err, ErrNotFound) || Code(err) == InvalidCatalogName {
 		return nil
 	}
 	if err != nil {

@@ -54,7 +54,7 @@ func testAdoptSchema(t *testing.T, s *sandbox.Server, server *Server) {
 	if _, err := server.CreateUser(ctx, User{Name: owner, Login: true, ConnectionLimit: -1}, scram("secret")); err != nil {
 		t.Fatal(err)
 	}
-	s.Exec(t, database, "GRANT CREATE ON DATABASE "+database+" TO "+server.config.Username)
+	s.Exec(t, database, "GRANT CREATE ON DATABASE "+database+" TO "+server.Username())
 	want := Schema{Database: database, Name: `a"b`, Owner: owner, Comment: "mine"}
 	if _, _, err := server.AdoptSchema(ctx, want); !errors.Is(err, ErrNotFound) {
 		t.Fatalf("before it was created: %v", err)
@@ -105,8 +105,8 @@ func testAdoptSchema(t *testing.T, s *sandbox.Server, server *Server) {
 	}
 
 	// What the login's default privileges give others, a new schema has as well.
-	s.Exec(t, database, sql.Replace("ALTER DEFAULT PRIVILEGES FOR ROLE "+server.config.Username+" GRANT USAGE ON SCHEMAS TO $other"))
-	plain := Schema{Database: database, Name: "plain", Owner: server.config.Username}
+	s.Exec(t, database, sql.Replace("ALTER DEFAULT PRIVILEGES FOR ROLE "+server.Username()+" GRANT USAGE ON SCHEMAS TO $other"))
+	plain := Schema{Database: database, Name: "plain", Owner: server.Username()}
 	if _, err := server.CreateSchema(ctx, plain); err != nil {
 		t.Fatal(err)
 	}

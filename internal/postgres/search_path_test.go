@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -268,10 +267,9 @@ var provisioning = map[string]func(ctx context.Context, server *Server, p plante
 			return err
 		}
 		defer func() { _ = conn.Close(ctx) }()
-		if _, err := conn.Exec(ctx, "SELECT pg_catalog.pg_advisory_lock($1, $2)", rightsLockClass, rightsLockKey); err != nil {
+		if err := HoldRightsLock(ctx, server, conn, "shop"); err != nil {
 			return err
 		}
-		server.noteRightsLock("shop", time.Now())
 		warned := errors.New("no warning")
 		g := SourceGrants{Database: "shop", User: "reader", Schemas: []string{"public"}}
 		granted := server.Warning(func(w Warning) {
@@ -280,7 +278,7 @@ var provisioning = map[string]func(ctx context.Context, server *Server, p plante
 			}
 		}).GrantSource(ctx, g)
 		err = errors.Join(granted, warned, server.RevokeSource(ctx, g))
-		timeout := &pgconn.PgError{Code: lockNotAvailable, Message: "timeout"}
+		timeout := &pgconn.PgError{Code: LockNotAvailable, Message: "timeout"}
 		for _, named := range []error{
 			server.nameHolders(ctx, "shop", contention{schema: "billing", owner: "application"}, timeout),
 			server.NameHolders(ctx, "shop", "public", timeout),

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,12 +17,10 @@ import (
 // Servers are the servers of one provider block.
 type Servers struct {
 	byName map[string]*Server
-
-	granted claims
+	memory sync.Map // see Memory
 
 	mu       sync.Mutex
-	dropping map[string]int           // databases that this process is dropping, by address/name
-	turns    map[string]chan struct{} // whose rights it is changing; full meanwhile
+	dropping map[string]int // databases that this process is dropping, by address/name
 }
 
 // planPatience is how long a plan waits for what it asked of a server: longer than the
@@ -31,7 +30,7 @@ const planPatience = 2 * time.Minute
 
 // NewServers prepares servers without connecting to them.
 func NewServers(configs map[string]Config) *Servers {
-	all := &Servers{byName: map[string]*Server{}, dropping: map[string]int{}, turns: map[string]chan struct{}{}}
+	all := &Servers{byName: map[string]*Server{}, dropping: map[string]int{}}
 	for name, config := range configs {
 		config = config.withDefaults()
 		all.byName[name] = &Server{pool: &pool{
@@ -59,21 +58,6 @@ func (all *Servers) Close() {
 	}
 }
 
-// changed forgets the dials that failed, because a login may work from now on,
-// and what was read, because it may be otherwise now.
-func (all *Servers) changed() {
-	for _, s := range all.byName {
-		s.mu.Lock()
-		s.failures = nil
-		s.mu.Unlock()
-		s.accesses.forget()
-		s.users.forget()
-		s.schemas.forget()
-		s.databases.forget()
-		s.identified.forget()
-	}
-}
-
 // A Server is one PostgreSQL server as one login sees it. It is safe for
 // concurrent use and opens no connection before it needs one.
 type Server struct {
@@ -90,17 +74,42 @@ func (s *Server) Planning() *Server { return &Server{pool: s.pool, planning: tru
 // A Warning says what a user should know of a change that was made nevertheless.
 type Warning struct{ Summary, Detail string }
 
-// Warning returns a view of s, which shares its connections. Its methods pass their
-// warnings to warn before they return.
+// Warning returns a view of s, which shares its connections. What changes something
+// through it passes its warnings to warn before it returns.
 func (s *Server) Warning(warn func(Warning)) *Server {
 	return &Server{pool: s.pool, planning: s.planning, warn: warn}
 }
+
+// Warn passes a warning on.
+func (s *Server) Warn(w Warning) {
+	if s.warn != nil {
+		s.warn(w)
+	}
+}
+
+// IsPlanning reports whether s is a view for Plan and Read.
+func (s *Server) IsPlanning() bool { return s.planning }
 
 // Name is the server's key in the provider block.
 func (s *Server) Name() string { return s.name }
 
 // DefaultDatabase is where the entry connects to when no database is asked for.
 func (s *Server) DefaultDatabase() string { return s.config.Database }
+
+// DatabaseName returns what a database is called, "" being the default one.
+func (s *Server) DatabaseName(database string) string { return cmp.Or(database, s.config.Database) }
+
+// IsLocal reports whether what is sent to the server does not leave this machine.
+func (s *Server) IsLocal() bool { return isLoopback(s.config.Host) }
+
+// VerifiesCertificate reports whether a server that shows a certificate has to show one
+// that somebody vouches for.
+func (s *Server) VerifiesCertificate() bool {
+	return s.config.SSLMode != "prefer" && (s.config.SSLMode != "require" || s.config.SSLRootCert != "")
+}
+
+// Username is the login of the entry.
+func (s *Server) Username() string { return s.config.Username }
 
 func (s *Server) dial(ctx context.Context, database string) (*pgx.Conn, error) {
 	if !s.planning {
@@ -137,9 +146,9 @@ func (s *Server) plannedFailure(database string) error {
 // about this database only, says nothing about the others.
 func (s *Server) noteFailure(database string, err error) {
 	switch Code(err) {
-	case "3D000": // it may be created meanwhile
+	case InvalidCatalogName: // it may be created meanwhile
 		return
-	case "42501", "28000", "53300", "55000": // no CONNECT, pg_hba.conf, its limit, its ALLOW_CONNECTIONS
+	case InsufficientPrivilege, InvalidAuthorizationSpecification, TooManyConnections, ObjectNotInPrerequisiteState: // no CONNECT, pg_hba.conf, its limit, its ALLOW_CONNECTIONS
 	default:
 		database = ""
 	}
@@ -158,10 +167,6 @@ func (s *Server) unreachable(database string, err error) error {
 	}
 }
 
-// tooManyConnections is the SQLSTATE of a server, a role or a database that has no
-// connection free.
-const tooManyConnections = "53300"
-
 const (
 	turnPatience = 30 * time.Second // how long to wait for connections of this process
 	turnPause    = 100 * time.Millisecond
@@ -173,19 +178,17 @@ func (s *Server) connectInTurn(ctx context.Context, database string) (*pgx.Conn,
 	var inTheWay time.Time // when that was last so
 	for began := time.Now(); ; {
 		conn, err := s.connect(ctx, database)
-		if Code(err) != tooManyConnections {
+		if Code(err) != TooManyConnections {
 			return conn, err
 		}
-		if inUse, closed := s.siblings.ours(s.config.address()); inUse+closed > 0 {
+		if inUse, closed := s.leaveAll(); inUse+closed > 0 {
 			inTheWay = time.Now()
 		}
 		if time.Since(inTheWay) > turnGrace || time.Since(began) > turnPatience {
 			return nil, err
 		}
-		select {
-		case <-time.After(turnPause):
-		case <-ctx.Done():
-			return nil, errors.Join(ctx.Err(), err)
+		if ended := Pause(ctx, turnPause); ended != nil {
+			return nil, errors.Join(ended, err)
 		}
 	}
 }
@@ -203,7 +206,7 @@ func (s *Server) connect(ctx context.Context, database string) (*pgx.Conn, error
 	// pgx would prepare it by other rules than PostgreSQL's, but leaves alone what is prepared.
 	config.Password = saslprep(password)
 	conn, err := pgx.ConnectConfig(ctx, config)
-	if refused := Code(err); config.Password != password && (refused == "28P01" || refused == "28000") {
+	if refused := Code(err); config.Password != password && (refused == InvalidPassword || refused == InvalidAuthorizationSpecification) {
 		config.Password = password // as it is: for what is not SCRAM, such as LDAP
 		conn, err = pgx.ConnectConfig(ctx, config)
 	}
@@ -248,7 +251,7 @@ func (s *Server) inTx(ctx context.Context, database string, f func(pgx.Tx) error
 
 func (s *Server) tryTx(ctx context.Context, database string, c contention, f func(pgx.Tx) error) error {
 	return s.retried(ctx, database, c, func() error {
-		return s.OnConn(ctx, database, func(conn *pgx.Conn) error { return boundedTx(ctx, conn, readWrite, f) })
+		return s.OnConn(ctx, database, func(conn *pgx.Conn) error { return boundedTx(ctx, conn, f) })
 	})
 }
 
@@ -267,9 +270,18 @@ const (
 	readOnly  = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"
 )
 
-// boundedTx is InTx for the statements of this package: each waits for a lock for at
-// most lockTimeout.
-func boundedTx(ctx context.Context, conn *pgx.Conn, how string, f func(pgx.Tx) error) error {
+// boundedTx is InTx for statements that provision: each waits for a lock for at most
+// lockTimeout.
+func boundedTx(ctx context.Context, conn *pgx.Conn, f func(pgx.Tx) error) error {
+	return beginBounded(ctx, conn, readWrite, f)
+}
+
+// readTx is boundedTx for what only reads.
+func readTx(ctx context.Context, conn *pgx.Conn, f func(pgx.Tx) error) error {
+	return beginBounded(ctx, conn, readOnly, f)
+}
+
+func beginBounded(ctx context.Context, conn *pgx.Conn, how string, f func(pgx.Tx) error) error {
 	return begin(ctx, conn, fmt.Sprintf("%s; %s; SET LOCAL lock_timeout = %d", how, pinSQL(Version(conn), true), lockTimeout.Milliseconds()), f)
 }
 

@@ -225,7 +225,7 @@ func TestPlanningFailure(t *testing.T) {
 	if got := dialled() - once; got != once { // pgx may try more than once for a connection
 		t.Errorf("eight plans dialled %d times, one apply %d times", once, got)
 	}
-	all.changed()
+	server.Changed()
 	_, _ = server.Planning().Acquire(t.Context(), "d")
 	if got := dialled(); got != 3*once {
 		t.Errorf("a plan after a change dialled %d times, want %d", got-2*once, once)

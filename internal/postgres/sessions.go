@@ -28,7 +28,7 @@ const sessionsSQL = `
 	ORDER BY 1, 2, 3`
 
 func sessionsOf(ctx context.Context, conn *pgx.Conn, database string) (all []Session, err error) {
-	err = boundedTx(ctx, conn, readWrite, func(tx pgx.Tx) error {
+	err = boundedTx(ctx, conn, func(tx pgx.Tx) error {
 		rows, _ := tx.Query(ctx, sessionsSQL, database)
 		all, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Session])
 		return err
@@ -58,7 +58,7 @@ const obstaclesSQL = `
 	ORDER BY 1`
 
 func obstaclesOf(ctx context.Context, conn *pgx.Conn, database string) (all []string, err error) {
-	err = boundedTx(ctx, conn, readWrite, func(tx pgx.Tx) error {
+	err = boundedTx(ctx, conn, func(tx pgx.Tx) error {
 		rows, _ := tx.Query(ctx, obstaclesSQL, database)
 		all, err = pgx.CollectRows(rows, pgx.RowTo[string])
 		return err

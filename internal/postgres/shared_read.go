@@ -10,10 +10,23 @@ import (
 // only has to last from one resource of a plan to the next.
 const sharedReadAge = 10 * time.Second
 
+// ReadShared returns what read reads of a database ("" for what belongs to the server).
+// All who ask for a T of that database share one reading, until this process changes
+// something: those who wait then asked before the change, and get what there was.
+func ReadShared[T any](ctx context.Context, s *Server, database string, read func(context.Context) (T, error)) (T, error) {
+	type key struct { // there is one such type for each T
+		of       *T
+		database string
+	}
+	found, _ := s.shared.LoadOrStore(key{database: database}, &sharedRead[T]{})
+	shared, _ := found.(*sharedRead[T]) // it is no other: the key has the type
+	return shared.get(ctx, read)
+}
+
 // A sharedRead lets all resources of a plan share one reading of a server:
 // those who ask while it is under way wait for it, and those who ask soon
 // afterwards are given the same value, which none of them may change. The zero
-// value has read nothing yet. A server's own writes must make it forget.
+// value has read nothing yet.
 type sharedRead[T any] struct {
 	mu     sync.Mutex
 	latest *sharedReading[T] // nil if the next who asks has to read
@@ -42,14 +55,6 @@ func (r *sharedRead[T]) get(ctx context.Context, read func(context.Context) (T, 
 		var none T
 		return none, ctx.Err()
 	}
-}
-
-// forget makes the next who asks read again. Those who wait already asked
-// before the write, and get what there was.
-func (r *sharedRead[T]) forget() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.latest = nil
 }
 
 func (r *sharedRead[T]) join(ctx context.Context, read func(context.Context) (T, error)) *sharedReading[T] {
@@ -93,32 +98,4 @@ func (r *sharedRead[T]) leave(current *sharedReading[T]) {
 // isStale is asked with the lock held that ended is written under.
 func (current *sharedReading[T]) isStale() bool {
 	return !current.ended.IsZero() && time.Since(current.ended) >= sharedReadAge
-}
-
-// sharedReads are the readings of something that there are several of, by name.
-type sharedReads[T any] struct {
-	mu     sync.Mutex
-	byName map[string]*sharedRead[T]
-}
-
-// of returns the reading of what has that name.
-func (all *sharedReads[T]) of(name string) *sharedRead[T] {
-	all.mu.Lock()
-	defer all.mu.Unlock()
-	if all.byName[name] == nil {
-		if all.byName == nil {
-			all.byName = map[string]*sharedRead[T]{}
-		}
-		all.byName[name] = &sharedRead[T]{}
-	}
-	return all.byName[name]
-}
-
-// forget makes the next who asks for any read again.
-func (all *sharedReads[T]) forget() {
-	all.mu.Lock()
-	defer all.mu.Unlock()
-	for _, one := range all.byName {
-		one.forget()
-	}
 }

@@ -30,11 +30,11 @@ func (s *slowSource) get(ctx context.Context) (int, error) {
 
 func TestSharedRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var shared sharedRead[int]
+		s := &Server{pool: &pool{}}
 		var source slowSource
 		wantReading := func(want int) {
 			t.Helper()
-			if got, err := shared.get(t.Context(), source.get); got != want || err != nil {
+			if got, err := ReadShared(t.Context(), s, "", source.get); got != want || err != nil {
 				t.Errorf("got reading %d (%v), want %d", got, err, want)
 			}
 		}
@@ -48,7 +48,7 @@ func TestSharedRead(t *testing.T) {
 		wantReading(1)
 		time.Sleep(time.Millisecond) // it is too old
 		wantReading(2)
-		shared.forget() // it was written to
+		s.shared.Clear() // it was written to
 		wantReading(3)
 	})
 }
@@ -56,21 +56,21 @@ func TestSharedRead(t *testing.T) {
 // What is under way while something is written may miss it.
 func TestSharedReadForgetsWhatIsUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var shared sharedRead[int]
+		s := &Server{pool: &pool{}}
 		var source slowSource
 		var group sync.WaitGroup
 		group.Go(func() {
-			if got, err := shared.get(t.Context(), source.get); got != 1 || err != nil {
+			if got, err := ReadShared(t.Context(), s, "", source.get); got != 1 || err != nil {
 				t.Errorf("who asked before: %d, %v", got, err)
 			}
 		})
 		time.Sleep(time.Second / 2)
-		shared.forget()
-		if got, err := shared.get(t.Context(), source.get); got != 2 || err != nil {
+		s.shared.Clear()
+		if got, err := ReadShared(t.Context(), s, "", source.get); got != 2 || err != nil {
 			t.Errorf("who asked afterwards: %d, %v", got, err)
 		}
 		group.Wait()
-		if got, _ := shared.get(t.Context(), source.get); got != 2 {
+		if got, _ := ReadShared(t.Context(), s, "", source.get); got != 2 {
 			t.Errorf("the older reading came back: %d", got)
 		}
 	})
@@ -78,19 +78,19 @@ func TestSharedReadForgetsWhatIsUnderWay(t *testing.T) {
 
 func TestSharedReadError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var shared sharedRead[int]
+		s := &Server{pool: &pool{}}
 		source := slowSource{err: errors.New("refused")}
 		var group sync.WaitGroup
 		for range 10 {
 			group.Go(func() {
-				if _, err := shared.get(t.Context(), source.get); !errors.Is(err, source.err) {
+				if _, err := ReadShared(t.Context(), s, "", source.get); !errors.Is(err, source.err) {
 					t.Errorf("got %v", err)
 				}
 			})
 		}
 		group.Wait()
 		source.err = nil
-		if got, err := shared.get(t.Context(), source.get); got != 2 || err != nil {
+		if got, err := ReadShared(t.Context(), s, "", source.get); got != 2 || err != nil {
 			t.Errorf("after an error: %d, %v", got, err)
 		}
 	})
@@ -99,18 +99,18 @@ func TestSharedReadError(t *testing.T) {
 // Who gives up, even who came first, does not take the others along.
 func TestSharedReadCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var shared sharedRead[int]
+		s := &Server{pool: &pool{}}
 		var source slowSource
 		first, cancelFirst := context.WithCancel(t.Context())
 		var group sync.WaitGroup
 		group.Go(func() {
-			if _, err := shared.get(first, source.get); !errors.Is(err, context.Canceled) {
+			if _, err := ReadShared(first, s, "", source.get); !errors.Is(err, context.Canceled) {
 				t.Errorf("the first got %v", err)
 			}
 		})
 		synctest.Wait()
 		group.Go(func() {
-			if got, err := shared.get(t.Context(), source.get); got != 1 || err != nil {
+			if got, err := ReadShared(t.Context(), s, "", source.get); got != 1 || err != nil {
 				t.Errorf("the second got %d, %v", got, err)
 			}
 		})
@@ -119,13 +119,13 @@ func TestSharedReadCancelled(t *testing.T) {
 		group.Wait()
 
 		// When all have, it ends, and the next one reads again.
-		shared.forget()
+		s.shared.Clear()
 		all, cancelAll := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancelAll()
-		if _, err := shared.get(all, source.get); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := ReadShared(all, s, "", source.get); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v", err)
 		}
-		if got, err := shared.get(t.Context(), source.get); got != 2 || err != nil {
+		if got, err := ReadShared(t.Context(), s, "", source.get); got != 2 || err != nil {
 			t.Errorf("after all gave up: %d, %v", got, err)
 		}
 	})

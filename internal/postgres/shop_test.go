@@ -8,9 +8,9 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A shop is a database with two schemas, in which nobody may do anything. An
+// A Shop is a database with two schemas, in which nobody may do anything. An
 // application owns billing and what is in it, the superuser the rest.
-type shop struct {
+type Shop struct {
 	*sandbox.Server
 	server      *Server
 	name        string
@@ -18,9 +18,10 @@ type shop struct {
 	user        string
 }
 
-func newShop(t *testing.T, s *sandbox.Server) shop {
+// NewShop makes a shop on a server of the sandbox.
+func NewShop(t *testing.T, s *sandbox.Server) Shop {
 	t.Helper()
-	shop := shop{Server: s, server: serverOf(t, superuserOf(s)), name: s.Database(t), application: s.Role(t), user: s.Role(t)}
+	shop := Shop{Server: s, server: serverOf(t, superuserOf(s)), name: s.Database(t), application: s.Role(t), user: s.Role(t)}
 	shop.exec(t, `
 		REVOKE ALL ON DATABASE `+shop.name+` FROM PUBLIC;
 		REVOKE ALL ON SCHEMA public FROM PUBLIC;
@@ -40,9 +41,18 @@ func newShop(t *testing.T, s *sandbox.Server) shop {
 	return shop
 }
 
-func (s shop) exec(t *testing.T, sql string) {
+// exec runs SQL in the shop as the superuser.
+func (s Shop) exec(t *testing.T, sql string) {
 	t.Helper()
 	s.Exec(t, s.name, sql)
+}
+
+// A shop is one in which sources are granted.
+type shop struct{ Shop }
+
+func newShop(t *testing.T, s *sandbox.Server) shop {
+	t.Helper()
+	return shop{NewShop(t, s)}
 }
 
 func (s shop) grants(schemas ...string) SourceGrants {
@@ -50,7 +60,7 @@ func (s shop) grants(schemas ...string) SourceGrants {
 }
 
 // acls returns every right on anything in the database, with who granted it.
-func (s shop) acls(t *testing.T) []string {
+func (s Shop) acls(t *testing.T) []string {
 	t.Helper()
 	return s.Query(t, s.name, `
 		SELECT o.name, a.grantee::regrole, a.grantor::regrole, a.privilege_type, a.is_grantable
@@ -70,7 +80,7 @@ func (s shop) acls(t *testing.T) []string {
 }
 
 // versions tells whether a right was touched, even by a statement that changed nothing.
-func (s shop) versions(t *testing.T) []string {
+func (s Shop) versions(t *testing.T) []string {
 	t.Helper()
 	return s.Query(t, s.name, `
 		SELECT oid, xmin FROM pg_database WHERE datname = current_database()
@@ -110,13 +120,14 @@ func (s shop) update(t *testing.T, old, want SourceGrants) {
 	}
 }
 
-func (s shop) as(t *testing.T, login string) *Server {
+// as returns the server as a login sees it.
+func (s Shop) as(t *testing.T, login string) *Server {
 	t.Helper()
 	return serverOf(t, Config{Host: s.Host, Port: s.Port, Username: login, Password: s.Password, MaxConnections: 1})
 }
 
 // assertReads reads relations as the user.
-func (s shop) assertReads(t *testing.T, relations ...string) {
+func (s Shop) assertReads(t *testing.T, relations ...string) {
 	t.Helper()
 	reader := serverOf(t, Config{Host: s.Host, Port: s.Port, Username: s.user, Password: s.Password})
 	conn, err := reader.Acquire(t.Context(), s.name)
@@ -132,6 +143,7 @@ func (s shop) assertReads(t *testing.T, relations ...string) {
 	}
 }
 
+// assertEqual compares two lists, and says what differs.
 func assertEqual(t *testing.T, what string, got, want []string) {
 	t.Helper()
 	if slices.Equal(got, want) {

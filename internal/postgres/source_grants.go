@@ -182,7 +182,7 @@ func (s *Server) revokeSource(ctx context.Context, tx pgx.Tx, sc scope) error {
 // RevokeSource takes the grants back: CONNECT only when the user was granted
 // nothing else in the database. What is gone is done.
 func (s *Server) RevokeSource(ctx context.Context, g SourceGrants) error {
-	s.siblings.granted.giveUp(g.Resource)
+	rightsMemoryOf(s).granted.giveUp(g.Resource)
 	sc := g.scope()
 	sc.database = nil
 	err := s.changeRights(ctx, g.Database, func(tx pgx.Tx) error {
@@ -239,7 +239,7 @@ func (s *Server) drift(ctx context.Context, database string, sc scope) (Drift, e
 	if err != nil {
 		return Drift{}, orNotFound(err)
 	}
-	s.siblings.granted.make(claim{place: a.place, scope: sc})
+	rightsMemoryOf(s).granted.make(claim{place: a.place, scope: sc})
 	d := Drift{Missing: a.missing(user, sc), Excess: a.excess(user, sc)}
 	slices.Sort(d.Missing)
 	slices.Sort(d.Excess)
@@ -283,7 +283,7 @@ func (s *Server) SourceGrants(ctx context.Context, database, name string) (Sourc
 // isGone reports whether err says that the database or the user that rights
 // belong to does not exist.
 func isGone(err error) bool {
-	return errors.Is(err, ErrNotFound) || IsUnreachable(err) && Code(err) == "3D000"
+	return errors.Is(err, ErrNotFound) || IsUnreachable(err) && Code(err) == InvalidCatalogName
 }
 
 // orNotFound makes ErrNotFound of a database that does not exist.

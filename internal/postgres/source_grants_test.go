@@ -206,10 +206,10 @@ func TestSourceGrantsOddNames(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		odd := `o"d.d 'näme\` + "\n$1;--%"
 		long := strings.Repeat("é", 31) + "x"
-		shop := shop{Server: s, server: serverOf(t, superuserOf(s)), name: odd, user: odd + "user"}
+		shop := shop{Shop{Server: s, server: serverOf(t, superuserOf(s)), name: odd, user: odd + "user"}}
 		s.Exec(t, "postgres", "CREATE DATABASE "+Ident(odd)+" TEMPLATE template0")
 		t.Cleanup(func() {
-			shop.server.closeIdle(func(*Conn) bool { return true })
+			shop.server.LeaveAs(shop.server.Username())
 			s.Exec(t, "postgres", "DROP DATABASE "+Ident(odd))
 			s.Exec(t, "postgres", "DROP ROLE "+Ident(shop.user))
 		})

@@ -55,7 +55,7 @@ func TestOwnConnectionsInTheWay(t *testing.T) {
 	}
 	defer held.Discard()
 	_, err = entries["one"].Acquire(t.Context(), "postgres")
-	if Code(err) != tooManyConnections || !strings.Contains(Explain(err), "CONNECTION LIMIT of the role") {
+	if Code(err) != TooManyConnections || !strings.Contains(Explain(err), "CONNECTION LIMIT of the role") {
 		t.Errorf("got %s", Explain(err))
 	}
 }

@@ -55,11 +55,11 @@ func (s *Server) CreateUser(ctx context.Context, u User, password *Password) (*P
 
 // adviseCreate adds what a login needs to create users.
 func (s *Server) adviseCreate(err error) error {
-	if Code(err) != "42501" {
+	if Code(err) != InsufficientPrivilege {
 		return err
 	}
 	return Advise(err, fmt.Sprintf("The login of this server entry may not create users. Have somebody who may allow it run:\n  ALTER ROLE %s CREATEROLE;",
-		Ident(s.config.Username)))
+		Ident(s.Username())))
 }
 
 // UpdateUser changes what differs, and the password if one is given. The seal
@@ -132,12 +132,12 @@ func runUserChanges(ctx context.Context, tx pgx.Tx, changes []userChange, advise
 	for _, change := range changes {
 		err := attempt(ctx, tx, change.sql)
 		for _, sql := range change.instead {
-			if Code(err) == "42501" && attempt(ctx, tx, sql) == nil {
+			if Code(err) == InsufficientPrivilege && attempt(ctx, tx, sql) == nil {
 				err = nil
 			}
 		}
 		switch {
-		case Code(err) == "42501":
+		case Code(err) == InsufficientPrivilege:
 			refused = append(refused, change)
 			if refusal == nil {
 				refusal = err
@@ -170,7 +170,7 @@ func (s *Server) adviseUncreated(refused []userChange, major int) string {
 	advice := fmt.Sprintf("The login of this server entry may not do all of this, so nothing was changed, and the user was not created. "+
 		"Leave what it asks for out of the configuration (%[1]s) and apply, which creates the user. Then have somebody who may run:\n  %[2]s\nand put it (%[1]s) back.", attributes, shown(refused))
 	if option := map[string]string{"replication": "REPLICATION", "bypass_rls": "BYPASSRLS"}[attributes]; option != "" && major >= 16 {
-		advice += fmt.Sprintf("\nOr let the login itself do it: have a superuser run\n  ALTER ROLE %s %s;\nand apply again.", Ident(s.config.Username), option)
+		advice += fmt.Sprintf("\nOr let the login itself do it: have a superuser run\n  ALTER ROLE %s %s;\nand apply again.", Ident(s.Username()), option)
 	}
 	return advice
 }

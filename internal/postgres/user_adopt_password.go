@@ -73,48 +73,15 @@ func (s *Server) loginRefusals(ctx context.Context, user string, password *Passw
 	case password.Encryption != SCRAM:
 		return []string{"whether it has the configured password is not tried with password_encryption = \"" + password.Encryption + "\", and the login of this server entry cannot see it"}, nil
 	}
-	err := s.tryLogin(ctx, user, password.Text)
+	err := s.TryLogin(ctx, user, password.Text)
 	var other *LoginError
 	switch {
-	case err == nil, isAfterLogin(err):
+	case err == nil:
 		return nil, nil
-	case Code(err) == "28P01", Code(err) == "28000":
+	case Code(err) == InvalidPassword, Code(err) == InvalidAuthorizationSpecification:
 		return []string{"the configured password does not log in: " + err.Error()}, nil
 	case errors.As(err, &other):
 		return []string{"whether it has the configured password is not known: for logins from here, pg_hba.conf of the server does not ask for it by " + SCRAM}, nil
 	}
 	return nil, err
-}
-
-// isAfterLogin reports whether a server refused a session only after it had accepted
-// the password: the user lacks CONNECT, or has as many sessions as it may have.
-func isAfterLogin(err error) bool {
-	switch Code(err) {
-	case "42501", "3D000":
-		return true
-	case tooManyConnections:
-		return routine(err) == "InitializeSessionUserId"
-	}
-	return false
-}
-
-// tryLogin opens a session as a user, with SCRAM and nothing less, and ends it. It
-// counts as one of the connections that the Config allows.
-func (s *Server) tryLogin(ctx context.Context, user, password string) error {
-	as := &Server{pool: &pool{name: s.name, config: s.config}}
-	as.config.Username, as.config.Password, as.config.PasswordCommand, as.config.onlySCRAM = user, password, nil, true
-	if err := s.budget.Acquire(ctx, 1); err != nil {
-		return err
-	}
-	s.makeRoom()
-	conn, err := as.connect(ctx, s.config.Database)
-	if err != nil {
-		s.mu.Lock()
-		s.open--
-		s.mu.Unlock()
-		s.budget.Release(1)
-		return err
-	}
-	(&Conn{Conn: conn, pool: s.pool}).Discard()
-	return nil
 }

@@ -30,7 +30,7 @@ type DropOptions struct {
 // reassigned, so that nothing is created meanwhile. Should the drop fail after
 // that, the user may log in again.
 func (s *Server) DropUser(ctx context.Context, name string, options DropOptions) error {
-	defer s.siblings.changed()
+	defer s.Changed()
 	err := s.dropUser(ctx, name, options)
 	var dependents *DependentsError
 	if err == nil || errors.As(err, &dependents) { // which says all of it
@@ -103,20 +103,19 @@ func (s *Server) userToDrop(ctx context.Context, name string, options DropOption
 func (s *Server) dropRole(ctx context.Context, name string, really bool) error {
 	began := time.Now()
 	hopeful := began // when the wait last made sense
-	var made attempts
 	for {
-		dependents, err := s.tryDropRole(ctx, name, really)
+		var dependents []Dependents
+		err := s.retried(ctx, "", contention{}, func() (err error) {
+			dependents, err = s.tryDropRole(ctx, name, really)
+			return err
+		})
 		switch {
 		case err == nil:
 			return nil
-		case Code(err) == "42501" && !IsUnreachable(err):
+		case Code(err) == InsufficientPrivilege && !IsUnreachable(err):
 			return Advise(err, "The login of this server entry may not drop it. Have somebody who may run:\n  DROP ROLE "+Ident(name)+";")
-		case Code(err) != "2BP01":
-			next, again := made.after(err, contention{})
-			if !again {
-				return s.explainRefusal(ctx, "", contention{}, err)
-			}
-			made = next
+		case Code(err) != DependentObjectsStillExist:
+			return err
 		default:
 			if len(dependents) > 0 && s.areDropping(dependents) {
 				hopeful = time.Now()
@@ -125,10 +124,8 @@ func (s *Server) dropRole(ctx context.Context, name string, really bool) error {
 				return s.dependentsError(ctx, name, dependents, err)
 			}
 		}
-		select {
-		case <-time.After(dropPause):
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := Pause(ctx, dropPause); err != nil {
+			return err
 		}
 	}
 }
@@ -141,7 +138,7 @@ var errNotReally = errors.New("it was only to be found out whether it can be don
 // before anybody waits.
 func (s *Server) tryDropRole(ctx context.Context, name string, really bool) (dependents []Dependents, refusal error) {
 	err := s.OnConn(ctx, "", func(conn *pgx.Conn) (err error) {
-		refusal = boundedTx(ctx, conn, readWrite, func(tx pgx.Tx) error {
+		refusal = boundedTx(ctx, conn, func(tx pgx.Tx) error {
 			_, err := tx.Exec(ctx, "DROP ROLE "+Ident(name))
 			if err == nil && !really {
 				err = errNotReally
@@ -149,10 +146,10 @@ func (s *Server) tryDropRole(ctx context.Context, name string, really bool) (dep
 			return err
 		})
 		switch {
-		case Code(refusal) == "42704", errors.Is(refusal, errNotReally): // it is gone, or can be
+		case Code(refusal) == UndefinedObject, errors.Is(refusal, errNotReally): // it is gone, or can be
 			refusal = nil
-		case Code(refusal) == "2BP01":
-			err = boundedTx(ctx, conn, readOnly, func(tx pgx.Tx) (err error) {
+		case Code(refusal) == DependentObjectsStillExist:
+			err = readTx(ctx, conn, func(tx pgx.Tx) (err error) {
 				dependents, err = dependentsOf(ctx, tx, name)
 				return err
 			})

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -74,22 +73,9 @@ func (u User) KeepsAnother(password *Password) bool {
 	return password != nil && u.verifier != nil && encryptionOf(*u.verifier) == password.Encryption && !password.isKeptAs(*u.verifier, u.Name)
 }
 
-// EntriesWith returns the keys of the entries that log in to the same server as a user
-// with a password.
-func (s *Server) EntriesWith(user, password string) []string {
-	var names []string
-	for name, other := range s.siblings.byName {
-		if other.config.address() == s.config.address() && other.config.Username == user && other.config.Password == password {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
-}
-
 // IsPasswordRefused reports whether a login failed since the server has another password
 // for it, or none that is valid.
-func IsPasswordRefused(err error) bool { return Code(err) == "28P01" }
+func IsPasswordRefused(err error) bool { return Code(err) == InvalidPassword }
 
 // PasswordChanged reports whether the server certainly keeps another password
 // than the sealed one. Where the login may not look, nobody knows.

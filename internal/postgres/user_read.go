@@ -14,9 +14,10 @@ import (
 // User returns the user called name, or ErrNotFound. All who plan share one
 // reading of all users.
 func (s *Server) User(ctx context.Context, name string) (User, error) {
-	read := s.readUsers
-	if s.planning {
-		read = func(ctx context.Context) (map[string]User, error) { return s.users.get(ctx, s.readUsers) }
+	all := func(ctx context.Context) (map[string]User, error) { return s.readUsers(ctx) }
+	read := all
+	if s.IsPlanning() {
+		read = func(ctx context.Context) (map[string]User, error) { return ReadShared(ctx, s, "", all) }
 	}
 	users, err := read(ctx)
 	u, found := users[name]

@@ -33,7 +33,7 @@ func (s *Server) databasesToReassign(ctx context.Context, name, to string) ([]st
 	var failures []error
 	for _, database := range databases {
 		err := s.OnConn(ctx, database, func(*pgx.Conn) error { return nil })
-		if err != nil && Code(err) != "3D000" { // that one is gone
+		if err != nil && Code(err) != InvalidCatalogName { // that one is gone
 			failures = append(failures, fmt.Errorf("database %q: %w", database, err))
 		}
 	}
@@ -50,7 +50,7 @@ func (s *Server) reassignIn(dependents []Dependents) []string {
 	onServer := false
 	for _, d := range dependents {
 		switch {
-		case s.siblings.isDropping(s.config.address(), d.Database):
+		case s.IsDropping(d.Database):
 		case d.inside:
 			databases = append(databases, d.Database)
 		default:
@@ -84,15 +84,12 @@ func (s *Server) reassign(ctx context.Context, database, name, to string) error 
 		needed := needs{rightsOf: []string{name, to}, newOwner: to, helpful: owners}
 		return needed.while(ctx, tx, []string{reassignSQL(name, to)}, func() error { return reassignOwned(ctx, tx, name, to) })
 	})
-	if err == nil || Code(err) == "3D000" {
+	if err == nil || Code(err) == InvalidCatalogName {
 		return nil
 	}
-	if database == "" {
-		database = s.config.Database
-	}
 	var left *leftoverError
-	refused := Code(err) == "42501" && !IsUnreachable(err) || errors.As(err, &left)
-	err = fmt.Errorf("reassign what it owns in database %q: %w", database, err)
+	refused := Code(err) == InsufficientPrivilege && !IsUnreachable(err) || errors.As(err, &left)
+	err = fmt.Errorf("reassign what it owns in database %q: %w", s.DatabaseName(database), err)
 	if !refused {
 		return err
 	}

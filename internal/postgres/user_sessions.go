@@ -20,11 +20,11 @@ func (s *Server) terminateSessions(ctx context.Context, u User) error {
 	if err := s.setLogin(ctx, u, false); err != nil {
 		return err
 	}
-	s.siblings.leaveAs(s.config.address(), u.Name)
+	s.LeaveAs(u.Name)
 	err := s.endSessions(ctx, u.Name)
-	if Code(err) == "42501" && !IsUnreachable(err) {
+	if Code(err) == InsufficientPrivilege && !IsUnreachable(err) {
 		return Advise(fmt.Errorf("end the sessions of %q: %w", u.Name, err),
-			"The login of this server entry may not do that. Have somebody who may run:\n  GRANT pg_signal_backend TO "+Ident(s.config.Username)+";")
+			"The login of this server entry may not do that. Have somebody who may run:\n  GRANT pg_signal_backend TO "+Ident(s.Username())+";")
 	}
 	return err
 }
@@ -89,19 +89,8 @@ func (s *Server) endSessions(ctx context.Context, name string) error {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("these sessions of %q do not end although the server was asked to end them: %s", name, strings.Join(left, ", "))
 		}
-		select {
-		case <-time.After(endingPause):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// leaveAs closes the idle connections of all entries that log in as a user.
-func (all *Servers) leaveAs(address, username string) {
-	for _, s := range all.byName {
-		if s.config.address() == address && s.config.Username == username {
-			s.closeIdle(func(*Conn) bool { return true })
+		if err := Pause(ctx, endingPause); err != nil {
+			return err
 		}
 	}
 }

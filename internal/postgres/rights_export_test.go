@@ -1,0 +1,15 @@
+package postgres
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// HoldRightsLock takes the lock by which changes take turns, which s then does not wait for.
+func HoldRightsLock(ctx context.Context, s *Server, conn *pgx.Conn, database string) error {
+	s.noteRightsLock(database, time.Now())
+	_, err := conn.Exec(ctx, "SELECT pg_catalog.pg_advisory_lock($1, $2)", rightsLockClass, rightsLockKey)
+	return err
+}
