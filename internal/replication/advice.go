@@ -17,9 +17,9 @@ import (
 func (c *copying) advise(ctx context.Context, err error) error {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
-		return c.worker.advise(err)
+		return c.sessions.advise(err)
 	}
-	var source *extractError
+	var source *sourceError
 	atSource := errors.As(err, &source)
 	switch {
 	case pg.Code == "22021" && atSource:
@@ -41,7 +41,7 @@ func (c *copying) advise(ctx context.Context, err error) error {
 	case pg.Code == "42701" && !atSource:
 		return postgres.Advise(err, "The destination's PostgreSQL keeps that name for itself: exclude the column, or replicate a view that gives it another name.")
 	}
-	return c.worker.advise(err)
+	return c.sessions.advise(err)
 }
 
 // adviseBytes names the column that holds bytes which are no text.
@@ -59,7 +59,7 @@ func (c *copying) adviseBytes(ctx context.Context, err error) error {
 
 // checkBytes fails if a column of the source holds such bytes.
 func (c *copying) checkBytes(ctx context.Context, column column) error {
-	return c.sourceReady.read(ctx, func(tx pgx.Tx) error {
+	return c.sessions.source.session.read(ctx, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SET LOCAL statement_timeout = '1min'"); err != nil {
 			return err
 		}
@@ -76,7 +76,7 @@ func (c *copying) adviseConstraint(ctx context.Context, pg *pgconn.PgError, err 
 	table := postgres.TableName{Schema: pg.SchemaName, Name: pg.TableName}
 	var constraint, canDefer, primary bool
 	var columns []string
-	failed := c.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	failed := c.sessions.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		return tx.QueryRow(ctx, blockerSQL, table.SQL(), pg.ConstraintName).Scan(&constraint, &canDefer, &primary, &columns)
 	})
 	name := postgres.Ident(pg.ConstraintName)
@@ -84,7 +84,7 @@ func (c *copying) adviseConstraint(ctx context.Context, pg *pgconn.PgError, err 
 	case (failed != nil || primary) && c.selection.ViewKeyProperties != nil:
 		return postgres.Advise(err, fmt.Sprintf("Rows of %s share their view_key_properties %s: name columns that identify a row.", c.unit.Table, keyText(c.selection.ViewKeyProperties)))
 	case failed != nil || primary:
-		return c.worker.advise(err)
+		return c.sessions.advise(err)
 	}
 	what, drop := fmt.Sprintf("The index %q", pg.ConstraintName), fmt.Sprintf("DROP INDEX %s.%s", postgres.Ident(table.Schema), name)
 	if constraint {
@@ -117,3 +117,27 @@ const blockerSQL = `
 	LEFT JOIN pg_catalog.pg_class AS c ON c.relname = $2 AND c.oid IN (SELECT x.indexrelid FROM pg_catalog.pg_index AS x WHERE x.indrelid = t.oid)
 	LEFT JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid
 	WHERE k.oid IS NOT NULL OR i.indexrelid IS NOT NULL`
+
+// advise says what a run lacked: a right, or the path of a view's function.
+func (s *sessions) advise(err error) error {
+	var source *sourceError
+	atSource := errors.As(err, &source)
+	if advice := pathAdvice(err); atSource && advice != "" {
+		return postgres.Advise(err, advice+".")
+	}
+	if postgres.Code(err) != "42501" || postgres.IsUnreachable(err) {
+		return err
+	}
+	switch {
+	case atSource && postgres.IsRowSecurity(err):
+		return postgres.Advise(err, "Row-level security would leave rows out, and nobody would notice. Leave the table out, replicate what the login may see through a view of its own, "+
+			"or have a superuser let the login of server "+s.source.server+" see all rows: ALTER ROLE ... BYPASSRLS.")
+	case postgres.IsRowSecurity(err):
+		return postgres.Advise(err, "Row-level security would hide loaded rows from the load. Let the owner of the table see all of them: ALTER TABLE ... NO FORCE ROW LEVEL SECURITY.")
+	case atSource:
+		return postgres.Advise(err, "The login of server "+s.source.server+
+			" needs USAGE on the schema and SELECT on the table: stitch_source_grants grants both.")
+	}
+	return postgres.Advise(err, "The login of server "+s.destination.server+
+		" needs CREATE and TEMPORARY on the database, which stitch_destination_grants grants, and must own the tables that it loads.")
+}

@@ -19,7 +19,7 @@ func TestBacklog(t *testing.T) {
 			"without a key": `CREATE TABLE t (id int, k int, v text); CREATE INDEX ON t (k)`,
 		} {
 			e := newEnv(t, s, s)
-			e.runs.pieceRows = 1000
+			e.runs.chunkRows = 1000
 			e.atSource(t, create+`; INSERT INTO t SELECT g, g, 'v' FROM generate_series(1, 10) g`)
 			e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "k"}
 			e.create(t)

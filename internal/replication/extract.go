@@ -18,7 +18,7 @@ import (
 // table looks like in it.
 type extraction struct {
 	tx     pgx.Tx
-	source reading
+	source sourceSession
 	table  postgres.Table
 	sight  sight
 	heap   heap

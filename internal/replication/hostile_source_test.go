@@ -114,7 +114,7 @@ func TestPlantedNames(t *testing.T) {
 			t.Parallel()
 			e := newEnv(t, s, s)
 			e.servers = e.again(t, 3)
-			e.runs.partBytes, e.runs.pieceRows = 200<<10, 1000
+			e.runs.rangeBytes, e.runs.chunkRows = 200<<10, 1000
 			plant := fmt.Sprintf(plantSQL, list)
 			if s.Major < 11 {
 				plant = strings.ReplaceAll(plant, "p.prokind = 'f'", "NOT p.proisagg AND NOT p.proiswindow")

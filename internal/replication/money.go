@@ -35,13 +35,13 @@ func (c column) asAmount(of fractions) column {
 func fractionsOf(ctx context.Context, columns []postgres.Column, source, destination querier) (of fractions, err error) {
 	within, err := moneyWithin(ctx, columns, source)
 	if err != nil {
-		return of, &extractError{err}
+		return of, &sourceError{err}
 	}
 	if within == "" && !slices.ContainsFunc(columns, holdsMoney) {
 		return of, nil
 	}
 	if of.source, err = moneyFraction(ctx, source); err != nil {
-		return of, &extractError{err}
+		return of, &sourceError{err}
 	}
 	if within != "" && of.source != pinnedFraction {
 		return of, fmt.Errorf("column %q holds money within a composite or range type, which arrives as text with %d decimal places, and the source writes money with %d: exclude it, or replicate it through a view that casts the amount to numeric",

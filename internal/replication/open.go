@@ -20,7 +20,7 @@ import (
 // read without. Where rights or the size of the server's lock table do not let partitions
 // be locked, they are looked at again in the end. A login that may read some columns only
 // locks the table by reading.
-func openExtraction(ctx context.Context, source reading, name postgres.TableName, kind postgres.RelationKind, q meaningQuestion) (*extraction, error) {
+func openExtraction(ctx context.Context, source sourceSession, name postgres.TableName, kind postgres.RelationKind, q meaningQuestion) (*extraction, error) {
 	locks := []string{""}
 	switch {
 	case kind.HasKeys():
@@ -36,7 +36,7 @@ func openExtraction(ctx context.Context, source reading, name postgres.TableName
 	if kind == postgres.PartitionedTable {
 		many, err := hasManyPartitions(ctx, source, name)
 		if err != nil {
-			return nil, &extractError{err}
+			return nil, &sourceError{err}
 		}
 		if many {
 			locks = locks[1:]
@@ -63,7 +63,7 @@ func openExtraction(ctx context.Context, source reading, name postgres.TableName
 		err = &heldError{nameHolders(ctx, source, name, false, err)}
 	}
 	if err != nil {
-		return nil, &extractError{err}
+		return nil, &sourceError{err}
 	}
 	return e, nil
 }
@@ -81,7 +81,7 @@ const manyPartitionsSQL = `
 	SELECT pg_catalog.count(*) > pg_catalog.current_setting('max_locks_per_transaction')::int * pg_catalog.current_setting('max_connections')::int / 10
 	FROM part`
 
-func hasManyPartitions(ctx context.Context, source reading, name postgres.TableName) (many bool, err error) {
+func hasManyPartitions(ctx context.Context, source sourceSession, name postgres.TableName) (many bool, err error) {
 	err = source.read(ctx, func(tx pgx.Tx) error { return tx.QueryRow(ctx, manyPartitionsSQL, name.SQL()).Scan(&many) })
 	if err != nil {
 		return false, fmt.Errorf("count the partitions of %s: %w", name, err)
@@ -95,7 +95,7 @@ const outOfLocks = "53200"
 // errChangedMeanwhile is met when a table changed between a snapshot and its lock.
 var errChangedMeanwhile = errors.New("the table was changed while it was opened")
 
-func beginExtraction(ctx context.Context, source reading, name postgres.TableName, lock string, q meaningQuestion) (*extraction, error) {
+func beginExtraction(ctx context.Context, source sourceSession, name postgres.TableName, lock string, q meaningQuestion) (*extraction, error) {
 	tx, err := source.begin(ctx, pgx.RepeatableRead)
 	if err != nil {
 		return nil, err

@@ -103,7 +103,7 @@ func (c *copying) pair(ctx context.Context, tx pgx.Tx, values bool, lonely func(
 	source, err := c.extraction.tx.Query(ctx, fmt.Sprintf("SELECT k, v, p, '' FROM (SELECT %s, (%s) IS TRUE AS p FROM %s) AS s ORDER BY k",
 		query(column.sent), c.step.window.promised(), c.extraction.table.Name.SQL()), once)
 	if err != nil {
-		return p, &extractError{err}
+		return p, &sourceError{err}
 	}
 	defer source.Close()
 	destination, err := tx.Query(ctx, fmt.Sprintf("SELECT k, v, false, p FROM (SELECT %s, ctid::pg_catalog.text AS p FROM %s) AS d ORDER BY k",
@@ -113,7 +113,7 @@ func (c *copying) pair(ctx context.Context, tx pgx.Tx, values bool, lonely func(
 	}
 	defer destination.Close()
 	if p, err = merge(halves(source), halves(destination), lonely); source.Err() != nil {
-		return p, &extractError{source.Err()}
+		return p, &sourceError{source.Err()}
 	}
 	return p, err
 }

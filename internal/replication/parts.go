@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	partBytes = 128 << 20 // of a table, about how much is one part
-	maxParts  = 64
+	rangeBytes = 128 << 20 // of a table, about how much is one part
+	maxParts   = 64
 	// Older majors read the whole table for each range of places.
 	rangesSince = 14
 )
@@ -56,7 +56,7 @@ func (c *copying) parts() []pageRange {
 	if c.step.window.since != nil || c.streams < 2 || !e.heap.plain || e.version < rangesSince {
 		return nil
 	}
-	return pageRanges(e.heap, c.partBytes)
+	return pageRanges(e.heap, c.rangeBytes)
 }
 
 // loadParts copies the parts into a table that nobody sees yet, each in a
@@ -70,7 +70,7 @@ func (c *copying) loadParts(ctx context.Context, parts []pageRange) error {
 	if err != nil {
 		return err
 	}
-	err = c.inDestination(ctx, func(tx pgx.Tx) error {
+	err = c.sessions.destination.in(ctx, func(tx pgx.Tx) error {
 		sql := c.step.layout.createSQL(hidden.SQL())
 		if c.step.layout.exists {
 			sql = c.step.layout.sharedStageSQL(hidden.SQL())
@@ -108,23 +108,23 @@ func (c *copying) loadParts(ctx context.Context, parts []pageRange) error {
 	})
 }
 
-// errLeaves is met when a snapshot does not protect what is read.
-var errLeaves = errors.New("partitions came or went while the table was read")
+// errPartitionsChanged is met when a snapshot does not protect what is read.
+var errPartitionsChanged = errors.New("partitions came or went while the table was read")
 
-// errOrphan is met when a worker is gone that had claimed a part.
-var errOrphan = errors.New("a worker that copied a part of the table is gone")
+// errWorkerLost is met when a worker is gone that had claimed a part.
+var errWorkerLost = errors.New("a worker that copied a part of the table is gone")
 
-// A partError is what another worker met with a part.
-type partError struct{ text, code string }
+// A rangeError is what another worker met with a part.
+type rangeError struct{ text, code string }
 
-func (e *partError) Error() string { return e.text }
+func (e *rangeError) Error() string { return e.text }
 
 // spread makes ranges of the parts. They share the snapshot of the extraction,
 // which lasts as long as this worker reads.
 func (c *copying) spread(ctx context.Context, parts []pageRange) ([]catalog.Range, error) {
 	var snapshot string
 	if err := c.extraction.tx.QueryRow(ctx, "SELECT pg_catalog.pg_export_snapshot()").Scan(&snapshot); err != nil {
-		return nil, &extractError{fmt.Errorf("share the snapshot: %w", err)}
+		return nil, &sourceError{fmt.Errorf("share the snapshot: %w", err)}
 	}
 	if c.maxSnapshot > 0 {
 		c.expiries.Store(snapshot, c.extraction.began.Add(c.maxSnapshot))
@@ -140,7 +140,7 @@ func (c *copying) spread(ctx context.Context, parts []pageRange) ([]catalog.Rang
 // workers copy.
 func (c *copying) workOnParts(ctx context.Context) (copied, error) {
 	for {
-		unit, err := c.claim(ctx, c.unit.ID)
+		unit, err := c.queue.claim(ctx, c.unit.ID)
 		if errors.Is(err, catalog.ErrNotFound) {
 			break
 		}
@@ -154,7 +154,7 @@ func (c *copying) workOnParts(ctx context.Context) (copied, error) {
 	for {
 		alone := c.busy.Load() == 1 // asked before: who was at work may have finished since
 		var progress catalog.Progress
-		err := c.inDestination(ctx, func(tx pgx.Tx) (err error) {
+		err := c.sessions.destination.in(ctx, func(tx pgx.Tx) (err error) {
 			progress, err = catalog.ProgressOf(ctx, tx, c.unit.ID)
 			return err
 		})
@@ -162,11 +162,11 @@ func (c *copying) workOnParts(ctx context.Context) (copied, error) {
 		case err != nil:
 			return copied{}, err
 		case progress.Error != "":
-			return copied{}, &partError{progress.Error, progress.Code}
+			return copied{}, &rangeError{progress.Error, progress.Code}
 		case progress.Waiting == 0:
 			return copied{rows: progress.Rows, bytes: progress.Bytes}, nil
 		case alone:
-			return copied{}, errOrphan
+			return copied{}, errWorkerLost
 		}
 		if err := sleep(ctx, pollInterval); err != nil {
 			return copied{}, err
@@ -183,19 +183,19 @@ const pollInterval = 50 * time.Millisecond
 func (w *worker) copyPart(ctx context.Context, unit catalog.Unit, table postgres.Table) error {
 	selection := w.definition.Tables[unit.Table]
 	hidden := hiddenTable(w.definition.SchemaName, unit.PartOf, unit.Range.Attempt)
-	return w.inDestination(ctx, func(tx pgx.Tx) error {
-		money, err := fractionsOf(ctx, selection.selected(table), w.source.Conn, tx)
+	return w.sessions.destination.in(ctx, func(tx pgx.Tx) error {
+		money, err := fractionsOf(ctx, selection.selected(table), w.sessions.source.conn.Conn, tx)
 		if err != nil {
 			return err
 		}
-		columns := selection.extracted(table, w.types, postgres.Version(w.source.Conn), postgres.Version(w.destination.Conn), money)
+		columns := selection.extracted(table, w.sessions.destination.types, postgres.Version(w.sessions.source.conn.Conn), postgres.Version(w.sessions.destination.conn.Conn), money)
 		l, err := lockHidden(ctx, tx, hidden, columns)
 		if err != nil {
 			return err
 		}
 		l.text = unit.Range.Text
 		condition := pageRange{unit.Range.First, unit.Range.End}.condition()
-		c, err := relay(ctx, w.source.PgConn(), copyOutSQL(l, table.Name, condition), w.destination.PgConn(), l.copyInSQL(hidden.SQL()))
+		c, err := relay(ctx, w.sessions.source.conn.PgConn(), copyOutSQL(l, table.Name, condition), w.sessions.destination.conn.PgConn(), l.copyInSQL(hidden.SQL()))
 		if err != nil {
 			return err
 		}
@@ -252,17 +252,17 @@ func (w *worker) copyPartInSnapshot(ctx context.Context, unit catalog.Unit) erro
 	if !snapshotName.MatchString(unit.Range.Snapshot) {
 		return fmt.Errorf("the catalog holds %q for a snapshot", unit.Range.Snapshot)
 	}
-	tx, err := w.sourceReady.begin(ctx, pgx.RepeatableRead)
+	tx, err := w.sessions.source.session.begin(ctx, pgx.RepeatableRead)
 	if err != nil {
-		return &extractError{err}
+		return &sourceError{err}
 	}
 	defer rollback(ctx, tx)
 	if _, err := tx.Exec(ctx, "SET TRANSACTION SNAPSHOT "+postgres.Literal(unit.Range.Snapshot)); err != nil {
-		return &extractError{fmt.Errorf("import the snapshot: %w", err)}
+		return &sourceError{fmt.Errorf("import the snapshot: %w", err)}
 	}
 	tables, err := postgres.ReadTables(ctx, tx, []postgres.TableName{name})
 	if err != nil {
-		return &extractError{err}
+		return &sourceError{err}
 	}
 	return w.copyPart(ctx, unit, tables[name])
 }
@@ -280,8 +280,8 @@ func hiddenTable(schema string, unit int64, attempt int) postgres.TableName {
 // copy into it, the next run does.
 func (c *copying) dropHidden(ctx context.Context, hidden postgres.TableName) {
 	// One after the other: workers first lock the table, and then their unit.
-	_ = c.record(ctx, func(ctx context.Context, tx pgx.Tx) error { return catalog.DropParts(ctx, tx, c.unit.ID) })
-	_ = c.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	_ = c.sessions.record(ctx, func(ctx context.Context, tx pgx.Tx) error { return catalog.DropParts(ctx, tx, c.unit.ID) })
+	_ = c.sessions.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, lockTurnSQL+"; DROP TABLE IF EXISTS "+hidden.SQL())
 		return err
 	})
@@ -328,7 +328,7 @@ func dropLeftOver(ctx context.Context, tx pgx.Tx, schema string) (kept []error, 
 // dropLeftOver drops what tables could not drop while others copied into it, and
 // returns notes on what it cannot drop either. The next run tries it again.
 func (w *worker) dropLeftOver(ctx context.Context) (notes []string) {
-	_ = w.record(ctx, func(ctx context.Context, tx pgx.Tx) error { // if it fails, the next run does that too
+	_ = w.sessions.record(ctx, func(ctx context.Context, tx pgx.Tx) error { // if it fails, the next run does that too
 		kept, err := dropLeftOver(ctx, tx, w.definition.SchemaName)
 		notes = nil
 		for _, why := range kept {

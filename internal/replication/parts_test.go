@@ -27,7 +27,7 @@ func inParts(t *testing.T, e *env, create string, rows int) *proxy {
 	sandbox.SharedFrom(t, 14) // or skip: older majors cannot read a range of pages alone
 	e.atSource(t, create+fmt.Sprintf(`
 		INSERT INTO t SELECT g, CASE g WHEN 1 THEN 'held 1' WHEN 20000 THEN 'held 2' ELSE md5(g::text) END FROM generate_series(1, %d) g`, rows))
-	e.runs.partBytes = 500 << 10
+	e.runs.rangeBytes = 500 << 10
 	e.definition.Tables["public.t"] = Selection{Method: FullTable}
 	e.create(t)
 	return e.readHeld(t, 2, "held 1", "held 2")
@@ -275,7 +275,7 @@ func TestRefreshedMeanwhile(t *testing.T) {
 		e := newEnv(t, s, s)
 		e.atSource(t, `CREATE TABLE base AS SELECT 1 AS id; CREATE MATERIALIZED VIEW m AS SELECT * FROM base; UPDATE base SET id = 2`)
 		conn, other := e.session(t), e.session(t)
-		source, err := prepare(t.Context(), conn, "source", sourceLockTimeout)
+		source, err := prepareSource(t.Context(), conn, "source")
 		if err != nil {
 			t.Fatal(err)
 		}

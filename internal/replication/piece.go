@@ -16,31 +16,31 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
-// pieceRows is about how many rows of a backlog are committed at once.
-const pieceRows = 1_000_000
+// chunkRows is about how many rows of a backlog are committed at once.
+const chunkRows = 1_000_000
 
-// An unknownError says that the destination did not tell whether it committed.
-type unknownError struct{ error }
+// An commitUnknownError says that the destination did not tell whether it committed.
+type commitUnknownError struct{ error }
 
-func (e *unknownError) Unwrap() error { return e.error }
+func (e *commitUnknownError) Unwrap() error { return e.error }
 
 // load moves the rows: in parts, if the table is large and read whole; in
 // pieces, if a large backlog can be ordered by its key; else at once. It is not
 // done when it has committed pieces and the rest wants another snapshot.
 func (c *copying) load(ctx context.Context) (done bool, err error) {
 	if err := c.findGreatest(ctx); err != nil {
-		return false, &extractError{err}
+		return false, &sourceError{err}
 	}
 	w := c.step.window
 	if w.since != nil && (w.from != "" || w.unseen == "") || c.divides() { // else rows with any key are looked through
 		if err := c.extraction.preferIndex(ctx, w.key); err != nil {
-			return false, &extractError{err}
+			return false, &sourceError{err}
 		}
 	}
 	if w.since != nil {
 		empty, err := c.extraction.isEmpty(ctx, w)
 		if err != nil {
-			return false, &extractError{err}
+			return false, &sourceError{err}
 		}
 		if empty {
 			return true, c.commit(ctx, w, true, func(loading) (loaded, error) { return loaded{}, nil })
@@ -50,7 +50,7 @@ func (c *copying) load(ctx context.Context) (done bool, err error) {
 		began := time.Now()
 		end, err := c.pieceEnd(ctx, w)
 		if err != nil {
-			return false, &extractError{err}
+			return false, &sourceError{err}
 		}
 		if parts := c.parts(); end == nil && len(parts) > 1 {
 			return true, c.loadParts(ctx, parts)
@@ -105,7 +105,7 @@ func (c *copying) loadWindow(ctx context.Context, ld loading, last bool) (loaded
 		if last {
 			defer c.closeIfRead(ctx)
 		}
-		return relay(ctx, c.source.PgConn(), c.extraction.copySQL(ld.layout, ld.window), c.destination.PgConn(), copyIn)
+		return relay(ctx, c.sessions.source.conn.PgConn(), c.extraction.copySQL(ld.layout, ld.window), c.sessions.destination.conn.PgConn(), copyIn)
 	}
 	if ld.layout.exists {
 		return ld.stageAndMerge(ctx, fill)
@@ -164,7 +164,7 @@ func (c *copying) commit(ctx context.Context, w window, last bool, f func(loadin
 	}
 	if c.inParts || c.extraction.open {
 		if same, err := c.extraction.sameLeaves(ctx, c.inParts); err != nil || !same {
-			return cmp.Or[error](err, errLeaves)
+			return cmp.Or[error](err, errPartitionsChanged)
 		}
 	}
 	if err := c.letReadersRead(ctx, tx, &report); err != nil {
@@ -190,7 +190,7 @@ func (c *copying) commit(ctx context.Context, w window, last bool, f func(loadin
 	}
 	if err := tx.Commit(ctx); err != nil {
 		if code := postgres.Code(err); code == "" || strings.HasPrefix(code, "08") || strings.HasPrefix(code, "57") {
-			return &unknownError{fmt.Errorf("commit: %w", err)}
+			return &commitUnknownError{fmt.Errorf("commit: %w", err)}
 		}
 		return fmt.Errorf("commit: %w", err)
 	}
@@ -209,7 +209,7 @@ func (c *copying) loadedTableAfter(last bool) catalog.LoadedTable {
 	return catalog.LoadedTable{
 		Replication: c.replication, TableName: c.target.Name, SourceTable: c.unit.Table, Status: status, TableVersion: step.version,
 		Columns: step.layout.filled(), Attributes: step.layout.attributes(),
-		Source: c.identity.String(), SourceOID: table.OID, SourceColumns: lastColumn(table), SourceParts: c.sourceParts(),
+		Source: c.sessions.source.identity.String(), SourceOID: table.OID, SourceColumns: lastColumn(table), SourceParts: c.sourceParts(),
 		Position: c.position(), Meaning: c.extraction.meaningOf(c.selection),
 	}
 }

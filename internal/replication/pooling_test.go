@@ -66,7 +66,7 @@ func TestSessionPool(t *testing.T) {
 	e.definition.Tables["public.large"] = Selection{Method: FullTable}
 	e.definition.Tables["public.small"] = Selection{Method: Incremental, ReplicationKey: "at"}
 	e.through(t, "session", "session", 4)
-	e.runs.partBytes = 256 << 10
+	e.runs.rangeBytes = 256 << 10
 	e.create(t)
 	for _, change := range []string{"", `UPDATE large SET v = 'new' WHERE id % 100 = 0; DELETE FROM large WHERE id = 1; INSERT INTO small VALUES (11, now())`, ""} {
 		if change != "" {

@@ -172,7 +172,7 @@ func TestReaders(t *testing.T) {
 		e.run(t)
 		e.atSource(t, `CREATE TABLE parts (id int PRIMARY KEY, v text); INSERT INTO parts SELECT g, md5(g::text) FROM generate_series(1, 20000) g`)
 		e.definition.Tables["public.parts"] = Selection{Method: FullTable}
-		e.runs.partBytes = 500 << 10
+		e.runs.rangeBytes = 500 << 10
 		e.update(t)
 		e.run(t)
 		e.atSource(t, `ALTER TABLE t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (other); ALTER TABLE t ADD COLUMN more int`)

@@ -81,7 +81,7 @@ func (c *copying) dropSuperseded(ctx context.Context, tx pgx.Tx) (dropped int64,
 	}
 	compare, err := c.extraction.keyComparison(ctx, c.step.layout.keyOf())
 	if err != nil {
-		return 0, &extractError{err}
+		return 0, &sourceError{err}
 	}
 	for len(places) > 0 {
 		n := min(len(places), comparedKeys)
@@ -123,7 +123,7 @@ func (c *copying) keysAt(ctx context.Context, tx pgx.Tx, places []string) ([]sup
 // more, because its type is another one now, or its login may not use the type.
 func (c *copying) incomparable(err error) error {
 	if code := postgres.Code(err); code != "42501" && !strings.HasPrefix(code, "22") && !strings.HasPrefix(code, "23") {
-		return &extractError{err}
+		return &sourceError{err}
 	}
 	c.note(fmt.Sprintf("a row whose key is written otherwise than before, and is the same to the source, stays as well: %s", err))
 	return nil

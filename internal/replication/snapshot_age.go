@@ -29,7 +29,7 @@ func (c *copying) inTime(ctx context.Context) (done bool, err error) {
 	defer cancel(nil)
 	c.tooOld = func() { cancel(errSnapshotAge) }
 	done, err = c.inSnapshot(limited)
-	var unknown *unknownError // of which the destination is asked
+	var unknown *commitUnknownError // of which the destination is asked
 	if err != nil && errors.Is(context.Cause(limited), errSnapshotAge) && !errors.As(err, &unknown) {
 		err = c.explainAge()
 	}
@@ -55,10 +55,10 @@ func (c *copying) endSnapshot(ctx context.Context) {
 func (c *copying) surveyInTime(ctx context.Context, table postgres.Table, key column) (*survey, error) {
 	began := time.Now()
 	defer c.limit(began)()
-	s, err := surveyTable(ctx, c.sourceReady, table, key)
+	s, err := surveyTable(ctx, c.sessions.source.session, table, key)
 	c.report.Snapshot = max(c.report.Snapshot, elapsed(began))
 	if err != nil {
-		return nil, &extractError{err}
+		return nil, &sourceError{err}
 	}
 	return s, nil
 }

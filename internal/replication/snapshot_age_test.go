@@ -25,7 +25,7 @@ func TestSnapshotAge(t *testing.T) {
 	t.Parallel()
 	for _, s := range oldestAndNewest(t) {
 		e := newEnv(t, s, s)
-		e.runs.pieceRows, e.runs.maxSnapshot = 1000, 3500*time.Millisecond
+		e.runs.chunkRows, e.runs.maxSnapshot = 1000, 3500*time.Millisecond
 		e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'x')`)
 		e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id"}
 		e.create(t)
@@ -52,7 +52,7 @@ func TestSnapshotAgeFirstLoad(t *testing.T) {
 	t.Parallel()
 	for _, s := range oldestAndNewest(t) {
 		e := newEnv(t, s, s)
-		e.runs.pieceRows, e.runs.maxSnapshot = 1000, time.Minute
+		e.runs.chunkRows, e.runs.maxSnapshot = 1000, time.Minute
 		e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, k int, v text); CREATE INDEX ON t (k);
 			INSERT INTO t SELECT g, nullif(g % 50, 0) * 100, 'x' FROM generate_series(1, 5000) g; ANALYZE t`)
 		e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "k"}
@@ -189,7 +189,7 @@ func TestSnapshotWhilePieceWaits(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
-	e.runs.pieceRows = 1000
+	e.runs.chunkRows = 1000
 	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'x')`)
 	e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id"}
 	e.create(t)

@@ -231,7 +231,7 @@ func (c *copying) judgeSource(ctx context.Context) error {
 	if needsRows(before, e.position) && e.sight.snapshot != "" {
 		now, err := e.rowsAt(ctx, before.Rows)
 		if err != nil {
-			return &extractError{err}
+			return &sourceError{err}
 		}
 		kept, older = compareRows(before.Rows, now)
 	}

@@ -25,7 +25,7 @@ const openSQL = `
 	ORDER BY 1`
 
 // surveyOpen asks which transactions are open.
-func surveyOpen(ctx context.Context, source reading) (s *survey, err error) {
+func surveyOpen(ctx context.Context, source sourceSession) (s *survey, err error) {
 	err = source.read(ctx, func(tx pgx.Tx) error {
 		s, err = readOpen(ctx, tx)
 		return err
@@ -44,7 +44,7 @@ func readOpen(ctx context.Context, tx pgx.Tx) (*survey, error) {
 
 // surveyTable asks for the greatest key of a table, and only then which
 // transactions are open: those that begin later are given greater keys.
-func surveyTable(ctx context.Context, source reading, table postgres.Table, key column) (s *survey, err error) {
+func surveyTable(ctx context.Context, source sourceSession, table postgres.Table, key column) (s *survey, err error) {
 	err = source.read(ctx, func(tx pgx.Tx) error {
 		found, err := greatest(ctx, tx, table.Name, key, "true")
 		if err != nil {

@@ -42,7 +42,7 @@ type copying struct {
 // replicate copies the table of a unit and returns the report on it, which is
 // then in the catalog too.
 func (w *worker) replicate(ctx context.Context, unit catalog.Unit) catalog.Report {
-	c := &copying{worker: w, unit: unit, selection: w.definition.Tables[unit.Table], rows: w.pieceRows, began: time.Now()}
+	c := &copying{worker: w, unit: unit, selection: w.definition.Tables[unit.Table], rows: w.chunkRows, began: time.Now()}
 	name, err := w.definition.TableNameOf(unit.Table)
 	c.target = postgres.TableName{Schema: w.definition.SchemaName, Name: name}
 	c.report = catalog.Report{
@@ -66,7 +66,7 @@ func (c *copying) persist(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		var unknown *unknownError
+		var unknown *commitUnknownError
 		if errors.As(err, &unknown) {
 			if committed, askErr := c.ask(ctx); askErr != nil || committed {
 				return askErr
@@ -86,13 +86,13 @@ func (c *copying) mayRetry(err error) bool {
 	if errors.Is(err, errSnapshotAge) {
 		return c.lessAtOnce()
 	}
-	var source *extractError
+	var source *sourceError
 	if !c.text && !errors.As(err, &source) && isBinaryRefused(err) {
 		c.text = true
 		c.note("rows cross as text: the destination refused their binary form (" + err.Error() + ")")
 		return true
 	}
-	return c.passes(err)
+	return c.sessions.isTransient(err)
 }
 
 // again begins another attempt.
@@ -100,10 +100,10 @@ func (c *copying) again(ctx context.Context, attempt int) error {
 	if err := sleep(ctx, backoff(attempt)); err != nil {
 		return err
 	}
-	if err := c.patiently(ctx, c.reconnect); err != nil {
+	if err := c.sessions.withRetry(ctx, c.sessions.reconnect); err != nil {
 		return err
 	}
-	return c.inDestination(ctx, func(tx pgx.Tx) (err error) {
+	return c.sessions.destination.in(ctx, func(tx pgx.Tx) (err error) {
 		c.unit, err = catalog.Reclaim(ctx, tx, c.unit)
 		return err
 	})
@@ -112,12 +112,12 @@ func (c *copying) again(ctx context.Context, attempt int) error {
 // ask finds out whether the transaction was committed whose end was not heard of:
 // of the destination alone, and also if the run was cancelled meanwhile.
 func (c *copying) ask(ctx context.Context) (committed bool, err error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
-	if err := c.patiently(ctx, c.reconnectDestination); err != nil {
+	if err := c.sessions.withRetry(ctx, c.sessions.destination.reconnect); err != nil {
 		return false, err
 	}
-	err = c.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	err = c.sessions.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		if committed, err = catalog.IsDone(ctx, tx, c.unit); err != nil {
 			return err
 		}
@@ -148,7 +148,7 @@ func (c *copying) fail(ctx context.Context, err error) {
 		r.Snapshot = max(r.Snapshot, c.extraction.held())
 	}
 	r.Error = postgres.Explain(c.advise(ctx, err))
-	if err := c.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	if err := c.sessions.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		return postgres.Send(ctx, tx, "record the failure", func(batch *pgx.Batch) { catalog.QueueReport(batch, c.run.ID, *r) })
 	}); err != nil {
 		r.Error += "\n" + postgres.Explain(err)
@@ -220,17 +220,17 @@ func (c *copying) open(ctx context.Context, name postgres.TableName) error {
 	var asked *survey
 	if b := c.there.bookmark; b != nil && len(b.Horizon.Open) > 0 {
 		var err error
-		if asked, err = surveyOpen(ctx, c.sourceReady); err != nil {
-			return &extractError{err}
+		if asked, err = surveyOpen(ctx, c.sessions.source.session); err != nil {
+			return &sourceError{err}
 		}
 	}
 	for {
-		extraction, err := openExtraction(ctx, c.sourceReady, name, postgres.RelationKind(c.unit.Kind), questionOf(c.selection, c.there.loaded))
+		extraction, err := openExtraction(ctx, c.sessions.source.session, name, postgres.RelationKind(c.unit.Kind), questionOf(c.selection, c.there.loaded))
 		if err != nil {
 			return err
 		}
 		c.extraction, extraction.stopLimit = extraction, c.limit(extraction.began)
-		extraction.sight.survey, extraction.sight.timeline = asked, c.identity.timeline
+		extraction.sight.survey, extraction.sight.timeline = asked, c.sessions.source.identity.timeline
 		if err := c.decide(ctx); err != nil {
 			c.endSnapshot(ctx)
 			return err
@@ -266,20 +266,20 @@ func (c *copying) decide(ctx context.Context) error {
 	if err := c.judgeSource(ctx); err != nil {
 		return err
 	}
-	next, err := nextStep(c.selection, c.extraction, c.identity.String(), c.target, c.there, c.definition.late())
+	next, err := nextStep(c.selection, c.extraction, c.sessions.source.identity.String(), c.target, c.there, c.definition.late())
 	if err != nil {
 		return err
 	}
 	next.layout.text = c.text
 	if from := &next.window.from; *from != "" && c.extraction.table.Kind == postgres.PartitionedTable {
 		if *from, err = c.extraction.constant(ctx, *from, next.window.key.sql); err != nil {
-			return &extractError{err}
+			return &sourceError{err}
 		}
 	}
 	if len(next.doubtful) > 0 && next.window.since != nil {
 		more, err := c.extraction.holdsMore(ctx, next)
 		if err != nil {
-			return &extractError{err}
+			return &sourceError{err}
 		}
 		if more {
 			next.window.since, next.why = nil, "rows before the bookmark hold values in columns that were added"
@@ -311,12 +311,12 @@ func (c *copying) decideAttached(ctx context.Context) error {
 	}
 	var err error
 	if w.attached, err = c.extraction.rowsOf(ctx, added); err != nil {
-		return &extractError{err}
+		return &sourceError{err}
 	}
 	some, err := c.extraction.holdsAttached(ctx, *w)
 	switch {
 	case err != nil:
-		return &extractError{err}
+		return &sourceError{err}
 	case !some:
 		w.attached = ""
 	case w.keyless:
@@ -376,7 +376,7 @@ func (c *copying) noteGuarantees() {
 	}
 	if sight.snapshot == "" {
 		c.note(fmt.Sprintf("rows that are committed late, with a key before the bookmark, are missed: %s", sight.blind))
-	} else if c.identity.standby && !isTime(step.window.key) {
+	} else if c.sessions.source.identity.standby && !isTime(step.window.key) {
 		c.note("the source is a standby, which does not know the transactions of its primary: a row is missed if its transaction was open " +
 			"while the table was read for the first time, with a key before the bookmark")
 	}
@@ -393,4 +393,18 @@ func (e *TablesError) Error() string {
 		lines[i] = r.SourceTable + ": " + strings.ReplaceAll(r.Error, "\n", "\n  ")
 	}
 	return strings.Join(lines, "\n\n")
+}
+
+// isBinaryRefused reports whether a server could not read the binary form of a row.
+func isBinaryRefused(err error) bool {
+	code := postgres.Code(err)
+	var elsewhere *rangeError
+	if errors.As(err, &elsewhere) {
+		code = elsewhere.code
+	}
+	switch code {
+	case "22P03", "08P01", "42804":
+		return true
+	}
+	return false
 }

@@ -18,19 +18,19 @@ import (
 func (c *copying) enterTarget(ctx context.Context, patience time.Duration) error {
 	var tx pgx.Tx
 	err := inTurns(ctx, patience, func() (err error) {
-		tx, err = lockTable(ctx, c.destination.Conn, c.target, "ROW EXCLUSIVE", destinationLockTimeout)
+		tx, err = lockTable(ctx, c.sessions.destination.conn.Conn, c.target, "ROW EXCLUSIVE", destinationLockTimeout)
 		return err
 	})
 	if err != nil && isNoTable(err) { // what it is instead, if anything, is found below
-		tx, err = c.destination.Begin(ctx)
+		tx, err = c.sessions.destination.conn.Begin(ctx)
 	}
 	if postgres.Code(err) == lockNotAvailable {
-		err = &heldError{nameHolders(ctx, c.destination.Conn, c.target, false, err)}
+		err = &heldError{nameHolders(ctx, c.sessions.destination.conn.Conn, c.target, false, err)}
 	}
 	if err != nil {
 		return fmt.Errorf("lock %s: %w", c.target, err)
 	}
-	there, err := lookAt(ctx, tx, c.replication, c.target, c.types)
+	there, err := lookAt(ctx, tx, c.replication, c.target, c.sessions.destination.types)
 	if err != nil {
 		rollback(ctx, tx)
 		return err
@@ -113,12 +113,12 @@ var errTargetReplaced = errors.New("the table in the destination was dropped, em
 // whose foreign keys refer to this one.
 func (c *copying) alter(ctx context.Context, sql string) error {
 	err := inTurns(ctx, soloPatience, func() error {
-		tx, err := lockTable(ctx, c.destination.Conn, c.target, "ACCESS EXCLUSIVE", lockTurn)
+		tx, err := lockTable(ctx, c.sessions.destination.conn.Conn, c.target, "ACCESS EXCLUSIVE", lockTurn)
 		if err != nil {
 			return err
 		}
 		defer rollback(ctx, tx)
-		there, err := lookAt(ctx, tx, c.replication, c.target, c.types)
+		there, err := lookAt(ctx, tx, c.replication, c.target, c.sessions.destination.types)
 		if err != nil {
 			return err
 		}
@@ -134,7 +134,7 @@ func (c *copying) alter(ctx context.Context, sql string) error {
 		return tx.Commit(ctx)
 	})
 	if err != nil {
-		return fmt.Errorf("change columns of %s: %w", c.target, nameHolders(ctx, c.destination.Conn, c.target, true, err))
+		return fmt.Errorf("change columns of %s: %w", c.target, nameHolders(ctx, c.sessions.destination.conn.Conn, c.target, true, err))
 	}
 	return nil
 }

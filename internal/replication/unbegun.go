@@ -18,7 +18,7 @@ func recordUnbegun(ctx context.Context, destination postgres.Endpoint, id int64,
 		return Run{}, reason
 	}
 	run := Run{Run: catalog.Run{ID: uuid.NewString(), Status: catalog.Failed}, Tables: d.failedReports(postgres.Explain(reason))}
-	ctx, cancel := context.WithTimeout(ctx, farewell)
+	ctx, cancel := context.WithTimeout(ctx, cleanupTimeout)
 	defer cancel()
 	err := inCatalog(ctx, destination, func(tx pgx.Tx) error {
 		return postgres.Send(ctx, tx, "record the run", func(batch *pgx.Batch) {

@@ -33,7 +33,7 @@ func (c *copying) verify(ctx context.Context, tx pgx.Tx) (string, error) {
 	}
 	source, err := c.tally(ctx, c.extraction.tx, c.extraction.table.Name, column.sent)
 	if err != nil {
-		return "", &extractError{fmt.Errorf("verify %s: %w", c.unit.Table, err)}
+		return "", &sourceError{fmt.Errorf("verify %s: %w", c.unit.Table, err)}
 	}
 	destination, err := c.tally(ctx, tx, c.target, column.stored)
 	if err != nil {

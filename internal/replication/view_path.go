@@ -54,7 +54,7 @@ func viewProblems(ctx context.Context, source postgres.Endpoint, views []postgre
 		return nil, err
 	}
 	defer conn.Discard()
-	session := reading{Conn: conn.Conn, pins: pinsSQL(postgres.Version(conn.Conn), sourceLockTimeout) + "; SET statement_timeout = '5s'"}
+	session := sourceSession{Conn: conn.Conn, pins: pinsSQL(postgres.Version(conn.Conn), sourceLockTimeout) + "; SET statement_timeout = '5s'"}
 	problems := map[postgres.TableName]string{}
 	for _, view := range views {
 		err := explain(ctx, session, view)
@@ -69,7 +69,7 @@ func viewProblems(ctx context.Context, source postgres.Endpoint, views []postgre
 }
 
 // explain has the source plan a query of a view.
-func explain(ctx context.Context, session reading, view postgres.TableName) error {
+func explain(ctx context.Context, session sourceSession, view postgres.TableName) error {
 	ctx, cancel := context.WithTimeout(ctx, planningLimit)
 	defer cancel()
 	err := session.read(ctx, func(tx pgx.Tx) error {

@@ -25,7 +25,7 @@ func TestStreams(t *testing.T) {
 		s := sandbox.OwnServer(t, sandbox.Config{Major: shared.Major})
 		e := newEnv(t, s, s)
 		e.servers = e.again(t, 4)
-		e.runs.partBytes = 100 << 10
+		e.runs.rangeBytes = 100 << 10
 		e.atSource(t, `
 			CREATE TABLE keyed (id int PRIMARY KEY, v text); INSERT INTO keyed SELECT g, md5(g::text) FROM generate_series(1, 20000) g;
 			CREATE TABLE keyless (v text); INSERT INTO keyless SELECT md5((g % 1000)::text) FROM generate_series(1, 20000) g;
@@ -74,7 +74,7 @@ func TestStreams(t *testing.T) {
 // Only what is read whole wants several workers, or many tables do.
 func TestDivide(t *testing.T) {
 	t.Parallel()
-	w := &worker{job: job{partBytes: 100, definition: Definition{Tables: map[string]Selection{
+	w := &worker{job: job{rangeBytes: 100, definition: Definition{Tables: map[string]Selection{
 		"public.a": {Method: FullTable}, "public.b": {Method: Incremental, ReplicationKey: "id", TableName: "other"},
 	}}}}
 	table := func(name string) postgres.TableName { return postgres.TableName{Schema: "public", Name: name} }
@@ -108,7 +108,7 @@ func TestUnitsElsewhere(t *testing.T) {
 	e.definition.Tables["public.b"] = Selection{Method: FullTable}
 	e.create(t)
 	leader := newWorker(t, e, catalog.Run{})
-	leader.leads = true
+	leader.sessions.destination.leads = leader.replication
 	if _, err := leader.start(t.Context(), VerifyNone); err != nil {
 		t.Fatal(err)
 	}
@@ -144,14 +144,16 @@ func newWorker(t *testing.T, e *env, run catalog.Run) *worker {
 	servers := e.again(t, 1)
 	source, _ := servers.Server("source")
 	destination, _ := servers.Server("destination")
-	w := &worker{job: job{definition: definition, run: run, busy: &atomic.Int32{}, expiries: &sync.Map{}, pieceRows: pieceRows, partBytes: partBytes}}
-	w.source, w.destination, err = postgres.AcquirePair(t.Context(),
+	w := &worker{job: job{definition: definition, run: run, busy: &atomic.Int32{}, expiries: &sync.Map{}, chunkRows: chunkRows, rangeBytes: rangeBytes}}
+	sourceConn, destinationConn, err := postgres.AcquirePair(t.Context(),
 		postgres.Endpoint{Server: source, Database: definition.Source.Database}, postgres.Endpoint{Server: destination, Database: definition.Destination.Database})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { w.close(context.WithoutCancel(t.Context())) })
-	err = w.inDestination(t.Context(), func(tx pgx.Tx) error {
+	w.sessions = newSessions(definition, sourceConn, destinationConn)
+	w.queue = &queue{sessions: w.sessions, run: run.ID}
+	t.Cleanup(func() { w.sessions.close(context.WithoutCancel(t.Context())) })
+	err = w.sessions.destination.in(t.Context(), func(tx pgx.Tx) error {
 		stored, err := catalog.ReplicationOf(t.Context(), tx, definition.SchemaName)
 		w.replication = stored.ID
 		return err
@@ -167,11 +169,11 @@ func newWorker(t *testing.T, e *env, run catalog.Run) *worker {
 func (e *env) claimTable(t *testing.T) (*worker, catalog.Unit) {
 	t.Helper()
 	leader := newWorker(t, e, catalog.Run{})
-	leader.leads = true
+	leader.sessions.destination.leads = leader.replication
 	if _, err := leader.start(t.Context(), VerifyNone); err != nil {
 		t.Fatal(err)
 	}
-	table, err := leader.claim(t.Context(), 0)
+	table, err := leader.queue.claim(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +187,7 @@ func (e *env) plantPart(t *testing.T, w *worker, table catalog.Unit, values stri
 	e.atDestination(t, fmt.Sprintf(`
 		INSERT INTO _stitch.unit (run, part_of, source_table, snapshot, first_page, end_page, table_attempt, as_text)
 		SELECT run, id, %s, 1, false FROM _stitch.unit WHERE id = %d`, values, table.ID))
-	unit, err := w.claim(t.Context(), 0)
+	unit, err := w.queue.claim(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,11 +219,11 @@ func TestFence(t *testing.T) {
 		e.definition.SchemaName = "shop" + fmt.Sprint(len(name))
 		e.create(t)
 		leader := newWorker(t, e, catalog.Run{})
-		leader.leads = true
+		leader.sessions.destination.leads = leader.replication
 		if _, err := leader.start(t.Context(), VerifyNone); err != nil {
 			t.Fatal(err)
 		}
-		unit, err := leader.claim(t.Context(), 0)
+		unit, err := leader.queue.claim(t.Context(), 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -292,7 +294,7 @@ func TestClientGone(t *testing.T) {
 			return // the server does not look
 		}
 		conn := session(t, s)
-		if _, err := prepare(t.Context(), conn, "source", sourceLockTimeout); err != nil {
+		if _, err := prepareSource(t.Context(), conn, "source"); err != nil {
 			t.Fatal(err)
 		}
 		pid := conn.PgConn().PID()
