@@ -2,6 +2,7 @@ package replication
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"strconv"
 	"strings"
@@ -132,46 +133,10 @@ func arrayArrival(value, sql string, t postgres.Type, destination postgres.TypeS
 	return arrival{sql: array, value: value, text: true}
 }
 
-// outputText is an expression for how a value of type t is written.
-func outputText(value string, t postgres.Type) string {
-	if t.Base != nil {
-		value = fmt.Sprintf("(%s)::%s", value, baseSQL(t))
-	}
-	return fmt.Sprintf("pg_catalog.textin(%s(%s))", base(t).Output, value)
-}
-
-// base follows a domain to what it is made of.
-func base(t postgres.Type) postgres.Type {
-	for t.Base != nil {
-		t = *t.Base
-	}
-	return t
-}
-
-// baseSQL is how the type is written that base returns, with its modifier.
-func baseSQL(t postgres.Type) string {
-	sql := t.SQL
-	for ; t.Base != nil; t = *t.Base {
-		sql = t.BaseSQL
-	}
-	return sql
-}
-
 // isReference reports whether values of the type are oids of one database's
 // catalog, which name something else in another.
 func isReference(t postgres.Type) bool {
 	return t.BuiltIn() && strings.HasPrefix(t.Name, "reg")
-}
-
-// isXML reports whether values of the type are XML, which is sent as the text that it
-// was made of: output functions leave out its declaration.
-func isXML(t postgres.Type) bool { return t.BuiltIn() && t.Name == "xml" }
-
-// isArrayOfXMLDomains reports whether elements of an array cannot be taken as the text that
-// they were made of: a cast of the array might be a function of the domain's owner.
-func isArrayOfXMLDomains(t postgres.Type) bool {
-	t = base(t)
-	return t.Element != nil && t.Element.Base != nil && isXML(base(*t.Element))
 }
 
 var scaled = regexp.MustCompile(`^numeric\((\d+),(-?\d+)\)`)
@@ -197,4 +162,37 @@ func isInterval(t postgres.Type) bool {
 		return isInterval(*t.Element)
 	}
 	return t.BuiltIn() && t.Name == "interval"
+}
+
+// fractions are how many decimal places an amount of money has on both sides.
+type fractions struct{ source, destination int }
+
+func holdsMoney(c postgres.Column) bool { return c.Type.Holds("money") }
+
+// asAmount is the column where money of the destination would be another amount: a number.
+func (c column) asAmount(of fractions) column {
+	if of.source == of.destination || !holdsMoney(c.source) {
+		return c
+	}
+	units := math.Pow10(of.source)
+	c.extract = fmt.Sprintf("pg_catalog.round((%s)::pg_catalog.money::pg_catalog.numeric OPERATOR(pg_catalog.*) 100 OPERATOR(pg_catalog./) %.0f, %d)",
+		postgres.Ident(c.source.Name), units, of.source) // with the two places of the locale that is pinned
+	c.sql, c.text, c.source.Missing = "numeric", false, nil
+	return c
+}
+
+// extractedColumns returns how selected columns of a table are extracted, between
+// servers of those major versions, which have those fractions of money.
+func extractedColumns(selected []postgres.Column, types postgres.TypeSet, source, destination int, money fractions) []column {
+	var columns []column
+	for _, from := range selected {
+		c := columnOf(from, types).asAmount(money)
+		// PostgreSQL 17 has infinite intervals, which older ones would take for very long ones.
+		c.text = c.text || source >= 17 && destination < 17 && isInterval(from.Type)
+		if destination < 15 {
+			c.sql = plainNumeric(c.sql)
+		}
+		columns = append(columns, c)
+	}
+	return columns
 }

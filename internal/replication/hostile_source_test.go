@@ -364,7 +364,7 @@ func TestUnitsHoldNoSQL(t *testing.T) {
 		{`'public.a', '` + snapshot + `', 0, 0`, ""},
 	} {
 		unit := e.plantPart(t, leader, table, tt.planted)
-		err := leader.copyPartInSnapshot(t.Context(), unit)
+		err := (rangeCopier{leader.job, leader.sessions}).copyInSnapshot(t.Context(), unit)
 		if tt.want == "" && err != nil || tt.want != "" && (err == nil || err.Error() != tt.want) {
 			t.Errorf("%s: got %v\nwant %s", tt.planted, err, tt.want)
 		}

@@ -12,14 +12,6 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
-// systemColumns are the engine's own columns, filled by the destination.
-var systemColumns = []struct{ name, sql, comment string }{
-	{"_sdc_received_at", "timestamp with time zone", "When the row was received."},
-	{"_sdc_batched_at", "timestamp with time zone", "When the batch that held the row was loaded."},
-	{"_sdc_sequence", "bigint", "Order of loading: of two versions of a row, the greater is the newer."},
-	{"_sdc_table_version", "bigint", "Version of the table: it grows with each table reset."},
-}
-
 // A layout is what a destination table is to look like for a load, and what is
 // to be done to it before.
 type layout struct {
@@ -260,4 +252,26 @@ func (l layout) alterSQL() string {
 		sql += "; ALTER TABLE " + l.target.SQL() + " " + strings.Join(defaults, ", ")
 	}
 	return sql
+}
+
+// keyOf returns the columns of the key, in its order.
+func (l layout) keyOf() []column {
+	var columns []column
+	for _, name := range l.key {
+		for _, c := range l.columns {
+			if c.name == name {
+				columns = append(columns, c)
+			}
+		}
+	}
+	return columns
+}
+
+// attributes returns the attribute number of each column that was ever filled.
+func (l layout) attributes() []int {
+	numbers := make([]int, len(l.columns)+len(l.stale))
+	for i, c := range l.columns {
+		numbers[i] = int(c.source.Number)
+	}
+	return numbers
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
@@ -279,14 +280,15 @@ func TestRefreshedMeanwhile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		x, err := openExtraction(t.Context(), source, postgres.TableName{Schema: "public", Name: "m"}, postgres.MaterializedView, askNothing)
+		unlimited := func(time.Time) (stop func() bool) { return func() bool { return true } }
+		x, err := openSnapshot(t.Context(), source, snapshotRequest{table: postgres.TableName{Schema: "public", Name: "m"}, kind: postgres.MaterializedView, limit: unlimited})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer x.close(t.Context())
 		_, err = other.Exec(t.Context(), `SET lock_timeout = '200ms'; REFRESH MATERIALIZED VIEW m`)
 		if postgres.Code(err) != "55P03" {
-			t.Errorf("the view was refreshed within the extraction: %v", err)
+			t.Errorf("the view was refreshed within the snapshot: %v", err)
 		}
 	})
 }

@@ -3,7 +3,6 @@ package replication
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -111,7 +110,7 @@ func (r Runner) run(ctx context.Context, destination postgres.Endpoint, schemaNa
 		leader.reportSkipped(&run)
 	}
 	run.Notes = append(run.Notes, leader.notes...)
-	run.Notes = append(run.Notes, leader.dropLeftOver(ctx)...)
+	run.Notes = append(run.Notes, leader.dropOrphanedStaging(ctx)...)
 	return leader.finish(ctx, run)
 }
 
@@ -183,7 +182,7 @@ func (w *worker) reportSkipped(run *Run) {
 		if slices.ContainsFunc(run.Tables, func(r catalog.Report) bool { return r.SourceTable == key }) {
 			continue
 		}
-		run.Tables = append(run.Tables, w.definition.failedReport(key, why))
+		run.Tables = append(run.Tables, failedReport(w.definition, key, why))
 	}
 }
 
@@ -229,8 +228,12 @@ func (w *worker) start(ctx context.Context, verify string) (useful int, err erro
 				return err
 			}
 		}
-		if err := w.openSchema(ctx, tx); err != nil {
+		note, err := openSchema(ctx, tx, w.replication, w.definition.SchemaName)
+		if err != nil {
 			return err
+		}
+		if note != "" {
+			w.notes = append(w.notes, note)
 		}
 		var units []catalog.Unit
 		units, useful = w.divide(relations, loaded, verify)
@@ -247,7 +250,7 @@ func (w *worker) start(ctx context.Context, verify string) (useful int, err erro
 	}
 	// Now that the units of earlier runs are gone, their workers cannot commit.
 	return useful, w.sessions.destination.in(ctx, func(tx pgx.Tx) error {
-		_, err := dropLeftOver(ctx, tx, w.definition.SchemaName) // what it keeps, the end of the run tells
+		_, err := dropOrphanedStaging(ctx, tx, w.definition.SchemaName) // what it keeps, the end of the run tells
 		return err
 	})
 }
@@ -317,20 +320,6 @@ func (w *worker) divide(relations map[postgres.TableName]postgres.Relation, load
 	return units, int(min(maxStreams, max(bytes/w.rangeBytes, int64(len(keys)/tablesPerStream), 1)))
 }
 
-func createSchema(ctx context.Context, tx pgx.Tx, replication int64, name string) (created bool, err error) {
-	var exists bool
-	if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)", name).Scan(&exists); err != nil {
-		return false, fmt.Errorf("look for schema %q: %w", name, err)
-	}
-	if exists {
-		return false, nil
-	}
-	if _, err := tx.Exec(ctx, "CREATE SCHEMA "+postgres.Ident(name)); err != nil {
-		return false, fmt.Errorf("create schema %q in the destination: %w", name, err)
-	}
-	return true, catalog.MarkSchemaCreated(ctx, tx, replication)
-}
-
 // finish records how the run ended.
 func (w *worker) finish(ctx context.Context, run Run) (Run, error) {
 	var failed []catalog.Report
@@ -366,21 +355,6 @@ func (w *worker) finish(ctx context.Context, run Run) (Run, error) {
 		return run, &TablesError{Reports: failed}
 	}
 	return run, err
-}
-
-// IsGone reports whether err says that the catalog does not hold what was looked for,
-// or is gone itself, also with its database.
-func IsGone(err error) bool {
-	return errors.Is(err, catalog.ErrNone) || errors.Is(err, catalog.ErrNotFound) ||
-		postgres.IsUnreachable(err) && postgres.Code(err) == "3D000"
-}
-
-func decode(stored catalog.Replication) (Definition, error) {
-	var d Definition
-	if err := json.Unmarshal(stored.Definition, &d); err != nil {
-		return Definition{}, fmt.Errorf("read the definition of %q: %w", stored.SchemaName, err)
-	}
-	return d, nil
 }
 
 // The statuses of a run that a caller tells apart.

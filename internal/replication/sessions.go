@@ -85,7 +85,7 @@ func (s *sessions) reconnectInDoubt(ctx context.Context) error {
 // reconnect makes both sessions ready. It replaces those that broke.
 func (s *sessions) reconnect(ctx context.Context) error {
 	if err := s.source.reconnect(ctx); err != nil {
-		return err
+		return &sourceError{err}
 	}
 	return s.destination.reconnect(ctx)
 }

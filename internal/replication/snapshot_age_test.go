@@ -178,7 +178,7 @@ func TestSnapshotAgeOfParts(t *testing.T) {
 	unit := e.plantPart(t, w, table, fmt.Sprintf(`'public.t', '%s', 0, 0`, snapshot))
 	w.maxSnapshot = time.Hour
 	w.expiries.Store(snapshot, time.Now().Add(time.Second))
-	if err := w.copyPartInTime(t.Context(), unit); !errors.Is(err, errSnapshotAge) {
+	if err := (rangeCopier{w.job, w.sessions}).copyInTime(t.Context(), unit); !errors.Is(err, errSnapshotAge) {
 		t.Error(err)
 	}
 }

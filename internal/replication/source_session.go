@@ -49,6 +49,28 @@ func (s sourceSession) read(ctx context.Context, f func(pgx.Tx) error) error {
 	return f(tx)
 }
 
+// join begins a transaction in a snapshot that another session shares by that name, and
+// returns what a table looks like in it.
+func (s sourceSession) join(ctx context.Context, snapshot string, name postgres.TableName) (pgx.Tx, postgres.Table, error) {
+	tx, err := s.begin(ctx, pgx.RepeatableRead)
+	if err != nil {
+		return nil, postgres.Table{}, err
+	}
+	_, err = tx.Exec(ctx, "SET TRANSACTION SNAPSHOT "+postgres.Literal(snapshot))
+	if err != nil {
+		err = fmt.Errorf("import the snapshot: %w", err)
+	}
+	var tables map[postgres.TableName]postgres.Table
+	if err == nil {
+		tables, err = postgres.ReadTables(ctx, tx, []postgres.TableName{name})
+	}
+	if err != nil {
+		rollback(ctx, tx)
+		return nil, postgres.Table{}, err
+	}
+	return tx, tables[name], nil
+}
+
 const pinsCheckSQL = `
 	SELECT s.name, pg_catalog.current_setting(s.name)
 	FROM pg_catalog.unnest($1::pg_catalog.text[]) WITH ORDINALITY AS s (name, n)
@@ -105,11 +127,11 @@ func (s *sourceConn) reconnect(ctx context.Context) error {
 	}
 	session, err := prepareSource(ctx, s.conn.Conn, s.server)
 	if err != nil {
-		return &sourceError{err}
+		return err
 	}
 	found, err := identify(ctx, session)
 	if err != nil {
-		return &sourceError{err}
+		return err
 	}
 	if err := s.verifyServer(found); err != nil {
 		return err

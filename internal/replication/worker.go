@@ -5,25 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-)
+	"github.com/jackc/pgx/v5"
 
-// A job is what all workers of a run share.
-type job struct {
-	definition  Definition
-	replication int64
-	run         catalog.Run
-	streams     int           // workers in this process
-	busy        *atomic.Int32 // of them, those that replicate tables
-	chunkRows   int
-	rangeBytes  int64
-	maxSnapshot time.Duration // how long a snapshot may be held; 0: as long as it takes
-	expiries    *sync.Map     // by the names of shared snapshots, the times when they become too old
-}
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
 
 // A worker replicates tables of a run, through a connection to each side.
 type worker struct {
@@ -85,7 +73,7 @@ func (w *worker) workOnNext(ctx context.Context, tell func(catalog.Report)) (don
 	if unit.Range != nil {
 		return true, w.copyRange(ctx, unit)
 	}
-	report := w.replicate(ctx, unit)
+	report := syncTable(ctx, w.job, w.sessions, w.queue, unit)
 	if report.Status == catalog.Succeeded {
 		w.sessions.healthy = time.Now()
 	}
@@ -96,9 +84,23 @@ func (w *worker) workOnNext(ctx context.Context, tell func(catalog.Report)) (don
 // copyRange copies a range, or tells the worker whose table it is why not. That one
 // decides whether to try the table again: a snapshot may be gone.
 func (w *worker) copyRange(ctx context.Context, unit catalog.Unit) error {
-	err := w.copyPartInTime(ctx, unit)
+	err := rangeCopier{w.job, w.sessions}.copyInTime(ctx, unit)
 	if err == nil || errors.Is(err, errSnapshotAge) { // which the other worker has met as well
 		return nil
 	}
 	return w.queue.fail(ctx, unit, err)
+}
+
+// dropOrphanedStaging drops what tables could not drop while others copied into it, and
+// returns notes on what it cannot drop either. The next run tries it again.
+func (w *worker) dropOrphanedStaging(ctx context.Context) (notes []string) {
+	_ = w.sessions.record(ctx, func(ctx context.Context, tx pgx.Tx) error { // if it fails, the next run does that too
+		kept, err := dropOrphanedStaging(ctx, tx, w.definition.SchemaName)
+		notes = nil
+		for _, why := range kept {
+			notes = append(notes, postgres.Explain(why)+"\nNo run fails for it: the next one tries again.")
+		}
+		return err
+	})
+	return notes
 }

@@ -228,8 +228,11 @@ func TestFence(t *testing.T) {
 			t.Fatal(err)
 		}
 		e.atDestination(t, takeOver)
-		c := &copying{worker: leader, unit: unit, selection: e.definition.Tables[unit.Table], target: postgres.TableName{Schema: e.definition.SchemaName, Name: "a"}}
-		if err := c.persist(t.Context()); !errors.Is(err, catalog.ErrFenced) {
+		s, err := newTableSync(leader.job, leader.sessions, leader.queue, unit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.copyWithRetry(t.Context(), unit); !errors.Is(err, catalog.ErrFenced) {
 			t.Errorf("%s: %v", name, err)
 		}
 		e.wantRows(t, `SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relname = 'a' AND nspname = '`+e.definition.SchemaName+`'`)
