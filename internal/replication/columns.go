@@ -22,7 +22,7 @@ type column struct {
 // columnOf decides the destination type of a source column, and what the source
 // has to send so that what it sends is of that type.
 func columnOf(source postgres.Column, destination postgres.TypeSet) column {
-	a := arrivalOf(postgres.Ident(source.Name), source.SQL, source.Type, destination)
+	a := mapType(postgres.Ident(source.Name), source.SQL, source.Type, destination)
 	return column{source: source, name: source.Name, sql: a.sql, extract: a.value, text: a.text}
 }
 
@@ -69,14 +69,14 @@ func asStored(value, sql string) string {
 	return value
 }
 
-// An arrival is what becomes of the values of a type.
-type arrival struct {
+// An typeMapping is what becomes of the values of a type.
+type typeMapping struct {
 	sql   string // their type in the destination
 	value string // the expression that the source evaluates
 	text  bool   // whether only its text form means the same there
 }
 
-// arrivalOf returns what becomes of value, an expression of type t, which is
+// mapType returns what becomes of value, an expression of type t, which is
 // written sql at the source, with its modifier. The type in the destination is in
 // the destination's own words: the source's could be any statement.
 //
@@ -87,50 +87,50 @@ type arrival struct {
 // No value is cast from or to a type that its owner could have made a cast for:
 // that would be his function. An output function is called by its name instead,
 // and a cast from a domain to its base type is always PostgreSQL's own.
-func arrivalOf(value, sql string, t postgres.Type, destination postgres.TypeSet) arrival {
+func mapType(value, sql string, t postgres.Type, destination postgres.TypeSet) typeMapping {
 	switch {
 	case t.Base != nil:
-		a := arrivalOf(value, t.BaseSQL, *t.Base, destination)
+		a := mapType(value, t.BaseSQL, *t.Base, destination)
 		if a.value != value { // a domain itself is sent as its base type is
-			a = arrivalOf(fmt.Sprintf("(%s)::%s", value, baseSQL(t)), t.BaseSQL, base(t), destination)
+			a = mapType(fmt.Sprintf("(%s)::%s", value, baseSQL(t)), t.BaseSQL, base(t), destination)
 		}
 		return a
 	case t.Element != nil:
-		return arrayArrival(value, sql, t, destination)
+		return mapArrayType(value, sql, t, destination)
 	case isXML(t):
-		return arrival{sql: "xml", value: asStored(value, "xml"), text: true}
+		return typeMapping{sql: "xml", value: asStored(value, "xml"), text: true}
 	case t.Kind == "e" || t.Kind == "c" || isReference(t):
-		return arrival{sql: "text", value: outputText(value, t)}
+		return typeMapping{sql: "text", value: outputText(value, t)}
 	}
 	there, binary, ok := destination.Find(t, sql)
 	if !ok || t.BuiltIn() && !binary { // such as aclitem, which names roles
-		return arrival{sql: "text", value: outputText(value, t)}
+		return typeMapping{sql: "text", value: outputText(value, t)}
 	}
-	return arrival{sql: there, value: value, text: !binary}
+	return typeMapping{sql: there, value: value, text: !binary}
 }
 
-// arrayArrival is arrivalOf for an array. Its binary form holds the oid of the
+// mapArrayType is mapType for an array. Its binary form holds the oid of the
 // element's type, which only built-in types share between databases.
-func arrayArrival(value, sql string, t postgres.Type, destination postgres.TypeSet) arrival {
+func mapArrayType(value, sql string, t postgres.Type, destination postgres.TypeSet) typeMapping {
 	const each = "each"
 	if isXML(*t.Element) {
-		return arrival{sql: "xml[]", value: asStored(value, "xml[]"), text: true}
+		return typeMapping{sql: "xml[]", value: asStored(value, "xml[]"), text: true}
 	}
-	element := arrivalOf(each, t.Element.SQL, *t.Element, destination)
+	element := mapType(each, t.Element.SQL, *t.Element, destination)
 	array := element.sql + "[]"
 	if base(*t.Element).Element != nil && t.Element.Base != nil {
-		return arrival{sql: "text[]", value: fmt.Sprintf("(%s)::pg_catalog.text[]", outputText(value, t))} // an array of arrays would be one of more dimensions
+		return typeMapping{sql: "text[]", value: fmt.Sprintf("(%s)::pg_catalog.text[]", outputText(value, t))} // an array of arrays would be one of more dimensions
 	}
 	if element.value != each || t.Element.Base != nil && base(*t.Element).BuiltIn() {
 		if t.Element.Kind == "b" { // its elements may be separated by another character, and only superusers make such types
-			return arrival{sql: array, value: fmt.Sprintf("(%s)::%s", value, array)}
+			return typeMapping{sql: array, value: fmt.Sprintf("(%s)::%s", value, array)}
 		}
-		return arrival{sql: array, value: fmt.Sprintf("(%s)::%s", outputText(value, t), array)}
+		return typeMapping{sql: array, value: fmt.Sprintf("(%s)::%s", outputText(value, t), array)}
 	}
 	if there, binary, ok := destination.Find(t, sql); ok && t.BuiltIn() {
-		return arrival{sql: there, value: value, text: !binary}
+		return typeMapping{sql: there, value: value, text: !binary}
 	}
-	return arrival{sql: array, value: value, text: true}
+	return typeMapping{sql: array, value: value, text: true}
 }
 
 // isReference reports whether values of the type are oids of one database's

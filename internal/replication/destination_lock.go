@@ -111,7 +111,7 @@ func lockTable(ctx context.Context, conn *pgx.Conn, table postgres.TableName, mo
 // because readers queue behind the one who waits, and likewise for those on tables
 // whose foreign keys refer to this one.
 func (d *destinationConn) alter(ctx context.Context, t target, sql string) error {
-	err := inTurns(ctx, soloPatience, func() error {
+	err := inTurns(ctx, exclusivePatience, func() error {
 		tx, err := lockTable(ctx, d.conn.Conn, t.name, "ACCESS EXCLUSIVE", lockTurn)
 		if err != nil {
 			return err

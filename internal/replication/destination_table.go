@@ -17,7 +17,7 @@ type targetState struct {
 	place    whereabouts
 	loaded   *catalog.LoadedTable // nil if it was never loaded
 	bookmark *catalog.Bookmark    // nil if there is none
-	viewed   []string             // columns of the table that views use
+	inViews  []string             // columns of the table that views use
 	equals   map[string]string    // for each column of the primary key, the operator that its index compares with
 	types    postgres.TypeSet
 	major    int       // of the server
@@ -34,8 +34,8 @@ func readTarget(ctx context.Context, tx pgx.Tx, replication int64, target postgr
 	var empty *bool
 	err := postgres.Send(ctx, tx, fmt.Sprintf("read what the destination holds of %s", target), func(batch *pgx.Batch) {
 		postgres.QueueTablesWithoutTypes(batch, []postgres.TableName{target}, &tables)
-		batch.Queue(viewedSQL, target.SQL()).Query(func(rows pgx.Rows) (err error) {
-			k.viewed, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		batch.Queue(inViewsSQL, target.SQL()).Query(func(rows pgx.Rows) (err error) {
+			k.inViews, err = pgx.CollectRows(rows, pgx.RowTo[string])
 			return err
 		})
 		batch.Queue(equalsSQL, target.SQL()).Query(func(rows pgx.Rows) error {
@@ -79,8 +79,8 @@ const equalsSQL = `
 	WHERE i.indrelid = pg_catalog.to_regclass($1) AND i.indisprimary
 	ORDER BY a.attname`
 
-// viewedSQL lists the columns of a table that views and rules use.
-const viewedSQL = `
+// inViewsSQL lists the columns of a table that views and rules use.
+const inViewsSQL = `
 	SELECT DISTINCT a.attname
 	FROM pg_catalog.pg_depend AS d
 	JOIN pg_catalog.pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid

@@ -128,7 +128,7 @@ func (ld loading) merge(ctx context.Context, staging string, rows int64) (loadRe
 	if err := ld.checkKey(ctx, staging); err != nil {
 		return loadResult{}, err
 	}
-	if l.rekey {
+	if l.keyChanged {
 		changed, err := ld.replaceAll(ctx, staging)
 		return loadResult{rows: rows, changed: changed, nullKeys: nullKeys}, err
 	}
@@ -229,7 +229,7 @@ func (ld loading) alone(ctx context.Context, patience time.Duration, table postg
 // end of the transaction readers wait: there is no telling old rows from new ones.
 func (ld loading) replaceAll(ctx context.Context, staging string) (changed int64, err error) {
 	l := ld.plan.layout
-	if err := ld.alone(ctx, soloPatience, l.target, "LOCK TABLE "+l.target.SQL()+" IN ACCESS EXCLUSIVE MODE"); err != nil {
+	if err := ld.alone(ctx, exclusivePatience, l.target, "LOCK TABLE "+l.target.SQL()+" IN ACCESS EXCLUSIVE MODE"); err != nil {
 		return 0, fmt.Errorf("give %s another key: %w", l.target, err)
 	}
 	// While the table has its key: a publication refuses to have rows without one deleted.

@@ -75,7 +75,7 @@ func (l layout) sameKey() string {
 // assignments gives a row the values of another.
 func (l layout) assignments(from string) string {
 	sets := []string{list(l.names(), "? = "+from+".?")}
-	for _, name := range l.stale {
+	for _, name := range l.retired {
 		sets = append(sets, postgres.Ident(name)+" = NULL")
 	}
 	return strings.Join(sets, ", ")
@@ -100,7 +100,7 @@ func (l layout) earlier(c column) []string {
 		return nil
 	}
 	var names []string
-	for _, name := range l.stale {
+	for _, name := range l.retired {
 		if name == c.source.Name || strings.HasPrefix(name, c.source.Name+"__") {
 			names = append(names, name)
 		}

@@ -69,7 +69,7 @@ func decide(s Selection, target postgres.TableName, f facts, late time.Duration)
 		before = f.target.loaded.Columns
 	}
 	var err error
-	if p.layout, err = layOut(target, columns, s.keyColumns(table), f.target.table, before, slices.Concat(f.target.viewed, f.learned.fixed)); err != nil {
+	if p.layout, err = mapColumns(target, columns, s.keyColumns(table), f.target.table, before, slices.Concat(f.target.inViews, f.learned.fixed)); err != nil {
 		return plan{}, err
 	}
 	p.layout.equals, p.layout.text, p.changes = f.target.equals, f.learned.asText, p.layout.changes
@@ -96,7 +96,7 @@ func decide(s Selection, target postgres.TableName, f facts, late time.Duration)
 		p.why = "the table was gone from the destination"
 		return p, nil
 	}
-	if p.layout.rekey || p.why != "" {
+	if p.layout.keyChanged || p.why != "" {
 		return p, nil
 	}
 	return p.goOn(*l, *f.target.bookmark, s, f), nil
@@ -179,7 +179,7 @@ func (p plan) needsOpenTransactions(f facts) bool {
 // they are those of an older one. But rows without a key that changed can only
 // be told from new ones by comparing all, and so can rows under another key.
 func (p plan) deletes() bool {
-	return p.rows.after == nil && (p.full || p.layout.rekey || len(p.layout.key) == 0)
+	return p.rows.after == nil && (p.full || p.layout.keyChanged || len(p.layout.key) == 0)
 }
 
 // comparesKeys reports whether rows may stay that have a key which the source takes for
@@ -207,7 +207,7 @@ func (p plan) merge(rows keyRange) mergePlan {
 
 // guarantees says what cannot be promised of the table, and what is otherwise than usual.
 func (p plan) guarantees(s Selection, f facts, standby bool) (notes []string) {
-	if types := p.layout.textual(); len(types) > 0 {
+	if types := p.layout.textOnlyTypes(); len(types) > 0 {
 		notes = append(notes, "rows cross as text, because these types have no binary form that means the same on both sides: "+strings.Join(types, ", "))
 	}
 	if p.why != "" && (p.reset || !p.full) {

@@ -16,7 +16,7 @@ import (
 func sourceChanges(l layout, b catalog.LoadedTable, source sourceFacts) []string {
 	var changes []string
 	for i, name := range b.Columns {
-		if b.Attributes[i] == 0 || !slices.Contains(l.stale, name) {
+		if b.Attributes[i] == 0 || !slices.Contains(l.retired, name) {
 			continue
 		}
 		now := slices.IndexFunc(l.columns, func(c column) bool { return int(c.source.Number) == b.Attributes[i] })
