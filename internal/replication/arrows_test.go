@@ -24,7 +24,7 @@ var ideas = map[string]struct {
 	"tablesync": {"advice bookmark chunks commit facts job partners plan plan_reasons queue ranges same_key sessions snapshot_age sync verify",
 		"copywire definition destination server source"},
 	"syncrun":     {"long_snapshots recorded run unbegun worker", "copywire definition destination replication server source tablesync"},
-	"replication": {"adopt left outlook readers readers_change readers_claims store view_path", "definition destination server source"},
+	"replication": {"adopt left outlook place readers readers_change readers_claims store view_path", "definition destination server source"},
 }
 
 func TestArrows(t *testing.T) {

@@ -21,7 +21,7 @@ const (
 )
 
 // inParts creates t, as create says, and prepares two workers for it, which read
-// it in parts. The rows 1 and 20000, which are in different ones, are held at the
+// it in ranges. The rows 1 and 20000, which are in different ones, are held at the
 // markers "held 1" and "held 2" of the proxy that is returned.
 func inParts(t *testing.T, e *env, create string, rows int) *proxy {
 	t.Helper()
@@ -53,7 +53,7 @@ func alone(t *testing.T, e *env, p *proxy) string {
 	return await(t, e.destination, e.destinationDatabase, `SELECT split_part(claimed_by, ' ', 2) FROM _stitch.unit WHERE part_of IS NOT NULL AND NOT done`, 1)[0]
 }
 
-// wantNothingHidden fails if a table that is loaded in parts is left.
+// wantNothingHidden fails if a table that is loaded in ranges is left.
 func (e *env) wantNothingHidden(t *testing.T) {
 	t.Helper()
 	e.wantRows(t, `SELECT relname FROM pg_class WHERE relname LIKE '\_sdc%' AND relkind = 'r'`)
@@ -176,7 +176,7 @@ func TestHiddenInUse(t *testing.T) {
 	}
 }
 
-// A table that was loaded in parts is given its name once those who read it let go,
+// A table that was loaded in ranges is given its name once those who read it let go,
 // and nobody is kept waiting behind that.
 func TestHiddenIsNamed(t *testing.T) {
 	t.Parallel()
@@ -245,7 +245,7 @@ func TestDeleteAfterKill(t *testing.T) {
 	e.wantRows(t, `SELECT nspname, relname FROM pg_namespace n LEFT JOIN pg_class c ON relnamespace = n.oid AND relkind = 'r' WHERE nspname IN ('shop', '_stitch')`)
 }
 
-// The snapshot of a table that was read in parts ends before it is merged: it
+// The snapshot of a table that was read in ranges ends before it is merged: it
 // holds back VACUUM at the source.
 func TestSnapshotHeld(t *testing.T) {
 	t.Parallel()

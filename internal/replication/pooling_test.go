@@ -54,7 +54,7 @@ func TestTransactionPool(t *testing.T) {
 }
 
 // Through a pool that lends sessions for as long as connections last, runs work
-// as they do without: tables side by side, a large one in parts, and with the
+// as they do without: tables side by side, a large one in ranges, and with the
 // next run in sessions that others have used.
 func TestSessionPool(t *testing.T) {
 	t.Parallel()

@@ -38,7 +38,7 @@ func (s *tableSync) loadRanges(ctx context.Context, unit catalog.Unit, r reading
 		}
 		refused, err := hideFromReaders(ctx, tx, staging, s.job.definition.Readers)
 		if refused != nil {
-			s.note("readers may see a table that is loaded in parts before it is whole: " + refused.Error())
+			s.note("readers may see a table that is loaded in ranges before it is whole: " + refused.Error())
 		}
 		if err != nil {
 			return err
@@ -212,6 +212,6 @@ func (r rangeCopier) copy(ctx context.Context, unit catalog.Unit, table postgres
 		if err != nil {
 			return err
 		}
-		return postgres.Send(ctx, tx, "end a part", func(batch *pgx.Batch) { catalog.QueueFinishUnit(batch, unit, c.rows, c.bytes) })
+		return postgres.Send(ctx, tx, "end a range", func(batch *pgx.Batch) { catalog.QueueFinishUnit(batch, unit, c.rows, c.bytes) })
 	})
 }

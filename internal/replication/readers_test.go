@@ -136,7 +136,7 @@ const aclsOfShop = `
 	ORDER BY 1, 2, 3, 4`
 
 // Readers really read: after the first run, after one that adds a table, one that
-// loads in parts, and one that gives a table another key. Who is taken out reads
+// loads in ranges, and one that gives a table another key. Who is taken out reads
 // nothing any more, and the catalog is nobody's to read.
 func TestReaders(t *testing.T) {
 	t.Parallel()

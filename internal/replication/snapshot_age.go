@@ -66,9 +66,9 @@ func (s *tableSync) openTransactionsInTime(ctx context.Context, table postgres.T
 // explainAge says what could not be read in time, and what to do. ordered says whether
 // an index orders the rows.
 func (s *tableSync) explainAge(ordered bool) error {
-	advice := "raise max_snapshot_minutes, or replicate the table with INCREMENTAL and an indexed replication_key, which is read in pieces"
+	advice := "raise max_snapshot_minutes, or replicate the table with INCREMENTAL and an indexed replication_key, which is read in chunks"
 	if s.selection.Method == Incremental {
-		advice = "raise max_snapshot_minutes, or give the replication key an index of its own, by which a table is read in pieces"
+		advice = "raise max_snapshot_minutes, or give the replication key an index of its own, by which a table is read in chunks"
 	}
 	if ordered {
 		advice = "raise max_snapshot_minutes"

@@ -46,7 +46,7 @@ func TestSnapshotAge(t *testing.T) {
 	}
 }
 
-// A first load is read in pieces where an index orders it, and a snapshot may not be
+// A first load is read in chunks where an index orders it, and a snapshot may not be
 // held for all of it. Null keys arrive as well.
 func TestSnapshotAgeFirstLoad(t *testing.T) {
 	t.Parallel()
@@ -183,7 +183,7 @@ func TestSnapshotAgeOfParts(t *testing.T) {
 	}
 }
 
-// No snapshot is held while a piece of a backlog waits for somebody's lock on the
+// No snapshot is held while a chunk of a backlog waits for somebody's lock on the
 // loaded table: the rest is read in another one.
 func TestSnapshotWhilePieceWaits(t *testing.T) {
 	t.Parallel()

@@ -61,7 +61,7 @@ func otherThanDefault(c postgres.Column, value string) string {
 func (s *snapshot) constant(ctx context.Context, expression, sql string) (string, error) {
 	var text string
 	if err := s.tx.QueryRow(ctx, fmt.Sprintf("SELECT (%s)::pg_catalog.text", expression), unprepared).Scan(&text); err != nil {
-		return "", fmt.Errorf("find out where the window begins: %w", err)
+		return "", fmt.Errorf("find out where the range begins: %w", err)
 	}
 	return typedLiteral(text, sql), nil
 }
@@ -177,7 +177,7 @@ func (s *snapshot) chunkEnd(ctx context.Context, r keyRange, rows int) (*string,
 	if err != nil || !many {
 		return nil, err
 	}
-	return textOrNil(s.tx.QueryRow(ctx, fmt.Sprintf("SELECT k::pg_catalog.text FROM (SELECT %[1]s AS k FROM %[2]s WHERE %[3]s AND %[4]s ORDER BY %[1]s OFFSET %[5]d LIMIT 1) AS piece",
+	return textOrNil(s.tx.QueryRow(ctx, fmt.Sprintf("SELECT k::pg_catalog.text FROM (SELECT %[1]s AS k FROM %[2]s WHERE %[3]s AND %[4]s ORDER BY %[1]s OFFSET %[5]d LIMIT 1) AS chunk",
 		key, r.table.SQL(), later, finite(r.key), rows-1), unprepared), "divide the backlog of "+r.table.String())
 }
 

@@ -73,7 +73,7 @@ func TestOlderTarget(t *testing.T) {
 	}
 }
 
-// Changes of structure that runs make, pieces, ranges, rows without a key and another
+// Changes of structure that runs make, chunks, ranges, rows without a key and another
 // key: after each, the catalog knows the table as it is.
 func TestKeptByRuns(t *testing.T) {
 	t.Parallel()
