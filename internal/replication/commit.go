@@ -18,42 +18,27 @@ import (
 // commit runs load in a transaction of the destination that ends with its rows, the
 // bookmark after them and the report.
 func (s *tableSync) commit(ctx context.Context, unit catalog.Unit, r reading, p plan, c chunk, load func(loading) (moved, error)) error {
-	report := s.report // as it is, should this fail
 	tx, began, err := s.takeTarget(ctx, r, p, c)
 	if err != nil {
 		return err
 	}
 	defer rollback(ctx, tx)
+	report := s.report // as it is, should this fail
 	m, err := load(loading{tx: tx, plan: p.merge(c.rows)})
 	if err != nil {
 		return err
 	}
 	bookmark := s.bookmarkAfter(r.facts, p, c)
-	report.RowsExtracted += m.loadResult.rows
-	report.RowsLoaded += m.loadResult.changed
-	report.Bytes += m.bytes
-	report.NullKeys += m.loadResult.nullKeys
-	if undone := m.loadResult.undone; undone > 0 {
-		report.Notes = append(slices.Clip(report.Notes), fmt.Sprintf("%d rows were removed that were read after the point to which the source has gone back, and are not there any more", undone))
-	}
+	addMoved(&report, m, bookmark)
 	report.Snapshot = max(report.Snapshot, r.snapshot.held())
 	report.Status = catalog.Interrupted // until the last chunk
-	if bookmark.Bookmark != nil {
-		report.Bookmark = *bookmark.Bookmark
-	}
-	grown := m.loadResult.grown
 	if c.last {
 		report.Status = catalog.Succeeded
-		if report.RowsLoaded > 0 && p.comparesKeys() {
-			dropped, err := s.dropSuperseded(ctx, tx, r, p, &report)
-			if err != nil {
-				return err
-			}
-			grown -= dropped
-		}
-		if report.Verification, err = s.verify(ctx, tx, unit.Verify, r, p); err != nil {
+		dropped, err := s.compare(ctx, tx, unit, r, p, &report)
+		if err != nil {
 			return err
 		}
+		m.loadResult.grown -= dropped
 	}
 	if c.inRanges || r.facts.source.unlocked {
 		if same, err := r.snapshot.samePartitions(ctx, c.inRanges); err != nil || !same {
@@ -63,7 +48,7 @@ func (s *tableSync) commit(ctx context.Context, unit catalog.Unit, r reading, p 
 	if err := s.letReadersRead(ctx, tx, r.facts.target, p, &report); err != nil {
 		return err
 	}
-	growth, err := s.growth(ctx, tx, p, m.loadResult, grown)
+	growth, err := s.growth(ctx, tx, p, m.loadResult)
 	if err != nil {
 		return err
 	}
@@ -89,6 +74,32 @@ func (s *tableSync) commit(ctx context.Context, unit catalog.Unit, r reading, p 
 	}
 	s.report = report
 	return nil
+}
+
+// addMoved adds to a report what a commit moves.
+func addMoved(report *catalog.Report, m moved, bookmark catalog.Bookmark) {
+	report.RowsExtracted += m.loadResult.rows
+	report.RowsLoaded += m.loadResult.changed
+	report.Bytes += m.bytes
+	report.NullKeys += m.loadResult.nullKeys
+	if undone := m.loadResult.undone; undone > 0 {
+		report.Notes = append(slices.Clip(report.Notes), fmt.Sprintf("%d rows were removed that were read after the point to which the source has gone back, and are not there any more", undone))
+	}
+	if bookmark.Bookmark != nil {
+		report.Bookmark = *bookmark.Bookmark
+	}
+}
+
+// compare makes what was loaded last agree with the source, as far as rows by themselves
+// do not, and verifies it. It returns how many rows were dropped for that.
+func (s *tableSync) compare(ctx context.Context, tx pgx.Tx, unit catalog.Unit, r reading, p plan, report *catalog.Report) (dropped int64, err error) {
+	if report.RowsLoaded > 0 && p.comparesKeys() {
+		if dropped, err = s.dropSuperseded(ctx, tx, r, p, report); err != nil {
+			return 0, err
+		}
+	}
+	report.Verification, err = s.verify(ctx, tx, unit.Verify, r, p)
+	return dropped, err
 }
 
 // errTargetLocked is met when others have the destination table locked between two
@@ -132,12 +143,12 @@ func (s *tableSync) letReadersRead(ctx context.Context, tx pgx.Tx, before target
 
 // growth returns what a commit has done to the rows of the table. Of one that was
 // there and was merged whole, what earlier commits left says nothing: they are counted.
-func (s *tableSync) growth(ctx context.Context, tx pgx.Tx, p plan, result loadResult, grown int64) (catalog.Growth, error) {
-	g := catalog.Growth{Rows: grown, Changed: result.changed > 0}
+func (s *tableSync) growth(ctx context.Context, tx pgx.Tx, p plan, result loadResult) (catalog.Growth, error) {
+	g := catalog.Growth{Rows: result.grown, Changed: result.changed > 0}
 	switch {
 	case p.rows.after != nil:
 	case !p.layout.exists:
-		g.Total = &grown
+		g.Total = &result.grown
 	case p.full: // each run compares all of it
 		g.Total = &result.rows
 	default:
