@@ -43,7 +43,7 @@ func Adopt(ctx context.Context, destination postgres.Endpoint, d Definition, ado
 		if err != nil {
 			return err
 		}
-		if refusals, err = d.refusals(stored, history); err != nil || len(refusals) > 0 {
+		if refusals, err = refusalsOf(d, stored, history); err != nil || len(refusals) > 0 {
 			return err
 		}
 		return completeCreation(ctx, tx, g, stored.ID, d, adoptTables, source)
@@ -54,8 +54,8 @@ func Adopt(ctx context.Context, destination postgres.Endpoint, d Definition, ado
 	return refusals, nil
 }
 
-// refusals returns why a stored definition is not taken over for d.
-func (d Definition) refusals(stored catalog.Replication, history catalog.History) ([]string, error) {
+// refusalsOf returns why a stored definition is not taken over for d.
+func refusalsOf(d Definition, stored catalog.Replication, history catalog.History) ([]string, error) {
 	text, err := json.Marshal(d)
 	if err != nil {
 		return nil, err

@@ -52,7 +52,7 @@ func TestDefinitionRefusals(t *testing.T) {
 		"that was read":         {stored: read, refusals: []string{"a run of it has read the cluster 123"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := want.refusals(tt.stored, tt.history)
+			got, err := refusalsOf(want, tt.stored, tt.history)
 			if err != nil || !slices.Equal(got, tt.refusals) {
 				t.Errorf("got %q, %v, want %q", got, err, tt.refusals)
 			}

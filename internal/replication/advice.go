@@ -12,43 +12,43 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
-// advise says what to do about values and tables that cannot be loaded, and otherwise
-// what a worker knows.
-func (c *copying) advise(ctx context.Context, err error) error {
+// advise says what to do about values and tables that cannot be loaded as it was planned.
+// What concerns no table in particular, sessions.advise says.
+func (s *tableSync) advise(ctx context.Context, p plan, err error) error {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
-		return c.worker.advise(err)
+		return err
 	}
-	var source *extractError
+	var source *sourceError
 	atSource := errors.As(err, &source)
 	switch {
 	case pg.Code == "22021" && atSource:
-		return c.adviseBytes(ctx, err)
+		return s.adviseBytes(ctx, p, err)
 	case pg.Code == "22P05" && !atSource:
 		return postgres.Advise(err, "The database of the destination cannot hold that character: create it with the encoding UTF8, or exclude the column that the error names.")
-	case pg.Code == "23502" && !atSource && slices.Contains(c.selection.ViewKeyProperties, pg.ColumnName):
+	case pg.Code == "23502" && !atSource && slices.Contains(s.selection.ViewKeyProperties, pg.ColumnName):
 		return postgres.Advise(err, fmt.Sprintf("Column %q is among view_key_properties of %s, and is null in a row: nulls identify nothing. "+
-			"Name other columns, or leave such rows out of the view.", pg.ColumnName, c.unit.Table))
-	case pg.Code == "23502" && !atSource && slices.Contains(c.step.layout.names(), pg.ColumnName):
+			"Name other columns, or leave such rows out of the view.", pg.ColumnName, s.table))
+	case pg.Code == "23502" && !atSource && slices.Contains(p.layout.names(), pg.ColumnName):
 		return postgres.Advise(err, fmt.Sprintf("The source has nulls in column %q, and somebody has told the destination's table to take none: ALTER TABLE %s ALTER COLUMN %s DROP NOT NULL.",
-			pg.ColumnName, c.target.SQL(), postgres.Ident(pg.ColumnName)))
+			pg.ColumnName, s.target.name.SQL(), postgres.Ident(pg.ColumnName)))
 	case slices.Contains([]string{"23505", "23P01", "23503", "23514"}, pg.Code) && !atSource:
-		return c.adviseConstraint(ctx, pg, err)
+		return s.adviseConstraint(ctx, pg, err)
 	case pg.Code == outOfLocks && atSource:
 		return postgres.Advise(err, "The table has more partitions and indexes than the source's lock table has room for: raise max_locks_per_transaction there, which takes a restart, or replicate the partitions as tables of their own.")
 	case pg.Code == "54011" && !atSource:
-		return postgres.Advise(err, fmt.Sprintf("Columns that are not replicated any more, or were dropped, count as well. Exclude columns; or rename %s: then the next run makes a new one.", c.target))
+		return postgres.Advise(err, fmt.Sprintf("Columns that are not replicated any more, or were dropped, count as well. Exclude columns; or rename %s: then the next run makes a new one.", s.target.name))
 	case pg.Code == "42701" && !atSource:
 		return postgres.Advise(err, "The destination's PostgreSQL keeps that name for itself: exclude the column, or replicate a view that gives it another name.")
 	}
-	return c.worker.advise(err)
+	return err
 }
 
 // adviseBytes names the column that holds bytes which are no text.
-func (c *copying) adviseBytes(ctx context.Context, err error) error {
+func (s *tableSync) adviseBytes(ctx context.Context, p plan, err error) error {
 	what := "A column holds"
-	for _, column := range c.step.layout.columns {
-		if postgres.Code(c.checkBytes(ctx, column)) == "22021" {
+	for _, column := range p.layout.columns {
+		if postgres.Code(s.checkBytes(ctx, p.rows.table, column)) == "22021" {
 			what = fmt.Sprintf("Column %q holds", column.source.Name)
 			break
 		}
@@ -58,13 +58,13 @@ func (c *copying) adviseBytes(ctx context.Context, err error) error {
 }
 
 // checkBytes fails if a column of the source holds such bytes.
-func (c *copying) checkBytes(ctx context.Context, column column) error {
-	return c.sourceReady.read(ctx, func(tx pgx.Tx) error {
+func (s *tableSync) checkBytes(ctx context.Context, table postgres.TableName, column column) error {
+	return s.sessions.source.session.read(ctx, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SET LOCAL statement_timeout = '1min'"); err != nil {
 			return err
 		}
 		_, err := tx.Exec(ctx, fmt.Sprintf("SELECT pg_catalog.count(pg_catalog.convert_to(pg_catalog.format('%%s', %s), 'UTF8')) FROM %s",
-			column.extract, c.extraction.table.Name.SQL()))
+			column.extract, table.SQL()))
 		return err
 	})
 }
@@ -72,19 +72,19 @@ func (c *copying) checkBytes(ctx context.Context, column column) error {
 // adviseConstraint says how to make room for a load that an index or a constraint which
 // somebody gave to a table is in the way of. A deferrable one is checked when a statement
 // has changed all its rows, of which two may have swapped their values.
-func (c *copying) adviseConstraint(ctx context.Context, pg *pgconn.PgError, err error) error {
+func (s *tableSync) adviseConstraint(ctx context.Context, pg *pgconn.PgError, err error) error {
 	table := postgres.TableName{Schema: pg.SchemaName, Name: pg.TableName}
 	var constraint, canDefer, primary bool
 	var columns []string
-	failed := c.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	failed := s.sessions.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		return tx.QueryRow(ctx, blockerSQL, table.SQL(), pg.ConstraintName).Scan(&constraint, &canDefer, &primary, &columns)
 	})
 	name := postgres.Ident(pg.ConstraintName)
 	switch {
-	case (failed != nil || primary) && c.selection.ViewKeyProperties != nil:
-		return postgres.Advise(err, fmt.Sprintf("Rows of %s share their view_key_properties %s: name columns that identify a row.", c.unit.Table, keyText(c.selection.ViewKeyProperties)))
+	case (failed != nil || primary) && s.selection.ViewKeyProperties != nil:
+		return postgres.Advise(err, fmt.Sprintf("Rows of %s share their view_key_properties %s: name columns that identify a row.", s.table, keyText(s.selection.ViewKeyProperties)))
 	case failed != nil || primary:
-		return c.worker.advise(err)
+		return err
 	}
 	what, drop := fmt.Sprintf("The index %q", pg.ConstraintName), fmt.Sprintf("DROP INDEX %s.%s", postgres.Ident(table.Schema), name)
 	if constraint {
@@ -117,3 +117,27 @@ const blockerSQL = `
 	LEFT JOIN pg_catalog.pg_class AS c ON c.relname = $2 AND c.oid IN (SELECT x.indexrelid FROM pg_catalog.pg_index AS x WHERE x.indrelid = t.oid)
 	LEFT JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid
 	WHERE k.oid IS NOT NULL OR i.indexrelid IS NOT NULL`
+
+// advise says what a run lacked: a right, or the path of a view's function.
+func (s *sessions) advise(err error) error {
+	var source *sourceError
+	atSource := errors.As(err, &source)
+	if advice := pathAdvice(err); atSource && advice != "" {
+		return postgres.Advise(err, advice+".")
+	}
+	if postgres.Code(err) != "42501" || postgres.IsUnreachable(err) {
+		return err
+	}
+	switch {
+	case atSource && postgres.IsRowSecurity(err):
+		return postgres.Advise(err, "Row-level security would leave rows out, and nobody would notice. Leave the table out, replicate what the login may see through a view of its own, "+
+			"or have a superuser let the login of server "+s.source.server+" see all rows: ALTER ROLE ... BYPASSRLS.")
+	case postgres.IsRowSecurity(err):
+		return postgres.Advise(err, "Row-level security would hide loaded rows from the load. Let the owner of the table see all of them: ALTER TABLE ... NO FORCE ROW LEVEL SECURITY.")
+	case atSource:
+		return postgres.Advise(err, "The login of server "+s.source.server+
+			" needs USAGE on the schema and SELECT on the table: stitch_source_grants grants both.")
+	}
+	return postgres.Advise(err, "The login of server "+s.destination.server+
+		" needs CREATE and TEMPORARY on the database, which stitch_destination_grants grants, and must own the tables that it loads.")
+}

@@ -9,7 +9,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A large backlog is committed in pieces: what was committed before a failure
+// A large backlog is committed in chunks: what was committed before a failure
 // stays, and the next run goes on after it.
 func TestBacklog(t *testing.T) {
 	t.Parallel()
@@ -19,13 +19,13 @@ func TestBacklog(t *testing.T) {
 			"without a key": `CREATE TABLE t (id int, k int, v text); CREATE INDEX ON t (k)`,
 		} {
 			e := newEnv(t, s, s)
-			e.runs.pieceRows = 1000
+			e.runs.chunkRows = 1000
 			e.atSource(t, create+`; INSERT INTO t SELECT g, g, 'v' FROM generate_series(1, 10) g`)
 			e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "k"}
 			e.create(t)
 			e.run(t)
 			e.atSource(t, `INSERT INTO t SELECT g, g / 3, 'v' FROM generate_series(30, 15000) g; INSERT INTO t VALUES (20000, NULL, 'null'); ANALYZE t`)
-			// The destination refuses a row of the fourth piece or so.
+			// The destination refuses a row of the fourth chunk or so.
 			e.atDestination(t, `ALTER TABLE shop.t ADD CONSTRAINT small CHECK (k < 3500)`)
 			run, err := e.tryRun(t.Context())
 			got := report(run, "public.t")

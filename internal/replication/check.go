@@ -20,9 +20,6 @@ type Problem struct {
 
 func (p Problem) Error() string { return fmt.Sprintf("table %s: %s", p.Table, p.Message) }
 
-// reservedPrefix starts the names of the engine's own columns and tables.
-const reservedPrefix = "_sdc"
-
 // keyTypes are the built-in types that a replication key may have.
 var keyTypes = []string{
 	"int2", "int4", "int8", "numeric", "timestamp", "timestamptz", "date", "text", "varchar", "uuid",

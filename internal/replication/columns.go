@@ -2,6 +2,7 @@ package replication
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"strconv"
 	"strings"
@@ -21,7 +22,7 @@ type column struct {
 // columnOf decides the destination type of a source column, and what the source
 // has to send so that what it sends is of that type.
 func columnOf(source postgres.Column, destination postgres.TypeSet) column {
-	a := arrivalOf(postgres.Ident(source.Name), source.SQL, source.Type, destination)
+	a := mapType(postgres.Ident(source.Name), source.SQL, source.Type, destination)
 	return column{source: source, name: source.Name, sql: a.sql, extract: a.value, text: a.text}
 }
 
@@ -68,14 +69,14 @@ func asStored(value, sql string) string {
 	return value
 }
 
-// An arrival is what becomes of the values of a type.
-type arrival struct {
+// An typeMapping is what becomes of the values of a type.
+type typeMapping struct {
 	sql   string // their type in the destination
 	value string // the expression that the source evaluates
 	text  bool   // whether only its text form means the same there
 }
 
-// arrivalOf returns what becomes of value, an expression of type t, which is
+// mapType returns what becomes of value, an expression of type t, which is
 // written sql at the source, with its modifier. The type in the destination is in
 // the destination's own words: the source's could be any statement.
 //
@@ -86,92 +87,56 @@ type arrival struct {
 // No value is cast from or to a type that its owner could have made a cast for:
 // that would be his function. An output function is called by its name instead,
 // and a cast from a domain to its base type is always PostgreSQL's own.
-func arrivalOf(value, sql string, t postgres.Type, destination postgres.TypeSet) arrival {
+func mapType(value, sql string, t postgres.Type, destination postgres.TypeSet) typeMapping {
 	switch {
 	case t.Base != nil:
-		a := arrivalOf(value, t.BaseSQL, *t.Base, destination)
+		a := mapType(value, t.BaseSQL, *t.Base, destination)
 		if a.value != value { // a domain itself is sent as its base type is
-			a = arrivalOf(fmt.Sprintf("(%s)::%s", value, baseSQL(t)), t.BaseSQL, base(t), destination)
+			a = mapType(fmt.Sprintf("(%s)::%s", value, baseSQL(t)), t.BaseSQL, base(t), destination)
 		}
 		return a
 	case t.Element != nil:
-		return arrayArrival(value, sql, t, destination)
+		return mapArrayType(value, sql, t, destination)
 	case isXML(t):
-		return arrival{sql: "xml", value: asStored(value, "xml"), text: true}
+		return typeMapping{sql: "xml", value: asStored(value, "xml"), text: true}
 	case t.Kind == "e" || t.Kind == "c" || isReference(t):
-		return arrival{sql: "text", value: outputText(value, t)}
+		return typeMapping{sql: "text", value: outputText(value, t)}
 	}
 	there, binary, ok := destination.Find(t, sql)
 	if !ok || t.BuiltIn() && !binary { // such as aclitem, which names roles
-		return arrival{sql: "text", value: outputText(value, t)}
+		return typeMapping{sql: "text", value: outputText(value, t)}
 	}
-	return arrival{sql: there, value: value, text: !binary}
+	return typeMapping{sql: there, value: value, text: !binary}
 }
 
-// arrayArrival is arrivalOf for an array. Its binary form holds the oid of the
+// mapArrayType is mapType for an array. Its binary form holds the oid of the
 // element's type, which only built-in types share between databases.
-func arrayArrival(value, sql string, t postgres.Type, destination postgres.TypeSet) arrival {
+func mapArrayType(value, sql string, t postgres.Type, destination postgres.TypeSet) typeMapping {
 	const each = "each"
 	if isXML(*t.Element) {
-		return arrival{sql: "xml[]", value: asStored(value, "xml[]"), text: true}
+		return typeMapping{sql: "xml[]", value: asStored(value, "xml[]"), text: true}
 	}
-	element := arrivalOf(each, t.Element.SQL, *t.Element, destination)
+	element := mapType(each, t.Element.SQL, *t.Element, destination)
 	array := element.sql + "[]"
 	if base(*t.Element).Element != nil && t.Element.Base != nil {
-		return arrival{sql: "text[]", value: fmt.Sprintf("(%s)::pg_catalog.text[]", outputText(value, t))} // an array of arrays would be one of more dimensions
+		return typeMapping{sql: "text[]", value: fmt.Sprintf("(%s)::pg_catalog.text[]", outputText(value, t))} // an array of arrays would be one of more dimensions
 	}
 	if element.value != each || t.Element.Base != nil && base(*t.Element).BuiltIn() {
 		if t.Element.Kind == "b" { // its elements may be separated by another character, and only superusers make such types
-			return arrival{sql: array, value: fmt.Sprintf("(%s)::%s", value, array)}
+			return typeMapping{sql: array, value: fmt.Sprintf("(%s)::%s", value, array)}
 		}
-		return arrival{sql: array, value: fmt.Sprintf("(%s)::%s", outputText(value, t), array)}
+		return typeMapping{sql: array, value: fmt.Sprintf("(%s)::%s", outputText(value, t), array)}
 	}
 	if there, binary, ok := destination.Find(t, sql); ok && t.BuiltIn() {
-		return arrival{sql: there, value: value, text: !binary}
+		return typeMapping{sql: there, value: value, text: !binary}
 	}
-	return arrival{sql: array, value: value, text: true}
-}
-
-// outputText is an expression for how a value of type t is written.
-func outputText(value string, t postgres.Type) string {
-	if t.Base != nil {
-		value = fmt.Sprintf("(%s)::%s", value, baseSQL(t))
-	}
-	return fmt.Sprintf("pg_catalog.textin(%s(%s))", base(t).Output, value)
-}
-
-// base follows a domain to what it is made of.
-func base(t postgres.Type) postgres.Type {
-	for t.Base != nil {
-		t = *t.Base
-	}
-	return t
-}
-
-// baseSQL is how the type is written that base returns, with its modifier.
-func baseSQL(t postgres.Type) string {
-	sql := t.SQL
-	for ; t.Base != nil; t = *t.Base {
-		sql = t.BaseSQL
-	}
-	return sql
+	return typeMapping{sql: array, value: value, text: true}
 }
 
 // isReference reports whether values of the type are oids of one database's
 // catalog, which name something else in another.
 func isReference(t postgres.Type) bool {
 	return t.BuiltIn() && strings.HasPrefix(t.Name, "reg")
-}
-
-// isXML reports whether values of the type are XML, which is sent as the text that it
-// was made of: output functions leave out its declaration.
-func isXML(t postgres.Type) bool { return t.BuiltIn() && t.Name == "xml" }
-
-// isArrayOfXMLDomains reports whether elements of an array cannot be taken as the text that
-// they were made of: a cast of the array might be a function of the domain's owner.
-func isArrayOfXMLDomains(t postgres.Type) bool {
-	t = base(t)
-	return t.Element != nil && t.Element.Base != nil && isXML(base(*t.Element))
 }
 
 var scaled = regexp.MustCompile(`^numeric\((\d+),(-?\d+)\)`)
@@ -197,4 +162,37 @@ func isInterval(t postgres.Type) bool {
 		return isInterval(*t.Element)
 	}
 	return t.BuiltIn() && t.Name == "interval"
+}
+
+// fractions are how many decimal places an amount of money has on both sides.
+type fractions struct{ source, destination int }
+
+func holdsMoney(c postgres.Column) bool { return c.Type.Holds("money") }
+
+// asAmount is the column where money of the destination would be another amount: a number.
+func (c column) asAmount(of fractions) column {
+	if of.source == of.destination || !holdsMoney(c.source) {
+		return c
+	}
+	units := math.Pow10(of.source)
+	c.extract = fmt.Sprintf("pg_catalog.round((%s)::pg_catalog.money::pg_catalog.numeric OPERATOR(pg_catalog.*) 100 OPERATOR(pg_catalog./) %.0f, %d)",
+		postgres.Ident(c.source.Name), units, of.source) // with the two places of the locale that is pinned
+	c.sql, c.text, c.source.Missing = "numeric", false, nil
+	return c
+}
+
+// extractedColumns returns how selected columns of a table are extracted, between
+// servers of those major versions, which have those fractions of money.
+func extractedColumns(selected []postgres.Column, types postgres.TypeSet, source, destination int, money fractions) []column {
+	var columns []column
+	for _, from := range selected {
+		c := columnOf(from, types).asAmount(money)
+		// PostgreSQL 17 has infinite intervals, which older ones would take for very long ones.
+		c.text = c.text || source >= 17 && destination < 17 && isInterval(from.Type)
+		if destination < 15 {
+			c.sql = plainNumeric(c.sql)
+		}
+		columns = append(columns, c)
+	}
+	return columns
 }

@@ -134,6 +134,17 @@ func (d Definition) tableNames() (names []string) {
 // keys returns the keys of the tables, sorted.
 func (d Definition) keys() []string { return slices.Sorted(maps.Keys(d.Tables)) }
 
+// RefuseCluster says why runs refuse a source in another cluster than the one that
+// earlier runs read, nil if they do not.
+func (d Definition) RefuseCluster(now, before string) error {
+	if before == "" || now == "" || now == before || now == d.AcceptSourceIdentity {
+		return nil
+	}
+	return fmt.Errorf("the source %q of server %q is in the cluster with the system identifier %s, and earlier runs read %s: "+
+		"it was restored, upgraded or replaced by another one. To replicate all tables from it again, set accept_source_identity = %q",
+		d.Source.Database, d.Source.Server, now, before, now)
+}
+
 // maxSchemaNameBytes is Stitch's limit, exclusive.
 const maxSchemaNameBytes = 50
 

@@ -116,7 +116,7 @@ func FuzzWidens(f *testing.F) {
 }
 
 // A layout that was carried out needs nothing more.
-func FuzzLayOut(f *testing.F) {
+func FuzzMapColumns(f *testing.F) {
 	f.Add([]byte("some bytes to begin with, which stand for columns"))
 	f.Add([]byte{2, 0, 0, 0, 1, 1, 1, 1, 0, 2, 0, 2, 2, 1, 3, 3, 1, 1, 0, 0, 1})
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -137,7 +137,7 @@ func FuzzLayOut(f *testing.F) {
 			columns = append(columns, c)
 		}
 		existing := &postgres.Table{Name: target, Kind: postgres.OrdinaryTable, Key: key}
-		var loaded, viewed []string
+		var loaded, inViews []string
 		for range d.next(5) {
 			c := postgres.Column{Name: names[d.next(len(names))], SQL: d.typeText()}
 			if _, there := existing.Column(c.Name); there {
@@ -148,10 +148,10 @@ func FuzzLayOut(f *testing.F) {
 				loaded = append(loaded, c.Name)
 			}
 			if d.next(4) == 0 {
-				viewed = append(viewed, c.Name)
+				inViews = append(inViews, c.Name)
 			}
 		}
-		first, err := layOut(target, columns, key, existing, loaded, viewed)
+		first, err := mapColumns(target, columns, key, existing, loaded, inViews)
 		if err != nil {
 			return
 		}
@@ -162,7 +162,7 @@ func FuzzLayOut(f *testing.F) {
 				t.Errorf("column %q is to hold %s and is %s: %+v", c.name, c.sql, have.SQL, first)
 			}
 		}
-		second, err := layOut(target, columns, key, existing, first.filled(), viewed)
+		second, err := mapColumns(target, columns, key, existing, first.filled(), inViews)
 		if err != nil {
 			t.Fatalf("%+v\ncannot be continued: %v", first, err)
 		}
@@ -200,7 +200,7 @@ func carryOut(l layout, table *postgres.Table) {
 	for _, name := range l.repair {
 		table.Columns = append(table.Columns, postgres.Column{Name: name})
 	}
-	if l.rekey {
+	if l.keyChanged {
 		table.Key = l.key
 	}
 }

@@ -114,7 +114,7 @@ func TestPlantedNames(t *testing.T) {
 			t.Parallel()
 			e := newEnv(t, s, s)
 			e.servers = e.again(t, 3)
-			e.runs.partBytes, e.runs.pieceRows = 200<<10, 1000
+			e.runs.rangeBytes, e.runs.chunkRows = 200<<10, 1000
 			plant := fmt.Sprintf(plantSQL, list)
 			if s.Major < 11 {
 				plant = strings.ReplaceAll(plant, "p.prokind = 'f'", "NOT p.proisagg AND NOT p.proiswindow")
@@ -364,7 +364,7 @@ func TestUnitsHoldNoSQL(t *testing.T) {
 		{`'public.a', '` + snapshot + `', 0, 0`, ""},
 	} {
 		unit := e.plantPart(t, leader, table, tt.planted)
-		err := leader.copyPartInSnapshot(t.Context(), unit)
+		err := (rangeCopier{leader.job, leader.sessions}).copyInSnapshot(t.Context(), unit)
 		if tt.want == "" && err != nil || tt.want != "" && (err == nil || err.Error() != tt.want) {
 			t.Errorf("%s: got %v\nwant %s", tt.planted, err, tt.want)
 		}

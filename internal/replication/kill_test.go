@@ -36,7 +36,7 @@ func TestKilledProcess(t *testing.T) {
 	runner := Runner{Server: func(name string) (*postgres.Server, error) {
 		server, _ := servers.Server(name)
 		return server, nil
-	}, pieceRows: 300, partBytes: 200 << 10}
+	}, chunkRows: 300, rangeBytes: 200 << 10}
 	destination, _ := runner.Server(k.Destination.Server)
 	for {
 		if _, err := runner.Run(context.Background(), postgres.Endpoint{Server: destination, Database: k.Destination.Database}, k.Schema); err != nil {

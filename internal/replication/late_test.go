@@ -188,11 +188,11 @@ func TestHorizon(t *testing.T) {
 	at := func(hours int) time.Time { return time.Unix(int64(hours)*3600, 0) }
 	passed := []catalog.Passed(nil)
 	for hour := range 100 {
-		passed = pass(passed, catalog.Passed{At: at(hour).Unix(), Bookmark: fmt.Sprint(hour)}, 24*time.Hour)
+		passed = appendPassed(passed, catalog.Passed{At: at(hour).Unix(), Bookmark: fmt.Sprint(hour)}, 24*time.Hour)
 		if len(passed) > passedPerWindow+2 {
 			t.Fatalf("%d bookmarks are kept", len(passed))
 		}
-		begin := beginning(passed, fmt.Sprint(hour), at(hour).Add(-24*time.Hour))
+		begin := oldestWithin(passed, fmt.Sprint(hour), at(hour).Add(-24*time.Hour))
 		if want := max(hour-24, 0); begin != fmt.Sprint(want) {
 			t.Errorf("hour %d: the window begins at %s, want %d", hour, begin, want)
 		}
@@ -209,12 +209,12 @@ func TestHorizon(t *testing.T) {
 		{"100:105:", "200:200:", 2, "true"},               // another timeline
 		{"", "200:200:", 1, "true"},
 	} {
-		if got := unseenSince(tt.since, 1, sight{snapshot: tt.now, timeline: tt.timeline}); !strings.Contains(got, tt.want) {
+		if got := notVisibleIn(tt.since, 1, snapshotInfo{snapshot: tt.now, timeline: tt.timeline}); !strings.Contains(got, tt.want) {
 			t.Errorf("since %q, now %q: %s", tt.since, tt.now, got)
 		}
 	}
 	h := catalog.Horizon{Open: []string{"3/1", "4/2"}}
-	if still := stillOpen(h, sight{survey: &survey{open: []string{"4/2", "5/9"}}}); !slices.Equal(still, []string{"4/2"}) {
+	if still := stillOpen(h, snapshotInfo{open: &openTransactions{names: []string{"4/2", "5/9"}}}); !slices.Equal(still, []string{"4/2"}) {
 		t.Errorf("still open: %q", still)
 	}
 }

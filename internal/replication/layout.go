@@ -12,35 +12,27 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
-// systemColumns are the engine's own columns, filled by the destination.
-var systemColumns = []struct{ name, sql, comment string }{
-	{"_sdc_received_at", "timestamp with time zone", "When the row was received."},
-	{"_sdc_batched_at", "timestamp with time zone", "When the batch that held the row was loaded."},
-	{"_sdc_sequence", "bigint", "Order of loading: of two versions of a row, the greater is the newer."},
-	{"_sdc_table_version", "bigint", "Version of the table: it grows with each table reset."},
-}
-
 // A layout is what a destination table is to look like for a load, and what is
 // to be done to it before.
 type layout struct {
-	target  postgres.TableName
-	columns []column
-	key     []string          // identifies a row; empty if rows are only appended
-	equals  map[string]string // for each column of the existing table's key, the operator that compares it
-	exists  bool
-	rekey   bool     // whether the existing table identifies rows by another key
-	text    bool     // whether rows cross as text, whatever their types are
-	add     []column // that the existing table lacks
-	repair  []string // system columns that it lacks
-	widen   []column // whose type it is to give more room
-	stale   []string // that came from the source once, and are null in rows loaded from now on
-	changes []string // since the load before, for people
+	target     postgres.TableName
+	columns    []column
+	key        []string          // identifies a row; empty if rows are only appended
+	equals     map[string]string // for each column of the existing table's key, the operator that compares it
+	exists     bool
+	keyChanged bool     // whether the existing table identifies rows by another key
+	text       bool     // whether rows cross as text, whatever their types are
+	add        []column // that the existing table lacks
+	repair     []string // system columns that it lacks
+	widen      []column // whose type it is to give more room
+	retired    []string // that came from the source once, and are null in rows loaded from now on
+	changes    []string // since the load before, for people
 }
 
-// layOut compares the columns that are to be loaded with the destination table
-// as it is. loaded are the columns that earlier loads filled, and viewed those
+// mapColumns compares the columns that are to be loaded with the destination table
+// as it is. loaded are the columns that earlier loads filled, and inViews those
 // that views use, whose type PostgreSQL does not let anyone change.
-func layOut(target postgres.TableName, columns []column, key []string, existing *postgres.Table, loaded, viewed []string) (layout, error) {
+func mapColumns(target postgres.TableName, columns []column, key []string, existing *postgres.Table, loaded, inViews []string) (layout, error) {
 	l := layout{target: target, columns: columns, key: key}
 	if existing == nil {
 		return l, nil
@@ -61,7 +53,7 @@ func layOut(target postgres.TableName, columns []column, key []string, existing 
 		case have.SQL == "text" && base(c.source.Type).Extension != "":
 			// The extension was installed here after the column was made.
 			*c = c.asText()
-		case widens(have.SQL, c.sql) && !slices.Contains(viewed, c.name):
+		case widens(have.SQL, c.sql) && !slices.Contains(inViews, c.name):
 			l.widen = append(l.widen, *c)
 			l.changes = append(l.changes, fmt.Sprintf("column %q is now %s instead of %s", c.name, c.sql, have.SQL))
 		default:
@@ -88,7 +80,7 @@ func layOut(target postgres.TableName, columns []column, key []string, existing 
 		return layout{}, fmt.Errorf("two columns of %s would be loaded into %q: exclude one of them, or rename it at the source", target, twice)
 	}
 	l.key = l.namesOf(key)
-	if l.rekey = !sameSet(l.key, existing.Key); l.rekey {
+	if l.keyChanged = !sameSet(l.key, existing.Key); l.keyChanged {
 		l.changes = append(l.changes, fmt.Sprintf("rows are identified by %s and were by %s: the table is replicated whole, and rows that are gone at the source go",
 			keyText(l.key), keyText(existing.Key)))
 	}
@@ -99,20 +91,20 @@ func layOut(target postgres.TableName, columns []column, key []string, existing 
 	}
 	for _, name := range loaded {
 		if _, ok := existing.Column(name); ok && !slices.Contains(l.names(), name) {
-			l.stale = append(l.stale, name)
+			l.retired = append(l.retired, name)
 		}
 	}
 	return l, nil
 }
 
-// roomy matches types that can be given more room, or all there is, without
+// widenable matches types that can be given more room, or all there is, without
 // rewriting a table: the name, the room, and for numeric the scale.
-var roomy = regexp.MustCompile(`^(character varying|bit varying|numeric|time|timestamp|interval)(?:\((\d+)(?:,(\d+))?\))?( with time zone| without time zone)?$`)
+var widenable = regexp.MustCompile(`^(character varying|bit varying|numeric|time|timestamp|interval)(?:\((\d+)(?:,(\d+))?\))?( with time zone| without time zone)?$`)
 
 // widens reports whether PostgreSQL changes a column of type from to type to
 // without rewriting the table.
 func widens(from, to string) bool {
-	f, t := roomy.FindStringSubmatch(from), roomy.FindStringSubmatch(to)
+	f, t := widenable.FindStringSubmatch(from), widenable.FindStringSubmatch(to)
 	if f != nil && f[1] == "character varying" && to == "text" {
 		return true
 	}
@@ -180,14 +172,14 @@ func (l layout) namesOf(columns []string) []string {
 // format is how rows cross: binary, unless a column has no binary form that
 // means the same on both sides.
 func (l layout) format() string {
-	if l.text || len(l.textual()) > 0 {
+	if l.text || len(l.textOnlyTypes()) > 0 {
 		return "text"
 	}
 	return "binary"
 }
 
-// textual returns the types of the columns that only cross as text.
-func (l layout) textual() []string {
+// textOnlyTypes returns the types of the columns that only cross as text.
+func (l layout) textOnlyTypes() []string {
 	var types []string
 	for _, c := range l.columns {
 		if c.text && !slices.Contains(types, c.source.SQL) {
@@ -207,7 +199,7 @@ func (l layout) names() []string {
 }
 
 // filled returns all columns that this load or an earlier one filled.
-func (l layout) filled() []string { return append(l.names(), l.stale...) }
+func (l layout) filled() []string { return append(l.names(), l.retired...) }
 
 // extractList is what the source selects.
 func (l layout) extractList() string {
@@ -260,4 +252,26 @@ func (l layout) alterSQL() string {
 		sql += "; ALTER TABLE " + l.target.SQL() + " " + strings.Join(defaults, ", ")
 	}
 	return sql
+}
+
+// keyOf returns the columns of the key, in its order.
+func (l layout) keyOf() []column {
+	var columns []column
+	for _, name := range l.key {
+		for _, c := range l.columns {
+			if c.name == name {
+				columns = append(columns, c)
+			}
+		}
+	}
+	return columns
+}
+
+// attributes returns the attribute number of each column that was ever filled.
+func (l layout) attributes() []int {
+	numbers := make([]int, len(l.columns)+len(l.retired))
+	for i, c := range l.columns {
+		numbers[i] = int(c.source.Number)
+	}
+	return numbers
 }

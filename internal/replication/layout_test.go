@@ -8,7 +8,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
-func TestLayOut(t *testing.T) {
+func TestMapColumns(t *testing.T) {
 	target := postgres.TableName{Schema: "shop", Name: "t"}
 	text := column{source: postgres.Column{Name: "v"}, name: "v", sql: "text", extract: `"v"`}
 	number := column{source: postgres.Column{Name: "id"}, name: "id", sql: "integer", extract: `"id"`}
@@ -21,14 +21,14 @@ func TestLayOut(t *testing.T) {
 		return t
 	}
 	for name, tt := range map[string]struct {
-		existing *postgres.Table
-		loaded   []string
-		viewed   []string
-		names    []string // of the columns that are loaded
-		alter    string
-		stale    []string
-		rekey    bool
-		err      string
+		existing   *postgres.Table
+		loaded     []string
+		inViews    []string
+		names      []string // of the columns that are loaded
+		alter      string
+		retired    []string
+		keyChanged bool
+		err        string
 	}{
 		"a new table":  {names: []string{"id", "v"}},
 		"all is there": {existing: table([]string{"id"}, "id integer", "v text"), loaded: []string{"id", "v"}, names: []string{"id", "v"}},
@@ -38,31 +38,31 @@ func TestLayOut(t *testing.T) {
 		},
 		"a column that was dropped at the source": {
 			existing: table([]string{"id"}, "id integer", "v text", "old integer"), loaded: []string{"id", "v", "old"},
-			names: []string{"id", "v"}, stale: []string{"old"},
+			names: []string{"id", "v"}, retired: []string{"old"},
 		},
 		"a column of the user's own": {
 			existing: table([]string{"id"}, "id integer", "v text", "mine integer"), loaded: []string{"id", "v"}, names: []string{"id", "v"},
 		},
 		"another type": {
 			existing: table([]string{"id"}, "id integer", "v integer"), loaded: []string{"id", "v"}, names: []string{"id", "v__text"},
-			alter: `ALTER TABLE "shop"."t" ADD COLUMN "v__text" text`, stale: []string{"v"},
+			alter: `ALTER TABLE "shop"."t" ADD COLUMN "v__text" text`, retired: []string{"v"},
 		},
 		"another type, again": {
 			existing: table([]string{"id"}, "id integer", "v integer", "v__text text"), loaded: []string{"id", "v", "v__text"},
-			names: []string{"id", "v__text"}, stale: []string{"v"},
+			names: []string{"id", "v__text"}, retired: []string{"v"},
 		},
 		"more room": {
 			existing: table([]string{"id"}, "id integer", "v character varying(9)"), loaded: []string{"id", "v"}, names: []string{"id", "v"},
 			alter: `ALTER TABLE "shop"."t" ALTER COLUMN "v" TYPE text`,
 		},
 		"more room, but a view upon it": {
-			existing: table([]string{"id"}, "id integer", "v character varying(9)"), loaded: []string{"id", "v"}, viewed: []string{"v"},
-			names: []string{"id", "v__text"}, alter: `ALTER TABLE "shop"."t" ADD COLUMN "v__text" text`, stale: []string{"v"},
+			existing: table([]string{"id"}, "id integer", "v character varying(9)"), loaded: []string{"id", "v"}, inViews: []string{"v"},
+			names: []string{"id", "v__text"}, alter: `ALTER TABLE "shop"."t" ADD COLUMN "v__text" text`, retired: []string{"v"},
 		},
-		"another type of the key": {existing: table([]string{"id"}, "id bigint", "v text"), rekey: true, names: []string{"id__integer", "v"},
+		"another type of the key": {existing: table([]string{"id"}, "id bigint", "v text"), keyChanged: true, names: []string{"id__integer", "v"},
 			alter: `ALTER TABLE "shop"."t" ADD COLUMN "id__integer" integer`},
-		"another key":     {existing: table([]string{"v"}, "id integer", "v text"), rekey: true, names: []string{"id", "v"}},
-		"no key any more": {existing: table(nil, "id integer", "v text"), rekey: true, names: []string{"id", "v"}},
+		"another key":     {existing: table([]string{"v"}, "id integer", "v text"), keyChanged: true, names: []string{"id", "v"}},
+		"no key any more": {existing: table(nil, "id integer", "v text"), keyChanged: true, names: []string{"id", "v"}},
 		"a view":          {existing: &postgres.Table{Kind: postgres.View}, err: "is not a table"},
 		"a system column is lost": {
 			existing: &postgres.Table{Name: target, Kind: postgres.OrdinaryTable, Key: []string{"id"}, Columns: []postgres.Column{
@@ -71,21 +71,21 @@ func TestLayOut(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := layOut(target, []column{number, text}, []string{"id"}, tt.existing, tt.loaded, tt.viewed)
+			got, err := mapColumns(target, []column{number, text}, []string{"id"}, tt.existing, tt.loaded, tt.inViews)
 			if tt.err != "" || err != nil {
 				if err == nil || tt.err == "" || !strings.Contains(err.Error(), tt.err) {
 					t.Errorf("got %v, want an error that says %q", err, tt.err)
 				}
 				return
 			}
-			if got.rekey != tt.rekey || !slices.Equal(got.names(), tt.names) || got.alterSQL() != tt.alter || !slices.Equal(got.stale, tt.stale) {
-				t.Errorf("names %q, alter %q, stale %q\nwant  %q, %q, %q", got.names(), got.alterSQL(), got.stale, tt.names, tt.alter, tt.stale)
+			if got.keyChanged != tt.keyChanged || !slices.Equal(got.names(), tt.names) || got.alterSQL() != tt.alter || !slices.Equal(got.retired, tt.retired) {
+				t.Errorf("names %q, alter %q, stale %q\nwant  %q, %q, %q", got.names(), got.alterSQL(), got.retired, tt.names, tt.alter, tt.retired)
 			}
 		})
 	}
 }
 
-func TestArrival(t *testing.T) {
+func TestMapType(t *testing.T) {
 	form := func(sql string) postgres.TypeForm { return postgres.TypeForm{SQL: sql, Plain: sql, Receivable: true} }
 	here := postgres.TypeSet{":int4": form("integer"), ":_int4": form("integer[]"), ":numeric": form("numeric"), ":regclass": form("regclass"),
 		":_regclass": form("regclass[]"), "hstore:hstore": form("other.hstore"), ":aclitem": {SQL: "aclitem", Plain: "aclitem"}, "cube:cube": form("cube")}
@@ -103,41 +103,41 @@ func TestArrival(t *testing.T) {
 	feeling := postgres.Type{Schema: "public", SQL: "public.feeling", Kind: "d", Base: &mood, BaseSQL: "public.mood"}
 	deeper := postgres.Type{Schema: "public", SQL: "public.deeper", Kind: "d", Base: &feeling, BaseSQL: "public.feeling"}
 	pair := postgres.Type{Schema: "public", Kind: "c", Output: "pg_catalog.record_out", Sendable: true}
-	written := func(function string) arrival {
-		return arrival{sql: "text", value: "pg_catalog.textin(pg_catalog." + function + "(v))"}
+	written := func(function string) typeMapping {
+		return typeMapping{sql: "text", value: "pg_catalog.textin(pg_catalog." + function + "(v))"}
 	}
 	tags := postgres.Type{Schema: "public", Kind: "d", Base: &hstore, BaseSQL: "public.hstore"}
 	for name, tt := range map[string]struct {
 		sql  string
 		t    postgres.Type
-		want arrival
+		want typeMapping
 	}{
-		"built in":                  {"integer", int4, arrival{sql: "integer", value: "v"}},
-		"with a modifier":           {"numeric(10,2)", builtIn("numeric", "b"), arrival{sql: "numeric(10,2)", value: "v"}},
+		"built in":                  {"integer", int4, typeMapping{sql: "integer", value: "v"}},
+		"with a modifier":           {"numeric(10,2)", builtIn("numeric", "b"), typeMapping{sql: "numeric(10,2)", value: "v"}},
 		"a type that lies":          {"integer); DROP TABLE t; --", int4, written("int4out")},
 		"a modifier that lies":      {"integer DEFAULT 7", int4, written("int4out")},
-		"an extension's that lies":  {"public.hstore); --", hstore, arrival{sql: "text", value: "pg_catalog.textin((v))"}},
-		"an extension's modifier":   {"public.hstore(Point,4326)", hstore, arrival{sql: "other.hstore(Point,4326)", value: "v"}},
-		"a domain that lies":        {"public.positive", postgres.Type{Schema: "public", Kind: "d", Base: &int4, BaseSQL: "int) --"}, arrival{sql: "text", value: "pg_catalog.textin(pg_catalog.int4out((v)::int) --))"}},
-		"an array":                  {"integer[]", array(int4, "_int4", "pg_catalog"), arrival{sql: "integer[]", value: "v"}},
+		"an extension's that lies":  {"public.hstore); --", hstore, typeMapping{sql: "text", value: "pg_catalog.textin((v))"}},
+		"an extension's modifier":   {"public.hstore(Point,4326)", hstore, typeMapping{sql: "other.hstore(Point,4326)", value: "v"}},
+		"a domain that lies":        {"public.positive", postgres.Type{Schema: "public", Kind: "d", Base: &int4, BaseSQL: "int) --"}, typeMapping{sql: "text", value: "pg_catalog.textin(pg_catalog.int4out((v)::int) --))"}},
+		"an array":                  {"integer[]", array(int4, "_int4", "pg_catalog"), typeMapping{sql: "integer[]", value: "v"}},
 		"not in the destination":    {"int4multirange", builtIn("int4multirange", "m"), written("int4multirangeout")},
 		"an enum":                   {"public.mood", mood, written("enum_out")},
-		"an array of enums":         {"public.mood[]", array(mood, "_mood", "public"), arrival{sql: "text[]", value: "(pg_catalog.textin(pg_catalog.array_out(v)))::text[]"}},
-		"a domain":                  {"public.positive", positive, arrival{sql: "integer", value: "v"}},
-		"a domain over an enum":     {"public.feeling", feeling, arrival{sql: "text", value: "pg_catalog.textin(pg_catalog.enum_out((v)::public.mood))"}},
-		"a domain over that":        {"public.deeper", deeper, arrival{sql: "text", value: "pg_catalog.textin(pg_catalog.enum_out((v)::public.mood))"}},
-		"an array of domains":       {"public.positive[]", array(positive, "_positive", "public"), arrival{sql: "integer[]", value: "(pg_catalog.textin(pg_catalog.array_out(v)))::integer[]"}},
+		"an array of enums":         {"public.mood[]", array(mood, "_mood", "public"), typeMapping{sql: "text[]", value: "(pg_catalog.textin(pg_catalog.array_out(v)))::text[]"}},
+		"a domain":                  {"public.positive", positive, typeMapping{sql: "integer", value: "v"}},
+		"a domain over an enum":     {"public.feeling", feeling, typeMapping{sql: "text", value: "pg_catalog.textin(pg_catalog.enum_out((v)::public.mood))"}},
+		"a domain over that":        {"public.deeper", deeper, typeMapping{sql: "text", value: "pg_catalog.textin(pg_catalog.enum_out((v)::public.mood))"}},
+		"an array of domains":       {"public.positive[]", array(positive, "_positive", "public"), typeMapping{sql: "integer[]", value: "(pg_catalog.textin(pg_catalog.array_out(v)))::integer[]"}},
 		"a composite":               {"public.pair", pair, written("record_out")},
 		"an oid alias":              {"regclass", regclass, written("regclassout")},
-		"an array of them":          {"regclass[]", array(regclass, "_regclass", "pg_catalog"), arrival{sql: "text[]", value: "(v)::text[]"}},
-		"an extension's":            {"public.hstore", hstore, arrival{sql: "other.hstore", value: "v"}},
-		"an array of those":         {"public.hstore[]", array(hstore, "_hstore", "public"), arrival{sql: "other.hstore[]", value: "v", text: true}},
-		"a domain over those":       {"public.tags", tags, arrival{sql: "other.hstore", value: "v"}},
-		"an array of those domains": {"public.tags[]", array(tags, "_tags", "public"), arrival{sql: "other.hstore[]", value: "v", text: true}},
+		"an array of them":          {"regclass[]", array(regclass, "_regclass", "pg_catalog"), typeMapping{sql: "text[]", value: "(v)::text[]"}},
+		"an extension's":            {"public.hstore", hstore, typeMapping{sql: "other.hstore", value: "v"}},
+		"an array of those":         {"public.hstore[]", array(hstore, "_hstore", "public"), typeMapping{sql: "other.hstore[]", value: "v", text: true}},
+		"a domain over those":       {"public.tags", tags, typeMapping{sql: "other.hstore", value: "v"}},
+		"an array of those domains": {"public.tags[]", array(tags, "_tags", "public"), typeMapping{sql: "other.hstore[]", value: "v", text: true}},
 		"no binary form":            {"aclitem", postgres.Type{Schema: "pg_catalog", Name: "aclitem", Kind: "b", Output: "pg_catalog.aclitemout"}, written("aclitemout")},
-		"an extension's without":    {"public.cube", postgres.Type{Schema: "public", Name: "cube", SQL: "public.cube", Extension: "cube", Kind: "b"}, arrival{sql: "cube", value: "v", text: true}},
+		"an extension's without":    {"public.cube", postgres.Type{Schema: "public", Name: "cube", SQL: "public.cube", Extension: "cube", Kind: "b"}, typeMapping{sql: "cube", value: "v", text: true}},
 	} {
-		if got := arrivalOf("v", tt.sql, tt.t, here); got != tt.want {
+		if got := mapType("v", tt.sql, tt.t, here); got != tt.want {
 			t.Errorf("%s: got %+v, want %+v", name, got, tt.want)
 		}
 	}

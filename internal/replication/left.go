@@ -103,7 +103,7 @@ type takeover struct {
 
 // takeOver decides what a replication of that source takes over. A schema that was its own
 // may hold views and tables of others, as long as none stands where it is to load.
-func (d Definition) takeOver(found []foundTable, source postgres.Identity) (t takeover) {
+func takeOver(d Definition, found []foundTable, source postgres.Identity) (t takeover) {
 	keys := map[string]string{}
 	for _, key := range d.keys() {
 		if name, err := d.TableNameOf(key); err == nil {
@@ -160,7 +160,7 @@ func (f foundTable) leftBy(key string, source postgres.Identity) (left, created,
 // readTakeover looks what the schema holds.
 func readTakeover(ctx context.Context, tx pgx.Tx, d Definition, source postgres.Identity) (takeover, error) {
 	found, err := readFound(ctx, tx, d.SchemaName)
-	return d.takeOver(found, source), err
+	return takeOver(d, found, source), err
 }
 
 // refusal says that tables are in the way, nil if none are.

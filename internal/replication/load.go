@@ -7,7 +7,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
@@ -15,19 +14,32 @@ import (
 // if they are to be joined.
 const analyzeRows = 1000
 
-// A loading is the destination's side of one table: a transaction that ends
-// with rows, bookmark and report, or with nothing.
-type loading struct {
-	tx pgx.Tx
-	step
+// A mergePlan says what becomes of rows that were copied into the destination.
+type mergePlan struct {
+	layout         layout
+	version        int64  // of the table, after the load
+	reset          bool   // whether that is a new one
+	replicationKey string // the column whose nulls are counted; "" if it has none
+	keyNotUnique   bool   // whether the source does not see to it that the key identifies a row
+	deletes        bool   // whether rows go that are not among those that were copied
+	upserts        bool   // whether few of those that were copied are there already
+	undone         *int64 // rows with a greater _sdc_sequence that were not copied go as well
+	repeated       string // the condition for rows of the table, called d, that may have been copied again
 }
 
-// fill loads rows into a new table or a stage, with a COPY into it.
-type fill func(copyIn string) (copied, error)
+// A loading is a transaction of the destination that ends with rows, bookmark and
+// report, or with nothing.
+type loading struct {
+	tx   pgx.Tx
+	plan mergePlan
+}
 
-// A loaded says what became of the rows of a load.
-type loaded struct {
-	copied
+// copyFunc copies rows into a new table or a staging table, by a COPY into it.
+type copyFunc func(copyIn string) (rows int64, err error)
+
+// A loadResult says what became of the rows of a load.
+type loadResult struct {
+	rows     int64 // that were copied
 	changed  int64 // rows inserted, changed or given another version
 	grown    int64 // how many more rows there are
 	undone   int64 // rows deleted because the source has gone back to before they were there
@@ -35,36 +47,36 @@ type loaded struct {
 }
 
 // create loads rows into a new table.
-func (ld loading) create(ctx context.Context, fill fill) (loaded, error) {
-	l := ld.layout
+func (ld loading) create(ctx context.Context, copyRows copyFunc) (loadResult, error) {
+	l := ld.plan.layout
 	if _, err := ld.tx.Exec(ctx, l.createSQL(l.target.SQL())); err != nil {
-		return loaded{}, fmt.Errorf("create %s: %w", l.target, err)
+		return loadResult{}, fmt.Errorf("create %s: %w", l.target, err)
 	}
-	c, err := fill(l.copyInSQL(l.target.SQL()))
+	rows, err := copyRows(l.copyInSQL(l.target.SQL()))
 	if err != nil {
-		return loaded{}, err
+		return loadResult{}, err
 	}
-	return ld.complete(ctx, c)
+	return ld.complete(ctx, rows)
 }
 
 // complete makes a table of one that only has its rows. The key is built after
 // them, and the system columns are added as constants, which costs nothing per row.
-func (ld loading) complete(ctx context.Context, c copied) (loaded, error) {
-	l := ld.layout
-	if _, err := ld.tx.Exec(ctx, l.systemSQL(ld.version)); err != nil {
-		return loaded{}, fmt.Errorf("add the system columns to %s: %w", l.target, err)
+func (ld loading) complete(ctx context.Context, rows int64) (loadResult, error) {
+	l := ld.plan.layout
+	if _, err := ld.tx.Exec(ctx, l.systemSQL(ld.plan.version)); err != nil {
+		return loadResult{}, fmt.Errorf("add the system columns to %s: %w", l.target, err)
 	}
 	if err := ld.identifyRows(ctx); err != nil {
-		return loaded{}, err
+		return loadResult{}, err
 	}
 	nullKeys, err := ld.countNullKeys(ctx, l.target.SQL())
-	return loaded{copied: c, changed: c.rows, grown: c.rows, nullKeys: nullKeys}, err
+	return loadResult{rows: rows, changed: rows, grown: rows, nullKeys: nullKeys}, err
 }
 
 // identifyRows builds the key. Rows without one are known by all that they hold to
 // a publication, which would refuse to have them changed.
 func (ld loading) identifyRows(ctx context.Context) error {
-	l := ld.layout
+	l := ld.plan.layout
 	how := "REPLICA IDENTITY FULL"
 	if len(l.key) > 0 {
 		how = fmt.Sprintf("ADD PRIMARY KEY (%s), REPLICA IDENTITY DEFAULT", list(l.key, "?"))
@@ -77,72 +89,72 @@ func (ld loading) identifyRows(ctx context.Context) error {
 
 // countNullKeys counts the rows whose replication key is null.
 func (ld loading) countNullKeys(ctx context.Context, table string) (n int64, err error) {
-	key := ld.window.key
-	if key.name == "" || key.source.NotNull {
+	key := ld.plan.replicationKey
+	if key == "" {
 		return 0, nil
 	}
-	err = ld.tx.QueryRow(ctx, fmt.Sprintf("SELECT pg_catalog.count(*) FROM %s WHERE %s IS NULL", table, postgres.Ident(key.name)), once).Scan(&n)
+	err = ld.tx.QueryRow(ctx, fmt.Sprintf("SELECT pg_catalog.count(*) FROM %s WHERE %s IS NULL", table, postgres.Ident(key)), unprepared).Scan(&n)
 	if err != nil {
-		return 0, fmt.Errorf("count the rows of %s without a replication key: %w", ld.layout.target, err)
+		return 0, fmt.Errorf("count the rows of %s without a replication key: %w", ld.plan.layout.target, err)
 	}
 	return n, nil
 }
 
 // stageAndMerge brings rows into a table that exists.
-func (ld loading) stageAndMerge(ctx context.Context, fill fill) (loaded, error) {
-	l := ld.layout
-	if _, err := ld.tx.Exec(ctx, l.sessionStageSQL()); err != nil {
-		return loaded{}, fmt.Errorf("create the stage for %s: %w", l.target, err)
+func (ld loading) stageAndMerge(ctx context.Context, copyRows copyFunc) (loadResult, error) {
+	l := ld.plan.layout
+	if _, err := ld.tx.Exec(ctx, l.sessionStagingSQL()); err != nil {
+		return loadResult{}, fmt.Errorf("create the staging table for %s: %w", l.target, err)
 	}
-	c, err := fill(l.copyInSQL(sessionStage))
+	rows, err := copyRows(l.copyInSQL(sessionStaging))
 	if err != nil {
-		return loaded{}, err
+		return loadResult{}, err
 	}
-	return ld.merge(ctx, sessionStage, c)
+	return ld.merge(ctx, sessionStaging, rows)
 }
 
 // merge brings staged rows into a table that exists.
-func (ld loading) merge(ctx context.Context, stage string, c copied) (loaded, error) {
-	l := ld.layout
-	if c.rows >= analyzeRows && !ld.upserts() {
-		if _, err := ld.tx.Exec(ctx, l.analyzeSQL(stage)); err != nil {
-			return loaded{}, fmt.Errorf("analyze the stage for %s: %w", l.target, err)
+func (ld loading) merge(ctx context.Context, staging string, rows int64) (loadResult, error) {
+	l := ld.plan.layout
+	if rows >= analyzeRows && !ld.plan.upserts {
+		if _, err := ld.tx.Exec(ctx, l.analyzeSQL(staging)); err != nil {
+			return loadResult{}, fmt.Errorf("analyze the staging table for %s: %w", l.target, err)
 		}
 	}
-	nullKeys, err := ld.countNullKeys(ctx, stage)
+	nullKeys, err := ld.countNullKeys(ctx, staging)
 	if err != nil {
-		return loaded{}, err
+		return loadResult{}, err
 	}
-	if err := ld.checkKey(ctx, stage); err != nil {
-		return loaded{}, err
+	if err := ld.checkKey(ctx, staging); err != nil {
+		return loadResult{}, err
 	}
-	if l.rekey {
-		changed, err := ld.replaceAll(ctx, stage)
-		return loaded{copied: c, changed: changed, nullKeys: nullKeys}, err
+	if l.keyChanged {
+		changed, err := ld.replaceAll(ctx, staging)
+		return loadResult{rows: rows, changed: changed, nullKeys: nullKeys}, err
 	}
-	if ld.deletes() {
-		if _, err := ld.tx.Exec(ctx, ld.deleteSQL(stage)); err != nil {
-			return loaded{}, fmt.Errorf("delete from %s what is gone at the source: %w", l.target, err)
+	if ld.plan.deletes {
+		if _, err := ld.tx.Exec(ctx, ld.deleteSQL(staging)); err != nil {
+			return loadResult{}, fmt.Errorf("delete from %s what is gone at the source: %w", l.target, err)
 		}
 	}
-	into := loaded{copied: c, nullKeys: nullKeys}
-	if ld.undone != nil && !ld.deletes() {
-		tag, err := ld.tx.Exec(ctx, l.deleteUndoneSQL(stage, *ld.undone))
+	into := loadResult{rows: rows, nullKeys: nullKeys}
+	if ld.plan.undone != nil && !ld.plan.deletes {
+		tag, err := ld.tx.Exec(ctx, l.deleteUndoneSQL(staging, *ld.plan.undone))
 		if err != nil {
-			return loaded{}, fmt.Errorf("delete from %s what the source has lost: %w", l.target, err)
+			return loadResult{}, fmt.Errorf("delete from %s what the source has lost: %w", l.target, err)
 		}
 		into.undone = tag.RowsAffected()
 	}
-	if ld.upserts() {
-		if err := ld.tx.QueryRow(ctx, l.countedUpsertSQL(stage), once, ld.version).Scan(&into.changed, &into.grown); err != nil {
-			return loaded{}, fmt.Errorf("merge into %s: %w", l.target, err)
+	if ld.plan.upserts {
+		if err := ld.tx.QueryRow(ctx, l.countedUpsertSQL(staging), unprepared, ld.plan.version).Scan(&into.changed, &into.grown); err != nil {
+			return loadResult{}, fmt.Errorf("merge into %s: %w", l.target, err)
 		}
 		return into, nil
 	}
-	for _, sql := range ld.mergeSQL(stage) {
-		tag, err := ld.tx.Exec(ctx, sql, once, ld.version)
+	for _, sql := range ld.mergeSQL(staging) {
+		tag, err := ld.tx.Exec(ctx, sql, unprepared, ld.plan.version)
 		if err != nil {
-			return loaded{}, fmt.Errorf("merge into %s: %w", l.target, err)
+			return loadResult{}, fmt.Errorf("merge into %s: %w", l.target, err)
 		}
 		into.changed += tag.RowsAffected()
 		if tag.Insert() {
@@ -154,13 +166,13 @@ func (ld loading) merge(ctx context.Context, stage string, c copied) (loaded, er
 
 // checkKey refuses staged rows that share their key: one would take the place of
 // the other.
-func (ld loading) checkKey(ctx context.Context, stage string) error {
-	l := ld.layout
-	if !ld.loose || len(l.key) == 0 {
+func (ld loading) checkKey(ctx context.Context, staging string) error {
+	l := ld.plan.layout
+	if !ld.plan.keyNotUnique || len(l.key) == 0 {
 		return nil
 	}
 	var shared bool
-	err := ld.tx.QueryRow(ctx, fmt.Sprintf("SELECT EXISTS (SELECT FROM %s AS s GROUP BY %s HAVING pg_catalog.count(*) > 1)", stage, list(l.key, "s.?")), once).Scan(&shared)
+	err := ld.tx.QueryRow(ctx, fmt.Sprintf("SELECT EXISTS (SELECT FROM %s AS s GROUP BY %s HAVING pg_catalog.count(*) > 1)", staging, list(l.key, "s.?")), unprepared).Scan(&shared)
 	if err != nil {
 		return fmt.Errorf("look for rows of %s that share their key: %w", l.target, err)
 	}
@@ -171,29 +183,25 @@ func (ld loading) checkKey(ctx context.Context, stage string) error {
 	return nil
 }
 
-// upserts reports whether staged rows go in one by one: of those of a window few
-// are there already, of all rows of a table most.
-func (ld loading) upserts() bool { return len(ld.layout.key) > 0 && ld.window.since != nil }
-
 // mergeSQL brings the staged rows in that do not go in one by one.
-func (ld loading) mergeSQL(stage string) []string {
-	l := ld.layout
+func (ld loading) mergeSQL(staging string) []string {
+	l := ld.plan.layout
 	if len(l.key) == 0 {
-		return []string{l.insertLackingSQL(stage, ld.window.repeated())}
+		return []string{l.insertMissingCopiesSQL(staging, ld.plan.repeated)}
 	}
-	return []string{l.updateSQL(stage), l.insertNewSQL(stage)}
+	return []string{l.updateSQL(staging), l.insertNewSQL(staging)}
 }
 
 // deleteSQL deletes what is gone at the source. Rows without a key carry their
 // version only if they are inserted, so a reset starts from none.
-func (ld loading) deleteSQL(stage string) string {
+func (ld loading) deleteSQL(staging string) string {
 	switch {
-	case len(ld.layout.key) > 0:
-		return ld.layout.deleteGoneSQL(stage)
-	case ld.reset:
-		return "DELETE FROM " + ld.layout.target.SQL()
+	case len(ld.plan.layout.key) > 0:
+		return ld.plan.layout.deleteMissingSQL(staging)
+	case ld.plan.reset:
+		return "DELETE FROM " + ld.plan.layout.target.SQL()
 	}
-	return ld.layout.deleteSurplusSQL(stage)
+	return ld.plan.layout.deleteExtraCopiesSQL(staging)
 }
 
 const keySQL = `
@@ -219,9 +227,9 @@ func (ld loading) alone(ctx context.Context, patience time.Duration, table postg
 
 // replaceAll gives the table another key and all its rows again. From here to the
 // end of the transaction readers wait: there is no telling old rows from new ones.
-func (ld loading) replaceAll(ctx context.Context, stage string) (changed int64, err error) {
-	l := ld.layout
-	if err := ld.alone(ctx, soloPatience, l.target, "LOCK TABLE "+l.target.SQL()+" IN ACCESS EXCLUSIVE MODE"); err != nil {
+func (ld loading) replaceAll(ctx context.Context, staging string) (changed int64, err error) {
+	l := ld.plan.layout
+	if err := ld.alone(ctx, exclusivePatience, l.target, "LOCK TABLE "+l.target.SQL()+" IN ACCESS EXCLUSIVE MODE"); err != nil {
 		return 0, fmt.Errorf("give %s another key: %w", l.target, err)
 	}
 	// While the table has its key: a publication refuses to have rows without one deleted.
@@ -246,7 +254,7 @@ func (ld loading) replaceAll(ctx context.Context, stage string) (changed int64, 
 			return 0, fmt.Errorf("drop the key of %s, which is another one now: %w", l.target, err)
 		}
 	}
-	tag, err := ld.tx.Exec(ctx, l.insertSQL(stage), once, ld.version)
+	tag, err := ld.tx.Exec(ctx, l.insertSQL(staging), unprepared, ld.plan.version)
 	if err != nil {
 		return 0, fmt.Errorf("replace the rows of %s: %w", l.target, err)
 	}
@@ -274,81 +282,3 @@ func (l layout) systemSQL(version int64) string {
 	}
 	return sql
 }
-
-// A known is what the destination holds of a table before a load.
-type known struct {
-	table    *postgres.Table // nil if there is none
-	place    whereabouts
-	loaded   *catalog.LoadedTable // nil if it was never loaded
-	bookmark *catalog.Bookmark    // nil if there is none
-	viewed   []string             // columns of the table that views use
-	added    []string             // columns that this run has added
-	equals   map[string]string    // for each column of the primary key, the operator that its index compares with
-	types    postgres.TypeSet
-	version  int       // major, of the server
-	now      time.Time // by the destination's clock
-}
-
-// lookAt reads what the destination, which has the types, holds of a table that
-// the transaction has locked: in one round trip. It refuses a table that would run
-// other people's code.
-func lookAt(ctx context.Context, tx pgx.Tx, replication int64, target postgres.TableName, types postgres.TypeSet) (known, error) {
-	k := known{types: types, version: postgres.Version(tx.Conn()), equals: map[string]string{}}
-	var tables map[postgres.TableName]postgres.Table
-	var harmless bool
-	var empty *bool
-	err := postgres.Send(ctx, tx, fmt.Sprintf("read what the destination holds of %s", target), func(batch *pgx.Batch) {
-		postgres.QueueTablesWithoutTypes(batch, []postgres.TableName{target}, &tables)
-		batch.Queue(viewedSQL, target.SQL()).Query(func(rows pgx.Rows) (err error) {
-			k.viewed, err = pgx.CollectRows(rows, pgx.RowTo[string])
-			return err
-		})
-		batch.Queue(equalsSQL, target.SQL()).Query(func(rows pgx.Rows) error {
-			var column, operator string
-			_, err := pgx.ForEachRow(rows, []any{&column, &operator}, func() error {
-				k.equals[column] = operator
-				return nil
-			})
-			return err
-		})
-		catalog.QueueLoadedTableOf(batch, replication, target.Name, &k.loaded)
-		catalog.QueueBookmarkOf(batch, replication, target.Name, &k.bookmark)
-		queuePlace(batch, target, &harmless, &k.place, &empty)
-		batch.Queue("SELECT pg_catalog.now()").QueryRow(func(row pgx.Row) error { return row.Scan(&k.now) })
-	})
-	if err == nil {
-		err = refuseCode(ctx, tx, target, harmless)
-	}
-	if err != nil {
-		return known{}, err
-	}
-	if table, ok := tables[target]; ok {
-		k.table = &table
-	}
-	return k, k.inspect(ctx, tx, target, empty)
-}
-
-// equalsSQL lists the operators by which the primary key of a table tells rows
-// apart: those of its operator classes, which only superusers make.
-const equalsSQL = `
-	SELECT a.attname, pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname)
-	FROM pg_catalog.pg_index AS i
-	CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(i.indkey::pg_catalog.int2[]), pg_catalog.unnest(i.indclass::pg_catalog.oid[])) AS k (attnum, class)
-	JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-	JOIN pg_catalog.pg_opclass AS c ON c.oid = k.class
-	JOIN pg_catalog.pg_amop AS m ON m.amopfamily = c.opcfamily AND m.amopstrategy = 3
-		AND m.amoplefttype = c.opcintype AND m.amoprighttype = c.opcintype
-	JOIN pg_catalog.pg_operator AS o ON o.oid = m.amopopr
-	JOIN pg_catalog.pg_namespace AS n ON n.oid = o.oprnamespace
-	WHERE i.indrelid = pg_catalog.to_regclass($1) AND i.indisprimary
-	ORDER BY a.attname`
-
-// viewedSQL lists the columns of a table that views and rules use.
-const viewedSQL = `
-	SELECT DISTINCT a.attname
-	FROM pg_catalog.pg_depend AS d
-	JOIN pg_catalog.pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
-	WHERE d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
-		AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
-		AND d.refobjid = pg_catalog.to_regclass($1)
-	ORDER BY a.attname`

@@ -84,7 +84,7 @@ func lockLoaded(ctx context.Context, tx pgx.Tx, target postgres.TableName) error
 }
 
 // refusal returns why nothing is loaded into the table, or nil. What kinds of relation
-// cannot be loaded at all is for layOut to say.
+// cannot be loaded at all is for mapColumns to say.
 func (t loadedTable) refusal(target postgres.TableName) error {
 	loader := postgres.Ident(t.Loader)
 	if t.SchemaOwner != "" && !t.SchemaTrusted {

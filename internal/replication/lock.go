@@ -21,8 +21,8 @@ const (
 	lockTurnSQL = "SET LOCAL lock_timeout = '" + lockTurn + "'"
 	lockPause   = time.Second
 
-	lockPatience = time.Minute      // for a lock that only changes of structure conflict with
-	soloPatience = 15 * time.Second // for a lock that readers conflict with
+	lockPatience      = time.Minute      // for a lock that only changes of structure conflict with
+	exclusivePatience = 15 * time.Second // for a lock that readers conflict with
 )
 
 // inTurns makes attempts while other sessions are in the way. An attempt is a

@@ -36,10 +36,10 @@ func TestPreparedHolders(t *testing.T) {
 // Who has waited for a lock for as long as is promised does not begin again.
 func TestHeldLockDoesNotPass(t *testing.T) {
 	held := &pgconn.PgError{Code: lockNotAvailable}
-	if err := (&extractError{&heldError{held}}); (&worker{}).passes(err) {
+	if err := (&sourceError{&heldError{held}}); (&sessions{}).isTransient(err) {
 		t.Error("the wait begins again")
 	}
-	if !(&worker{}).passes(&extractError{held}) {
+	if !(&sessions{}).isTransient(&sourceError{held}) {
 		t.Error("a lock that was not had in one turn is not tried again")
 	}
 }

@@ -1,7 +1,6 @@
 package replication
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -9,7 +8,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
@@ -55,20 +53,17 @@ func changedMeaning(before, now map[string]string) string {
 	return ""
 }
 
-// meaningOf returns what decides what the values of the selected columns read as.
-func (e *extraction) meaningOf(s Selection) map[string]string {
-	var selected []string
-	for _, c := range s.selected(e.table) {
-		selected = append(selected, c.Name)
-	}
+// meaningOf returns what decides what the values of the selected columns read as, and
+// how the replication key is ordered.
+func (f sourceFacts) meaningOf(selected []string, replicationKey string) map[string]string {
 	meaning := map[string]string{}
-	for _, f := range e.meaning {
-		wanted := f.column == "" || slices.Contains(selected, f.column)
-		if strings.HasPrefix(f.what, "order ") {
-			wanted = f.column == s.ReplicationKey
+	for _, fact := range f.meaning {
+		wanted := fact.column == "" || slices.Contains(selected, fact.column)
+		if strings.HasPrefix(fact.what, "order ") {
+			wanted = fact.column == replicationKey
 		}
 		if wanted {
-			meaning[f.what] = f.text
+			meaning[fact.what] = fact.text
 		}
 	}
 	return meaning
@@ -85,22 +80,21 @@ const (
 )
 
 // questionOf returns what is to be asked, given what the last commit was told.
-func questionOf(s Selection, loaded *catalog.LoadedTable) meaningQuestion {
-	if s.Method != Incremental {
+func questionOf(incremental bool, before map[string]string) meaningQuestion {
+	if !incremental {
 		return askNothing
 	}
-	if loaded != nil {
-		for what := range loaded.Meaning {
-			if !strings.HasPrefix(what, "order ") {
-				return askAll
-			}
+	for what := range before {
+		if !strings.HasPrefix(what, "order ") {
+			return askAll
 		}
 	}
 	return askOrder
 }
 
-// queueMeaning reads by a batch what decides what the values of a table read as.
-func (e *extraction) queueMeaning(batch *pgx.Batch, name postgres.TableName, q meaningQuestion) {
+// queueMeaning reads by a batch what decides what the values of a table read as. A
+// server of another major version does so otherwise.
+func queueMeaning(batch *pgx.Batch, major int, name postgres.TableName, q meaningQuestion, into *[]meaningFact) {
 	sql := orderSQL
 	switch q {
 	case askNothing:
@@ -108,11 +102,11 @@ func (e *extraction) queueMeaning(batch *pgx.Batch, name postgres.TableName, q m
 	case askAll:
 		sql = meaningSQL + " UNION ALL " + orderSQL
 	}
-	if e.version >= 15 {
+	if major >= 15 {
 		sql = strings.ReplaceAll(sql, defaultVersionSQL, databaseVersionSQL)
 	}
 	batch.Queue(sql, name.SQL()).Query(func(rows pgx.Rows) (err error) {
-		e.meaning, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (f meaningFact, err error) {
+		*into, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (f meaningFact, err error) {
 			err = row.Scan(&f.column, &f.what, &f.text)
 			return f, err
 		})
@@ -120,22 +114,13 @@ func (e *extraction) queueMeaning(batch *pgx.Batch, name postgres.TableName, q m
 	})
 }
 
-// completeMeaning asks for all of what values read as, if only the order was asked for
-// and there is more: the first time, and when a type or an expression has come.
-func (e *extraction) completeMeaning(ctx context.Context, q meaningQuestion) error {
-	if q != askOrder || !e.meansMore() {
-		return nil
-	}
-	return postgres.Send(ctx, e.tx, "read what values of "+e.table.Name.String()+" depend on", func(batch *pgx.Batch) { e.queueMeaning(batch, e.table.Name, askAll) })
-}
-
 // meansMore reports whether rows are not as they are stored, or a column has a type
-// that is not built in.
-func (e *extraction) meansMore() bool {
-	stored := e.table.Kind.HasKeys() || e.table.Kind == postgres.MaterializedView
-	return !stored || !e.heap.plain ||
-		slices.ContainsFunc(e.table.Columns, func(c postgres.Column) bool { return !c.Type.BuiltIn() }) ||
-		slices.ContainsFunc(e.meaning, func(f meaningFact) bool { return strings.HasPrefix(f.what, "expression ") })
+// that is not built in: then there is more to ask than the order.
+func (f sourceFacts) meansMore() bool {
+	stored := f.table.Kind.HasKeys() || f.table.Kind == postgres.MaterializedView
+	return !stored || !f.storage.isHeap ||
+		slices.ContainsFunc(f.table.Columns, func(c postgres.Column) bool { return !c.Type.BuiltIn() }) ||
+		slices.ContainsFunc(f.meaning, func(m meaningFact) bool { return strings.HasPrefix(m.what, "expression ") })
 }
 
 // The version of a database's own collation is known since PostgreSQL 15.

@@ -1,20 +1,19 @@
 package replication
 
 import (
+	"context"
 	"fmt"
 	"strings"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
-// sessionStage is where rows wait that are to be merged into a table that
-// exists. It lives in the session and ends with the transaction.
-const sessionStage = "pg_temp.stitch_stage"
-
-// stamps are the values of the system columns, in their order. $1 is the
+// systemColumnValues are the values of the system columns, in their order. $1 is the
 // version of the table. What stands in a query of its own is computed once, not
 // for each row.
-const stamps = "pg_catalog.now(), pg_catalog.now(), (SELECT (extract(epoch FROM pg_catalog.now()) * 1000000)::bigint * 1000), $1::bigint"
+const systemColumnValues = "pg_catalog.now(), pg_catalog.now(), (SELECT (extract(epoch FROM pg_catalog.now()) * 1000000)::bigint * 1000), $1::bigint"
 
 func systemNames() string {
 	names := make([]string, len(systemColumns))
@@ -24,63 +23,43 @@ func systemNames() string {
 	return strings.Join(names, ", ")
 }
 
-// list writes each name with format.
-func list(names []string, format string) string {
-	parts := make([]string, len(names))
-	for i, name := range names {
-		parts[i] = strings.ReplaceAll(format, "?", postgres.Ident(name))
-	}
-	return strings.Join(parts, ", ")
-}
-
-// sessionStageSQL creates the stage with the types of the target's columns.
-func (l layout) sessionStageSQL() string {
-	return fmt.Sprintf("CREATE TEMP TABLE stitch_stage ON COMMIT DROP AS SELECT %s FROM %s WITH NO DATA",
-		list(l.names(), "?"), l.target.SQL())
-}
-
-// sharedStageSQL creates one that several sessions fill.
-func (l layout) sharedStageSQL(name string) string {
-	return fmt.Sprintf("CREATE UNLOGGED TABLE %s AS SELECT %s FROM %s WITH NO DATA", name, list(l.names(), "?"), l.target.SQL())
-}
-
 // analyzeSQL tells the planner how many rows are staged, and about the columns
 // that it may join by.
-func (l layout) analyzeSQL(stage string) string {
+func (l layout) analyzeSQL(staging string) string {
 	columns := l.key
 	if len(columns) == 0 {
 		columns = l.names()[:1]
 	}
-	return fmt.Sprintf("ANALYZE %s (%s)", stage, list(columns, "?"))
+	return fmt.Sprintf("ANALYZE %s (%s)", staging, list(columns, "?"))
 }
 
 // upsertSQL inserts the staged rows whose key is new and changes those that
 // differ, for rows of which most do either: the others are locked for nothing.
-func (l layout) upsertSQL(stage string) string {
+func (l layout) upsertSQL(staging string) string {
 	var sets []string
 	for _, c := range systemColumns {
 		sets = append(sets, c.name+" = excluded."+c.name)
 	}
 	return fmt.Sprintf("%s ON CONFLICT (%s) DO UPDATE SET %s, %s WHERE d._sdc_table_version IS DISTINCT FROM excluded._sdc_table_version OR %s",
-		l.insertSQL(stage), list(l.key, "?"), l.assignments("excluded"), strings.Join(sets, ", "), l.differs("excluded"))
+		l.insertSQL(staging), list(l.key, "?"), l.assignments("excluded"), strings.Join(sets, ", "), l.differs("excluded"))
 }
 
 // countedUpsertSQL is upsertSQL that returns how many rows it has inserted or changed,
 // and how many of those are new: a row that was there was locked before, which its
 // xmax tells.
-func (l layout) countedUpsertSQL(stage string) string {
-	return fmt.Sprintf("WITH merged AS (%s RETURNING d.xmax AS locked) SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE locked = 0) FROM merged", l.upsertSQL(stage))
+func (l layout) countedUpsertSQL(staging string) string {
+	return fmt.Sprintf("WITH merged AS (%s RETURNING d.xmax AS locked) SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE locked = 0) FROM merged", l.upsertSQL(staging))
 }
 
 // updateSQL changes the rows that differ from the staged ones of the same key.
-func (l layout) updateSQL(stage string) string {
+func (l layout) updateSQL(staging string) string {
 	return fmt.Sprintf("UPDATE %s AS d SET %s, (%s) = ROW(%s) FROM %s AS s WHERE %s AND (d._sdc_table_version IS DISTINCT FROM $1::bigint OR %s)",
-		l.target.SQL(), l.assignments("s"), systemNames(), stamps, stage, l.sameKey(), l.differs("s"))
+		l.target.SQL(), l.assignments("s"), systemNames(), systemColumnValues, staging, l.sameKey(), l.differs("s"))
 }
 
 // insertNewSQL inserts the staged rows whose key is new.
-func (l layout) insertNewSQL(stage string) string {
-	return fmt.Sprintf("%s WHERE NOT EXISTS (SELECT FROM %s AS d WHERE %s)", l.insertSQL(stage), l.target.SQL(), l.sameKey())
+func (l layout) insertNewSQL(staging string) string {
+	return fmt.Sprintf("%s WHERE NOT EXISTS (SELECT FROM %s AS d WHERE %s)", l.insertSQL(staging), l.target.SQL(), l.sameKey())
 }
 
 // sameKey is the condition for a row of the target, called d, and a staged one,
@@ -96,7 +75,7 @@ func (l layout) sameKey() string {
 // assignments gives a row the values of another.
 func (l layout) assignments(from string) string {
 	sets := []string{list(l.names(), "? = "+from+".?")}
-	for _, name := range l.stale {
+	for _, name := range l.retired {
 		sets = append(sets, postgres.Ident(name)+" = NULL")
 	}
 	return strings.Join(sets, ", ")
@@ -121,7 +100,7 @@ func (l layout) earlier(c column) []string {
 		return nil
 	}
 	var names []string
-	for _, name := range l.stale {
+	for _, name := range l.retired {
 		if name == c.source.Name || strings.HasPrefix(name, c.source.Name+"__") {
 			names = append(names, name)
 		}
@@ -130,24 +109,24 @@ func (l layout) earlier(c column) []string {
 }
 
 // insertSQL inserts all staged rows.
-func (l layout) insertSQL(stage string) string {
+func (l layout) insertSQL(staging string) string {
 	return fmt.Sprintf("INSERT INTO %s AS d (%s, %s) SELECT %s, %s FROM %s AS s", l.target.SQL(), list(l.names(), "?"), systemNames(),
-		list(l.names(), "s.?"), stamps, stage)
+		list(l.names(), "s.?"), systemColumnValues, staging)
 }
 
-// deleteGoneSQL deletes the rows whose key is not staged.
-func (l layout) deleteGoneSQL(stage string) string {
+// deleteMissingSQL deletes the rows whose key is not staged.
+func (l layout) deleteMissingSQL(staging string) string {
 	return fmt.Sprintf("DELETE FROM %s AS d WHERE NOT EXISTS (SELECT FROM %s AS s WHERE %s)",
-		l.target.SQL(), stage, l.sameKey())
+		l.target.SQL(), staging, l.sameKey())
 }
 
 // deleteUndoneSQL deletes the rows whose key is not staged and that are newer.
-func (l layout) deleteUndoneSQL(stage string, sequence int64) string {
-	return fmt.Sprintf("%s AND d."+sequenceColumn+" > %d", l.deleteGoneSQL(stage), sequence)
+func (l layout) deleteUndoneSQL(staging string, sequence int64) string {
+	return fmt.Sprintf("%s AND d."+sequenceColumn+" > %d", l.deleteMissingSQL(staging), sequence)
 }
 
-// image is the text of a whole row: what identifies it if nothing else does.
-func (l layout) image(alias string) string {
+// rowText is the text of a whole row: what identifies it if nothing else does.
+func (l layout) rowText(alias string) string {
 	values := make([]string, len(l.columns))
 	for i, c := range l.columns {
 		values[i] = asStored(alias+"."+postgres.Ident(c.name), c.sql)
@@ -155,30 +134,30 @@ func (l layout) image(alias string) string {
 	return fmt.Sprintf("CAST(ROW(%s) AS pg_catalog.text)", strings.Join(values, ", "))
 }
 
-// deleteSurplusSQL deletes rows of a table without a key that are there more
+// deleteExtraCopiesSQL deletes rows of a table without a key that are there more
 // often than they are staged.
-func (l layout) deleteSurplusSQL(stage string) string {
+func (l layout) deleteExtraCopiesSQL(staging string) string {
 	return fmt.Sprintf(`
 		DELETE FROM %[1]s
 		WHERE (tableoid, ctid) IN (
 			SELECT d.part, d.place
 			FROM (
-				SELECT part, place, image, pg_catalog.row_number() OVER (PARTITION BY image) AS n
-				FROM (SELECT d.tableoid AS part, d.ctid AS place, %[2]s AS image FROM %[1]s AS d) AS d
+				SELECT part, place, rowText, pg_catalog.row_number() OVER (PARTITION BY rowText) AS n
+				FROM (SELECT d.tableoid AS part, d.ctid AS place, %[2]s AS rowText FROM %[1]s AS d) AS d
 			) AS d
 			LEFT JOIN (
-				SELECT image, pg_catalog.count(*) AS times
-				FROM (SELECT %[3]s AS image FROM %[4]s AS s) AS s
-				GROUP BY image
-			) AS s ON s.image = d.image
+				SELECT rowText, pg_catalog.count(*) AS times
+				FROM (SELECT %[3]s AS rowText FROM %[4]s AS s) AS s
+				GROUP BY rowText
+			) AS s ON s.rowText = d.rowText
 			WHERE d.n > coalesce(s.times, 0)
-		)`, l.target.SQL(), l.image("d"), l.image("s"), stage)
+		)`, l.target.SQL(), l.rowText("d"), l.rowText("s"), staging)
 }
 
-// insertLackingSQL inserts staged rows that the table has fewer times than they
+// insertMissingCopiesSQL inserts staged rows that the table has fewer times than they
 // are staged. Only rows of the table that match where are counted. Inside, the
 // columns have names of their own, which no name of the user's can meet.
-func (l layout) insertLackingSQL(stage, where string) string {
+func (l layout) insertMissingCopiesSQL(staging, where string) string {
 	var staged, numbered []string
 	for i, name := range l.names() {
 		staged = append(staged, fmt.Sprintf("s.%s AS c%d", postgres.Ident(name), i))
@@ -188,15 +167,57 @@ func (l layout) insertLackingSQL(stage, where string) string {
 		INSERT INTO %[1]s (%[2]s, %[3]s)
 		SELECT %[4]s, %[5]s
 		FROM (
-			SELECT %[4]s, image, pg_catalog.row_number() OVER (PARTITION BY image) AS n
-			FROM (SELECT %[6]s, %[7]s AS image FROM %[8]s AS s) AS s
+			SELECT %[4]s, rowText, pg_catalog.row_number() OVER (PARTITION BY rowText) AS n
+			FROM (SELECT %[6]s, %[7]s AS rowText FROM %[8]s AS s) AS s
 		) AS s
 		LEFT JOIN (
-			SELECT image, pg_catalog.count(*) AS times
-			FROM (SELECT %[9]s AS image FROM %[1]s AS d WHERE %[10]s) AS d
-			GROUP BY image
-		) AS d USING (image)
+			SELECT rowText, pg_catalog.count(*) AS times
+			FROM (SELECT %[9]s AS rowText FROM %[1]s AS d WHERE %[10]s) AS d
+			GROUP BY rowText
+		) AS d USING (rowText)
 		WHERE s.n > coalesce(d.times, 0)`,
-		l.target.SQL(), list(l.names(), "?"), systemNames(), strings.Join(numbered, ", "), stamps,
-		strings.Join(staged, ", "), l.image("s"), stage, l.image("d"), where)
+		l.target.SQL(), list(l.names(), "?"), systemNames(), strings.Join(numbered, ", "), systemColumnValues,
+		strings.Join(staged, ", "), l.rowText("s"), staging, l.rowText("d"), where)
+}
+
+// A keyedRow is a row of the table, with its key or another one that it is the same to.
+type keyedRow struct {
+	place string // its ctid
+	key   []string
+}
+
+// keysAt reads the keys of rows of the table.
+func (l layout) keysAt(ctx context.Context, tx pgx.Tx, places []string) ([]keyedRow, error) {
+	var values []string
+	for _, k := range l.keyOf() {
+		values = append(values, "pg_catalog.format('%s', d."+postgres.Ident(k.name)+")")
+	}
+	rows, _ := tx.Query(ctx, fmt.Sprintf("SELECT d.ctid::pg_catalog.text, ARRAY[%s] FROM %s AS d WHERE d.ctid OPERATOR(pg_catalog.=) ANY (%s::pg_catalog.tid[])",
+		strings.Join(values, ", "), l.target.SQL(), postgres.Literal(`{"`+strings.Join(places, `","`)+`"}`)), unprepared)
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (r keyedRow, err error) {
+		err = row.Scan(&r.place, &r.key)
+		return r, err
+	})
+}
+
+// deleteSupersededSQL deletes rows for which there is another one, that of the source.
+func (l layout) deleteSupersededSQL(rows []keyedRow) string {
+	var same []string
+	for i, c := range l.keyOf() {
+		same = append(same, fmt.Sprintf("o.%s %s s.k%d", postgres.Ident(c.name), l.equals[c.name], i))
+	}
+	keys := make([]string, len(rows))
+	for i, row := range rows {
+		keys[i] = fmt.Sprintf("UNION ALL SELECT %s, %s", postgres.Literal(row.place), literals(row.key))
+	}
+	names := make([]string, len(same))
+	for i, c := range l.keyOf() {
+		names[i] = fmt.Sprintf("%s AS k%d", postgres.Ident(c.name), i)
+	}
+	return fmt.Sprintf(`
+		DELETE FROM %[1]s AS d
+		USING (SELECT ctid AS place, %[2]s FROM %[1]s WHERE false %[3]s) AS s
+		WHERE d.ctid OPERATOR(pg_catalog.=) s.place
+			AND EXISTS (SELECT FROM %[1]s AS o WHERE %[4]s AND o.ctid OPERATOR(pg_catalog.<>) d.ctid)`,
+		l.target.SQL(), strings.Join(names, ", "), strings.Join(keys, " "), strings.Join(same, " AND "))
 }

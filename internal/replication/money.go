@@ -14,51 +14,6 @@ import (
 // what the locale says that a database writes money in: 100 for most, 1 for yen, 1000
 // for dinars. Where the two sides differ, the same number would be another amount.
 
-// fractions are how many decimal places an amount of money has on both sides.
-type fractions struct{ source, destination int }
-
-func holdsMoney(c postgres.Column) bool { return c.Type.Holds("money") }
-
-// asAmount is the column where money of the destination would be another amount: a number.
-func (c column) asAmount(of fractions) column {
-	if of.source == of.destination || !holdsMoney(c.source) {
-		return c
-	}
-	units := math.Pow10(of.source)
-	c.extract = fmt.Sprintf("pg_catalog.round((%s)::pg_catalog.money::pg_catalog.numeric OPERATOR(pg_catalog.*) 100 OPERATOR(pg_catalog./) %.0f, %d)",
-		postgres.Ident(c.source.Name), units, of.source) // with the two places of the locale that is pinned
-	c.sql, c.text, c.source.Missing = "numeric", false, nil
-	return c
-}
-
-// fractionsOf asks both sides, if the columns hold money.
-func fractionsOf(ctx context.Context, columns []postgres.Column, source, destination querier) (of fractions, err error) {
-	within, err := moneyWithin(ctx, columns, source)
-	if err != nil {
-		return of, &extractError{err}
-	}
-	if within == "" && !slices.ContainsFunc(columns, holdsMoney) {
-		return of, nil
-	}
-	if of.source, err = moneyFraction(ctx, source); err != nil {
-		return of, &extractError{err}
-	}
-	if within != "" && of.source != pinnedFraction {
-		return of, fmt.Errorf("column %q holds money within a composite or range type, which arrives as text with %d decimal places, and the source writes money with %d: exclude it, or replicate it through a view that casts the amount to numeric",
-			within, pinnedFraction, of.source)
-	}
-	if of.destination, err = moneyFraction(ctx, destination); err != nil {
-		return of, err
-	}
-	for _, c := range columns {
-		if of.source != of.destination && holdsMoney(c) && base(c.Type).Element != nil {
-			return of, fmt.Errorf("column %q is an array of money, which has %d decimal places at the source and %d in the destination: exclude it, replicate it through a view as numeric, or set lc_monetary of the destination's database to a locale with as many",
-				c.Name, of.source, of.destination)
-		}
-	}
-	return of, nil
-}
-
 // pinnedFraction is how many decimal places money has in the locale that is pinned.
 const pinnedFraction = 2
 
@@ -145,7 +100,7 @@ func moneyFraction(ctx context.Context, q querier) (int, error) {
 		_, err = q.Exec(ctx, "SET LOCAL lc_monetary = "+postgres.Literal(locale))
 	}
 	if err == nil {
-		err = q.QueryRow(ctx, "SELECT pg_catalog.cash_send('1'::pg_catalog.money)", once).Scan(&unit)
+		err = q.QueryRow(ctx, "SELECT pg_catalog.cash_send('1'::pg_catalog.money)", unprepared).Scan(&unit)
 	}
 	if err == nil {
 		_, err = q.Exec(ctx, "SET LOCAL lc_monetary = 'C'")

@@ -18,7 +18,7 @@ import (
 func (w *worker) finish(ctx context.Context, run Run, why string) (Run, error) {
 	cancelled := ctx.Err() != nil
 	why = cmp.Or(why, "the run did not come to it, because somebody has deleted what the catalog says is to be done. Run it again")
-	err := w.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	err := w.sessions.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		unfinished, err := catalog.EndUnits(ctx, tx, run.ID) // first: nobody writes a report afterwards
 		if err != nil {
 			return err
@@ -86,7 +86,7 @@ func conclude(d Definition, written []catalog.Report, unfinished map[string]stri
 		case i >= 0:
 			report = written[i]
 		case !cancelled:
-			report = d.failedReport(key, cmp.Or(unfinished[key], why))
+			report = failedReport(d, key, cmp.Or(unfinished[key], why))
 			c.added = append(c.added, report)
 		default:
 			c.status = catalog.Interrupted

@@ -67,7 +67,7 @@ func (o *Outlook) readStored(ctx context.Context, tx pgx.Tx, d Definition) error
 		return err
 	}
 	o.Stored, o.Name, o.SourceSystem = true, other.Name, stored.SourceSystem
-	o.Refusals, err = d.refusals(stored, history)
+	o.Refusals, err = refusalsOf(d, stored, history)
 	return err
 }
 
@@ -138,12 +138,12 @@ func ForeseeSource(ctx context.Context, source postgres.Endpoint, d Definition) 
 		return o, err
 	}
 	tables, err := source.Server.Tables(ctx, source.Database, d.sourceTables())
-	o.Unreadable = d.lacking(found, tables)
+	o.Unreadable = lacking(d, found, tables)
 	return o, err
 }
 
 // lacking names the rights that are missing to read what is selected.
-func (d Definition) lacking(found []unreadable, tables map[postgres.TableName]postgres.Table) map[string][]string {
+func lacking(d Definition, found []unreadable, tables map[postgres.TableName]postgres.Table) map[string][]string {
 	lacked := map[string][]string{}
 	for _, key := range d.keys() {
 		name, err := postgres.ParseTableName(key)
@@ -163,15 +163,4 @@ func (d Definition) lacking(found []unreadable, tables map[postgres.TableName]po
 		}
 	}
 	return lacked
-}
-
-// RefuseCluster says why runs refuse a source in another cluster than the one that
-// earlier runs read, nil if they do not.
-func (d Definition) RefuseCluster(now, before string) error {
-	if before == "" || now == "" || now == before || now == d.AcceptSourceIdentity {
-		return nil
-	}
-	return fmt.Errorf("the source %q of server %q is in the cluster with the system identifier %s, and earlier runs read %s: "+
-		"it was restored, upgraded or replaced by another one. To replicate all tables from it again, set accept_source_identity = %q",
-		d.Source.Database, d.Source.Server, now, before, now)
 }

@@ -60,8 +60,8 @@ const (
 // byDigits divides columns into those that are compared with all digits of floats, and
 // those that are with fewer, because one side writes them in another way. A text that was
 // made at the source holds what it held when it was extracted.
-func (c *copying) byDigits(columns []column) (exact, rounded []column) {
-	if (c.extraction.version < digitsSince) == (c.there.version < digitsSince) {
+func byDigits(columns []column, f facts) (exact, rounded []column) {
+	if (f.source.major < digitsSince) == (f.target.major < digitsSince) {
 		return columns, nil
 	}
 	for _, column := range columns {
@@ -77,9 +77,9 @@ func (c *copying) byDigits(columns []column) (exact, rounded []column) {
 // pair compares the two sides row by row. Rows are paired by their key or, without one,
 // by all their values. lonely, if any, is told of each row of the destination that has
 // no partner.
-func (c *copying) pair(ctx context.Context, tx pgx.Tx, values bool, lonely func(place string)) (p pairing, err error) {
-	l := c.step.layout
-	exact, rounded := c.byDigits(l.columns)
+func (s *tableSync) pair(ctx context.Context, tx pgx.Tx, r reading, plan plan, values bool, lonely func(place string)) (p pairing, err error) {
+	l := plan.layout
+	exact, rounded := byDigits(l.columns, r.facts)
 	others, digits := exact, allDigits
 	if len(rounded) > 0 {
 		others, digits = rounded, fifteenDigits
@@ -95,25 +95,25 @@ func (c *copying) pair(ctx context.Context, tx pgx.Tx, values bool, lonely func(
 		}
 		return fingerprint(each(identity, expression)) + " AS k, " + v + " AS v"
 	}
-	for _, side := range []pgx.Tx{c.extraction.tx, tx} {
+	for _, side := range []pgx.Tx{r.snapshot.tx, tx} {
 		if err := writeDigits(ctx, side, digits); err != nil {
 			return p, err
 		}
 	}
-	source, err := c.extraction.tx.Query(ctx, fmt.Sprintf("SELECT k, v, p, '' FROM (SELECT %s, (%s) IS TRUE AS p FROM %s) AS s ORDER BY k",
-		query(column.sent), c.step.window.promised(), c.extraction.table.Name.SQL()), once)
+	source, err := r.snapshot.tx.Query(ctx, fmt.Sprintf("SELECT k, v, p, '' FROM (SELECT %s, (%s) IS TRUE AS p FROM %s) AS s ORDER BY k",
+		query(column.sent), plan.rows.promised(), r.facts.source.table.Name.SQL()), unprepared)
 	if err != nil {
-		return p, &extractError{err}
+		return p, &sourceError{err}
 	}
 	defer source.Close()
 	destination, err := tx.Query(ctx, fmt.Sprintf("SELECT k, v, false, p FROM (SELECT %s, ctid::pg_catalog.text AS p FROM %s) AS d ORDER BY k",
-		query(column.stored), c.target.SQL()), once)
+		query(column.stored), s.target.name.SQL()), unprepared)
 	if err != nil {
 		return p, err
 	}
 	defer destination.Close()
 	if p, err = merge(halves(source), halves(destination), lonely); source.Err() != nil {
-		return p, &extractError{source.Err()}
+		return p, &sourceError{source.Err()}
 	}
 	return p, err
 }

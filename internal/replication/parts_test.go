@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
@@ -20,14 +21,14 @@ const (
 )
 
 // inParts creates t, as create says, and prepares two workers for it, which read
-// it in parts. The rows 1 and 20000, which are in different ones, are held at the
+// it in ranges. The rows 1 and 20000, which are in different ones, are held at the
 // markers "held 1" and "held 2" of the proxy that is returned.
 func inParts(t *testing.T, e *env, create string, rows int) *proxy {
 	t.Helper()
 	sandbox.SharedFrom(t, 14) // or skip: older majors cannot read a range of pages alone
 	e.atSource(t, create+fmt.Sprintf(`
 		INSERT INTO t SELECT g, CASE g WHEN 1 THEN 'held 1' WHEN 20000 THEN 'held 2' ELSE md5(g::text) END FROM generate_series(1, %d) g`, rows))
-	e.runs.partBytes = 500 << 10
+	e.runs.rangeBytes = 500 << 10
 	e.definition.Tables["public.t"] = Selection{Method: FullTable}
 	e.create(t)
 	return e.readHeld(t, 2, "held 1", "held 2")
@@ -52,7 +53,7 @@ func alone(t *testing.T, e *env, p *proxy) string {
 	return await(t, e.destination, e.destinationDatabase, `SELECT split_part(claimed_by, ' ', 2) FROM _stitch.unit WHERE part_of IS NOT NULL AND NOT done`, 1)[0]
 }
 
-// wantNothingHidden fails if a table that is loaded in parts is left.
+// wantNothingHidden fails if a table that is loaded in ranges is left.
 func (e *env) wantNothingHidden(t *testing.T) {
 	t.Helper()
 	e.wantRows(t, `SELECT relname FROM pg_class WHERE relname LIKE '\_sdc%' AND relkind = 'r'`)
@@ -176,7 +177,7 @@ func TestHiddenInUse(t *testing.T) {
 	}
 }
 
-// A table that was loaded in parts is given its name once those who read it let go,
+// A table that was loaded in ranges is given its name once those who read it let go,
 // and nobody is kept waiting behind that.
 func TestHiddenIsNamed(t *testing.T) {
 	t.Parallel()
@@ -245,7 +246,7 @@ func TestDeleteAfterKill(t *testing.T) {
 	e.wantRows(t, `SELECT nspname, relname FROM pg_namespace n LEFT JOIN pg_class c ON relnamespace = n.oid AND relkind = 'r' WHERE nspname IN ('shop', '_stitch')`)
 }
 
-// The snapshot of a table that was read in parts ends before it is merged: it
+// The snapshot of a table that was read in ranges ends before it is merged: it
 // holds back VACUUM at the source.
 func TestSnapshotHeld(t *testing.T) {
 	t.Parallel()
@@ -276,18 +277,19 @@ func TestRefreshedMeanwhile(t *testing.T) {
 		e := newEnv(t, s, s)
 		e.atSource(t, `CREATE TABLE base AS SELECT 1 AS id; CREATE MATERIALIZED VIEW m AS SELECT * FROM base; UPDATE base SET id = 2`)
 		conn, other := e.session(t), e.session(t)
-		source, err := prepare(t.Context(), conn, "source", sourceLockTimeout)
+		source, err := prepareSource(t.Context(), conn, "source")
 		if err != nil {
 			t.Fatal(err)
 		}
-		x, err := openExtraction(t.Context(), source, postgres.TableName{Schema: "public", Name: "m"}, postgres.MaterializedView, askNothing)
+		unlimited := func(time.Time) (stop func() bool) { return func() bool { return true } }
+		x, err := openSnapshot(t.Context(), source, snapshotRequest{table: postgres.TableName{Schema: "public", Name: "m"}, kind: postgres.MaterializedView, limit: unlimited})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer x.close(t.Context())
 		_, err = other.Exec(t.Context(), `SET lock_timeout = '200ms'; REFRESH MATERIALIZED VIEW m`)
 		if postgres.Code(err) != "55P03" {
-			t.Errorf("the view was refreshed within the extraction: %v", err)
+			t.Errorf("the view was refreshed within the snapshot: %v", err)
 		}
 	})
 }

@@ -54,7 +54,7 @@ func TestTransactionPool(t *testing.T) {
 }
 
 // Through a pool that lends sessions for as long as connections last, runs work
-// as they do without: tables side by side, a large one in parts, and with the
+// as they do without: tables side by side, a large one in ranges, and with the
 // next run in sessions that others have used.
 func TestSessionPool(t *testing.T) {
 	t.Parallel()
@@ -66,7 +66,7 @@ func TestSessionPool(t *testing.T) {
 	e.definition.Tables["public.large"] = Selection{Method: FullTable}
 	e.definition.Tables["public.small"] = Selection{Method: Incremental, ReplicationKey: "at"}
 	e.through(t, "session", "session", 4)
-	e.runs.partBytes = 256 << 10
+	e.runs.rangeBytes = 256 << 10
 	e.create(t)
 	for _, change := range []string{"", `UPDATE large SET v = 'new' WHERE id % 100 = 0; DELETE FROM large WHERE id = 1; INSERT INTO small VALUES (11, now())`, ""} {
 		if change != "" {

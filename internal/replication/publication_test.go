@@ -22,7 +22,7 @@ func TestPublicationForAllTables(t *testing.T) {
 		e.definition.Tables["public.keyless"] = Selection{Method: Incremental, ReplicationKey: "at"}
 		e.definition.Tables["public.whole"] = Selection{Method: FullTable}
 		e.definition.Tables["public.big"] = Selection{Method: FullTable}
-		e.runs.partBytes = 50 << 10
+		e.runs.rangeBytes = 50 << 10
 		e.create(t)
 		for _, change := range []string{
 			``,

@@ -192,7 +192,7 @@ func givenTo(ctx context.Context, tx pgx.Tx, schema string, roles, loaded []stri
 	if len(roles) == 0 {
 		return nil, nil
 	}
-	rows, _ := tx.Query(ctx, givenSQL, schema, roles, loaded, hiddenPrefix)
+	rows, _ := tx.Query(ctx, givenSQL, schema, roles, loaded, stagingPrefix)
 	rights, err := pgx.CollectRows(rows, pgx.RowToStructByPos[readerRight])
 	if err != nil {
 		return nil, fmt.Errorf("look what readers of schema %q were granted: %w", schema, err)

@@ -2,7 +2,6 @@ package replication
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -205,146 +204,43 @@ func isInterference(err error) bool {
 	return postgres.Code(err) == "55P03" || postgres.IsInterference(err)
 }
 
-// heldReaders returns the readers of a replication, as they are until the
-// transaction ends.
-func heldReaders(ctx context.Context, tx pgx.Tx, replication int64) (readers []string, err error) {
-	text, err := catalog.HoldDefinition(ctx, tx, replication, "readers")
-	if err != nil || text == nil {
-		return nil, err
-	}
-	if err := json.Unmarshal(text, &readers); err != nil {
-		return nil, fmt.Errorf("read the readers of the definition: %w", err)
-	}
-	return readers, nil
-}
-
 // openSchema creates the schema unless it is there, and lets the readers in. Once
 // tables were loaded into one that was there, changes of their rights are left to
 // the next apply: somebody may have had a reason. What cannot be granted is no
-// reason not to load.
-func (w *worker) openSchema(ctx context.Context, tx pgx.Tx) error {
-	readers, err := heldReaders(ctx, tx, w.replication)
+// reason not to load: the note says what.
+func openSchema(ctx context.Context, tx pgx.Tx, replication int64, schema string) (note string, err error) {
+	readers, err := lockReaders(ctx, tx, replication)
 	if err != nil {
-		return err
+		return "", err
 	}
-	schema := w.definition.SchemaName
-	created, err := createSchema(ctx, tx, w.replication, schema)
+	created, err := createSchema(ctx, tx, replication, schema)
 	if err != nil || len(readers) == 0 {
-		return err
+		return "", err
 	}
-	p, loaded, err := readersChange{replication: w.replication, schema: schema, readers: readers}.plan(ctx, tx)
+	p, loaded, err := readersChange{replication: replication, schema: schema, readers: readers}.plan(ctx, tx)
 	if err != nil || !created && len(loaded) > 0 {
-		return err
+		return "", err
 	}
 	refusal := p.refusal()
 	if err := pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error { return p.run(ctx, tx) }); err != nil {
 		refusal = err
 	}
 	if refusal != nil {
-		w.notes = append(w.notes, postgres.Explain(fmt.Errorf("not all readers may read what is loaded: %w", refusal)))
+		note = postgres.Explain(fmt.Errorf("not all readers may read what is loaded: %w", refusal))
 	}
-	return nil
+	return note, nil
 }
 
-// newTableSQL compares who may read the table $1 with who is to: the readers $2,
-// and those who may by default. The latter are as they were when it was created.
-const newTableSQL = `
-	WITH t AS (
-		SELECT c.relowner, c.relnamespace, c.relacl
-		FROM pg_catalog.pg_class AS c
-		WHERE c.oid = $1::pg_catalog.text::pg_catalog.regclass
-	), have AS (
-		SELECT a.grantee
-		FROM t
-		CROSS JOIN LATERAL pg_catalog.aclexplode(t.relacl) AS a
-		WHERE a.privilege_type = 'SELECT'
-	), wanted AS (
-		SELECT r.oid AS grantee
-		FROM pg_catalog.pg_roles AS r
-		WHERE r.rolname::pg_catalog.text = ANY ($2::pg_catalog.text[])
-		UNION
-		SELECT a.grantee
-		FROM t
-		JOIN pg_catalog.pg_default_acl AS d ON d.defaclrole = t.relowner AND d.defaclnamespace IN (0, t.relnamespace) AND d.defaclobjtype = 'r'
-		CROSS JOIN LATERAL pg_catalog.aclexplode(d.defaclacl) AS a
-		WHERE a.privilege_type = 'SELECT'
-	)
-	SELECT r.rolname, w.grantee IS NOT NULL
-	FROM have AS h
-	FULL JOIN wanted AS w ON w.grantee = h.grantee
-	JOIN pg_catalog.pg_roles AS r ON r.oid = coalesce(h.grantee, w.grantee)
-	WHERE (h.grantee IS NULL OR w.grantee IS NULL) AND r.oid <> (SELECT t.relowner FROM t)
-	ORDER BY r.rolname`
-
-// letReadersRead ends the load of a table that is new to the replication: those may
-// read it who are readers now. Default privileges let those read it who were when it
-// was created, unless it was hidden from them. One that somebody else had made
-// keeps what it grants. A failure is noted in the report, the rows are loaded.
-func (c *copying) letReadersRead(ctx context.Context, tx pgx.Tx, report *catalog.Report) error {
-	created := !c.step.layout.exists
-	if !created && c.there.bookmark != nil {
-		return nil
+func createSchema(ctx context.Context, tx pgx.Tx, replication int64, name string) (created bool, err error) {
+	var exists bool
+	if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)", name).Scan(&exists); err != nil {
+		return false, fmt.Errorf("look for schema %q: %w", name, err)
 	}
-	readers, err := heldReaders(ctx, tx, c.replication)
-	if err != nil || len(readers) == 0 && len(c.definition.Readers) == 0 {
-		return err
+	if exists {
+		return false, nil
 	}
-	rows, _ := tx.Query(ctx, newTableSQL, c.target.SQL(), readers)
-	var role string
-	var wanted bool
-	var statements []string
-	_, err = pgx.ForEachRow(rows, []any{&role, &wanted}, func() error {
-		if wanted && (created || slices.Contains(readers, role)) {
-			statements = append(statements, "GRANT SELECT ON TABLE "+c.target.SQL()+" TO "+postgres.Ident(role))
-		} else if !wanted && created {
-			statements = append(statements, "REVOKE SELECT ON TABLE "+c.target.SQL()+" FROM "+postgres.Ident(role))
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("look who may read %s: %w", c.target, err)
+	if _, err := tx.Exec(ctx, "CREATE SCHEMA "+postgres.Ident(name)); err != nil {
+		return false, fmt.Errorf("create schema %q in the destination: %w", name, err)
 	}
-	if err := tryAll(ctx, tx, statements); err != nil {
-		report.Notes = append(slices.Clip(report.Notes), "not all readers may read it: "+err.Error())
-	}
-	return nil
-}
-
-const mayReadSQL = `
-	SELECT r.rolname
-	FROM pg_catalog.pg_class AS c
-	CROSS JOIN LATERAL pg_catalog.aclexplode(c.relacl) AS a
-	JOIN pg_catalog.pg_roles AS r ON r.oid = a.grantee
-	WHERE c.oid = $1::pg_catalog.text::pg_catalog.regclass AND a.privilege_type = 'SELECT' AND r.oid <> c.relowner AND r.rolname::pg_catalog.text = ANY ($2::pg_catalog.text[])
-	ORDER BY r.rolname`
-
-// hideFromReaders takes from readers what default privileges gave them: a table
-// that is copied in parts is not for them to see before it is whole.
-func (c *copying) hideFromReaders(ctx context.Context, tx pgx.Tx, hidden postgres.TableName) error {
-	if len(c.definition.Readers) == 0 {
-		return nil
-	}
-	rows, _ := tx.Query(ctx, mayReadSQL, hidden.SQL(), c.definition.Readers)
-	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return fmt.Errorf("look who may read %s: %w", hidden, err)
-	}
-	for i, name := range names {
-		names[i] = "REVOKE SELECT ON TABLE " + hidden.SQL() + " FROM " + postgres.Ident(name)
-	}
-	if err := tryAll(ctx, tx, names); err != nil {
-		c.note("readers may see a table that is loaded in parts before it is whole: " + err.Error())
-	}
-	return nil
-}
-
-// tryAll runs statements that a load does not depend on: all, or none if one fails.
-func tryAll(ctx context.Context, tx pgx.Tx, statements []string) error {
-	if len(statements) == 0 {
-		return nil
-	}
-	return pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, strings.Join(statements, ";\n"))
-		return err
-	})
+	return true, catalog.MarkSchemaCreated(ctx, tx, replication)
 }

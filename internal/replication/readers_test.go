@@ -136,7 +136,7 @@ const aclsOfShop = `
 	ORDER BY 1, 2, 3, 4`
 
 // Readers really read: after the first run, after one that adds a table, one that
-// loads in parts, and one that gives a table another key. Who is taken out reads
+// loads in ranges, and one that gives a table another key. Who is taken out reads
 // nothing any more, and the catalog is nobody's to read.
 func TestReaders(t *testing.T) {
 	t.Parallel()
@@ -172,7 +172,7 @@ func TestReaders(t *testing.T) {
 		e.run(t)
 		e.atSource(t, `CREATE TABLE parts (id int PRIMARY KEY, v text); INSERT INTO parts SELECT g, md5(g::text) FROM generate_series(1, 20000) g`)
 		e.definition.Tables["public.parts"] = Selection{Method: FullTable}
-		e.runs.partBytes = 500 << 10
+		e.runs.rangeBytes = 500 << 10
 		e.update(t)
 		e.run(t)
 		e.atSource(t, `ALTER TABLE t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (other); ALTER TABLE t ADD COLUMN more int`)

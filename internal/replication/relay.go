@@ -106,7 +106,7 @@ func (r *relaying) run(copyOut, copyIn string) (copied, error) {
 	}
 	switch {
 	case extractErr != nil:
-		return copied{}, &extractError{fmt.Errorf("extract: %w", explainLoss(extractErr, "source"))}
+		return copied{}, &sourceError{fmt.Errorf("extract: %w", explainLoss(extractErr, "source"))}
 	case in.err != nil:
 		return copied{}, fmt.Errorf("load: %w", explainLoss(in.err, "destination"))
 	case out.rows != in.rows:
@@ -129,7 +129,7 @@ func (r *relaying) begin(copyOut, copyIn string) error {
 	r.sourceBroken = r.source.broken.Load() || postgres.Code(err) == ""
 	_ = r.destination.send('f', append([]byte("the source failed"), 0))
 	r.destinationBroken = postgres.Code(r.destination.outcome().err) == "" || r.destination.broken.Load()
-	return &extractError{fmt.Errorf("extract: %w", explainLoss(err, "source"))}
+	return &sourceError{fmt.Errorf("extract: %w", explainLoss(err, "source"))}
 }
 
 // forward passes the source's rows on until it says that there are no more.
@@ -159,10 +159,10 @@ func (r *relaying) forward() (bytes int64, err error) {
 	}
 }
 
-// An extractError is one of the source.
-type extractError struct{ error }
+// An sourceError is one of the source.
+type sourceError struct{ error }
 
-func (e *extractError) Unwrap() error { return e.error }
+func (e *sourceError) Unwrap() error { return e.error }
 
 // explainLoss says what an error means that no server sent.
 func explainLoss(err error, side string) error {

@@ -3,7 +3,6 @@ package replication
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,9 +18,6 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
-
-// farewell is how long a run that was cancelled may take to say so.
-const farewell = 20 * time.Second
 
 // A Run is what a sync run did. Its reports are in the order of the tables.
 type Run struct {
@@ -58,8 +54,8 @@ type Runner struct {
 	// Verify says what is compared after loading, VerifyNone if it is empty.
 	Verify string
 
-	pieceRows   int           // 0: the default
-	partBytes   int64         // 0: the default
+	chunkRows   int           // 0: the default
+	rangeBytes  int64         // 0: the default
 	maxSnapshot time.Duration // 0: that of the definition
 	lease       time.Duration // 0: the default
 }
@@ -95,7 +91,7 @@ func (r Runner) run(ctx context.Context, destination postgres.Endpoint, schemaNa
 	if err != nil {
 		return recordUnbegun(ctx, destination, stored.ID, definition, err)
 	}
-	defer leader.close(ctx)
+	defer leader.sessions.close(ctx)
 	workers := []*worker{leader}
 	for len(workers) < useful {
 		helper, err := leader.helper(ctx, source, destination)
@@ -103,7 +99,7 @@ func (r Runner) run(ctx context.Context, destination postgres.Endpoint, schemaNa
 			leader.logger.InfoContext(ctx, "no further connection", "streams", len(workers), "reason", err)
 			break
 		}
-		defer helper.close(ctx)
+		defer helper.sessions.close(ctx)
 		workers = append(workers, helper)
 	}
 	leader.logger.InfoContext(ctx, "sync run started", "run", leader.run.ID, "schema", schemaName, "tables", len(definition.Tables), "streams", len(workers))
@@ -117,7 +113,7 @@ func (r Runner) run(ctx context.Context, destination postgres.Endpoint, schemaNa
 func complete(ctx context.Context, workers []*worker) (Run, error) {
 	leader := workers[0]
 	gaveUp := runWorkers(ctx, workers)
-	return leader.finish(ctx, Run{Run: leader.run, Notes: slices.Concat(gaveUp, leader.notes, leader.dropLeftOver(ctx))}, strings.Join(gaveUp, "\n"))
+	return leader.finish(ctx, Run{Run: leader.run, Notes: slices.Concat(gaveUp, leader.notes, leader.dropOrphanedStaging(ctx))}, strings.Join(gaveUp, "\n"))
 }
 
 // begin connects to both sides and starts the run. It returns its first worker, and
@@ -131,16 +127,19 @@ func (r Runner) begin(ctx context.Context, destination postgres.Endpoint, id int
 	if err := source.Server.RequireSessions(ctx, source.Database); err != nil {
 		return source, nil, 0, err
 	}
-	leader = &worker{leads: true, job: job{
+	leader = &worker{job: job{
 		definition: definition, replication: id, expiries: &sync.Map{}, lease: cmp.Or(r.lease, lease), logger: cmp.Or(r.Logger, slog.New(slog.DiscardHandler)),
-		pieceRows: cmp.Or(r.pieceRows, pieceRows), partBytes: cmp.Or(r.partBytes, partBytes),
+		chunkRows: cmp.Or(r.chunkRows, chunkRows), rangeBytes: cmp.Or(r.rangeBytes, rangeBytes),
 		maxSnapshot: cmp.Or(r.maxSnapshot, definition.maxSnapshot()),
 	}}
-	if leader.source, leader.destination, err = postgres.AcquirePair(ctx, source, destination); err != nil {
+	sourceConn, destinationConn, err := postgres.AcquirePair(ctx, source, destination)
+	if err != nil {
 		return source, nil, 0, err
 	}
+	leader.sessions = newSessions(leader.job, sourceConn, destinationConn)
+	leader.sessions.destination.leads = id
 	if useful, err = leader.start(ctx, cmp.Or(r.Verify, VerifyNone)); err != nil {
-		leader.close(ctx)
+		leader.sessions.close(ctx)
 		return source, nil, 0, err
 	}
 	return source, leader, useful, nil
@@ -157,7 +156,7 @@ func runWorkers(ctx context.Context, workers []*worker) (notes []string) {
 			if err == nil || ctx.Err() != nil {
 				return
 			}
-			w.leave(ctx)
+			w.queue.leave(ctx)
 			mu.Lock()
 			defer mu.Unlock()
 			notes = append(notes, postgres.Explain(err))
@@ -173,20 +172,23 @@ func (w *worker) helper(ctx context.Context, source, destination postgres.Endpoi
 	if sourceConn == nil {
 		return nil, err
 	}
-	return &worker{job: w.job, identity: w.identity, source: sourceConn, destination: destinationConn}, nil
+	helper := &worker{job: w.job, sessions: newSessions(w.job, sourceConn, destinationConn)}
+	helper.sessions.source.identity, helper.sessions.source.follows = w.sessions.source.identity, true
+	helper.queue = &queue{sessions: helper.sessions, run: w.run.ID}
+	return helper, nil
 }
 
 // start makes this session the one that runs the replication, does the structure
 // sync, and divides the run into units. It returns how many workers are of use.
 func (w *worker) start(ctx context.Context, verify string) (useful int, err error) {
-	if err := w.reconnect(ctx); err != nil {
+	if err := w.sessions.reconnect(ctx); err != nil {
 		return 0, err
 	}
 	relations, err := w.readRelations(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("structure sync: %w", err)
 	}
-	err = w.inDestination(ctx, func(tx pgx.Tx) error {
+	err = w.sessions.destination.in(ctx, func(tx pgx.Tx) error {
 		before, err := w.sameDefinition(ctx, tx)
 		if err != nil {
 			return err
@@ -195,20 +197,25 @@ func (w *worker) start(ctx context.Context, verify string) (useful int, err erro
 			return err
 		}
 		var loaded []string
-		if w.identity.system == before { // else all tables again
+		if w.sessions.source.identity.system == before { // else all tables again
 			if loaded, err = catalog.ReadyTables(ctx, tx, w.replication); err != nil {
 				return err
 			}
 		}
-		if err := w.openSchema(ctx, tx); err != nil {
+		note, err := openSchema(ctx, tx, w.replication, w.definition.SchemaName)
+		if err != nil {
 			return err
+		}
+		if note != "" {
+			w.notes = append(w.notes, note)
 		}
 		var units []catalog.Unit
 		units, useful = w.divide(relations, loaded, verify)
 		w.run.ID = uuid.NewString()
+		w.queue = &queue{sessions: w.sessions, run: w.run.ID}
 		return postgres.Send(ctx, tx, "begin the run", func(batch *pgx.Batch) {
 			catalog.QueueStart(batch, w.replication, &w.run)
-			catalog.QueueSourceSystem(batch, w.replication, cmp.Or(w.identity.system, before))
+			catalog.QueueSourceSystem(batch, w.replication, cmp.Or(w.sessions.source.identity.system, before))
 			catalog.QueueTables(batch, w.run.ID, units)
 		})
 	})
@@ -216,8 +223,8 @@ func (w *worker) start(ctx context.Context, verify string) (useful int, err erro
 		return 0, err
 	}
 	// Now that the units of earlier runs are gone, their workers cannot commit.
-	return useful, w.inDestination(ctx, func(tx pgx.Tx) error {
-		_, err := dropLeftOver(ctx, tx, w.definition.SchemaName) // what it keeps, the end of the run tells
+	return useful, w.sessions.destination.in(ctx, func(tx pgx.Tx) error {
+		_, err := dropOrphanedStaging(ctx, tx, w.definition.SchemaName) // what it keeps, the end of the run tells
 		return err
 	})
 }
@@ -226,7 +233,7 @@ func (w *worker) start(ctx context.Context, verify string) (useful int, err erro
 // somebody keeps a lock on one away, about how large.
 func (w *worker) readRelations(ctx context.Context) (relations map[postgres.TableName]postgres.Relation, err error) {
 	for _, exactly := range []bool{true, false} {
-		err = w.sourceReady.read(ctx, func(tx pgx.Tx) error {
+		err = w.sessions.source.session.read(ctx, func(tx pgx.Tx) error {
 			relations, err = postgres.ReadRelations(ctx, tx, w.definition.sourceTables(), exactly)
 			return err
 		})
@@ -259,7 +266,7 @@ func (w *worker) sameDefinition(ctx context.Context, tx pgx.Tx) (sourceSystem st
 // accept refuses another cluster than the one that earlier runs read, unless the
 // definition names it.
 func (w *worker) accept(before string) error {
-	if err := w.definition.RefuseCluster(w.identity.system, before); err != nil {
+	if err := w.definition.RefuseCluster(w.sessions.source.identity.system, before); err != nil {
 		return fmt.Errorf("%w; nothing was changed", err)
 	}
 	return nil
@@ -284,36 +291,7 @@ func (w *worker) divide(relations map[postgres.TableName]postgres.Relation, load
 			bytes += relation(key).Bytes
 		}
 	}
-	return units, int(min(maxStreams, max(bytes/w.partBytes, int64(len(keys)/tablesPerStream), 1)))
-}
-
-func createSchema(ctx context.Context, tx pgx.Tx, replication int64, name string) (created bool, err error) {
-	var exists bool
-	if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)", name).Scan(&exists); err != nil {
-		return false, fmt.Errorf("look for schema %q: %w", name, err)
-	}
-	if exists {
-		return false, nil
-	}
-	if _, err := tx.Exec(ctx, "CREATE SCHEMA "+postgres.Ident(name)); err != nil {
-		return false, fmt.Errorf("create schema %q in the destination: %w", name, err)
-	}
-	return true, catalog.MarkSchemaCreated(ctx, tx, replication)
-}
-
-// IsGone reports whether err says that the catalog does not hold what was looked for,
-// or is gone itself, also with its database.
-func IsGone(err error) bool {
-	return errors.Is(err, catalog.ErrNone) || errors.Is(err, catalog.ErrNotFound) ||
-		postgres.IsUnreachable(err) && postgres.Code(err) == "3D000"
-}
-
-func decode(stored catalog.Replication) (Definition, error) {
-	var d Definition
-	if err := json.Unmarshal(stored.Definition, &d); err != nil {
-		return Definition{}, fmt.Errorf("read the definition of %q: %w", stored.SchemaName, err)
-	}
-	return d, nil
+	return units, int(min(maxStreams, max(bytes/w.rangeBytes, int64(len(keys)/tablesPerStream), 1)))
 }
 
 // The statuses of a run that a caller tells apart.

@@ -23,7 +23,7 @@ import (
 func (e *env) leadRun(t *testing.T, streams int) *worker {
 	t.Helper()
 	w := newWorker(t, e, catalog.Run{})
-	w.leads, w.streams = true, streams
+	w.sessions.destination.leads, w.streams = w.replication, streams
 	if _, err := w.start(t.Context(), VerifyNone); err != nil {
 		t.Fatal(postgres.Explain(err))
 	}
@@ -198,7 +198,7 @@ func TestPeerProcess(t *testing.T) {
 	if p.Run != "" {
 		err = w.work(t.Context())
 	} else {
-		w.leads = true
+		w.sessions.destination.leads = w.replication
 		if _, err = w.start(t.Context(), VerifyNone); err == nil {
 			_, err = complete(t.Context(), []*worker{w})
 		}

@@ -107,7 +107,7 @@ func TestMoney(t *testing.T) {
 			for _, name := range []string{"t", "texts", "big", "arrays"} {
 				e.definition.Tables["public."+name] = Selection{Method: FullTable}
 			}
-			e.runs.Verify, e.runs.partBytes = VerifyChecksum, 100<<10
+			e.runs.Verify, e.runs.rangeBytes = VerifyChecksum, 100<<10
 			e.servers = e.again(t, 2)
 			e.create(t)
 			for range 2 {

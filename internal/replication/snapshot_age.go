@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
@@ -22,135 +19,80 @@ var errSnapshotAge = errors.New("the snapshot was held for too long")
 // leastRows is how many rows of a backlog are committed at once at least.
 const leastRows = 1000
 
-// inTime is inSnapshot, which ends when a snapshot has become too old. It is not cut
-// short any more once that was given back.
-func (c *copying) inTime(ctx context.Context) (done bool, err error) {
-	limited, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	c.tooOld = func() { cancel(errSnapshotAge) }
-	done, err = c.inSnapshot(limited)
-	var unknown *unknownError // of which the destination is asked
-	if err != nil && errors.Is(context.Cause(limited), errSnapshotAge) && !errors.As(err, &unknown) {
-		err = c.explainAge()
+// A snapshotAgeError says what could not be read in time, and what to do.
+type snapshotAgeError struct {
+	error
+	ordered bool // whether the rows could have been read in chunks
+}
+
+func (e *snapshotAgeError) Unwrap() error { return e.error }
+
+// A limitFunc makes a snapshot that began then become too old, until stop is called.
+type limitFunc = func(began time.Time) (stop func() bool)
+
+// ageLimit returns the limit of snapshots, which ends what is cancelled by tooOld.
+func (s *tableSync) ageLimit(tooOld context.CancelCauseFunc) limitFunc {
+	return func(began time.Time) (stop func() bool) {
+		if s.job.maxSnapshot == 0 {
+			return func() bool { return true }
+		}
+		return time.AfterFunc(time.Until(began.Add(s.job.maxSnapshot)), func() { tooOld(errSnapshotAge) }).Stop
 	}
-	return done, err
 }
 
-// limit makes a snapshot that began then become too old, until stop is called.
-func (c *copying) limit(began time.Time) (stop func() bool) {
-	if c.maxSnapshot == 0 {
-		return func() bool { return true }
-	}
-	return time.AfterFunc(time.Until(began.Add(c.maxSnapshot)), c.tooOld).Stop
+// endSnapshot ends a snapshot, and has the report say for how long it was held.
+func (s *tableSync) endSnapshot(ctx context.Context, snap *snapshot) {
+	snap.close(ctx)
+	s.noteSnapshot(snap)
 }
 
-// endSnapshot ends the extraction, and has the report say for how long it was held.
-func (c *copying) endSnapshot(ctx context.Context) {
-	c.extraction.close(ctx)
-	c.report.Snapshot = max(c.report.Snapshot, c.extraction.held())
+func (s *tableSync) noteSnapshot(snap *snapshot) {
+	s.report.Snapshot = max(s.report.Snapshot, snap.held())
 }
 
-// surveyInTime is surveyTable, which may look through all of the table, and holds a
-// snapshot meanwhile.
-func (c *copying) surveyInTime(ctx context.Context, table postgres.Table, key column) (*survey, error) {
+// openTransactionsInTime is readOpenAfterKey, which may look through all of the table,
+// and holds a snapshot meanwhile.
+func (s *tableSync) openTransactionsInTime(ctx context.Context, table postgres.Table, key sourceKey, limit limitFunc) (*openTransactions, error) {
 	began := time.Now()
-	defer c.limit(began)()
-	s, err := surveyTable(ctx, c.sourceReady, table, key)
-	c.report.Snapshot = max(c.report.Snapshot, elapsed(began))
+	defer limit(began)()
+	open, err := readOpenAfterKey(ctx, s.sessions.source.session, table, key)
+	s.report.Snapshot = max(s.report.Snapshot, elapsed(began))
 	if err != nil {
-		return nil, &extractError{err}
+		return nil, &sourceError{err}
 	}
-	return s, nil
+	return open, nil
 }
 
-// copyPartInTime is copyPartInSnapshot, which ends when the snapshot has become too
-// old for the worker that shares it.
-func (w *worker) copyPartInTime(ctx context.Context, unit catalog.Unit) error {
-	if w.maxSnapshot == 0 {
-		return w.copyPartInSnapshot(ctx, unit)
+// explainAge says what could not be read in time, and what to do. ordered says whether
+// an index orders the rows.
+func (s *tableSync) explainAge(ordered bool) error {
+	advice := "raise max_snapshot_minutes, or replicate the table with INCREMENTAL and an indexed replication_key, which is read in chunks"
+	if s.selection.Method == Incremental {
+		advice = "raise max_snapshot_minutes, or give the replication key an index of its own, by which a table is read in chunks"
 	}
-	shared, _ := w.expiries.Load(unit.Range.Snapshot)
-	expiry, ok := shared.(time.Time)
-	if !ok { // another process shares it
-		expiry = time.Now().Add(w.maxSnapshot)
-	}
-	limited, cancel := context.WithDeadlineCause(ctx, expiry, errSnapshotAge)
-	defer cancel()
-	err := w.copyPartInSnapshot(limited, unit)
-	if err != nil && errors.Is(context.Cause(limited), errSnapshotAge) {
-		return errSnapshotAge
-	}
-	return err
-}
-
-// explainAge says what could not be read in time, and what to do.
-func (c *copying) explainAge() error {
-	advice := "raise max_snapshot_minutes, or replicate the table with INCREMENTAL and an indexed replication_key, which is read in pieces"
-	if c.selection.Method == Incremental {
-		advice = "raise max_snapshot_minutes, or give the replication key an index of its own, by which a table is read in pieces"
-	}
-	if c.extraction != nil && c.extraction.ordered {
+	if ordered {
 		advice = "raise max_snapshot_minutes"
 	}
-	return fmt.Errorf("read %s: %w: max_snapshot_minutes allows %s. What was committed before stays; %s", c.unit.Table, errSnapshotAge, c.maxSnapshot, advice)
+	return &snapshotAgeError{
+		fmt.Errorf("read %s: %w: max_snapshot_minutes allows %s. What was committed before stays; %s", s.table, errSnapshotAge, s.job.maxSnapshot, advice), ordered,
+	}
 }
 
-// lessAtOnce makes pieces smaller, and reports whether that can be of use.
-func (c *copying) lessAtOnce() bool {
-	if c.extraction == nil || !c.extraction.ordered || c.rows <= leastRows {
+// chunkLess makes chunks smaller, and reports whether that can be of use.
+func (s *tableSync) chunkLess() bool {
+	if s.learned.chunkRows <= leastRows {
 		return false
 	}
-	c.rows = max(c.rows/8, leastRows)
+	s.learned.chunkRows = max(s.learned.chunkRows/8, leastRows)
 	return true
 }
 
-// divides reports whether a table that was never loaded is read in pieces: only if
+// dividesFirstLoad reports whether a table that was never loaded is read in chunks: only if
 // a snapshot may not be held for as long as all of it takes.
-func (c *copying) divides() bool {
-	return c.maxSnapshot > 0 && c.selection.Method == Incremental && c.step.window.since == nil && !c.step.layout.exists
+func (s *tableSync) dividesFirstLoad(p plan) bool {
+	return s.job.maxSnapshot > 0 && !p.full && p.rows.after == nil && !p.layout.exists
 }
 
 // tooOldFor reports whether a snapshot that is as old as held would become too old
-// in a piece that takes as long as the one before.
-func tooOldFor(held, piece, limit time.Duration) bool { return limit > 0 && held+piece > limit }
-
-// LongSnapshots returns the tables of FULL_TABLE that probably take longer to read
-// than a snapshot may be held, with how long: from their rows now, and how fast the
-// last run that replicated them was.
-func LongSnapshots(ctx context.Context, source, destination postgres.Endpoint, d Definition) ([]string, error) {
-	last, err := LastRun(ctx, destination, d.SchemaName)
-	if err != nil {
-		return nil, err
-	}
-	var relations map[postgres.TableName]postgres.Relation
-	err = source.Server.OnConn(ctx, source.Database, func(conn *pgx.Conn) error {
-		return postgres.InTx(ctx, conn, func(tx pgx.Tx) (err error) {
-			relations, err = postgres.ReadRelations(ctx, tx, d.sourceTables(), false)
-			return err
-		})
-	})
-	if err != nil {
-		return nil, err
-	}
-	var long []string
-	for _, r := range last.Tables {
-		name, err := d.sourceTable(r.SourceTable)
-		if err != nil || d.Tables[r.SourceTable].Method != FullTable {
-			continue
-		}
-		if takes := expectedSnapshot(r, relations[name].Rows); takes > d.maxSnapshot() {
-			long = append(long, fmt.Sprintf("%s: about %s", r.SourceTable, takes.Round(time.Second)))
-		}
-	}
-	return long, nil
-}
-
-// expectedSnapshot is for how long a snapshot will be held to read so many rows, as
-// fast as in the report. Of a table that failed the rate is not known, but it took
-// at least as long.
-func expectedSnapshot(r catalog.Report, rows int64) time.Duration {
-	if r.Status != catalog.Succeeded || r.RowsExtracted == 0 {
-		return r.Snapshot
-	}
-	return time.Duration(float64(r.Snapshot) * max(float64(rows)/float64(r.RowsExtracted), 1))
-}
+// in a chunk that takes as long as the one before.
+func tooOldFor(held, chunk, limit time.Duration) bool { return limit > 0 && held+chunk > limit }

@@ -25,7 +25,7 @@ func TestSnapshotAge(t *testing.T) {
 	t.Parallel()
 	for _, s := range oldestAndNewest(t) {
 		e := newEnv(t, s, s)
-		e.runs.pieceRows, e.runs.maxSnapshot = 1000, 3500*time.Millisecond
+		e.runs.chunkRows, e.runs.maxSnapshot = 1000, 3500*time.Millisecond
 		e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'x')`)
 		e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id"}
 		e.create(t)
@@ -46,13 +46,13 @@ func TestSnapshotAge(t *testing.T) {
 	}
 }
 
-// A first load is read in pieces where an index orders it, and a snapshot may not be
+// A first load is read in chunks where an index orders it, and a snapshot may not be
 // held for all of it. Null keys arrive as well.
 func TestSnapshotAgeFirstLoad(t *testing.T) {
 	t.Parallel()
 	for _, s := range oldestAndNewest(t) {
 		e := newEnv(t, s, s)
-		e.runs.pieceRows, e.runs.maxSnapshot = 1000, time.Minute
+		e.runs.chunkRows, e.runs.maxSnapshot = 1000, time.Minute
 		e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, k int, v text); CREATE INDEX ON t (k);
 			INSERT INTO t SELECT g, nullif(g % 50, 0) * 100, 'x' FROM generate_series(1, 5000) g; ANALYZE t`)
 		e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "k"}
@@ -178,18 +178,18 @@ func TestSnapshotAgeOfParts(t *testing.T) {
 	unit := e.plantPart(t, w, table, fmt.Sprintf(`'public.t', '%s', 0, 0`, snapshot))
 	w.maxSnapshot = time.Hour
 	w.expiries.Store(snapshot, time.Now().Add(time.Second))
-	if err := w.copyPartInTime(t.Context(), unit); !errors.Is(err, errSnapshotAge) {
+	if err := (rangeCopier{w.job, w.sessions}).copyInTime(t.Context(), unit); !errors.Is(err, errSnapshotAge) {
 		t.Error(err)
 	}
 }
 
-// No snapshot is held while a piece of a backlog waits for somebody's lock on the
+// No snapshot is held while a chunk of a backlog waits for somebody's lock on the
 // loaded table: the rest is read in another one.
 func TestSnapshotWhilePieceWaits(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
-	e.runs.pieceRows = 1000
+	e.runs.chunkRows = 1000
 	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'x')`)
 	e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id"}
 	e.create(t)

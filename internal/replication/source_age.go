@@ -218,56 +218,35 @@ func (j judgement) undoneSince(before catalog.Position) *int64 {
 	return &sequence
 }
 
-// judgeSource finds out what has become of the history of the source since the table
-// was loaded.
-func (c *copying) judgeSource(ctx context.Context) error {
-	e := c.extraction
-	e.judged = judgement{}
-	loaded := c.there.loaded
-	if loaded == nil || c.selection.Method != Incremental || loaded.Rows != nil && *loaded.Rows == 0 {
-		return nil
-	}
-	before, kept, older := loaded.Position, false, false
-	if needsRows(before, e.position) && e.sight.snapshot != "" {
-		now, err := e.rowsAt(ctx, before.Rows)
-		if err != nil {
-			return &extractError{err}
-		}
-		kept, older = compareRows(before.Rows, now)
-	}
-	e.judged = judge(before, e.position, kept, older)
-	return nil
-}
-
 // rowsAt reads which rows are where others were.
-func (e *extraction) rowsAt(ctx context.Context, rows []catalog.Remembered) ([]catalog.Remembered, error) {
+func (s *snapshot) rowsAt(ctx context.Context, rows []catalog.Remembered) ([]catalog.Remembered, error) {
 	places := make([]string, len(rows))
 	for i, r := range rows {
 		places[i] = postgres.Literal(r.Place)
 	}
-	found, _ := e.tx.Query(ctx, fmt.Sprintf("SELECT tableoid, ctid::pg_catalog.text, xmin::pg_catalog.text FROM %s WHERE ctid = ANY (ARRAY[%s]::pg_catalog.tid[])",
-		e.table.Name.SQL(), strings.Join(places, ", ")), once)
-	return e.collectRows(found)
+	found, _ := s.tx.Query(ctx, fmt.Sprintf("SELECT tableoid, ctid::pg_catalog.text, xmin::pg_catalog.text FROM %s WHERE ctid = ANY (ARRAY[%s]::pg_catalog.tid[])",
+		s.facts.table.Name.SQL(), strings.Join(places, ", ")), unprepared)
+	return s.collectRows(found)
 }
 
-func (e *extraction) collectRows(rows pgx.Rows) ([]catalog.Remembered, error) {
+func (s *snapshot) collectRows(rows pgx.Rows) ([]catalog.Remembered, error) {
 	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r catalog.Remembered, err error) {
 		var writer string
 		if err := row.Scan(&r.Part, &r.Place, &writer); err != nil {
 			return r, err
 		}
-		return e.remembered(r, writer)
+		return s.facts.remembered(r, writer)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("look for rows of %s that were read before: %w", e.table.Name, err)
+		return nil, fmt.Errorf("look for rows of %s that were read before: %w", s.facts.table.Name, err)
 	}
 	return found, nil
 }
 
 // remembered completes a row with who wrote it.
-func (e *extraction) remembered(r catalog.Remembered, writer string) (catalog.Remembered, error) {
+func (f sourceFacts) remembered(r catalog.Remembered, writer string) (catalog.Remembered, error) {
 	xid, err := strconv.ParseUint(writer, 10, 32)
-	r.File, r.Transaction = e.files[r.Part], fullTransaction(uint32(xid), e.position.Transaction)
+	r.File, r.Transaction = f.storage.files[r.Part], fullTransaction(uint32(xid), f.position.Transaction)
 	return r, err
 }
 
@@ -277,16 +256,16 @@ const positionSQL = `
 	SELECT coalesce(CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_flush_lsn() END::pg_catalog.text, '')`
 
 // queuePosition reads by a batch where the history of the source is.
-func (e *extraction) queuePosition(batch *pgx.Batch) {
-	id := e.source.identity
-	e.position = catalog.Position{Timeline: id.timeline, History: id.history, Started: id.started}
+func (s sourceSession) queuePosition(batch *pgx.Batch, position *catalog.Position) {
+	id := s.identity
+	*position = catalog.Position{Timeline: id.timeline, History: id.history, Started: id.started}
 	if !id.tellsWAL {
 		return
 	}
 	batch.Queue(positionSQL).QueryRow(func(row pgx.Row) error {
 		var lsn string
 		err := row.Scan(&lsn)
-		e.position.LSN, _ = parseLSN(lsn)
+		position.LSN, _ = parseLSN(lsn)
 		return err
 	})
 }

@@ -37,7 +37,7 @@ func TestStandby(t *testing.T) {
 	e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id"}
 	e.definition.Tables["public.u"] = Selection{Method: Incremental, ReplicationKey: "at"}
 	e.definition.Tables["public.large"] = Selection{Method: FullTable}
-	e.runs.partBytes = 100 << 10 // several workers share one snapshot of the standby
+	e.runs.rangeBytes = 100 << 10 // several workers share one snapshot of the standby
 	e.create(t)
 	standby.Follow(t, e.source)
 	notes := report(e.run(t), "public.t").Notes
@@ -122,7 +122,7 @@ func TestBalancedSource(t *testing.T) {
 	primary := sandbox.OwnServer(t, sandbox.Config{})
 	standby := sandbox.OwnServer(t, sandbox.Config{StandbyOf: primary})
 	e := newEnv(t, primary, sandbox.Shared(t, 0))
-	e.runs.partBytes = 100 << 10
+	e.runs.rangeBytes = 100 << 10
 	balancer := newProxy(t, primary, standby)
 	e.readFrom(t, "127.0.0.1", balancer.port())
 	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT g, md5(g::text) FROM generate_series(1, 20000) g`)

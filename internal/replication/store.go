@@ -192,7 +192,7 @@ func dropLoaded(ctx context.Context, tx pgx.Tx, stored catalog.Replication) erro
 			return fmt.Errorf("drop %s: %w", table, err)
 		}
 	}
-	if kept, err := dropLeftOver(ctx, tx, stored.SchemaName); err != nil || len(kept) > 0 {
+	if kept, err := dropOrphanedStaging(ctx, tx, stored.SchemaName); err != nil || len(kept) > 0 {
 		return errors.Join(append(kept, err)...)
 	}
 	if !stored.SchemaCreated {
@@ -318,4 +318,19 @@ func checkSource(ctx context.Context, source postgres.Endpoint, d Definition, ta
 		}
 	}
 	return problems, nil
+}
+
+// IsGone reports whether err says that the catalog does not hold what was looked for,
+// or is gone itself, also with its database.
+func IsGone(err error) bool {
+	return errors.Is(err, catalog.ErrNone) || errors.Is(err, catalog.ErrNotFound) ||
+		postgres.IsUnreachable(err) && postgres.Code(err) == "3D000"
+}
+
+func decode(stored catalog.Replication) (Definition, error) {
+	var d Definition
+	if err := json.Unmarshal(stored.Definition, &d); err != nil {
+		return Definition{}, fmt.Errorf("read the definition of %q: %w", stored.SchemaName, err)
+	}
+	return d, nil
 }

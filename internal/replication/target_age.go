@@ -52,21 +52,21 @@ func (w whereabouts) older(left catalog.LoadedTable) string {
 }
 
 // isWhereLeft reports whether the table is stored where the last commit left it.
-func (k known) isWhereLeft() bool {
-	return k.table != nil && k.loaded != nil && k.place.oid == k.loaded.OID && k.place.file == k.loaded.File
+func (t targetState) isWhereLeft() bool {
+	return t.table != nil && t.loaded != nil && t.place.oid == t.loaded.OID && t.place.file == t.loaded.File
 }
 
 // goesOn reports whether a load may go on from a bookmark.
-func (k known) goesOn() bool {
-	return k.table != nil && k.loaded != nil && k.bookmark != nil && k.bookmark.Bookmark != nil
+func (t targetState) goesOn() bool {
+	return t.table != nil && t.loaded != nil && t.bookmark != nil && t.bookmark.Bookmark != nil
 }
 
 // older is why the table is not the one that the last commit left, if that matters.
-func (k known) older() string {
-	if !k.goesOn() {
+func (t targetState) older() string {
+	if !t.goesOn() {
 		return ""
 	}
-	return k.place.older(*k.loaded)
+	return t.place.older(*t.loaded)
 }
 
 func equal(a, b *int64) bool { return a == nil && b == nil || a != nil && b != nil && *a == *b }
@@ -87,31 +87,32 @@ func queuePlace(batch *pgx.Batch, target postgres.TableName, harmless *bool, w *
 	batch.Queue(placeSQL, target.Schema, target.Name).QueryRow(func(row pgx.Row) error { return row.Scan(harmless, &w.oid, &w.file, empty) })
 }
 
-// inspect finds out what is not known of the table yet, now that it is known to run
-// nobody else's code.
-func (k *known) inspect(ctx context.Context, tx pgx.Tx, target postgres.TableName, empty *bool) error {
-	if !k.goesOn() || k.loaded.Rows == nil { // all rows are read anyway
-		return nil
+// inspect finds out what is not known of where the table is yet, now that it is known to
+// run nobody else's code.
+func (t targetState) inspect(ctx context.Context, tx pgx.Tx, target postgres.TableName, empty *bool) (whereabouts, error) {
+	place := t.place
+	if !t.goesOn() || t.loaded.Rows == nil { // all rows are read anyway
+		return place, nil
 	}
 	if empty == nil {
-		if err := tx.QueryRow(ctx, "SELECT NOT EXISTS (SELECT FROM "+target.SQL()+")", once).Scan(&empty); err != nil {
-			return fmt.Errorf("look for a row of %s: %w", target, err)
+		if err := tx.QueryRow(ctx, "SELECT NOT EXISTS (SELECT FROM "+target.SQL()+")", unprepared).Scan(&empty); err != nil {
+			return place, fmt.Errorf("look for a row of %s: %w", target, err)
 		}
 	}
-	k.place.empty = *empty
-	if _, ok := k.table.Column(sequenceColumn); !ok || k.isWhereLeft() {
-		return nil
+	place.empty = *empty
+	if _, ok := t.table.Column(sequenceColumn); !ok || t.isWhereLeft() {
+		return place, nil
 	}
 	holds, err := countRows(ctx, tx, target)
-	k.place.holds = &holds
-	return err
+	place.holds = &holds
+	return place, err
 }
 
 const sequenceColumn = "_sdc_sequence"
 
 // countRows reads what a table holds.
 func countRows(ctx context.Context, tx pgx.Tx, target postgres.TableName) (h holding, err error) {
-	err = tx.QueryRow(ctx, "SELECT pg_catalog.count(*), pg_catalog.max("+sequenceColumn+") FROM "+target.SQL(), once).Scan(&h.rows, &h.sequence)
+	err = tx.QueryRow(ctx, "SELECT pg_catalog.count(*), pg_catalog.max("+sequenceColumn+") FROM "+target.SQL(), unprepared).Scan(&h.rows, &h.sequence)
 	if err != nil {
 		return holding{}, fmt.Errorf("count the rows of %s: %w", target, err)
 	}

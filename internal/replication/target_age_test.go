@@ -73,14 +73,14 @@ func TestOlderTarget(t *testing.T) {
 	}
 }
 
-// Changes of structure that runs make, pieces, ranges, rows without a key and another
+// Changes of structure that runs make, chunks, ranges, rows without a key and another
 // key: after each, the catalog knows the table as it is.
 func TestKeptByRuns(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		e := newEnv(t, s, s)
 		e.byKeyAlone()
-		e.runs.pieceRows, e.runs.partBytes = 1000, 100<<10
+		e.runs.chunkRows, e.runs.rangeBytes = 1000, 100<<10
 		e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, v text, w varchar(3)); CREATE TABLE u (id int, v text); CREATE INDEX ON u (id);
 			INSERT INTO t SELECT g, repeat('v', 100), 'w' FROM generate_series(1, 5000) g; INSERT INTO u SELECT g % 4000, 'v' FROM generate_series(1, 5000) g`)
 		e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id"}

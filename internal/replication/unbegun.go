@@ -17,8 +17,8 @@ func recordUnbegun(ctx context.Context, destination postgres.Endpoint, id int64,
 	if ctx.Err() != nil {
 		return Run{}, reason
 	}
-	run := Run{Run: catalog.Run{ID: uuid.NewString(), Status: catalog.Failed}, Tables: d.failedReports(postgres.Explain(reason))}
-	ctx, cancel := context.WithTimeout(ctx, farewell)
+	run := Run{Run: catalog.Run{ID: uuid.NewString(), Status: catalog.Failed}, Tables: failedReports(d, postgres.Explain(reason))}
+	ctx, cancel := context.WithTimeout(ctx, cleanupTimeout)
 	defer cancel()
 	err := inCatalog(ctx, destination, func(tx pgx.Tx) error {
 		return postgres.Send(ctx, tx, "record the run", func(batch *pgx.Batch) {
@@ -35,15 +35,15 @@ func recordUnbegun(ctx context.Context, destination postgres.Endpoint, id int64,
 }
 
 // failedReports says of each table that it failed, and why.
-func (d Definition) failedReports(why string) (reports []catalog.Report) {
+func failedReports(d Definition, why string) (reports []catalog.Report) {
 	for _, key := range d.keys() {
-		reports = append(reports, d.failedReport(key, why))
+		reports = append(reports, failedReport(d, key, why))
 	}
 	return reports
 }
 
 // failedReport says of a table that nobody came to that it failed, and why.
-func (d Definition) failedReport(key, why string) catalog.Report {
+func failedReport(d Definition, key, why string) catalog.Report {
 	name, _ := d.TableNameOf(key) // as good as it gets
 	selection := d.Tables[key]
 	return catalog.Report{

@@ -26,36 +26,37 @@ type tally struct {
 // verify compares the source, in the snapshot that was extracted, with what the
 // transaction makes of the destination. Where the two differ, each row is looked for.
 // FULL_TABLE must leave both the same. INCREMENTAL keeps what is gone at the source,
-// and must have all rows of its window.
-func (c *copying) verify(ctx context.Context, tx pgx.Tx) (string, error) {
-	if c.unit.Verify == VerifyNone {
+// and must have all rows of its range.
+func (s *tableSync) verify(ctx context.Context, tx pgx.Tx, how string, r reading, p plan) (string, error) {
+	if how == VerifyNone {
 		return "", nil
 	}
-	source, err := c.tally(ctx, c.extraction.tx, c.extraction.table.Name, column.sent)
+	exact, rounded := byDigits(p.layout.columns, r.facts)
+	inSource, err := tallyOf(ctx, r.snapshot.tx, r.facts.source.table.Name, how, exact, rounded, column.sent)
 	if err != nil {
-		return "", &extractError{fmt.Errorf("verify %s: %w", c.unit.Table, err)}
+		return "", &sourceError{fmt.Errorf("verify %s: %w", s.table, err)}
 	}
-	destination, err := c.tally(ctx, tx, c.target, column.stored)
+	inTarget, err := tallyOf(ctx, tx, s.target.name, how, exact, rounded, column.stored)
 	if err != nil {
-		return "", fmt.Errorf("verify %s: %w", c.target, err)
+		return "", fmt.Errorf("verify %s: %w", s.target.name, err)
 	}
-	if source == destination {
-		return fmt.Sprintf("the same by %s: %d rows", c.unit.Verify, destination.rows), nil
+	if inSource == inTarget {
+		return fmt.Sprintf("the same by %s: %d rows", how, inTarget.rows), nil
 	}
-	rows, err := c.pair(ctx, tx, c.unit.Verify == VerifyChecksum, nil)
+	rows, err := s.pair(ctx, tx, r, p, how == VerifyChecksum, nil)
 	if err != nil {
-		return "", fmt.Errorf("verify %s: look for the rows that differ: %w", c.unit.Table, err)
+		return "", fmt.Errorf("verify %s: look for the rows that differ: %w", s.table, err)
 	}
 	switch {
-	case c.selection.Method == FullTable:
+	case p.full:
 		return "", fmt.Errorf("verify: %s has %s and %s would have %s: nothing was committed. %s",
-			c.unit.Table, source, c.target, destination, rows.text(true))
+			s.table, inSource, s.target.name, inTarget, rows.text(true))
 	case rows.missing > 0:
 		return "", fmt.Errorf("verify: %s has %s and %s would have %s: nothing was committed. %s. "+
 			"They have been deleted there, or were never loaded: drop the table in the destination, and the next run loads it again",
-			c.unit.Table, source, c.target, destination, rows.text(true))
+			s.table, inSource, s.target.name, inTarget, rows.text(true))
 	}
-	return fmt.Sprintf("different by %s: %s", c.unit.Verify, rows.text(false)), nil
+	return fmt.Sprintf("different by %s: %s", how, rows.text(false)), nil
 }
 
 // missing begins what is said of rows of the source that the destination lacks.
@@ -96,13 +97,13 @@ func (t tally) String() string {
 	return text
 }
 
-// tally counts the rows of a table, and sums up hashes of their text.
-func (c *copying) tally(ctx context.Context, tx pgx.Tx, table postgres.TableName, expression func(column) string) (t tally, err error) {
-	if c.unit.Verify == VerifyCount {
-		err := tx.QueryRow(ctx, fmt.Sprintf("SELECT pg_catalog.count(*) FROM %s", table.SQL()), once).Scan(&t.rows)
+// tallyOf counts the rows of a table, and sums up hashes of their text: of columns with
+// all digits of floats, and of those with fewer.
+func tallyOf(ctx context.Context, tx pgx.Tx, table postgres.TableName, how string, exact, rounded []column, expression func(column) string) (t tally, err error) {
+	if how == VerifyCount {
+		err := tx.QueryRow(ctx, fmt.Sprintf("SELECT pg_catalog.count(*) FROM %s", table.SQL()), unprepared).Scan(&t.rows)
 		return t, err
 	}
-	exact, rounded := c.byDigits(c.step.layout.columns)
 	for _, part := range []struct {
 		columns []column
 		digits  int
@@ -115,7 +116,7 @@ func (c *copying) tally(ctx context.Context, tx pgx.Tx, table postgres.TableName
 		}
 		var sum string
 		err := tx.QueryRow(ctx, fmt.Sprintf("SELECT pg_catalog.count(*), coalesce(pg_catalog.sum(('x' || pg_catalog.substr(%s, 1, 15))::bit(60)::bigint), 0)::pg_catalog.text FROM %s",
-			hash(each(part.columns, expression)), table.SQL()), once).Scan(&t.rows, &sum)
+			hash(each(part.columns, expression)), table.SQL()), unprepared).Scan(&t.rows, &sum)
 		if err != nil {
 			return tally{}, err
 		}

@@ -4,41 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
-
-// Functions of a view run under the path of our sessions. One that expects another,
-// such as that of its owner, does not find what it names without a schema.
-
-// lost matches the function that an error came from, in how PostgreSQL tells where
-// it was: the innermost one comes first.
-var lost = regexp.MustCompile(`(?:PL/\w+ function|SQL function) "?(.+?)"? (?:line|during|statement|startup)`)
-
-// pathAdvice says what to do about an error of a function that does not find what
-// it names, or "" if it is another error.
-func pathAdvice(err error) string {
-	var pg *pgconn.PgError
-	if !errors.As(err, &pg) {
-		return ""
-	}
-	switch pg.Code {
-	case "42883", "42P01", "42704", "3F000": // function or operator, table, type, schema
-	default:
-		return ""
-	}
-	function := lost.FindStringSubmatch(pg.Where)
-	if function == nil {
-		return ""
-	}
-	return fmt.Sprintf("The function %s does not find it, because runs have the search_path pg_catalog, pg_temp: no name is resolved through a schema that others write to. "+
-		"Name the schema within the function, or let the function bring its own path: ALTER FUNCTION %[1]s SET search_path = <its schemas>, pg_temp", function[1])
-}
 
 // viewProblems returns what is wrong with views of the source, by name, as far as
 // planning a query of them shows it: it expands functions that are written in SQL,
@@ -54,7 +25,7 @@ func viewProblems(ctx context.Context, source postgres.Endpoint, views []postgre
 		return nil, err
 	}
 	defer conn.Discard()
-	session := reading{Conn: conn.Conn, pins: pinsSQL(postgres.Version(conn.Conn), sourceLockTimeout) + "; SET statement_timeout = '5s'"}
+	session := sourceSession{Conn: conn.Conn, pins: pinsSQL(postgres.Version(conn.Conn), sourceLockTimeout) + "; SET statement_timeout = '5s'"}
 	problems := map[postgres.TableName]string{}
 	for _, view := range views {
 		err := explain(ctx, session, view)
@@ -69,7 +40,7 @@ func viewProblems(ctx context.Context, source postgres.Endpoint, views []postgre
 }
 
 // explain has the source plan a query of a view.
-func explain(ctx context.Context, session reading, view postgres.TableName) error {
+func explain(ctx context.Context, session sourceSession, view postgres.TableName) error {
 	ctx, cancel := context.WithTimeout(ctx, planningLimit)
 	defer cancel()
 	err := session.read(ctx, func(tx pgx.Tx) error {

@@ -25,7 +25,7 @@ func TestStreams(t *testing.T) {
 		s := sandbox.OwnServer(t, sandbox.Config{Major: shared.Major})
 		e := newEnv(t, s, s)
 		e.servers = e.again(t, 4)
-		e.runs.partBytes = 100 << 10
+		e.runs.rangeBytes = 100 << 10
 		e.atSource(t, `
 			CREATE TABLE keyed (id int PRIMARY KEY, v text); INSERT INTO keyed SELECT g, md5(g::text) FROM generate_series(1, 20000) g;
 			CREATE TABLE keyless (v text); INSERT INTO keyless SELECT md5((g % 1000)::text) FROM generate_series(1, 20000) g;
@@ -74,7 +74,7 @@ func TestStreams(t *testing.T) {
 // Only what is read whole wants several workers, or many tables do.
 func TestDivide(t *testing.T) {
 	t.Parallel()
-	w := &worker{job: job{partBytes: 100, definition: Definition{Tables: map[string]Selection{
+	w := &worker{job: job{rangeBytes: 100, definition: Definition{Tables: map[string]Selection{
 		"public.a": {Method: FullTable}, "public.b": {Method: Incremental, ReplicationKey: "id", TableName: "other"},
 	}}}}
 	table := func(name string) postgres.TableName { return postgres.TableName{Schema: "public", Name: name} }
@@ -108,7 +108,7 @@ func TestUnitsElsewhere(t *testing.T) {
 	e.definition.Tables["public.b"] = Selection{Method: FullTable}
 	e.create(t)
 	leader := newWorker(t, e, catalog.Run{})
-	leader.leads = true
+	leader.sessions.destination.leads = leader.replication
 	if _, err := leader.start(t.Context(), VerifyNone); err != nil {
 		t.Fatal(err)
 	}
@@ -151,13 +151,15 @@ func workerOf(t *testing.T, servers *postgres.Servers, at Endpoint, schema strin
 	source, _ := servers.Server(definition.Source.Server)
 	w := &worker{job: job{
 		definition: definition, replication: stored.ID, run: run, expiries: &sync.Map{}, lease: shortLease, logger: slog.New(slog.DiscardHandler),
-		streams: 1, pieceRows: pieceRows, partBytes: 500 << 10,
+		streams: 1, chunkRows: chunkRows, rangeBytes: 500 << 10,
 	}}
-	w.source, w.destination, err = postgres.AcquirePair(t.Context(), postgres.Endpoint{Server: source, Database: definition.Source.Database}, destination)
+	sourceConn, destinationConn, err := postgres.AcquirePair(t.Context(), postgres.Endpoint{Server: source, Database: definition.Source.Database}, destination)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { w.close(context.WithoutCancel(t.Context())) })
+	w.sessions = newSessions(w.job, sourceConn, destinationConn)
+	w.queue = &queue{sessions: w.sessions, run: run.ID}
+	t.Cleanup(func() { w.sessions.close(context.WithoutCancel(t.Context())) })
 	return w
 }
 
@@ -166,11 +168,11 @@ func workerOf(t *testing.T, servers *postgres.Servers, at Endpoint, schema strin
 func (e *env) claimTable(t *testing.T) (*worker, catalog.Unit) {
 	t.Helper()
 	leader := newWorker(t, e, catalog.Run{})
-	leader.leads = true
+	leader.sessions.destination.leads = leader.replication
 	if _, err := leader.start(t.Context(), VerifyNone); err != nil {
 		t.Fatal(err)
 	}
-	table, err := leader.claim(t.Context(), 0)
+	table, err := leader.queue.claim(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +186,7 @@ func (e *env) plantPart(t *testing.T, w *worker, table catalog.Unit, values stri
 	e.atDestination(t, fmt.Sprintf(`
 		INSERT INTO _stitch.unit (run, part_of, source_table, snapshot, first_page, end_page, table_attempt, as_text)
 		SELECT run, id, %s, 1, false FROM _stitch.unit WHERE id = %d`, values, table.ID))
-	unit, err := w.claim(t.Context(), 0)
+	unit, err := w.queue.claim(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,17 +218,20 @@ func TestFence(t *testing.T) {
 		e.definition.SchemaName = "shop" + fmt.Sprint(len(name))
 		e.create(t)
 		leader := newWorker(t, e, catalog.Run{})
-		leader.leads = true
+		leader.sessions.destination.leads = leader.replication
 		if _, err := leader.start(t.Context(), VerifyNone); err != nil {
 			t.Fatal(err)
 		}
-		unit, err := leader.claim(t.Context(), 0)
+		unit, err := leader.queue.claim(t.Context(), 0)
 		if err != nil {
 			t.Fatal(err)
 		}
 		e.atDestination(t, takeOver)
-		c := &copying{worker: leader, unit: unit, selection: e.definition.Tables[unit.Table], target: postgres.TableName{Schema: e.definition.SchemaName, Name: "a"}}
-		if err := c.persist(t.Context()); !errors.Is(err, catalog.ErrFenced) {
+		s, err := newTableSync(leader.job, leader.sessions, leader.queue, unit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.copyWithRetry(t.Context(), unit); !errors.Is(err, catalog.ErrFenced) {
 			t.Errorf("%s: %v", name, err)
 		}
 		e.wantRows(t, `SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relname = 'a' AND nspname = '`+e.definition.SchemaName+`'`)
@@ -291,7 +296,7 @@ func TestClientGone(t *testing.T) {
 			return // the server does not look
 		}
 		conn := session(t, s)
-		if _, err := prepare(t.Context(), conn, "source", sourceLockTimeout); err != nil {
+		if _, err := prepareSource(t.Context(), conn, "source"); err != nil {
 			t.Fatal(err)
 		}
 		pid := conn.PgConn().PID()

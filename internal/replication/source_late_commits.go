@@ -39,22 +39,21 @@ const passedPerWindow = 24
 // reservedKeys is how many keys that are numbers, before a bookmark may still be handed out.
 const reservedKeys = 10_000
 
-// A sight is what a source can tell of which rows a run sees.
-type sight struct {
+// A snapshotInfo says which rows a snapshot of the source sees.
+type snapshotInfo struct {
 	snapshot string // txid_current_snapshot, or "" if rows do not tell their transaction
 	clock    string // when it was taken
 	timeline int
-	blind    string // why they do not, for people
+	hidden   string // why they do not, for people
 	files    map[uint32]uint32
-	// Of before the snapshot was taken, see survey; nil if it was not asked.
-	survey *survey
+	open     *openTransactions // nil if they were not asked for
 }
 
-// A survey is what a source had just before a snapshot.
-type survey struct {
-	oid  uint32   // of the table
-	key  *string  // its greatest key
-	open []string // transactions that were open, but for our own
+// openTransactions are what a source had just before a snapshot.
+type openTransactions struct {
+	oid   uint32   // of the table whose greatest key was asked for; 0 if none was
+	key   *string  // that key
+	names []string // of the transactions that were open, but for our own
 }
 
 // bounds reads the text of a snapshot, xmin:xmax:xip.
@@ -68,11 +67,11 @@ func bounds(snapshot string) (xmin, xmax uint64, ok bool) {
 	return xmin, xmax, err == nil && err2 == nil
 }
 
-// unseenSince is the condition for rows that a run with the snapshot since may
+// notVisibleIn is the condition for rows that a run with the snapshot since may
 // not have seen, evaluated within the snapshot of s. It holds for some that were
 // seen: the transactions of savepoints are not in snapshots, so all that are not
 // older than the oldest one under way count as unseen.
-func unseenSince(since string, timeline int, s sight) string {
+func notVisibleIn(since string, timeline int, s snapshotInfo) string {
 	from, _, ok := bounds(since)
 	_, now, ok2 := bounds(s.snapshot)
 	switch {
@@ -83,37 +82,39 @@ func unseenSince(since string, timeline int, s sight) string {
 }
 
 // isTime reports whether keys of the column are times.
-func isTime(key column) bool {
-	switch base(key.source.Type).Name {
+func isTime(key sourceKey) bool {
+	switch base(key.column.Type).Name {
 	case "date", "timestamp", "timestamptz":
 		return true
 	}
 	return false
 }
 
-// look adds to a window what late commits need.
-func (w window) look(h catalog.Horizon, s sight, late time.Duration) window {
-	if w.since == nil || late == 0 || s.snapshot == "" {
-		return w
+// withLateCommits adds to a range what late commits need. rewritten reports whether the
+// table lies in another file than when its bookmark was set.
+func (r keyRange) withLateCommits(h catalog.Horizon, s snapshotInfo, late time.Duration) (_ keyRange, rewritten bool) {
+	if r.after == nil || late == 0 || s.snapshot == "" {
+		return r, false
 	}
-	w.unseen = unseenSince(h.Snapshot, h.Timeline, s)
+	bookmark := r.after.bookmark
+	u := uncommitted{condition: notVisibleIn(h.Snapshot, h.Timeline, s)}
 	switch {
-	case isTime(w.key):
-		w.from = timeBefore(*w.since, h.Clock, w.key.sql, late)
+	case isTime(r.key):
+		u.from = timeBefore(bookmark, h.Clock, r.key.sql, late)
 	case ended(h, s):
-		w.unseen = unseenSince(h.OpenSnapshot, h.Timeline, s)
+		u.condition = notVisibleIn(h.OpenSnapshot, h.Timeline, s)
 	default:
-		w.from = beforeReserved(beginning(h.Passed, *w.since, time.Unix(h.At, 0).Add(-late)), w.key)
+		u.from = beforeReserved(oldestWithin(h.Passed, bookmark, time.Unix(h.At, 0).Add(-late)), r.key)
 	}
-	if w.rewritten = movedSince(h, s); w.rewritten {
-		w.from = ""
+	if rewritten = movedSince(h, s); rewritten {
+		u.from = ""
 	}
-	return w
+	return r.withUncommitted(u), rewritten
 }
 
 // movedSince reports whether the rows of a table, or of a partition, lie in
 // another file than before: it may have been emptied and filled again.
-func movedSince(h catalog.Horizon, s sight) bool {
+func movedSince(h catalog.Horizon, s snapshotInfo) bool {
 	for table, file := range s.files {
 		if before, known := h.Files[table]; known && before != file {
 			return true
@@ -124,8 +125,8 @@ func movedSince(h catalog.Horizon, s sight) bool {
 
 // beforeReserved is the expression for the key that lies before a number and
 // those that may have been reserved with it, or for the key itself.
-func beforeReserved(key string, column column) string {
-	name := base(column.source.Type).Name
+func beforeReserved(key string, of sourceKey) string {
+	name := base(of.column.Type).Name
 	if name == "numeric" {
 		return fmt.Sprintf("(%s::numeric OPERATOR(pg_catalog.-) %d)", postgres.Literal(key), reservedKeys)
 	}
@@ -133,29 +134,29 @@ func beforeReserved(key string, column column) string {
 	n, err := strconv.ParseInt(key, 10, 64)
 	switch {
 	case !ok || err != nil:
-		return postgresLiteral(key, column.sql)
+		return typedLiteral(key, of.sql)
 	case n < least+reservedKeys:
-		return postgresLiteral(strconv.FormatInt(least, 10), column.sql)
+		return typedLiteral(strconv.FormatInt(least, 10), of.sql)
 	}
-	return postgresLiteral(strconv.FormatInt(n-reservedKeys, 10), column.sql)
+	return typedLiteral(strconv.FormatInt(n-reservedKeys, 10), of.sql)
 }
 
 // timeBefore is the expression for the time that lies late before a bookmark or,
 // should that lie in the future, before the clock of the run that set it.
 func timeBefore(bookmark, clock, sql string, late time.Duration) string {
 	if strings.HasSuffix(bookmark, " BC") { // there may be no time before
-		return postgresLiteral("-infinity", sql)
+		return typedLiteral("-infinity", sql)
 	}
-	time := postgresLiteral(bookmark, sql)
+	time := typedLiteral(bookmark, sql)
 	if clock != "" {
-		time = fmt.Sprintf("least(%s, %s)", time, postgresLiteral(clock, sql))
+		time = fmt.Sprintf("least(%s, %s)", time, typedLiteral(clock, sql))
 	}
 	return fmt.Sprintf("(%s OPERATOR(pg_catalog.-) '%d seconds'::interval)::%s", time, int64(late.Seconds()), sql)
 }
 
-// beginning returns the newest bookmark that is as old as limit or, if none is,
+// oldestWithin returns the newest bookmark that is as old as limit or, if none is,
 // the oldest.
-func beginning(passed []catalog.Passed, bookmark string, limit time.Time) string {
+func oldestWithin(passed []catalog.Passed, bookmark string, limit time.Time) string {
 	begin := bookmark
 	for i, p := range passed {
 		if i == 0 || p.At <= limit.Unix() {
@@ -167,15 +168,15 @@ func beginning(passed []catalog.Passed, bookmark string, limit time.Time) string
 
 // ended reports whether one of the transactions that were open when the table
 // was read whole has ended since.
-func ended(h catalog.Horizon, s sight) bool {
-	return s.survey != nil && len(stillOpen(h, s)) < len(h.Open)
+func ended(h catalog.Horizon, s snapshotInfo) bool {
+	return s.open != nil && len(stillOpen(h, s)) < len(h.Open)
 }
 
 // stillOpen returns those of the transactions that were open and still are. One
 // that was prepared since may be any of them, under another name.
-func stillOpen(h catalog.Horizon, s sight) []string {
+func stillOpen(h catalog.Horizon, s snapshotInfo) []string {
 	return slices.DeleteFunc(slices.Clone(h.Open), func(transaction string) bool {
-		return !slices.Contains(s.survey.open, transaction)
+		return !slices.Contains(s.open.names, transaction)
 	})
 }
 
@@ -185,8 +186,15 @@ const unknown = "unknown"
 // prepared starts the name of a transaction that was prepared to be committed.
 const prepared = "prepared "
 
-// horizonAfter returns the horizon of a run that extracted the window w.
-func horizonAfter(h catalog.Horizon, w window, s sight, bookmark *string, late time.Duration, now time.Time) catalog.Horizon {
+// A horizonChange is what a run that set a bookmark has read.
+type horizonChange struct {
+	rows      keyRange
+	rewritten bool // whether the table lies in another file than before
+	back      bool // whether the bookmark goes back
+}
+
+// horizonAfter returns the horizon of a run that has set a bookmark.
+func horizonAfter(h catalog.Horizon, c horizonChange, s snapshotInfo, bookmark *string, late time.Duration, now time.Time) catalog.Horizon {
 	if bookmark == nil {
 		return catalog.Horizon{}
 	}
@@ -194,23 +202,23 @@ func horizonAfter(h catalog.Horizon, w window, s sight, bookmark *string, late t
 		return catalog.Horizon{Files: s.files}
 	}
 	next := catalog.Horizon{Snapshot: s.snapshot, At: now.Unix(), Clock: s.clock, Timeline: s.timeline, Files: s.files}
-	if isTime(w.key) {
+	if isTime(c.rows.key) {
 		return next
 	}
 	switch {
-	case w.since == nil:
+	case c.rows.after == nil:
 		h = catalog.Horizon{}
-	case w.back: // those that were passed lie after it
+	case c.back: // those that were passed lie after it
 		h.Passed = nil
 	}
 	begins := h.Snapshot == "" || slices.Contains(h.Open, unknown)
-	next.Passed = pass(h.Passed, catalog.Passed{At: now.Unix(), Bookmark: *bookmark}, late)
+	next.Passed = appendPassed(h.Passed, catalog.Passed{At: now.Unix(), Bookmark: *bookmark}, late)
 	switch {
-	case w.back || w.rewritten: // keys may have started over, and those passed say nothing of them
+	case c.back || c.rewritten: // keys may have started over, and those passed say nothing of them
 		next.Open, next.OpenSnapshot = []string{unknown}, s.snapshot
-	case s.survey == nil:
+	case s.open == nil:
 	case begins:
-		next.Open, next.OpenSnapshot = s.survey.open, s.snapshot
+		next.Open, next.OpenSnapshot = s.open.names, s.snapshot
 	case len(h.Open) > 0:
 		next.Open, next.OpenSnapshot = stillOpen(h, s), h.OpenSnapshot
 		if ended(h, s) {
@@ -225,15 +233,15 @@ func horizonAfter(h catalog.Horizon, w window, s sight, bookmark *string, late t
 }
 
 // preparedSince returns the prepared transactions that may be one that was open.
-func preparedSince(h catalog.Horizon, s sight) []string {
-	return slices.DeleteFunc(slices.Clone(s.survey.open), func(transaction string) bool {
+func preparedSince(h catalog.Horizon, s snapshotInfo) []string {
+	return slices.DeleteFunc(slices.Clone(s.open.names), func(transaction string) bool {
 		return !strings.HasPrefix(transaction, prepared) || slices.Contains(h.Open, transaction)
 	})
 }
 
-// pass adds a bookmark to those that were passed. Of those that are older than
+// appendPassed adds a bookmark to those that were passed. Of those that are older than
 // the window one is enough, and of the others not all are needed.
-func pass(passed []catalog.Passed, p catalog.Passed, late time.Duration) []catalog.Passed {
+func appendPassed(passed []catalog.Passed, p catalog.Passed, late time.Duration) []catalog.Passed {
 	seconds := int64(late.Seconds())
 	passed = slices.Clone(passed)
 	for len(passed) > 1 && passed[1].At <= p.At-seconds {

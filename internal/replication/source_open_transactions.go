@@ -24,41 +24,41 @@ const openSQL = `
 	WHERE database = pg_catalog.current_database()
 	ORDER BY 1`
 
-// surveyOpen asks which transactions are open.
-func surveyOpen(ctx context.Context, source reading) (s *survey, err error) {
-	err = source.read(ctx, func(tx pgx.Tx) error {
-		s, err = readOpen(ctx, tx)
+// readOpenTransactions asks which transactions are open.
+func readOpenTransactions(ctx context.Context, session sourceSession) (open *openTransactions, err error) {
+	err = session.read(ctx, func(tx pgx.Tx) error {
+		open, err = listOpenTransactions(ctx, tx)
 		return err
 	})
-	return s, err
+	return open, err
 }
 
-func readOpen(ctx context.Context, tx pgx.Tx) (*survey, error) {
+func listOpenTransactions(ctx context.Context, tx pgx.Tx) (*openTransactions, error) {
 	rows, _ := tx.Query(ctx, openSQL)
-	open, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		return nil, fmt.Errorf("look which transactions are open: %w", err)
 	}
-	return &survey{open: open}, nil
+	return &openTransactions{names: names}, nil
 }
 
-// surveyTable asks for the greatest key of a table, and only then which
+// readOpenAfterKey asks for the greatest key of a table, and only then which
 // transactions are open: those that begin later are given greater keys.
-func surveyTable(ctx context.Context, source reading, table postgres.Table, key column) (s *survey, err error) {
-	err = source.read(ctx, func(tx pgx.Tx) error {
+func readOpenAfterKey(ctx context.Context, session sourceSession, table postgres.Table, key sourceKey) (open *openTransactions, err error) {
+	err = session.read(ctx, func(tx pgx.Tx) error {
 		found, err := greatest(ctx, tx, table.Name, key, "true")
 		if err != nil {
 			return err
 		}
-		if s, err = readOpen(ctx, tx); err != nil {
+		if open, err = listOpenTransactions(ctx, tx); err != nil {
 			return err
 		}
-		s.key = found
-		// What was asked may be another table by now; the extraction tells.
-		if err := tx.QueryRow(ctx, "SELECT $1::pg_catalog.text::pg_catalog.regclass::pg_catalog.oid", table.Name.SQL()).Scan(&s.oid); err != nil {
+		open.key = found
+		// What was asked may be another table by now; the snapshot tells.
+		if err := tx.QueryRow(ctx, "SELECT $1::pg_catalog.text::pg_catalog.regclass::pg_catalog.oid", table.Name.SQL()).Scan(&open.oid); err != nil {
 			return fmt.Errorf("look for %s: %w", table.Name, err)
 		}
 		return nil
 	})
-	return s, err
+	return open, err
 }

@@ -1,0 +1,162 @@
+package replication
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// commit runs load in a transaction of the destination that ends with its rows, the
+// bookmark after them and the report.
+func (s *tableSync) commit(ctx context.Context, unit catalog.Unit, r reading, p plan, c chunk, load func(loading) (moved, error)) error {
+	tx, began, err := s.takeTarget(ctx, r, p, c)
+	if err != nil {
+		return err
+	}
+	defer rollback(ctx, tx)
+	report := s.report // as it is, should this fail
+	m, err := load(loading{tx: tx, plan: p.merge(c.rows)})
+	if err != nil {
+		return err
+	}
+	bookmark := s.bookmarkAfter(r.facts, p, c)
+	addMoved(&report, m, bookmark)
+	report.Snapshot = max(report.Snapshot, r.snapshot.held())
+	report.Status = catalog.Interrupted // until the last chunk
+	if c.last {
+		report.Status = catalog.Succeeded
+		dropped, err := s.compare(ctx, tx, unit, r, p, &report)
+		if err != nil {
+			return err
+		}
+		m.loadResult.grown -= dropped
+	}
+	if c.inRanges || r.facts.source.unlocked {
+		if same, err := r.snapshot.samePartitions(ctx, c.inRanges); err != nil || !same {
+			return cmp.Or[error](err, errPartitionsChanged)
+		}
+	}
+	if err := s.letReadersRead(ctx, tx, r.facts.target, p, &report); err != nil {
+		return err
+	}
+	growth, err := s.growth(ctx, tx, p, m.loadResult)
+	if err != nil {
+		return err
+	}
+	report.Duration = elapsed(s.began)
+	err = postgres.Send(ctx, tx, "record the load", func(batch *pgx.Batch) {
+		catalog.QueueLoadedTable(batch, s.loadedTableAfter(r.facts, p, c, began), s.target.name.SQL(), growth)
+		catalog.QueueBookmark(batch, bookmark)
+		catalog.QueueReport(batch, s.job.run.ID, report)
+		if c.last {
+			catalog.QueueFinishUnit(batch, unit, report.RowsExtracted, report.Bytes)
+		} else {
+			catalog.QueueHold(batch, unit)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if err := tx.Commit(ctx); err != nil {
+		if code := postgres.Code(err); code == "" || strings.HasPrefix(code, "08") || strings.HasPrefix(code, "57") {
+			return &commitUnknownError{fmt.Errorf("commit: %w", err)}
+		}
+		return fmt.Errorf("commit: %w", err)
+	}
+	s.report = report
+	return nil
+}
+
+// addMoved adds to a report what a commit moves.
+func addMoved(report *catalog.Report, m moved, bookmark catalog.Bookmark) {
+	report.RowsExtracted += m.loadResult.rows
+	report.RowsLoaded += m.loadResult.changed
+	report.Bytes += m.bytes
+	report.NullKeys += m.loadResult.nullKeys
+	if undone := m.loadResult.undone; undone > 0 {
+		report.Notes = append(slices.Clip(report.Notes), fmt.Sprintf("%d rows were removed that were read after the point to which the source has gone back, and are not there any more", undone))
+	}
+	if bookmark.Bookmark != nil {
+		report.Bookmark = *bookmark.Bookmark
+	}
+}
+
+// compare makes what was loaded last agree with the source, as far as rows by themselves
+// do not, and verifies it. It returns how many rows were dropped for that.
+func (s *tableSync) compare(ctx context.Context, tx pgx.Tx, unit catalog.Unit, r reading, p plan, report *catalog.Report) (dropped int64, err error) {
+	if report.RowsLoaded > 0 && p.comparesKeys() {
+		if dropped, err = s.dropSuperseded(ctx, tx, r, p, report); err != nil {
+			return 0, err
+		}
+	}
+	report.Verification, err = s.verify(ctx, tx, unit.Verify, r, p)
+	return dropped, err
+}
+
+// errTargetLocked is met when others have the destination table locked between two
+// chunks.
+var errTargetLocked = errors.New("the table in the destination is locked")
+
+// takeTarget returns the transaction in which the table was locked, once, and when it
+// began, by the destination's clock. From then on it is another one, in which the table
+// must be the same. It fails with errTargetLocked if the snapshot would have to be held
+// while others have the table locked, and can be given back instead.
+func (s *tableSync) takeTarget(ctx context.Context, r reading, p plan, c chunk) (pgx.Tx, time.Time, error) {
+	if tx := r.lock.take(); tx != nil {
+		return tx, r.facts.target.now, nil
+	}
+	patience := time.Duration(0)
+	if c.inRanges {
+		patience = lockPatience
+	}
+	lock, err := s.sessions.destination.lockAgain(ctx, s.target, r.facts.target, p.rows.after != nil, patience)
+	if !c.inRanges && postgres.Code(err) == lockNotAvailable {
+		err = errTargetLocked
+	}
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	return lock.take(), lock.state.now, nil
+}
+
+// letReadersRead ends the load of a table that is new to the replication. A failure is
+// noted in the report, the rows are loaded.
+func (s *tableSync) letReadersRead(ctx context.Context, tx pgx.Tx, before targetState, p plan, report *catalog.Report) error {
+	if p.layout.exists && before.bookmark != nil {
+		return nil
+	}
+	refused, err := grantToReaders(ctx, tx, s.target, !p.layout.exists, len(s.job.definition.Readers) > 0)
+	if refused != nil {
+		report.Notes = append(slices.Clip(report.Notes), "not all readers may read it: "+refused.Error())
+	}
+	return err
+}
+
+// growth returns what a commit has done to the rows of the table. Of one that was
+// there and was merged whole, what earlier commits left says nothing: they are counted.
+func (s *tableSync) growth(ctx context.Context, tx pgx.Tx, p plan, result loadResult) (catalog.Growth, error) {
+	g := catalog.Growth{Rows: result.grown, Changed: result.changed > 0}
+	switch {
+	case p.rows.after != nil:
+	case !p.layout.exists:
+		g.Total = &result.grown
+	case p.full: // each run compares all of it
+		g.Total = &result.rows
+	default:
+		holds, err := countRows(ctx, tx, s.target.name)
+		if err != nil {
+			return catalog.Growth{}, err
+		}
+		g.Total, g.Sequence = &holds.rows, holds.sequence
+	}
+	return g, nil
+}

@@ -1,0 +1,147 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// A target is the table of the destination that a replication loads.
+type target struct {
+	replication int64
+	name        postgres.TableName
+}
+
+// A targetLock is a transaction that loads rows, with the table locked against changes of
+// its structure.
+type targetLock struct {
+	tx    pgx.Tx // nil once it was taken or left
+	state targetState
+}
+
+// lock begins the transaction that loads rows, and reads what the destination holds of
+// the table. One that is not there is not locked: who is first to create it waits for
+// nobody.
+func (d *destinationConn) lock(ctx context.Context, t target, patience time.Duration) (*targetLock, error) {
+	var tx pgx.Tx
+	err := inTurns(ctx, patience, func() (err error) {
+		tx, err = lockTable(ctx, d.conn.Conn, t.name, "ROW EXCLUSIVE", destinationLockTimeout)
+		return err
+	})
+	if err != nil && isNoTable(err) { // what it is instead, if anything, is found below
+		tx, err = d.conn.Begin(ctx)
+	}
+	if postgres.Code(err) == lockNotAvailable {
+		err = &heldError{nameHolders(ctx, d.conn.Conn, t.name, false, err)}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lock %s: %w", t.name, err)
+	}
+	state, err := readTarget(ctx, tx, t.replication, t.name, d.types)
+	if err != nil {
+		rollback(ctx, tx)
+		return nil, err
+	}
+	return &targetLock{tx: tx, state: state}, nil
+}
+
+// lockAgain is lock for a table that was locked before, and must be the same. goesOn says
+// that the load goes on from its bookmark.
+func (d *destinationConn) lockAgain(ctx context.Context, t target, before targetState, goesOn bool, patience time.Duration) (*targetLock, error) {
+	l, err := d.lock(ctx, t, patience)
+	if err != nil {
+		return nil, err
+	}
+	now := l.state
+	if (now.table == nil) != (before.table == nil) || now.table != nil && now.table.OID != before.table.OID || goesOn && now.older() != "" {
+		l.leave(ctx)
+		return nil, errTargetReplaced
+	}
+	return l, nil
+}
+
+// take returns the transaction, for who ends it.
+func (l *targetLock) take() pgx.Tx {
+	tx := l.tx
+	l.tx = nil
+	return tx
+}
+
+// leave ends the transaction, unless it was taken.
+func (l *targetLock) leave(ctx context.Context) {
+	if l.tx != nil {
+		rollback(ctx, l.tx)
+		l.tx = nil
+	}
+}
+
+// errTargetReplaced is met when the destination table is another one than it was
+// when the attempt began.
+var errTargetReplaced = errors.New("the table in the destination was dropped, emptied or replaced while it was loaded")
+
+// isNoTable reports whether a table could not be locked because it is not there,
+// is something else, or is somebody else's.
+func isNoTable(err error) bool {
+	switch postgres.Code(err) {
+	case "42P01", "3F000", "42809", "42501":
+		return true
+	}
+	return false
+}
+
+// lockTable starts a transaction that holds a lock on a table, in one round trip.
+// What it waits for afterwards, it waits for as long as timeout says.
+func lockTable(ctx context.Context, conn *pgx.Conn, table postgres.TableName, mode, timeout string) (pgx.Tx, error) {
+	tx, err := conn.BeginTx(ctx, pgx.TxOptions{BeginQuery: fmt.Sprintf("BEGIN; %s; LOCK TABLE ONLY %s IN %s MODE; SET LOCAL lock_timeout = '%s'",
+		lockTurnSQL, table.SQL(), mode, timeout)})
+	if err != nil { // what has begun is not ended by that
+		_, _ = conn.Exec(context.WithoutCancel(ctx), "ROLLBACK")
+		return nil, err
+	}
+	return tx, nil
+}
+
+// alter adds what the existing table lacks. It waits for its lock in short turns,
+// because readers queue behind the one who waits, and likewise for those on tables
+// whose foreign keys refer to this one.
+func (d *destinationConn) alter(ctx context.Context, t target, sql string) error {
+	err := inTurns(ctx, exclusivePatience, func() error {
+		tx, err := lockTable(ctx, d.conn.Conn, t.name, "ACCESS EXCLUSIVE", lockTurn)
+		if err != nil {
+			return err
+		}
+		defer rollback(ctx, tx)
+		state, err := readTarget(ctx, tx, t.replication, t.name, d.types)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, sql); err != nil {
+			return err
+		}
+		if state.isWhereLeft() { // else the load finds out what the table is
+			err := postgres.Send(ctx, tx, "change "+t.name.String(), func(batch *pgx.Batch) { catalog.QueueMoved(batch, t.replication, t.name.Name, t.name.SQL()) })
+			if err != nil {
+				return err
+			}
+		}
+		return tx.Commit(ctx)
+	})
+	if err != nil {
+		return fmt.Errorf("change columns of %s: %w", t.name, nameHolders(ctx, d.conn.Conn, t.name, true, err))
+	}
+	return nil
+}
+
+// cannotAlter reports whether a change of a column's type was refused because something
+// else than a view depends on it, such as a generated column, for which PostgreSQL 12 to
+// 14 report a syntax error.
+func cannotAlter(err error) bool {
+	code := postgres.Code(err)
+	return code == "0A000" || code == "42601"
+}

@@ -1,0 +1,68 @@
+package replication
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// A destinationConn is a worker's connection to the destination, in one session after
+// the other.
+type destinationConn struct {
+	conn    *postgres.Conn
+	server  string           // key in the provider block
+	lease   time.Duration    // of what the worker claims
+	leads   int64            // the replication that its session holds the lock of; 0: none
+	ready   *pgx.Conn        // the session that is prepared
+	session catalog.Session  // which is that one, as other workers know it
+	types   postgres.TypeSet // of the database
+}
+
+// reconnect makes the session ready. It replaces one that broke. That of the leader
+// is the only one that runs the replication.
+func (d *destinationConn) reconnect(ctx context.Context) error {
+	if err := d.conn.Renew(ctx); err != nil {
+		return err
+	}
+	if d.ready == d.conn.Conn {
+		return nil
+	}
+	if _, _, err := prepareSession(ctx, d.conn.Conn, d.server, destinationLockTimeout); err != nil {
+		return err
+	}
+	if err := catalog.OpenSession(ctx, d.conn.Conn); err != nil {
+		return err
+	}
+	session, err := catalog.BeginSession(ctx, d.conn.Conn, d.lease)
+	if err != nil {
+		return err
+	}
+	if d.leads != 0 {
+		if err := catalog.Lock(ctx, d.conn.Conn, d.leads, session); err != nil {
+			return err
+		}
+	}
+	types, err := postgres.ReadTypeSet(ctx, d.conn.Conn)
+	if err != nil {
+		return err
+	}
+	d.types, d.session, d.ready = types, session, d.conn.Conn
+	return nil
+}
+
+// in runs f in a transaction.
+func (d *destinationConn) in(ctx context.Context, f func(pgx.Tx) error) error {
+	return pgx.BeginFunc(ctx, d.conn, f)
+}
+
+// unlock gives the replication's lock back, if the session holds it. The server would
+// do so by itself, but only some time after the connection was closed.
+func (d *destinationConn) unlock(ctx context.Context) {
+	if d.leads != 0 && d.ready == d.conn.Conn && !d.conn.IsClosed() {
+		_ = catalog.Unlock(ctx, d.conn.Conn, d.leads)
+	}
+}

@@ -1,0 +1,53 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// LongSnapshots returns the tables of FULL_TABLE that probably take longer to read
+// than a snapshot may be held, with how long: from their rows now, and how fast the
+// last run that replicated them was.
+func LongSnapshots(ctx context.Context, source, destination postgres.Endpoint, d Definition) ([]string, error) {
+	last, err := LastRun(ctx, destination, d.SchemaName)
+	if err != nil {
+		return nil, err
+	}
+	var relations map[postgres.TableName]postgres.Relation
+	err = source.Server.OnConn(ctx, source.Database, func(conn *pgx.Conn) error {
+		return postgres.InTx(ctx, conn, func(tx pgx.Tx) (err error) {
+			relations, err = postgres.ReadRelations(ctx, tx, d.sourceTables(), false)
+			return err
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	var long []string
+	for _, r := range last.Tables {
+		name, err := d.sourceTable(r.SourceTable)
+		if err != nil || d.Tables[r.SourceTable].Method != FullTable {
+			continue
+		}
+		if takes := expectedSnapshot(r, relations[name].Rows); takes > d.maxSnapshot() {
+			long = append(long, fmt.Sprintf("%s: about %s", r.SourceTable, takes.Round(time.Second)))
+		}
+	}
+	return long, nil
+}
+
+// expectedSnapshot is for how long a snapshot will be held to read so many rows, as
+// fast as in the report. Of a table that failed the rate is not known, but it took
+// at least as long.
+func expectedSnapshot(r catalog.Report, rows int64) time.Duration {
+	if r.Status != catalog.Succeeded || r.RowsExtracted == 0 {
+		return r.Snapshot
+	}
+	return time.Duration(float64(r.Snapshot) * max(float64(rows)/float64(r.RowsExtracted), 1))
+}

@@ -1,0 +1,231 @@
+package replication
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// facts are what a plan is made of: what both sides say of a table, in one snapshot and
+// in one transaction.
+type facts struct {
+	source   sourceFacts
+	identity string    // of the source database
+	history  judgement // of the source, since the table was loaded
+	target   targetState
+	money    fractions
+	learned  learned
+}
+
+// learned is what earlier attempts have found out about a table.
+type learned struct {
+	asText    bool     // rows are to cross as text: as binary they were refused
+	added     []string // columns that the target was given, with what old rows hold in them
+	fixed     []string // columns of the target whose type cannot be changed
+	chunkRows int      // about how many rows are committed at once of a backlog
+}
+
+// A plan says what a run does with one table. It is a value: what is found out later
+// makes another plan of it.
+type plan struct {
+	layout  layout
+	rows    keyRange
+	keyName string // of the replication key in the destination
+	version int64  // of the table, after the load
+	reset   bool   // whether that is a new one
+	full    bool   // whether the method is FULL_TABLE
+	late    time.Duration
+	why     string   // all rows are read although there is a bookmark
+	undone  *int64   // the source has gone back: rows with a greater _sdc_sequence that it does not have are undone
+	changes []string // of the structure since the load before, for people
+
+	keyNotUnique bool // whether the source does not see to it that the key identifies a row
+	rewritten    bool // whether the table lies in another file than when the bookmark was set
+	back         bool // whether no row has the key of the bookmark or a later one, so that it goes back
+
+	// Columns that were added at the source. Rows before the range may hold
+	// values in them; unless they hold none, all rows are needed.
+	unverified []column
+
+	greatest *string              // replication key of the rows to load; nil if none has one
+	newest   []catalog.Remembered // rows with the greatest keys
+	ordered  bool                 // whether an index orders the rows by the replication key
+}
+
+// decide decides how to go on with a table. late is how late a row may be committed.
+func decide(s Selection, target postgres.TableName, f facts, late time.Duration) (plan, error) {
+	table := f.source.table
+	p := plan{version: f.target.now.UnixMilli(), reset: true, full: s.Method == FullTable, late: late}
+	// Of a table that others inherit from, the primary key says nothing of their rows.
+	p.keyNotUnique = !table.Kind.HasKeys() || table.Kind == postgres.OrdinaryTable && len(f.source.storage.leaves) > 1
+	columns := extractedColumns(s.selected(table), f.target.types, f.source.major, f.target.major, f.money)
+	var before []string
+	if f.target.loaded != nil {
+		before = f.target.loaded.Columns
+	}
+	var err error
+	if p.layout, err = mapColumns(target, columns, s.keyColumns(table), f.target.table, before, slices.Concat(f.target.inViews, f.learned.fixed)); err != nil {
+		return plan{}, err
+	}
+	p.layout.equals, p.layout.text, p.changes = f.target.equals, f.learned.asText, p.layout.changes
+	p.rows = keyRange{table: table.Name}
+	for _, c := range p.layout.columns {
+		if c.source.Name == s.ReplicationKey {
+			key := c.asKey()
+			p.rows.key, p.keyName = sourceKey{key.source, key.extract, key.sql}, c.name
+		}
+	}
+	l := f.target.loaded
+	if l == nil {
+		return p, nil
+	}
+	p.version = max(p.version, l.TableVersion+1)
+	p.changes = slices.Concat(p.changes, sourceChanges(p.layout, *l, f.source))
+	if p.why = bookmarkInvalidReason(*l, f.target.bookmark, s, table, f.identity, p.rows.key.sql); p.why == "" && keyReplaced(p.layout, *l) {
+		p.why = "the primary key is made of other columns of the same names"
+	}
+	if p.why == "" {
+		p.why, p.undone = f.history.why, f.history.undoneSince(l.Position)
+	}
+	if f.target.table == nil {
+		p.why = "the table was gone from the destination"
+		return p, nil
+	}
+	if p.layout.keyChanged || p.why != "" {
+		return p, nil
+	}
+	return p.goOn(*l, *f.target.bookmark, s, f), nil
+}
+
+// goOn is the plan for a table whose bookmark applies. All of its rows are read
+// nevertheless if those before it hold what was never loaded.
+func (p plan) goOn(l catalog.LoadedTable, b catalog.Bookmark, s Selection, f facts) plan {
+	p.version, p.reset = l.TableVersion, false
+	if p.why, p.unverified = neverLoaded(p.layout, l, f.learned.added); p.why == "" {
+		meaning := f.source.meaningOf(selectedNames(s, f.source.table), s.ReplicationKey)
+		p.why = cmp.Or(f.target.older(), changedMeaning(l.Meaning, meaning), rewrittenSince(b.Horizon, f.source.info, p.late))
+	}
+	if p.why == "" {
+		p.rows, p.rewritten = p.rows.afterBookmark(b.Bookmark, len(p.layout.key) == 0).withLateCommits(b.Horizon, f.source.info, p.late)
+	}
+	return p
+}
+
+// readingAll is the plan with all rows, for that reason.
+func (p plan) readingAll(why string) plan {
+	p.rows.after, p.why = nil, why
+	return p
+}
+
+// attached returns the partitions that came since the bookmark was set, or came back.
+// They may be older than both, and hold any key.
+func (p plan) attached(f facts) (leaves []uint32) {
+	if p.rows.after == nil {
+		return nil
+	}
+	for _, leaf := range f.source.storage.leaves {
+		if before, known := f.target.loaded.SourceParts[leaf]; !known || before != f.source.storage.attached[leaf] {
+			leaves = append(leaves, leaf)
+		}
+	}
+	return leaves
+}
+
+// readingAttached is the plan with the rows of partitions that came, which meet the
+// condition and are not read otherwise.
+func (p plan) readingAttached(condition string) plan {
+	if len(p.layout.key) == 0 {
+		return p.readingAll("partitions were added that held rows, and rows without a primary key can only be compared whole")
+	}
+	p.rows = p.rows.withAttached(condition)
+	return p
+}
+
+// goingBack is the plan for a table that has no row at or after its bookmark: it was
+// emptied and its keys started over, or the last rows were deleted.
+func (p plan) goingBack() plan {
+	p.rows, p.back = p.rows.startingAt(""), true
+	return p
+}
+
+// endingAt is the plan for the greatest key of the rows, and those that have it.
+func (p plan) endingAt(greatest *string, newest []catalog.Remembered) plan {
+	p.greatest, p.newest = greatest, newest
+	return p
+}
+
+// inOrder is the plan for rows that an index orders, or not.
+func (p plan) inOrder(ordered bool) plan {
+	p.ordered = ordered
+	return p
+}
+
+// needsOpenTransactions reports whether it matters which transactions were open before
+// the snapshot was taken.
+func (p plan) needsOpenTransactions(f facts) bool {
+	b := f.target.bookmark
+	begins := p.rows.after == nil || b == nil || b.Horizon.Snapshot == ""
+	return begins && !p.full && p.late > 0 && !isTime(p.rows.key) && f.source.info.snapshot != ""
+}
+
+// deletes reports whether rows go from the destination that are gone at the
+// source. INCREMENTAL keeps them, also when all rows are read again: they may
+// have been purged there, or the source be an upgraded one. Under a new version
+// they are those of an older one. But rows without a key that changed can only
+// be told from new ones by comparing all, and so can rows under another key.
+func (p plan) deletes() bool {
+	return p.rows.after == nil && (p.full || p.layout.keyChanged || len(p.layout.key) == 0)
+}
+
+// comparesKeys reports whether rows may stay that have a key which the source takes for
+// the same as one that was loaded.
+func (p plan) comparesKeys() bool {
+	return p.layout.exists && !p.deletes() && slices.ContainsFunc(p.layout.keyOf(), func(c column) bool { return isCoarse(c.source) })
+}
+
+// merge says what becomes of some of the rows, once they were copied. Of those after a
+// bookmark few are there already, of all rows of a table most.
+func (p plan) merge(rows keyRange) mergePlan {
+	m := mergePlan{
+		layout: p.layout, version: p.version, reset: p.reset, keyNotUnique: p.keyNotUnique, undone: p.undone,
+		upserts: len(p.layout.key) > 0 && rows.after != nil, repeated: "true",
+		deletes: rows.after == nil && p.deletes(),
+	}
+	if p.keyName != "" && !rows.key.column.NotNull {
+		m.replicationKey = p.keyName
+	}
+	if rows.isBounded() && !strings.HasPrefix(rows.key.sql, "text") { // servers may order texts differently
+		m.repeated = fmt.Sprintf("(d.%[1]s OPERATOR(pg_catalog.>=) %[2]s OR d.%[1]s IS NULL)", postgres.Ident(p.keyName), rows.first())
+	}
+	return m
+}
+
+// guarantees says what cannot be promised of the table, and what is otherwise than usual.
+func (p plan) guarantees(s Selection, f facts, standby bool) (notes []string) {
+	if types := p.layout.textOnlyTypes(); len(types) > 0 {
+		notes = append(notes, "rows cross as text, because these types have no binary form that means the same on both sides: "+strings.Join(types, ", "))
+	}
+	if p.why != "" && (p.reset || !p.full) {
+		notes = append(notes, "replicated whole: "+p.why)
+	}
+	if p.rewritten {
+		notes = append(notes, "the table was emptied by TRUNCATE, or rewritten: rows with any key were looked through")
+	}
+	if s.keepsVersions(f.source.table) {
+		notes = append(notes, keepsVersions)
+	}
+	switch {
+	case p.full || p.late == 0:
+	case f.source.info.snapshot == "":
+		notes = append(notes, "rows that are committed late, with a key before the bookmark, are missed: "+f.source.info.hidden)
+	case standby && !isTime(p.rows.key):
+		notes = append(notes, "the source is a standby, which does not know the transactions of its primary: a row is missed if its transaction was open "+
+			"while the table was read for the first time, with a key before the bookmark")
+	}
+	return notes
+}

@@ -1,0 +1,181 @@
+package replication
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// somePlanFacts are those of a table with a bookmark, in which nothing has changed.
+func somePlanFacts() facts {
+	int4 := postgres.Type{Schema: "pg_catalog", Name: "int4", SQL: "integer", Kind: "b", Output: "pg_catalog.int4out", Sendable: true}
+	bookmark := "10"
+	columns := []postgres.Column{{Name: "id", Number: 1, Type: int4, SQL: "integer", NotNull: true}, {Name: "n", Number: 2, Type: int4, SQL: "integer"}}
+	existing := postgres.Table{Kind: postgres.OrdinaryTable, Key: []string{"id"}, OID: 7}
+	for _, c := range []string{"id integer", "n integer", "_sdc_received_at x", "_sdc_batched_at x", "_sdc_sequence x", "_sdc_table_version x"} {
+		name, sql, _ := strings.Cut(c, " ")
+		existing.Columns = append(existing.Columns, postgres.Column{Name: name, SQL: sql})
+	}
+	return facts{
+		identity: "cluster/1",
+		source: sourceFacts{
+			table:   postgres.Table{Name: postgres.TableName{Schema: "public", Name: "t"}, Kind: postgres.OrdinaryTable, OID: 5, Columns: columns, Key: []string{"id"}},
+			storage: storage{isHeap: true, readable: true, leaves: []uint32{5}, attached: map[uint32]string{5: ""}, files: map[uint32]uint32{5: 50}},
+			info:    snapshotInfo{snapshot: "200:200:", files: map[uint32]uint32{5: 50}},
+			major:   18,
+		},
+		target: targetState{
+			table: &existing, place: whereabouts{oid: 7, file: 70}, major: 18, now: time.UnixMilli(5000),
+			types: postgres.TypeSet{":int4": {SQL: "integer", Plain: "integer", Receivable: true}},
+			loaded: &catalog.LoadedTable{
+				Source: "cluster/1", SourceOID: 5, SourceColumns: 2, SourceParts: map[uint32]string{5: ""}, OID: 7, File: 70, TableVersion: 3,
+				Columns: []string{"id", "n"}, Attributes: []int{1, 2},
+			},
+			bookmark: &catalog.Bookmark{
+				Method: Incremental, ReplicationKey: "n", KeyType: "integer", Bookmark: &bookmark,
+				Horizon: catalog.Horizon{Snapshot: "100:100:", Files: map[uint32]uint32{5: 50}},
+			},
+		},
+	}
+}
+
+// One decision follows from the facts, and changes none of them.
+func TestDecide(t *testing.T) {
+	t.Parallel()
+	byKey := Selection{Method: Incremental, ReplicationKey: "n"}
+	for name, tt := range map[string]struct {
+		change    func(*facts)
+		selection Selection
+		late      time.Duration
+		why       string // all rows are read
+		version   int64
+		where     string // what the condition for rows says
+		deletes   bool
+		rewritten bool
+	}{
+		"goes on":           {version: 3, where: `"n" OPERATOR(pg_catalog.>=) '10'::integer`},
+		"late commits":      {version: 3, late: time.Hour, where: "age('100'::"},
+		"never loaded":      {change: func(f *facts) { f.target = targetState{types: f.target.types, now: f.target.now} }, version: 5000, where: "true"},
+		"dropped there":     {change: func(f *facts) { f.target.table = nil }, version: 5000, why: "gone from the destination", where: "true"},
+		"another database":  {change: func(f *facts) { f.identity = "cluster/2" }, version: 5000, why: "another database", where: "true"},
+		"another table":     {change: func(f *facts) { f.source.table.OID = 6 }, version: 5000, why: "replaced by another", where: "true"},
+		"another method":    {selection: Selection{Method: FullTable}, version: 5000, why: "the replication method was INCREMENTAL", where: "true", deletes: true},
+		"no bookmark":       {change: func(f *facts) { f.target.bookmark = nil }, version: 5000, why: "no bookmark any more", where: "true"},
+		"history went back": {change: func(f *facts) { f.history = judgement{why: "gone back", back: 9} }, version: 5000, why: "gone back", where: "true"},
+		"emptied there": {change: func(f *facts) {
+			f.target.loaded.Rows = new(int64)
+			*f.target.loaded.Rows = 4
+			f.target.place.empty = true
+		}, version: 3, why: "was emptied since the last run", where: "true"},
+		"truncated": {
+			change: func(f *facts) { f.source.info.files = map[uint32]uint32{5: 51} }, late: time.Hour, version: 3, where: "age('100'::", rewritten: true,
+		},
+		"truncated, by key alone": {
+			change: func(f *facts) { f.source.info.files = map[uint32]uint32{5: 51} }, version: 3, why: "emptied by TRUNCATE", where: "true",
+		},
+		"a column that was not selected": {
+			change:  func(f *facts) { f.target.loaded.Columns, f.target.loaded.Attributes = []string{"id"}, []int{1} },
+			version: 3, why: `column "n" was not loaded before`, where: "true",
+		},
+		"another key": {change: func(f *facts) { f.source.table.Key = []string{"n"} }, version: 5000, where: "true", deletes: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, before := somePlanFacts(), somePlanFacts()
+			if tt.change != nil {
+				tt.change(&f)
+				tt.change(&before)
+			}
+			if tt.selection.Method == "" {
+				tt.selection = byKey
+			}
+			p, err := decide(tt.selection, postgres.TableName{Schema: "shop", Name: "t"}, f, tt.late)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(p.why, tt.why) || (p.why == "") != (tt.why == "") || p.version != tt.version || !strings.Contains(p.rows.where(), tt.where) ||
+				p.deletes() != tt.deletes || p.rewritten != tt.rewritten || p.reset != (tt.version != 3) {
+				t.Errorf("why %q, version %d, where %s, deletes %t, rewritten %t, reset %t", p.why, p.version, p.rows.where(), p.deletes(), p.rewritten, p.reset)
+			}
+			if !reflect.DeepEqual(f, before) {
+				t.Errorf("the facts were changed:\n%+v\n%+v", f, before)
+			}
+		})
+	}
+}
+
+// What is found out later makes another plan, and leaves the one before as it was.
+func TestPlanIsAValue(t *testing.T) {
+	t.Parallel()
+	f := somePlanFacts()
+	f.source.storage.leaves, f.source.storage.names = []uint32{5, 6}, []string{"t", "t_2"}
+	p, err := decide(Selection{Method: Incremental, ReplicationKey: "n"}, postgres.TableName{Schema: "shop", Name: "t"}, f, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	where := p.rows.where()
+	if attached := p.attached(f); !slices.Equal(attached, []uint32{6}) {
+		t.Errorf("attached: %d", attached)
+	}
+	key := "20"
+	for name, later := range map[string]plan{
+		"attached": p.readingAttached("tableoid = 6"), "all": p.readingAll("why"), "back": p.goingBack(), "end": p.endingAt(&key, nil), "order": p.inOrder(true),
+	} {
+		if reflect.DeepEqual(later, p) {
+			t.Errorf("%s: the plan is the same", name)
+		}
+	}
+	if p.rows.where() != where || p.rows.after.attached != "" || p.back || p.ordered || p.greatest != nil || p.why != "" {
+		t.Errorf("the plan was changed: %+v", p)
+	}
+}
+
+// A range is read, compared and gone on from by one meaning of it.
+func TestKeyRange(t *testing.T) {
+	t.Parallel()
+	bookmark, end := "10", "20"
+	all := keyRange{table: postgres.TableName{Schema: "public", Name: "t"}, key: sourceKey{postgres.Column{Name: "n"}, `"n"`, "integer"}}
+	after := all.afterBookmark(&bookmark, false)
+	late := after.withUncommitted(uncommitted{from: "'5'::integer", condition: "unseen"})
+	chunk := func(r keyRange) keyRange { r.upTo = &end; return r }
+	for name, tt := range map[string]struct {
+		rows                    keyRange
+		where, promised, before string
+		bounded                 bool
+	}{
+		"all":     {all, `true`, `true`, "", false},
+		"nothing": {all.afterBookmark(nil, false), `true`, `true`, "", false},
+		"the first chunk": {
+			chunk(all), `("n" OPERATOR(pg_catalog.<=) '20'::integer OR "n" IS NULL)`, `true`, "", false,
+		},
+		"after": {
+			after, `"n" OPERATOR(pg_catalog.>=) '10'::integer`, `"n" OPERATOR(pg_catalog.>=) '10'::integer`,
+			`("n" OPERATOR(pg_catalog.>=) '10'::integer) IS NOT TRUE`, true,
+		},
+		"after and uncommitted": {
+			late, `("n" OPERATOR(pg_catalog.>=) '5'::integer AND ("n" OPERATOR(pg_catalog.>) '10'::integer OR unseen)) OR ("n" IS NULL AND unseen)`,
+			`"n" OPERATOR(pg_catalog.>=) '5'::integer`,
+			`(("n" OPERATOR(pg_catalog.>=) '5'::integer AND ("n" OPERATOR(pg_catalog.>) '10'::integer OR unseen)) OR ("n" IS NULL AND unseen)) IS NOT TRUE`, true,
+		},
+		"with any key": {
+			late.startingAt(""), `(true AND ("n" OPERATOR(pg_catalog.>) '10'::integer OR unseen)) OR ("n" IS NULL AND unseen)`, `true`,
+			`((true AND ("n" OPERATOR(pg_catalog.>) '10'::integer OR unseen)) OR ("n" IS NULL AND unseen)) IS NOT TRUE`, false,
+		},
+		"the next chunk": {
+			chunk(late).next(), `("n" OPERATOR(pg_catalog.>=) '20'::integer AND ("n" OPERATOR(pg_catalog.>) '20'::integer OR false)) OR ("n" IS NULL AND false)`,
+			`"n" OPERATOR(pg_catalog.>=) '20'::integer`,
+			`(("n" OPERATOR(pg_catalog.>=) '20'::integer AND ("n" OPERATOR(pg_catalog.>) '20'::integer OR false)) OR ("n" IS NULL AND false)) IS NOT TRUE`, true,
+		},
+	} {
+		if where, promised, bounded := tt.rows.where(), tt.rows.promised(), tt.rows.isBounded(); where != tt.where || promised != tt.promised || bounded != tt.bounded {
+			t.Errorf("%s: where %s, promised %s, bounded %t", name, where, promised, bounded)
+		}
+		if tt.before != "" && tt.rows.before(false) != tt.before {
+			t.Errorf("%s: before %s", name, tt.rows.before(false))
+		}
+	}
+}

@@ -1,0 +1,128 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// sessions are a worker's connections to both sides. They are there for as long as the
+// worker is, and may be replaced while it works on a table.
+type sessions struct {
+	source      *sourceConn
+	destination *destinationConn
+	healthy     time.Time // when both sides had last answered all that they were asked; zero if they have not
+}
+
+// newSessions returns the sessions of a worker of a job. None is ready.
+func newSessions(j job, source, destination *postgres.Conn) *sessions {
+	return &sessions{
+		source:      &sourceConn{conn: source, server: j.definition.Source.Server},
+		destination: &destinationConn{conn: destination, server: j.definition.Destination.Server, lease: j.lease},
+	}
+}
+
+// lease is for how long a unit is a worker's after its session has ended: longer than it
+// takes to connect again, with all the pauses of withRetry.
+const lease = 30 * time.Second
+
+// attempts is how often a unit is tried.
+const attempts = 5
+
+// backoff is how long to wait after an attempt.
+func backoff(attempt int) time.Duration { return time.Duration(1<<attempt) * 500 * time.Millisecond }
+
+// cleanupTimeout is how long a run that was cancelled may take to say so.
+const cleanupTimeout = 20 * time.Second
+
+// isTransient reports whether an error is one that passes: a hot standby that had to
+// go on, a server that restarts, a deadlock, a lost connection.
+func (s *sessions) isTransient(err error) bool {
+	var unknown *commitUnknownError
+	var elsewhere *rangeError
+	if errors.Is(err, errPartitionsChanged) || errors.As(err, &unknown) || errors.As(err, &elsewhere) {
+		return true
+	}
+	var held *heldError
+	if errors.As(err, &held) {
+		return false
+	}
+	switch code := postgres.Code(err); code {
+	case "40001", "40P01", "57P01", "57P02", "57P03", "53300", "08000", "08003", "08006", lockNotAvailable:
+		return true
+	case "":
+		return postgres.IsUnreachable(err) || s.source.conn.IsClosed() || s.destination.conn.IsClosed()
+	}
+	return false
+}
+
+// withRetry reconnects to servers that may be about to come back.
+func (s *sessions) withRetry(ctx context.Context, reconnect func(context.Context) error) error {
+	for attempt := 1; ; attempt++ {
+		err := reconnect(ctx)
+		if err == nil || attempt == attempts || !s.isTransient(err) {
+			return err
+		}
+		if err := sleep(ctx, backoff(attempt)); err != nil {
+			return err
+		}
+	}
+}
+
+// healthyFor is how long after they answered both sides are believed to be there.
+const healthyFor = time.Second
+
+func (s *sessions) areHealthy() bool { return time.Since(s.healthy) < healthyFor }
+
+// reconnectInDoubt is reconnect, unless both sides have just answered.
+func (s *sessions) reconnectInDoubt(ctx context.Context) error {
+	if s.areHealthy() {
+		return nil
+	}
+	return s.reconnect(ctx)
+}
+
+// reconnect makes both sessions ready. It replaces those that broke.
+func (s *sessions) reconnect(ctx context.Context) error {
+	if err := s.source.reconnect(ctx); err != nil {
+		return &sourceError{err}
+	}
+	return s.destination.reconnect(ctx)
+}
+
+// record writes to the catalog, even when ctx is cancelled or the connection broke.
+// What f does may be done twice.
+func (s *sessions) record(ctx context.Context, f func(context.Context, pgx.Tx) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	defer cancel()
+	work := func(tx pgx.Tx) error { return f(ctx, tx) }
+	if s.areHealthy() {
+		if err := s.destination.in(ctx, work); err == nil || !s.isTransient(err) {
+			return err
+		}
+		s.healthy = time.Time{}
+	}
+	if err := s.destination.reconnect(ctx); err != nil {
+		return err
+	}
+	return s.destination.in(ctx, work)
+}
+
+// interrupt closes both connections, which may be in the middle of anything.
+func (s *sessions) interrupt(ctx context.Context) {
+	interrupt(ctx, s.source.conn.PgConn())
+	interrupt(ctx, s.destination.conn.PgConn())
+}
+
+// close ends both sessions: they have settings, a role and maybe a lock of their own.
+func (s *sessions) close(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	defer cancel()
+	s.destination.unlock(ctx)
+	s.source.conn.Discard()
+	s.destination.conn.Discard()
+}

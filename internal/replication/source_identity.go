@@ -1,0 +1,125 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// An identity tells a source database from others.
+type identity struct {
+	system   string // identifier of the cluster; "" where it may not be read
+	database string // oid
+	timeline int    // 0 where it may not be read
+	history  string // how that came about, see historyOf; "" where it may not be read
+	tellsWAL bool   // whether the login may ask where the WAL is
+	standby  bool
+	address  string // of the server that was reached, as it knows it
+	started  string // when it was
+}
+
+// String is what a bookmark remembers. Where the cluster may not be known, its latest
+// start stands for it: after another one, it may be another cluster.
+func (id identity) String() string {
+	if id.system == "" {
+		return id.unknown()
+	}
+	return id.system + "/" + id.database
+}
+
+// startedPrefix is what the text of a database begins with whose cluster may not be known.
+const startedPrefix = "started "
+
+func (id identity) unknown() string { return startedPrefix + id.started + "/" + id.database }
+
+// startOf returns when a server was started as a session of a run writes it.
+func startOf(id postgres.Identity) string {
+	started, err := time.Parse(time.RFC3339Nano, id.Started)
+	if err != nil { // it is not known
+		return ""
+	}
+	return started.UTC().Format("2006-01-02 15:04:05.999999-07")
+}
+
+const identitySQL = `
+	SELECT pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
+			AND pg_catalog.has_function_privilege('pg_catalog.pg_control_checkpoint()', 'EXECUTE')
+			AND pg_catalog.has_function_privilege('pg_catalog.pg_control_recovery()', 'EXECUTE'),
+		pg_catalog.has_function_privilege('pg_catalog.pg_current_wal_flush_lsn()', 'EXECUTE')
+			AND pg_catalog.has_function_privilege('pg_catalog.pg_last_wal_replay_lsn()', 'EXECUTE')
+			AND pg_catalog.has_function_privilege('pg_catalog.pg_walfile_name(pg_catalog.pg_lsn)', 'EXECUTE'),
+		pg_catalog.has_function_privilege('pg_catalog.pg_read_file(pg_catalog.text)', 'EXECUTE'),
+		d.oid::pg_catalog.text, pg_catalog.pg_is_in_recovery(),
+		pg_catalog.format('%s %s', pg_catalog.inet_server_addr(), pg_catalog.inet_server_port()), pg_catalog.pg_postmaster_start_time()::pg_catalog.text
+	FROM pg_catalog.pg_database AS d
+	WHERE d.datname = pg_catalog.current_database()`
+
+const controlSQL = `
+	SELECT s.system_identifier::pg_catalog.text, greatest(c.timeline_id, r.min_recovery_end_timeline)
+	FROM pg_catalog.pg_control_system() AS s, pg_catalog.pg_control_checkpoint() AS c, pg_catalog.pg_control_recovery() AS r`
+
+// timelineSQL takes the timeline from the name of the WAL file that is written: after a
+// promotion, the control file has the one before until the first checkpoint.
+const timelineSQL = `
+	SELECT ('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_flush_lsn()), 1, 8))::bit(32)::int`
+
+// identify finds out which database a session at the source has reached.
+func identify(ctx context.Context, source sourceSession) (id identity, err error) {
+	var controls, files bool
+	err = source.read(ctx, func(tx pgx.Tx) error {
+		err := tx.QueryRow(ctx, identitySQL).Scan(&controls, &id.tellsWAL, &files, &id.database, &id.standby, &id.address, &id.started)
+		if err == nil && controls {
+			err = tx.QueryRow(ctx, controlSQL).Scan(&id.system, &id.timeline)
+		}
+		return err
+	})
+	if err == nil && id.tellsWAL {
+		err = readTimeline(ctx, source, &id)
+	}
+	if err == nil && files && id.timeline > 1 {
+		id.history, err = readHistory(ctx, source, id.timeline)
+	}
+	if err != nil {
+		return identity{}, fmt.Errorf("identify the source: %w", err)
+	}
+	return id, nil
+}
+
+// readTimeline reads the timeline of a server that is no standby. Some servers that are
+// like PostgreSQL have the functions, and refuse to tell where their WAL is.
+func readTimeline(ctx context.Context, source sourceSession, id *identity) error {
+	err := source.read(ctx, func(tx pgx.Tx) error {
+		var position string
+		err := tx.QueryRow(ctx, positionSQL).Scan(&position)
+		if err == nil && !id.standby {
+			err = tx.QueryRow(ctx, timelineSQL).Scan(&id.timeline)
+		}
+		return err
+	})
+	switch postgres.Code(err) {
+	case "0A000", "42501", "55000":
+		id.tellsWAL = false
+		return nil
+	}
+	return err
+}
+
+// readHistory reads how a timeline came about. PostgreSQL 10 lets only superusers read
+// files, whatever they are granted.
+func readHistory(ctx context.Context, source sourceSession, timeline int) (history string, err error) {
+	err = source.read(ctx, func(tx pgx.Tx) error {
+		var file string
+		err := tx.QueryRow(ctx, "SELECT pg_catalog.pg_read_file($1)", fmt.Sprintf("pg_wal/%08X.history", timeline)).Scan(&file)
+		history = historyOf(file)
+		return err
+	})
+	switch postgres.Code(err) {
+	case "42501", "58P01": // or it is gone
+		return "", nil
+	}
+	return history, err
+}

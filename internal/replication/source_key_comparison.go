@@ -1,0 +1,126 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// A keyColumn is a column of a table's key as the source sends it.
+type keyColumn struct {
+	column postgres.Column
+	value  string // the expression that the source evaluates
+}
+
+// isCoarse reports whether the source takes values of a column for the same that the
+// destination may tell apart.
+func isCoarse(c postgres.Column) bool {
+	t := base(c.Type)
+	for t.Element != nil {
+		t = base(*t.Element)
+	}
+	return c.Collation != "" || !t.BuiltIn() && t.Kind != "e"
+}
+
+// A keyComparison asks the source for rows that have one of some keys, written otherwise.
+type keyComparison struct {
+	columns, from string // the table, with its key as k0, k1 and as it is sent, e0, e1
+	same          string // the condition for the same key
+	otherwise     string // the condition that it is written otherwise
+	written       string // the key as it is sent
+}
+
+// operatorsSQL finds the operators by which types tell values apart that are not
+// PostgreSQL's own: those of their default operator classes, which only superusers make.
+const operatorsSQL = `
+	SELECT pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname)
+	FROM pg_catalog.pg_opclass AS c
+	JOIN pg_catalog.pg_am AS a ON a.oid = c.opcmethod AND a.amname = 'btree'
+	JOIN pg_catalog.pg_amop AS m ON m.amopfamily = c.opcfamily AND m.amopstrategy = 3
+		AND m.amoplefttype = c.opcintype AND m.amoprighttype = c.opcintype
+	JOIN pg_catalog.pg_operator AS o ON o.oid = m.amopopr
+	JOIN pg_catalog.pg_namespace AS n ON n.oid = o.oprnamespace
+	WHERE c.opcdefault AND c.opcintype = (
+		SELECT t.oid FROM pg_catalog.pg_type AS t JOIN pg_catalog.pg_namespace AS s ON s.oid = t.typnamespace WHERE s.nspname = $1 AND t.typname = $2)`
+
+// keyComparison prepares the question. Columns of the table are compared as they are,
+// so that its index is of use.
+func (s *snapshot) keyComparison(ctx context.Context, key []keyColumn) (k keyComparison, err error) {
+	var columns, inner, same, otherwise, written []string
+	for i, c := range key {
+		equals, err := s.equality(ctx, base(c.column.Type))
+		if err != nil {
+			return k, err
+		}
+		columns = append(columns, fmt.Sprintf("k%d", i))
+		inner = append(inner, fmt.Sprintf("%s AS k%[3]d, %[2]s AS e%[3]d", postgres.Ident(c.column.Name), c.value, i))
+		same = append(same, fmt.Sprintf("t.k%[1]d %[2]s d.k%[1]d", i, equals))
+		written = append(written, fmt.Sprintf("pg_catalog.format('%%s', t.e%d)", i))
+		if isCoarse(c.column) {
+			otherwise = append(otherwise, fmt.Sprintf(`%s COLLATE pg_catalog."C" OPERATOR(pg_catalog.<>) %s`,
+				outputText(fmt.Sprintf("t.k%d", i), c.column.Type), outputText(fmt.Sprintf("d.k%d", i), base(c.column.Type))))
+		}
+	}
+	return keyComparison{
+		columns: strings.Join(columns, ", "), from: fmt.Sprintf("(SELECT %s FROM %s) AS t", strings.Join(inner, ", "), s.facts.table.Name.SQL()),
+		same: strings.Join(same, " AND "), otherwise: strings.Join(otherwise, " OR "), written: strings.Join(written, ", "),
+	}, nil
+}
+
+// equality returns the operator by which a type tells values apart.
+func (s *snapshot) equality(ctx context.Context, t postgres.Type) (string, error) {
+	if t.Kind == "b" && t.Element == nil && !t.BuiltIn() {
+		own, err := textOrNil(s.tx.QueryRow(ctx, operatorsSQL, t.Schema, t.Name), "look how "+t.SQL+" is compared")
+		if err != nil {
+			return "", err
+		}
+		if own != nil {
+			return *own, nil
+		}
+	}
+	return "OPERATOR(pg_catalog.=)", nil
+}
+
+// sql is the question. That the keys have the type and the collation of the column
+// follows from UNION: to name them takes rights that reading the column does not.
+func (k keyComparison) sql(asked [][]string) string {
+	keys := make([]string, len(asked))
+	for i, key := range asked {
+		keys[i] = fmt.Sprintf("UNION ALL SELECT %d, %s", i, literals(key))
+	}
+	return fmt.Sprintf("SELECT d.n, ARRAY[%s] FROM (SELECT NULL::int AS n, %s FROM %s WHERE false %s) AS d JOIN %[3]s ON %[5]s WHERE %[6]s",
+		k.written, k.columns, k.from, strings.Join(keys, " "), k.same, k.otherwise)
+}
+
+// A rewrittenKey is one that the source writes in other words.
+type rewrittenKey struct {
+	n   int      // which of those that were asked for
+	key []string // as the source has it
+}
+
+// writtenOtherwise returns those of the keys that the source has in other words. It
+// undoes what fails.
+func (s *snapshot) writtenOtherwise(ctx context.Context, compare keyComparison, keys [][]string) (found []rewrittenKey, err error) {
+	err = pgx.BeginFunc(ctx, s.tx, func(tx pgx.Tx) error {
+		answers, err := tx.Query(ctx, compare.sql(keys), unprepared)
+		if err != nil {
+			return err
+		}
+		found, err = pgx.CollectRows(answers, func(row pgx.CollectableRow) (k rewrittenKey, err error) {
+			if err = row.Scan(&k.n, &k.key); err == nil && (k.n < 0 || k.n >= len(keys)) {
+				err = errors.New("the server answers for a key that it was not asked for")
+			}
+			return k, err
+		})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("compare the keys of %s with those of the destination: %w", s.facts.table.Name, err)
+	}
+	return found, nil
+}

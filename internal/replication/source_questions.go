@@ -1,0 +1,217 @@
+package replication
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// What a snapshot is asked of a table's rows, once it is known that it matters.
+
+// orderedSQL also makes the planner use what it finds: it takes the rows of a
+// range for many, and spread over the table, and would rather read all of it.
+const orderedSQL = `
+	SELECT pg_catalog.set_config('enable_seqscan', 'off', true)
+	FROM pg_catalog.pg_index AS i
+	JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
+	JOIN pg_catalog.pg_am AS a ON a.oid = c.relam
+	JOIN pg_catalog.pg_opclass AS o ON o.oid = i.indclass[0]
+	JOIN pg_catalog.pg_attribute AS k ON k.attrelid = i.indrelid AND k.attnum = i.indkey[0]
+	WHERE i.indrelid = $1 AND i.indkey[0] = $2 AND i.indpred IS NULL AND i.indisvalid
+		AND a.amname = 'btree' AND o.opcdefault AND i.indcollation[0] = k.attcollation
+	LIMIT 1`
+
+// preferIndex looks for an index that orders the rows by the key, and has it used.
+func (s *snapshot) preferIndex(ctx context.Context, key sourceKey) (found bool, err error) {
+	if key.column.ForeignCollation { // an index orders by that
+		return false, nil
+	}
+	setting, err := textOrNil(s.tx.QueryRow(ctx, orderedSQL, s.facts.table.OID, key.column.Number), "look for an index on "+key.column.Name)
+	return setting != nil, err
+}
+
+// holdsBefore reports whether rows that the condition before selects meet one of others.
+func (s *snapshot) holdsBefore(ctx context.Context, before string, conditions []string) (holds bool, err error) {
+	err = s.tx.QueryRow(ctx, fmt.Sprintf("SELECT EXISTS (SELECT FROM %s WHERE (%s) AND %s)",
+		s.facts.table.Name.SQL(), strings.Join(conditions, " OR "), before), unprepared).Scan(&holds)
+	if err != nil {
+		return false, fmt.Errorf("look for values of new columns: %w", err)
+	}
+	return holds, nil
+}
+
+// otherThanDefault is the condition for rows that hold another value in a column, which
+// is sent as value, than a plain ADD COLUMN gave to them. Values are compared as they are
+// written, which works for types without equality.
+func otherThanDefault(c postgres.Column, value string) string {
+	if c.Missing == nil {
+		return value + " IS NOT NULL"
+	}
+	return fmt.Sprintf("(%s OPERATOR(pg_catalog.=) (%s::pg_catalog.text[])[1]) IS NOT TRUE", outputText(postgres.Ident(c.Name), c.Type), postgres.Literal(*c.Missing))
+}
+
+// constant is the value of an expression of a type. By a constant the planner leaves
+// partitions out, and does not even lock them.
+func (s *snapshot) constant(ctx context.Context, expression, sql string) (string, error) {
+	var text string
+	if err := s.tx.QueryRow(ctx, fmt.Sprintf("SELECT (%s)::pg_catalog.text", expression), unprepared).Scan(&text); err != nil {
+		return "", fmt.Errorf("find out where the range begins: %w", err)
+	}
+	return typedLiteral(text, sql), nil
+}
+
+// isEmpty reports whether a range after a bookmark holds no row. Most often there are
+// some with later keys, which are found without looking through those before.
+func (s *snapshot) isEmpty(ctx context.Context, r keyRange) (bool, error) {
+	var empty bool
+	err := s.tx.QueryRow(ctx, fmt.Sprintf("SELECT NOT (EXISTS (SELECT FROM %[1]s WHERE %[2]s OPERATOR(pg_catalog.>) %[3]s) OR EXISTS (SELECT FROM %[1]s WHERE %[4]s))",
+		s.facts.table.Name.SQL(), r.key.value, typedLiteral(r.after.bookmark, r.key.sql), r.where()), unprepared).Scan(&empty)
+	if err != nil {
+		return false, fmt.Errorf("look for new rows: %w", err)
+	}
+	return empty && r.after.attached == "", nil
+}
+
+// greatestKey returns the greatest key of the range, as the source writes it, or nil
+// if no row has one, and the rows to remember. Infinite keys are no place to continue
+// from: later rows would all lie before it.
+func (s *snapshot) greatestKey(ctx context.Context, r keyRange) (*string, []catalog.Remembered, error) {
+	limit, open := "true", s.facts.info.open
+	if r.after != nil {
+		limit = r.key.value + " OPERATOR(pg_catalog.>=) " + typedLiteral(r.after.bookmark, r.key.sql)
+	} else if open != nil && open.oid == s.facts.table.OID {
+		if open.key == nil {
+			return nil, nil, nil // there was none; those that came since are found by the next run
+		}
+		limit = r.key.value + " OPERATOR(pg_catalog.<=) " + typedLiteral(*open.key, r.key.sql)
+	}
+	return s.greatest(ctx, r.key, limit)
+}
+
+// greatest finds the greatest key of the rows that meet a condition, and those with the
+// greatest keys, if they tell their transaction.
+func (s *snapshot) greatest(ctx context.Context, key sourceKey, condition string) (*string, []catalog.Remembered, error) {
+	table := s.facts.table.Name
+	if s.facts.info.snapshot == "" {
+		found, err := greatest(ctx, s.tx, table, key, condition)
+		return found, nil, err
+	}
+	// The columns have no names that could mean others in ORDER BY.
+	rows, _ := s.tx.Query(ctx, fmt.Sprintf("SELECT g.k::pg_catalog.text, g.part, g.place::pg_catalog.text, g.writer::pg_catalog.text FROM ("+
+		"SELECT %[1]s, tableoid, ctid, xmin FROM %[2]s WHERE %[1]s IS NOT NULL AND %[3]s AND %[4]s ORDER BY 1 DESC LIMIT %[5]d) AS g (k, part, place, writer)",
+		key.value, table.SQL(), condition, finite(key), rememberedRows), unprepared)
+	var found *string
+	newest, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r catalog.Remembered, err error) {
+		var text, writer string
+		if err := row.Scan(&text, &r.Part, &r.Place, &writer); err != nil {
+			return r, err
+		}
+		if found == nil {
+			found = &text
+		}
+		return s.facts.remembered(r, writer)
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("find the greatest %s: %w", key.column.Name, err)
+	}
+	return found, newest, nil
+}
+
+func greatest(ctx context.Context, q querier, table postgres.TableName, key sourceKey, condition string) (*string, error) {
+	// In a query of its own, or ORDER BY would mean the text of that name.
+	sql := fmt.Sprintf("SELECT k::pg_catalog.text FROM (SELECT %[1]s AS k FROM %[2]s WHERE %[1]s IS NOT NULL AND %[3]s AND %[4]s ORDER BY %[1]s DESC LIMIT 1) AS greatest",
+		key.value, table.SQL(), condition, finite(key))
+	return textOrNil(q.QueryRow(ctx, sql, unprepared), "find the greatest "+key.column.Name)
+}
+
+// finite is the condition for keys that are not infinite or NaN.
+func finite(key sourceKey) string {
+	switch base(key.column.Type).Name {
+	case "date", "timestamp", "timestamptz":
+		return "pg_catalog.isfinite(" + key.value + ")"
+	case "numeric":
+		return "(" + key.value + ")::pg_catalog.text NOT IN ('NaN', 'Infinity', '-Infinity')"
+	}
+	return "true"
+}
+
+// rowsOf is the condition for rows of some of the table's partitions. What they
+// are for lets the planner leave the others out.
+func (s *snapshot) rowsOf(ctx context.Context, leaves []uint32) (string, error) {
+	rows, _ := s.tx.Query(ctx, `
+		SELECT pg_catalog.format('tableoid = %s AND (%s)', l.oid, coalesce(pg_catalog.pg_get_partition_constraintdef(l.oid), 'true'))
+		FROM pg_catalog.unnest($1::pg_catalog.oid[]) AS l (oid)
+		ORDER BY l.oid`, leaves)
+	conditions, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return "", fmt.Errorf("look what new partitions of %s are for: %w", s.facts.table.Name, err)
+	}
+	return strings.Join(conditions, " OR "), nil
+}
+
+// holdsAttached reports whether partitions that were attached hold rows that the
+// range does not hold otherwise.
+func (s *snapshot) holdsAttached(ctx context.Context, r keyRange) (bool, error) {
+	var holds bool
+	err := s.tx.QueryRow(ctx, fmt.Sprintf("SELECT EXISTS (SELECT FROM %s WHERE %s)", s.facts.table.Name.SQL(), r.whereAttached()), unprepared).Scan(&holds)
+	if err != nil {
+		return false, fmt.Errorf("look into new partitions of %s: %w", s.facts.table.Name, err)
+	}
+	return holds, nil
+}
+
+// chunkEnd is the key of the row after which so many of the range have come, or nil.
+// It can be found cheaply where an index orders the keys.
+func (s *snapshot) chunkEnd(ctx context.Context, r keyRange, rows int) (*string, error) {
+	key, later := r.key.value, r.key.value+" IS NOT NULL"
+	if r.after != nil {
+		later = key + " OPERATOR(pg_catalog.>) " + typedLiteral(r.after.bookmark, r.key.sql)
+	}
+	many, err := s.expectsMore(ctx, fmt.Sprintf("SELECT FROM %s WHERE %s", r.table.SQL(), later), rows)
+	if err != nil || !many {
+		return nil, err
+	}
+	return textOrNil(s.tx.QueryRow(ctx, fmt.Sprintf("SELECT k::pg_catalog.text FROM (SELECT %[1]s AS k FROM %[2]s WHERE %[3]s AND %[4]s ORDER BY %[1]s OFFSET %[5]d LIMIT 1) AS chunk",
+		key, r.table.SQL(), later, finite(r.key), rows-1), unprepared), "divide the backlog of "+r.table.String())
+}
+
+// expectsMore reports whether the planner expects a query to return more rows.
+func (s *snapshot) expectsMore(ctx context.Context, query string, rows int) (bool, error) {
+	var text []byte
+	if err := s.tx.QueryRow(ctx, "EXPLAIN (FORMAT JSON) "+query, unprepared).Scan(&text); err != nil {
+		return false, fmt.Errorf("estimate how many rows are new: %w", err)
+	}
+	var plans []struct {
+		Plan struct {
+			Rows float64 `json:"Plan Rows"`
+		}
+	}
+	if err := json.Unmarshal(text, &plans); err != nil || len(plans) != 1 {
+		return false, fmt.Errorf("estimate how many rows are new: read the plan: %w", err)
+	}
+	return plans[0].Plan.Rows > float64(rows), nil
+}
+
+// copyOutSQL sends the expressions of rows that meet one of the conditions, of which no
+// two are met by one row.
+func copyOutSQL(table postgres.TableName, expressions, format string, conditions ...string) string {
+	queries := make([]string, len(conditions))
+	for i, condition := range conditions {
+		queries[i] = fmt.Sprintf("SELECT %s FROM %s WHERE %s", expressions, table.SQL(), condition)
+	}
+	return fmt.Sprintf("COPY (%s) TO STDOUT (FORMAT %s)", strings.Join(queries, " UNION ALL "), format)
+}
+
+// copySQL sends the expressions of the rows of a range.
+func (r keyRange) copySQL(expressions, format string) string {
+	if r.after != nil && r.after.attached != "" {
+		return copyOutSQL(r.table, expressions, format, r.where(), r.whereAttached())
+	}
+	return copyOutSQL(r.table, expressions, format, r.where())
+}

@@ -1,0 +1,162 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// A sourceSession is a session at the source that is prepared for a run. Its
+// transactions write nothing, and leave nothing behind.
+//
+// What it reads may run other people's code in it: functions of a view, policies,
+// a foreign table's wrapper, and expressions of indexes, which PostgreSQL evaluates
+// when it plans. Such code can change settings and roles for the rest of the
+// session. So each transaction says that it is READ ONLY, which cannot be taken
+// back once it reads, and pins all settings by statements that resolve no name.
+// All of that ends with its rollback.
+type sourceSession struct {
+	*pgx.Conn
+	pins     string
+	role     string   // that its login is set to begin sessions as; "none" usually
+	identity identity // what it has reached, once that is known
+}
+
+// prepareSource prepares a session for a run, of the server with that key in the
+// provider block.
+func prepareSource(ctx context.Context, conn *pgx.Conn, server string) (sourceSession, error) {
+	pins, role, err := prepareSession(ctx, conn, server, sourceLockTimeout)
+	return sourceSession{Conn: conn, pins: pins, role: role}, err
+}
+
+// begin starts a transaction.
+func (s sourceSession) begin(ctx context.Context, isolation pgx.TxIsoLevel) (pgx.Tx, error) {
+	return s.BeginTx(ctx, pgx.TxOptions{BeginQuery: "BEGIN ISOLATION LEVEL " + string(isolation) + ", READ ONLY; " + s.pins})
+}
+
+// read runs f in a transaction.
+func (s sourceSession) read(ctx context.Context, f func(pgx.Tx) error) error {
+	tx, err := s.begin(ctx, pgx.ReadCommitted)
+	if err != nil {
+		return err
+	}
+	defer rollback(ctx, tx)
+	return f(tx)
+}
+
+// join begins a transaction in a snapshot that another session shares by that name, and
+// returns what a table looks like in it.
+func (s sourceSession) join(ctx context.Context, snapshot string, name postgres.TableName) (pgx.Tx, postgres.Table, error) {
+	tx, err := s.begin(ctx, pgx.RepeatableRead)
+	if err != nil {
+		return nil, postgres.Table{}, err
+	}
+	_, err = tx.Exec(ctx, "SET TRANSACTION SNAPSHOT "+postgres.Literal(snapshot))
+	if err != nil {
+		err = fmt.Errorf("import the snapshot: %w", err)
+	}
+	var tables map[postgres.TableName]postgres.Table
+	if err == nil {
+		tables, err = postgres.ReadTables(ctx, tx, []postgres.TableName{name})
+	}
+	if err != nil {
+		rollback(ctx, tx)
+		return nil, postgres.Table{}, err
+	}
+	return tx, tables[name], nil
+}
+
+const pinsCheckSQL = `
+	SELECT s.name, pg_catalog.current_setting(s.name)
+	FROM pg_catalog.unnest($1::pg_catalog.text[]) WITH ORDINALITY AS s (name, n)
+	ORDER BY s.n`
+
+// queuePinsCheck makes sure, by a batch, that the settings of a transaction at the
+// source are those that are pinned.
+func (s sourceSession) queuePinsCheck(batch *pgx.Batch) {
+	major := postgres.Version(s.Conn)
+	want := append([]postgres.Setting{
+		{Name: "role", Value: s.role}, {Name: "transaction_read_only", Value: "on"}, {Name: "lock_timeout", Value: sourceLockTimeout},
+	}, postgres.In(major, pinned)...)
+	names := make([]string, len(want))
+	for i, setting := range want {
+		names[i] = setting.Name
+	}
+	batch.Queue(pinsCheckSQL, names).Query(func(rows pgx.Rows) error {
+		have, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (setting postgres.Setting, err error) {
+			err = row.Scan(&setting.Name, &setting.Value)
+			return setting, err
+		})
+		if err != nil {
+			return err
+		}
+		for _, pinned := range want {
+			i := slices.IndexFunc(have, func(h postgres.Setting) bool { return h.Name == pinned.Name })
+			if i < 0 {
+				return fmt.Errorf("the server does not say what the setting %s of the session is", pinned.Name)
+			}
+			if have[i].Value != pinned.Value {
+				return fmt.Errorf("the setting %s of the session is %q and must be %q: other code has changed it", pinned.Name, have[i].Value, pinned.Value)
+			}
+		}
+		return nil
+	})
+}
+
+// A sourceConn is a worker's connection to the source, in one session after the other.
+type sourceConn struct {
+	conn     *postgres.Conn
+	server   string        // key in the provider block
+	follows  bool          // whether others have identified the source before
+	identity identity      // of the source; zero until it is known
+	session  sourceSession // that is prepared
+}
+
+// reconnect makes the session ready. It replaces one that broke.
+func (s *sourceConn) reconnect(ctx context.Context) error {
+	if err := s.conn.Renew(ctx); err != nil {
+		return err
+	}
+	if s.session.Conn == s.conn.Conn {
+		return nil
+	}
+	session, err := prepareSource(ctx, s.conn.Conn, s.server)
+	if err != nil {
+		return err
+	}
+	found, err := identify(ctx, session)
+	if err != nil {
+		return err
+	}
+	if err := s.verifyServer(found); err != nil {
+		return err
+	}
+	session.identity = found
+	s.identity, s.session = found, session
+	return nil
+}
+
+// verifyServer makes sure that a session has reached the server that others have.
+func (s *sourceConn) verifyServer(found identity) error {
+	known := s.identity
+	if known == (identity{}) {
+		return nil
+	}
+	if known.system != found.system {
+		return fmt.Errorf("a new connection to server %q reached another cluster, %s instead of %s", s.server, found.system, known.system)
+	}
+	first := s.session.Conn == nil // later it may have been started again
+	if s.follows && (known.address != found.address || first && known.started != found.started) {
+		return errDifferentServers
+	}
+	return nil
+}
+
+// errDifferentServers is what a worker gives up for that could not read what the others do.
+var errDifferentServers = errors.New("connections to the source reach different servers, as a load balancer makes them do: " +
+	"the run read it through one connection only, and runs may find it in states that differ; name one server as the host")

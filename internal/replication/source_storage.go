@@ -1,0 +1,115 @@
+package replication
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// A storage says where the rows of a table lie, with those of its partitions.
+type storage struct {
+	isHeap   bool              // whether each row has a place (ctid) and tells its transaction (xmin)
+	readable bool              // whether the login may read those
+	leaves   []uint32          // the tables that hold them
+	names    []string          // of those
+	attached map[uint32]string // for each of those, how it was attached
+	files    map[uint32]uint32 // in which the rows of each lie
+	pages    int64             // of the largest
+	bytes    int64             // of all, with what is stored aside
+}
+
+// storageSQL follows partitions and children. Whoever is attached has a row in pg_inherits
+// that the transaction wrote which attached it: with those of the tables above, that
+// tells whether it has been one all the time.
+const storageSQL = `
+	WITH RECURSIVE path AS (
+		SELECT c.oid, c.relkind, c.relam, c.relfilenode, ''::pg_catalog.text AS attached
+		FROM pg_catalog.pg_class AS c
+		WHERE c.oid = pg_catalog.to_regclass($1)
+		UNION
+		SELECT c.oid, c.relkind, c.relam, c.relfilenode, pg_catalog.format('%s %s', path.attached, i.xmin)
+		FROM path
+		JOIN pg_catalog.pg_inherits AS i ON i.inhparent = path.oid
+		JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
+	), part AS (
+		SELECT p.oid, p.relkind, p.relam, p.relfilenode, pg_catalog.string_agg(p.attached, ',' ORDER BY p.attached) AS attached
+		FROM path AS p
+		GROUP BY p.oid, p.relkind, p.relam, p.relfilenode
+	)
+	SELECT pg_catalog.txid_current_snapshot()::pg_catalog.text, pg_catalog.clock_timestamp()::pg_catalog.text,
+		coalesce(pg_catalog.bool_and(part.relkind IN ('r', 'm') AND (part.relam = 0 OR a.amname = 'heap')), true),
+		coalesce(pg_catalog.array_agg(part.oid ORDER BY part.oid), '{}'::pg_catalog.oid[]),
+		coalesce(pg_catalog.array_agg(pg_catalog.convert_to(part.oid::pg_catalog.regclass::pg_catalog.text, ` + postgres.NameEncodingSQL + `) ORDER BY part.oid), '{}'::pg_catalog.bytea[]),
+		coalesce(pg_catalog.array_agg(part.relfilenode ORDER BY part.oid), '{}'::pg_catalog.oid[]),
+		coalesce(pg_catalog.array_agg(part.attached ORDER BY part.oid), '{}'::pg_catalog.text[]),
+		coalesce(pg_catalog.max(pg_catalog.pg_relation_size(part.oid)) / pg_catalog.current_setting('block_size')::bigint, 0),
+		coalesce(pg_catalog.sum(pg_catalog.pg_table_size(part.oid))::bigint, 0),
+		coalesce((
+			SELECT pg_catalog.bool_and(pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT'))
+			FROM pg_catalog.pg_attribute AS a
+			WHERE a.attrelid = pg_catalog.to_regclass($1) AND a.attname IN ('xmin', 'ctid', 'tableoid') AND a.attnum < 0
+		), true)
+	FROM part
+	LEFT JOIN pg_catalog.pg_am AS a ON a.oid = part.relam
+	WHERE part.relkind <> 'p'`
+
+// queueStorage reads by a batch where the rows of a table are, and what can be seen of them.
+func queueStorage(batch *pgx.Batch, name postgres.TableName, s *storage, info *snapshotInfo) {
+	batch.Queue(storageSQL, name.SQL()).QueryRow(func(row pgx.Row) error {
+		var files []uint32
+		var attached []string
+		var names [][]byte
+		if err := row.Scan(&info.snapshot, &info.clock, &s.isHeap, &s.leaves, &names, &files, &attached, &s.pages, &s.bytes, &s.readable); err != nil {
+			return fmt.Errorf("look where the rows of %s are: %w", name, err)
+		}
+		if err := postgres.SameLength(len(s.leaves), len(names), len(files), len(attached)); err != nil {
+			return err
+		}
+		for _, name := range names {
+			s.names = append(s.names, strings.ToValidUTF8(string(name), "?"))
+		}
+		s.files, s.attached = map[uint32]uint32{}, map[uint32]string{}
+		for i, leaf := range s.leaves {
+			s.files[leaf], s.attached[leaf] = files[i], attached[i]
+		}
+		return nil
+	})
+}
+
+const (
+	rangeBytes = 128 << 20 // of a table, about how much is one range
+	maxRanges  = 64
+	// Older majors read the whole table for each range of places.
+	rangesSince = 14
+)
+
+// A pageRange is the rows of a table that lie on the pages from first up to, but
+// without, end; 0 for end is the end of the table.
+type pageRange struct{ first, end int64 }
+
+// ranges divides a table into ranges of about the same size.
+func (s storage) ranges(bytes int64) []pageRange {
+	n := min(s.bytes/bytes, maxRanges, s.pages)
+	if n < 2 {
+		return []pageRange{{}}
+	}
+	all := make([]pageRange, n)
+	for i := range n {
+		all[i] = pageRange{s.pages * i / n, s.pages * (i + 1) / n}
+	}
+	all[n-1].end = 0
+	return all
+}
+
+// condition is the condition for rows of the range. For a partitioned table it
+// is about the pages of each partition.
+func (r pageRange) condition() string {
+	condition := fmt.Sprintf("ctid >= '(%d,0)'::pg_catalog.tid", r.first)
+	if r.end > 0 {
+		condition += fmt.Sprintf(" AND ctid < '(%d,0)'::pg_catalog.tid", r.end)
+	}
+	return condition
+}

@@ -1,0 +1,58 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// unprepared has a statement that names a table, and so is not asked again, cost one
+// round trip: it is not prepared.
+const unprepared = pgx.QueryExecModeExec
+
+// querier is a connection or a transaction.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+}
+
+// textOrNil reads a text, or nil if there is no row.
+func textOrNil(row pgx.Row, what string) (*string, error) {
+	var text string
+	err := row.Scan(&text)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	return &text, nil
+}
+
+// typedLiteral writes a key as the source or the destination reads it.
+func typedLiteral(key, sql string) string { return postgres.Literal(key) + "::" + sql }
+
+// list writes each name with format.
+func list(names []string, format string) string {
+	parts := make([]string, len(names))
+	for i, name := range names {
+		parts[i] = strings.ReplaceAll(format, "?", postgres.Ident(name))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// literals writes values, whose types follow from where they stand.
+func literals(values []string) string {
+	all := make([]string, len(values))
+	for i, value := range values {
+		all[i] = postgres.Literal(value)
+	}
+	return strings.Join(all, ", ")
+}

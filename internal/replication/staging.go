@@ -1,0 +1,139 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// sessionStaging is where rows wait that are to be merged into a table that
+// exists. It lives in the session and ends with the transaction.
+const sessionStaging = "pg_temp.stitch_stage"
+
+// sessionStagingSQL creates it with the types of the target's columns.
+func (l layout) sessionStagingSQL() string {
+	return fmt.Sprintf("CREATE TEMP TABLE stitch_stage ON COMMIT DROP AS SELECT %s FROM %s WITH NO DATA",
+		list(l.names(), "?"), l.target.SQL())
+}
+
+// sharedStagingSQL creates one that several sessions fill.
+func (l layout) sharedStagingSQL(name string) string {
+	return fmt.Sprintf("CREATE UNLOGGED TABLE %s AS SELECT %s FROM %s WITH NO DATA", name, list(l.names(), "?"), l.target.SQL())
+}
+
+// stagingPrefix starts the names of staging tables that several workers fill.
+const stagingPrefix = reservedPrefix + "_loading_"
+
+// stagingTable names the table into which an attempt at a unit copies its ranges.
+func stagingTable(schema string, unit int64, attempt int) postgres.TableName {
+	return postgres.TableName{Schema: schema, Name: fmt.Sprintf("%s%d_%d", stagingPrefix, unit, attempt)}
+}
+
+// createStaging creates a staging table that several workers fill. It becomes the table
+// if there is none.
+func (l layout) createStaging(ctx context.Context, tx pgx.Tx, staging postgres.TableName) error {
+	sql := l.createSQL(staging.SQL())
+	if l.exists {
+		sql = l.sharedStagingSQL(staging.SQL())
+	}
+	if _, err := tx.Exec(ctx, sql); err != nil {
+		return fmt.Errorf("create %s: %w", staging, err)
+	}
+	return nil
+}
+
+// takeStaging makes a staging table that was filled the table, or merges it.
+func (ld loading) takeStaging(ctx context.Context, staging postgres.TableName, rows int64) (loadResult, error) {
+	if err := lockLoaded(ctx, ld.tx, staging); err != nil {
+		return loadResult{}, err
+	}
+	l := ld.plan.layout
+	if l.exists {
+		return ld.merge(ctx, staging.SQL(), rows)
+	}
+	if err := ld.alone(ctx, lockPatience, staging, "ALTER TABLE "+staging.SQL()+" RENAME TO "+postgres.Ident(l.target.Name)); err != nil {
+		return loadResult{}, fmt.Errorf("name the table that was loaded: %w", err)
+	}
+	return ld.complete(ctx, rows)
+}
+
+// lockStaging is lockLoaded for a staging table. It also finds out, in the same round
+// trip, which column of the source each column is for: those are named as in the
+// table that is loaded.
+func lockStaging(ctx context.Context, tx pgx.Tx, staging postgres.TableName, columns []column) (layout, error) {
+	var harmless bool
+	var tables map[postgres.TableName]postgres.Table
+	err := postgres.Send(ctx, tx, fmt.Sprintf("lock %s", staging), func(batch *pgx.Batch) {
+		batch.Queue("LOCK TABLE ONLY " + staging.SQL() + " IN ROW EXCLUSIVE MODE")
+		queueHarmless(batch, staging, &harmless)
+		postgres.QueueTablesWithoutTypes(batch, []postgres.TableName{staging}, &tables)
+	})
+	if err == nil {
+		err = refuseCode(ctx, tx, staging, harmless)
+	}
+	if err != nil {
+		return layout{}, err
+	}
+	l := layout{target: staging}
+	for _, into := range tables[staging].Columns {
+		i := slices.IndexFunc(columns, func(c column) bool { return c.name == into.Name })
+		if i < 0 {
+			i = slices.IndexFunc(columns, func(c column) bool { return splitName(c.name, c.sql) == into.Name })
+		}
+		if i < 0 {
+			return layout{}, fmt.Errorf("%s has a column %q that no column of the source is for", staging, into.Name)
+		}
+		c := columns[i]
+		c.name = into.Name
+		if c.sql != "text" && into.SQL == "text" && base(c.source.Type).Extension != "" {
+			c = c.asText()
+		}
+		l.columns = append(l.columns, c)
+	}
+	if len(l.columns) != len(columns) {
+		return layout{}, fmt.Errorf("%s has %d columns and %d of the source are replicated", staging, len(l.columns), len(columns))
+	}
+	return l, nil
+}
+
+const stagingSQL = `
+	SELECT c.relname
+	FROM pg_catalog.pg_class AS c
+	JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+	JOIN pg_catalog.pg_roles AS r ON r.oid = c.relowner
+	WHERE n.nspname = $1 AND c.relkind = 'r' AND r.rolname = current_user AND pg_catalog.strpos(c.relname::pg_catalog.text, $2) = 1
+	ORDER BY c.relname`
+
+// dropOrphanedStaging drops what runs of this login that were killed were loading. It
+// returns why it has kept some: a view upon a table, which nobody needs a right on it
+// to make, or a lock. As no two units have the same id, it is in nobody's way.
+func dropOrphanedStaging(ctx context.Context, tx pgx.Tx, schema string) (kept []error, err error) {
+	rows, _ := tx.Query(ctx, stagingSQL, schema, stagingPrefix)
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("list what earlier runs left in schema %q: %w", schema, err)
+	}
+	wait := "" // one turn is enough for all
+	for _, name := range names {
+		table := postgres.TableName{Schema: schema, Name: name}
+		err := pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
+			_, err := tx.Exec(ctx, fmt.Sprintf("%s; LOCK TABLE %[2]s IN ACCESS EXCLUSIVE MODE%s; DROP TABLE %[2]s", lockTurnSQL, table.SQL(), wait))
+			return err
+		})
+		switch postgres.Code(err) {
+		case "":
+			if err != nil {
+				return nil, err
+			}
+			continue
+		case lockNotAvailable:
+			wait = " NOWAIT"
+		}
+		kept = append(kept, fmt.Errorf("drop %s, which an earlier load left: %w", table, nameHolders(ctx, tx, table, true, err)))
+	}
+	return kept, nil
+}

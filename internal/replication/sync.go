@@ -1,0 +1,250 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// A tableSync is one table as a worker replicates it, over all attempts.
+type tableSync struct {
+	job       job
+	sessions  *sessions
+	queue     *queue
+	table     string // as the definition writes it
+	selection Selection
+	target    target
+	began     time.Time
+	report    catalog.Report
+	learned   learned
+}
+
+// syncTable copies the table of a unit and returns the report on it, which is
+// then in the catalog too.
+func syncTable(ctx context.Context, j job, sessions *sessions, queue *queue, unit catalog.Unit) catalog.Report {
+	s, err := newTableSync(j, sessions, queue, unit)
+	if err == nil {
+		unit, err = s.copyWithRetry(ctx, unit)
+	}
+	if err != nil {
+		s.fail(ctx, unit, err)
+	}
+	return s.report
+}
+
+func newTableSync(j job, sessions *sessions, queue *queue, unit catalog.Unit) (*tableSync, error) {
+	selection := j.definition.Tables[unit.Table]
+	name, err := j.definition.TableNameOf(unit.Table)
+	return &tableSync{
+		job: j, sessions: sessions, queue: queue, table: unit.Table, selection: selection, began: time.Now(),
+		target:  target{j.replication, postgres.TableName{Schema: j.definition.SchemaName, Name: name}},
+		learned: learned{chunkRows: j.chunkRows},
+		report: catalog.Report{
+			SourceTable: unit.Table, TableName: name, Status: catalog.Succeeded, Method: selection.Method, ReplicationKey: selection.ReplicationKey,
+		},
+	}, err
+}
+
+// copyWithRetry makes attempts until one succeeds, or there is no hope. Each goes on
+// from what the catalog says was committed. It returns the unit as the latest has claimed it.
+func (s *tableSync) copyWithRetry(ctx context.Context, unit catalog.Unit) (catalog.Unit, error) {
+	for attempt := 1; ; attempt++ {
+		err := s.attempt(ctx, unit)
+		if err == nil {
+			return unit, nil
+		}
+		var unknown *commitUnknownError
+		if errors.As(err, &unknown) {
+			if committed, askErr := s.commitOutcome(ctx, unit); askErr != nil || committed {
+				return unit, askErr
+			}
+		}
+		if ctx.Err() != nil || attempt == attempts || !s.mayRetry(err) {
+			return unit, err
+		}
+		if unit, err = s.nextAttempt(ctx, unit, attempt); err != nil {
+			return unit, err
+		}
+	}
+}
+
+// attempt extracts and loads the table once, in as many snapshots as it takes.
+func (s *tableSync) attempt(ctx context.Context, unit catalog.Unit) error {
+	for {
+		done, err := s.inSnapshot(ctx, unit)
+		if done || err != nil {
+			return err
+		}
+	}
+}
+
+// inSnapshot reads and loads as much as one snapshot allows. That ends when it has
+// become too old, but is not cut short any more once the snapshot was given back.
+func (s *tableSync) inSnapshot(ctx context.Context, unit catalog.Unit) (done bool, err error) {
+	limited, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	plan, done, err := s.planAndLoad(limited, unit, s.ageLimit(cancel))
+	var unknown *commitUnknownError // of which the destination is asked
+	switch {
+	case err == nil:
+		return done, nil
+	case errors.Is(context.Cause(limited), errSnapshotAge) && !errors.As(err, &unknown):
+		return false, s.explainAge(plan.ordered)
+	}
+	return false, s.advise(ctx, plan, err)
+}
+
+// planAndLoad finds out what there is on both sides, decides, and carries it out. It
+// returns the plan as far as that came.
+func (s *tableSync) planAndLoad(ctx context.Context, unit catalog.Unit, limit limitFunc) (plan plan, done bool, err error) {
+	read, plan, err := s.prepare(ctx, unit, limit)
+	if err != nil {
+		return plan, false, err
+	}
+	defer func() {
+		read.close(ctx)
+		if err != nil {
+			s.noteSnapshot(read.snapshot)
+		}
+	}()
+	s.noteChanges(plan.changes)
+	for _, note := range plan.guarantees(s.selection, read.facts, s.sessions.source.identity.standby) {
+		s.note(note)
+	}
+	if plan, err = s.completePlan(ctx, read.snapshot, plan); err != nil {
+		return plan, false, err
+	}
+	done, err = s.load(ctx, unit, read, plan)
+	return plan, done, err
+}
+
+// mayRetry reports whether another attempt may go better.
+func (s *tableSync) mayRetry(err error) bool {
+	var age *snapshotAgeError
+	if errors.As(err, &age) {
+		return age.ordered && s.chunkLess()
+	}
+	var source *sourceError
+	if !s.learned.asText && !errors.As(err, &source) && isBinaryRefused(err) {
+		s.learned.asText = true
+		s.note("rows cross as text: the destination refused their binary form (" + err.Error() + ")")
+		return true
+	}
+	return s.sessions.isTransient(err)
+}
+
+// isBinaryRefused reports whether a server could not read the binary form of a row.
+func isBinaryRefused(err error) bool {
+	code := postgres.Code(err)
+	var elsewhere *rangeError
+	if errors.As(err, &elsewhere) {
+		code = elsewhere.code
+	}
+	switch code {
+	case "22P03", "08P01", "42804":
+		return true
+	}
+	return false
+}
+
+// nextAttempt begins another attempt.
+func (s *tableSync) nextAttempt(ctx context.Context, unit catalog.Unit, attempt int) (next catalog.Unit, err error) {
+	if err := sleep(ctx, backoff(attempt)); err != nil {
+		return unit, err
+	}
+	if err := s.sessions.withRetry(ctx, s.sessions.reconnect); err != nil {
+		return unit, err
+	}
+	err = s.sessions.destination.in(ctx, func(tx pgx.Tx) (err error) {
+		next, err = catalog.Reclaim(ctx, tx, unit, s.sessions.destination.session)
+		return err
+	})
+	return next, err
+}
+
+// A commitUnknownError says that the destination did not tell whether it committed.
+type commitUnknownError struct{ error }
+
+func (e *commitUnknownError) Unwrap() error { return e.error }
+
+// commitOutcome finds out whether a transaction whose COMMIT got no reply was committed:
+// of the destination alone, and also if the run was cancelled meanwhile.
+func (s *tableSync) commitOutcome(ctx context.Context, unit catalog.Unit) (committed bool, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	defer cancel()
+	if err := s.sessions.withRetry(ctx, s.sessions.destination.reconnect); err != nil {
+		return false, err
+	}
+	err = s.sessions.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		if committed, err = catalog.IsDone(ctx, tx, unit); err != nil {
+			return err
+		}
+		stored, err := catalog.ReportOf(ctx, tx, s.job.run.ID, s.table)
+		if err == nil { // of a chunk, or of all
+			stored.Notes = s.report.Notes
+			s.report = stored
+			s.report.Status = catalog.Succeeded
+		}
+		if errors.Is(err, catalog.ErrNotFound) {
+			return nil
+		}
+		return err
+	})
+	return committed, err
+}
+
+// fail records why the table was not replicated. Chunks that were committed stay
+// in the report.
+func (s *tableSync) fail(ctx context.Context, unit catalog.Unit, err error) {
+	r := &s.report
+	r.Status = catalog.Failed
+	if ctx.Err() != nil {
+		r.Status = catalog.Interrupted
+	}
+	r.Duration = elapsed(s.began)
+	why := s.sessions.advise(err)
+	r.Error = postgres.Explain(why)
+	err = s.sessions.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		if err := endUnit(ctx, tx, unit, r.Status == catalog.Interrupted, why); err != nil {
+			return err
+		}
+		return postgres.Send(ctx, tx, "record the failure", func(batch *pgx.Batch) { catalog.QueueReport(batch, s.job.run.ID, *r) })
+	})
+	if err != nil { // fenced, it is another worker's to report on
+		r.Error += "\n" + postgres.Explain(err)
+	}
+}
+
+func (s *tableSync) note(text string) {
+	if !slices.Contains(s.report.Notes, text) {
+		s.report.Notes = append(s.report.Notes, text)
+	}
+}
+
+func (s *tableSync) noteChanges(changes []string) {
+	for _, change := range changes {
+		if !slices.Contains(s.report.Changes, change) {
+			s.report.Changes = append(s.report.Changes, change)
+		}
+	}
+}
+
+// A TablesError says which tables of a run failed, and why.
+type TablesError struct {
+	Reports []catalog.Report // of the tables that failed
+}
+
+func (e *TablesError) Error() string {
+	lines := make([]string, len(e.Reports))
+	for i, r := range e.Reports {
+		lines[i] = r.SourceTable + ": " + strings.ReplaceAll(r.Error, "\n", "\n  ")
+	}
+	return strings.Join(lines, "\n\n")
+}

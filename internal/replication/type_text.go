@@ -1,0 +1,43 @@
+package replication
+
+import (
+	"fmt"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+)
+
+// outputText is an expression for how a value of type t is written.
+func outputText(value string, t postgres.Type) string {
+	if t.Base != nil {
+		value = fmt.Sprintf("(%s)::%s", value, baseSQL(t))
+	}
+	return fmt.Sprintf("pg_catalog.textin(%s(%s))", base(t).Output, value)
+}
+
+// base follows a domain to what it is made of.
+func base(t postgres.Type) postgres.Type {
+	for t.Base != nil {
+		t = *t.Base
+	}
+	return t
+}
+
+// baseSQL is how the type is written that base returns, with its modifier.
+func baseSQL(t postgres.Type) string {
+	sql := t.SQL
+	for ; t.Base != nil; t = *t.Base {
+		sql = t.BaseSQL
+	}
+	return sql
+}
+
+// isXML reports whether values of the type are XML, which is sent as the text that it
+// was made of: output functions leave out its declaration.
+func isXML(t postgres.Type) bool { return t.BuiltIn() && t.Name == "xml" }
+
+// isArrayOfXMLDomains reports whether elements of an array cannot be taken as the text that
+// they were made of: a cast of the array might be a function of the domain's owner.
+func isArrayOfXMLDomains(t postgres.Type) bool {
+	t = base(t)
+	return t.Element != nil && t.Element.Base != nil && isXML(base(*t.Element))
+}
