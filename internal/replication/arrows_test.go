@@ -23,7 +23,7 @@ var ideas = map[string]struct {
 	"destination": {"access columns destination_lock destination_session destination_table layout load loaded_table merge staging target_age", "definition server"},
 	"tablesync": {"advice bookmark chunks commit facts job partners plan plan_reasons queue ranges same_key sessions snapshot_age sync verify",
 		"copywire definition destination server source"},
-	"syncrun":     {"long_snapshots recorded run unbegun worker", "copywire definition destination replication server source tablesync"},
+	"syncrun":     {"long_snapshots outcome recorded run unbegun worker", "copywire definition destination replication server source tablesync"},
 	"replication": {"adopt left outlook place readers readers_change readers_claims store view_path", "definition destination server source"},
 }
 

@@ -12,6 +12,9 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
+// pollInterval is how often a worker asks what others have done.
+const pollInterval = 50 * time.Millisecond
+
 // A queue hands the units of a run to one worker.
 type queue struct {
 	sessions *sessions

@@ -21,9 +21,6 @@ type worker struct {
 	notes    []string // of the run, from its start
 }
 
-// pollInterval is how often a worker looks what others have done.
-const pollInterval = 50 * time.Millisecond
-
 // errNotLed is met when a run has no leader any more.
 var errNotLed = errors.New("the process that led the run is gone, or has lost its connection to the destination: the next run goes on from what was committed")
 
