@@ -62,13 +62,12 @@ func TestTend(t *testing.T) {
 			t.Fatal(piece, err)
 		}
 		expired := fmt.Sprintf("SELECT id FROM _stitch.unit WHERE lease_expires_at < clock_timestamp() AND claimed_by IS NOT NULL AND id = %d", table.ID)
-		tend := func() Tending {
+		tend := func() {
 			t.Helper()
 			found, err := Tend(t.Context(), conn, run, mine, piece.ID, 2)
 			if err != nil || !found.Left || !found.Led {
 				t.Fatalf("%+v, %v", found, err)
 			}
-			return found
 		}
 		for range 2 {
 			await(t, s, database, expired, 1)

@@ -15,7 +15,7 @@ const sharedReadAge = 10 * time.Second
 // something: those who wait then asked before the change, and get what there was.
 func ReadShared[T any](ctx context.Context, s *Server, database string, read func(context.Context) (T, error)) (T, error) {
 	type key struct { // there is one such type for each T
-		of       *T
+		_        *T
 		database string
 	}
 	found, _ := s.shared.LoadOrStore(key{database: database}, &sharedRead[T]{})

@@ -58,7 +58,7 @@ func TestAccDatabaseUser_replaced(t *testing.T) {
 		}
 		resource "stitch_sync_run" "r" {
 			replication = stitch_replication.r.id
-			run_when    = "always"
+			triggers    = { at = plantimestamp() }
 		}`, user, p.source, database))
 	w.run(t, "apply", "-auto-approve")
 	facts := func() []string {

@@ -169,7 +169,7 @@ func (d *disasterTest) dump(t *testing.T, table string) {
 		CREATE TABLE aside.%[1]s (LIKE shop.%[1]s INCLUDING ALL); INSERT INTO aside.%[1]s TABLE shop.%[1]s`, table))
 }
 
-// recreateSQL makes a table anew, without rows.
+// recreateSQL makes a table again, without rows.
 func (d *disasterTest) recreateSQL(table string) string {
 	return fmt.Sprintf("DROP TABLE shop.%[1]s; CREATE TABLE shop.%[1]s (LIKE aside.%[1]s INCLUDING ALL); ALTER TABLE shop.%[1]s OWNER TO %[2]s; ", table, d.writer)
 }

@@ -75,7 +75,7 @@ var quiet = map[string]string{"autovacuum": "off"}
 func newDisasterTest(t *testing.T, major, number int, seed uint64) *disasterTest {
 	t.Helper()
 	random := rand.New(rand.NewPCG(seed, uint64(number)))
-	majors := sandbox.Majors()
+	majors := sandbox.NeedMajors(t)
 	destination := sandbox.Shared(t, majors[(len(majors)-1+number*random.IntN(len(majors)))%len(majors)]) // the newest of the first
 	d := &disasterTest{
 		workspace: newWorkspace(t, ""), destination: destination, database: destination.Database(t), writer: destination.Role(t),

@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/linux"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
@@ -125,7 +126,9 @@ func (l *located) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest
 	}
 	at, from := l.place.path(), l.place.entry(ctx, req.State)
 	defer func() {
-		if (req.Plan.Raw.IsNull() || len(resp.RequiresReplace) > 0) && isImported(ctx, req.Private) {
+		// The framework adds only afterwards what the attributes themselves make a replacement of.
+		drops := req.Plan.Raw.IsNull() || len(resp.RequiresReplace) > 0 || namesOf(ctx, req.State) != namesOf(ctx, req.Plan)
+		if drops && isImported(ctx, req.Private) {
 			resp.Diagnostics.Append(l.dropsImported(ctx, req.State)...)
 		}
 	}()
@@ -218,9 +221,19 @@ func (l *located) loses(ctx context.Context, entry string, of attributes) (diags
 func (l *located) key(ctx context.Context, of attributes) string {
 	var named resource.MetadataResponse
 	l.managed.Metadata(ctx, resource.MetadataRequest{}, &named)
-	parts := []string{named.TypeName, l.place.entry(ctx, of)}
-	for _, attribute := range []string{"database", "username", "name", "public_key"} {
+	return strings.Join([]string{named.TypeName, l.place.entry(ctx, of), namesOf(ctx, of)}, "\x00")
+}
+
+// namesOf tells apart what is in one place.
+func namesOf(ctx context.Context, of attributes) string {
+	var parts []string
+	for _, attribute := range []string{"database", "username", "name"} {
 		parts = append(parts, text(ctx, of, attribute))
+	}
+	key, err := linux.ParsePublicKey(text(ctx, of, "public_key"))
+	if err == nil {
+		key.Comment = ""
+		parts = append(parts, key.String())
 	}
 	return strings.Join(parts, "\x00")
 }
