@@ -113,14 +113,15 @@ func (r *databaseUserResource) Create(ctx context.Context, req resource.CreateRe
 		return
 	}
 	var seal *postgres.PasswordSeal
-	create := server.CreateUser
-	if r.claims.isLeft(plan.object(server)) {
-		create = server.UpdateUser
-	}
+	isLeft := r.claims.isLeft(plan.object(server))
 	resp.Diagnostics.Append(creation{
 		object: plan.object(server),
 		create: func() (err error) {
-			seal, err = create(ctx, plan.toUser(), password)
+			if isLeft {
+				seal, err = server.UpdateUser(ctx, plan.toUser(), password)
+			} else {
+				seal, err = server.CreateUser(ctx, plan.toUser(), password)
+			}
 			return err
 		},
 		isExisting: postgres.IsExisting,

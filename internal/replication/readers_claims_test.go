@@ -88,14 +88,14 @@ func TestReadersAndGrantsTogether(t *testing.T) {
 	reader := e.definition.Readers
 	for round := range 10 {
 		comes, goes := round%2 == 0, []string{}
-		change := administrator.GrantSource
+		change := func() error { return administrator.GrantSource(t.Context(), grants) }
 		if !comes {
-			change, goes = administrator.RevokeSource, reader
+			change, goes = func() error { return administrator.RevokeSource(t.Context(), grants) }, reader
 		}
 		e.definition.Readers = goes
 		var both sync.WaitGroup
 		var failures [2]error
-		both.Go(func() { failures[0] = change(t.Context(), grants) })
+		both.Go(func() { failures[0] = change() })
 		both.Go(func() { failures[1] = Update(t.Context(), e.endpoint(), e.definition) })
 		both.Wait()
 		if failures != [2]error{} {
