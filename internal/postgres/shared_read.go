@@ -14,13 +14,15 @@ const sharedReadAge = 10 * time.Second
 // All who ask for a T of that database share one reading, until this process changes
 // something: those who wait then asked before the change, and get what there was.
 func ReadShared[T any](ctx context.Context, s *Server, database string, read func(context.Context) (T, error)) (T, error) {
-	type key struct { // there is one such type for each T
-		_        *T
-		database string
-	}
-	found, _ := s.shared.LoadOrStore(key{database: database}, &sharedRead[T]{})
+	found, _ := s.shared.LoadOrStore(sharedKey{(*T)(nil), database}, &sharedRead[T]{})
 	shared, _ := found.(*sharedRead[T]) // it is no other: the key has the type
 	return shared.get(ctx, read)
+}
+
+// A sharedKey is what a reading is kept under: a pointer to what it is of, and a database.
+type sharedKey struct {
+	of       any
+	database string
 }
 
 // A sharedRead lets all resources of a plan share one reading of a server:
