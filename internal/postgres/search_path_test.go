@@ -188,6 +188,21 @@ var provisioning = map[string]func(ctx context.Context, server *Server, p plante
 		less := DestinationGrants{Database: "shop", User: "reader"}
 		return errors.Join(granted, drift, server.UpdateDestination(ctx, g, less), server.RevokeDestination(ctx, less))
 	},
+	"readers": func(ctx context.Context, server *Server, _ planted) error {
+		r, readers := Reading{Resource: "shop", Schema: "public", Tables: []string{"orders"}}, []string{"reader"}
+		change := func(tx pgx.Tx) error {
+			undo, err := server.ClaimReading(ctx, tx, r, readers)
+			if err != nil {
+				return err
+			}
+			defer undo()
+			_, given := server.GiveUpReading(ctx, tx, r, readers)
+			return errors.Join(given, server.TakeTurn(ctx, tx, "shop"))
+		}
+		return server.InTurn(ctx, "shop", func() error {
+			return server.OnConn(ctx, "shop", func(conn *pgx.Conn) error { return InTx(ctx, conn, change) })
+		})
+	},
 	"databases": func(ctx context.Context, server *Server, _ planted) error {
 		d := Database{Name: "analytics", Owner: "application", ConnectionLimit: -1, Comment: "mine"}
 		_, created := server.CreateDatabase(ctx, d, "")
