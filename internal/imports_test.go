@@ -5,55 +5,77 @@ package internal
 import (
 	"go/parser"
 	"go/token"
-	"path/filepath"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
 
-// forbidden are imports that a package's product code must not have, as regular expressions.
-var forbidden = []struct{ pkg, imports string }{
-	{"postgres", "hashicorp/"}, // the domain does not know Terraform
-	{"catalog", "hashicorp/"},
-	{"replication", "hashicorp/"},
-	{"sandbox", "hashicorp/"},
-	{"sshclient", "hashicorp/"},
-	{"linux", "hashicorp/"},
-	{"provider", "jackc/pgx"}, // SQL lives in the domain
-	{"provider", "x/crypto"},
-	{"provider", "internal/catalog"},
-	{"sshclient", "/internal/"}, // leaves know no sibling
-	{"catalog", "/internal/"},
-	{"sandbox", "/internal/"},
-	{"postgres", "/internal/[^s]"}, // but sshclient
-	{"postgres", "/internal/sandbox"},
-	{"linux", "/internal/[^s]"},
-	{"linux", "/internal/sandbox"},
-	{"replication", "internal/provider"},
-	{"replication", "internal/sandbox"}, // test servers stay out of the product
-	{"provider", "internal/sandbox"},
-	{"*", "internal/sqltext"}, // for tests
+// arrows are all imports between the packages in product code: what a package does not
+// list, it does not know.
+var arrows = map[string][]string{
+	"sshclient":   nil,
+	"sqltext":     nil, // for tests
+	"sandbox":     nil,
+	"linux":       {"sshclient"},
+	"pgclient":    {"sshclient"},
+	"relation":    {"pgclient"},
+	"privilege":   {"pgclient", "relation"},
+	"preflight":   {"pgclient", "privilege", "relation"},
+	"postgres":    {"pgclient", "privilege", "relation"},
+	"catalog":     {"pgclient"},
+	"replication": {"catalog", "pgclient", "privilege", "relation"},
+	"provider":    {"linux", "pgclient", "postgres", "preflight", "privilege", "relation", "replication", "sshclient"},
+	"pgtest":      {"pgclient", "sandbox"}, // for tests
+	"quickstart":  {"sandbox"},
+	"bench":       {"pgclient", "relation", "replication", "sandbox", "sshclient"},
+	"bench/idle":  {"provider"},
 }
 
+// forbidden are modules of others that a package's product code must not import, as
+// regular expressions.
+var forbidden = []struct{ pkg, imports string }{
+	{"provider", "jackc/pgx"}, // SQL lives in the domain
+	{"provider", "x/crypto"},
+}
+
+// terraform are the packages that know it: the domain does not.
+var terraform = []string{"provider", "bench/idle"}
+
 func TestImports(t *testing.T) {
-	for _, rule := range forbidden {
-		files, err := filepath.Glob(filepath.Join(rule.pkg, "*.go"))
-		if err != nil || len(files) == 0 {
-			t.Fatalf("no files in %s (%v)", rule.pkg, err)
-		}
-		for _, name := range files {
-			if strings.HasSuffix(name, "_test.go") {
-				continue
-			}
+	known := map[string]map[string]bool{} // by package, what it imports
+	for _, directory := range packages(t) {
+		known[directory] = map[string]bool{}
+		for _, name := range productFiles(t, directory) {
 			file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
 			if err != nil {
 				t.Fatal(err)
 			}
 			for _, imported := range file.Imports {
-				if regexp.MustCompile(rule.imports).MatchString(imported.Path.Value) {
+				if _, sibling, ok := strings.Cut(strings.Trim(imported.Path.Value, `"`), "terraform-provider-stitch/internal/"); ok {
+					known[directory][sibling] = true
+				}
+				if strings.Contains(imported.Path.Value, "hashicorp/") && !slices.Contains(terraform, directory) {
 					t.Errorf("%s imports %s", name, imported.Path.Value)
 				}
+				for _, rule := range forbidden {
+					if directory == rule.pkg && regexp.MustCompile(rule.imports).MatchString(imported.Path.Value) {
+						t.Errorf("%s imports %s", name, imported.Path.Value)
+					}
+				}
 			}
+		}
+	}
+	for directory, siblings := range known {
+		listed, ok := arrows[directory]
+		if found := slices.Sorted(maps.Keys(siblings)); !ok || !slices.Equal(found, listed) {
+			t.Errorf("%s imports %q, and is to import %q", directory, found, listed)
+		}
+	}
+	for directory := range arrows {
+		if known[directory] == nil {
+			t.Errorf("there is no package %s", directory)
 		}
 	}
 }

@@ -7,15 +7,16 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
 )
 
 // An engine runs one replication.
 type engine struct {
 	bench       *bench
-	servers     *postgres.Servers
-	destination postgres.Endpoint
+	servers     *pgclient.Servers
+	destination pgclient.Endpoint
 	definition  replication.Definition
 }
 
@@ -26,13 +27,13 @@ func (b *bench) newEngine(ctx context.Context, d dataset, schema string, connect
 }
 
 // newEngineFrom is newEngine with another way to the source.
-func (b *bench) newEngineFrom(ctx context.Context, source postgres.Config, d dataset, schema string, connections int) (*engine, error) {
+func (b *bench) newEngineFrom(ctx context.Context, source pgclient.Config, d dataset, schema string, connections int) (*engine, error) {
 	loadsInto := b.destination.config()
 	source.MaxConnections, loadsInto.MaxConnections = connections, connections
 	e := &engine{bench: b}
-	e.servers = postgres.NewServers(map[string]postgres.Config{"source": source, "destination": loadsInto})
+	e.servers = pgclient.NewServers(map[string]pgclient.Config{"source": source, "destination": loadsInto})
 	destination, _ := e.servers.Server("destination")
-	e.destination = postgres.Endpoint{Server: destination, Database: database}
+	e.destination = pgclient.Endpoint{Server: destination, Database: database}
 	e.definition = replication.Definition{
 		Name: schema, SchemaName: schema,
 		Source:      replication.Endpoint{Server: "source", Database: database},
@@ -42,7 +43,7 @@ func (b *bench) newEngineFrom(ctx context.Context, source postgres.Config, d dat
 	for _, t := range d.tables {
 		e.definition.Tables["public."+t.name] = t.selection
 	}
-	return e, replication.Create(ctx, e.destination, e.definition, false, postgres.Identity{})
+	return e, replication.Create(ctx, e.destination, e.definition, false, pgclient.Identity{})
 }
 
 // remove removes the replication, and the tables that it loaded unless they are
@@ -54,7 +55,7 @@ func (e *engine) remove(ctx context.Context, keepTables bool) error {
 
 // run is one sync run, with connections of its own.
 func (e *engine) run(ctx context.Context) (measure, replication.Run, error) {
-	runner := replication.Runner{Server: func(name string) (*postgres.Server, error) {
+	runner := replication.Runner{Server: func(name string) (*pgclient.Server, error) {
 		s, _ := e.servers.Server(name)
 		return s, nil
 	}}
@@ -111,7 +112,7 @@ func (e *engine) look(ctx context.Context, since int64) (s sight, err error) {
 		if err != nil {
 			return sight{}, err
 		}
-		parts = append(parts, "SELECT xmin, xmax FROM "+postgres.TableName{Schema: e.definition.SchemaName, Name: name}.SQL())
+		parts = append(parts, "SELECT xmin, xmax FROM "+relation.TableName{Schema: e.definition.SchemaName, Name: name}.SQL())
 	}
 	err = e.bench.destination.conn.QueryRow(ctx, `
 		SELECT count(*),

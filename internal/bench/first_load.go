@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 // The ways, as they are printed.
@@ -65,7 +65,7 @@ func (b *bench) firstLoad(ctx context.Context, d dataset, connections int, g *gr
 }
 
 // firstLoadFrom is firstLoad with another way to the source.
-func (b *bench) firstLoadFrom(ctx context.Context, source postgres.Config, d dataset, connections int, g *group, way string, again bool) error {
+func (b *bench) firstLoadFrom(ctx context.Context, source pgclient.Config, d dataset, connections int, g *group, way string, again bool) error {
 	e, err := b.newEngineFrom(ctx, source, d, "bench", connections)
 	if err != nil {
 		return err

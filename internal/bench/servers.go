@@ -9,7 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -64,8 +64,8 @@ func startServer(ctx context.Context, major int) (*server, error) {
 }
 
 // config is how the provider reaches it.
-func (s *server) config() postgres.Config {
-	return postgres.Config{Host: s.Host, Port: s.Port, Username: s.Username, Password: s.Password, SSLMode: "disable"}
+func (s *server) config() pgclient.Config {
+	return pgclient.Config{Host: s.Host, Port: s.Port, Username: s.Username, Password: s.Password, SSLMode: "disable"}
 }
 
 func (s *server) stop() {

@@ -12,7 +12,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
@@ -64,9 +64,9 @@ func (b *bench) measureTunnel(ctx context.Context, s size) (groups []*group, err
 	ours, theirs := b.source.config(), b.source.config()
 	ours.SSHHost, _ = hosts.Host("bastion")
 	theirs.Port = port
-	sources := map[string]postgres.Config{noTunnel: b.source.config(), ourTunnel: ours, sshTunnel: theirs}
+	sources := map[string]pgclient.Config{noTunnel: b.source.config(), ourTunnel: ours, sshTunnel: theirs}
 
-	servers := postgres.NewServers(sources)
+	servers := pgclient.NewServers(sources)
 	defer servers.Close()
 	read, err := b.eachTunnel(ctx, s, "COPY of 200 MB to nowhere", dataset{name: "through an SSH host, TOAST", tables: []table{{"through", toastSQL, 25_000, fullTable}}},
 		func(way string, d dataset, g *group) error {
@@ -112,7 +112,7 @@ func (b *bench) eachTunnel(ctx context.Context, s size, title string, d dataset,
 }
 
 // readThrough reads a table. To connect is not measured: ssh -L is up already.
-func (b *bench) readThrough(ctx context.Context, server *postgres.Server, d dataset) (measure, error) {
+func (b *bench) readThrough(ctx context.Context, server *pgclient.Server, d dataset) (measure, error) {
 	conn, err := server.Acquire(ctx, database)
 	if err != nil {
 		return measure{}, err

@@ -38,6 +38,8 @@ import (
 	"io/fs"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 // Schema is where the catalog lives.
@@ -206,7 +208,7 @@ func create(ctx context.Context, tx pgx.Tx) error {
 		COMMENT ON SCHEMA _stitch IS 'Definitions, bookmarks and reports of Stitch replications. Written by terraform-provider-stitch.';
 		CREATE TABLE _stitch.version (version int PRIMARY KEY);
 		INSERT INTO _stitch.version VALUES (0)`)
-	if code(err) == "3F000" {
+	if code(err) == pgclient.InvalidSchemaName {
 		return errRaced
 	}
 	return err

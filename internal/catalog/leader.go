@@ -8,6 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 // One session at a time runs a replication: its leader, which records itself in
@@ -67,7 +69,7 @@ func lead(ctx context.Context, conn *pgx.Conn, replication int64, session Sessio
 			err = anotherLeads(ctx, conn, replication)
 		}
 		var other *leaderError
-		if !errors.As(err, &other) && code(err) != "55P03" && code(err) != "23503" { // 23503: it is being deleted
+		if !errors.As(err, &other) && code(err) != pgclient.LockNotAvailable && code(err) != pgclient.ForeignKeyViolation { // 23503: it is being deleted
 			return fmt.Errorf("lock the replication: %w", err)
 		}
 		if time.Now().After(deadline) {

@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 // Sessions exclude one another by locks on the table _stitch.version, which only those
@@ -94,9 +96,9 @@ func isInTheWay(err error) bool {
 		return true
 	}
 	switch code(err) {
-	case "55P03", "40P01", "23505", "42P06", "42P07":
+	case pgclient.LockNotAvailable, pgclient.DeadlockDetected, pgclient.UniqueViolation, pgclient.DuplicateSchema, pgclient.DuplicateTable:
 		return true
-	case "XX000": // the text of internal errors is never translated
+	case pgclient.InternalError: // the text of internal errors is never translated
 		var pg *pgconn.PgError
 		return errors.As(err, &pg) && strings.HasPrefix(pg.Message, "tuple concurrently ")
 	}

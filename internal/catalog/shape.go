@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 // shapes says what the schema holds after each migration: the file of a migration's
@@ -178,7 +180,7 @@ func lockAndRead(ctx context.Context, tx pgx.Tx, mode lockMode, o ownership) (s 
 	switch code(err) {
 	case "":
 		return s, err
-	case "42P01", "3F000":
+	case pgclient.UndefinedTable, pgclient.InvalidSchemaName:
 		return nil, ErrNone
 	}
 	return nil, fmt.Errorf("lock the catalog: %w", err)

@@ -2,10 +2,12 @@ package postgres
 
 import (
 	"errors"
-	"slices"
 	"strings"
 	"testing"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgtest"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/privilege"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -21,9 +23,9 @@ func TestManagedAdministrator(t *testing.T) {
 		if s.Major >= 16 { // so that a membership is changed instead of added
 			s.Exec(t, "postgres", "ALTER ROLE "+admin+" SET createrole_self_grant = 'inherit'")
 		}
-		server := serverOf(t, Config{Host: s.Host, Port: s.Port, Username: admin, Password: s.Password, MaxConnections: 1})
+		server := pgtest.Server(t, pgclient.Config{Host: s.Host, Port: s.Port, Username: admin, Password: s.Password, MaxConnections: 1})
 		for _, role := range []string{one, two} {
-			if _, err := server.CreateUser(ctx, User{Name: role, Login: true, ConnectionLimit: -1}, nil); err != nil {
+			if _, err := CreateUser(ctx, server, User{Name: role, Login: true, ConnectionLimit: -1}, nil); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -36,7 +38,7 @@ func TestManagedAdministrator(t *testing.T) {
 
 		want := plainDatabase(name, one)
 		want.Comment, want.ConnectionLimit = "by nobody's member", 7
-		created, err := server.CreateDatabase(ctx, want, "template0")
+		created, err := CreateDatabase(ctx, server, want, "template0")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -44,22 +46,22 @@ func TestManagedAdministrator(t *testing.T) {
 			t.Errorf("created %+v, want %+v", created, want)
 		}
 		want.Owner, want.Comment, want.ConnectionLimit = two, "", 8
-		if err := server.UpdateDatabase(ctx, want); err != nil {
+		if err := UpdateDatabase(ctx, server, want); err != nil {
 			t.Fatal(err)
 		}
 		wantDatabase(t, server, want)
 
 		s.Exec(t, "postgres", "GRANT CREATE ON DATABASE "+name+" TO "+admin)
 		schema := Schema{Database: name, Name: "shop", Owner: one, Comment: "c"}
-		if _, err := server.CreateSchema(ctx, schema); err != nil {
+		if _, err := CreateSchema(ctx, server, schema); err != nil {
 			t.Fatal(err)
 		}
 		schema.Owner, schema.Comment = two, "d"
-		if err := server.UpdateSchema(ctx, schema); err != nil {
+		if err := UpdateSchema(ctx, server, schema); err != nil {
 			t.Fatal(err)
 		}
 		wantSchema(t, server, schema)
-		if err := server.DropSchema(ctx, name, "shop", false); err != nil {
+		if err := DropSchema(ctx, server, name, "shop", false); err != nil {
 			t.Fatal(err)
 		}
 
@@ -72,12 +74,12 @@ func TestManagedAdministrator(t *testing.T) {
 				WHERE datname = $1 ORDER BY 1`, name), "\n")
 		}
 		rightsBefore := rights()
-		other, err := serverOf(t, superuserOf(s)).Acquire(ctx, name)
+		other, err := pgtest.Server(t, pgtest.Superuser(s)).Acquire(ctx, name)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var busy *SessionsError
-		if err := server.DropDatabase(ctx, name, DatabaseDrop{}); !errors.As(err, &busy) {
+		if err := DropDatabase(ctx, server, name, DatabaseDrop{}); !errors.As(err, &busy) {
 			t.Errorf("dropped under a session: %v", err)
 		}
 		wantDatabase(t, server, want)
@@ -85,7 +87,7 @@ func TestManagedAdministrator(t *testing.T) {
 			t.Errorf("rights were\n%s\nand are\n%s", rightsBefore, after)
 		}
 		other.Discard()
-		if err := server.DropDatabase(ctx, name, DatabaseDrop{}); err != nil {
+		if err := DropDatabase(ctx, server, name, DatabaseDrop{}); err != nil {
 			t.Fatal(err)
 		}
 		if after := members(); after != before {
@@ -93,7 +95,7 @@ func TestManagedAdministrator(t *testing.T) {
 		}
 
 		// The roles of others are out of reach since 16: nothing is created then.
-		_, err = server.CreateDatabase(ctx, Database{Name: name, Owner: foreign, ConnectionLimit: -1}, "template0")
+		_, err = CreateDatabase(ctx, server, Database{Name: name, Owner: foreign, ConnectionLimit: -1}, "template0")
 		if s.Major < 16 {
 			if err != nil {
 				t.Error(err)
@@ -114,14 +116,14 @@ func TestNoAdministrator(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
 		nobody, owner, name := s.Role(t), s.Role(t), s.DatabaseName(t)
-		server := serverOf(t, Config{Host: s.Host, Port: s.Port, Username: nobody, Password: s.Password})
-		_, err := server.CreateDatabase(t.Context(), Database{Name: name, Owner: owner, ConnectionLimit: -1}, "")
+		server := pgtest.Server(t, pgclient.Config{Host: s.Host, Port: s.Port, Username: nobody, Password: s.Password})
+		_, err := CreateDatabase(t.Context(), server, Database{Name: name, Owner: owner, ConnectionLimit: -1}, "")
 		for _, want := range []string{`ALTER ROLE "` + nobody + `" CREATEDB;`, `GRANT "` + owner + `" TO "` + nobody + `"`} {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("the error lacks %q: %v", want, err)
 			}
 		}
-		_, err = server.CreateDatabase(t.Context(), Database{Name: name, Owner: "no such role", ConnectionLimit: -1}, "")
+		_, err = CreateDatabase(t.Context(), server, Database{Name: name, Owner: "no such role", ConnectionLimit: -1}, "")
 		if err == nil || !strings.Contains(err.Error(), `role "no such role" does not exist`) {
 			t.Errorf("for a role that is not: %v", err)
 		}
@@ -140,71 +142,41 @@ func TestJoinedByItself(t *testing.T) {
 		for _, option := range options {
 			t.Run(option, func(t *testing.T) {
 				ctx := t.Context()
-				login, created := administrator(t, s, 2)
+				login, created := pgtest.AdministratorOf(t, s, 2)
 				owner, heir := created[0], created[1]
 				for _, role := range created {
 					s.Exec(t, "postgres", "SET ROLE "+login+"; GRANT "+role+" TO "+login+option)
 				}
-				shop := NewShop(t, s)
-				shop.exec(t, `
-					ALTER DATABASE `+shop.name+` OWNER TO `+owner+`;
-					GRANT CONNECT, CREATE ON DATABASE `+shop.name+` TO `+login+`;
+				shop := pgtest.NewShop(t, s)
+				shop.Run(t, `
+					ALTER DATABASE `+shop.Name+` OWNER TO `+owner+`;
+					GRANT CONNECT, CREATE ON DATABASE `+shop.Name+` TO `+login+`;
 					ALTER SCHEMA billing OWNER TO `+owner+`;
 					ALTER TABLE billing.payments OWNER TO `+owner+`;
 					ALTER TABLE billing.payments_1 OWNER TO `+owner)
-				before := memberships(t, s, login)
-				server := shop.as(t, login)
-				g := SourceGrants{Database: shop.name, User: shop.user, Schemas: []string{"billing"}, FutureTables: true}
+				before := pgtest.Memberships(t, s, login)
+				server := shop.As(t, login)
+				g := privilege.SourceGrants{Database: shop.Name, User: shop.User, Schemas: []string{"billing"}, FutureTables: true}
 				for _, step := range []struct {
 					what string
 					run  func() error
 				}{
-					{"rights", func() error { return errors.Join(server.GrantSource(ctx, g), server.RevokeSource(ctx, g)) }},
-					{"a schema", func() error {
-						return server.UpdateSchema(ctx, Schema{Database: shop.name, Name: "billing", Owner: heir})
+					{"rights", func() error {
+						return errors.Join(privilege.GrantSource(ctx, server, g), privilege.RevokeSource(ctx, server, g))
 					}},
-					{"sessions", func() error { return server.endSessions(ctx, owner) }},
-					{"reassigning", func() error { return server.reassign(ctx, shop.name, heir, owner) }},
-					{"a database", func() error { return server.UpdateDatabase(ctx, plainDatabase(shop.name, heir)) }},
+					{"a schema", func() error {
+						return UpdateSchema(ctx, server, Schema{Database: shop.Name, Name: "billing", Owner: heir})
+					}},
+					{"sessions", func() error { return endSessions(ctx, server, owner) }},
+					{"reassigning", func() error { return reassign(ctx, server, shop.Name, heir, owner) }},
+					{"a database", func() error { return UpdateDatabase(ctx, server, plainDatabase(shop.Name, heir)) }},
 				} {
 					if err := step.run(); err != nil {
-						t.Errorf("%s: %s", step.what, Explain(err))
+						t.Errorf("%s: %s", step.what, pgclient.Explain(err))
 					}
-					assertEqual(t, "memberships after "+step.what, memberships(t, s, login), before)
+					pgtest.Equal(t, "memberships after "+step.what, pgtest.Memberships(t, s, login), before)
 				}
 			})
-		}
-	})
-}
-
-// An owner who may not use the schema can grant nothing on what it owns in there:
-// that is said beforehand, or done as somebody who can.
-func TestOwnerWithoutUsage(t *testing.T) {
-	t.Parallel()
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
-		login, created := administrator(t, s, 1)
-		shop, owner := newShop(t, s), created[0]
-		shop.exec(t, `
-			GRANT CONNECT ON DATABASE `+shop.name+` TO `+login+` WITH GRANT OPTION;
-			GRANT USAGE ON SCHEMA billing TO `+login+` WITH GRANT OPTION;
-			ALTER TABLE billing.payments OWNER TO `+owner+`;
-			ALTER TABLE billing.payments_1 OWNER TO `+owner)
-		server, g := shop.as(t, login), shop.grants("billing")
-		g.FutureTables = false
-		var forbidden *forbiddenError
-		err := server.GrantSource(t.Context(), g)
-		if want := []string{`GRANT SELECT ON TABLE "billing"."payments", "billing"."payments_1" TO "` + shop.user + `"`}; !errors.As(err, &forbidden) || !slices.Equal(forbidden.statements, want) {
-			t.Fatalf("got %v\nwant %q", err, want)
-		}
-		// A member of the owner may use the schema itself.
-		s.Exec(t, "postgres", "GRANT "+owner+" TO "+login+map[bool]string{true: withAll}[s.Major >= 16])
-		if err := errors.Join(server.GrantSource(t.Context(), g), server.RevokeSource(t.Context(), g)); err != nil {
-			t.Error(Explain(err))
-		}
-		shop.exec(t, "REVOKE USAGE ON SCHEMA billing FROM "+login+"; GRANT SELECT ON billing.payments TO "+shop.user)
-		g.Tables = []TableName{{"billing", "payments"}}
-		if err := server.RevokeSource(t.Context(), g); !errors.As(err, &forbidden) {
-			t.Errorf("nobody may use the schema: %v", err)
 		}
 	})
 }

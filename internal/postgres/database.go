@@ -7,6 +7,9 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/privilege"
 )
 
 // A Database is a database of a server.
@@ -61,12 +64,12 @@ const databasesSQL = `
 const databaseSQL = databasesSQL + `
 	WHERE d.datname = $1`
 
-// Database returns the database called name, or ErrNotFound. All who plan share
+// ReadDatabase returns the database called name, or ErrNotFound. All who plan share
 // one reading of all databases.
-func (s *Server) Database(ctx context.Context, name string) (Database, error) {
-	d, err := s.findDatabase(ctx, name)
-	if Code(err) == InvalidCatalogName && name == s.DefaultDatabase() {
-		err = ErrNotFound // it was to be connected to
+func ReadDatabase(ctx context.Context, s *pgclient.Server, name string) (Database, error) {
+	d, err := findDatabase(ctx, s, name)
+	if pgclient.Code(err) == pgclient.InvalidCatalogName && name == s.DefaultDatabase() {
+		err = pgclient.ErrNotFound // it was to be connected to
 	}
 	if err != nil {
 		return Database{}, fmt.Errorf("read database %q: %w", name, err)
@@ -74,16 +77,16 @@ func (s *Server) Database(ctx context.Context, name string) (Database, error) {
 	return d, nil
 }
 
-func (s *Server) findDatabase(ctx context.Context, name string) (d Database, err error) {
+func findDatabase(ctx context.Context, s *pgclient.Server, name string) (d Database, err error) {
 	if !s.IsPlanning() {
-		err = s.inTx(ctx, "", func(tx pgx.Tx) (err error) {
+		err = s.InTx(ctx, "", func(tx pgx.Tx) (err error) {
 			d, err = database(ctx, tx, name)
 			return err
 		})
 		return d, err
 	}
-	all, err := ReadShared(ctx, s, "", func(ctx context.Context) (all map[string]Database, err error) {
-		err = s.inTx(ctx, "", func(tx pgx.Tx) (err error) {
+	all, err := pgclient.ReadShared(ctx, s, "", func(ctx context.Context) (all map[string]Database, err error) {
+		err = s.InTx(ctx, "", func(tx pgx.Tx) (err error) {
 			all, err = databasesByName(ctx, tx)
 			return err
 		})
@@ -94,7 +97,7 @@ func (s *Server) findDatabase(ctx context.Context, name string) (d Database, err
 	}
 	d, ok := all[name]
 	if !ok {
-		return Database{}, ErrNotFound
+		return Database{}, pgclient.ErrNotFound
 	}
 	return d, nil
 }
@@ -113,14 +116,14 @@ func database(ctx context.Context, tx pgx.Tx, name string) (Database, error) {
 	rows, _ := tx.Query(ctx, databaseSQL, name)
 	d, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[Database])
 	if errors.Is(err, pgx.ErrNoRows) {
-		err = ErrNotFound
+		err = pgclient.ErrNotFound
 	}
 	return d, err
 }
 
 // UpdateDatabase changes what differs, as far as a database can be changed.
-func (s *Server) UpdateDatabase(ctx context.Context, d Database) error {
-	err := s.changeRights(ctx, s.besides(d.Name), func(tx pgx.Tx) error {
+func UpdateDatabase(ctx context.Context, s *pgclient.Server, d Database) error {
+	err := privilege.ChangeRights(ctx, s, besides(s, d.Name), func(tx pgx.Tx) error {
 		_, err := alterDatabase(ctx, tx, d)
 		return err
 	})
@@ -143,11 +146,11 @@ func alterDatabase(ctx context.Context, tx pgx.Tx, want Database) (Database, err
 	if len(sql) == 0 {
 		return have, nil
 	}
-	needed := needs{rightsOf: []string{have.Owner}}
+	needed := privilege.Needs{RightsOf: []string{have.Owner}}
 	if want.Owner != "" && want.Owner != have.Owner {
-		needed.newOwner, needed.createDB = want.Owner, true
+		needed.NewOwner, needed.CreateDB = want.Owner, true
 	}
-	if err := needed.run(ctx, tx, sql...); err != nil {
+	if err := needed.Run(ctx, tx, sql...); err != nil {
 		return Database{}, err
 	}
 	return database(ctx, tx, want.Name)
@@ -158,13 +161,13 @@ func alterDatabase(ctx context.Context, tx pgx.Tx, want Database) (Database, err
 func (d Database) changes(have Database) []string {
 	var sql []string
 	if d.Comment != have.Comment {
-		sql = append(sql, "COMMENT ON DATABASE "+Ident(d.Name)+" IS "+commentLiteral(d.Comment))
+		sql = append(sql, "COMMENT ON DATABASE "+pgclient.Ident(d.Name)+" IS "+commentLiteral(d.Comment))
 	}
 	if d.ConnectionLimit != have.ConnectionLimit {
-		sql = append(sql, fmt.Sprintf("ALTER DATABASE %s CONNECTION LIMIT %d", Ident(d.Name), d.ConnectionLimit))
+		sql = append(sql, fmt.Sprintf("ALTER DATABASE %s CONNECTION LIMIT %d", pgclient.Ident(d.Name), d.ConnectionLimit))
 	}
 	if d.Owner != "" && d.Owner != have.Owner {
-		sql = append(sql, "ALTER DATABASE "+Ident(d.Name)+" OWNER TO "+Ident(d.Owner))
+		sql = append(sql, "ALTER DATABASE "+pgclient.Ident(d.Name)+" OWNER TO "+pgclient.Ident(d.Owner))
 	}
 	return sql
 }
@@ -174,7 +177,7 @@ func commentLiteral(comment string) string {
 	if comment == "" {
 		return "NULL"
 	}
-	return Literal(comment)
+	return pgclient.Literal(comment)
 }
 
 // requireFixed refuses what cannot be changed, or was written in another way
@@ -202,12 +205,12 @@ func (d Database) requireFixed(have Database) error {
 
 // besides is a database to be connected to while something is done to the one
 // called name ("" for the default one).
-func (s *Server) besides(name string) string {
+func besides(s *pgclient.Server, name string) string {
 	switch {
 	case name != s.DefaultDatabase():
 		return ""
-	case name != DefaultDatabase:
-		return DefaultDatabase
+	case name != pgclient.DefaultDatabase:
+		return pgclient.DefaultDatabase
 	}
 	return "template1"
 }

@@ -5,24 +5,26 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 // AdoptDatabase takes over a database that CreateDatabase found to exist, and gives it
 // what the creation may not have come to: owner and comment. See AdoptUser.
-func (s *Server) AdoptDatabase(ctx context.Context, d Database, template string) (Database, []string, error) {
+func AdoptDatabase(ctx context.Context, s *pgclient.Server, d Database, template string) (Database, []string, error) {
 	defer s.Changed()
-	adopted, refusals, err := s.adoptDatabase(ctx, d, template)
+	adopted, refusals, err := adoptDatabase(ctx, s, d, template)
 	if err != nil {
 		return Database{}, nil, fmt.Errorf("adopt database %q: %w", d.Name, err)
 	}
 	return adopted, refusals, nil
 }
 
-func (s *Server) adoptDatabase(ctx context.Context, d Database, template string) (Database, []string, error) {
+func adoptDatabase(ctx context.Context, s *pgclient.Server, d Database, template string) (Database, []string, error) {
 	if template == "" {
 		template = DefaultTemplate
 	}
-	found, err := s.foundDatabase(ctx, d.Name, template)
+	found, err := inspectDatabase(ctx, s, d.Name, template)
 	if err != nil {
 		return Database{}, nil, err
 	}
@@ -30,8 +32,8 @@ func (s *Server) adoptDatabase(ctx context.Context, d Database, template string)
 	if refusals := d.refusals(found); len(refusals) > 0 {
 		return Database{}, refusals, nil
 	}
-	contents, err := s.contentsBeyond(ctx, d.Name, template)
-	if IsUnreachable(err) && Code(err) != "" { // the server answers, but not there
+	contents, err := contentsBeyond(ctx, s, d.Name, template)
+	if pgclient.IsUnreachable(err) && pgclient.Code(err) != "" { // the server answers, but not there
 		return Database{}, []string{"what it holds is not known: " + err.Error()}, nil
 	}
 	if err != nil {
@@ -40,7 +42,7 @@ func (s *Server) adoptDatabase(ctx context.Context, d Database, template string)
 	if refusals := contentRefusals(append(contents, found.dependents...)); len(refusals) > 0 {
 		return Database{}, refusals, nil
 	}
-	adopted, err := s.finishDatabase(ctx, d)
+	adopted, err := finishDatabase(ctx, s, d)
 	return adopted, nil, err
 }
 
@@ -186,9 +188,9 @@ const foundDatabaseSQL = `
 	CROSS JOIN LATERAL (SELECT pg_catalog.to_jsonb(d), pg_catalog.to_jsonb(t)) AS j (d, t)
 	WHERE d.datname = $1`
 
-// foundDatabase reads a database that exists, or returns ErrNotFound.
-func (s *Server) foundDatabase(ctx context.Context, name, template string) (found foundDatabase, err error) {
-	err = s.inTx(ctx, s.besides(name), func(tx pgx.Tx) error {
+// inspectDatabase reads a database that exists, or returns ErrNotFound.
+func inspectDatabase(ctx context.Context, s *pgclient.Server, name, template string) (found foundDatabase, err error) {
+	err = s.InTx(ctx, besides(s, name), func(tx pgx.Tx) error {
 		if found.Database, err = database(ctx, tx, name); err != nil {
 			return err
 		}
@@ -200,4 +202,113 @@ func (s *Server) foundDatabase(ctx context.Context, name, template string) (foun
 		return rowNotFound(err)
 	})
 	return found, err
+}
+
+// A content is an object of a database. A database that is created has copies of those of
+// its template, with the same numbers.
+type content struct {
+	catalog     uint32 // its oid
+	number      uint32 // the oid of the object in it
+	description string
+}
+
+// contentsLimit is how many objects of a database are read. One that has more is not
+// empty, whatever its template holds.
+const contentsLimit = 10_000
+
+// contentsSQL lists what somebody made in a database, and whether others may do in
+// schema public what they may not in a new one. What hangs on another object of the list is
+// left out, as are plpgsql and what temporary tables leave behind.
+const contentsSQL = `
+	WITH o (catalog, number) AS (
+		SELECT tableoid, oid FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_(toast_)?temp_'
+		UNION ALL SELECT tableoid, oid FROM pg_catalog.pg_class WHERE relpersistence <> 't'
+		UNION ALL SELECT tableoid, oid FROM pg_catalog.pg_type
+		UNION ALL SELECT tableoid, oid FROM pg_catalog.pg_proc
+		UNION ALL SELECT tableoid, oid FROM pg_catalog.pg_extension WHERE extname <> 'plpgsql'
+		UNION ALL SELECT tableoid, oid FROM pg_catalog.pg_language
+		UNION ALL SELECT tableoid, oid FROM pg_catalog.pg_operator
+		UNION ALL SELECT tableoid, oid FROM pg_catalog.pg_opclass
+		UNION ALL SELECT tableoid, oid FROM pg_catalog.pg_opfamily
+		UNION ALL SELECT tableoid, oid FROM pg_catalog.pg_am
+		UNION ALL SELECT tableoid, oid FROM pg_catalog.pg_cast
+		UNION ALL SELECT tableoid, oid FROM pg_catalog.pg_transform
+		UNION ALL SELECT tableoid, oid FROM pg_catalog.pg_conversion
+		UNION ALL SELECT tableoid, oid FROM pg_catalog.pg_collation
+		UNION ALL SELECT tableoid, oid FROM pg_catalog.pg_ts_config
+		UNION ALL SELECT tableoid, oid FROM pg_catalog.pg_ts_dict
+		UNION ALL SELECT tableoid, oid FROM pg_catalog.pg_ts_parser
+		UNION ALL SELECT tableoid, oid FROM pg_catalog.pg_ts_template
+		UNION ALL SELECT tableoid, oid FROM pg_catalog.pg_foreign_data_wrapper
+		UNION ALL SELECT tableoid, oid FROM pg_catalog.pg_foreign_server
+		UNION ALL SELECT tableoid, oid FROM pg_catalog.pg_event_trigger
+		UNION ALL SELECT tableoid, oid FROM pg_catalog.pg_publication
+		UNION ALL SELECT tableoid, oid FROM pg_catalog.pg_default_acl
+		UNION ALL SELECT 'pg_catalog.pg_largeobject'::pg_catalog.regclass, oid FROM pg_catalog.pg_largeobject_metadata
+	)
+	SELECT o.catalog, o.number, coalesce(pg_catalog.pg_describe_object(o.catalog, o.number, 0), '?')
+	FROM o
+	WHERE (o.number >= 16384 OR o.catalog = 'pg_catalog.pg_largeobject'::pg_catalog.regclass) -- whose numbers anybody chooses
+	  AND NOT EXISTS (
+		SELECT
+		FROM pg_catalog.pg_depend AS d
+		WHERE d.classid = o.catalog
+		  AND d.objid = o.number
+		  AND d.deptype IN ('a', 'i', 'I', 'e', 'P', 'S')
+		  AND d.refobjid >= 16384)
+	UNION ALL
+	SELECT n.tableoid, n.oid, 'other rights on schema public than a new database has: ' || coalesce(n.nspacl::pg_catalog.text, 'the default ones')
+	FROM pg_catalog.pg_namespace AS n
+	LEFT JOIN pg_catalog.pg_init_privs AS i
+		ON i.objoid = n.oid AND i.classoid = n.tableoid AND i.objsubid = 0
+	WHERE n.nspname = 'public'
+	  AND n.oid < 16384
+	  AND n.nspacl::pg_catalog.text IS DISTINCT FROM i.initprivs::pg_catalog.text
+	ORDER BY 1, 2
+	LIMIT $1`
+
+// contentsBeyond describes what a database holds and its template does not.
+func contentsBeyond(ctx context.Context, s *pgclient.Server, name, template string) ([]string, error) {
+	contents, err := readContents(ctx, s, name)
+	if err != nil || len(contents) == 0 {
+		return nil, err
+	}
+	var copied []content
+	if template != "template0" && len(contents) <= contentsLimit {
+		// Whoever is connected to a template keeps others from copying it.
+		defer s.LeaveDatabase(template)
+		copied, err = readContents(ctx, s, template)
+		if pgclient.IsUnreachable(err) { // it lets nobody in, or not this login
+			copied, err = nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	isCopied := make(map[content]bool, len(copied))
+	for _, o := range copied {
+		isCopied[o] = true
+	}
+	var beyond []string
+	for _, o := range contents {
+		if !isCopied[o] {
+			beyond = append(beyond, o.description)
+		}
+	}
+	return beyond, nil
+}
+
+func readContents(ctx context.Context, s *pgclient.Server, database string) (all []content, err error) {
+	err = s.InTx(ctx, database, func(tx pgx.Tx) error {
+		rows, _ := tx.Query(ctx, contentsSQL, contentsLimit+1)
+		all, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (o content, err error) {
+			err = row.Scan(&o.catalog, &o.number, &o.description)
+			return o, err
+		})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read what database %q holds: %w", database, err)
+	}
+	return all, nil
 }

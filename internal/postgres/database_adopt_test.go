@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgtest"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -73,24 +75,24 @@ func TestAdoptDatabase(t *testing.T) {
 	})
 }
 
-func testAdoptDatabase(t *testing.T, s *sandbox.Server, server *Server) {
+func testAdoptDatabase(t *testing.T, s *sandbox.Server, server *pgclient.Server) {
 	ctx, name, other := t.Context(), s.DatabaseName(t), s.Role(t)
 	owner := s.RoleName(t)
-	if _, err := server.CreateUser(ctx, User{Name: owner, Login: true, ConnectionLimit: -1}, scram("secret")); err != nil {
+	if _, err := CreateUser(ctx, server, User{Name: owner, Login: true, ConnectionLimit: -1}, scram("secret")); err != nil {
 		t.Fatal(err)
 	}
 	want := plainDatabase(name, owner)
 	want.Comment, want.ConnectionLimit = "loaded", 9
 	asked := Database{Name: name, Owner: owner, Comment: "loaded", ConnectionLimit: 9}
-	if _, _, err := server.AdoptDatabase(ctx, asked, "template0"); !errors.Is(err, ErrNotFound) {
+	if _, _, err := AdoptDatabase(ctx, server, asked, "template0"); !errors.Is(err, pgclient.ErrNotFound) {
 		t.Fatalf("before it was created: %v", err)
 	}
-	if err := server.startDatabase(ctx, asked, "template0"); err != nil { // and died
+	if err := startDatabase(ctx, server, asked, "template0"); err != nil { // and died
 		t.Fatal(err)
 	}
 	adopt := func(what string, refusal string) {
 		t.Helper()
-		adopted, refusals, err := server.AdoptDatabase(ctx, asked, "template0")
+		adopted, refusals, err := AdoptDatabase(ctx, server, asked, "template0")
 		found := slices.ContainsFunc(refusals, func(line string) bool { return strings.Contains(line, refusal) })
 		switch {
 		case err != nil:
@@ -169,43 +171,43 @@ func TestAdoptDatabaseFromTemplate(t *testing.T) {
 				CREATE EXTENSION citext; CREATE SCHEMA common AUTHORIZATION tenant; CREATE TABLE common.t (id serial);
 				REVOKE ALL ON SCHEMA public FROM PUBLIC; GRANT USAGE ON SCHEMA public TO tenant; ALTER SCHEMA public OWNER TO tenant`)
 			asked := Database{Name: "analytics", ConnectionLimit: -1}
-			if _, err := server.CreateDatabase(ctx, asked, ""); err != nil {
+			if _, err := CreateDatabase(ctx, server, asked, ""); err != nil {
 				t.Fatal(err)
 			}
 			for range 2 {
-				if adopted, refusals, err := server.AdoptDatabase(ctx, asked, ""); err != nil || len(refusals) > 0 || adopted.Name == "" {
+				if adopted, refusals, err := AdoptDatabase(ctx, server, asked, ""); err != nil || len(refusals) > 0 || adopted.Name == "" {
 					t.Errorf("%+v, refused because of %q, %v", adopted, refusals, err)
 				}
 			}
 			// Nobody stays connected to the template.
-			if _, err := server.CreateDatabase(ctx, Database{Name: "next", ConnectionLimit: -1}, ""); err != nil {
+			if _, err := CreateDatabase(ctx, server, Database{Name: "next", ConnectionLimit: -1}, ""); err != nil {
 				t.Error(err)
 			}
 			s.Exec(t, "analytics", "GRANT CREATE ON SCHEMA public TO PUBLIC")
-			if _, refusals, err := server.AdoptDatabase(ctx, asked, ""); err != nil || len(refusals) != 1 || !strings.Contains(refusals[0], "other rights on schema public") {
+			if _, refusals, err := AdoptDatabase(ctx, server, asked, ""); err != nil || len(refusals) != 1 || !strings.Contains(refusals[0], "other rights on schema public") {
 				t.Errorf("refused because of %q, %v", refusals, err)
 			}
 			s.Exec(t, "analytics", "REVOKE CREATE ON SCHEMA public FROM PUBLIC; CREATE TABLE mine (id int)")
-			if _, refusals, err := server.AdoptDatabase(ctx, asked, ""); err != nil || !slices.Equal(refusals, []string{"it holds table public.mine"}) {
+			if _, refusals, err := AdoptDatabase(ctx, server, asked, ""); err != nil || !slices.Equal(refusals, []string{"it holds table public.mine"}) {
 				t.Errorf("refused because of %q, %v", refusals, err)
 			}
 
 			full := Database{Name: "full", ConnectionLimit: 0}
-			if _, err := server.CreateDatabase(ctx, full, "template0"); err != nil {
+			if _, err := CreateDatabase(ctx, server, full, "template0"); err != nil {
 				t.Fatal(err)
 			}
-			if _, refusals, err := server.AdoptDatabase(ctx, full, "template0"); err != nil || len(refusals) != 1 || !strings.Contains(refusals[0], "what it holds is not known") {
+			if _, refusals, err := AdoptDatabase(ctx, server, full, "template0"); err != nil || len(refusals) != 1 || !strings.Contains(refusals[0], "what it holds is not known") {
 				t.Errorf("refused because of %q, %v", refusals, err)
 			}
 
 			// What the server came with is never taken over.
-			super := serverOf(t, superuserOf(s))
+			super := pgtest.Server(t, pgtest.Superuser(s))
 			for _, name := range []string{"postgres", "template1"} {
-				if _, refusals, err := super.AdoptDatabase(ctx, Database{Name: name, ConnectionLimit: -1}, ""); err != nil || !slices.Contains(refusals, "it came with the server") {
+				if _, refusals, err := AdoptDatabase(ctx, super, Database{Name: name, ConnectionLimit: -1}, ""); err != nil || !slices.Contains(refusals, "it came with the server") {
 					t.Errorf("%s: refused because of %q, %v", name, refusals, err)
 				}
 			}
-			if _, refusals, err := super.AdoptUser(ctx, User{Name: "postgres", Login: true, ConnectionLimit: -1}, scram(s.Password)); err != nil || !slices.Contains(refusals, "it came with the server") {
+			if _, refusals, err := AdoptUser(ctx, super, User{Name: "postgres", Login: true, ConnectionLimit: -1}, scram(s.Password)); err != nil || !slices.Contains(refusals, "it came with the server") {
 				t.Errorf("the superuser: refused because of %q, %v", refusals, err)
 			}
 		})
@@ -217,7 +219,7 @@ func TestAdoptDatabaseFromTemplate(t *testing.T) {
 func TestCreateDatabaseMeanwhile(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
-		ctx, server := t.Context(), serverOf(t, superuserOf(s))
+		ctx, server := t.Context(), pgtest.Server(t, pgtest.Superuser(s))
 		for range 3 {
 			name := s.DatabaseName(t)
 			conn, err := pgx.Connect(ctx, s.URL("postgres"))
@@ -225,11 +227,11 @@ func TestCreateDatabaseMeanwhile(t *testing.T) {
 				t.Fatal(err)
 			}
 			conn.PgConn().Exec(ctx, "CREATE DATABASE "+name+" TEMPLATE template0") // whose end nobody waits for
-			_, err = server.CreateDatabase(ctx, Database{Name: name, ConnectionLimit: -1}, "template0")
-			if err != nil && !IsExisting(err) {
+			_, err = CreateDatabase(ctx, server, Database{Name: name, ConnectionLimit: -1}, "template0")
+			if err != nil && !pgclient.IsExisting(err) {
 				t.Errorf("created meanwhile: %v", err)
 			}
-			if _, refusals, err := server.AdoptDatabase(ctx, Database{Name: name, ConnectionLimit: -1}, "template0"); err != nil || refusals != nil {
+			if _, refusals, err := AdoptDatabase(ctx, server, Database{Name: name, ConnectionLimit: -1}, "template0"); err != nil || refusals != nil {
 				t.Errorf("refused because of %q, %v", refusals, err)
 			}
 			_ = conn.PgConn().Conn().Close()

@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/privilege"
 )
 
 // tidying is how long to put something back takes at most, also after a cancellation.
@@ -20,13 +23,13 @@ const DefaultTemplate = "template1"
 // one) and returns it as the server has it. As CREATE DATABASE is no part of a
 // transaction, one that cannot be made as it is wanted is dropped again. If not
 // even that succeeds, the error comes with the Database that is left.
-func (s *Server) CreateDatabase(ctx context.Context, d Database, template string) (Database, error) {
+func CreateDatabase(ctx context.Context, s *pgclient.Server, d Database, template string) (Database, error) {
 	defer s.Changed()
-	err := s.startDatabase(ctx, d, template)
+	err := startDatabase(ctx, s, d, template)
 	if err != nil {
 		return Database{}, fmt.Errorf("create database %q: %w", d.Name, err)
 	}
-	created, err := s.finishDatabase(ctx, d)
+	created, err := finishDatabase(ctx, s, d)
 	if err == nil {
 		return created, nil
 	}
@@ -34,7 +37,7 @@ func (s *Server) CreateDatabase(ctx context.Context, d Database, template string
 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidying)
 	defer cancel()
-	if failed := s.DropDatabase(ctx, d.Name, DatabaseDrop{Tables: true}); failed != nil {
+	if failed := DropDatabase(ctx, s, d.Name, DatabaseDrop{Tables: true}); failed != nil {
 		return Database{Name: d.Name}, fmt.Errorf("%w\nIt was created before this failed, and could not be dropped again: %w", err, failed)
 	}
 	return Database{}, err
@@ -42,45 +45,45 @@ func (s *Server) CreateDatabase(ctx context.Context, d Database, template string
 
 // startDatabase creates a database that is right but for what CREATE DATABASE
 // cannot do, having seen whether the rest can be done.
-func (s *Server) startDatabase(ctx context.Context, d Database, template string) error {
-	err := s.tryStartDatabase(ctx, d, template)
+func startDatabase(ctx context.Context, s *pgclient.Server, d Database, template string) error {
+	err := tryStartDatabase(ctx, s, d, template)
 	var busy *SessionsError
 	// A session that outlives its client may have been creating the same database.
-	if Code(err) == UniqueViolation || errors.As(err, &busy) && busy.mayPass() {
-		err = s.tryStartDatabase(ctx, d, template)
+	if pgclient.Code(err) == pgclient.UniqueViolation || errors.As(err, &busy) && busy.mayPass() {
+		err = tryStartDatabase(ctx, s, d, template)
 	}
 	return err
 }
 
-func (s *Server) tryStartDatabase(ctx context.Context, d Database, template string) error {
+func tryStartDatabase(ctx context.Context, s *pgclient.Server, d Database, template string) error {
 	source := template
 	if source == "" {
 		source = DefaultTemplate
 	}
 	s.LeaveDatabase(source)
-	return s.onSession(ctx, s.besides(d.Name), func(conn *pgx.Conn) error {
-		sql, err := d.createStatement(Version(conn), template)
+	return s.OnSession(ctx, besides(s, d.Name), func(conn *pgx.Conn) error {
+		sql, err := d.createStatement(pgclient.Version(conn), template)
 		if err != nil {
 			return err
 		}
-		err = boundedTx(ctx, conn, func(tx pgx.Tx) error {
-			_, err := needs{newOwner: d.Owner, createDB: true}.joinings(ctx, tx, sql, "ALTER DATABASE "+Ident(d.Name)+" OWNER TO "+Ident(d.Owner))
+		err = pgclient.BoundedTx(ctx, conn, func(tx pgx.Tx) error {
+			_, err := privilege.Needs{NewOwner: d.Owner, CreateDB: true}.Joinings(ctx, tx, sql, "ALTER DATABASE "+pgclient.Ident(d.Name)+" OWNER TO "+pgclient.Ident(d.Owner))
 			return err
 		})
 		if err != nil {
 			return err
 		}
-		err = execToTheEnd(ctx, conn, sql, tidying)
-		switch Code(err) {
-		case ObjectInUse:
+		err = pgclient.ExecToTheEnd(ctx, conn, sql, tidying)
+		switch pgclient.Code(err) {
+		case pgclient.ObjectInUse:
 			sessions, failed := sessionsOf(ctx, conn, source)
 			if failed == nil {
 				return &SessionsError{Sessions: sessions, Err: err,
 					advice: "Nobody may be connected to a template while it is copied. End these sessions and apply again, or set template = \"template0\", which nobody connects to."}
 			}
-		case InvalidParameterValue:
+		case pgclient.InvalidParameterValue:
 			if source != "template0" {
-				return Advise(err, fmt.Sprintf("A copy of the template %s has its encoding and locale. Set template = \"template0\" to choose others.", source))
+				return pgclient.Advise(err, fmt.Sprintf("A copy of the template %s has its encoding and locale. Set template = \"template0\" to choose others.", source))
 			}
 		}
 		return err
@@ -90,7 +93,7 @@ func (s *Server) tryStartDatabase(ctx context.Context, d Database, template stri
 // createStatement leaves the owner for later: a login may only be able to give
 // the database away within a transaction.
 func (d Database) createStatement(major int, template string) (string, error) {
-	sql := "CREATE DATABASE " + Ident(d.Name)
+	sql := "CREATE DATABASE " + pgclient.Ident(d.Name)
 	for _, option := range []struct {
 		attribute, name, value string
 		since                  int
@@ -110,7 +113,7 @@ func (d Database) createStatement(major int, template string) (string, error) {
 		switch {
 		case option.value == "":
 		case major >= since:
-			sql += " " + option.name + " " + strings.TrimSpace(Literal(option.value))
+			sql += " " + option.name + " " + strings.TrimSpace(pgclient.Literal(option.value))
 		case option.value != "libc": // which is all that there was
 			return "", fmt.Errorf("%s = %q needs PostgreSQL %d or newer, the server is %d", option.attribute, option.value, since, major)
 		}
@@ -122,36 +125,10 @@ func (d Database) createStatement(major int, template string) (string, error) {
 }
 
 // finishDatabase gives a new database what it lacks.
-func (s *Server) finishDatabase(ctx context.Context, d Database) (created Database, err error) {
-	err = s.changeRights(ctx, s.besides(d.Name), func(tx pgx.Tx) error {
+func finishDatabase(ctx context.Context, s *pgclient.Server, d Database) (created Database, err error) {
+	err = privilege.ChangeRights(ctx, s, besides(s, d.Name), func(tx pgx.Tx) error {
 		created, err = alterDatabase(ctx, tx, d)
 		return err
 	})
 	return created, err
-}
-
-// execToTheEnd runs a statement whose outcome must be known: when ctx is done,
-// the server is asked to cancel it, and its answer is waited for, as long as grace
-// at most.
-func execToTheEnd(ctx context.Context, conn *pgx.Conn, sql string, grace time.Duration) error {
-	uncancelled := context.WithoutCancel(ctx)
-	asked := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(asked)
-		_ = conn.PgConn().Conn().SetDeadline(time.Now().Add(grace)) // nor may the answer never come
-		ctx, cancel := context.WithTimeout(uncancelled, grace)
-		defer cancel()
-		_ = conn.PgConn().CancelRequest(ctx) // if it is not heard, the statement ends by itself
-	})
-	_, err := conn.Exec(uncancelled, sql)
-	if stop() {
-		return err
-	}
-	<-asked // or it would be the next statement that is cancelled
-	if conn.IsClosed() && !isServers(err) {
-		return Advise(fmt.Errorf("the server was asked to cancel this, and did not answer within %v: %w", grace, errors.Join(ctx.Err(), err)),
-			"It is not known whether the server did it. Apply again, which finds out.")
-	}
-	_ = conn.PgConn().Conn().SetDeadline(time.Time{})
-	return err
 }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgtest"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -51,7 +53,7 @@ func TestCreateStatement(t *testing.T) {
 func TestDatabaseLocales(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
-		server := serverOf(t, superuserOf(s))
+		server := pgtest.Server(t, pgtest.Superuser(s))
 		latin := plainDatabase(s.DatabaseName(t), s.Username)
 		latin.Encoding = "LATIN1"
 		choices := []Database{latin}
@@ -66,25 +68,25 @@ func TestDatabaseLocales(t *testing.T) {
 			choices = append(choices, builtin)
 		}
 		for _, want := range choices {
-			created, err := server.CreateDatabase(t.Context(), want, "template0")
+			created, err := CreateDatabase(t.Context(), server, want, "template0")
 			if err != nil {
 				t.Fatal(err)
 			}
 			if created != want {
 				t.Errorf("created %+v, want %+v", created, want)
 			}
-			for _, view := range []*Server{server, server.Planning()} {
+			for _, view := range []*pgclient.Server{server, server.Planning()} {
 				wantDatabase(t, view, want)
 			}
 		}
-		if _, err := server.CreateDatabase(t.Context(), plainDatabase("never", "nobody at all"), "template0"); err == nil || !strings.Contains(err.Error(), `role "nobody at all" does not exist`) {
+		if _, err := CreateDatabase(t.Context(), server, plainDatabase("never", "nobody at all"), "template0"); err == nil || !strings.Contains(err.Error(), `role "nobody at all" does not exist`) {
 			t.Errorf("of nobody: %v", err)
 		}
 		if s.Query(t, "postgres", "SELECT FROM pg_database WHERE datname = 'never'") != nil {
 			t.Error("what could not be given away was left")
 		}
 		latin.Name = s.DatabaseName(t)
-		if _, err := server.CreateDatabase(t.Context(), latin, ""); err == nil || !strings.Contains(Explain(err), `Set template = "template0"`) {
+		if _, err := CreateDatabase(t.Context(), server, latin, ""); err == nil || !strings.Contains(pgclient.Explain(err), `Set template = "template0"`) {
 			t.Errorf("with another encoding than the template: %v", err)
 		}
 	})
@@ -94,10 +96,10 @@ func TestDatabaseLocales(t *testing.T) {
 func TestCreateDatabaseLeavesNothing(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
-		name, server := s.DatabaseName(t), serverOf(t, superuserOf(s))
+		name, server := s.DatabaseName(t), pgtest.Server(t, pgtest.Superuser(s))
 		wrong := Database{Name: name, ConnectionLimit: -1, Comment: "not UTF-8: \xff"}
-		left, err := server.CreateDatabase(t.Context(), wrong, "template0")
-		if Code(err) != "22021" || left != (Database{}) {
+		left, err := CreateDatabase(t.Context(), server, wrong, "template0")
+		if pgclient.Code(err) != "22021" || left != (Database{}) {
 			t.Fatalf("got %+v, %v", left, err)
 		}
 		if s.Query(t, "postgres", "SELECT FROM pg_database WHERE datname = $1", name) != nil {
@@ -116,7 +118,7 @@ func TestCreateDatabaseLeavesNothing(t *testing.T) {
 				}
 			}
 		}()
-		left, err = server.CreateDatabase(t.Context(), wrong, "template0")
+		left, err = CreateDatabase(t.Context(), server, wrong, "template0")
 		cancel()
 		conn, ok := <-connected
 		if !ok {
@@ -126,7 +128,7 @@ func TestCreateDatabaseLeavesNothing(t *testing.T) {
 			return
 		}
 		defer conn.Close(context.Background())
-		if left.Name != name || !strings.Contains(Explain(err), "could not be dropped again") {
+		if left.Name != name || !strings.Contains(pgclient.Explain(err), "could not be dropped again") {
 			t.Errorf("got %+v, %v", left, err)
 		}
 	})
@@ -137,17 +139,17 @@ func TestCreateDatabaseLeavesNothing(t *testing.T) {
 func TestCreateDatabaseCancelled(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
-	name, server := s.DatabaseName(t), serverOf(t, superuserOf(s))
+	name, server := s.DatabaseName(t), pgtest.Server(t, pgtest.Superuser(s))
 	for patience := time.Duration(0); patience < 200*time.Millisecond; patience += 10 * time.Millisecond {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		_, err := server.CreateDatabase(ctx, Database{Name: name, ConnectionLimit: -1, Comment: "c"}, "template0")
+		_, err := CreateDatabase(ctx, server, Database{Name: name, ConnectionLimit: -1, Comment: "c"}, "template0")
 		cancel()
 		there := s.Query(t, "postgres", "SELECT FROM pg_database WHERE datname = $1", name) != nil
 		if there != (err == nil) {
 			t.Fatalf("after %v: it is there: %t, but %v", patience, there, err)
 		}
 		if there {
-			if err := server.DropDatabase(t.Context(), name, DatabaseDrop{}); err != nil {
+			if err := DropDatabase(t.Context(), server, name, DatabaseDrop{}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -163,14 +165,14 @@ func TestCreateDatabaseOfTemplateInUse(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close(t.Context())
-		_, err = serverOf(t, superuserOf(s)).CreateDatabase(t.Context(), Database{Name: s.DatabaseName(t), ConnectionLimit: -1}, template)
+		_, err = CreateDatabase(t.Context(), pgtest.Server(t, pgtest.Superuser(s)), Database{Name: s.DatabaseName(t), ConnectionLimit: -1}, template)
 		var busy *SessionsError
 		if !errors.As(err, &busy) {
 			t.Fatalf("got %v", err)
 		}
 		for _, want := range []string{"postgres with someone from 127.0.0.1", `template = "template0"`} {
-			if !strings.Contains(Explain(err), want) {
-				t.Errorf("the error lacks %q:\n%s", want, Explain(err))
+			if !strings.Contains(pgclient.Explain(err), want) {
+				t.Errorf("the error lacks %q:\n%s", want, pgclient.Explain(err))
 			}
 		}
 	})

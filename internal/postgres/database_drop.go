@@ -6,6 +6,9 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/privilege"
 )
 
 // A DatabaseDrop says what may go with a database.
@@ -16,47 +19,47 @@ type DatabaseDrop struct {
 
 // DropDatabase drops a database; one that is gone is done. Without leave it drops
 // none that holds tables, and ends no sessions of others: the error lists them.
-func (s *Server) DropDatabase(ctx context.Context, name string, may DatabaseDrop) error {
+func DropDatabase(ctx context.Context, s *pgclient.Server, name string, may DatabaseDrop) error {
 	defer s.BeginDrop(name)()
 	defer s.Changed()
 
-	err := s.dropDatabase(ctx, name, may)
+	err := dropDatabase(ctx, s, name, may)
 	if err != nil {
 		return fmt.Errorf("drop database %q: %w", name, err)
 	}
 	return nil
 }
 
-func (s *Server) dropDatabase(ctx context.Context, name string, may DatabaseDrop) error {
-	have, err := s.databaseToDrop(ctx, name)
-	if errors.Is(err, ErrNotFound) {
+func dropDatabase(ctx context.Context, s *pgclient.Server, name string, may DatabaseDrop) error {
+	have, err := databaseToDrop(ctx, s, name)
+	if errors.Is(err, pgclient.ErrNotFound) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	if !may.Tables && !have.IsInvalid() {
-		if err := s.refuseTables(ctx, name); err != nil {
+		if err := refuseTables(ctx, s, name); err != nil {
 			return err
 		}
 	}
-	giveBack, err := s.takeDatabase(ctx, have)
+	giveBack, err := takeDatabase(ctx, s, have)
 	if err != nil {
 		return err
 	}
-	err = s.tryDropDatabase(ctx, name, may)
+	err = tryDropDatabase(ctx, s, name, may)
 	var busy *SessionsError
 	if errors.As(err, &busy) && busy.mayPass() {
-		err = s.tryDropDatabase(ctx, name, may)
+		err = tryDropDatabase(ctx, s, name, may)
 	}
 	if err != nil && len(giveBack) > 0 {
-		err = s.giveDatabaseBack(ctx, have, giveBack, err)
+		err = giveDatabaseBack(ctx, s, have, giveBack, err)
 	}
 	return err
 }
 
-func (s *Server) databaseToDrop(ctx context.Context, name string) (have Database, err error) {
-	err = s.inTx(ctx, s.besides(name), func(tx pgx.Tx) error {
+func databaseToDrop(ctx context.Context, s *pgclient.Server, name string) (have Database, err error) {
+	err = s.InTx(ctx, besides(s, name), func(tx pgx.Tx) error {
 		have, err = database(ctx, tx, name)
 		return err
 	})
@@ -66,20 +69,20 @@ func (s *Server) databaseToDrop(ctx context.Context, name string) (have Database
 // takeDatabase makes the login the owner if it has not the rights of the one
 // that is: a membership in that role would have to be committed to be of use,
 // as DROP DATABASE runs in no transaction. It returns the SQL that undoes that.
-func (s *Server) takeDatabase(ctx context.Context, have Database) (giveBack []string, err error) {
-	err = s.changeRights(ctx, s.besides(have.Name), func(tx pgx.Tx) error {
+func takeDatabase(ctx context.Context, s *pgclient.Server, have Database) (giveBack []string, err error) {
+	err = privilege.ChangeRights(ctx, s, besides(s, have.Name), func(tx pgx.Tx) error {
 		giveBack = nil
-		needed := needs{rightsOf: []string{have.Owner}}
-		joins, err := needed.joinings(ctx, tx, "DROP DATABASE "+Ident(have.Name))
+		needed := privilege.Needs{RightsOf: []string{have.Owner}}
+		joins, err := needed.Joinings(ctx, tx, "DROP DATABASE "+pgclient.Ident(have.Name))
 		if err != nil || len(joins) == 0 {
 			return err
 		}
 		if giveBack, err = ownRights(ctx, tx, have.Name); err != nil {
 			return err
 		}
-		giveBack = append([]string{"ALTER DATABASE " + Ident(have.Name) + " OWNER TO " + Ident(have.Owner)}, giveBack...)
-		needed.createDB = true
-		return needed.run(ctx, tx, "ALTER DATABASE "+Ident(have.Name)+" OWNER TO CURRENT_USER")
+		giveBack = append([]string{"ALTER DATABASE " + pgclient.Ident(have.Name) + " OWNER TO " + pgclient.Ident(have.Owner)}, giveBack...)
+		needed.CreateDB = true
+		return needed.Run(ctx, tx, "ALTER DATABASE "+pgclient.Ident(have.Name)+" OWNER TO CURRENT_USER")
 	})
 	if err != nil {
 		return nil, err
@@ -104,7 +107,7 @@ func ownRights(ctx context.Context, tx pgx.Tx, database string) ([]string, error
 		var privilege string
 		var grantable bool
 		err = row.Scan(&privilege, &grantable)
-		sql = "GRANT " + privilege + " ON DATABASE " + Ident(database) + " TO CURRENT_USER"
+		sql = "GRANT " + privilege + " ON DATABASE " + pgclient.Ident(database) + " TO CURRENT_USER"
 		if grantable {
 			sql += " WITH GRANT OPTION"
 		}
@@ -113,18 +116,18 @@ func ownRights(ctx context.Context, tx pgx.Tx, database string) ([]string, error
 }
 
 // giveDatabaseBack returns refusal, with what else went wrong.
-func (s *Server) giveDatabaseBack(ctx context.Context, have Database, giveBack []string, refusal error) error {
+func giveDatabaseBack(ctx context.Context, s *pgclient.Server, have Database, giveBack []string, refusal error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidying)
 	defer cancel()
-	err := s.changeRights(ctx, s.besides(have.Name), func(tx pgx.Tx) error {
+	err := privilege.ChangeRights(ctx, s, besides(s, have.Name), func(tx pgx.Tx) error {
 		now, err := database(ctx, tx, have.Name)
 		if err != nil {
 			return err
 		}
-		needed := needs{rightsOf: []string{now.Owner, have.Owner}, newOwner: have.Owner, createDB: true}
-		return needed.run(ctx, tx, giveBack...)
+		needed := privilege.Needs{RightsOf: []string{now.Owner, have.Owner}, NewOwner: have.Owner, CreateDB: true}
+		return needed.Run(ctx, tx, giveBack...)
 	})
-	if err != nil && !errors.Is(err, ErrNotFound) {
+	if err != nil && !errors.Is(err, pgclient.ErrNotFound) {
 		return fmt.Errorf("%w\nThe login of this server entry, which became its owner to drop it, is so still: give it back to %q failed: %w", refusal, have.Owner, err)
 	}
 	return refusal
@@ -132,13 +135,13 @@ func (s *Server) giveDatabaseBack(ctx context.Context, have Database, giveBack [
 
 // tryDropDatabase waits for as long as PostgreSQL does, 5 seconds, for other
 // sessions to end.
-func (s *Server) tryDropDatabase(ctx context.Context, name string, may DatabaseDrop) error {
+func tryDropDatabase(ctx context.Context, s *pgclient.Server, name string, may DatabaseDrop) error {
 	s.LeaveDatabase(name)
 	if may.Sessions {
-		return s.dropWithSessions(ctx, name)
+		return dropWithSessions(ctx, s, name)
 	}
-	return s.onSession(ctx, s.besides(name), func(conn *pgx.Conn) error {
-		_, err := conn.Exec(ctx, "DROP DATABASE "+Ident(name))
+	return s.OnSession(ctx, besides(s, name), func(conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, "DROP DATABASE "+pgclient.Ident(name))
 		return explainDrop(ctx, conn, name, err, "Sessions of others are not ended unless that is wanted. "+
 			"End them and apply again; or set terminate_sessions = true, apply that alone, and then destroy or replace the database.")
 	})
@@ -147,10 +150,10 @@ func (s *Server) tryDropDatabase(ctx context.Context, name string, may DatabaseD
 // explainDrop adds to the refusal to drop a database who is connected to it, and what
 // else uses it. One that is gone is done.
 func explainDrop(ctx context.Context, conn *pgx.Conn, name string, refusal error, advice string) error {
-	switch Code(refusal) {
-	case InvalidCatalogName:
+	switch pgclient.Code(refusal) {
+	case pgclient.InvalidCatalogName:
 		return nil
-	case ObjectInUse, InsufficientPrivilege:
+	case pgclient.ObjectInUse, pgclient.InsufficientPrivilege:
 		sessions, err := sessionsOf(ctx, conn, name)
 		var obstacles []string
 		if err == nil {
@@ -165,18 +168,18 @@ func explainDrop(ctx context.Context, conn *pgx.Conn, name string, refusal error
 
 // dropWithSessions ends the sessions of others. PostgreSQL has a way to do that
 // since 13; before, nobody is let in meanwhile.
-func (s *Server) dropWithSessions(ctx context.Context, name string) error {
+func dropWithSessions(ctx context.Context, s *pgclient.Server, name string) error {
 	shut := false
-	err := s.onSession(ctx, s.besides(name), func(conn *pgx.Conn) (err error) {
-		if Version(conn) >= 13 {
-			_, err = conn.Exec(ctx, "DROP DATABASE "+Ident(name)+" WITH (FORCE)")
+	err := s.OnSession(ctx, besides(s, name), func(conn *pgx.Conn) (err error) {
+		if pgclient.Version(conn) >= 13 {
+			_, err = conn.Exec(ctx, "DROP DATABASE "+pgclient.Ident(name)+" WITH (FORCE)")
 		} else {
 			err = dropShut(ctx, conn, name, &shut)
 		}
 		return explainDrop(ctx, conn, name, err, "Ending sessions takes membership in their roles or in pg_signal_backend, and a superuser for those of superusers.")
 	})
 	if err != nil && shut {
-		err = s.allowSessions(ctx, name, err)
+		err = allowSessions(ctx, s, name, err)
 	}
 	return err
 }
@@ -199,12 +202,12 @@ const terminateSQL = `
 // sets shut if that is what keeps others out, also after an earlier attempt.
 func dropShut(ctx context.Context, conn *pgx.Conn, name string, shut *bool) error {
 	open := false
-	err := boundedTx(ctx, conn, func(tx pgx.Tx) error {
+	err := pgclient.BoundedTx(ctx, conn, func(tx pgx.Tx) error {
 		err := tx.QueryRow(ctx, allowsSessionsSQL, name).Scan(&open)
 		if err != nil || !open {
 			return err
 		}
-		_, err = tx.Exec(ctx, "ALTER DATABASE "+Ident(name)+" ALLOW_CONNECTIONS false")
+		_, err = tx.Exec(ctx, "ALTER DATABASE "+pgclient.Ident(name)+" ALLOW_CONNECTIONS false")
 		return err
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -214,88 +217,28 @@ func dropShut(ctx context.Context, conn *pgx.Conn, name string, shut *bool) erro
 		return err
 	}
 	*shut = *shut || open
-	err = boundedTx(ctx, conn, func(tx pgx.Tx) error {
+	err = pgclient.BoundedTx(ctx, conn, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, terminateSQL, name)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	_, err = conn.Exec(ctx, "DROP DATABASE "+Ident(name))
+	_, err = conn.Exec(ctx, "DROP DATABASE "+pgclient.Ident(name))
 	return err
 }
 
 // allowSessions lets everybody in again, and returns refusal with what went wrong.
-func (s *Server) allowSessions(ctx context.Context, name string, refusal error) error {
+func allowSessions(ctx context.Context, s *pgclient.Server, name string, refusal error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidying)
 	defer cancel()
-	sql := "ALTER DATABASE " + Ident(name) + " ALLOW_CONNECTIONS true"
-	err := s.inTx(ctx, s.besides(name), func(tx pgx.Tx) error {
+	sql := "ALTER DATABASE " + pgclient.Ident(name) + " ALLOW_CONNECTIONS true"
+	err := s.InTx(ctx, besides(s, name), func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, sql)
 		return err
 	})
-	if err != nil && Code(err) != InvalidCatalogName {
+	if err != nil && pgclient.Code(err) != pgclient.InvalidCatalogName {
 		return fmt.Errorf("%w\nNobody can connect to it now, and undoing that failed: %w\nRun: %s;", refusal, err, sql)
 	}
 	return refusal
-}
-
-const tablesToLoseSQL = `
-	SELECT CASE c.relkind
-			WHEN 'v' THEN 'view'
-			WHEN 'm' THEN 'materialized view'
-			WHEN 'S' THEN 'sequence'
-			WHEN 'f' THEN 'foreign table'
-			ELSE 'table'
-		END, n.nspname, c.relname
-	FROM pg_catalog.pg_class AS c
-	JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-	WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
-	  AND NOT c.relispartition
-	  AND n.nspname NOT IN ('information_schema', '_stitch')
-	  AND n.nspname !~ '^pg_'
-	  AND NOT ` + isExtensionsSQL + `
-	  AND NOT EXISTS ( -- a table's own sequence
-		SELECT
-		FROM pg_catalog.pg_depend AS d
-		WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-		  AND d.objid = c.oid
-		  AND c.relkind = 'S'
-		  AND d.deptype IN ('a', 'i')
-		  AND d.refobjsubid <> 0)
-	ORDER BY n.nspname, c.relname`
-
-const largeObjectsSQL = `SELECT pg_catalog.count(*) FROM pg_catalog.pg_largeobject_metadata`
-
-// refuseTables returns a ContentsError if a database holds tables or the like
-// that somebody made, or large objects. The memory of the engine, _stitch, is none of them.
-func (s *Server) refuseTables(ctx context.Context, name string) error {
-	var objects []string
-	var large int64
-	err := s.inTx(ctx, name, func(tx pgx.Tx) (err error) {
-		if err := tx.QueryRow(ctx, largeObjectsSQL).Scan(&large); err != nil {
-			return err
-		}
-		rows, _ := tx.Query(ctx, tablesToLoseSQL)
-		objects, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (string, error) {
-			var kind string
-			var t TableName
-			err := row.Scan(&kind, &t.Schema, &t.Name)
-			return kind + " " + t.String(), err
-		})
-		return err
-	})
-	switch Code(err) {
-	case InvalidCatalogName:
-		return nil
-	case ObjectNotInPrerequisiteState:
-		err = Advise(err, "Let somebody in (ALTER DATABASE "+Ident(name)+" ALLOW_CONNECTIONS true), or give up what it may hold: set force_destroy = true, apply that alone, and then destroy it.")
-	}
-	if err != nil {
-		return fmt.Errorf("look for tables that would be lost: %w", err)
-	}
-	if large > 0 {
-		objects = append(objects, fmt.Sprintf("large objects: %d", large))
-	}
-	return refuseContents(objects)
 }

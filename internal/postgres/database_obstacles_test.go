@@ -6,6 +6,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgtest"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/privilege"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -24,17 +27,17 @@ func TestDropDatabaseObstacles(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = conn.Close(t.Context())
-		server := serverOf(t, Config{Host: s.Host, Port: s.Port, Username: admin, Password: s.Password})
+		server := pgtest.Server(t, pgclient.Config{Host: s.Host, Port: s.Port, Username: admin, Password: s.Password})
 		drop := func(sessions bool, wants ...string) {
 			t.Helper()
-			err := server.DropDatabase(t.Context(), name, DatabaseDrop{Tables: true, Sessions: sessions})
+			err := DropDatabase(t.Context(), server, name, DatabaseDrop{Tables: true, Sessions: sessions})
 			if err == nil {
 				t.Errorf("%d: it was dropped", major)
 				return
 			}
 			for _, want := range wants {
-				if !strings.Contains(Explain(err), want) {
-					t.Errorf("%d: got %s\nwithout %s", major, Explain(err), want)
+				if !strings.Contains(pgclient.Explain(err), want) {
+					t.Errorf("%d: got %s\nwithout %s", major, pgclient.Explain(err), want)
 				}
 			}
 		}
@@ -46,7 +49,7 @@ func TestDropDatabaseObstacles(t *testing.T) {
 		s.Exec(t, name, "ALTER SUBSCRIPTION its DISABLE")
 		s.Exec(t, name, "ALTER SUBSCRIPTION its SET (slot_name = NONE)")
 		s.Exec(t, name, "DROP SUBSCRIPTION its")
-		if err := server.DropDatabase(t.Context(), name, DatabaseDrop{Tables: true}); err != nil {
+		if err := DropDatabase(t.Context(), server, name, DatabaseDrop{Tables: true}); err != nil {
 			t.Errorf("%d: %v", major, err)
 		}
 	}
@@ -65,8 +68,8 @@ func TestPreparedTransactionHolds(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = conn.Close(t.Context())
-	err = serverOf(t, superuserOf(s)).GrantDestination(t.Context(), DestinationGrants{Database: name, User: user})
-	if err == nil || !strings.Contains(Explain(err), "prepared transaction 'lock' of user postgres") {
+	err = privilege.GrantDestination(t.Context(), pgtest.Server(t, pgtest.Superuser(s)), privilege.DestinationGrants{Database: name, User: user})
+	if err == nil || !strings.Contains(pgclient.Explain(err), "prepared transaction 'lock' of user postgres") {
 		t.Errorf("got %v", err)
 	}
 	s.Exec(t, name, "ROLLBACK PREPARED 'lock'")

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -10,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgtest"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -17,16 +18,16 @@ func TestDatabase(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
 		ctx, name, owner := t.Context(), s.DatabaseName(t), s.Role(t)
-		config := superuserOf(s)
+		config := pgtest.Superuser(s)
 		config.MaxConnections = 1
 		config.Database = name // even the one that the entry connects to
-		server := serverOf(t, config)
+		server := pgtest.Server(t, config)
 
-		if _, err := server.Database(ctx, name); !errors.Is(err, ErrNotFound) {
+		if _, err := ReadDatabase(ctx, server, name); !errors.Is(err, pgclient.ErrNotFound) {
 			t.Fatalf("before it is created: %v", err)
 		}
 		want := plainDatabase(name, s.Username)
-		created, err := server.CreateDatabase(ctx, Database{Name: name, ConnectionLimit: -1}, "template0")
+		created, err := CreateDatabase(ctx, server, Database{Name: name, ConnectionLimit: -1}, "template0")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -34,7 +35,7 @@ func TestDatabase(t *testing.T) {
 			t.Errorf("created %+v, want %+v", created, want)
 		}
 		wantDatabase(t, server, want)
-		if _, err := server.CreateDatabase(ctx, want, ""); !IsExisting(err) {
+		if _, err := CreateDatabase(ctx, server, want, ""); !pgclient.IsExisting(err) {
 			t.Errorf("created twice: %v", err)
 		}
 
@@ -44,29 +45,29 @@ func TestDatabase(t *testing.T) {
 		unsaid := change
 		unsaid.Owner = ""
 		for _, change := range []Database{change, change, unsaid} {
-			if err := server.UpdateDatabase(ctx, change); err != nil {
+			if err := UpdateDatabase(ctx, server, change); err != nil {
 				t.Fatal(err)
 			}
 			wantDatabase(t, server, changed)
 		}
-		if err := server.UpdateDatabase(ctx, Database{Name: name, ConnectionLimit: -1}); err != nil {
+		if err := UpdateDatabase(ctx, server, Database{Name: name, ConnectionLimit: -1}); err != nil {
 			t.Fatal(err)
 		}
 		wantDatabase(t, server, plainDatabase(name, owner))
 		change.Encoding = "LATIN1"
-		if err := server.UpdateDatabase(ctx, change); err == nil || !strings.Contains(err.Error(), `encoding is "UTF8", not "LATIN1"`) {
+		if err := UpdateDatabase(ctx, server, change); err == nil || !strings.Contains(err.Error(), `encoding is "UTF8", not "LATIN1"`) {
 			t.Errorf("another encoding: %v", err)
 		}
 
 		for range 2 { // gone is done
-			if err := server.DropDatabase(ctx, name, DatabaseDrop{}); err != nil {
+			if err := DropDatabase(ctx, server, name, DatabaseDrop{}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if _, err := server.Database(ctx, name); !errors.Is(err, ErrNotFound) {
+		if _, err := ReadDatabase(ctx, server, name); !errors.Is(err, pgclient.ErrNotFound) {
 			t.Errorf("after it was dropped: %v", err)
 		}
-		if err := server.UpdateDatabase(ctx, want); err == nil {
+		if err := UpdateDatabase(ctx, server, want); err == nil {
 			t.Error("updated after it was dropped")
 		}
 	})
@@ -79,9 +80,9 @@ func plainDatabase(name, owner string) Database {
 	}
 }
 
-func wantDatabase(t *testing.T, server *Server, want Database) {
+func wantDatabase(t *testing.T, server *pgclient.Server, want Database) {
 	t.Helper()
-	got, err := server.Database(t.Context(), want.Name)
+	got, err := ReadDatabase(t.Context(), server, want.Name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +94,7 @@ func wantDatabase(t *testing.T, server *Server, want Database) {
 func TestDropDatabaseRefusesTables(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
-		ctx, name, server := t.Context(), s.Database(t), serverOf(t, superuserOf(s))
+		ctx, name, server := t.Context(), s.Database(t), pgtest.Server(t, pgtest.Superuser(s))
 		s.Exec(t, name, `
 			CREATE SCHEMA _stitch; CREATE TABLE _stitch.bookmark ();
 			CREATE SCHEMA empty; CREATE FUNCTION empty.f() RETURNS int LANGUAGE sql AS 'SELECT 1';
@@ -108,7 +109,7 @@ func TestDropDatabaseRefusesTables(t *testing.T) {
 			CREATE SCHEMA "a.b"; CREATE TABLE "a.b".t ();
 			SELECT lo_create(0), lo_create(0)`)
 
-		err := server.DropDatabase(ctx, name, DatabaseDrop{})
+		err := DropDatabase(ctx, server, name, DatabaseDrop{})
 		var contents *ContentsError
 		if !errors.As(err, &contents) {
 			t.Fatalf("got %v", err)
@@ -122,7 +123,7 @@ func TestDropDatabaseRefusesTables(t *testing.T) {
 		}
 		wantDatabase(t, server, plainDatabase(name, s.Username))
 
-		if err := server.DropDatabase(ctx, name, DatabaseDrop{Tables: true}); err != nil {
+		if err := DropDatabase(ctx, server, name, DatabaseDrop{Tables: true}); err != nil {
 			t.Errorf("with force: %v", err)
 		}
 	})
@@ -136,7 +137,7 @@ func TestDropDatabaseWithoutTables(t *testing.T) {
 			CREATE SCHEMA _stitch; CREATE TABLE _stitch.bookmark (id serial);
 			CREATE SCHEMA empty;
 			CREATE EXTENSION pg_stat_statements`)
-		if err := serverOf(t, superuserOf(s)).DropDatabase(t.Context(), name, DatabaseDrop{}); err != nil {
+		if err := DropDatabase(t.Context(), pgtest.Server(t, pgtest.Superuser(s)), name, DatabaseDrop{}); err != nil {
 			t.Error(err)
 		}
 	})
@@ -148,7 +149,7 @@ func TestDropDatabaseClosesOwnConnections(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
 		name := s.Database(t)
-		servers := serversOf(t, map[string]Config{"admin": superuserOf(s), "other": superuserOf(s)})
+		servers := pgtest.Servers(t, map[string]pgclient.Config{"admin": pgtest.Superuser(s), "other": pgtest.Superuser(s)})
 		idle, err := servers["other"].Acquire(t.Context(), name)
 		if err != nil {
 			t.Fatal(err)
@@ -161,7 +162,7 @@ func TestDropDatabaseClosesOwnConnections(t *testing.T) {
 		time.AfterFunc(time.Second, used.Release)
 
 		began := time.Now()
-		if err := servers["admin"].DropDatabase(t.Context(), name, DatabaseDrop{}); err != nil {
+		if err := DropDatabase(t.Context(), servers["admin"], name, DatabaseDrop{}); err != nil {
 			t.Fatal(err)
 		}
 		if took := time.Since(began); took > 4*time.Second {
@@ -175,15 +176,15 @@ func TestDropDatabaseClosesOwnConnections(t *testing.T) {
 func TestDropDatabaseUnderAnotherAddress(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
-	name, alias := s.Database(t), superuserOf(s)
+	name, alias := s.Database(t), pgtest.Superuser(s)
 	alias.Host = s.Dir // the Unix-domain socket
-	servers := serversOf(t, map[string]Config{"admin": superuserOf(s), "other": alias})
+	servers := pgtest.Servers(t, map[string]pgclient.Config{"admin": pgtest.Superuser(s), "other": alias})
 	conn, err := servers["other"].Acquire(t.Context(), name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	conn.Release()
-	if err := servers["admin"].DropDatabase(t.Context(), name, DatabaseDrop{}); err != nil {
+	if err := DropDatabase(t.Context(), servers["admin"], name, DatabaseDrop{}); err != nil {
 		t.Error(err)
 	}
 }
@@ -198,13 +199,13 @@ func TestDropDatabaseKeepsOthersSessions(t *testing.T) {
 	}
 	defer other.Close(t.Context())
 
-	err = serverOf(t, superuserOf(s)).DropDatabase(t.Context(), name, DatabaseDrop{})
+	err = DropDatabase(t.Context(), pgtest.Server(t, pgtest.Superuser(s)), name, DatabaseDrop{})
 	var busy *SessionsError
 	if !errors.As(err, &busy) || len(busy.Sessions) != 1 || busy.Sessions[0].Application != "someone" {
 		t.Fatalf("got %v", err)
 	}
-	if want := "postgres with someone from 127.0.0.1"; !strings.Contains(Explain(err), want) {
-		t.Errorf("the error lacks %q:\n%s", want, Explain(err))
+	if want := "postgres with someone from 127.0.0.1"; !strings.Contains(pgclient.Explain(err), want) {
+		t.Errorf("the error lacks %q:\n%s", want, pgclient.Explain(err))
 	}
 	if err := other.Ping(t.Context()); err != nil {
 		t.Errorf("the session did not survive: %v", err)
@@ -214,7 +215,7 @@ func TestDropDatabaseKeepsOthersSessions(t *testing.T) {
 func TestDropDatabaseEndsSessions(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
-		name, server := s.Database(t), serverOf(t, superuserOf(s))
+		name, server := s.Database(t), pgtest.Server(t, pgtest.Superuser(s))
 		other, err := pgx.Connect(t.Context(), s.URL(name))
 		if err != nil {
 			t.Fatal(err)
@@ -223,7 +224,7 @@ func TestDropDatabaseEndsSessions(t *testing.T) {
 
 		// What nobody can end keeps the database, and lets others in again.
 		s.Exec(t, name, "CREATE SUBSCRIPTION \""+name+"\" CONNECTION 'dbname=nowhere' PUBLICATION p WITH (connect = false)")
-		if err := server.DropDatabase(t.Context(), name, DatabaseDrop{Sessions: true}); Code(err) != "55006" {
+		if err := DropDatabase(t.Context(), server, name, DatabaseDrop{Sessions: true}); pgclient.Code(err) != "55006" {
 			t.Errorf("with a subscription: %v", err)
 		}
 		if got := s.Query(t, "postgres", "SELECT datallowconn FROM pg_database WHERE datname = $1", name); got[0] != "t" {
@@ -237,7 +238,7 @@ func TestDropDatabaseEndsSessions(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer again.Close(t.Context())
-		if err := server.DropDatabase(t.Context(), name, DatabaseDrop{Sessions: true}); err != nil {
+		if err := DropDatabase(t.Context(), server, name, DatabaseDrop{Sessions: true}); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -254,14 +255,14 @@ func TestDropDatabaseMayNotEndSessions(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer other.Close(t.Context())
-		server := serverOf(t, Config{Host: s.Host, Port: s.Port, Username: admin, Password: s.Password})
-		guest, err := serverOf(t, Config{Host: s.Host, Port: s.Port, Username: s.Role(t), Password: s.Password}).Acquire(t.Context(), name)
+		server := pgtest.Server(t, pgclient.Config{Host: s.Host, Port: s.Port, Username: admin, Password: s.Password})
+		guest, err := pgtest.Server(t, pgclient.Config{Host: s.Host, Port: s.Port, Username: s.Role(t), Password: s.Password}).Acquire(t.Context(), name)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer guest.Discard()
-		err = server.DropDatabase(t.Context(), name, DatabaseDrop{Sessions: true})
-		if err == nil || !strings.Contains(Explain(err), "with someone") || !strings.Contains(Explain(err), "pg_signal_backend") {
+		err = DropDatabase(t.Context(), server, name, DatabaseDrop{Sessions: true})
+		if err == nil || !strings.Contains(pgclient.Explain(err), "with someone") || !strings.Contains(pgclient.Explain(err), "pg_signal_backend") {
 			t.Errorf("got %v", err)
 		}
 		if err := other.Ping(t.Context()); err != nil {
@@ -276,7 +277,7 @@ func TestDropDatabaseMayNotEndSessions(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.Exec(t, "postgres", "GRANT pg_signal_backend TO "+admin)
-		if err := server.DropDatabase(t.Context(), name, DatabaseDrop{Sessions: true}); err != nil {
+		if err := DropDatabase(t.Context(), server, name, DatabaseDrop{Sessions: true}); err != nil {
 			t.Error(err)
 		}
 	})
@@ -286,13 +287,13 @@ func TestDropDatabaseMayNotEndSessions(t *testing.T) {
 func TestDropInvalidDatabase(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
-	name, server := s.Database(t), serverOf(t, superuserOf(s))
+	name, server := s.Database(t), pgtest.Server(t, pgtest.Superuser(s))
 	s.Exec(t, "postgres", "UPDATE pg_database SET datconnlimit = -2 WHERE datname = '"+name+"'")
-	d, err := server.Database(t.Context(), name)
+	d, err := ReadDatabase(t.Context(), server, name)
 	if err != nil || !d.IsInvalid() {
 		t.Errorf("got %+v, %v", d, err)
 	}
-	if err := server.DropDatabase(t.Context(), name, DatabaseDrop{}); err != nil {
+	if err := DropDatabase(t.Context(), server, name, DatabaseDrop{}); err != nil {
 		t.Error(err)
 	}
 }
@@ -301,18 +302,18 @@ func TestDropInvalidDatabase(t *testing.T) {
 func TestPlanReadsTogether(t *testing.T) {
 	t.Parallel()
 	s := sandbox.OwnServer(t, sandbox.Config{LogStatements: true})
-	server := serverOf(t, superuserOf(s))
+	server := pgtest.Server(t, pgtest.Superuser(s))
 	s.Exec(t, "postgres", "CREATE SCHEMA shop")
 	var group sync.WaitGroup
 	for range 50 {
 		group.Go(func() {
 			planning := server.Planning()
-			_, one := planning.Database(t.Context(), "postgres")
-			_, two := planning.Schema(t.Context(), "postgres", "shop")
+			_, one := ReadDatabase(t.Context(), planning, "postgres")
+			_, two := ReadSchema(t.Context(), planning, "postgres", "shop")
 			if err := errors.Join(one, two); err != nil {
 				t.Error(err)
 			}
-			if _, err := planning.Database(t.Context(), "nowhere"); !errors.Is(err, ErrNotFound) {
+			if _, err := ReadDatabase(t.Context(), planning, "nowhere"); !errors.Is(err, pgclient.ErrNotFound) {
 				t.Error(err)
 			}
 		})
@@ -329,28 +330,14 @@ func TestPlanReadsTogether(t *testing.T) {
 	}
 
 	// What this process changes is seen at once.
-	if err := server.UpdateSchema(t.Context(), Schema{Database: "postgres", Name: "shop", Comment: "new"}); err != nil {
+	if err := UpdateSchema(t.Context(), server, Schema{Database: "postgres", Name: "shop", Comment: "new"}); err != nil {
 		t.Fatal(err)
 	}
 	wantSchema(t, server.Planning(), Schema{Database: "postgres", Name: "shop", Owner: "postgres", Comment: "new"})
-	if err := server.UpdateDatabase(t.Context(), Database{Name: "postgres", ConnectionLimit: 77}); err != nil {
+	if err := UpdateDatabase(t.Context(), server, Database{Name: "postgres", ConnectionLimit: 77}); err != nil {
 		t.Fatal(err)
 	}
-	if d, err := server.Planning().Database(t.Context(), "postgres"); err != nil || d.ConnectionLimit != 77 {
+	if d, err := ReadDatabase(t.Context(), server.Planning(), "postgres"); err != nil || d.ConnectionLimit != 77 {
 		t.Errorf("got %+v, %v", d, err)
-	}
-}
-
-func TestList(t *testing.T) {
-	items := make([]string, 43)
-	for i := range items {
-		items[i] = fmt.Sprint("item ", i)
-	}
-	got := list(items)
-	if !strings.HasSuffix(got, "\n  item 19\n  and 23 more") {
-		t.Errorf("got %s", got)
-	}
-	if got := list(items[:2]); got != "\n  item 0\n  item 1" {
-		t.Errorf("got %s", got)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 const (
@@ -72,7 +74,7 @@ const dependentNamesSQL = `
 
 // describe adds the names of what lies within databases, as far as they can be
 // had: an error is not worth another error.
-func (s *Server) describe(ctx context.Context, user string, dependents []Dependents) []Dependents {
+func describe(ctx context.Context, s *pgclient.Server, user string, dependents []Dependents) []Dependents {
 	ctx, cancel := context.WithTimeout(ctx, naming)
 	defer cancel()
 	described := slices.Clone(dependents)
@@ -80,7 +82,7 @@ func (s *Server) describe(ctx context.Context, user string, dependents []Depende
 		if !d.inside {
 			continue
 		}
-		_ = s.inTx(ctx, d.Database, func(tx pgx.Tx) error {
+		_ = s.InTx(ctx, d.Database, func(tx pgx.Tx) error {
 			rows, _ := tx.Query(ctx, dependentNamesSQL, user, namedDependents)
 			names, err := pgx.CollectRows(rows, pgx.RowTo[string])
 			described[i].Names = slices.Concat(d.Names, names)
@@ -91,7 +93,7 @@ func (s *Server) describe(ctx context.Context, user string, dependents []Depende
 }
 
 // areDropping reports whether this process is dropping all that depends on the user.
-func (s *Server) areDropping(dependents []Dependents) bool {
+func areDropping(s *pgclient.Server, dependents []Dependents) bool {
 	return !slices.ContainsFunc(dependents, func(d Dependents) bool { return !s.IsDropping(d.Database) })
 }
 
@@ -108,11 +110,11 @@ type DependentsError struct {
 	Err        error // the server's; what it has to say besides is said better here
 }
 
-func (s *Server) dependentsError(ctx context.Context, user string, dependents []Dependents, refusal error) error {
+func dependentsError(ctx context.Context, s *pgclient.Server, user string, dependents []Dependents, refusal error) error {
 	if len(dependents) == 0 { // such as PostgreSQL's own roles, which nothing is recorded of
 		return refusal
 	}
-	return &DependentsError{User: user, Dependents: s.describe(ctx, user, dependents), Err: refusal}
+	return &DependentsError{User: user, Dependents: describe(ctx, s, user, dependents), Err: refusal}
 }
 
 func (e *DependentsError) Error() string {
@@ -142,7 +144,7 @@ func (d Dependents) String() string {
 }
 
 func (e *DependentsError) advice() string {
-	user := Ident(e.User)
+	user := pgclient.Ident(e.User)
 	var b strings.Builder
 	b.WriteString("\nNothing of that is touched on its own. To keep the objects, but give them to another role and take the user's privileges away, " +
 		"set reassign_owned_to to that role, apply, and destroy again; or, to give them to the login of this server entry, run")

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgtest"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -18,11 +20,11 @@ func TestDropUserRefused(t *testing.T) {
 		name, here, there := s.Role(t), s.Database(t), s.Database(t)
 		s.Exec(t, here, "CREATE SCHEMA shop AUTHORIZATION "+name+"; CREATE TABLE shop.orders (); ALTER TABLE shop.orders OWNER TO "+name)
 		s.Exec(t, there, "CREATE TABLE public.t (); GRANT SELECT ON public.t TO "+name+"; GRANT CONNECT ON DATABASE "+there+" TO "+name)
-		config := superuserOf(s)
+		config := pgtest.Superuser(s)
 		config.MaxConnections = 1
 		config.Database = here
 
-		err := serverOf(t, config).DropUser(t.Context(), name, DropOptions{})
+		err := DropUser(t.Context(), pgtest.Server(t, config), name, DropOptions{})
 		var dependents *DependentsError
 		if !errors.As(err, &dependents) {
 			t.Fatalf("got %v", err)
@@ -33,15 +35,15 @@ func TestDropUserRefused(t *testing.T) {
 			`in database "` + here + `": REASSIGN OWNED BY "` + name + `" TO CURRENT_USER; DROP OWNED BY "` + name + `";`,
 			`in database "` + there + `": REASSIGN`,
 		} {
-			if !strings.Contains(Explain(err), want) {
-				t.Errorf("the error lacks %q:\n%s", want, Explain(err))
+			if !strings.Contains(pgclient.Explain(err), want) {
+				t.Errorf("the error lacks %q:\n%s", want, pgclient.Explain(err))
 			}
 		}
 
 		// The advice is good.
 		s.Exec(t, here, `REASSIGN OWNED BY "`+name+`" TO CURRENT_USER; DROP OWNED BY "`+name+`"`)
 		s.Exec(t, there, `REASSIGN OWNED BY "`+name+`" TO CURRENT_USER; DROP OWNED BY "`+name+`"`)
-		if err := serverOf(t, config).DropUser(t.Context(), name, DropOptions{}); err != nil {
+		if err := DropUser(t.Context(), pgtest.Server(t, config), name, DropOptions{}); err != nil {
 			t.Error(err)
 		}
 	})
@@ -54,16 +56,16 @@ func TestDropUserWaitsForItsDatabases(t *testing.T) {
 	name, database := s.Role(t), s.DatabaseName(t)
 	s.Exec(t, "postgres", "CREATE DATABASE "+database+" OWNER "+name+" TEMPLATE template0")
 	s.Exec(t, database, "CREATE TABLE public.t (); ALTER TABLE public.t OWNER TO "+name)
-	config := superuserOf(s)
+	config := pgtest.Superuser(s)
 	config.MaxConnections = 1
-	servers := serversOf(t, map[string]Config{"a": config, "b": config})
+	servers := pgtest.Servers(t, map[string]pgclient.Config{"a": config, "b": config})
 
 	dropped := make(chan error, 1)
-	go func() { dropped <- servers["a"].DropUser(t.Context(), name, DropOptions{}) }()
+	go func() { dropped <- DropUser(t.Context(), servers["a"], name, DropOptions{}) }()
 	time.Sleep(dropGrace / 2) // the drop begins late, under another entry,
 	end := servers["b"].BeginDrop(database)
 	time.Sleep(dropGrace) // and takes longer than the grace
-	if err := servers["b"].DropDatabase(t.Context(), database, DatabaseDrop{Tables: true}); err != nil {
+	if err := DropDatabase(t.Context(), servers["b"], database, DatabaseDrop{Tables: true}); err != nil {
 		t.Fatal(err)
 	}
 	end()
@@ -77,18 +79,18 @@ func TestDropUserWaitsForItsDatabases(t *testing.T) {
 func TestDropUserDoesNotWait(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
-	server := serverOf(t, superuserOf(s))
+	server := pgtest.Server(t, pgtest.Superuser(s))
 
 	name, database := s.Role(t), s.Database(t)
 	s.Exec(t, database, "CREATE SCHEMA x AUTHORIZATION "+name)
 	ctx, cancel := context.WithTimeout(t.Context(), dropPause)
 	defer cancel()
-	if err := server.DropUser(ctx, name, DropOptions{}); !errors.Is(err, context.DeadlineExceeded) {
+	if err := DropUser(ctx, server, name, DropOptions{}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 
 	began := time.Now()
-	err := server.DropUser(t.Context(), s.Username, DropOptions{})
+	err := DropUser(t.Context(), server, s.Username, DropOptions{})
 	if err == nil || time.Since(began) > dropGrace {
 		t.Errorf("dropping the login itself took %v: %v", time.Since(began), err)
 	}

@@ -1,59 +1,20 @@
-// Package postgres speaks to one PostgreSQL server: connections, database
-// users, databases, schemas, grants, and the structure of tables.
+// Package postgres manages what is on a PostgreSQL server: database users, databases and
+// schemas. Package privilege manages who may do what there, and pgclient is how a server
+// is reached.
 //
 // It guarantees:
 //
-//   - A server is dialled on first use, never more often than needed, and never
-//     with more connections at once than its Config allows; one is enough for
-//     everything but a replication within one server (server.go, pool.go).
-//   - Nothing is taken from the environment: no PGHOST, no ~/.pgpass, no
-//     fallback to localhost (config.go).
-//   - A server with an SSH host is reached through it and in no other way, each
-//     connection by a tunnel of its own, and TLS is verified against the server's
-//     own name (config.go).
-//   - A server is answered SCRAM-SHA-256 anywhere, bound to its certificate where it
-//     offers that; MD5, SCRAM with few iterations and clear text only where it has
-//     proved who it is, or where the entry allows it; and no other way to log in, on
-//     no attempt. One that has not proved who it is must ask for the password that
-//     the entry has: or else it proves nothing by the login either (auth.go).
-//   - A server may send 64 KiB in a message and 1 MiB in all until the login is
-//     complete, within connect_timeout; after that 64 MiB in a message, 1 MiB in an error, and
-//     256 MiB in answer to a request, where each message counts 256 bytes more, beside
-//     1 GiB of notices. What is beyond is refused before room is made for it, and what
-//     pgconn would not survive is refused (limits.go, exchange.go).
-//   - In a plan, a server has two minutes to answer what is asked on one connection, and
-//     counts as unreachable after that (OnConn, server.go). Else how long it may be
-//     silent, or go on, is up to the context: nobody knows how long a database takes
-//     to copy or a role to drop. When the context ends, so does the wait
-//     (execToTheEnd, database_create.go).
-//   - A check of a connection changes nothing, and a pool that gives connections no
-//     sessions of their own is found out (check.go, proxy.go).
-//   - A password reaches a server only as a SCRAM-SHA-256 verifier, as an MD5 one
-//     where that is asked for (scram.go, user_password.go), or inside the login
-//     handshake, and appears in no error (password_command.go).
+//   - An exported function is one transaction, except where PostgreSQL forbids
+//     it (CREATE and DROP DATABASE); it reads what is there, decides in a pure
+//     function what differs, and changes only that.
+//   - A password reaches a server only as a SCRAM-SHA-256 verifier, or as an MD5 one
+//     where that is asked for (scram.go, user_password.go).
 //   - What exists already is taken over only if it is what would have been created and
 //     nothing has become of it: what a process that died left (user_adopt.go,
 //     database_adopt.go, schema_adopt.go).
-//   - An exported method is one transaction, except where PostgreSQL forbids
-//     it (CREATE and DROP DATABASE); it reads what is there, decides in a pure
-//     function what differs, and changes only that.
-//   - Who may do what is read at once, and answered from that as PostgreSQL would
-//     (roles.go, access.go, access_read.go). In a plan, all resources share one reading, for
-//     ten seconds or until this process changes something (shared_read.go).
-//   - Changes of privileges take turns in a database as a courtesy, for which they
-//     wait ten seconds and then warn; they are made again if other sessions interfered
-//     (rights_lock.go). What a login may not do is said in SQL before anything is
-//     changed (rights.go, rights_change.go).
-//   - A lock is waited for two seconds at a time, so that no session waits behind
-//     this one for longer, and a bounded number of times; the error names the
-//     sessions that may hold it (locks.go).
-//   - Where a login has to be a member of an owner to act for it, it becomes one
-//     and stops being one within a transaction: nobody ever sees it, and
-//     its memberships are what they were (membership.go).
-//   - Only PostgreSQL's own functions, operators, types and relations are used,
-//     whatever other roles create in schemas of the search_path: each session and each
-//     transaction pins it to pg_catalog, pg_temp, and each name is written with its
-//     schema, but for operators of built-in types (InTx, server.go).
-//   - Names travel raw and are quoted once, by ident (name.go). Values are bound.
-//   - An error keeps the server's detail and hint for Explain (errors.go).
+//   - What would be lost is not dropped unless that is wanted: the error lists it
+//     (contents.go), what depends on a user (dependents.go), and who is connected
+//     (sessions.go).
+//   - CREATE DATABASE is waited for to the end, also when it is cancelled, and leaves
+//     nothing, or says what (database_create.go).
 package postgres

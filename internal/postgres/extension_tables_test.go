@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgtest"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -16,8 +17,8 @@ func wantToLose(t *testing.T, s *sandbox.Server, database string, want ...string
 	t.Helper()
 	var contents *ContentsError
 	var got []string
-	server := serverOf(t, superuserOf(s))
-	if err := server.TablesOf(t.Context(), database); errors.As(err, &contents) {
+	server := pgtest.Server(t, pgtest.Superuser(s))
+	if err := TablesOf(t.Context(), server, database); errors.As(err, &contents) {
 		got = contents.Objects
 	} else if err != nil {
 		t.Fatal(err)
@@ -25,7 +26,7 @@ func wantToLose(t *testing.T, s *sandbox.Server, database string, want ...string
 	if !slices.Equal(got, want) {
 		t.Errorf("tables to lose\n got %q\nwant %q", got, want)
 	}
-	losses, err := server.Losses(t.Context(), database, "")
+	losses, err := Losses(t.Context(), server, database, "")
 	if err != nil || len(losses) != len(want) {
 		t.Errorf("losses %q, %v", losses, err)
 	}

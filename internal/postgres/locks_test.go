@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -11,106 +10,24 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgtest"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
-
-func TestIsInterference(t *testing.T) {
-	tests := map[string]struct {
-		err  error
-		want bool
-	}{
-		"none":                 {nil, false},
-		"no answer":            {errors.New("broken pipe"), false},
-		"two changed a row":    {&pgconn.PgError{Code: "XX000", Message: "tuple concurrently updated"}, true},
-		"one dropped it":       {&pgconn.PgError{Code: "XX000", Message: "tuple concurrently deleted"}, true},
-		"default privileges":   {&pgconn.PgError{Code: "XX000", Message: "could not find tuple for default ACL 16424"}, true},
-		"another internal one": {&pgconn.PgError{Code: "XX000", Message: "cache lookup failed"}, false},
-		"deadlock":             {fmt.Errorf("grant: %w", &pgconn.PgError{Code: "40P01"}), true},
-		"a table vanished":     {&pgconn.PgError{Code: "42P01"}, true},
-		"a role vanished":      {&pgconn.PgError{Code: "42704"}, true},
-		"a lock":               {&pgconn.PgError{Code: LockNotAvailable}, false},
-		"not allowed":          {&pgconn.PgError{Code: "42501"}, false},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			if got := IsInterference(test.err); got != test.want {
-				t.Errorf("got %v, want %v", got, test.want)
-			}
-		})
-	}
-}
-
-func TestAttempts(t *testing.T) {
-	locked := &pgconn.PgError{Code: LockNotAvailable}
-	interfered := &pgconn.PgError{Code: "XX000", Message: "tuple concurrently updated"}
-	vanished := &pgconn.PgError{Code: "42704"}
-	for name, test := range map[string]struct {
-		err  error
-		c    contention
-		made int
-		last time.Duration // the longest pause
-	}{
-		"success":        {nil, contention{}, 1, 0},
-		"another error":  {&pgconn.PgError{Code: "42501"}, contention{}, 1, 0},
-		"a lock":         {locked, contention{}, lockAttempts, lockPause},
-		"a schema":       {locked, contention{attempts: dropLockAttempts}, dropLockAttempts, lockPause},
-		"interference":   {interfered, contention{}, interferedAttempts, longestPause},
-		"what is absent": {vanished, contention{}, vanishedAttempts, shortestPause * 16},
-	} {
-		t.Run(name, func(t *testing.T) {
-			var a attempts
-			made, last := 0, time.Duration(0)
-			for again := true; again; made++ {
-				if made > 0 {
-					last = a.pause()
-				}
-				a, again = a.after(test.err, test.c)
-			}
-			if made != test.made || last != test.last {
-				t.Errorf("%d attempts, the last after %v; want %d after %v", made, last, test.made, test.last)
-			}
-		})
-	}
-}
-
-// A wait for somebody's lock ends, and the error says whose it is.
-func TestRightsLockTimeout(t *testing.T) {
-	t.Parallel()
-	shop := newShop(t, sandbox.Shared(t, 0))
-	conn, err := shop.server.Acquire(t.Context(), shop.name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Discard()
-	if _, err := conn.Exec(t.Context(), "SET application_name = 'nightly job'; BEGIN; ALTER TABLE public.orders ADD COLUMN more text"); err != nil {
-		t.Fatal(err)
-	}
-	began := time.Now()
-	err = shop.server.GrantSource(t.Context(), shop.grants("public"))
-	if Code(err) != LockNotAvailable {
-		t.Fatalf("got %v, want a lock timeout", err)
-	}
-	if waited := time.Since(began); waited < 10*time.Second || waited > 30*time.Second {
-		t.Errorf("waited %v", waited)
-	}
-	if want := fmt.Sprintf("pid %d (user postgres, application 'nightly job', idle in transaction)", conn.PgConn().PID()); !strings.Contains(err.Error(), want) {
-		t.Errorf("got %v\nwant %s", err, want)
-	}
-}
 
 // So does a wait for somebody who changes the same role, in whatever database,
 // or grants something to it.
 func TestUserLockTimeout(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
-	server, database := serverOf(t, superuserOf(s)), s.Database(t)
+	server, database := pgtest.Server(t, pgtest.Superuser(s)), s.Database(t)
 	for sql, change := range map[string]func(name string) error{
 		"ALTER ROLE %s CONNECTION LIMIT 3": func(name string) error {
-			_, err := server.UpdateUser(t.Context(), User{Name: name, Login: true, ConnectionLimit: 4}, nil)
+			_, err := UpdateUser(t.Context(), server, User{Name: name, Login: true, ConnectionLimit: 4}, nil)
 			return err
 		},
 		"GRANT CREATE ON SCHEMA public TO %s": func(name string) error {
-			return server.DropUser(t.Context(), name, DropOptions{})
+			return DropUser(t.Context(), server, name, DropOptions{})
 		},
 	} {
 		t.Run(sql, func(t *testing.T) {
@@ -143,20 +60,20 @@ func TestUserLockTimeout(t *testing.T) {
 func TestDatabaseLockTimeout(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
-	config := superuserOf(s)
+	config := pgtest.Superuser(s)
 	config.MaxConnections = 1
-	for name, act := range map[string]func(server *Server, locked string) error{
-		"drop": func(server *Server, locked string) error {
-			return server.DropDatabase(t.Context(), locked, DatabaseDrop{})
+	for name, act := range map[string]func(server *pgclient.Server, locked string) error{
+		"drop": func(server *pgclient.Server, locked string) error {
+			return DropDatabase(t.Context(), server, locked, DatabaseDrop{})
 		},
-		"copy": func(server *Server, locked string) error {
-			_, err := server.CreateDatabase(t.Context(), Database{Name: s.DatabaseName(t), ConnectionLimit: -1}, locked)
+		"copy": func(server *pgclient.Server, locked string) error {
+			_, err := CreateDatabase(t.Context(), server, Database{Name: s.DatabaseName(t), ConnectionLimit: -1}, locked)
 			return err
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server, locked := serverOf(t, config), s.Database(t)
+			server, locked := pgtest.Server(t, config), s.Database(t)
 			holder, err := pgx.Connect(t.Context(), s.URL("postgres"))
 			if err != nil {
 				t.Fatal(err)
@@ -172,7 +89,7 @@ func TestDatabaseLockTimeout(t *testing.T) {
 			case <-time.After(30 * time.Second):
 				t.Fatal("it waits without end")
 			}
-			if want := fmt.Sprintf("pid %d (user postgres, idle in transaction)", holder.PgConn().PID()); Code(err) != LockNotAvailable || !strings.Contains(err.Error(), want) {
+			if want := fmt.Sprintf("pid %d (user postgres, idle in transaction)", holder.PgConn().PID()); pgclient.Code(err) != pgclient.LockNotAvailable || !strings.Contains(err.Error(), want) {
 				t.Errorf("got %v\nwant %s", err, want)
 			}
 			conn, err := server.Acquire(t.Context(), "postgres")
@@ -192,9 +109,9 @@ func TestDatabaseLockTimeout(t *testing.T) {
 // wait only briefly, and succeeds when the session has ended its transaction.
 func TestDropSchemaInUse(t *testing.T) {
 	t.Parallel()
-	shop := NewShop(t, sandbox.Shared(t, 0))
+	shop := pgtest.NewShop(t, sandbox.Shared(t, 0))
 	connect := func() *pgx.Conn {
-		conn, err := pgx.Connect(t.Context(), shop.URL(shop.name))
+		conn, err := pgx.Connect(t.Context(), shop.URL(shop.Name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -206,7 +123,7 @@ func TestDropSchemaInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	dropped := make(chan error, 1)
-	go func() { dropped <- shop.server.DropSchema(t.Context(), shop.name, "billing", true) }()
+	go func() { dropped <- DropSchema(t.Context(), shop.Admin, shop.Name, "billing", true) }()
 	for waiting := false; !waiting; { // for the drop to queue up
 		err := reader.QueryRow(t.Context(), `
 			SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'billing.payments'::regclass AND mode = 'AccessExclusiveLock' AND NOT granted)`).Scan(&waiting)
@@ -218,14 +135,14 @@ func TestDropSchemaInUse(t *testing.T) {
 	if _, err := reader.Exec(t.Context(), "SELECT FROM billing.payments"); err != nil {
 		t.Error(err)
 	}
-	if waited := time.Since(began); waited > 2*lockTimeout {
+	if waited := time.Since(began); waited > 2*pgclient.LockTimeout {
 		t.Errorf("a reader waited %v behind the drop", waited)
 	}
-	failure := shop.server.nameHolders(t.Context(), shop.name, contention{schema: "billing"}, &pgconn.PgError{Code: LockNotAvailable})
+	failure := shop.Admin.AddHolders(t.Context(), shop.Name, pgclient.Contention{Schema: "billing"}, &pgconn.PgError{Code: pgclient.LockNotAvailable})
 	if want := fmt.Sprintf("sessions that may hold it are pid %d (user postgres, idle in transaction)", holder.PgConn().PID()); !strings.Contains(failure.Error(), want) {
 		t.Errorf("got %v\nwant %s", failure, want)
 	}
-	failure = shop.server.nameHolders(t.Context(), shop.name, contention{owner: shop.application}, &pgconn.PgError{Code: LockNotAvailable})
+	failure = shop.Admin.AddHolders(t.Context(), shop.Name, pgclient.Contention{Owner: shop.Application}, &pgconn.PgError{Code: pgclient.LockNotAvailable})
 	if want := fmt.Sprintf("pid %d ", holder.PgConn().PID()); !strings.Contains(failure.Error(), want) {
 		t.Errorf("got %v\nwant %s", failure, want)
 	}

@@ -4,6 +4,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgtest"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/privilege"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -13,13 +16,13 @@ func TestReadOnly(t *testing.T) {
 	t.Parallel()
 	s := sandbox.OwnServer(t, sandbox.Config{})
 	standby := sandbox.OwnServer(t, sandbox.Config{StandbyOf: s})
-	config := administratorOf(t, s)
+	config := pgtest.Administrator(t, s)
 	database := s.Database(t)
 	s.Exec(t, "postgres", "ALTER DATABASE "+database+" OWNER TO "+config.Username)
 	const setting = " SET default_transaction_read_only = on"
 	tests := []struct {
 		name, set, reset, want string
-		server                 *Server
+		server                 *pgclient.Server
 	}{
 		{name: "login", set: "ALTER ROLE " + config.Username + setting, reset: "ALTER ROLE " + config.Username + " RESET ALL",
 			want: `ALTER ROLE "` + config.Username + `" RESET default_transaction_read_only;`},
@@ -37,37 +40,37 @@ func TestReadOnly(t *testing.T) {
 		}
 		if tt.name == "server" {
 			s.Exec(t, "postgres", "SELECT pg_reload_conf()")
-			waitFor(t, func() bool { return s.Query(t, "postgres", "SHOW default_transaction_read_only")[0] == "on" })
+			pgtest.WaitFor(t, func() bool { return s.Query(t, "postgres", "SHOW default_transaction_read_only")[0] == "on" })
 		}
 		c := config
 		c.Database = database
-		server := serverOf(t, c)
+		server := pgtest.Server(t, c)
 		if tt.name == "standby" {
-			c = superuserOf(standby)
-			server = serverOf(t, c)
-			waitFor(t, func() bool {
+			c = pgtest.Superuser(standby)
+			server = pgtest.Server(t, c)
+			pgtest.WaitFor(t, func() bool {
 				return standby.Query(t, "postgres", "SELECT FROM pg_database WHERE datname = $1", database) != nil
 			})
 		}
 		for what, change := range map[string]func() error{
 			"schema": func() error {
-				_, err := server.CreateSchema(t.Context(), Schema{Database: database, Name: "shop"})
+				_, err := CreateSchema(t.Context(), server, Schema{Database: database, Name: "shop"})
 				return err
 			},
 			"user": func() error {
-				_, err := server.CreateUser(t.Context(), User{Name: "nobody_yet"}, nil)
+				_, err := CreateUser(t.Context(), server, User{Name: "nobody_yet"}, nil)
 				return err
 			},
-			"drop of a user": func() error { return server.DropUser(t.Context(), config.Username, DropOptions{}) },
+			"drop of a user": func() error { return DropUser(t.Context(), server, config.Username, DropOptions{}) },
 			"grants": func() error {
-				return server.GrantDestination(t.Context(), DestinationGrants{Database: database, User: s.Username})
+				return privilege.GrantDestination(t.Context(), server, privilege.DestinationGrants{Database: database, User: s.Username})
 			},
 		} {
 			err := change()
 			if err == nil {
 				t.Errorf("%s, %s: no error", tt.name, what)
-			} else if !strings.Contains(Explain(err), tt.want) {
-				t.Errorf("%s, %s: got %s\nwant %s", tt.name, what, Explain(err), tt.want)
+			} else if !strings.Contains(pgclient.Explain(err), tt.want) {
+				t.Errorf("%s, %s: got %s\nwant %s", tt.name, what, pgclient.Explain(err), tt.want)
 			}
 		}
 		if tt.reset != "" {
@@ -75,7 +78,7 @@ func TestReadOnly(t *testing.T) {
 			s.Exec(t, "postgres", "SELECT pg_reload_conf()")
 		}
 		if tt.name == "server" {
-			waitFor(t, func() bool { return s.Query(t, "postgres", "SHOW default_transaction_read_only")[0] == "off" })
+			pgtest.WaitFor(t, func() bool { return s.Query(t, "postgres", "SHOW default_transaction_read_only")[0] == "off" })
 		}
 	}
 }

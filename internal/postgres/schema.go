@@ -7,6 +7,9 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/privilege"
 )
 
 // A Schema is a schema of a database.
@@ -19,7 +22,7 @@ type Schema struct {
 
 // CheckSchemaName refuses the names of schemas that are not anybody's to create.
 func CheckSchemaName(name string) error {
-	if err := CheckName(name); err != nil {
+	if err := pgclient.CheckName(name); err != nil {
 		return err
 	}
 	switch {
@@ -34,11 +37,11 @@ func CheckSchemaName(name string) error {
 }
 
 // CreateSchema creates a schema and returns it with its owner.
-func (s *Server) CreateSchema(ctx context.Context, c Schema) (Schema, error) {
+func CreateSchema(ctx context.Context, s *pgclient.Server, c Schema) (Schema, error) {
 	var created Schema
 	err := CheckSchemaName(c.Name)
 	if err == nil {
-		err = s.changeRights(ctx, c.Database, func(tx pgx.Tx) (err error) {
+		err = privilege.ChangeRights(ctx, s, c.Database, func(tx pgx.Tx) (err error) {
 			created, err = createSchema(ctx, tx, c)
 			return err
 		})
@@ -52,18 +55,18 @@ func (s *Server) CreateSchema(ctx context.Context, c Schema) (Schema, error) {
 // createSchema creates a schema of the login's and then gives it away, which
 // takes less than to create it for somebody.
 func createSchema(ctx context.Context, tx pgx.Tx, c Schema) (Schema, error) {
-	if _, err := tx.Exec(ctx, "CREATE SCHEMA "+Ident(c.Name)); err != nil {
+	if _, err := tx.Exec(ctx, "CREATE SCHEMA "+pgclient.Ident(c.Name)); err != nil {
 		return Schema{}, err
 	}
 	return alterSchema(ctx, tx, c)
 }
 
-// Schema returns the schema called name, or ErrNotFound if there is none, or no
+// ReadSchema returns the schema called name, or ErrNotFound if there is none, or no
 // such database. All who plan share one reading of all schemas of a database.
-func (s *Server) Schema(ctx context.Context, database, name string) (Schema, error) {
-	c, err := s.findSchema(ctx, database, name)
-	if Code(err) == InvalidCatalogName {
-		err = ErrNotFound
+func ReadSchema(ctx context.Context, s *pgclient.Server, database, name string) (Schema, error) {
+	c, err := findSchema(ctx, s, database, name)
+	if pgclient.Code(err) == pgclient.InvalidCatalogName {
+		err = pgclient.ErrNotFound
 	}
 	if err != nil {
 		return Schema{}, fmt.Errorf("read schema %q of database %q: %w", name, database, err)
@@ -71,16 +74,16 @@ func (s *Server) Schema(ctx context.Context, database, name string) (Schema, err
 	return c, nil
 }
 
-func (s *Server) findSchema(ctx context.Context, database, name string) (c Schema, err error) {
+func findSchema(ctx context.Context, s *pgclient.Server, database, name string) (c Schema, err error) {
 	if !s.IsPlanning() {
-		err = s.inTx(ctx, database, func(tx pgx.Tx) (err error) {
+		err = s.InTx(ctx, database, func(tx pgx.Tx) (err error) {
 			c, err = schema(ctx, tx, database, name)
 			return err
 		})
 		return c, err
 	}
-	all, err := ReadShared(ctx, s, database, func(ctx context.Context) (all map[string]Schema, err error) {
-		err = s.inTx(ctx, database, func(tx pgx.Tx) (err error) {
+	all, err := pgclient.ReadShared(ctx, s, database, func(ctx context.Context) (all map[string]Schema, err error) {
+		err = s.InTx(ctx, database, func(tx pgx.Tx) (err error) {
 			all, err = schemasByName(ctx, tx, database)
 			return err
 		})
@@ -91,7 +94,7 @@ func (s *Server) findSchema(ctx context.Context, database, name string) (c Schem
 	}
 	c, ok := all[name]
 	if !ok {
-		return Schema{}, ErrNotFound
+		return Schema{}, pgclient.ErrNotFound
 	}
 	return c, nil
 }
@@ -108,7 +111,7 @@ func schema(ctx context.Context, tx pgx.Tx, database, name string) (Schema, erro
 	rows, _ := tx.Query(ctx, schemaSQL, database, name)
 	c, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[Schema])
 	if errors.Is(err, pgx.ErrNoRows) {
-		err = ErrNotFound
+		err = pgclient.ErrNotFound
 	}
 	return c, err
 }
@@ -124,8 +127,8 @@ func schemasByName(ctx context.Context, tx pgx.Tx, database string) (map[string]
 }
 
 // UpdateSchema changes what differs.
-func (s *Server) UpdateSchema(ctx context.Context, c Schema) error {
-	err := s.changeRights(ctx, c.Database, func(tx pgx.Tx) error {
+func UpdateSchema(ctx context.Context, s *pgclient.Server, c Schema) error {
+	err := privilege.ChangeRights(ctx, s, c.Database, func(tx pgx.Tx) error {
 		_, err := alterSchema(ctx, tx, c)
 		return err
 	})
@@ -145,11 +148,11 @@ func alterSchema(ctx context.Context, tx pgx.Tx, want Schema) (Schema, error) {
 	if len(sql) == 0 {
 		return have, nil
 	}
-	needed := needs{rightsOf: []string{have.Owner}}
+	needed := privilege.Needs{RightsOf: []string{have.Owner}}
 	if want.Owner != have.Owner {
-		needed.newOwner = want.Owner
+		needed.NewOwner = want.Owner
 	}
-	if err := needed.run(ctx, tx, sql...); err != nil {
+	if err := needed.Run(ctx, tx, sql...); err != nil {
 		return Schema{}, err
 	}
 	return schema(ctx, tx, want.Database, want.Name)
@@ -160,10 +163,10 @@ func alterSchema(ctx context.Context, tx pgx.Tx, want Schema) (Schema, error) {
 func (c Schema) changes(have Schema) []string {
 	var sql []string
 	if c.Comment != have.Comment {
-		sql = append(sql, "COMMENT ON SCHEMA "+Ident(c.Name)+" IS "+commentLiteral(c.Comment))
+		sql = append(sql, "COMMENT ON SCHEMA "+pgclient.Ident(c.Name)+" IS "+commentLiteral(c.Comment))
 	}
 	if c.Owner != "" && c.Owner != have.Owner {
-		sql = append(sql, "ALTER SCHEMA "+Ident(c.Name)+" OWNER TO "+Ident(c.Owner))
+		sql = append(sql, "ALTER SCHEMA "+pgclient.Ident(c.Name)+" OWNER TO "+pgclient.Ident(c.Owner))
 	}
 	return sql
 }
@@ -171,15 +174,15 @@ func (c Schema) changes(have Schema) []string {
 // DropSchema drops a schema; one that is gone, with its database or alone, is
 // done. One that holds anything is dropped only by force, which takes along
 // what depends on that elsewhere, such as views.
-func (s *Server) DropSchema(ctx context.Context, database, name string, force bool) error {
-	err := s.changeObjects(ctx, database, contention{attempts: dropLockAttempts, schema: name}, func(tx pgx.Tx) error {
+func DropSchema(ctx context.Context, s *pgclient.Server, database, name string, force bool) error {
+	err := privilege.ChangeObjects(ctx, s, database, pgclient.Contention{Attempts: pgclient.DropLockAttempts, Schema: name}, func(tx pgx.Tx) error {
 		have, err := schema(ctx, tx, database, name)
 		if err != nil {
 			return err
 		}
 		return dropSchema(ctx, tx, have, force)
 	})
-	if errors.Is(err, ErrNotFound) || Code(err) == InvalidCatalogName {
+	if errors.Is(err, pgclient.ErrNotFound) || pgclient.Code(err) == pgclient.InvalidCatalogName {
 		return nil
 	}
 	if err != nil {
@@ -208,7 +211,7 @@ const schemaContentsSQL = `
 	ORDER BY d.classid, c.relname, d.objid`
 
 func dropSchema(ctx context.Context, tx pgx.Tx, have Schema, force bool) error {
-	sql := "DROP SCHEMA " + Ident(have.Name)
+	sql := "DROP SCHEMA " + pgclient.Ident(have.Name)
 	if force {
 		sql += " CASCADE"
 	} else {
@@ -216,14 +219,5 @@ func dropSchema(ctx context.Context, tx pgx.Tx, have Schema, force bool) error {
 			return err
 		}
 	}
-	return needs{rightsOf: []string{have.Owner}}.run(ctx, tx, sql)
-}
-
-func refuseSchemaContents(ctx context.Context, tx pgx.Tx, name string) error {
-	rows, _ := tx.Query(ctx, schemaContentsSQL, name)
-	objects, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return err
-	}
-	return refuseContents(objects)
+	return privilege.Needs{RightsOf: []string{have.Owner}}.Run(ctx, tx, sql)
 }

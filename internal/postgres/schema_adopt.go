@@ -5,12 +5,15 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/privilege"
 )
 
 // AdoptSchema takes over a schema that CreateSchema found to exist, and gives it the
 // comment that is wanted. See AdoptUser.
-func (s *Server) AdoptSchema(ctx context.Context, c Schema) (adopted Schema, refusals []string, err error) {
-	err = s.changeRights(ctx, c.Database, func(tx pgx.Tx) error {
+func AdoptSchema(ctx context.Context, s *pgclient.Server, c Schema) (adopted Schema, refusals []string, err error) {
+	err = privilege.ChangeRights(ctx, s, c.Database, func(tx pgx.Tx) error {
 		found, err := readFoundSchema(ctx, tx, c)
 		if err != nil {
 			return err

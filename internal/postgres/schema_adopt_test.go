@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -49,22 +50,22 @@ func TestAdoptSchema(t *testing.T) {
 	})
 }
 
-func testAdoptSchema(t *testing.T, s *sandbox.Server, server *Server) {
+func testAdoptSchema(t *testing.T, s *sandbox.Server, server *pgclient.Server) {
 	ctx, database, owner, other := t.Context(), s.Database(t), s.RoleName(t), s.Role(t)
-	if _, err := server.CreateUser(ctx, User{Name: owner, Login: true, ConnectionLimit: -1}, scram("secret")); err != nil {
+	if _, err := CreateUser(ctx, server, User{Name: owner, Login: true, ConnectionLimit: -1}, scram("secret")); err != nil {
 		t.Fatal(err)
 	}
 	s.Exec(t, database, "GRANT CREATE ON DATABASE "+database+" TO "+server.Username())
 	want := Schema{Database: database, Name: `a"b`, Owner: owner, Comment: "mine"}
-	if _, _, err := server.AdoptSchema(ctx, want); !errors.Is(err, ErrNotFound) {
+	if _, _, err := AdoptSchema(ctx, server, want); !errors.Is(err, pgclient.ErrNotFound) {
 		t.Fatalf("before it was created: %v", err)
 	}
-	if _, err := server.CreateSchema(ctx, want); err != nil {
+	if _, err := CreateSchema(ctx, server, want); err != nil {
 		t.Fatal(err)
 	}
 	adopt := func(what string, want Schema, refusal string) {
 		t.Helper()
-		adopted, refusals, err := server.AdoptSchema(ctx, want)
+		adopted, refusals, err := AdoptSchema(ctx, server, want)
 		found := slices.ContainsFunc(refusals, func(line string) bool { return strings.Contains(line, refusal) })
 		switch {
 		case err != nil:
@@ -75,7 +76,7 @@ func testAdoptSchema(t *testing.T, s *sandbox.Server, server *Server) {
 			t.Errorf("%s: refused because of %q, want %q", what, refusals, refusal)
 		}
 	}
-	sql := strings.NewReplacer("$schema", Ident(want.Name), "$owner", owner, "$other", other)
+	sql := strings.NewReplacer("$schema", pgclient.Ident(want.Name), "$owner", owner, "$other", other)
 	for _, tt := range []struct {
 		since                 int
 		change, undo, refusal string
@@ -107,12 +108,12 @@ func testAdoptSchema(t *testing.T, s *sandbox.Server, server *Server) {
 	// What the login's default privileges give others, a new schema has as well.
 	s.Exec(t, database, sql.Replace("ALTER DEFAULT PRIVILEGES FOR ROLE "+server.Username()+" GRANT USAGE ON SCHEMAS TO $other"))
 	plain := Schema{Database: database, Name: "plain", Owner: server.Username()}
-	if _, err := server.CreateSchema(ctx, plain); err != nil {
+	if _, err := CreateSchema(ctx, server, plain); err != nil {
 		t.Fatal(err)
 	}
 	given := plain
 	given.Name, given.Owner = "given", owner
-	if _, err := server.CreateSchema(ctx, given); err != nil {
+	if _, err := CreateSchema(ctx, server, given); err != nil {
 		t.Fatal(err)
 	}
 	adopt("with default privileges", plain, "")

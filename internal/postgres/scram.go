@@ -8,8 +8,7 @@ import (
 	"encoding/base64"
 	"fmt"
 
-	"github.com/xdg-go/stringprep"
-	"golang.org/x/text/unicode/norm"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 // PostgreSQL's own choices for the verifiers that it computes.
@@ -28,7 +27,7 @@ func scramVerifier(password string) (string, error) {
 }
 
 func scramVerifierWith(password string, salt []byte, iterations int) (string, error) {
-	salted, err := pbkdf2.Key(sha256.New, saslprep(password), salt, iterations, sha256.Size)
+	salted, err := pbkdf2.Key(sha256.New, pgclient.SASLprep(password), salt, iterations, sha256.Size)
 	if err != nil {
 		return "", fmt.Errorf("compute SCRAM verifier: %w", err)
 	}
@@ -42,34 +41,4 @@ func hmacSHA256(key []byte, text string) []byte {
 	mac := hmac.New(sha256.New, key)
 	mac.Write([]byte(text))
 	return mac.Sum(nil)
-}
-
-// saslprep prepares a password exactly as PostgreSQL's server and libpq do,
-// because both ends of a login must arrive at the same bytes. That is the
-// SASLprep of RFC 4013 with four habits of PostgreSQL's: it is skipped for
-// ASCII; U+200B becomes a space instead of nothing; characters are checked
-// before they are normalised, not after; and a password that is refused, or
-// comes out empty, is used as it is. The library lacks U+1806 in table B.1.
-func saslprep(password string) string {
-	if isASCII(password) {
-		return password
-	}
-	profile := stringprep.SASLprep
-	toNothing, toSpace := profile.Mappings[0], profile.Mappings[1]
-	profile.Mappings = []stringprep.Mapping{toSpace, toNothing, {'\u1806': nil}}
-	profile.Normalize = false
-	prepared, err := profile.Prepare(password)
-	if err != nil || prepared == "" {
-		return password
-	}
-	return norm.NFKC.String(prepared)
-}
-
-func isASCII(text string) bool {
-	for i := range len(text) {
-		if text[i] >= 0x80 {
-			return false
-		}
-	}
-	return true
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgtest"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -39,25 +41,6 @@ var oddPasswords = []string{
 // in. Terraform's own normalisation (NFC) turns it into another password before
 // anybody sees it.
 const unlikelyPassword = "a\u0340"
-
-func TestSASLprep(t *testing.T) {
-	for password, want := range map[string]string{
-		"":                  "",
-		"plain ASCII \t\\'": "plain ASCII \t\\'",
-		"½ﬁ":                "1⁄2fi",
-		"a\u00a0b":          "a b",
-		"zero\u200bwidth":   "zero width",
-		"soft\u00adhyphen":  "softhyphen",
-		"\u00ad":            "\u00ad",
-		"½😀":                "½😀",
-		"a\u0340½":          "a\u0340½",
-		"½\xff":             "½\xff",
-	} {
-		if got := saslprep(password); got != want {
-			t.Errorf("saslprep(%q) = %q, want %q", password, got, want)
-		}
-	}
-}
 
 // What we compute is what the server would have, for the same salt.
 func TestScramVerifierEqualsServers(t *testing.T) {
@@ -100,7 +83,7 @@ func verifiersOfServer(t *testing.T, s *sandbox.Server, passwords []string, iter
 	}
 	quoted := make([]string, len(passwords))
 	for i, password := range passwords {
-		quoted[i] = Literal(password)
+		quoted[i] = pgclient.Literal(password)
 	}
 	table := "public." + role
 	s.Exec(t, "postgres", fmt.Sprintf(`
@@ -143,15 +126,15 @@ func verifierLike(t *testing.T, verifier, password string) string {
 func TestLoginWithOddPasswords(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
-		admin := serverOf(t, superuserOf(s))
+		admin := pgtest.Server(t, pgtest.Superuser(s))
 		names := map[string]string{}
 		for _, password := range oddPasswords {
 			name := s.RoleName(t)
 			names[password] = name
-			if _, err := admin.CreateUser(t.Context(), User{Name: name, Login: true, ConnectionLimit: -1}, scram(password)); err != nil {
+			if _, err := CreateUser(t.Context(), admin, User{Name: name, Login: true, ConnectionLimit: -1}, scram(password)); err != nil {
 				t.Fatal(err)
 			}
-			conn, err := serverOf(t, Config{Host: s.Host, Port: s.Port, Username: name, Password: password}).Acquire(t.Context(), "")
+			conn, err := pgtest.Server(t, pgclient.Config{Host: s.Host, Port: s.Port, Username: name, Password: password}).Acquire(t.Context(), "")
 			switch {
 			case err == nil:
 				conn.Discard()

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 // A SessionsError says that a database is in use.
@@ -28,7 +30,7 @@ const sessionsSQL = `
 	ORDER BY 1, 2, 3`
 
 func sessionsOf(ctx context.Context, conn *pgx.Conn, database string) (all []Session, err error) {
-	err = boundedTx(ctx, conn, func(tx pgx.Tx) error {
+	err = pgclient.BoundedTx(ctx, conn, func(tx pgx.Tx) error {
 		rows, _ := tx.Query(ctx, sessionsSQL, database)
 		all, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Session])
 		return err
@@ -58,7 +60,7 @@ const obstaclesSQL = `
 	ORDER BY 1`
 
 func obstaclesOf(ctx context.Context, conn *pgx.Conn, database string) (all []string, err error) {
-	err = boundedTx(ctx, conn, func(tx pgx.Tx) error {
+	err = pgclient.BoundedTx(ctx, conn, func(tx pgx.Tx) error {
 		rows, _ := tx.Query(ctx, obstaclesSQL, database)
 		all, err = pgx.CollectRows(rows, pgx.RowTo[string])
 		return err
@@ -69,10 +71,10 @@ func obstaclesOf(ctx context.Context, conn *pgx.Conn, database string) (all []st
 func (e *SessionsError) Error() string {
 	text := e.Err.Error()
 	if len(e.Obstacles) > 0 {
-		text += "\nThese use it, whoever is connected. Remove them, and apply again:" + list(e.Obstacles)
+		text += "\nThese use it, whoever is connected. Remove them, and apply again:" + pgclient.List(e.Obstacles)
 	}
 	if len(e.Sessions) > 0 { // or they have left
-		text += "\nConnected to it:" + list(quoted(e.Sessions, Session.String)) + "\n" + e.advice
+		text += "\nConnected to it:" + pgclient.List(pgclient.QuoteAll(e.Sessions, Session.String)) + "\n" + e.advice
 	}
 	return text
 }
@@ -85,7 +87,7 @@ func (e *SessionsError) Unwrap() error { return e.Err }
 // spell the server's address in another way.)
 func (e *SessionsError) mayPass() bool {
 	return len(e.Obstacles) == 0 && (len(e.Sessions) == 0 ||
-		slices.ContainsFunc(e.Sessions, func(s Session) bool { return s.Application == applicationName }))
+		slices.ContainsFunc(e.Sessions, func(s Session) bool { return s.Application == pgclient.ApplicationName }))
 }
 
 func (s Session) String() string {

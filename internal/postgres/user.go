@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 // A User is a role that Stitch logs in as.
@@ -28,24 +30,24 @@ type User struct {
 
 // CreateUser creates a user. Without a password (nil) it can log in only where
 // the server asks for none. The seal recognises the password later.
-func (s *Server) CreateUser(ctx context.Context, u User, password *Password) (*PasswordSeal, error) {
+func CreateUser(ctx context.Context, s *pgclient.Server, u User, password *Password) (*PasswordSeal, error) {
 	var seal *PasswordSeal
-	err := s.changeUser(ctx, func(tx pgx.Tx) error {
-		verifier, err := password.verifier(u.Name, Version(tx.Conn()))
+	err := changeUser(ctx, s, func(tx pgx.Tx) error {
+		verifier, err := password.verifier(u.Name, pgclient.Version(tx.Conn()))
 		if err != nil {
 			return err
 		}
 		seal = sealPassword(verifier)
 		options := append([]string{u.login(), u.connectionLimit(), u.validUntil()}, passwordOption(verifier)...)
-		if _, err = tx.Exec(ctx, "CREATE ROLE "+Ident(u.Name)+" "+strings.Join(options, " ")); err != nil {
-			return s.adviseCreate(err)
+		if _, err = tx.Exec(ctx, "CREATE ROLE "+pgclient.Ident(u.Name)+" "+strings.Join(options, " ")); err != nil {
+			return adviseCreate(s, err)
 		}
 		have, err := user(ctx, tx, u.Name)
 		if err != nil {
 			return err
 		}
-		major := Version(tx.Conn())
-		return runUserChanges(ctx, tx, u.changes(have, ""), func(refused []userChange) string { return s.adviseUncreated(refused, major) })
+		major := pgclient.Version(tx.Conn())
+		return runUserChanges(ctx, tx, u.changes(have, ""), func(refused []userChange) string { return adviseUncreated(s, refused, major) })
 	})
 	if err != nil {
 		return nil, fmt.Errorf("create database user %q: %w", u.Name, err)
@@ -54,24 +56,24 @@ func (s *Server) CreateUser(ctx context.Context, u User, password *Password) (*P
 }
 
 // adviseCreate adds what a login needs to create users.
-func (s *Server) adviseCreate(err error) error {
-	if Code(err) != InsufficientPrivilege {
+func adviseCreate(s *pgclient.Server, err error) error {
+	if pgclient.Code(err) != pgclient.InsufficientPrivilege {
 		return err
 	}
-	return Advise(err, fmt.Sprintf("The login of this server entry may not create users. Have somebody who may allow it run:\n  ALTER ROLE %s CREATEROLE;",
-		Ident(s.Username())))
+	return pgclient.Advise(err, fmt.Sprintf("The login of this server entry may not create users. Have somebody who may allow it run:\n  ALTER ROLE %s CREATEROLE;",
+		pgclient.Ident(s.Username())))
 }
 
 // UpdateUser changes what differs, and the password if one is given. The seal
 // recognises the password later; it is nil if none was given.
-func (s *Server) UpdateUser(ctx context.Context, u User, password *Password) (*PasswordSeal, error) {
+func UpdateUser(ctx context.Context, s *pgclient.Server, u User, password *Password) (*PasswordSeal, error) {
 	var seal *PasswordSeal
-	err := s.changeUser(ctx, func(tx pgx.Tx) error {
+	err := changeUser(ctx, s, func(tx pgx.Tx) error {
 		have, err := user(ctx, tx, u.Name)
 		if err != nil {
 			return err
 		}
-		verifier, err := password.verifier(u.Name, Version(tx.Conn()))
+		verifier, err := password.verifier(u.Name, pgclient.Version(tx.Conn()))
 		if err != nil {
 			return err
 		}
@@ -105,14 +107,14 @@ func (u User) changes(have User, verifier string) []userChange {
 		options = append(options, u.validUntil())
 	}
 	var changes []userChange
-	alter := "ALTER ROLE " + Ident(u.Name) + " "
+	alter := "ALTER ROLE " + pgclient.Ident(u.Name) + " "
 	if all := append(options, passwordOption(verifier)...); len(all) > 0 {
 		var shown []string
 		if len(options) > 0 {
 			shown = append(shown, alter+strings.Join(options, " ")+";")
 		}
 		if verifier != "" {
-			shown = append(shown, `\password `+Ident(u.Name))
+			shown = append(shown, `\password `+pgclient.Ident(u.Name))
 		}
 		changes = append(changes, userChange{sql: alter + strings.Join(all, " "), shown: strings.Join(shown, "\n  ")})
 	}
@@ -132,12 +134,12 @@ func runUserChanges(ctx context.Context, tx pgx.Tx, changes []userChange, advise
 	for _, change := range changes {
 		err := attempt(ctx, tx, change.sql)
 		for _, sql := range change.instead {
-			if Code(err) == InsufficientPrivilege && attempt(ctx, tx, sql) == nil {
+			if pgclient.Code(err) == pgclient.InsufficientPrivilege && attempt(ctx, tx, sql) == nil {
 				err = nil
 			}
 		}
 		switch {
-		case Code(err) == InsufficientPrivilege:
+		case pgclient.Code(err) == pgclient.InsufficientPrivilege:
 			refused = append(refused, change)
 			if refusal == nil {
 				refusal = err
@@ -149,7 +151,7 @@ func runUserChanges(ctx context.Context, tx pgx.Tx, changes []userChange, advise
 	if refusal == nil {
 		return nil
 	}
-	return Advise(refusal, advise(refused))
+	return pgclient.Advise(refusal, advise(refused))
 }
 
 func adviseUnchanged(refused []userChange) string {
@@ -158,19 +160,19 @@ func adviseUnchanged(refused []userChange) string {
 
 // shown lists changes for people.
 func shown(changes []userChange) string {
-	return strings.Join(quoted(changes, func(c userChange) string { return c.shown }), "\n  ")
+	return strings.Join(pgclient.QuoteAll(changes, func(c userChange) string { return c.shown }), "\n  ")
 }
 
 // adviseUncreated says how to come to a user that the login may create, but may not give
 // all that is asked for: SQL that names it can only be run once it exists.
-func (s *Server) adviseUncreated(refused []userChange, major int) string {
-	asked := quoted(refused, func(c userChange) string { return c.asked })
+func adviseUncreated(s *pgclient.Server, refused []userChange, major int) string {
+	asked := pgclient.QuoteAll(refused, func(c userChange) string { return c.asked })
 	slices.Sort(asked)
 	attributes := strings.Join(slices.Compact(asked), ", ")
 	advice := fmt.Sprintf("The login of this server entry may not do all of this, so nothing was changed, and the user was not created. "+
 		"Leave what it asks for out of the configuration (%[1]s) and apply, which creates the user. Then have somebody who may run:\n  %[2]s\nand put it (%[1]s) back.", attributes, shown(refused))
 	if option := map[string]string{"replication": "REPLICATION", "bypass_rls": "BYPASSRLS"}[attributes]; option != "" && major >= 16 {
-		advice += fmt.Sprintf("\nOr let the login itself do it: have a superuser run\n  ALTER ROLE %s %s;\nand apply again.", Ident(s.Username()), option)
+		advice += fmt.Sprintf("\nOr let the login itself do it: have a superuser run\n  ALTER ROLE %s %s;\nand apply again.", pgclient.Ident(s.Username()), option)
 	}
 	return advice
 }
@@ -192,11 +194,18 @@ func (u User) login() string {
 
 func (u User) connectionLimit() string { return fmt.Sprintf("CONNECTION LIMIT %d", u.ConnectionLimit) }
 
-func (u User) validUntil() string { return "VALID UNTIL " + Literal(canonicalInstant(u.ValidUntil)) }
+func (u User) validUntil() string {
+	return "VALID UNTIL " + pgclient.Literal(canonicalInstant(u.ValidUntil))
+}
 
 func passwordOption(verifier string) []string {
 	if verifier == "" {
 		return nil
 	}
-	return []string{"PASSWORD " + Literal(verifier)}
+	return []string{"PASSWORD " + pgclient.Literal(verifier)}
+}
+
+// changeUser runs f in a transaction, and again if others interfered.
+func changeUser(ctx context.Context, s *pgclient.Server, f func(pgx.Tx) error) error {
+	return s.Change(ctx, "", pgclient.Contention{}, f)
 }

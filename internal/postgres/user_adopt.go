@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 // A process that dies after CreateUser, CreateDatabase or CreateSchema and before
@@ -18,16 +20,16 @@ import (
 
 // AdoptUser takes over a user that CreateUser found to exist. It changes nothing.
 // The seal recognises the password later.
-func (s *Server) AdoptUser(ctx context.Context, u User, password *Password) (*PasswordSeal, []string, error) {
-	seal, refusals, err := s.adoptUser(ctx, u, password)
+func AdoptUser(ctx context.Context, s *pgclient.Server, u User, password *Password) (*PasswordSeal, []string, error) {
+	seal, refusals, err := adoptUser(ctx, s, u, password)
 	if err != nil {
 		return nil, nil, fmt.Errorf("adopt database user %q: %w", u.Name, err)
 	}
 	return seal, refusals, nil
 }
 
-func (s *Server) adoptUser(ctx context.Context, u User, password *Password) (*PasswordSeal, []string, error) {
-	found, err := s.foundUser(ctx, u)
+func adoptUser(ctx context.Context, s *pgclient.Server, u User, password *Password) (*PasswordSeal, []string, error) {
+	found, err := inspectUser(ctx, s, u)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -36,7 +38,7 @@ func (s *Server) adoptUser(ctx context.Context, u User, password *Password) (*Pa
 		return nil, append(refusals, verifierRefusals(found.verifier, u.Name, password)...), nil
 	}
 	if found.verifier == nil {
-		refusals, err = s.loginRefusals(ctx, u.Name, password)
+		refusals, err = loginRefusals(ctx, s, u.Name, password)
 		return nil, refusals, err
 	}
 	refusals = verifierRefusals(found.verifier, u.Name, password)
@@ -164,10 +166,10 @@ const verifierSQL = `
 	FROM pg_catalog.pg_authid
 	WHERE rolname = $1`
 
-// foundUser reads a user that exists, or returns ErrNotFound.
-func (s *Server) foundUser(ctx context.Context, u User) (found foundUser, err error) {
+// inspectUser reads a user that exists, or returns ErrNotFound.
+func inspectUser(ctx context.Context, s *pgclient.Server, u User) (found foundUser, err error) {
 	name := u.Name
-	err = s.inTx(ctx, "", func(tx pgx.Tx) error {
+	err = s.InTx(ctx, "", func(tx pgx.Tx) error {
 		found, err = readFoundUser(ctx, tx, name, slices.Concat(replicationRoles, u.Roles))
 		if err != nil || found.isInitial { // nothing is recorded of what depends on those
 			return err
@@ -178,7 +180,7 @@ func (s *Server) foundUser(ctx context.Context, u User) (found foundUser, err er
 	if err != nil {
 		return foundUser{}, err
 	}
-	found.dependents = s.describe(ctx, name, found.dependents)
+	found.dependents = describe(ctx, s, name, found.dependents)
 	return found, nil
 }
 
@@ -186,7 +188,7 @@ func readFoundUser(ctx context.Context, tx pgx.Tx, name string, roles []string) 
 	rows, _ := tx.Query(ctx, usersSQL, name, replicationRoles)
 	mayVerify := false
 	found.User, err = pgx.CollectExactlyOneRow(rows, func(row pgx.CollectableRow) (u User, err error) {
-		u, mayVerify, err = scanUser(row, Version(tx.Conn()))
+		u, mayVerify, err = scanUser(row, pgclient.Version(tx.Conn()))
 		return u, err
 	})
 	if err != nil {

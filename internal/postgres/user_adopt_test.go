@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgtest"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -107,13 +109,13 @@ func oldestAndNewest(t *testing.T) []int {
 
 // administrators are the logins that create users: one that may do everything, and
 // one that may not, nor see what the server keeps of a password. Each has one connection.
-func administrators(t *testing.T, s *sandbox.Server) map[string]*Server {
+func administrators(t *testing.T, s *sandbox.Server) map[string]*pgclient.Server {
 	t.Helper()
 	admin := s.Role(t)
 	s.Exec(t, "postgres", "ALTER ROLE "+admin+" CREATEROLE CREATEDB")
-	all := map[string]*Server{}
+	all := map[string]*pgclient.Server{}
 	for name, username := range map[string]string{"superuser": s.Username, "administrator": admin} {
-		all[name] = serverOf(t, Config{Host: s.Host, Port: s.Port, Username: username, Password: s.Password, MaxConnections: 1})
+		all[name] = pgtest.Server(t, pgclient.Config{Host: s.Host, Port: s.Port, Username: username, Password: s.Password, MaxConnections: 1})
 	}
 	return all
 }
@@ -130,13 +132,13 @@ func TestAdoptUser(t *testing.T) {
 	})
 }
 
-func testAdoptUser(t *testing.T, s *sandbox.Server, server *Server) {
+func testAdoptUser(t *testing.T, s *sandbox.Server, server *pgclient.Server) {
 	ctx, name, other, database := t.Context(), s.RoleName(t), s.Role(t), s.Database(t)
 	want := User{Name: name, Login: true, ConnectionLimit: 3, ValidUntil: "2040-01-01T00:00:00Z", Parameters: map[string]string{"work_mem": "1MB"}}
-	if _, _, err := server.AdoptUser(ctx, want, nil); err == nil || !strings.Contains(err.Error(), "not found") {
+	if _, _, err := AdoptUser(ctx, server, want, nil); err == nil || !strings.Contains(err.Error(), "not found") {
 		t.Fatalf("before it was created: %v", err)
 	}
-	if _, err := server.CreateUser(ctx, want, scram("secret")); err != nil {
+	if _, err := CreateUser(ctx, server, want, scram("secret")); err != nil {
 		t.Fatal(err)
 	}
 	sql := strings.NewReplacer("$user", name, "$other", other, "$database", database)
@@ -169,7 +171,7 @@ func testAdoptUser(t *testing.T, s *sandbox.Server, server *Server) {
 	} {
 		tt.change, tt.undo, tt.refusal = sql.Replace(tt.change), sql.Replace(tt.undo), sql.Replace(tt.refusal)
 		s.Exec(t, database, tt.change)
-		seal, refusals, err := server.AdoptUser(ctx, want, scram("secret"))
+		seal, refusals, err := AdoptUser(ctx, server, want, scram("secret"))
 		if err != nil {
 			t.Fatalf("%s: %v", tt.change, err)
 		}
@@ -186,7 +188,7 @@ func testAdoptUser(t *testing.T, s *sandbox.Server, server *Server) {
 			t.Errorf("%s: a seal of what was refused", tt.change)
 		}
 		if strings.Contains(tt.change, "PASSWORD") {
-			if _, err := server.UpdateUser(ctx, want, scram("secret")); err != nil {
+			if _, err := UpdateUser(ctx, server, want, scram("secret")); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -233,7 +235,7 @@ func testAdoptUserByLogin(t *testing.T, s *sandbox.Server) {
 	}
 	adopt := func(u User, password *Password, want ...string) {
 		t.Helper()
-		seal, refusals, err := server.AdoptUser(t.Context(), u, password)
+		seal, refusals, err := AdoptUser(t.Context(), server, u, password)
 		if err != nil || seal != nil { // nothing is known that could be sealed
 			t.Errorf("sealed as %v, %v", seal, err)
 		}
@@ -241,10 +243,10 @@ func testAdoptUserByLogin(t *testing.T, s *sandbox.Server) {
 			t.Errorf("refused because of %q, want %q", refusals, want)
 		}
 	}
-	create := func(by *Server, name string, limit int, password *Password) User {
+	create := func(by *pgclient.Server, name string, limit int, password *Password) User {
 		t.Helper()
 		u := User{Name: name, Login: true, ConnectionLimit: limit}
-		if _, err := by.CreateUser(t.Context(), u, password); err != nil {
+		if _, err := CreateUser(t.Context(), by, u, password); err != nil {
 			t.Fatal(err)
 		}
 		return u
@@ -259,9 +261,9 @@ func testAdoptUserByLogin(t *testing.T, s *sandbox.Server) {
 	if s.Major >= 16 {
 		adopt(create(servers["superuser"], "another's", -1, scram("secret")), scram("secret"), "it has no ADMIN OPTION on it")
 		s.Exec(t, "postgres", "ALTER ROLE "+server.Username()+" SET createrole_self_grant = 'set, inherit'")
-		adopt(create(serverOf(t, Config{Host: s.Host, Port: s.Port, Username: server.Username(), Password: s.Password}), "its own", -1, scram("secret")), scram("secret"))
+		adopt(create(pgtest.Server(t, pgclient.Config{Host: s.Host, Port: s.Port, Username: server.Username(), Password: s.Password}), "its own", -1, scram("secret")), scram("secret"))
 		s.Exec(t, "postgres", `CREATE ROLE another LOGIN CREATEROLE PASSWORD '`+s.Password+`'; GRANT CONNECT ON DATABASE postgres TO another`)
-		another := serverOf(t, Config{Host: s.Host, Port: s.Port, Username: "another", Password: s.Password})
+		another := pgtest.Server(t, pgclient.Config{Host: s.Host, Port: s.Port, Username: "another", Password: s.Password})
 		adopt(create(another, "administered", -1, scram("secret")), scram("secret"), "role another is a member of it", "it has no ADMIN OPTION on it")
 	}
 	rule("host all plain all trust")

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 const (
@@ -29,9 +31,9 @@ type DropOptions struct {
 // Sessions are ended when nothing else is in the way, and before anything is
 // reassigned, so that nothing is created meanwhile. Should the drop fail after
 // that, the user may log in again.
-func (s *Server) DropUser(ctx context.Context, name string, options DropOptions) error {
+func DropUser(ctx context.Context, s *pgclient.Server, name string, options DropOptions) error {
 	defer s.Changed()
-	err := s.dropUser(ctx, name, options)
+	err := dropUser(ctx, s, name, options)
 	var dependents *DependentsError
 	if err == nil || errors.As(err, &dependents) { // which says all of it
 		return err
@@ -39,12 +41,12 @@ func (s *Server) DropUser(ctx context.Context, name string, options DropOptions)
 	return fmt.Errorf("drop database user %q: %w", name, err)
 }
 
-func (s *Server) dropUser(ctx context.Context, name string, options DropOptions) error {
+func dropUser(ctx context.Context, s *pgclient.Server, name string, options DropOptions) error {
 	if options == (DropOptions{}) {
-		return s.dropRole(ctx, name, true)
+		return dropRole(ctx, s, name, true)
 	}
-	have, err := s.userToDrop(ctx, name, options)
-	if errors.Is(err, ErrNotFound) {
+	have, err := userToDrop(ctx, s, name, options)
+	if errors.Is(err, pgclient.ErrNotFound) {
 		return nil
 	}
 	if err != nil {
@@ -52,37 +54,37 @@ func (s *Server) dropUser(ctx context.Context, name string, options DropOptions)
 	}
 	var databases []string
 	if options.ReassignOwnedTo == "" {
-		err = s.dropRole(ctx, name, false)
+		err = dropRole(ctx, s, name, false)
 	} else {
-		databases, err = s.databasesToReassign(ctx, name, options.ReassignOwnedTo)
+		databases, err = databasesToReassign(ctx, s, name, options.ReassignOwnedTo)
 	}
 	if err != nil {
 		return err
 	}
 	if options.TerminateSessions {
-		err = s.terminateSessions(ctx, have)
+		err = terminateSessions(ctx, s, have)
 	}
 	for _, database := range databases {
 		if err == nil {
-			err = s.reassign(ctx, database, name, options.ReassignOwnedTo)
+			err = reassign(ctx, s, database, name, options.ReassignOwnedTo)
 		}
 	}
 	if err == nil {
-		err = s.dropRole(ctx, name, true)
+		err = dropRole(ctx, s, name, true)
 	}
 	if err != nil && options.TerminateSessions {
-		err = errors.Join(err, s.letLogIn(ctx, have))
+		err = errors.Join(err, letLogIn(ctx, s, have))
 	}
 	return err
 }
 
 // userToDrop reads the user. It refuses what would leave a role with nothing
 // before the drop fails, and what would drop what is to be reassigned.
-func (s *Server) userToDrop(ctx context.Context, name string, options DropOptions) (u User, err error) {
+func userToDrop(ctx context.Context, s *pgclient.Server, name string, options DropOptions) (u User, err error) {
 	if name == options.ReassignOwnedTo {
 		return User{}, errors.New("what it owns cannot be reassigned to itself")
 	}
-	err = s.inTx(ctx, "", func(tx pgx.Tx) error {
+	err = s.InTx(ctx, "", func(tx pgx.Tx) error {
 		if u, err = user(ctx, tx, name); err != nil {
 			return err
 		}
@@ -100,31 +102,31 @@ func (s *Server) userToDrop(ctx context.Context, name string, options DropOption
 
 // dropRole drops a role or, unless really, finds out whether it could. It waits
 // for databases that are being dropped.
-func (s *Server) dropRole(ctx context.Context, name string, really bool) error {
+func dropRole(ctx context.Context, s *pgclient.Server, name string, really bool) error {
 	began := time.Now()
 	hopeful := began // when the wait last made sense
 	for {
 		var dependents []Dependents
-		err := s.retried(ctx, "", contention{}, func() (err error) {
-			dependents, err = s.tryDropRole(ctx, name, really)
+		err := s.Retry(ctx, "", pgclient.Contention{}, func() (err error) {
+			dependents, err = tryDropRole(ctx, s, name, really)
 			return err
 		})
 		switch {
 		case err == nil:
 			return nil
-		case Code(err) == InsufficientPrivilege && !IsUnreachable(err):
-			return Advise(err, "The login of this server entry may not drop it. Have somebody who may run:\n  DROP ROLE "+Ident(name)+";")
-		case Code(err) != DependentObjectsStillExist:
+		case pgclient.Code(err) == pgclient.InsufficientPrivilege && !pgclient.IsUnreachable(err):
+			return pgclient.Advise(err, "The login of this server entry may not drop it. Have somebody who may run:\n  DROP ROLE "+pgclient.Ident(name)+";")
+		case pgclient.Code(err) != pgclient.DependentObjectsStillExist:
 			return err
 		default:
-			if len(dependents) > 0 && s.areDropping(dependents) {
+			if len(dependents) > 0 && areDropping(s, dependents) {
 				hopeful = time.Now()
 			}
 			if onServer(dependents) || time.Since(hopeful) > dropGrace || time.Since(began) > dropPatience {
-				return s.dependentsError(ctx, name, dependents, err)
+				return dependentsError(ctx, s, name, dependents, err)
 			}
 		}
-		if err := Pause(ctx, dropPause); err != nil {
+		if err := pgclient.Pause(ctx, dropPause); err != nil {
 			return err
 		}
 	}
@@ -136,20 +138,20 @@ var errNotReally = errors.New("it was only to be found out whether it can be don
 // tryDropRole returns what depends on the role if that is why the server
 // refuses; nothing, if that has gone meanwhile. The connection is given back
 // before anybody waits.
-func (s *Server) tryDropRole(ctx context.Context, name string, really bool) (dependents []Dependents, refusal error) {
+func tryDropRole(ctx context.Context, s *pgclient.Server, name string, really bool) (dependents []Dependents, refusal error) {
 	err := s.OnConn(ctx, "", func(conn *pgx.Conn) (err error) {
-		refusal = boundedTx(ctx, conn, func(tx pgx.Tx) error {
-			_, err := tx.Exec(ctx, "DROP ROLE "+Ident(name))
+		refusal = pgclient.BoundedTx(ctx, conn, func(tx pgx.Tx) error {
+			_, err := tx.Exec(ctx, "DROP ROLE "+pgclient.Ident(name))
 			if err == nil && !really {
 				err = errNotReally
 			}
 			return err
 		})
 		switch {
-		case Code(refusal) == UndefinedObject, errors.Is(refusal, errNotReally): // it is gone, or can be
+		case pgclient.Code(refusal) == pgclient.UndefinedObject, errors.Is(refusal, errNotReally): // it is gone, or can be
 			refusal = nil
-		case Code(refusal) == DependentObjectsStillExist:
-			err = readTx(ctx, conn, func(tx pgx.Tx) (err error) {
+		case pgclient.Code(refusal) == pgclient.DependentObjectsStillExist:
+			err = pgclient.ReadTx(ctx, conn, func(tx pgx.Tx) (err error) {
 				dependents, err = dependentsOf(ctx, tx, name)
 				return err
 			})

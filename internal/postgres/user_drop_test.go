@@ -10,14 +10,16 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgtest"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
 // createUser creates a user with the superuser's password.
-func createUser(t *testing.T, server *Server, s *sandbox.Server) string {
+func createUser(t *testing.T, server *pgclient.Server, s *sandbox.Server) string {
 	t.Helper()
 	name := s.RoleName(t)
-	if _, err := server.CreateUser(t.Context(), User{Name: name, Login: true, ConnectionLimit: -1}, scram(s.Password)); err != nil {
+	if _, err := CreateUser(t.Context(), server, User{Name: name, Login: true, ConnectionLimit: -1}, scram(s.Password)); err != nil {
 		t.Fatal(err)
 	}
 	return name
@@ -31,9 +33,9 @@ const tableOwnerSQL = `SELECT tableowner FROM pg_catalog.pg_tables WHERE tablena
 func TestDropUserReassigns(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
-		config := administratorOf(t, s)
+		config := pgtest.Administrator(t, s)
 		config.MaxConnections = 1
-		server := serverOf(t, config)
+		server := pgtest.Server(t, config)
 		name, heir, owner := createUser(t, server, s), createUser(t, server, s), createUser(t, server, s)
 		here, there, owned := s.Database(t), s.Database(t), s.DatabaseName(t)
 		s.Exec(t, "postgres", "ALTER DATABASE "+there+" OWNER TO "+owner)
@@ -47,10 +49,10 @@ func TestDropUserReassigns(t *testing.T) {
 			CREATE TABLE public.rights (); ALTER TABLE public.rights OWNER TO `+owner+`; GRANT SELECT ON public.rights TO `+name+`;
 			ALTER DEFAULT PRIVILEGES FOR ROLE `+owner+` GRANT SELECT ON TABLES TO `+name+`;
 			GRANT CREATE, CONNECT ON DATABASE `+there+` TO `+name)
-		before := memberships(t, s, config.Username)
+		before := pgtest.Memberships(t, s, config.Username)
 
-		if err := server.DropUser(t.Context(), name, DropOptions{ReassignOwnedTo: heir}); err != nil {
-			t.Fatal(Explain(err))
+		if err := DropUser(t.Context(), server, name, DropOptions{ReassignOwnedTo: heir}); err != nil {
+			t.Fatal(pgclient.Explain(err))
 		}
 		if got := s.Query(t, here, tableOwnerSQL, "orders")[0]; got != heir {
 			t.Errorf("the table belongs to %s, not %s", got, heir)
@@ -64,7 +66,7 @@ func TestDropUserReassigns(t *testing.T) {
 		if s.Query(t, "postgres", rolePasswordSQL, name) != nil {
 			t.Error("the user is still there")
 		}
-		after := memberships(t, s, config.Username)
+		after := pgtest.Memberships(t, s, config.Username)
 		if s.Major < 16 && len(after) != len(before) || s.Major >= 16 && len(after) != len(before)-1 { // its creator had ADMIN OPTION
 			t.Errorf("memberships were %q, are %q", before, after)
 		}
@@ -75,8 +77,8 @@ func TestDropUserReassigns(t *testing.T) {
 func TestDropUserReassignRefused(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
-		config := administratorOf(t, s)
-		server := serverOf(t, config)
+		config := pgtest.Administrator(t, s)
+		server := pgtest.Server(t, config)
 		name, heir := createUser(t, server, s), createUser(t, server, s)
 		here, there := s.Database(t), s.Database(t)
 		for _, database := range []string{here, there} {
@@ -84,13 +86,13 @@ func TestDropUserReassignRefused(t *testing.T) {
 		}
 		want := func(to string, texts ...string) {
 			t.Helper()
-			err := server.DropUser(t.Context(), name, DropOptions{ReassignOwnedTo: to, TerminateSessions: true})
+			err := DropUser(t.Context(), server, name, DropOptions{ReassignOwnedTo: to, TerminateSessions: true})
 			if err == nil {
 				t.Fatal("the user was dropped")
 			}
 			for _, text := range texts {
-				if !strings.Contains(Explain(err), text) {
-					t.Errorf("the error lacks %q:\n%s", text, Explain(err))
+				if !strings.Contains(pgclient.Explain(err), text) {
+					t.Errorf("the error lacks %q:\n%s", text, pgclient.Explain(err))
 				}
 			}
 			if got := s.Query(t, "postgres", "SELECT rolcanlogin FROM pg_roles WHERE rolname = $1", name); got == nil || got[0] != "t" {
@@ -112,10 +114,10 @@ func TestDropUserReassignRefused(t *testing.T) {
 				t.Errorf("the table in %s belongs to %s", database, got)
 			}
 		}
-		if err := server.DropUser(t.Context(), name, DropOptions{ReassignOwnedTo: heir}); err != nil {
-			t.Fatal(Explain(err))
+		if err := DropUser(t.Context(), server, name, DropOptions{ReassignOwnedTo: heir}); err != nil {
+			t.Fatal(pgclient.Explain(err))
 		}
-		if err := server.DropUser(t.Context(), config.Username, DropOptions{ReassignOwnedTo: heir}); err == nil {
+		if err := DropUser(t.Context(), server, config.Username, DropOptions{ReassignOwnedTo: heir}); err == nil {
 			t.Error("the login dropped itself")
 		}
 	})
@@ -125,7 +127,7 @@ func TestDropUserReassignRefused(t *testing.T) {
 func TestDropUserSessions(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
-		server, database := serverOf(t, administratorOf(t, s)), s.Database(t)
+		server, database := pgtest.Server(t, pgtest.Administrator(t, s)), s.Database(t)
 		connect := func(name string) *pgx.Conn {
 			t.Helper()
 			conn, err := pgx.Connect(t.Context(), s.URLAs(name, database))
@@ -143,7 +145,7 @@ func TestDropUserSessions(t *testing.T) {
 		}
 		name := createUser(t, server, s)
 		session := connect(name)
-		if err := server.DropUser(t.Context(), name, DropOptions{}); err != nil {
+		if err := DropUser(t.Context(), server, name, DropOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		lives(session, true)
@@ -152,7 +154,7 @@ func TestDropUserSessions(t *testing.T) {
 		session = connect(name)
 		s.Exec(t, database, "CREATE SCHEMA blocker AUTHORIZATION "+name)
 		began := time.Now()
-		err := server.DropUser(t.Context(), name, DropOptions{TerminateSessions: true})
+		err := DropUser(t.Context(), server, name, DropOptions{TerminateSessions: true})
 		if err == nil || !strings.Contains(err.Error(), "owner of schema blocker") || time.Since(began) > 2*dropGrace+time.Second {
 			t.Errorf("got %v after %v", err, time.Since(began))
 		}
@@ -161,12 +163,12 @@ func TestDropUserSessions(t *testing.T) {
 			t.Error("the user that stays cannot log in any more")
 		}
 		s.Exec(t, database, "DROP SCHEMA blocker")
-		if err := server.DropUser(t.Context(), name, DropOptions{TerminateSessions: true}); err != nil {
-			t.Fatal(Explain(err))
+		if err := DropUser(t.Context(), server, name, DropOptions{TerminateSessions: true}); err != nil {
+			t.Fatal(pgclient.Explain(err))
 		}
 		lives(session, false)
 		for range 2 {
-			if err := server.DropUser(t.Context(), name, DropOptions{TerminateSessions: true, ReassignOwnedTo: "x"}); err != nil {
+			if err := DropUser(t.Context(), server, name, DropOptions{TerminateSessions: true, ReassignOwnedTo: "x"}); err != nil {
 				t.Errorf("gone is not done: %v", err)
 			}
 		}
@@ -177,7 +179,7 @@ func TestDropUserSessions(t *testing.T) {
 func TestDropUserSessionThatStays(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
-	server := serverOf(t, superuserOf(s))
+	server := pgtest.Server(t, pgtest.Superuser(s))
 	name := createUser(t, server, s)
 	conn, err := pgx.Connect(t.Context(), s.URLAs(name, "postgres"))
 	if err != nil {
@@ -187,7 +189,7 @@ func TestDropUserSessionThatStays(t *testing.T) {
 	if err := syscall.Kill(process, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	err = server.DropUser(t.Context(), name, DropOptions{TerminateSessions: true})
+	err = DropUser(t.Context(), server, name, DropOptions{TerminateSessions: true})
 	if err := syscall.Kill(process, syscall.SIGCONT); err != nil {
 		t.Error(err)
 	}
@@ -201,7 +203,7 @@ func TestDropUserSessionThatStays(t *testing.T) {
 func TestReassignKeepsWhatIsNew(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
-	server, name, heir, database := serverOf(t, superuserOf(s)), s.Role(t), s.Role(t), s.Database(t)
+	server, name, heir, database := pgtest.Server(t, pgtest.Superuser(s)), s.Role(t), s.Role(t), s.Database(t)
 	s.Exec(t, database, "GRANT CREATE ON SCHEMA public TO "+name+"; CREATE TABLE public.old (); ALTER TABLE public.old OWNER TO "+name)
 	ctx := t.Context()
 	holder, err := pgx.Connect(ctx, s.URLAs(name, database))
@@ -213,8 +215,8 @@ func TestReassignKeepsWhatIsNew(t *testing.T) {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
-	go func() { done <- server.reassign(ctx, database, name, heir) }() // waits for old, without having seen new
-	waitFor(t, func() bool {
+	go func() { done <- reassign(ctx, server, database, name, heir) }() // waits for old, without having seen new
+	pgtest.WaitFor(t, func() bool {
 		return s.Query(t, database, "SELECT FROM pg_locks WHERE NOT granted AND relation = 'public.old'::regclass") != nil
 	})
 	if _, err := holder.Exec(ctx, "COMMIT"); err != nil {
@@ -234,8 +236,8 @@ func TestReassignKeepsWhatIsNew(t *testing.T) {
 func TestDropUsersConcurrently(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
-	admin := administratorOf(t, s)
-	server, database := serverOf(t, admin), s.Database(t)
+	admin := pgtest.Administrator(t, s)
+	server, database := pgtest.Server(t, admin), s.Database(t)
 	s.Exec(t, "postgres", "ALTER DATABASE "+database+" OWNER TO "+admin.Username)
 	heir := createUser(t, server, s)
 	var names []string
@@ -247,12 +249,12 @@ func TestDropUsersConcurrently(t *testing.T) {
 	failures := make(chan error, len(names))
 	for _, name := range names {
 		go func() {
-			failures <- server.DropUser(t.Context(), name, DropOptions{ReassignOwnedTo: heir, TerminateSessions: true})
+			failures <- DropUser(t.Context(), server, name, DropOptions{ReassignOwnedTo: heir, TerminateSessions: true})
 		}()
 	}
 	for range names {
 		if err := <-failures; err != nil {
-			t.Error(Explain(err))
+			t.Error(pgclient.Explain(err))
 		}
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 // listParameters are those whose values are lists of names, each of which the
@@ -115,7 +117,7 @@ func sameParameter(name, a, b string) bool {
 func parameterIdent(name string) string {
 	parts := strings.Split(name, ".")
 	for i, part := range parts {
-		parts[i] = Ident(part)
+		parts[i] = pgclient.Ident(part)
 	}
 	return strings.Join(parts, ".")
 }
@@ -126,7 +128,7 @@ func parameterLiteral(name, value string) string {
 		items = []string{value} // for the server to refuse
 	}
 	for i, item := range items {
-		items[i] = Literal(item)
+		items[i] = pgclient.Literal(item)
 	}
 	return strings.Join(items, ", ")
 }
@@ -179,7 +181,7 @@ func listItem(text string, lowers bool) (item, rest string, err error) {
 		}
 		return item, rest, nil
 	}
-	item, rest, err = namePart(text)
+	item, rest, err = pgclient.CutName(text)
 	rest = strings.TrimLeft(rest, listBlanks)
 	if err == nil && rest != "" && rest[0] != ',' {
 		err = fmt.Errorf("a comma is missing after %q", item)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgtest"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -91,18 +92,18 @@ func TestCheckParameters(t *testing.T) {
 func TestParameters(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
-		server, name := serverOf(t, superuserOf(s)), s.RoleName(t)
+		server, name := pgtest.Server(t, pgtest.Superuser(s)), s.RoleName(t)
 		u := User{Name: name, Login: true, ConnectionLimit: -1, Parameters: map[string]string{
 			"search_path": `App, "App", "a,b" , "c""d","$user", public`, "datestyle": "SQL, DMY", "statement_timeout": "30s",
 			"application_name": `it's a "\ ½`, "my.Setting": "a\nb; c", "temp_tablespaces": "", "timezone": "Europe/Berlin",
 			"log_statement": "none",
 		}}
-		if _, err := server.CreateUser(t.Context(), u, scram("secret")); err != nil {
+		if _, err := CreateUser(t.Context(), server, u, scram("secret")); err != nil {
 			t.Fatal(err)
 		}
 		wantStored := func() {
 			t.Helper()
-			read, err := server.User(t.Context(), name)
+			read, err := ReadUser(t.Context(), server, name)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -132,11 +133,11 @@ func TestParameters(t *testing.T) {
 
 		// Set by hand, as PostgreSQL lets one write it.
 		s.Exec(t, "postgres", "ALTER ROLE "+name+" SET search_path = app, other; ALTER ROLE "+name+" SET work_mem = 1024; ALTER ROLE "+name+" RESET datestyle")
-		if _, err := server.UpdateUser(t.Context(), u, nil); err != nil {
+		if _, err := UpdateUser(t.Context(), server, u, nil); err != nil {
 			t.Fatal(err)
 		}
 		wantStored()
-		_, err = server.UpdateUser(t.Context(), User{Name: name, Login: true, ConnectionLimit: -1, Parameters: map[string]string{"work_mem": "much"}}, nil)
+		_, err = UpdateUser(t.Context(), server, User{Name: name, Login: true, ConnectionLimit: -1, Parameters: map[string]string{"work_mem": "much"}}, nil)
 		if err == nil || !strings.Contains(err.Error(), `invalid value for parameter "work_mem"`) {
 			t.Errorf("got %v", err)
 		}

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgtest"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -30,8 +31,8 @@ func TestPasswordOfAnOldServer(t *testing.T) {
 func TestMD5(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
-		server, name := serverOf(t, superuserOf(s)), s.RoleName(t)
-		seal, err := server.CreateUser(t.Context(), User{Name: name, Login: true, ConnectionLimit: -1}, &Password{Text: `½'"\`, Encryption: MD5})
+		server, name := pgtest.Server(t, pgtest.Superuser(s)), s.RoleName(t)
+		seal, err := CreateUser(t.Context(), server, User{Name: name, Login: true, ConnectionLimit: -1}, &Password{Text: `½'"\`, Encryption: MD5})
 		if err != nil || seal != nil {
 			t.Fatal(seal, err)
 		}
@@ -46,21 +47,21 @@ func TestMD5(t *testing.T) {
 func TestPasswordChanged(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
-	server, name := serverOf(t, superuserOf(s)), s.RoleName(t)
+	server, name := pgtest.Server(t, pgtest.Superuser(s)), s.RoleName(t)
 	u := User{Name: name, Login: true, ConnectionLimit: -1}
-	seal, err := server.CreateUser(t.Context(), u, scram("secret"))
+	seal, err := CreateUser(t.Context(), server, u, scram("secret"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	wantChanged := func(want bool) {
 		t.Helper()
-		read, err := server.User(t.Context(), name)
+		read, err := ReadUser(t.Context(), server, name)
 		if err != nil || read.PasswordChanged(seal) != want {
 			t.Errorf("the password changed: %t, want %t (%v)", read.PasswordChanged(seal), want, err)
 		}
 	}
 	wantChanged(false)
-	if unknown, err := server.UpdateUser(t.Context(), u, nil); unknown != nil || err != nil {
+	if unknown, err := UpdateUser(t.Context(), server, u, nil); unknown != nil || err != nil {
 		t.Errorf("no password was sealed: %v, %v", unknown, err)
 	}
 	wantChanged(false)
@@ -68,7 +69,7 @@ func TestPasswordChanged(t *testing.T) {
 		s.Exec(t, "postgres", "ALTER ROLE "+name+" "+change)
 		wantChanged(true)
 	}
-	if seal, err = server.UpdateUser(t.Context(), u, scram("secret")); err != nil {
+	if seal, err = UpdateUser(t.Context(), server, u, scram("secret")); err != nil {
 		t.Fatal(err)
 	}
 	wantChanged(false)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 // A roleGrant makes the user a member of a role.
@@ -37,9 +39,9 @@ func (u User) Excess(want User) []string {
 	for _, m := range u.memberships {
 		switch {
 		case !slices.Contains(want.Roles, m.role):
-			items = append(items, "MEMBER OF "+quotePart(m.role))
+			items = append(items, "MEMBER OF "+pgclient.QuoteName(m.role))
 		case m.admin:
-			items = append(items, "ADMIN OPTION FOR "+quotePart(m.role))
+			items = append(items, "ADMIN OPTION FOR "+pgclient.QuoteName(m.role))
 		}
 	}
 	slices.Sort(items)
@@ -48,7 +50,7 @@ func (u User) Excess(want User) []string {
 
 // powerChanges returns what takes from have what u is not to have, and gives it what it is.
 func (u User) powerChanges(have User) []userChange {
-	user, alter := Ident(u.Name), "ALTER ROLE "+Ident(u.Name)
+	user, alter := pgclient.Ident(u.Name), "ALTER ROLE "+pgclient.Ident(u.Name)
 	var changes []userChange
 	add := func(asked, sql string) {
 		changes = append(changes, userChange{sql: sql, shown: sql + ";", asked: asked})
@@ -67,15 +69,15 @@ func (u User) powerChanges(have User) []userChange {
 		case wanted:
 			revoke = "REVOKE ADMIN OPTION FOR "
 		}
-		revoke += Ident(m.role) + " FROM " + user
+		revoke += pgclient.Ident(m.role) + " FROM " + user
 		if m.grantor != "" {
-			revoke += " GRANTED BY " + Ident(m.grantor)
+			revoke += " GRANTED BY " + pgclient.Ident(m.grantor)
 		}
 		add("", revoke)
 	}
 	for _, role := range u.Roles {
 		if !have.HasRole(role) {
-			add("roles", "GRANT "+Ident(role)+" TO "+user)
+			add("roles", "GRANT "+pgclient.Ident(role)+" TO "+user)
 		}
 	}
 	return changes
@@ -88,8 +90,50 @@ func (u User) powerRefusals(found User) (lines []string) {
 	}
 	for _, role := range u.Roles {
 		if !found.HasRole(role) {
-			lines = append(lines, fmt.Sprintf("it is no member of role %s", Ident(role)))
+			lines = append(lines, fmt.Sprintf("it is no member of role %s", pgclient.Ident(role)))
 		}
 	}
 	return lines
+}
+
+// replicationRoles are roles of managed servers whose members may replicate,
+// where the attribute REPLICATION cannot be set: Amazon RDS and Aurora, Yandex Cloud.
+var replicationRoles = []string{"mdb_replication", "rds_replication"}
+
+// replicating is how a user comes to be allowed to replicate.
+type replicating struct {
+	attribute bool        // REPLICATION
+	grants    []roleGrant // of replicationRoles, to the user itself
+	existing  []string    // those of replicationRoles that the server has
+}
+
+// replicationChanges returns what makes have.Replication u.Replication. The
+// attribute is set where the login may do that, or else a role is granted.
+func (u User) replicationChanges(have User) []userChange {
+	if u.Replication == have.Replication {
+		return nil
+	}
+	user, alter := pgclient.Ident(u.Name), "ALTER ROLE "+pgclient.Ident(u.Name)
+	if u.Replication {
+		change := userChange{sql: alter + " REPLICATION", shown: alter + " REPLICATION;", asked: "replication"}
+		for _, role := range have.replicating.existing {
+			change.instead = append(change.instead, "GRANT "+pgclient.Ident(role)+" TO "+user)
+		}
+		if len(change.instead) > 0 { // on such a server, nobody may set the attribute
+			change.shown = change.instead[0] + ";"
+		}
+		return []userChange{change}
+	}
+	var changes []userChange
+	if have.replicating.attribute {
+		changes = append(changes, userChange{sql: alter + " NOREPLICATION", shown: alter + " NOREPLICATION;"})
+	}
+	for _, grant := range have.replicating.grants {
+		revoke := "REVOKE " + pgclient.Ident(grant.role) + " FROM " + user
+		if grant.grantor != "" {
+			revoke += " GRANTED BY " + pgclient.Ident(grant.grantor)
+		}
+		changes = append(changes, userChange{sql: revoke, shown: revoke + ";"})
+	}
+	return changes
 }

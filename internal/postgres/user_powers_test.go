@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgtest"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -50,26 +51,26 @@ func TestPowerChanges(t *testing.T) {
 func TestPowers(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
-		server, name, group, friend := serverOf(t, superuserOf(s)), s.RoleName(t), s.Role(t), s.Role(t)
+		server, name, group, friend := pgtest.Server(t, pgtest.Superuser(s)), s.RoleName(t), s.Role(t), s.Role(t)
 		s.Exec(t, "postgres", "GRANT "+group+" TO "+friend+" WITH ADMIN OPTION")
 		u := User{Name: name, Login: true, ConnectionLimit: -1, Roles: []string{group}}
-		if _, err := server.CreateUser(t.Context(), u, nil); err != nil {
+		if _, err := CreateUser(t.Context(), server, u, nil); err != nil {
 			t.Fatal(err)
 		}
 		check := func(what string, want ...string) User {
 			t.Helper()
-			got, err := server.User(t.Context(), name)
+			got, err := ReadUser(t.Context(), server, name)
 			if err != nil {
 				t.Fatal(err)
 			}
-			assertEqual(t, what, got.Excess(u), want)
+			pgtest.Equal(t, what, got.Excess(u), want)
 			return got
 		}
 		if !check("when created").HasRole(group) {
 			t.Error("it is no member of what was wanted")
 		}
-		_, refusals, err := server.AdoptUser(t.Context(), u, nil)
-		assertEqual(t, "refusals", refusals, nil)
+		_, refusals, err := AdoptUser(t.Context(), server, u, nil)
+		pgtest.Equal(t, "refusals", refusals, nil)
 		if err != nil {
 			t.Error(err)
 		}
@@ -82,7 +83,7 @@ func TestPowers(t *testing.T) {
 		if !have.BypassRLS {
 			t.Error("it does not bypass row-level security")
 		}
-		if _, err := server.UpdateUser(t.Context(), u, nil); err != nil {
+		if _, err := UpdateUser(t.Context(), server, u, nil); err != nil {
 			t.Fatal(err)
 		}
 		if have = check("in the end"); have.BypassRLS || !have.HasRole(group) {
@@ -90,11 +91,11 @@ func TestPowers(t *testing.T) {
 		}
 		u.Roles = nil
 		check("of what is not wanted any more", "MEMBER OF "+group)
-		if _, err := server.UpdateUser(t.Context(), u, nil); err != nil {
+		if _, err := UpdateUser(t.Context(), server, u, nil); err != nil {
 			t.Fatal(err)
 		}
 		check("after that")
-		_, refusals, err = server.AdoptUser(t.Context(), User{Name: name, Login: true, ConnectionLimit: -1, Roles: []string{group}, BypassRLS: true}, nil)
+		_, refusals, err = AdoptUser(t.Context(), server, User{Name: name, Login: true, ConnectionLimit: -1, Roles: []string{group}, BypassRLS: true}, nil)
 		if err != nil || !slices.Contains(refusals, "bypass_rls is false, not true") || !strings.Contains(strings.Join(refusals, "\n"), "it is no member of role") {
 			t.Errorf("refusals %q, %v", refusals, err)
 		}

@@ -9,20 +9,22 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
-// User returns the user called name, or ErrNotFound. All who plan share one
+// ReadUser returns the user called name, or ErrNotFound. All who plan share one
 // reading of all users.
-func (s *Server) User(ctx context.Context, name string) (User, error) {
-	all := func(ctx context.Context) (map[string]User, error) { return s.readUsers(ctx) }
+func ReadUser(ctx context.Context, s *pgclient.Server, name string) (User, error) {
+	all := func(ctx context.Context) (map[string]User, error) { return readUsers(ctx, s) }
 	read := all
 	if s.IsPlanning() {
-		read = func(ctx context.Context) (map[string]User, error) { return ReadShared(ctx, s, "", all) }
+		read = func(ctx context.Context) (map[string]User, error) { return pgclient.ReadShared(ctx, s, "", all) }
 	}
 	users, err := read(ctx)
 	u, found := users[name]
 	if err == nil && !found {
-		err = ErrNotFound
+		err = pgclient.ErrNotFound
 	}
 	if err != nil {
 		return User{}, fmt.Errorf("read database user %q: %w", name, err)
@@ -69,14 +71,14 @@ const verifiersSQL = `
 
 // readUsers reads all users and, if the login may see them, the verifiers of
 // their passwords.
-func (s *Server) readUsers(ctx context.Context) (map[string]User, error) {
+func readUsers(ctx context.Context, s *pgclient.Server) (map[string]User, error) {
 	var users map[string]User
-	err := s.inTx(ctx, "", func(tx pgx.Tx) error {
+	err := s.InTx(ctx, "", func(tx pgx.Tx) error {
 		users = map[string]User{}
 		rows, _ := tx.Query(ctx, usersSQL, nil, replicationRoles)
 		mayVerify := false
 		_, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (u User, err error) {
-			u, mayVerify, err = scanUser(row, Version(tx.Conn()))
+			u, mayVerify, err = scanUser(row, pgclient.Version(tx.Conn()))
 			users[u.Name] = u
 			return u, err
 		})
@@ -106,7 +108,7 @@ func addVerifiers(ctx context.Context, tx pgx.Tx, users map[string]User) error {
 func user(ctx context.Context, tx pgx.Tx, name string) (User, error) {
 	rows, _ := tx.Query(ctx, usersSQL, name, replicationRoles)
 	u, err := pgx.CollectExactlyOneRow(rows, func(row pgx.CollectableRow) (User, error) {
-		u, _, err := scanUser(row, Version(tx.Conn()))
+		u, _, err := scanUser(row, pgclient.Version(tx.Conn()))
 		return u, err
 	})
 	return u, rowNotFound(err)
@@ -115,7 +117,7 @@ func user(ctx context.Context, tx pgx.Tx, name string) (User, error) {
 // rowNotFound is ErrNotFound for a query without a row.
 func rowNotFound(err error) error {
 	if errors.Is(err, pgx.ErrNoRows) {
-		return ErrNotFound
+		return pgclient.ErrNotFound
 	}
 	return err
 }
@@ -127,7 +129,7 @@ func scanUser(row pgx.CollectableRow, major int) (u User, mayVerify bool, err er
 	err = row.Scan(&u.Name, &u.Login, &u.ConnectionLimit, &validUntil, &config,
 		&u.replicating.attribute, &u.replicating.existing, &roles, &grantors, &admins, &u.BypassRLS, &u.attributes, &mayVerify)
 	if err == nil {
-		err = SameLength(len(roles), len(grantors), len(admins))
+		err = pgclient.SameLength(len(roles), len(grantors), len(admins))
 	}
 	if err != nil {
 		return User{}, false, err

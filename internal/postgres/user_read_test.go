@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgtest"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -15,10 +17,10 @@ import (
 func TestUsersShareOneReading(t *testing.T) {
 	t.Parallel()
 	s := sandbox.OwnServer(t, sandbox.Config{LogStatements: true})
-	servers := serversOf(t, map[string]Config{"a": superuserOf(s), "b": superuserOf(s)})
+	servers := pgtest.Servers(t, map[string]pgclient.Config{"a": pgtest.Superuser(s), "b": pgtest.Superuser(s)})
 	planning := servers["a"].Planning()
 	for i := range 20 {
-		if _, err := servers["b"].CreateUser(t.Context(), User{Name: fmt.Sprint("user", i), ConnectionLimit: i}, nil); err != nil {
+		if _, err := CreateUser(t.Context(), servers["b"], User{Name: fmt.Sprint("user", i), ConnectionLimit: i}, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -26,7 +28,7 @@ func TestUsersShareOneReading(t *testing.T) {
 	var group sync.WaitGroup
 	for i := range 20 {
 		group.Go(func() {
-			u, err := planning.User(t.Context(), fmt.Sprint("user", i))
+			u, err := ReadUser(t.Context(), planning, fmt.Sprint("user", i))
 			if err != nil || u.ConnectionLimit != i {
 				t.Errorf("got %+v, %v", u, err)
 			}
@@ -37,16 +39,16 @@ func TestUsersShareOneReading(t *testing.T) {
 		t.Errorf("20 users took %d statements", got)
 	}
 
-	if _, err := servers["b"].UpdateUser(t.Context(), User{Name: "user0", ConnectionLimit: 77}, nil); err != nil {
+	if _, err := UpdateUser(t.Context(), servers["b"], User{Name: "user0", ConnectionLimit: 77}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if u, err := planning.User(t.Context(), "user0"); err != nil || u.ConnectionLimit != 77 {
+	if u, err := ReadUser(t.Context(), planning, "user0"); err != nil || u.ConnectionLimit != 77 {
 		t.Errorf("after an update: %+v, %v", u, err)
 	}
-	if err := servers["b"].DropUser(t.Context(), "user0", DropOptions{}); err != nil {
+	if err := DropUser(t.Context(), servers["b"], "user0", DropOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := planning.User(t.Context(), "user0"); !errors.Is(err, ErrNotFound) {
+	if _, err := ReadUser(t.Context(), planning, "user0"); !errors.Is(err, pgclient.ErrNotFound) {
 		t.Errorf("after a drop: %v", err)
 	}
 }

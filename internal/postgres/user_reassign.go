@@ -7,6 +7,9 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/privilege"
 )
 
 // reassignAttempts is how often what a user goes on creating is reassigned.
@@ -15,14 +18,14 @@ const reassignAttempts = 3
 // databasesToReassign returns the databases in which something of a user is to
 // be reassigned or revoked: the default one ("") if it all belongs to the
 // server. It fails, before anything is changed, if one cannot be connected to.
-func (s *Server) databasesToReassign(ctx context.Context, name, to string) ([]string, error) {
+func databasesToReassign(ctx context.Context, s *pgclient.Server, name, to string) ([]string, error) {
 	var databases []string
-	err := s.inTx(ctx, "", func(tx pgx.Tx) error {
+	err := s.InTx(ctx, "", func(tx pgx.Tx) error {
 		dependents, err := dependentsOf(ctx, tx, name)
-		if databases = s.reassignIn(dependents); err != nil || len(databases) == 0 {
+		if databases = reassignIn(s, dependents); err != nil || len(databases) == 0 {
 			return err
 		}
-		if _, err = user(ctx, tx, to); errors.Is(err, ErrNotFound) {
+		if _, err = user(ctx, tx, to); errors.Is(err, pgclient.ErrNotFound) {
 			return fmt.Errorf("there is no role %q to reassign to", to)
 		}
 		return err
@@ -33,19 +36,19 @@ func (s *Server) databasesToReassign(ctx context.Context, name, to string) ([]st
 	var failures []error
 	for _, database := range databases {
 		err := s.OnConn(ctx, database, func(*pgx.Conn) error { return nil })
-		if err != nil && Code(err) != InvalidCatalogName { // that one is gone
+		if err != nil && pgclient.Code(err) != pgclient.InvalidCatalogName { // that one is gone
 			failures = append(failures, fmt.Errorf("database %q: %w", database, err))
 		}
 	}
 	if len(failures) == 0 {
 		return databases, nil
 	}
-	return nil, Advise(fmt.Errorf("something in databases that cannot be connected to is to be reassigned, so nothing was changed:\n%w", errors.Join(failures...)),
+	return nil, pgclient.Advise(fmt.Errorf("something in databases that cannot be connected to is to be reassigned, so nothing was changed:\n%w", errors.Join(failures...)),
 		"Let the login of this server entry connect to them, or have somebody who can run there:\n  "+reassignSQL(name, to)+";")
 }
 
 // reassignIn leaves out the databases that this process is dropping.
-func (s *Server) reassignIn(dependents []Dependents) []string {
+func reassignIn(s *pgclient.Server, dependents []Dependents) []string {
 	var databases []string
 	onServer := false
 	for _, d := range dependents {
@@ -68,32 +71,32 @@ func reassignSQL(name, to string) string {
 }
 
 func reassignOwnedSQL(name, to string) string {
-	return "REASSIGN OWNED BY " + Ident(name) + " TO " + Ident(to)
+	return "REASSIGN OWNED BY " + pgclient.Ident(name) + " TO " + pgclient.Ident(to)
 }
 
-func dropOwnedSQL(name string) string { return "DROP OWNED BY " + Ident(name) }
+func dropOwnedSQL(name string) string { return "DROP OWNED BY " + pgclient.Ident(name) }
 
 // reassign gives what a user owns in a database to another role, and revokes
 // what it was granted there.
-func (s *Server) reassign(ctx context.Context, database, name, to string) error {
-	err := s.changeObjects(ctx, database, contention{owner: name}, func(tx pgx.Tx) error {
+func reassign(ctx context.Context, s *pgclient.Server, database, name, to string) error {
+	err := privilege.ChangeObjects(ctx, s, database, pgclient.Contention{Owner: name}, func(tx pgx.Tx) error {
 		owners, err := ownersOfRights(ctx, tx, name)
 		if err != nil {
 			return err
 		}
-		needed := needs{rightsOf: []string{name, to}, newOwner: to, helpful: owners}
-		return needed.while(ctx, tx, []string{reassignSQL(name, to)}, func() error { return reassignOwned(ctx, tx, name, to) })
+		needed := privilege.Needs{RightsOf: []string{name, to}, NewOwner: to, Helpful: owners}
+		return needed.While(ctx, tx, []string{reassignSQL(name, to)}, func() error { return reassignOwned(ctx, tx, name, to) })
 	})
-	if err == nil || Code(err) == InvalidCatalogName {
+	if err == nil || pgclient.Code(err) == pgclient.InvalidCatalogName {
 		return nil
 	}
 	var left *leftoverError
-	refused := Code(err) == InsufficientPrivilege && !IsUnreachable(err) || errors.As(err, &left)
+	refused := pgclient.Code(err) == pgclient.InsufficientPrivilege && !pgclient.IsUnreachable(err) || errors.As(err, &left)
 	err = fmt.Errorf("reassign what it owns in database %q: %w", s.DatabaseName(database), err)
 	if !refused {
 		return err
 	}
-	return Advise(err, fmt.Sprintf("The login of this server entry may not do that, so nothing was changed in that database. Have somebody who may run there:\n  %s;", reassignSQL(name, to)))
+	return pgclient.Advise(err, fmt.Sprintf("The login of this server entry may not do that, so nothing was changed in that database. Have somebody who may run there:\n  %s;", reassignSQL(name, to)))
 }
 
 // ownersOfRights returns the owners of that on which a user has rights: who is

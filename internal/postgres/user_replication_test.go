@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgtest"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -37,22 +39,22 @@ func TestReplicationChanges(t *testing.T) {
 func TestReplication(t *testing.T) {
 	for _, major := range sandbox.NeedMajors(t) {
 		s := sandbox.OwnServer(t, sandbox.Config{Major: major})
-		config := administratorOf(t, s)
-		admin, superuser := serverOf(t, config), serverOf(t, superuserOf(s))
+		config := pgtest.Administrator(t, s)
+		admin, superuser := pgtest.Server(t, config), pgtest.Server(t, pgtest.Superuser(s))
 		u := User{Name: "stitch", Login: true, ConnectionLimit: -1, Replication: true}
 		const attributeSQL = `SELECT rolreplication, pg_has_role('stitch', 'rds_replication', 'MEMBER') FROM pg_roles WHERE rolname = 'stitch'`
 
-		if _, err := admin.CreateUser(t.Context(), u, nil); err == nil || !strings.Contains(Explain(err), "Leave what it asks for out of the configuration (replication) and apply, which creates the user. Then have somebody who may run:\n  ALTER ROLE \"stitch\" REPLICATION;\nand put it") {
-			t.Errorf("%d: got %v", major, Explain(err))
-		} else if strings.Contains(Explain(err), "ALTER ROLE \""+config.Username+"\" REPLICATION;") != (major >= 16) {
-			t.Errorf("%d: got %v", major, Explain(err))
+		if _, err := CreateUser(t.Context(), admin, u, nil); err == nil || !strings.Contains(pgclient.Explain(err), "Leave what it asks for out of the configuration (replication) and apply, which creates the user. Then have somebody who may run:\n  ALTER ROLE \"stitch\" REPLICATION;\nand put it") {
+			t.Errorf("%d: got %v", major, pgclient.Explain(err))
+		} else if strings.Contains(pgclient.Explain(err), "ALTER ROLE \""+config.Username+"\" REPLICATION;") != (major >= 16) {
+			t.Errorf("%d: got %v", major, pgclient.Explain(err))
 		}
 		s.Exec(t, "postgres", "CREATE ROLE rds_replication")
-		if _, err := admin.CreateUser(t.Context(), u, nil); major >= 16 && (err == nil || !strings.Contains(Explain(err), "run:\n  GRANT \"rds_replication\" TO \"stitch\";")) {
+		if _, err := CreateUser(t.Context(), admin, u, nil); major >= 16 && (err == nil || !strings.Contains(pgclient.Explain(err), "run:\n  GRANT \"rds_replication\" TO \"stitch\";")) {
 			t.Errorf("%d: got %v", major, err)
 		}
 		s.Exec(t, "postgres", "DROP ROLE IF EXISTS stitch; GRANT rds_replication TO "+config.Username+" WITH ADMIN OPTION")
-		if _, err := admin.CreateUser(t.Context(), u, nil); err != nil {
+		if _, err := CreateUser(t.Context(), admin, u, nil); err != nil {
 			t.Fatal(major, err)
 		}
 		wantUser(t, admin, u)
@@ -61,19 +63,19 @@ func TestReplication(t *testing.T) {
 		}
 		s.Exec(t, "postgres", "GRANT rds_replication TO stitch") // once more, since PostgreSQL 16
 		u.Replication = false
-		if _, err := superuser.UpdateUser(t.Context(), u, nil); err != nil {
+		if _, err := UpdateUser(t.Context(), superuser, u, nil); err != nil {
 			t.Error(major, err)
 		}
 		wantUser(t, admin, u)
 		u.Replication = true
-		if _, err := superuser.UpdateUser(t.Context(), u, nil); err != nil {
+		if _, err := UpdateUser(t.Context(), superuser, u, nil); err != nil {
 			t.Error(major, err)
 		}
 		if got := s.Query(t, "postgres", attributeSQL)[0]; got != "t|f" {
 			t.Errorf("%d: attribute and membership are %s", major, got)
 		}
 		u.Replication = false
-		if _, err := admin.UpdateUser(t.Context(), u, nil); major < 16 && (err == nil || !strings.Contains(Explain(err), "NOREPLICATION;")) {
+		if _, err := UpdateUser(t.Context(), admin, u, nil); major < 16 && (err == nil || !strings.Contains(pgclient.Explain(err), "NOREPLICATION;")) {
 			t.Errorf("%d: got %v", major, err)
 		}
 	}

@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/privilege"
 )
 
 const (
@@ -16,51 +19,51 @@ const (
 )
 
 // terminateSessions ends the sessions of a user, which from then on cannot log in.
-func (s *Server) terminateSessions(ctx context.Context, u User) error {
-	if err := s.setLogin(ctx, u, false); err != nil {
+func terminateSessions(ctx context.Context, s *pgclient.Server, u User) error {
+	if err := setLogin(ctx, s, u, false); err != nil {
 		return err
 	}
 	s.LeaveAs(u.Name)
-	err := s.endSessions(ctx, u.Name)
-	if Code(err) == InsufficientPrivilege && !IsUnreachable(err) {
-		return Advise(fmt.Errorf("end the sessions of %q: %w", u.Name, err),
-			"The login of this server entry may not do that. Have somebody who may run:\n  GRANT pg_signal_backend TO "+Ident(s.Username())+";")
+	err := endSessions(ctx, s, u.Name)
+	if pgclient.Code(err) == pgclient.InsufficientPrivilege && !pgclient.IsUnreachable(err) {
+		return pgclient.Advise(fmt.Errorf("end the sessions of %q: %w", u.Name, err),
+			"The login of this server entry may not do that. Have somebody who may run:\n  GRANT pg_signal_backend TO "+pgclient.Ident(s.Username())+";")
 	}
 	return err
 }
 
 // letLogIn undoes what terminateSessions began with, also when interrupted.
-func (s *Server) letLogIn(ctx context.Context, u User) error {
+func letLogIn(ctx context.Context, s *pgclient.Server, u User) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), naming)
 	defer cancel()
-	if err := s.setLogin(ctx, u, true); err != nil {
+	if err := setLogin(ctx, s, u, true); err != nil {
 		return fmt.Errorf("let %q log in again: %w", u.Name, err)
 	}
 	return nil
 }
 
 // setLogin changes nothing of a user that could not log in before, or that is gone.
-func (s *Server) setLogin(ctx context.Context, u User, login bool) error {
+func setLogin(ctx context.Context, s *pgclient.Server, u User, login bool) error {
 	if !u.Login {
 		return nil
 	}
 	u.Login = login
-	return s.changeUser(ctx, func(tx pgx.Tx) error {
+	return changeUser(ctx, s, func(tx pgx.Tx) error {
 		have, err := user(ctx, tx, u.Name)
-		if errors.Is(err, ErrNotFound) || err == nil && have.Login == login {
+		if errors.Is(err, pgclient.ErrNotFound) || err == nil && have.Login == login {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		sql := "ALTER ROLE " + Ident(u.Name) + " " + u.login()
+		sql := "ALTER ROLE " + pgclient.Ident(u.Name) + " " + u.login()
 		return runUserChanges(ctx, tx, []userChange{{sql: sql, shown: sql + ";"}}, adviseUnchanged)
 	})
 }
 
 // endSessionsSQL ends them in what it returns, which is computed for these rows only.
 const endSessionsSQL = `
-	SELECT ` + sessionSQL + `, pg_catalog.pg_terminate_backend(a.pid)
+	SELECT ` + pgclient.SessionSQL + `, pg_catalog.pg_terminate_backend(a.pid)
 	FROM pg_catalog.pg_stat_activity AS a
 	WHERE a.usename = $1
 	  AND a.pid <> pg_catalog.pg_backend_pid()
@@ -68,12 +71,12 @@ const endSessionsSQL = `
 
 // endSessions ends what sessions there are until there are none. It holds no lock
 // while it waits: to be a member of the user helps, but that is a lock.
-func (s *Server) endSessions(ctx context.Context, name string) error {
-	helped := needs{helpful: []string{name}}
+func endSessions(ctx context.Context, s *pgclient.Server, name string) error {
+	helped := privilege.Needs{Helpful: []string{name}}
 	for deadline := time.Now().Add(endingPatience); ; {
 		var left []string
-		err := s.changeUser(ctx, func(tx pgx.Tx) error {
-			return helped.while(ctx, tx, nil, func() (err error) {
+		err := changeUser(ctx, s, func(tx pgx.Tx) error {
+			return helped.While(ctx, tx, nil, func() (err error) {
 				rows, _ := tx.Query(ctx, endSessionsSQL, name)
 				left, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (session string, err error) {
 					var asked bool
@@ -89,7 +92,7 @@ func (s *Server) endSessions(ctx context.Context, name string) error {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("these sessions of %q do not end although the server was asked to end them: %s", name, strings.Join(left, ", "))
 		}
-		if err := Pause(ctx, endingPause); err != nil {
+		if err := pgclient.Pause(ctx, endingPause); err != nil {
 			return err
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgtest"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -57,16 +59,16 @@ const rolePasswordSQL = `SELECT coalesce(rolpassword, '') FROM pg_catalog.pg_aut
 func TestUser(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
-		ctx, server, name := t.Context(), serverOf(t, superuserOf(s)), s.RoleName(t)
-		if _, err := server.User(ctx, name); !errors.Is(err, ErrNotFound) {
+		ctx, server, name := t.Context(), pgtest.Server(t, pgtest.Superuser(s)), s.RoleName(t)
+		if _, err := ReadUser(ctx, server, name); !errors.Is(err, pgclient.ErrNotFound) {
 			t.Fatalf("before it is created: %v", err)
 		}
-		if _, err := server.UpdateUser(ctx, User{Name: name}, nil); !errors.Is(err, ErrNotFound) {
+		if _, err := UpdateUser(ctx, server, User{Name: name}, nil); !errors.Is(err, pgclient.ErrNotFound) {
 			t.Fatalf("updated before it is created: %v", err)
 		}
 
 		want := User{Name: name, Login: true, ConnectionLimit: -1}
-		if _, err := server.CreateUser(ctx, want, scram(`it's a "secret"\`)); err != nil {
+		if _, err := CreateUser(ctx, server, want, scram(`it's a "secret"\`)); err != nil {
 			t.Fatal(err)
 		}
 		wantUser(t, server, want)
@@ -76,14 +78,14 @@ func TestUser(t *testing.T) {
 		}
 		mayLogIn(t, s, name, `it's a "secret"\`)
 
-		_, err := server.CreateUser(ctx, want, nil)
-		if !IsExisting(err) {
+		_, err := CreateUser(ctx, server, want, nil)
+		if !pgclient.IsExisting(err) {
 			t.Errorf("created twice: %v", err)
 		}
 
 		for range 2 { // the second changes nothing
 			want = User{Name: name, Login: false, ConnectionLimit: 7}
-			if _, err := server.UpdateUser(ctx, want, nil); err != nil {
+			if _, err := UpdateUser(ctx, server, want, nil); err != nil {
 				t.Fatal(err)
 			}
 			wantUser(t, server, want)
@@ -93,26 +95,26 @@ func TestUser(t *testing.T) {
 		}
 
 		want.Login = true
-		if _, err := server.UpdateUser(ctx, want, scram("another")); err != nil {
+		if _, err := UpdateUser(ctx, server, want, scram("another")); err != nil {
 			t.Fatal(err)
 		}
 		wantUser(t, server, want)
 		mayLogIn(t, s, name, "another")
 
 		for range 2 { // gone is done
-			if err := server.DropUser(ctx, name, DropOptions{}); err != nil {
+			if err := DropUser(ctx, server, name, DropOptions{}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if _, err := server.User(ctx, name); !errors.Is(err, ErrNotFound) {
+		if _, err := ReadUser(ctx, server, name); !errors.Is(err, pgclient.ErrNotFound) {
 			t.Errorf("after it was dropped: %v", err)
 		}
 	})
 }
 
-func wantUser(t *testing.T, server *Server, want User) {
+func wantUser(t *testing.T, server *pgclient.Server, want User) {
 	t.Helper()
-	got, err := server.User(t.Context(), want.Name)
+	got, err := ReadUser(t.Context(), server, want.Name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +130,7 @@ func scram(text string) *Password { return &Password{Text: text, Encryption: SCR
 
 func mayLogIn(t *testing.T, s *sandbox.Server, username, password string) {
 	t.Helper()
-	conn, err := serverOf(t, Config{Host: s.Host, Port: s.Port, Username: username, Password: password}).Acquire(t.Context(), "")
+	conn, err := pgtest.Server(t, pgclient.Config{Host: s.Host, Port: s.Port, Username: username, Password: password}).Acquire(t.Context(), "")
 	if err != nil {
 		t.Error(err)
 		return
@@ -140,16 +142,16 @@ func mayLogIn(t *testing.T, s *sandbox.Server, username, password string) {
 func TestServerLogsNoPassword(t *testing.T) {
 	t.Parallel()
 	s := sandbox.OwnServer(t, sandbox.Config{LogStatements: true})
-	server := serverOf(t, superuserOf(s))
+	server := pgtest.Server(t, pgtest.Superuser(s))
 	const first, second = "first-secret-43", "second-secret-44"
 	u := User{Name: "stitch", Login: true, ConnectionLimit: -1}
-	if _, err := server.CreateUser(t.Context(), u, scram(first)); err != nil {
+	if _, err := CreateUser(t.Context(), server, u, scram(first)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := server.UpdateUser(t.Context(), u, scram(second)); err != nil {
+	if _, err := UpdateUser(t.Context(), server, u, scram(second)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := server.CreateUser(t.Context(), u, scram(first)); err == nil || strings.Contains(Explain(err), first) {
+	if _, err := CreateUser(t.Context(), server, u, scram(first)); err == nil || strings.Contains(pgclient.Explain(err), first) {
 		t.Errorf("created twice: %v", err)
 	}
 	log, err := s.Log()
@@ -166,57 +168,48 @@ func TestCreateUserLetsOthersRetry(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	name := s.RoleName(t)
-	servers := serversOf(t, map[string]Config{
-		"admin": superuserOf(s),
+	servers := pgtest.Servers(t, map[string]pgclient.Config{
+		"admin": pgtest.Superuser(s),
 		"user":  {Host: s.Host, Port: s.Port, Username: name, Password: "secret"},
 	})
 	planning := servers["user"].Planning()
-	if _, err := planning.User(t.Context(), name); !IsUnreachable(err) {
+	if _, err := ReadUser(t.Context(), planning, name); !pgclient.IsUnreachable(err) {
 		t.Fatalf("logged in before it exists: %v", err)
 	}
-	if _, err := servers["admin"].CreateUser(t.Context(), User{Name: name, Login: true, ConnectionLimit: -1}, scram("secret")); err != nil {
+	if _, err := CreateUser(t.Context(), servers["admin"], User{Name: name, Login: true, ConnectionLimit: -1}, scram("secret")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := planning.User(t.Context(), name); err != nil {
+	if _, err := ReadUser(t.Context(), planning, name); err != nil {
 		t.Errorf("after it was created: %v", err)
 	}
-}
-
-// administratorOf creates what managed services give: a login that creates
-// roles and databases, and is no superuser.
-func administratorOf(t *testing.T, s *sandbox.Server) Config {
-	t.Helper()
-	admin := s.Role(t)
-	s.Exec(t, "postgres", "ALTER ROLE "+admin+" CREATEROLE CREATEDB")
-	return Config{Host: s.Host, Port: s.Port, Username: admin, Password: s.Password}
 }
 
 func TestUserWithoutSuperuser(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
-		server, name := serverOf(t, administratorOf(t, s)), s.RoleName(t)
+		server, name := pgtest.Server(t, pgtest.Administrator(t, s)), s.RoleName(t)
 
 		u := User{
 			Name: name, Login: true, ConnectionLimit: -1, ValidUntil: "2040-01-01T00:00:00Z",
 			Parameters: map[string]string{"search_path": `"$user", public`, "statement_timeout": "30s"},
 		}
-		seal, err := server.CreateUser(t.Context(), u, scram("secret"))
+		seal, err := CreateUser(t.Context(), server, u, scram("secret"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		wantUser(t, server, u)
 		s.Exec(t, "postgres", "ALTER ROLE "+name+" PASSWORD 'x'")
-		if read, err := server.User(t.Context(), name); err != nil || read.PasswordChanged(seal) {
+		if read, err := ReadUser(t.Context(), server, name); err != nil || read.PasswordChanged(seal) {
 			t.Errorf("who may not look at passwords knows that one changed (%v)", err)
 		}
 
 		u.ConnectionLimit, u.ValidUntil, u.Parameters = 3, "", map[string]string{"statement_timeout": "40s"}
-		if _, err := server.UpdateUser(t.Context(), u, scram("other")); err != nil {
+		if _, err := UpdateUser(t.Context(), server, u, scram("other")); err != nil {
 			t.Fatal(err)
 		}
 		wantUser(t, server, u)
 		mayLogIn(t, s, name, "other")
-		if err := server.DropUser(t.Context(), name, DropOptions{}); err != nil {
+		if err := DropUser(t.Context(), server, name, DropOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -226,31 +219,31 @@ func TestUserWithoutSuperuser(t *testing.T) {
 func TestUserRefused(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
-		superuser, admin := serverOf(t, superuserOf(s)), serverOf(t, administratorOf(t, s))
+		superuser, admin := pgtest.Server(t, pgtest.Superuser(s)), pgtest.Server(t, pgtest.Administrator(t, s))
 		name := s.RoleName(t)
 		u := User{Name: name, Login: true, ConnectionLimit: -1, Parameters: map[string]string{"log_statement": "all", "work_mem": "1MB"}}
 
-		_, err := admin.CreateUser(t.Context(), u, scram("secret"))
+		_, err := CreateUser(t.Context(), admin, u, scram("secret"))
 		want := "the user was not created. Leave what it asks for out of the configuration (parameters) and apply, which creates the user. Then have somebody who may run:\n" +
 			"  ALTER ROLE \"" + name + "\" SET \"log_statement\" TO 'all';\nand put it (parameters) back."
-		if err == nil || !strings.HasSuffix(Explain(err), want) {
-			t.Errorf("got %v", Explain(err))
+		if err == nil || !strings.HasSuffix(pgclient.Explain(err), want) {
+			t.Errorf("got %v", pgclient.Explain(err))
 		}
 		if s.Query(t, "postgres", rolePasswordSQL, name) != nil {
 			t.Error("a refused user was created")
 		}
-		if _, err := superuser.CreateUser(t.Context(), u, nil); err != nil {
+		if _, err := CreateUser(t.Context(), superuser, u, nil); err != nil {
 			t.Fatal(err)
 		}
 		s.Exec(t, "postgres", "ALTER ROLE "+name+" SUPERUSER") // which no administrator may change
 		u.ConnectionLimit, u.Parameters = 7, nil
-		_, err = admin.UpdateUser(t.Context(), u, scram("secret"))
-		if sql := "run:\n  ALTER ROLE \"" + name + "\" CONNECTION LIMIT 7;\n  \\password \"" + name + "\"\n  ALTER ROLE \"" + name + "\" NOSUPERUSER;"; err == nil || !strings.HasSuffix(Explain(err), sql) {
-			t.Errorf("got %s", Explain(err))
+		_, err = UpdateUser(t.Context(), admin, u, scram("secret"))
+		if sql := "run:\n  ALTER ROLE \"" + name + "\" CONNECTION LIMIT 7;\n  \\password \"" + name + "\"\n  ALTER ROLE \"" + name + "\" NOSUPERUSER;"; err == nil || !strings.HasSuffix(pgclient.Explain(err), sql) {
+			t.Errorf("got %s", pgclient.Explain(err))
 		}
-		nobody := serverOf(t, Config{Host: s.Host, Port: s.Port, Username: s.Role(t), Password: s.Password})
-		_, err = nobody.CreateUser(t.Context(), User{Name: s.RoleName(t)}, nil)
-		if err == nil || !strings.Contains(Explain(err), `" CREATEROLE;`) {
+		nobody := pgtest.Server(t, pgclient.Config{Host: s.Host, Port: s.Port, Username: s.Role(t), Password: s.Password})
+		_, err = CreateUser(t.Context(), nobody, User{Name: s.RoleName(t)}, nil)
+		if err == nil || !strings.Contains(pgclient.Explain(err), `" CREATEROLE;`) {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -262,8 +255,8 @@ func TestUserConcurrently(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	name := s.RoleName(t)
 	u := User{Name: name, Login: true, ConnectionLimit: -1}
-	servers := serversOf(t, map[string]Config{"a": superuserOf(s), "b": superuserOf(s)})
-	if _, err := servers["a"].CreateUser(t.Context(), u, nil); err != nil {
+	servers := pgtest.Servers(t, map[string]pgclient.Config{"a": pgtest.Superuser(s), "b": pgtest.Superuser(s)})
+	if _, err := CreateUser(t.Context(), servers["a"], u, nil); err != nil {
 		t.Fatal(err)
 	}
 	var group sync.WaitGroup
@@ -272,7 +265,7 @@ func TestUserConcurrently(t *testing.T) {
 			for i := range 20 {
 				u := u
 				u.ConnectionLimit, u.Parameters = i, map[string]string{"work_mem": fmt.Sprintf("%dMB", i+1)}
-				if _, err := server.UpdateUser(t.Context(), u, nil); err != nil {
+				if _, err := UpdateUser(t.Context(), server, u, nil); err != nil {
 					t.Error(err)
 				}
 			}

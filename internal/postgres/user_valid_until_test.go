@@ -3,6 +3,7 @@ package postgres
 import (
 	"testing"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgtest"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -44,11 +45,11 @@ func TestSameValidUntil(t *testing.T) {
 func TestValidUntil(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
-		config := administratorOf(t, s)
+		config := pgtest.Administrator(t, s)
 		s.Exec(t, "postgres", "ALTER ROLE "+config.Username+" SET DateStyle = 'SQL, DMY'; ALTER ROLE "+config.Username+" SET TimeZone = 'Asia/Kolkata'")
-		server, name := serverOf(t, config), s.RoleName(t)
+		server, name := pgtest.Server(t, config), s.RoleName(t)
 		u := User{Name: name, ConnectionLimit: -1}
-		if _, err := server.CreateUser(t.Context(), u, nil); err != nil {
+		if _, err := CreateUser(t.Context(), server, u, nil); err != nil {
 			t.Fatal(err)
 		}
 		for text, want := range map[string]string{
@@ -59,15 +60,15 @@ func TestValidUntil(t *testing.T) {
 			"":                                 "",
 		} {
 			u.ValidUntil = text
-			if _, err := server.UpdateUser(t.Context(), u, nil); err != nil {
+			if _, err := UpdateUser(t.Context(), server, u, nil); err != nil {
 				t.Fatal(err)
 			}
-			if got, err := server.User(t.Context(), name); err != nil || got.ValidUntil != want || !SameValidUntil(text, got.ValidUntil) {
+			if got, err := ReadUser(t.Context(), server, name); err != nil || got.ValidUntil != want || !SameValidUntil(text, got.ValidUntil) {
 				t.Errorf("%q is read as %q, want %q (%v)", text, got.ValidUntil, want, err)
 			}
 		}
 		s.Exec(t, "postgres", "ALTER ROLE "+name+" VALID UNTIL '-infinity'")
-		if got, err := server.User(t.Context(), name); err != nil || got.ValidUntil != "-infinity" {
+		if got, err := ReadUser(t.Context(), server, name); err != nil || got.ValidUntil != "-infinity" {
 			t.Errorf("got %q (%v)", got.ValidUntil, err)
 		}
 	})

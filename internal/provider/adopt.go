@@ -7,7 +7,7 @@ import (
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 // An object is what a resource stands for, as it is called where it lives.
@@ -22,7 +22,7 @@ type object struct {
 }
 
 // inServer is an object of a server, or of a database of it.
-func inServer(server *postgres.Server, o object) object {
+func inServer(server *pgclient.Server, o object) object {
 	o.on, o.place = fmt.Sprintf("server %q", server.Name()), server.Place()
 	o.key = append([]string{server.Name()}, o.key...)
 	return o

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 // Claims are the objects that resources have created or adopted, or are deleting, since
@@ -115,7 +115,7 @@ func (c *claims) delete(ctx context.Context, o object) (end func(), ok bool, err
 	case c.created[o.id()]:
 		return nil, false, nil
 	case c.refused[o.id()]:
-		return nil, false, postgres.Advise(
+		return nil, false, pgclient.Advise(
 			fmt.Errorf("another resource of this configuration was to take over the %s %q on %s, and could not: it was not deleted, and stays in the state", o.noun, o.name, o.on),
 			fmt.Sprintf("If it is the same resource, which has another name now, paste this block into the configuration, with both names, and apply again.\n\n"+
 				"  moved {\n    from = %[1]s.OLD\n    to   = %[1]s.NEW\n  }", o.typeName))

@@ -14,13 +14,13 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
 // clients is what the provider gives to its resources and data sources.
 type clients struct {
-	servers     *postgres.Servers // nil as long as none of them is known
+	servers     *pgclient.Servers // nil as long as none of them is known
 	serverNames entries
 	hosts       *sshclient.Hosts // nil as long as none of them is known
 	hostNames   entries
@@ -100,7 +100,7 @@ func (c *configuredDataSource) Configure(_ context.Context, req datasource.Confi
 }
 
 // server returns the server that an entry of the provider block names.
-func (c *clients) server(name string) (*postgres.Server, error) {
+func (c *clients) server(name string) (*pgclient.Server, error) {
 	if c == nil || c.servers == nil {
 		return nil, &unknownError{[]string{"servers"}}
 	}
@@ -113,12 +113,12 @@ func (c *clients) server(name string) (*postgres.Server, error) {
 
 // serverToChange is server for what changes something there: what should be known
 // of the change is added to diags.
-func (c *clients) serverToChange(name string, diags *diag.Diagnostics) (*postgres.Server, error) {
+func (c *clients) serverToChange(name string, diags *diag.Diagnostics) (*pgclient.Server, error) {
 	s, err := c.server(name)
 	if err != nil {
 		return nil, err
 	}
-	return s.Warning(func(w postgres.Warning) { diags.AddWarning(w.Summary, w.Detail) }), nil
+	return s.Warning(func(w pgclient.Warning) { diags.AddWarning(w.Summary, w.Detail) }), nil
 }
 
 // host returns the SSH host that an entry of the provider block names.
@@ -185,7 +185,7 @@ func checkPlanned(ctx context.Context, req resource.ModifyPlanRequest, resp *res
 
 // serverToRead is server for Read and plans: one failed dial of the server is
 // shared by all resources.
-func (c *clients) serverToRead(name string) (*postgres.Server, error) {
+func (c *clients) serverToRead(name string) (*pgclient.Server, error) {
 	s, err := c.server(name)
 	if err != nil {
 		return nil, err

@@ -10,7 +10,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
@@ -74,7 +74,7 @@ func (c *clients) addServers(ctx context.Context, block types.Map) diag.Diagnost
 		return nil
 	}
 	models, diags := decodeEntries[serverModel](ctx, block, &c.serverNames)
-	configs := map[string]postgres.Config{}
+	configs := map[string]pgclient.Config{}
 	for name, model := range models {
 		config, missing := model.toConfig()
 		if len(missing) > 0 {
@@ -97,7 +97,7 @@ func (c *clients) addServers(ctx context.Context, block types.Map) diag.Diagnost
 		}
 		configs[name] = config
 	}
-	c.servers = postgres.NewServers(configs)
+	c.servers = pgclient.NewServers(configs)
 	return diags
 }
 

@@ -10,7 +10,8 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/preflight"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // connectionCheckDataSource logs in to a server and says what it found.
@@ -90,7 +91,7 @@ func (*connectionCheckDataSource) ValidateConfig(ctx context.Context, req dataso
 	if !config.Schemas.IsNull() && config.UseAs.IsNull() {
 		resp.Diagnostics.AddAttributeError(path.Root("schemas"), "Missing use_as", "Say what the login is for: use_as = \"source\", to read these schemas, or \"destination\", to load into them.")
 	}
-	if !config.Tables.IsNull() && config.UseAs.ValueString() != string(postgres.UseAsSource) {
+	if !config.Tables.IsNull() && config.UseAs.ValueString() != string(preflight.UseAsSource) {
 		resp.Diagnostics.AddAttributeError(path.Root("tables"), "Tables are those of a source", "Set use_as = \"source\" to have the rights on these tables checked, or remove tables.")
 	}
 }
@@ -105,10 +106,10 @@ func (d *connectionCheckDataSource) Read(ctx context.Context, req datasource.Rea
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	var found postgres.Connection
+	var found preflight.Connection
 	server, err := d.serverToRead(model.Server.ValueString())
 	if err == nil {
-		found, err = server.CheckConnection(ctx, check)
+		found, err = preflight.CheckConnection(ctx, server, check)
 	}
 	if err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot check the connection to server "+model.Server.ValueString(), deferrable(err)))
@@ -134,25 +135,25 @@ func deferrable(err error) error {
 }
 
 // toCheck decodes what is to be checked.
-func (m connectionCheckModel) toCheck(ctx context.Context) (postgres.ConnectionCheck, diag.Diagnostics) {
-	check := postgres.ConnectionCheck{Database: m.Database.ValueString(), Use: postgres.Use(m.UseAs.ValueString())}
+func (m connectionCheckModel) toCheck(ctx context.Context) (preflight.ConnectionCheck, diag.Diagnostics) {
+	check := preflight.ConnectionCheck{Database: m.Database.ValueString(), Use: preflight.Use(m.UseAs.ValueString())}
 	check.Schemas, _ = setStrings(m.Schemas)
 	var tables map[string]checkedTableModel
 	diags := m.Tables.ElementsAs(ctx, &tables, false)
 	for key, table := range tables {
-		name, err := postgres.ParseTableName(key)
+		name, err := relation.ParseTableName(key)
 		if err != nil {
 			diags.AddAttributeError(path.Root("tables").AtMapKey(key), "Invalid name", err.Error())
 			continue
 		}
 		if check.Tables == nil {
-			check.Tables = map[postgres.TableName]string{}
+			check.Tables = map[relation.TableName]string{}
 		}
 		check.Tables[name] = table.ReplicationKey.ValueString()
 	}
 	accepted, _ := setStrings(m.WithoutIndex)
 	for _, text := range accepted {
-		name, err := postgres.ParseTableName(text)
+		name, err := relation.ParseTableName(text)
 		if _, ok := check.Tables[name]; err != nil || !ok {
 			diags.AddAttributeError(path.Root("without_index").AtSetValue(types.StringValue(text)), "No such table", text+" is none of tables.")
 			continue
@@ -164,7 +165,7 @@ func (m connectionCheckModel) toCheck(ctx context.Context) (postgres.ConnectionC
 
 // fromConnection encodes what was found. What a server that is too old was not
 // asked stays null.
-func (m *connectionCheckModel) fromConnection(ctx context.Context, c postgres.Connection) (diags diag.Diagnostics) {
+func (m *connectionCheckModel) fromConnection(ctx context.Context, c preflight.Connection) (diags diag.Diagnostics) {
 	m.Ready = types.BoolValue(c.Ready())
 	m.Version, m.MajorVersion, m.Tested = textValue(c.Version), types.Int64Value(int64(c.Major)), types.BoolValue(c.Tested())
 	m.TLS, m.TLSVersion, m.TLSCipher = types.BoolValue(c.TLS), textOrNull(c.TLSVersion), textOrNull(c.TLSCipher)
@@ -187,7 +188,7 @@ func (m *connectionCheckModel) fromConnection(ctx context.Context, c postgres.Co
 	collect := func(d diag.Diagnostics) { diags.Append(d...) }
 	var d diag.Diagnostics
 	m.Advice = textList(advice)
-	m.TestedMajorVersions, d = types.ListValueFrom(ctx, types.Int64Type, postgres.TestedMajors())
+	m.TestedMajorVersions, d = types.ListValueFrom(ctx, types.Int64Type, preflight.TestedMajors())
 	collect(d)
 	m.ReplicationKeysWithoutIndex, d = types.MapValueFrom(ctx, types.StringType, keys)
 	collect(d)
@@ -200,7 +201,7 @@ func (m *connectionCheckModel) fromConnection(ctx context.Context, c postgres.Co
 	return diags
 }
 
-func (m *connectionCheckModel) fromFacts(c postgres.Connection) {
+func (m *connectionCheckModel) fromFacts(c preflight.Connection) {
 	f := c.Facts
 	m.Pooling = types.StringValue(string(c.Pooling))
 	m.Username, m.Superuser = textValue(f.Username), types.BoolValue(f.Superuser)

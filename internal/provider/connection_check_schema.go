@@ -12,7 +12,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/preflight"
 )
 
 // Schema describes the data source.
@@ -31,7 +31,7 @@ func (*connectionCheckDataSource) Schema(_ context.Context, _ datasource.SchemaR
 		"use_as": schema.StringAttribute{
 			MarkdownDescription: "What runs are to use the login as: `source` or `destination`. Without it, only the connection and the server are looked at, no rights.",
 			Optional:            true,
-			Validators:          []validator.String{stringvalidator.OneOf(string(postgres.UseAsSource), string(postgres.UseAsDestination))},
+			Validators:          []validator.String{stringvalidator.OneOf(string(preflight.UseAsSource), string(preflight.UseAsDestination))},
 		},
 		"schemas": schema.SetAttribute{
 			MarkdownDescription: "At a source: schemas whose tables and views runs read, including those that are created later. At a destination: schemas that runs load into, as far as they exist already.",

@@ -16,7 +16,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-testing/terraform"
 	"github.com/hashicorp/terraform-plugin-testing/tfjsonpath"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -211,7 +211,7 @@ func TestAccDatabaseUserHostile(t *testing.T) {
 		attack(""), attack("a"), `"; ALTER ROLE ` + victim + ` SUPERUSER`, `'x`, `\'`, "line\nbreak\ttab", "a.b/c%d@e", "½ 日本 " + strings.Repeat("x", 63-len("½ 日本 ")), " ", "PUBLIC", "select",
 	} {
 		name = name[:min(len(name), 51)] + s.RoleName(t)[5:] // what the server has is unique
-		quoted := postgres.Ident(name)
+		quoted := pgclient.Ident(name)
 		t.Cleanup(func() { s.Exec(t, "postgres", "DROP ROLE IF EXISTS "+quoted) })
 		steps = append(steps,
 			resource.TestStep{

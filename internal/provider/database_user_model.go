@@ -6,6 +6,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
@@ -44,7 +45,7 @@ func (m databaseUserModel) toUser() postgres.User {
 	return u
 }
 
-func (m databaseUserModel) object(server *postgres.Server) object {
+func (m databaseUserModel) object(server *pgclient.Server) object {
 	return inServer(server, object{noun: "database user", name: m.Name.ValueString(), typeName: "stitch_database_user", key: []string{m.Name.ValueString()}})
 }
 

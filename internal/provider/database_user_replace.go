@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
@@ -44,8 +45,8 @@ func endReplacement(ctx context.Context, private privateState) (diags diag.Diagn
 
 // dropReplaced drops a user that is replaced, or leaves it to be given the attributes of the
 // configuration in the same apply.
-func (r *databaseUserResource) dropReplaced(ctx context.Context, server *postgres.Server, state databaseUserModel, diags *diag.Diagnostics) error {
-	err := server.DropUser(ctx, state.Name.ValueString(), postgres.DropOptions{TerminateSessions: state.TerminateSessions.ValueBool()})
+func (r *databaseUserResource) dropReplaced(ctx context.Context, server *pgclient.Server, state databaseUserModel, diags *diag.Diagnostics) error {
+	err := postgres.DropUser(ctx, server, state.Name.ValueString(), postgres.DropOptions{TerminateSessions: state.TerminateSessions.ValueBool()})
 	var dependents *postgres.DependentsError
 	if !errors.As(err, &dependents) {
 		return err

@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
@@ -87,7 +88,7 @@ func (r *databaseUserResource) checkRotation(ctx context.Context, config tfsdk.C
 	if len(entries) == 0 {
 		return nil
 	}
-	if user, err := server.User(ctx, name); err == nil && user.KeepsAnother(password) {
+	if user, err := postgres.ReadUser(ctx, server, name); err == nil && user.KeepsAnother(password) {
 		diags.AddAttributeWarning(path.Root("password_wo_version"), "The password was changed in the configuration alone",
 			fmt.Sprintf("password_wo of database user %q is another password than it was: servers.%s logs in with it, and the server keeps another password. "+
 				"Raise password_wo_version (now %d) to send it; Terraform does not see that a write-only argument changed. Until then, these logins fail.",
@@ -104,7 +105,7 @@ func (r *databaseUserResource) Create(ctx context.Context, req resource.CreateRe
 		return
 	}
 	password, err := newPassword(ctx, req.Config, plan)
-	var server *postgres.Server
+	var server *pgclient.Server
 	if err == nil {
 		server, err = r.serverToChange(plan.Server.ValueString(), &resp.Diagnostics)
 	}
@@ -118,15 +119,15 @@ func (r *databaseUserResource) Create(ctx context.Context, req resource.CreateRe
 		object: plan.object(server),
 		create: func() (err error) {
 			if isLeft {
-				seal, err = server.UpdateUser(ctx, plan.toUser(), password)
+				seal, err = postgres.UpdateUser(ctx, server, plan.toUser(), password)
 			} else {
-				seal, err = server.CreateUser(ctx, plan.toUser(), password)
+				seal, err = postgres.CreateUser(ctx, server, plan.toUser(), password)
 			}
 			return err
 		},
-		isExisting: postgres.IsExisting,
+		isExisting: pgclient.IsExisting,
 		adopt: func() (refusals []string, err error) {
-			seal, refusals, err = server.AdoptUser(ctx, plan.toUser(), password)
+			seal, refusals, err = postgres.AdoptUser(ctx, server, plan.toUser(), password)
 			return refusals, err
 		},
 	}.run(ctx, r.claims)...)
@@ -163,9 +164,9 @@ func (r *databaseUserResource) Read(ctx context.Context, req resource.ReadReques
 	var user postgres.User
 	server, err := r.serverToRead(state.Server.ValueString())
 	if err == nil {
-		user, err = server.User(ctx, state.Name.ValueString())
+		user, err = postgres.ReadUser(ctx, server, state.Name.ValueString())
 	}
-	if errors.Is(err, postgres.ErrNotFound) {
+	if errors.Is(err, pgclient.ErrNotFound) {
 		resp.State.RemoveResource(ctx)
 		return
 	}
@@ -199,13 +200,13 @@ func (r *databaseUserResource) Update(ctx context.Context, req resource.UpdateRe
 	if sends {
 		password, err = newPassword(ctx, req.Config, plan)
 	}
-	var server *postgres.Server
+	var server *pgclient.Server
 	if err == nil {
 		server, err = r.serverToChange(plan.Server.ValueString(), &resp.Diagnostics)
 	}
 	var seal *postgres.PasswordSeal
 	if err == nil {
-		seal, err = server.UpdateUser(ctx, plan.toUser(), password)
+		seal, err = postgres.UpdateUser(ctx, server, plan.toUser(), password)
 	}
 	if err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot update database user", err))
@@ -234,7 +235,7 @@ func (r *databaseUserResource) Delete(ctx context.Context, req resource.DeleteRe
 		if isReplacement(ctx, req.Private) {
 			return r.dropReplaced(ctx, server, state, &resp.Diagnostics)
 		}
-		return server.DropUser(ctx, state.Name.ValueString(), postgres.DropOptions{
+		return postgres.DropUser(ctx, server, state.Name.ValueString(), postgres.DropOptions{
 			ReassignOwnedTo:   state.ReassignOwnedTo.ValueString(),
 			TerminateSessions: state.TerminateSessions.ValueBool(),
 		})

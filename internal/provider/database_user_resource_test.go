@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-testing/terraform"
 	"github.com/hashicorp/terraform-plugin-testing/tfjsonpath"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
@@ -51,12 +52,12 @@ func wantRows(t *testing.T, s *sandbox.Server, database, sql, name string, want 
 // wantLogin checks that a user logs in with a password.
 func wantLogin(t *testing.T, s *sandbox.Server, name, password string) resource.TestCheckFunc {
 	return func(*terraform.State) error {
-		servers := postgres.NewServers(map[string]postgres.Config{
+		servers := pgclient.NewServers(map[string]pgclient.Config{
 			"user": {Host: s.Host, Port: s.Port, Username: name, Password: password},
 		})
 		defer servers.Close()
 		server, _ := servers.Server("user")
-		_, err := server.User(t.Context(), name)
+		_, err := postgres.ReadUser(t.Context(), server, name)
 		return err
 	}
 }

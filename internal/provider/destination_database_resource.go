@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
@@ -59,7 +60,7 @@ func (m destinationDatabaseModel) toDatabase() postgres.Database {
 	}
 }
 
-func (m destinationDatabaseModel) object(server *postgres.Server) object {
+func (m destinationDatabaseModel) object(server *pgclient.Server) object {
 	return inServer(server, object{noun: "destination database", name: m.Name.ValueString(), typeName: "stitch_destination_database", key: []string{m.Name.ValueString()}})
 }
 
@@ -163,12 +164,12 @@ func (r *destinationDatabaseResource) Create(ctx context.Context, req resource.C
 	resp.Diagnostics.Append(creation{
 		object: plan.object(server),
 		create: func() (err error) {
-			database, err = server.CreateDatabase(ctx, plan.toDatabase(), plan.Template.ValueString())
+			database, err = postgres.CreateDatabase(ctx, server, plan.toDatabase(), plan.Template.ValueString())
 			return err
 		},
-		isExisting: postgres.IsExisting,
+		isExisting: pgclient.IsExisting,
 		adopt: func() (refusals []string, err error) {
-			database, refusals, err = server.AdoptDatabase(ctx, plan.toDatabase(), plan.Template.ValueString())
+			database, refusals, err = postgres.AdoptDatabase(ctx, server, plan.toDatabase(), plan.Template.ValueString())
 			return refusals, err
 		},
 	}.run(ctx, r.claims)...)
@@ -192,9 +193,9 @@ func (r *destinationDatabaseResource) Read(ctx context.Context, req resource.Rea
 	var database postgres.Database
 	server, err := r.serverToRead(state.Server.ValueString())
 	if err == nil {
-		database, err = server.Database(ctx, state.Name.ValueString())
+		database, err = postgres.ReadDatabase(ctx, server, state.Name.ValueString())
 	}
-	if errors.Is(err, postgres.ErrNotFound) {
+	if errors.Is(err, pgclient.ErrNotFound) {
 		resp.State.RemoveResource(ctx)
 		return
 	}
@@ -220,7 +221,7 @@ func (r *destinationDatabaseResource) Update(ctx context.Context, req resource.U
 	}
 	server, err := r.serverToChange(plan.Server.ValueString(), &resp.Diagnostics)
 	if err == nil {
-		err = server.UpdateDatabase(ctx, plan.toDatabase())
+		err = postgres.UpdateDatabase(ctx, server, plan.toDatabase())
 	}
 	if err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot update destination database", err))
@@ -239,7 +240,7 @@ func (r *destinationDatabaseResource) warnOfRemoval(ctx context.Context, req res
 	if err != nil {
 		return nil // Read has said so
 	}
-	losses, err := server.Losses(ctx, model.Name.ValueString(), "")
+	losses, err := postgres.Losses(ctx, server, model.Name.ValueString(), "")
 	if err != nil {
 		return nil // whoever removes it is told
 	}
@@ -267,7 +268,7 @@ func (r *destinationDatabaseResource) Delete(ctx context.Context, req resource.D
 		return
 	}
 	resp.Diagnostics.Append(state.object(server).remove(ctx, r.claims, func() error {
-		return server.DropDatabase(ctx, state.Name.ValueString(), postgres.DatabaseDrop{
+		return postgres.DropDatabase(ctx, server, state.Name.ValueString(), postgres.DatabaseDrop{
 			Tables: state.ForceDestroy.ValueBool(), Sessions: state.TerminateSessions.ValueBool(),
 		})
 	})...)

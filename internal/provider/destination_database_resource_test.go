@@ -14,7 +14,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-testing/statecheck"
 	"github.com/hashicorp/terraform-plugin-testing/tfjsonpath"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -306,7 +306,7 @@ func TestAccDestinationDatabaseTerminateSessions(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	name := s.DatabaseName(t)
 	connect := func() {
-		servers := postgres.NewServers(map[string]postgres.Config{
+		servers := pgclient.NewServers(map[string]pgclient.Config{
 			"other": {Host: s.Host, Port: s.Port, Username: s.Username, Password: s.Password},
 		})
 		server, _ := servers.Server("other")

@@ -14,7 +14,8 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/privilege"
 )
 
 // destinationGrantsResource manages what a user needs to load into a database.
@@ -36,8 +37,8 @@ type destinationGrantsModel struct {
 	Excess         types.List   `tfsdk:"excess"`
 }
 
-func (m destinationGrantsModel) toGrants(id string) postgres.DestinationGrants {
-	return postgres.DestinationGrants{
+func (m destinationGrantsModel) toGrants(id string) privilege.DestinationGrants {
+	return privilege.DestinationGrants{
 		Resource:       id,
 		Database:       m.Database.ValueString(),
 		User:           m.User.ValueString(),
@@ -105,7 +106,7 @@ func (r *destinationGrantsResource) Create(ctx context.Context, req resource.Cre
 	if err == nil {
 		id, diags := newGrantsID(ctx, resp.Private)
 		resp.Diagnostics.Append(diags...)
-		err = server.GrantDestination(ctx, plan.toGrants(id))
+		err = privilege.GrantDestination(ctx, server, plan.toGrants(id))
 	}
 	if err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot create destination grants", err))
@@ -121,14 +122,14 @@ func (r *destinationGrantsResource) Read(ctx context.Context, req resource.ReadR
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	var drift postgres.Drift
+	var drift privilege.Drift
 	server, err := r.serverToRead(state.Server.ValueString())
 	if err == nil {
 		id, diags := grantsIDOf(ctx, resp.Private)
 		resp.Diagnostics.Append(diags...)
-		drift, err = server.DestinationDrift(ctx, state.toGrants(id))
+		drift, err = privilege.DestinationDrift(ctx, server, state.toGrants(id))
 	}
-	if errors.Is(err, postgres.ErrNotFound) {
+	if errors.Is(err, pgclient.ErrNotFound) {
 		resp.State.RemoveResource(ctx)
 		return
 	}
@@ -152,7 +153,7 @@ func (r *destinationGrantsResource) Update(ctx context.Context, req resource.Upd
 	if err == nil {
 		id, diags := grantsIDOf(ctx, resp.Private)
 		resp.Diagnostics.Append(diags...)
-		err = server.UpdateDestination(ctx, state.toGrants(id), plan.toGrants(id))
+		err = privilege.UpdateDestination(ctx, server, state.toGrants(id), plan.toGrants(id))
 	}
 	if err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot update destination grants", err))
@@ -172,7 +173,7 @@ func (r *destinationGrantsResource) Delete(ctx context.Context, req resource.Del
 	if err == nil {
 		id, diags := readGrantsID(ctx, req.Private)
 		resp.Diagnostics.Append(diags...)
-		err = server.RevokeDestination(ctx, state.toGrants(id))
+		err = privilege.RevokeDestination(ctx, server, state.toGrants(id))
 	}
 	if err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot delete destination grants", err))

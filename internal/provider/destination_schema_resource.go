@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
@@ -40,7 +41,7 @@ func (m destinationSchemaModel) toSchema() postgres.Schema {
 	}
 }
 
-func (m destinationSchemaModel) object(server *postgres.Server) object {
+func (m destinationSchemaModel) object(server *pgclient.Server) object {
 	return inServer(server, object{
 		noun: "destination schema", name: m.Name.ValueString(), typeName: "stitch_destination_schema",
 		key: []string{m.Database.ValueString(), m.Name.ValueString()},
@@ -103,12 +104,12 @@ func (r *destinationSchemaResource) Create(ctx context.Context, req resource.Cre
 	resp.Diagnostics.Append(creation{
 		object: plan.object(server),
 		create: func() (err error) {
-			created, err = server.CreateSchema(ctx, plan.toSchema())
+			created, err = postgres.CreateSchema(ctx, server, plan.toSchema())
 			return err
 		},
-		isExisting: postgres.IsExisting,
+		isExisting: pgclient.IsExisting,
 		adopt: func() (refusals []string, err error) {
-			created, refusals, err = server.AdoptSchema(ctx, plan.toSchema())
+			created, refusals, err = postgres.AdoptSchema(ctx, server, plan.toSchema())
 			return refusals, err
 		},
 	}.run(ctx, r.claims)...)
@@ -129,9 +130,9 @@ func (r *destinationSchemaResource) Read(ctx context.Context, req resource.ReadR
 	var found postgres.Schema
 	server, err := r.serverToRead(state.Server.ValueString())
 	if err == nil {
-		found, err = server.Schema(ctx, state.Database.ValueString(), state.Name.ValueString())
+		found, err = postgres.ReadSchema(ctx, server, state.Database.ValueString(), state.Name.ValueString())
 	}
-	if errors.Is(err, postgres.ErrNotFound) {
+	if errors.Is(err, pgclient.ErrNotFound) {
 		resp.State.RemoveResource(ctx)
 		return
 	}
@@ -153,7 +154,7 @@ func (r *destinationSchemaResource) Update(ctx context.Context, req resource.Upd
 	}
 	server, err := r.serverToChange(plan.Server.ValueString(), &resp.Diagnostics)
 	if err == nil {
-		err = server.UpdateSchema(ctx, plan.toSchema())
+		err = postgres.UpdateSchema(ctx, server, plan.toSchema())
 	}
 	if err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot update destination schema", err))
@@ -173,7 +174,7 @@ func (r *destinationSchemaResource) ModifyPlan(ctx context.Context, req resource
 	if err != nil {
 		return // Read has said so
 	}
-	losses, err := server.Losses(ctx, model.Database.ValueString(), model.Name.ValueString())
+	losses, err := postgres.Losses(ctx, server, model.Database.ValueString(), model.Name.ValueString())
 	if err == nil {
 		resp.Diagnostics.Append(takesTables(model.object(server), losses, model.ForceDestroy.ValueBool())...)
 	}
@@ -200,7 +201,7 @@ func (r *destinationSchemaResource) Delete(ctx context.Context, req resource.Del
 		return
 	}
 	resp.Diagnostics.Append(state.object(server).remove(ctx, r.claims, func() error {
-		return server.DropSchema(ctx, state.Database.ValueString(), state.Name.ValueString(), state.ForceDestroy.ValueBool())
+		return postgres.DropSchema(ctx, server, state.Database.ValueString(), state.Name.ValueString(), state.ForceDestroy.ValueBool())
 	})...)
 }
 

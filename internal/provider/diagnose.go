@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/linux"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
@@ -15,9 +16,9 @@ import (
 
 // diagnose turns an error into a diagnostic. The summary reads "Cannot <verb> <noun>".
 func diagnose(summary string, err error) diag.Diagnostic {
-	text := postgres.Explain(err)
+	text := pgclient.Explain(err)
 	isChange := strings.HasPrefix(summary, "Cannot update ") || strings.HasPrefix(summary, "Cannot change ")
-	if isChange && (errors.Is(err, postgres.ErrNotFound) || errors.Is(err, linux.ErrNotFound)) {
+	if isChange && (errors.Is(err, pgclient.ErrNotFound) || errors.Is(err, linux.ErrNotFound)) {
 		text += "\n\nIt was there when this was planned, and is gone: plan again. What is missing is then planned to be created."
 	}
 	return diag.NewErrorDiagnostic(summary, text)
@@ -60,13 +61,13 @@ func unread(noun, name string, imported bool, err error) diag.Diagnostic {
 	}
 	return diag.NewWarningDiagnostic(unasked("", err), fmt.Sprintf("%s %q was not read: %s\n\n"+
 		"Its state is kept as it was. What has to be changed there will fail, unless the next apply creates or changes what is missing, such as the login or its password.",
-		capital(noun), name, postgres.Explain(err)))
+		capital(noun), name, pgclient.Explain(err)))
 }
 
 // unreadCatalog is unread for what a catalog holds. One that its server has and that
 // cannot be read any more, because it belongs to another role or was changed, is drift:
 // what it held is to be stored again.
-func unreadCatalog(noun, name string, imported bool, destination postgres.Endpoint, err error) (_ diag.Diagnostic, drift bool) {
+func unreadCatalog(noun, name string, imported bool, destination pgclient.Endpoint, err error) (_ diag.Diagnostic, drift bool) {
 	var unknown *unknownError
 	var none *noEntryError
 	what := fmt.Sprintf("%s %q", capital(noun), name)
@@ -78,16 +79,16 @@ func unreadCatalog(noun, name string, imported bool, destination postgres.Endpoi
 	case unreachable(err) != "":
 		return unread(noun, name, false, err), false
 	case replication.IsBusy(err):
-		return diag.NewWarningDiagnostic(what+" was not read", postgres.Explain(err)+"\n\nIts state is kept as it was."), false
+		return diag.NewWarningDiagnostic(what+" was not read", pgclient.Explain(err)+"\n\nIts state is kept as it was."), false
 	}
 	summary := fmt.Sprintf("The catalog of database %q of server %q cannot be read", destination.Database, destination.Server.Name())
-	return diag.NewWarningDiagnostic(summary, postgres.Explain(err)+"\n\n"+
+	return diag.NewWarningDiagnostic(summary, pgclient.Explain(err)+"\n\n"+
 		"So this plan stores its replications and runs them again, which fails unless the catalog can be read by then."), true
 }
 
 // unreachable names the server or SSH host of which nothing could be asked; "" is none.
 func unreachable(err error) string {
-	var server *postgres.ConnectError
+	var server *pgclient.ConnectError
 	var host *sshclient.ConnectError
 	switch {
 	case errors.As(err, &server):

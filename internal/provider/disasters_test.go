@@ -13,7 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
@@ -157,19 +157,19 @@ func (d *disasterTest) apply(t *testing.T) {
 // load runs the replication by the engine alone.
 func (d *disasterTest) load(t *testing.T) {
 	t.Helper()
-	servers := postgres.NewServers(map[string]postgres.Config{
+	servers := pgclient.NewServers(map[string]pgclient.Config{
 		"app":       {Host: d.source.Host, Port: d.source.Port, Username: "stitch", Password: d.source.Password},
 		"warehouse": {Host: d.destination.Host, Port: d.destination.Port, Username: d.writer, Password: d.destination.Password},
 	})
 	defer servers.Close()
-	find := func(name string) (*postgres.Server, error) {
+	find := func(name string) (*pgclient.Server, error) {
 		server, _ := servers.Server(name)
 		return server, nil
 	}
 	warehouse, _ := find("warehouse")
-	run, err := replication.Runner{Server: find}.Run(t.Context(), postgres.Endpoint{Server: warehouse, Database: d.database}, "shop")
+	run, err := replication.Runner{Server: find}.Run(t.Context(), pgclient.Endpoint{Server: warehouse, Database: d.database}, "shop")
 	if err != nil {
-		t.Fatalf("%v: %s", err, postgres.Explain(err))
+		t.Fatalf("%v: %s", err, pgclient.Explain(err))
 	}
 	if run.Status != replication.Succeeded {
 		t.Fatalf("a run: %s: %+v", run.Status, run.Tables)

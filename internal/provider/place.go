@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/linux"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
@@ -51,7 +52,7 @@ func text(ctx context.Context, of attributes, name string) string {
 	return value.ValueString()
 }
 
-func onAServer(object string, identify func(ctx context.Context, s *postgres.Server, of attributes) (postgres.Identity, error)) place {
+func onAServer(object string, identify func(ctx context.Context, s *pgclient.Server, of attributes) (pgclient.Identity, error)) place {
 	return place{
 		attribute: "server",
 		words:     placeWords{system: "system identifier", object: object, number: "oid"},
@@ -78,20 +79,20 @@ func (p place) dropping(attribute string) place {
 
 // asRole is the place of a role that an attribute names.
 func asRole(attribute string) place {
-	return onAServer("role", func(ctx context.Context, s *postgres.Server, of attributes) (postgres.Identity, error) {
+	return onAServer("role", func(ctx context.Context, s *pgclient.Server, of attributes) (pgclient.Identity, error) {
 		return s.RoleIdentity(ctx, text(ctx, of, attribute))
 	})
 }
 
 // inDatabase is the place of what is in the database that an attribute names, or is that.
 func inDatabase(attribute string) place {
-	return onAServer("database", func(ctx context.Context, s *postgres.Server, of attributes) (postgres.Identity, error) {
+	return onAServer("database", func(ctx context.Context, s *pgclient.Server, of attributes) (pgclient.Identity, error) {
 		return s.DatabaseIdentity(ctx, text(ctx, of, attribute))
 	})
 }
 
 // holding is a place of what holds data.
-func (p place) holding(lost func(ctx context.Context, s *postgres.Server, of attributes) error) place {
+func (p place) holding(lost func(ctx context.Context, s *pgclient.Server, of attributes) error) place {
 	p.lost = func(ctx context.Context, c *clients, entry string, of attributes) error {
 		server, err := c.serverToRead(entry)
 		if err != nil {
@@ -132,11 +133,11 @@ func (p place) isGone(c *clients, entry string) error {
 }
 
 // tablesOf says which tables a destination database holds.
-func tablesOf(ctx context.Context, s *postgres.Server, of attributes) error {
-	return s.TablesOf(ctx, text(ctx, of, "name"))
+func tablesOf(ctx context.Context, s *pgclient.Server, of attributes) error {
+	return postgres.TablesOf(ctx, s, text(ctx, of, "name"))
 }
 
 // contentsOf says what a destination schema holds.
-func contentsOf(ctx context.Context, s *postgres.Server, of attributes) error {
-	return s.ContentsOf(ctx, text(ctx, of, "database"), text(ctx, of, "name"))
+func contentsOf(ctx context.Context, s *pgclient.Server, of attributes) error {
+	return postgres.ContentsOf(ctx, s, text(ctx, of, "database"), text(ctx, of, "name"))
 }

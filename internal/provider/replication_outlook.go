@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
 )
@@ -20,7 +21,7 @@ import (
 // configuration helps, as a warning where the same apply may still change it.
 
 func isMissingDatabase(err error) bool {
-	return postgres.IsUnreachable(err) && postgres.Code(err) == "3D000"
+	return pgclient.IsUnreachable(err) && pgclient.Code(err) == pgclient.InvalidCatalogName
 }
 
 func missingDatabase(attribute string, e replication.Endpoint, follows string) diag.Diagnostic {
@@ -97,7 +98,7 @@ func (r *replicationResource) foreseeRun(ctx context.Context, definition, before
 	if err != nil {
 		return nil
 	}
-	found, err := replication.ForeseeSource(ctx, postgres.Endpoint{Server: server, Database: definition.Source.Database}, definition)
+	found, err := replication.ForeseeSource(ctx, pgclient.Endpoint{Server: server, Database: definition.Source.Database}, definition)
 	if err != nil {
 		return nil // checkSource has said so
 	}
@@ -169,7 +170,7 @@ func (r *replicationResource) takesTables(ctx context.Context, model replication
 		return nil
 	}
 	schemaName := model.SchemaName.ValueString()
-	if losses, err := destination.Server.Losses(ctx, destination.Database, schemaName); err == nil {
+	if losses, err := postgres.Losses(ctx, destination.Server, destination.Database, schemaName); err == nil {
 		diags.Append(takesTables(replicationObject(destination, schemaName), losses, true)...)
 	}
 	return diags

@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
 )
@@ -41,7 +42,7 @@ func ofReplication() place {
 			if err != nil || !force.ValueBool() {
 				return err
 			}
-			losses, err := destination.Server.Losses(ctx, destination.Database, schemaName)
+			losses, err := postgres.Losses(ctx, destination.Server, destination.Database, schemaName)
 			if err != nil || len(losses) == 0 {
 				return err
 			}
@@ -57,21 +58,21 @@ func ofReplication() place {
 }
 
 // replicationAt returns where the catalog of a replication is if an entry leads there.
-func replicationAt(ctx context.Context, c *clients, entry string, plans bool, of attributes) (postgres.Endpoint, string, error) {
+func replicationAt(ctx context.Context, c *clients, entry string, plans bool, of attributes) (pgclient.Endpoint, string, error) {
 	server, err := c.server(entry)
 	if err != nil {
-		return postgres.Endpoint{}, "", err
+		return pgclient.Endpoint{}, "", err
 	}
 	if plans {
 		server = server.Planning()
 	}
 	var database types.String
 	of.GetAttribute(ctx, path.Root("destination").AtName("database"), &database)
-	return postgres.Endpoint{Server: server, Database: database.ValueString()}, text(ctx, of, "schema_name"), nil
+	return pgclient.Endpoint{Server: server, Database: database.ValueString()}, text(ctx, of, "schema_name"), nil
 }
 
 // asIdentity is what a server says. Of a database that it does not have, all is empty.
-func asIdentity(id postgres.Identity, err error) (identity, error) {
+func asIdentity(id pgclient.Identity, err error) (identity, error) {
 	if isMissingDatabase(err) {
 		return identity{}, nil
 	}
@@ -129,15 +130,15 @@ func (s *source) isFound(now identity) (elsewhere bool) {
 }
 
 // identifySource asks which database a source is.
-func (c *clients) identifySource(ctx context.Context, e replication.Endpoint, plans bool) (postgres.Identity, error) {
+func (c *clients) identifySource(ctx context.Context, e replication.Endpoint, plans bool) (pgclient.Identity, error) {
 	server, err := c.server(e.Server)
 	if err != nil {
-		return postgres.Identity{}, err
+		return pgclient.Identity{}, err
 	}
 	if plans {
 		server = server.Planning()
 	}
-	return replication.SourceIdentity(ctx, postgres.Endpoint{Server: server, Database: e.Database})
+	return replication.SourceIdentity(ctx, pgclient.Endpoint{Server: server, Database: e.Database})
 }
 
 // readSource notices that the entry of the source leads elsewhere than before.

@@ -13,7 +13,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
 )
 
@@ -119,7 +119,7 @@ func (r *replicationResource) warnOfSnapshots(ctx context.Context, plan replicat
 	if err != nil {
 		return nil
 	}
-	long, err := replication.LongSnapshots(ctx, postgres.Endpoint{Server: source, Database: definition.Source.Database}, destination, definition)
+	long, err := replication.LongSnapshots(ctx, pgclient.Endpoint{Server: source, Database: definition.Source.Database}, destination, definition)
 	if err == nil && len(long) > 0 {
 		diags.AddAttributeWarning(path.Root("max_snapshot_minutes"), "Tables may take longer to read than a snapshot may be held",
 			fmt.Sprintf("max_snapshot_minutes allows %d. From the size of the tables now and from the last run:\n- %s\n\n"+
@@ -189,7 +189,7 @@ func (r *replicationResource) checkSource(ctx context.Context, definition, befor
 	var problems []replication.Problem
 	var keepVersions []string
 	if err == nil {
-		source := postgres.Endpoint{Server: server, Database: definition.Source.Database}
+		source := pgclient.Endpoint{Server: server, Database: definition.Source.Database}
 		problems, keepVersions, err = replication.CheckSource(ctx, source, definition)
 	}
 	switch {

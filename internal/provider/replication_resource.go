@@ -10,7 +10,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
 )
 
@@ -54,11 +54,11 @@ func (*replicationResource) ValidateConfig(ctx context.Context, req resource.Val
 }
 
 // endpoint returns the destination, where the catalog is.
-func (m replicationModel) endpoint(ctx context.Context, find func(string) (*postgres.Server, error)) (postgres.Endpoint, error) {
+func (m replicationModel) endpoint(ctx context.Context, find func(string) (*pgclient.Server, error)) (pgclient.Endpoint, error) {
 	var destination endpointModel
 	m.Destination.As(ctx, &destination, basetypes.ObjectAsOptions{UnhandledNullAsEmpty: true, UnhandledUnknownAsEmpty: true})
 	server, err := find(destination.Server.ValueString())
-	return postgres.Endpoint{Server: server, Database: destination.Database.ValueString()}, err
+	return pgclient.Endpoint{Server: server, Database: destination.Database.ValueString()}, err
 }
 
 // Create stores the definition.
@@ -99,7 +99,7 @@ func (r *replicationResource) Create(ctx context.Context, req resource.CreateReq
 
 // complete adds to the plan what follows from its definition, and returns that and
 // where it is stored.
-func (r *replicationResource) complete(ctx context.Context, plan *replicationModel, sourceChanges int) (postgres.Endpoint, replication.Definition, diag.Diagnostics) {
+func (r *replicationResource) complete(ctx context.Context, plan *replicationModel, sourceChanges int) (pgclient.Endpoint, replication.Definition, diag.Diagnostics) {
 	definition, diags := plan.toDefinition(ctx)
 	definition.SourceChanges = sourceChanges
 	diags.Append(atTables(definition.Check())...)
@@ -112,7 +112,7 @@ func (r *replicationResource) complete(ctx context.Context, plan *replicationMod
 	return destination, definition, diags
 }
 
-func replicationObject(destination postgres.Endpoint, schemaName string) object {
+func replicationObject(destination pgclient.Endpoint, schemaName string) object {
 	return inServer(destination.Server, object{
 		noun: "replication", name: schemaName, typeName: "stitch_replication", key: []string{destination.Database, schemaName},
 		inTheWay: "If this apply is to replace it: schema_name is unique in a database, so a replication cannot be created before the one in its place is destroyed. " +

@@ -14,7 +14,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-testing/terraform"
 	"github.com/hashicorp/terraform-plugin-testing/tfjsonpath"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
@@ -332,13 +332,13 @@ func TestAccReplication_elsewhere(t *testing.T) {
 	elsewhere := sandbox.OwnServer(t, sandbox.Config{})
 	elsewhere.Exec(t, "postgres", "CREATE DATABASE "+p.destination)
 	config := p.config("Shop", twoTables)
-	all := postgres.NewServers(map[string]postgres.Config{
+	all := pgclient.NewServers(map[string]pgclient.Config{
 		"other": {Host: elsewhere.Host, Port: elsewhere.Port, Username: elsewhere.Username, Password: elsewhere.Password},
 	})
 	defer all.Close()
 	server, _ := all.Server("other")
-	if err := replication.Create(t.Context(), postgres.Endpoint{Server: server, Database: p.destination},
-		replication.Definition{Name: "Another", SchemaName: "shop"}, false, postgres.Identity{}); err != nil {
+	if err := replication.Create(t.Context(), pgclient.Endpoint{Server: server, Database: p.destination},
+		replication.Definition{Name: "Another", SchemaName: "shop"}, false, pgclient.Identity{}); err != nil {
 		t.Fatal(err)
 	}
 	gone := resource.TestStep{

@@ -14,7 +14,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 // serverModel is an entry of servers.
@@ -36,7 +36,7 @@ type serverModel struct {
 }
 
 // toConfig returns the names of the attributes that are not known yet, or the configuration.
-func (m serverModel) toConfig() (config postgres.Config, unknown []string) {
+func (m serverModel) toConfig() (config pgclient.Config, unknown []string) {
 	for _, a := range []struct {
 		name  string
 		value attr.Value
@@ -51,9 +51,9 @@ func (m serverModel) toConfig() (config postgres.Config, unknown []string) {
 		}
 	}
 	if len(unknown) > 0 {
-		return postgres.Config{}, unknown
+		return pgclient.Config{}, unknown
 	}
-	config = postgres.Config{
+	config = pgclient.Config{
 		Host:           m.Host.ValueString(),
 		Port:           int(m.Port.ValueInt64()),
 		Database:       m.Database.ValueString(),
@@ -70,7 +70,7 @@ func (m serverModel) toConfig() (config postgres.Config, unknown []string) {
 	for _, element := range m.PasswordCommand.Elements() {
 		word, ok := element.(types.String)
 		if !ok || word.IsUnknown() {
-			return postgres.Config{}, []string{"password_command"}
+			return pgclient.Config{}, []string{"password_command"}
 		}
 		config.PasswordCommand = append(config.PasswordCommand, word.ValueString())
 	}
@@ -120,7 +120,7 @@ func serversAttribute() schema.MapNestedAttribute {
 				MarkdownDescription: "`disable`, `prefer`, `require`, `verify-ca` or `verify-full`, as libpq understands them. `verify-full` by default; `prefer` if the host is a loopback address. " +
 					"How a login may be asked for depends on it: see [Security](#security).",
 				Optional:   true,
-				Validators: []validator.String{stringvalidator.OneOf(postgres.SSLModes...)},
+				Validators: []validator.String{stringvalidator.OneOf(pgclient.SSLModes...)},
 			},
 			"sslrootcert": schema.StringAttribute{
 				MarkdownDescription: "Certificate of the authority that signed the server's, as PEM text or the path of a file; the system's authorities by default, but `verify-ca` needs it.",

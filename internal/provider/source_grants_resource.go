@@ -3,14 +3,17 @@ package provider
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
+
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/types"
-	"maps"
-	"slices"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/privilege"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // sourceGrantsResource manages what a user may read in a database.
@@ -36,9 +39,9 @@ type sourceGrantsModel struct {
 	Excess       types.List   `tfsdk:"excess"`
 }
 
-func (m sourceGrantsModel) toGrants(id string) (postgres.SourceGrants, error) {
+func (m sourceGrantsModel) toGrants(id string) (privilege.SourceGrants, error) {
 	schemas, _ := setStrings(m.Schemas)
-	g := postgres.SourceGrants{
+	g := privilege.SourceGrants{
 		Resource:     id,
 		Database:     m.Database.ValueString(),
 		User:         m.User.ValueString(),
@@ -47,31 +50,31 @@ func (m sourceGrantsModel) toGrants(id string) (postgres.SourceGrants, error) {
 	}
 	tables, _ := setStrings(m.Tables)
 	if !m.Tables.IsNull() {
-		g.Tables = []postgres.TableName{} // these alone, even if there are none
+		g.Tables = []relation.TableName{} // these alone, even if there are none
 	}
 	for _, text := range tables {
-		table, err := postgres.ParseTableName(text)
+		table, err := relation.ParseTableName(text)
 		if err != nil {
-			return postgres.SourceGrants{}, err
+			return privilege.SourceGrants{}, err
 		}
 		g.Tables = append(g.Tables, table)
 	}
 	columns := m.Columns.Elements()
 	for _, text := range slices.Sorted(maps.Keys(columns)) {
-		table, err := postgres.ParseTableName(text)
+		table, err := relation.ParseTableName(text)
 		if err != nil {
-			return postgres.SourceGrants{}, err
+			return privilege.SourceGrants{}, err
 		}
 		set, _ := columns[text].(types.Set)
 		names, _ := setStrings(set)
 		slices.Sort(names)
-		g.Columns = append(g.Columns, postgres.TableColumns{Table: table, Columns: names})
+		g.Columns = append(g.Columns, privilege.TableColumns{Table: table, Columns: names})
 	}
 	return g, nil
 }
 
 // columnsMap returns the columns as the attribute has them, null if there are none.
-func columnsMap(all []postgres.TableColumns) types.Map {
+func columnsMap(all []privilege.TableColumns) types.Map {
 	of := types.SetType{ElemType: types.StringType}
 	if len(all) == 0 {
 		return types.MapNull(of)
@@ -117,7 +120,7 @@ func (r *sourceGrantsResource) Create(ctx context.Context, req resource.CreateRe
 	resp.Diagnostics.Append(diags...)
 	grants, err := plan.toGrants(id)
 	if err == nil {
-		err = server.GrantSource(ctx, grants)
+		err = privilege.GrantSource(ctx, server, grants)
 	}
 	if err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot create source grants", err))
@@ -145,8 +148,8 @@ func (r *sourceGrantsResource) Read(ctx context.Context, req resource.ReadReques
 		resp.Diagnostics.Append(diagnose("Cannot read source grants", err))
 		return
 	}
-	drift, err := server.SourceDrift(ctx, grants)
-	if errors.Is(err, postgres.ErrNotFound) {
+	drift, err := privilege.SourceDrift(ctx, server, grants)
+	if errors.Is(err, pgclient.ErrNotFound) {
 		resp.State.RemoveResource(ctx)
 		return
 	}
@@ -179,7 +182,7 @@ func (r *sourceGrantsResource) Update(ctx context.Context, req resource.UpdateRe
 		resp.Diagnostics.Append(diagnose("Cannot update source grants", err))
 		return
 	}
-	if err := server.UpdateSource(ctx, old, grants); err != nil {
+	if err := privilege.UpdateSource(ctx, server, old, grants); err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot update source grants", err))
 		return
 	}
@@ -202,7 +205,7 @@ func (r *sourceGrantsResource) Delete(ctx context.Context, req resource.DeleteRe
 	resp.Diagnostics.Append(diags...)
 	grants, err := state.toGrants(id)
 	if err == nil {
-		err = server.RevokeSource(ctx, grants)
+		err = privilege.RevokeSource(ctx, server, grants)
 	}
 	if err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot delete source grants", err))
@@ -223,7 +226,7 @@ func (r *sourceGrantsResource) ImportState(ctx context.Context, req resource.Imp
 		resp.Diagnostics.Append(diagnose("Cannot import source grants", err))
 		return
 	}
-	grants, err := server.SourceGrants(ctx, id[1], id[2])
+	grants, err := privilege.ReadSourceGrants(ctx, server, id[1], id[2])
 	if err != nil {
 		resp.Diagnostics.Append(diagnose("Cannot import source grants", err))
 		return

@@ -16,7 +16,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 func (*sourceGrantsResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
@@ -106,7 +106,7 @@ func checkTables(config sourceGrantsModel) (diags diag.Diagnostics) {
 	tables, _ := setStrings(config.Tables)
 	for _, text := range tables {
 		at := path.Root("tables").AtSetValue(types.StringValue(text))
-		table, err := postgres.ParseTableName(text)
+		table, err := relation.ParseTableName(text)
 		switch {
 		case err != nil:
 			diags.AddAttributeError(at, "Not the name of a table", err.Error())
@@ -123,7 +123,7 @@ func checkColumns(config sourceGrantsModel) (diags diag.Diagnostics) {
 	tables, _ := setStrings(config.Tables)
 	for text := range config.Columns.Elements() {
 		at := path.Root("columns").AtMapKey(text)
-		table, err := postgres.ParseTableName(text)
+		table, err := relation.ParseTableName(text)
 		switch {
 		case err != nil:
 			diags.AddAttributeError(at, "Not the name of a table", err.Error())
@@ -131,7 +131,7 @@ func checkColumns(config sourceGrantsModel) (diags diag.Diagnostics) {
 			diags.AddAttributeError(at, "The table lies in none of the schemas",
 				fmt.Sprintf("%s is in schema %q, which schemas does not list: without USAGE on it, the table could not be read.", text, table.Schema))
 		case slices.ContainsFunc(tables, func(other string) bool {
-			same, err := postgres.ParseTableName(other)
+			same, err := relation.ParseTableName(other)
 			return err == nil && same == table
 		}):
 			diags.AddAttributeError(at, "The table is listed twice",

@@ -11,7 +11,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/linux"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
@@ -165,7 +165,7 @@ func (d *sshCheckDataSource) check(ctx context.Context, model *sshCheckModel) (c
 		}
 		check.PublicKey = &key
 	}
-	var server *postgres.Server
+	var server *pgclient.Server
 	if !model.Server.IsNull() {
 		if server, err = d.server(model.Server.ValueString()); err != nil {
 			return linux.Checked{}, err

@@ -8,7 +8,7 @@ import (
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
 )
 
@@ -131,7 +131,7 @@ func notesOf(run replication.Run) []string {
 func diagnoseRun(schemaName string, err error, where string) (diags diag.Diagnostics) {
 	var failed *replication.TablesError
 	if !errors.As(err, &failed) {
-		diags.AddError("Cannot run replication "+schemaName, postgres.Explain(err)+where)
+		diags.AddError("Cannot run replication "+schemaName, pgclient.Explain(err)+where)
 		return diags
 	}
 	var errs remarks
@@ -154,7 +154,7 @@ func diagnoseRun(schemaName string, err error, where string) (diags diag.Diagnos
 
 // whereReported says where the report of a run is, for a first one that failed leaves
 // no state.
-func whereReported(destination postgres.Endpoint, run replication.Run) string {
+func whereReported(destination pgclient.Endpoint, run replication.Run) string {
 	if run.ID == "" {
 		return ""
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
 )
 
@@ -163,13 +163,13 @@ func (r *syncRunResource) run(ctx context.Context, plan *syncRunModel, before ma
 }
 
 // find resolves the id of a replication.
-func (*syncRunResource) find(id string, server func(string) (*postgres.Server, error)) (postgres.Endpoint, string, error) {
+func (*syncRunResource) find(id string, server func(string) (*pgclient.Server, error)) (pgclient.Endpoint, string, error) {
 	parts, err := splitReplicationID(id)
 	if err != nil {
-		return postgres.Endpoint{}, "", err
+		return pgclient.Endpoint{}, "", err
 	}
 	s, err := server(parts[0])
-	return postgres.Endpoint{Server: s, Database: parts[1]}, parts[2], err
+	return pgclient.Endpoint{Server: s, Database: parts[1]}, parts[2], err
 }
 
 // Read reads the run that the catalog recorded last: of this resource, or of whoever

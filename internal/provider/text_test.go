@@ -9,7 +9,8 @@ import (
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/linux"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/preflight"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
 )
 
@@ -24,8 +25,8 @@ func TestTextsOfOthers(t *testing.T) {
 	var check sshCheckModel
 	check.fromSSHD(linux.SSHD{Known: true, AllowTCPForwarding: forged, PermitOpen: []string{forged}})
 	var connection connectionCheckModel
-	diags.Append(connection.fromConnection(ctx, postgres.Connection{
-		NotIndexed: map[postgres.TableName]string{{Schema: forged, Name: forged}: forged},
+	diags.Append(connection.fromConnection(ctx, preflight.Connection{
+		NotIndexed: map[relation.TableName]string{{Schema: forged, Name: forged}: forged},
 	})...)
 	definition := replicationModel{Destination: types.ObjectNull(endpointType.AttrTypes)}
 	definition.fromDefinition(ctx, replication.Definition{

@@ -7,7 +7,9 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/linux"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/privilege"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
@@ -35,7 +37,7 @@ func (v checkedString) ValidateString(_ context.Context, req validator.StringReq
 
 // validName refuses what cannot be the name of anything in PostgreSQL.
 func validName() checkedString {
-	return checkedString{"must be a name of 1 to 63 bytes", postgres.CheckName}
+	return checkedString{"must be a name of 1 to 63 bytes", pgclient.CheckName}
 }
 
 // validSchemaName refuses the names of schemas that cannot be created.
@@ -45,7 +47,7 @@ func validSchemaName() checkedString {
 
 // validSourceSchema refuses schemas that hold no data to replicate.
 func validSourceSchema() checkedString {
-	return checkedString{"must be a name of 1 to 63 bytes, and none of PostgreSQL's own schemas", postgres.CheckSourceSchema}
+	return checkedString{"must be a name of 1 to 63 bytes, and none of PostgreSQL's own schemas", privilege.CheckSourceSchema}
 }
 
 // validReader refuses what cannot be a reader.
@@ -59,13 +61,13 @@ func validText() checkedString {
 		if text == "" {
 			return errors.New("it is empty: leave it out")
 		}
-		return postgres.CheckText(text)
+		return pgclient.CheckText(text)
 	}}
 }
 
 // validComment refuses what PostgreSQL cannot store.
 func validComment() checkedString {
-	return checkedString{"must hold no zero byte", postgres.CheckText}
+	return checkedString{"must hold no zero byte", pgclient.CheckText}
 }
 
 // validUserName refuses what cannot be the name of a Linux user everywhere.

@@ -10,7 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // lockReaders returns the readers of a replication, as they are until the
@@ -73,9 +74,9 @@ func grantToReaders(ctx context.Context, tx pgx.Tx, t target, created, had bool)
 	var statements []string
 	_, err = pgx.ForEachRow(rows, []any{&role, &wanted}, func() error {
 		if wanted && (created || slices.Contains(readers, role)) {
-			statements = append(statements, "GRANT SELECT ON TABLE "+table+" TO "+postgres.Ident(role))
+			statements = append(statements, "GRANT SELECT ON TABLE "+table+" TO "+pgclient.Ident(role))
 		} else if !wanted && created {
-			statements = append(statements, "REVOKE SELECT ON TABLE "+table+" FROM "+postgres.Ident(role))
+			statements = append(statements, "REVOKE SELECT ON TABLE "+table+" FROM "+pgclient.Ident(role))
 		}
 		return nil
 	})
@@ -96,7 +97,7 @@ const mayReadSQL = `
 // hideFromReaders takes from readers what default privileges gave them: a staging table
 // that may become the table is not for them to see before it is whole. It returns as
 // refused what could not be revoked.
-func hideFromReaders(ctx context.Context, tx pgx.Tx, staging postgres.TableName, readers []string) (refused, err error) {
+func hideFromReaders(ctx context.Context, tx pgx.Tx, staging relation.TableName, readers []string) (refused, err error) {
 	if len(readers) == 0 {
 		return nil, nil
 	}
@@ -106,7 +107,7 @@ func hideFromReaders(ctx context.Context, tx pgx.Tx, staging postgres.TableName,
 		return nil, fmt.Errorf("look who may read %s: %w", staging, err)
 	}
 	for i, name := range names {
-		names[i] = "REVOKE SELECT ON TABLE " + staging.SQL() + " FROM " + postgres.Ident(name)
+		names[i] = "REVOKE SELECT ON TABLE " + staging.SQL() + " FROM " + pgclient.Ident(name)
 	}
 	return tryAll(ctx, tx, names), nil
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 // An ExistsError says that a definition for the schema is stored already.
@@ -33,7 +33,7 @@ func IsExisting(err error) bool {
 // Adopt takes over a definition that Create found to be stored, because a process died
 // before it could record what it had created. The definition must be the same, and no
 // run may have begun. Otherwise Adopt returns why not, a line each, and changes nothing.
-func Adopt(ctx context.Context, destination postgres.Endpoint, d Definition, adoptTables bool, source postgres.Identity) (refusals []string, err error) {
+func Adopt(ctx context.Context, destination pgclient.Endpoint, d Definition, adoptTables bool, source pgclient.Identity) (refusals []string, err error) {
 	err = patiently(ctx, destination, d.SchemaName, catalog.Install, func(tx pgx.Tx, g *granting) error {
 		stored, err := catalog.ReplicationOf(ctx, tx, d.SchemaName)
 		if err != nil {

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -73,16 +73,16 @@ func TestAdopt(t *testing.T) {
 		e.atDestination(t, `CREATE SCHEMA shop AUTHORIZATION `+e.writer)
 		adopt := func(what string, want ...string) {
 			t.Helper()
-			refusals, err := Adopt(t.Context(), e.endpoint(), e.definition, e.adopt, postgres.Identity{})
+			refusals, err := Adopt(t.Context(), e.endpoint(), e.definition, e.adopt, pgclient.Identity{})
 			if err != nil || !slices.Equal(refusals, want) {
 				t.Errorf("%s: refused because of %q, %v, want %q", what, refusals, err, want)
 			}
 		}
-		if _, err := Adopt(t.Context(), e.endpoint(), e.definition, false, postgres.Identity{}); !IsGone(err) {
+		if _, err := Adopt(t.Context(), e.endpoint(), e.definition, false, pgclient.Identity{}); !IsGone(err) {
 			t.Errorf("before it was created: %v", err)
 		}
 		e.create(t)
-		if err := Create(t.Context(), e.endpoint(), e.definition, false, postgres.Identity{}); !IsExisting(err) {
+		if err := Create(t.Context(), e.endpoint(), e.definition, false, pgclient.Identity{}); !IsExisting(err) {
 			t.Errorf("created twice: %v", err)
 		}
 		e.atDestination(t, `REVOKE USAGE ON SCHEMA shop FROM `+e.definition.Readers[0])
@@ -93,14 +93,14 @@ func TestAdopt(t *testing.T) {
 		adopt("another name", `name is "Shop", not "Other"`)
 		e.definition.Name = "Shop"
 		e.atDestination(t, `CREATE TABLE shop.mine (id int)`)
-		if _, err := Adopt(t.Context(), e.endpoint(), e.definition, false, postgres.Identity{}); err == nil || !strings.Contains(err.Error(), "already holds mine") {
+		if _, err := Adopt(t.Context(), e.endpoint(), e.definition, false, pgclient.Identity{}); err == nil || !strings.Contains(err.Error(), "already holds mine") {
 			t.Errorf("with a table: %v", err)
 		}
 		e.adopt = true
 		adopt("with a table that may be adopted")
 		e.atDestination(t, `DROP TABLE shop.mine`)
 		e.run(t)
-		refusals, err := Adopt(t.Context(), e.endpoint(), e.definition, true, postgres.Identity{})
+		refusals, err := Adopt(t.Context(), e.endpoint(), e.definition, true, pgclient.Identity{})
 		if err != nil || !slices.Contains(refusals, "runs of it are recorded: 1") || !slices.Contains(refusals, "tables that it has loaded: 1") {
 			t.Errorf("with a run: refused because of %q, %v", refusals, err)
 		}

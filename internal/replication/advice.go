@@ -9,7 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // advise says what to do about values and tables that cannot be loaded as it was planned.
@@ -22,24 +23,24 @@ func (s *tableSync) advise(ctx context.Context, p plan, err error) error {
 	var source *sourceError
 	atSource := errors.As(err, &source)
 	switch {
-	case pg.Code == "22021" && atSource:
+	case pg.Code == pgclient.CharacterNotInRepertoire && atSource:
 		return s.adviseBytes(ctx, p, err)
-	case pg.Code == "22P05" && !atSource:
-		return postgres.Advise(err, "The database of the destination cannot hold that character: create it with the encoding UTF8, or exclude the column that the error names.")
-	case pg.Code == "23502" && !atSource && slices.Contains(s.selection.ViewKeyProperties, pg.ColumnName):
-		return postgres.Advise(err, fmt.Sprintf("Column %q is among view_key_properties of %s, and is null in a row: nulls identify nothing. "+
+	case pg.Code == pgclient.UntranslatableCharacter && !atSource:
+		return pgclient.Advise(err, "The database of the destination cannot hold that character: create it with the encoding UTF8, or exclude the column that the error names.")
+	case pg.Code == pgclient.NotNullViolation && !atSource && slices.Contains(s.selection.ViewKeyProperties, pg.ColumnName):
+		return pgclient.Advise(err, fmt.Sprintf("Column %q is among view_key_properties of %s, and is null in a row: nulls identify nothing. "+
 			"Name other columns, or leave such rows out of the view.", pg.ColumnName, s.table))
-	case pg.Code == "23502" && !atSource && slices.Contains(p.layout.names(), pg.ColumnName):
-		return postgres.Advise(err, fmt.Sprintf("The source has nulls in column %q, and somebody has told the destination's table to take none: ALTER TABLE %s ALTER COLUMN %s DROP NOT NULL.",
-			pg.ColumnName, s.target.name.SQL(), postgres.Ident(pg.ColumnName)))
-	case slices.Contains([]string{"23505", "23P01", "23503", "23514"}, pg.Code) && !atSource:
+	case pg.Code == pgclient.NotNullViolation && !atSource && slices.Contains(p.layout.names(), pg.ColumnName):
+		return pgclient.Advise(err, fmt.Sprintf("The source has nulls in column %q, and somebody has told the destination's table to take none: ALTER TABLE %s ALTER COLUMN %s DROP NOT NULL.",
+			pg.ColumnName, s.target.name.SQL(), pgclient.Ident(pg.ColumnName)))
+	case slices.Contains([]string{pgclient.UniqueViolation, pgclient.ExclusionViolation, pgclient.ForeignKeyViolation, pgclient.CheckViolation}, pg.Code) && !atSource:
 		return s.adviseConstraint(ctx, pg, err)
 	case pg.Code == outOfLocks && atSource:
-		return postgres.Advise(err, "The table has more partitions and indexes than the source's lock table has room for: raise max_locks_per_transaction there, which takes a restart, or replicate the partitions as tables of their own.")
-	case pg.Code == "54011" && !atSource:
-		return postgres.Advise(err, fmt.Sprintf("Columns that are not replicated any more, or were dropped, count as well. Exclude columns; or rename %s: then the next run makes a new one.", s.target.name))
-	case pg.Code == "42701" && !atSource:
-		return postgres.Advise(err, "The destination's PostgreSQL keeps that name for itself: exclude the column, or replicate a view that gives it another name.")
+		return pgclient.Advise(err, "The table has more partitions and indexes than the source's lock table has room for: raise max_locks_per_transaction there, which takes a restart, or replicate the partitions as tables of their own.")
+	case pg.Code == pgclient.TooManyColumns && !atSource:
+		return pgclient.Advise(err, fmt.Sprintf("Columns that are not replicated any more, or were dropped, count as well. Exclude columns; or rename %s: then the next run makes a new one.", s.target.name))
+	case pg.Code == pgclient.DuplicateColumn && !atSource:
+		return pgclient.Advise(err, "The destination's PostgreSQL keeps that name for itself: exclude the column, or replicate a view that gives it another name.")
 	}
 	return err
 }
@@ -48,17 +49,17 @@ func (s *tableSync) advise(ctx context.Context, p plan, err error) error {
 func (s *tableSync) adviseBytes(ctx context.Context, p plan, err error) error {
 	what := "A column holds"
 	for _, column := range p.layout.columns {
-		if postgres.Code(s.checkBytes(ctx, p.rows.table, column)) == "22021" {
+		if pgclient.Code(s.checkBytes(ctx, p.rows.table, column)) == pgclient.CharacterNotInRepertoire {
 			what = fmt.Sprintf("Column %q holds", column.source.Name)
 			break
 		}
 	}
-	return postgres.Advise(err, what+" bytes that are not UTF-8, which a database with the encoding SQL_ASCII takes for text. Repair them, exclude the column, or replicate a view that converts it: "+
+	return pgclient.Advise(err, what+" bytes that are not UTF-8, which a database with the encoding SQL_ASCII takes for text. Repair them, exclude the column, or replicate a view that converts it: "+
 		"convert_from(convert(convert_to(name, 'SQL_ASCII'), 'LATIN1', 'UTF8'), 'UTF8').")
 }
 
 // checkBytes fails if a column of the source holds such bytes.
-func (s *tableSync) checkBytes(ctx context.Context, table postgres.TableName, column column) error {
+func (s *tableSync) checkBytes(ctx context.Context, table relation.TableName, column column) error {
 	return s.sessions.source.session.read(ctx, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SET LOCAL statement_timeout = '1min'"); err != nil {
 			return err
@@ -73,32 +74,32 @@ func (s *tableSync) checkBytes(ctx context.Context, table postgres.TableName, co
 // somebody gave to a table is in the way of. A deferrable one is checked when a statement
 // has changed all its rows, of which two may have swapped their values.
 func (s *tableSync) adviseConstraint(ctx context.Context, pg *pgconn.PgError, err error) error {
-	table := postgres.TableName{Schema: pg.SchemaName, Name: pg.TableName}
+	table := relation.TableName{Schema: pg.SchemaName, Name: pg.TableName}
 	var constraint, canDefer, primary bool
 	var columns []string
 	failed := s.sessions.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		return tx.QueryRow(ctx, blockerSQL, table.SQL(), pg.ConstraintName).Scan(&constraint, &canDefer, &primary, &columns)
 	})
-	name := postgres.Ident(pg.ConstraintName)
+	name := pgclient.Ident(pg.ConstraintName)
 	switch {
 	case (failed != nil || primary) && s.selection.ViewKeyProperties != nil:
-		return postgres.Advise(err, fmt.Sprintf("Rows of %s share their view_key_properties %s: name columns that identify a row.", s.table, keyText(s.selection.ViewKeyProperties)))
+		return pgclient.Advise(err, fmt.Sprintf("Rows of %s share their view_key_properties %s: name columns that identify a row.", s.table, keyText(s.selection.ViewKeyProperties)))
 	case failed != nil || primary:
 		return err
 	}
-	what, drop := fmt.Sprintf("The index %q", pg.ConstraintName), fmt.Sprintf("DROP INDEX %s.%s", postgres.Ident(table.Schema), name)
+	what, drop := fmt.Sprintf("The index %q", pg.ConstraintName), fmt.Sprintf("DROP INDEX %s.%s", pgclient.Ident(table.Schema), name)
 	if constraint {
 		what, drop = fmt.Sprintf("The constraint %q", pg.ConstraintName), fmt.Sprintf("ALTER TABLE %s DROP CONSTRAINT %s", table.SQL(), name)
 	}
 	what = fmt.Sprintf("%s of %s is not the source's, and does not allow what the source holds, or how it comes to be", what, table)
 	if !canDefer {
-		return postgres.Advise(err, what+": "+drop+".")
+		return pgclient.Advise(err, what+": "+drop+".")
 	}
 	instead := fmt.Sprintf("; ALTER TABLE %s ADD", table.SQL())
 	if constraint {
 		instead = ", ADD"
 	}
-	return postgres.Advise(err, fmt.Sprintf("%s. Where two rows may swap their values, it has to be deferrable: %s%s CONSTRAINT %s UNIQUE (%s) DEFERRABLE. "+
+	return pgclient.Advise(err, fmt.Sprintf("%s. Where two rows may swap their values, it has to be deferrable: %s%s CONSTRAINT %s UNIQUE (%s) DEFERRABLE. "+
 		"Where INCREMENTAL keeps rows that are gone at the source, drop it.", what, drop, instead, name, list(columns, "?")))
 }
 
@@ -123,21 +124,21 @@ func (s *sessions) advise(err error) error {
 	var source *sourceError
 	atSource := errors.As(err, &source)
 	if advice := pathAdvice(err); atSource && advice != "" {
-		return postgres.Advise(err, advice+".")
+		return pgclient.Advise(err, advice+".")
 	}
-	if postgres.Code(err) != "42501" || postgres.IsUnreachable(err) {
+	if pgclient.Code(err) != pgclient.InsufficientPrivilege || pgclient.IsUnreachable(err) {
 		return err
 	}
 	switch {
-	case atSource && postgres.IsRowSecurity(err):
-		return postgres.Advise(err, "Row-level security would leave rows out, and nobody would notice. Leave the table out, replicate what the login may see through a view of its own, "+
+	case atSource && pgclient.IsRowSecurity(err):
+		return pgclient.Advise(err, "Row-level security would leave rows out, and nobody would notice. Leave the table out, replicate what the login may see through a view of its own, "+
 			"or have a superuser let the login of server "+s.source.server+" see all rows: ALTER ROLE ... BYPASSRLS.")
-	case postgres.IsRowSecurity(err):
-		return postgres.Advise(err, "Row-level security would hide loaded rows from the load. Let the owner of the table see all of them: ALTER TABLE ... NO FORCE ROW LEVEL SECURITY.")
+	case pgclient.IsRowSecurity(err):
+		return pgclient.Advise(err, "Row-level security would hide loaded rows from the load. Let the owner of the table see all of them: ALTER TABLE ... NO FORCE ROW LEVEL SECURITY.")
 	case atSource:
-		return postgres.Advise(err, "The login of server "+s.source.server+
+		return pgclient.Advise(err, "The login of server "+s.source.server+
 			" needs USAGE on the schema and SELECT on the table: stitch_source_grants grants both.")
 	}
-	return postgres.Advise(err, "The login of server "+s.destination.server+
+	return pgclient.Advise(err, "The login of server "+s.destination.server+
 		" needs CREATE and TEMPORARY on the database, which stitch_destination_grants grants, and must own the tables that it loads.")
 }

@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // loadedTableAfter returns what is known of the table once a chunk has been loaded, in a
@@ -28,7 +28,7 @@ func (s *tableSync) loadedTableAfter(f facts, p plan, c chunk, began time.Time) 
 }
 
 // selectedNames returns the names of the columns that are replicated.
-func selectedNames(s Selection, table postgres.Table) (names []string) {
+func selectedNames(s Selection, table relation.Table) (names []string) {
 	for _, c := range s.selected(table) {
 		names = append(names, c.Name)
 	}

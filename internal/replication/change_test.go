@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -72,12 +72,12 @@ func TestCatalogRaces(t *testing.T) {
 	another.servers = e.again(t, 1)
 	endpoint2 := another.endpoint()
 	for range 15 {
-		if err := Create(t.Context(), endpoint, e.definition, false, postgres.Identity{}); err != nil {
+		if err := Create(t.Context(), endpoint, e.definition, false, pgclient.Identity{}); err != nil {
 			t.Fatal(err)
 		}
 		var group sync.WaitGroup
 		group.Go(func() {
-			if err := Create(t.Context(), endpoint2, other, false, postgres.Identity{}); err != nil {
+			if err := Create(t.Context(), endpoint2, other, false, pgclient.Identity{}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -90,10 +90,10 @@ func TestCatalogRaces(t *testing.T) {
 		if _, err := Find(t.Context(), endpoint, "second"); err != nil {
 			t.Fatalf("the second replication: %v", err)
 		}
-		if err := Create(t.Context(), endpoint, e.definition, false, postgres.Identity{}); err != nil {
+		if err := Create(t.Context(), endpoint, e.definition, false, pgclient.Identity{}); err != nil {
 			t.Fatal(err)
 		}
-		for schema, endpoint := range map[string]postgres.Endpoint{"shop": endpoint, "second": endpoint2} {
+		for schema, endpoint := range map[string]pgclient.Endpoint{"shop": endpoint, "second": endpoint2} {
 			group.Go(func() {
 				if err := Delete(t.Context(), endpoint, schema, false); err != nil {
 					t.Error(err)

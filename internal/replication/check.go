@@ -8,7 +8,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // A Problem is something wrong with a definition.
@@ -71,7 +72,7 @@ func (d Definition) checkTable(key string) []Problem {
 		return problems
 	}
 	selection := d.Tables[key]
-	if err := postgres.CheckName(name); err != nil {
+	if err := pgclient.CheckName(name); err != nil {
 		report("table_name", "%s: set table_name to a shorter name for the destination", err)
 	}
 	if strings.HasPrefix(strings.ToLower(name), reservedPrefix) {
@@ -116,10 +117,10 @@ func (d Definition) collisions() []Problem {
 
 // CheckSource returns what is wrong with the definition given the tables that
 // the source has.
-func (d Definition) CheckSource(tables map[postgres.TableName]postgres.Table) []Problem {
+func (d Definition) CheckSource(tables map[relation.TableName]relation.Table) []Problem {
 	var problems []Problem
 	for _, key := range d.keys() {
-		name, err := postgres.ParseTableName(key)
+		name, err := relation.ParseTableName(key)
 		if err != nil {
 			continue // Check says so
 		}
@@ -135,10 +136,10 @@ func (d Definition) CheckSource(tables map[postgres.TableName]postgres.Table) []
 
 // KeepsVersions lists the tables of INCREMENTAL of which nothing identifies a row: the
 // destination keeps each version of a row that it was given.
-func (d Definition) KeepsVersions(tables map[postgres.TableName]postgres.Table) []string {
+func (d Definition) KeepsVersions(tables map[relation.TableName]relation.Table) []string {
 	var keep []string
 	for _, key := range d.keys() {
-		name, err := postgres.ParseTableName(key)
+		name, err := relation.ParseTableName(key)
 		table, ok := tables[name]
 		if err == nil && ok && d.Tables[key].keepsVersions(table) {
 			keep = append(keep, key)
@@ -151,24 +152,24 @@ func (d Definition) KeepsVersions(tables map[postgres.TableName]postgres.Table) 
 const keepsVersions = "nothing identifies a row, so that a row which changes is loaded beside its earlier versions: " +
 	"give a view view_key_properties, and a table a primary key, or use FULL_TABLE"
 
-func (s Selection) keepsVersions(table postgres.Table) bool {
+func (s Selection) keepsVersions(table relation.Table) bool {
 	return s.Method == Incremental && len(s.keyColumns(table)) == 0
 }
 
-func (d Definition) noTable(name postgres.TableName) string {
+func (d Definition) noTable(name relation.TableName) string {
 	return fmt.Sprintf("database %q of server %q has no table or view %s", d.Source.Database, d.Source.Server, name)
 }
 
 // hint says what the source has instead of a table that it has not. The names
 // are those of its relations, by schema.
-func hint(name postgres.TableName, relations map[string][]string) string {
+func hint(name relation.TableName, relations map[string][]string) string {
 	names, ok := relations[name.Schema]
 	if !ok {
 		return fmt.Sprintf("There is no schema %q", name.Schema)
 	}
 	for _, other := range names {
 		if strings.EqualFold(other, name.Name) {
-			return fmt.Sprintf("Did you mean %s? Case counts", postgres.TableName{Schema: name.Schema, Name: other})
+			return fmt.Sprintf("Did you mean %s? Case counts", relation.TableName{Schema: name.Schema, Name: other})
 		}
 	}
 	return "Schema " + name.Schema + " has " + some(names)
@@ -184,7 +185,7 @@ func some(names []string) string {
 }
 
 // check returns what is wrong with the selection for this table.
-func (s Selection) check(key string, table postgres.Table) []Problem {
+func (s Selection) check(key string, table relation.Table) []Problem {
 	var problems []Problem
 	report := func(attribute, format string, args ...any) {
 		problems = append(problems, Problem{key, attribute, fmt.Sprintf(format, args...)})
@@ -244,7 +245,7 @@ func (s Selection) check(key string, table postgres.Table) []Problem {
 	return problems
 }
 
-func checkReplicationKey(table postgres.Table, name string) string {
+func checkReplicationKey(table relation.Table, name string) string {
 	column, ok := table.Column(name)
 	if !ok {
 		return noColumn(table, name)
@@ -281,7 +282,7 @@ func (d Definition) Regressions(problems []Problem, before Definition) (regressi
 }
 
 // noColumn says that the table lacks a column, and which it has.
-func noColumn(table postgres.Table, name string) string {
+func noColumn(table relation.Table, name string) string {
 	var names []string
 	for _, c := range table.Columns {
 		names = append(names, c.Name)
@@ -291,7 +292,7 @@ func noColumn(table postgres.Table, name string) string {
 
 // keyColumns returns the columns that identify a row: the primary key, or what
 // the definition says of a view.
-func (s Selection) keyColumns(table postgres.Table) []string {
+func (s Selection) keyColumns(table relation.Table) []string {
 	if table.Kind.HasKeys() {
 		return table.Key
 	}
@@ -300,12 +301,12 @@ func (s Selection) keyColumns(table postgres.Table) []string {
 
 // selected returns the columns to replicate, in the table's order. Those of the
 // key are always among them.
-func (s Selection) selected(table postgres.Table) []postgres.Column {
+func (s Selection) selected(table relation.Table) []relation.Column {
 	always := map[string]bool{s.ReplicationKey: true}
 	for _, name := range s.keyColumns(table) {
 		always[name] = true
 	}
-	var columns []postgres.Column
+	var columns []relation.Column
 	for _, c := range table.Columns {
 		wanted := s.Columns == nil || slices.Contains(s.Columns, c.Name)
 		if always[c.Name] || wanted && !slices.Contains(s.ExcludeColumns, c.Name) {
@@ -317,18 +318,18 @@ func (s Selection) selected(table postgres.Table) []postgres.Column {
 
 // sourceTable returns the name at the source of a table that the definition has
 // under that key. What it does not name is not read.
-func (d Definition) sourceTable(key string) (postgres.TableName, error) {
+func (d Definition) sourceTable(key string) (relation.TableName, error) {
 	if _, ok := d.Tables[key]; !ok {
-		return postgres.TableName{}, fmt.Errorf("the definition has no table %q", key)
+		return relation.TableName{}, fmt.Errorf("the definition has no table %q", key)
 	}
-	return postgres.ParseTableName(key)
+	return relation.ParseTableName(key)
 }
 
 // sourceTables returns the names of the tables at the source that can be parsed.
-func (d Definition) sourceTables() []postgres.TableName {
-	var names []postgres.TableName
+func (d Definition) sourceTables() []relation.TableName {
+	var names []relation.TableName
 	for _, key := range slices.Sorted(maps.Keys(d.Tables)) {
-		if name, err := postgres.ParseTableName(key); err == nil {
+		if name, err := relation.ParseTableName(key); err == nil {
 			names = append(names, name)
 		}
 	}

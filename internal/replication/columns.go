@@ -7,12 +7,13 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // A column is how one source column is extracted and loaded.
 type column struct {
-	source  postgres.Column
+	source  relation.Column
 	name    string // in the destination
 	sql     string // its type there
 	extract string // the expression that the source evaluates
@@ -21,8 +22,8 @@ type column struct {
 
 // columnOf decides the destination type of a source column, and what the source
 // has to send so that what it sends is of that type.
-func columnOf(source postgres.Column, destination postgres.TypeSet) column {
-	a := mapType(postgres.Ident(source.Name), source.SQL, source.Type, destination)
+func columnOf(source relation.Column, destination relation.TypeSet) column {
+	a := mapType(pgclient.Ident(source.Name), source.SQL, source.Type, destination)
 	return column{source: source, name: source.Name, sql: a.sql, extract: a.value, text: a.text}
 }
 
@@ -38,27 +39,27 @@ func (c column) asKey() column {
 		c.sql += ` COLLATE pg_catalog."C"`
 	}
 	if c.sql != c.source.SQL {
-		c.extract = fmt.Sprintf("(%s)::%s", postgres.Ident(c.source.Name), c.sql)
+		c.extract = fmt.Sprintf("(%s)::%s", pgclient.Ident(c.source.Name), c.sql)
 	}
 	return c
 }
 
 // asText is the column where the destination has made a text of it.
 func (c column) asText() column {
-	c.sql, c.extract, c.text = "text", outputText(postgres.Ident(c.source.Name), c.source.Type), false
+	c.sql, c.extract, c.text = "text", outputText(pgclient.Ident(c.source.Name), c.source.Type), false
 	return c
 }
 
 // converted reports whether the source makes a text of values that are none.
 func (c column) converted() bool {
-	return strings.HasPrefix(c.sql, "text") && c.extract != postgres.Ident(c.source.Name)
+	return strings.HasPrefix(c.sql, "text") && c.extract != pgclient.Ident(c.source.Name)
 }
 
 // sent is the expression for a value as the source sends it.
 func (c column) sent() string { return c.extract }
 
 // stored is the expression for a value of the destination that corresponds.
-func (c column) stored() string { return asStored(postgres.Ident(c.name), c.sql) }
+func (c column) stored() string { return asStored(pgclient.Ident(c.name), c.sql) }
 
 // asStored is the expression for how values of a type are compared. XML is written
 // without its declaration, and so is taken as the text that it is.
@@ -87,7 +88,7 @@ type typeMapping struct {
 // No value is cast from or to a type that its owner could have made a cast for:
 // that would be his function. An output function is called by its name instead,
 // and a cast from a domain to its base type is always PostgreSQL's own.
-func mapType(value, sql string, t postgres.Type, destination postgres.TypeSet) typeMapping {
+func mapType(value, sql string, t relation.Type, destination relation.TypeSet) typeMapping {
 	switch {
 	case t.Base != nil:
 		a := mapType(value, t.BaseSQL, *t.Base, destination)
@@ -111,7 +112,7 @@ func mapType(value, sql string, t postgres.Type, destination postgres.TypeSet) t
 
 // mapArrayType is mapType for an array. Its binary form holds the oid of the
 // element's type, which only built-in types share between databases.
-func mapArrayType(value, sql string, t postgres.Type, destination postgres.TypeSet) typeMapping {
+func mapArrayType(value, sql string, t relation.Type, destination relation.TypeSet) typeMapping {
 	const each = "each"
 	if isXML(*t.Element) {
 		return typeMapping{sql: "xml[]", value: asStored(value, "xml[]"), text: true}
@@ -135,7 +136,7 @@ func mapArrayType(value, sql string, t postgres.Type, destination postgres.TypeS
 
 // isReference reports whether values of the type are oids of one database's
 // catalog, which name something else in another.
-func isReference(t postgres.Type) bool {
+func isReference(t relation.Type) bool {
 	return t.BuiltIn() && strings.HasPrefix(t.Name, "reg")
 }
 
@@ -156,7 +157,7 @@ func plainNumeric(sql string) string {
 }
 
 // isInterval reports whether values of the type are intervals, or hold some.
-func isInterval(t postgres.Type) bool {
+func isInterval(t relation.Type) bool {
 	t = base(t)
 	if t.Element != nil {
 		return isInterval(*t.Element)
@@ -167,7 +168,7 @@ func isInterval(t postgres.Type) bool {
 // fractions are how many decimal places an amount of money has on both sides.
 type fractions struct{ source, destination int }
 
-func holdsMoney(c postgres.Column) bool { return c.Type.Holds("money") }
+func holdsMoney(c relation.Column) bool { return c.Type.Holds("money") }
 
 // asAmount is the column where money of the destination would be another amount: a number.
 func (c column) asAmount(of fractions) column {
@@ -176,14 +177,14 @@ func (c column) asAmount(of fractions) column {
 	}
 	units := math.Pow10(of.source)
 	c.extract = fmt.Sprintf("pg_catalog.round((%s)::pg_catalog.money::pg_catalog.numeric OPERATOR(pg_catalog.*) 100 OPERATOR(pg_catalog./) %.0f, %d)",
-		postgres.Ident(c.source.Name), units, of.source) // with the two places of the locale that is pinned
+		pgclient.Ident(c.source.Name), units, of.source) // with the two places of the locale that is pinned
 	c.sql, c.text, c.source.Missing = "numeric", false, nil
 	return c
 }
 
 // extractedColumns returns how selected columns of a table are extracted, between
 // servers of those major versions, which have those fractions of money.
-func extractedColumns(selected []postgres.Column, types postgres.TypeSet, source, destination int, money fractions) []column {
+func extractedColumns(selected []relation.Column, types relation.TypeSet, source, destination int, money fractions) []column {
 	var columns []column
 	for _, from := range selected {
 		c := columnOf(from, types).asAmount(money)

@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 // commit runs load in a transaction of the destination that ends with its rows, the
@@ -53,7 +53,7 @@ func (s *tableSync) commit(ctx context.Context, unit catalog.Unit, r reading, p 
 		return err
 	}
 	report.Duration = elapsed(s.began)
-	err = postgres.Send(ctx, tx, "record the load", func(batch *pgx.Batch) {
+	err = pgclient.Send(ctx, tx, "record the load", func(batch *pgx.Batch) {
 		catalog.QueueLoadedTable(batch, s.loadedTableAfter(r.facts, p, c, began), s.target.name.SQL(), growth)
 		catalog.QueueBookmark(batch, bookmark)
 		catalog.QueueReport(batch, s.job.run.ID, report)
@@ -67,7 +67,7 @@ func (s *tableSync) commit(ctx context.Context, unit catalog.Unit, r reading, p 
 		return err
 	}
 	if err := tx.Commit(ctx); err != nil {
-		if code := postgres.Code(err); code == "" || strings.HasPrefix(code, "08") || strings.HasPrefix(code, "57") {
+		if code := pgclient.Code(err); code == "" || strings.HasPrefix(code, "08") || strings.HasPrefix(code, "57") {
 			return &commitUnknownError{fmt.Errorf("commit: %w", err)}
 		}
 		return fmt.Errorf("commit: %w", err)
@@ -119,7 +119,7 @@ func (s *tableSync) takeTarget(ctx context.Context, r reading, p plan, c chunk) 
 		patience = lockPatience
 	}
 	lock, err := s.sessions.destination.lockAgain(ctx, s.target, r.facts.target, p.rows.after != nil, patience)
-	if !c.inRanges && postgres.Code(err) == lockNotAvailable {
+	if !c.inRanges && pgclient.Code(err) == lockNotAvailable {
 		err = errTargetLocked
 	}
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // The replication methods that can be chosen.
@@ -28,7 +28,7 @@ type Definition struct {
 	Source                    Endpoint             `json:"source"`
 	Destination               Endpoint             `json:"destination"`
 	IncludeSchemaInTableNames bool                 `json:"include_schema_in_table_names"`
-	Tables                    map[string]Selection `json:"tables"` // by schema.table, as postgres.ParseTableName reads it
+	Tables                    map[string]Selection `json:"tables"` // by schema.table, as relation.ParseTableName reads it
 	// Readers are the roles that may read what is loaded. Nil is none that was
 	// given, as opposed to an empty list.
 	Readers []string `json:"readers,omitzero"`
@@ -99,7 +99,7 @@ func (d Definition) Revision() string {
 
 // canonical is the one way to write a table's name that means the same.
 func canonical(key string) string {
-	name, err := postgres.ParseTableName(key)
+	name, err := relation.ParseTableName(key)
 	if err != nil {
 		return key
 	}
@@ -108,7 +108,7 @@ func canonical(key string) string {
 
 // TableNameOf returns the name that the table with the given key has in the destination.
 func (d Definition) TableNameOf(key string) (string, error) {
-	source, err := postgres.ParseTableName(key)
+	source, err := relation.ParseTableName(key)
 	if err != nil {
 		return "", err
 	}

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 func TestSchemaNameOf(t *testing.T) {
@@ -63,17 +63,17 @@ func TestRevision(t *testing.T) {
 }
 
 func TestCheck(t *testing.T) {
-	orders := postgres.Table{
-		Name: postgres.TableName{Schema: "public", Name: "orders"}, Kind: postgres.OrdinaryTable, Key: []string{"id"},
-		Columns: []postgres.Column{
-			{Name: "id", SQL: "bigint", Type: postgres.Type{Schema: "pg_catalog", Name: "int8"}},
-			{Name: "total", SQL: "double precision", Type: postgres.Type{Schema: "pg_catalog", Name: "float8"}},
-			{Name: "day", SQL: "public.day", Type: postgres.Type{Schema: "public", Name: "day", Base: &postgres.Type{Schema: "pg_catalog", Name: "date"}}},
+	orders := relation.Table{
+		Name: relation.TableName{Schema: "public", Name: "orders"}, Kind: relation.OrdinaryTable, Key: []string{"id"},
+		Columns: []relation.Column{
+			{Name: "id", SQL: "bigint", Type: relation.Type{Schema: "pg_catalog", Name: "int8"}},
+			{Name: "total", SQL: "double precision", Type: relation.Type{Schema: "pg_catalog", Name: "float8"}},
+			{Name: "day", SQL: "public.day", Type: relation.Type{Schema: "public", Name: "day", Base: &relation.Type{Schema: "pg_catalog", Name: "date"}}},
 		},
 	}
 	view := orders
-	view.Name.Name, view.Kind, view.Key = "v", postgres.View, nil
-	tables := map[postgres.TableName]postgres.Table{orders.Name: orders, view.Name: view}
+	view.Name.Name, view.Kind, view.Key = "v", relation.View, nil
+	tables := map[relation.TableName]relation.Table{orders.Name: orders, view.Name: view}
 
 	for name, tt := range map[string]struct {
 		key       string

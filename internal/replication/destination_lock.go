@@ -9,13 +9,14 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // A target is the table of the destination that a replication loads.
 type target struct {
 	replication int64
-	name        postgres.TableName
+	name        relation.TableName
 }
 
 // A targetLock is a transaction that loads rows, with the table locked against changes of
@@ -37,7 +38,7 @@ func (d *destinationConn) lock(ctx context.Context, t target, patience time.Dura
 	if err != nil && isNoTable(err) { // what it is instead, if anything, is found below
 		tx, err = d.conn.Begin(ctx)
 	}
-	if postgres.Code(err) == lockNotAvailable {
+	if pgclient.Code(err) == lockNotAvailable {
 		err = &heldError{nameHolders(ctx, d.conn.Conn, t.name, false, err)}
 	}
 	if err != nil {
@@ -88,8 +89,8 @@ var errTargetReplaced = errors.New("the table in the destination was dropped, em
 // isNoTable reports whether a table could not be locked because it is not there,
 // is something else, or is somebody else's.
 func isNoTable(err error) bool {
-	switch postgres.Code(err) {
-	case "42P01", "3F000", "42809", "42501":
+	switch pgclient.Code(err) {
+	case pgclient.UndefinedTable, pgclient.InvalidSchemaName, pgclient.WrongObjectType, pgclient.InsufficientPrivilege:
 		return true
 	}
 	return false
@@ -97,7 +98,7 @@ func isNoTable(err error) bool {
 
 // lockTable starts a transaction that holds a lock on a table, in one round trip.
 // What it waits for afterwards, it waits for as long as timeout says.
-func lockTable(ctx context.Context, conn *pgx.Conn, table postgres.TableName, mode, timeout string) (pgx.Tx, error) {
+func lockTable(ctx context.Context, conn *pgx.Conn, table relation.TableName, mode, timeout string) (pgx.Tx, error) {
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{BeginQuery: fmt.Sprintf("BEGIN; %s; LOCK TABLE ONLY %s IN %s MODE; SET LOCAL lock_timeout = '%s'",
 		lockTurnSQL, table.SQL(), mode, timeout)})
 	if err != nil { // what has begun is not ended by that
@@ -125,7 +126,7 @@ func (d *destinationConn) alter(ctx context.Context, t target, sql string) error
 			return err
 		}
 		if state.isWhereLeft() { // else the load finds out what the table is
-			err := postgres.Send(ctx, tx, "change "+t.name.String(), func(batch *pgx.Batch) { catalog.QueueMoved(batch, t.replication, t.name.Name, t.name.SQL()) })
+			err := pgclient.Send(ctx, tx, "change "+t.name.String(), func(batch *pgx.Batch) { catalog.QueueMoved(batch, t.replication, t.name.Name, t.name.SQL()) })
 			if err != nil {
 				return err
 			}
@@ -142,6 +143,6 @@ func (d *destinationConn) alter(ctx context.Context, t target, sql string) error
 // else than a view depends on it, such as a generated column, for which PostgreSQL 12 to
 // 14 report a syntax error.
 func cannotAlter(err error) bool {
-	code := postgres.Code(err)
-	return code == "0A000" || code == "42601"
+	code := pgclient.Code(err)
+	return code == pgclient.FeatureNotSupported || code == pgclient.SyntaxError
 }

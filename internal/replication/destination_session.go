@@ -7,19 +7,20 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // A destinationConn is a worker's connection to the destination, in one session after
 // the other.
 type destinationConn struct {
-	conn    *postgres.Conn
+	conn    *pgclient.Conn
 	server  string           // key in the provider block
 	lease   time.Duration    // of what the worker claims
 	leads   int64            // the replication that its session holds the lock of; 0: none
 	ready   *pgx.Conn        // the session that is prepared
 	session catalog.Session  // which is that one, as other workers know it
-	types   postgres.TypeSet // of the database
+	types   relation.TypeSet // of the database
 }
 
 // reconnect makes the session ready. It replaces one that broke. That of the leader
@@ -46,7 +47,7 @@ func (d *destinationConn) reconnect(ctx context.Context) error {
 			return err
 		}
 	}
-	types, err := postgres.ReadTypeSet(ctx, d.conn.Conn)
+	types, err := relation.ReadTypeSet(ctx, d.conn.Conn)
 	if err != nil {
 		return err
 	}

@@ -8,18 +8,19 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // A targetState is what the destination holds of a table before a load.
 type targetState struct {
-	table    *postgres.Table // nil if there is none
+	table    *relation.Table // nil if there is none
 	place    whereabouts
 	loaded   *catalog.LoadedTable // nil if it was never loaded
 	bookmark *catalog.Bookmark    // nil if there is none
 	inViews  []string             // columns of the table that views use
 	equals   map[string]string    // for each column of the primary key, the operator that its index compares with
-	types    postgres.TypeSet
+	types    relation.TypeSet
 	major    int       // of the server
 	now      time.Time // by the destination's clock
 }
@@ -27,13 +28,13 @@ type targetState struct {
 // readTarget reads what the destination, which has the types, holds of a table that
 // the transaction has locked: in one round trip. It refuses a table that would run
 // other people's code.
-func readTarget(ctx context.Context, tx pgx.Tx, replication int64, target postgres.TableName, types postgres.TypeSet) (targetState, error) {
-	k := targetState{types: types, major: postgres.Version(tx.Conn()), equals: map[string]string{}}
-	var tables map[postgres.TableName]postgres.Table
+func readTarget(ctx context.Context, tx pgx.Tx, replication int64, target relation.TableName, types relation.TypeSet) (targetState, error) {
+	k := targetState{types: types, major: pgclient.Version(tx.Conn()), equals: map[string]string{}}
+	var tables map[relation.TableName]relation.Table
 	var harmless bool
 	var empty *bool
-	err := postgres.Send(ctx, tx, fmt.Sprintf("read what the destination holds of %s", target), func(batch *pgx.Batch) {
-		postgres.QueueTablesWithoutTypes(batch, []postgres.TableName{target}, &tables)
+	err := pgclient.Send(ctx, tx, fmt.Sprintf("read what the destination holds of %s", target), func(batch *pgx.Batch) {
+		relation.QueueTablesWithoutTypes(batch, []relation.TableName{target}, &tables)
 		batch.Queue(inViewsSQL, target.SQL()).Query(func(rows pgx.Rows) (err error) {
 			k.inViews, err = pgx.CollectRows(rows, pgx.RowTo[string])
 			return err

@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -24,7 +24,7 @@ type env struct {
 	sourcePort, destinationPort         int // at which the engine reaches them
 	sourceDatabase, destinationDatabase string
 	reader, writer                      string // the roles
-	servers                             *postgres.Servers
+	servers                             *pgclient.Servers
 	definition                          Definition
 	adopt                               bool
 	runs                                Runner // what its runs are like
@@ -52,8 +52,8 @@ func newEnv(t *testing.T, source, destination *sandbox.Server) *env {
 }
 
 // again returns servers like those of another process, with so many connections each.
-func (e *env) again(t *testing.T, connections int) *postgres.Servers {
-	servers := postgres.NewServers(map[string]postgres.Config{
+func (e *env) again(t *testing.T, connections int) *pgclient.Servers {
+	servers := pgclient.NewServers(map[string]pgclient.Config{
 		"source":      {Host: e.source.Host, Port: e.sourcePort, Username: e.reader, Password: e.source.Password, MaxConnections: connections},
 		"destination": {Host: e.destination.Host, Port: e.destinationPort, Username: e.writer, Password: e.destination.Password, MaxConnections: connections},
 	})
@@ -65,14 +65,14 @@ func (e *env) again(t *testing.T, connections int) *postgres.Servers {
 // extracted does not depend on what else the server does.
 func (e *env) byKeyAlone() { e.definition.LateCommitWindow = new(time.Duration) }
 
-func (e *env) endpoint() postgres.Endpoint {
+func (e *env) endpoint() pgclient.Endpoint {
 	server, _ := e.servers.Server("destination")
-	return postgres.Endpoint{Server: server, Database: e.destinationDatabase}
+	return pgclient.Endpoint{Server: server, Database: e.destinationDatabase}
 }
 
 func (e *env) runner() Runner {
 	r := e.runs
-	r.Server = func(name string) (*postgres.Server, error) {
+	r.Server = func(name string) (*pgclient.Server, error) {
 		server, ok := e.servers.Server(name)
 		if !ok {
 			return nil, errors.New("no server " + name)
@@ -84,8 +84,8 @@ func (e *env) runner() Runner {
 
 func (e *env) create(t *testing.T) {
 	t.Helper()
-	if err := Create(t.Context(), e.endpoint(), e.definition, e.adopt, postgres.Identity{}); err != nil {
-		t.Fatal(postgres.Explain(err))
+	if err := Create(t.Context(), e.endpoint(), e.definition, e.adopt, pgclient.Identity{}); err != nil {
+		t.Fatal(pgclient.Explain(err))
 	}
 }
 
@@ -93,7 +93,7 @@ func (e *env) run(t *testing.T) Run {
 	t.Helper()
 	run, err := e.tryRun(t.Context())
 	if err != nil {
-		t.Fatal(postgres.Explain(err))
+		t.Fatal(pgclient.Explain(err))
 	}
 	return run
 }

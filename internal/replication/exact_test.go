@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -132,7 +132,7 @@ func TestVerifyTellsRowsApart(t *testing.T) {
 				return
 			}
 			if err != nil {
-				t.Fatal(postgres.Explain(err))
+				t.Fatal(pgclient.Explain(err))
 			}
 			if got := report(run, "public.t").Verification; got != tt.want {
 				t.Errorf("got  %q\nwant %q", got, tt.want)

@@ -7,7 +7,7 @@ import (
 	"slices"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // A reading holds what keeps facts true: the snapshot of the source, and the lock on the
@@ -39,7 +39,7 @@ func (s *tableSync) prepare(ctx context.Context, unit catalog.Unit, limit limitF
 	if unit.Kind == "" {
 		return reading{}, plan{}, errors.New(s.job.definition.noTable(name))
 	}
-	request := snapshotRequest{table: name, kind: postgres.RelationKind(unit.Kind), limit: limit}
+	request := snapshotRequest{table: name, kind: relation.RelationKind(unit.Kind), limit: limit}
 	for {
 		lock, err := s.sessions.destination.lock(ctx, s.target, lockPatience)
 		if err != nil {
@@ -126,7 +126,7 @@ func (s *tableSync) plan(ctx context.Context, snap *snapshot, lock *targetLock) 
 	if err != nil {
 		return f, p, err
 	}
-	if from := p.rows.from(); from != "" && f.source.table.Kind == postgres.PartitionedTable {
+	if from := p.rows.from(); from != "" && f.source.table.Kind == relation.PartitionedTable {
 		constant, err := snap.constant(ctx, from, p.rows.key.sql)
 		if err != nil {
 			return f, p, &sourceError{err}
@@ -233,7 +233,7 @@ func (s *tableSync) completePlan(ctx context.Context, snap *snapshot, p plan) (p
 }
 
 // fractionsOf asks both sides how they write money, if the columns hold some.
-func fractionsOf(ctx context.Context, columns []postgres.Column, source, destination querier) (of fractions, err error) {
+func fractionsOf(ctx context.Context, columns []relation.Column, source, destination querier) (of fractions, err error) {
 	within, err := moneyWithin(ctx, columns, source)
 	if err != nil {
 		return of, &sourceError{err}

@@ -15,7 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -62,7 +62,7 @@ func TestSourceRestarts(t *testing.T) {
 	}
 	got := <-done
 	if got.err != nil {
-		t.Error(postgres.Explain(got.err))
+		t.Error(pgclient.Explain(got.err))
 	}
 	if len(got.run.Notes) > 0 {
 		t.Errorf("notes %q", got.run.Notes)
@@ -86,7 +86,7 @@ func TestDestinationAway(t *testing.T) {
 	time.AfterFunc(3*time.Second, destination.reopen)
 	source.releaseAll(t)
 	if got := <-done; got.err != nil {
-		t.Error(postgres.Explain(got.err))
+		t.Error(pgclient.Explain(got.err))
 	}
 	e.wantSame(t, "a")
 	e.wantSame(t, "b")
@@ -164,7 +164,7 @@ func TestReadersQueue(t *testing.T) {
 	}
 	do(t, long, `COMMIT`)
 	if got := <-done; got.err != nil {
-		t.Error(postgres.Explain(got.err))
+		t.Error(pgclient.Explain(got.err))
 	}
 	e.wantSame(t, "t")
 }
@@ -188,7 +188,7 @@ func TestReadersQueueForReferences(t *testing.T) {
 	do(t, short, `SET lock_timeout = '10s'; SELECT count(*) FROM shop.t`)
 	do(t, long, `COMMIT`)
 	if got := <-done; got.err != nil {
-		t.Error(postgres.Explain(got.err))
+		t.Error(pgclient.Explain(got.err))
 	}
 	e.wantSame(t, "t")
 	e.wantRows(t, `SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'shop.t'::regclass AND attname = 'id'`, "character varying(9)")
@@ -343,7 +343,7 @@ func TestLockedTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r := <-done; r.err != nil {
-		t.Fatal(postgres.Explain(r.err))
+		t.Fatal(pgclient.Explain(r.err))
 	}
 	e.wantSame(t, "a")
 	e.wantSame(t, "b")

@@ -11,7 +11,8 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // What is derived is allowed, and derived from itself.
@@ -39,11 +40,11 @@ func FuzzSplitName(f *testing.F) {
 	f.Add(strings.Repeat("ü", 31), "text")
 	f.Add(strings.Repeat("x", 63), "timestamp(3) with time zone")
 	f.Fuzz(func(t *testing.T, name, sql string) {
-		if postgres.CheckName(name) != nil || !utf8.ValidString(name) {
+		if pgclient.CheckName(name) != nil || !utf8.ValidString(name) {
 			return
 		}
 		beside := splitName(name, sql)
-		if err := postgres.CheckName(beside); err != nil || !utf8.ValidString(beside) {
+		if err := pgclient.CheckName(beside); err != nil || !utf8.ValidString(beside) {
 			t.Errorf("%q for type %q: %q, %v", name, sql, beside, err)
 		}
 		start, _, found := strings.Cut(strings.TrimPrefix(beside, name), "__")
@@ -121,7 +122,7 @@ func FuzzMapColumns(f *testing.F) {
 	f.Add([]byte{2, 0, 0, 0, 1, 1, 1, 1, 0, 2, 0, 2, 2, 1, 3, 3, 1, 1, 0, 0, 1})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		d := draws(data)
-		target := postgres.TableName{Schema: "shop", Name: "t"}
+		target := relation.TableName{Schema: "shop", Name: "t"}
 		names := []string{"a", "b", "a__text", "a__integer", "B", strings.Repeat("é", 31), "a__numeric_3_2"}
 		var columns []column
 		var key []string
@@ -130,16 +131,16 @@ func FuzzMapColumns(f *testing.F) {
 			if slices.ContainsFunc(columns, func(other column) bool { return other.name == c.name }) {
 				continue // a table has one column of a name
 			}
-			c.source = postgres.Column{Name: c.name, SQL: c.sql, Number: int16(len(columns) + 1)}
+			c.source = relation.Column{Name: c.name, SQL: c.sql, Number: int16(len(columns) + 1)}
 			if d.next(4) == 0 && !slices.Contains(key, c.name) {
 				key = append(key, c.name)
 			}
 			columns = append(columns, c)
 		}
-		existing := &postgres.Table{Name: target, Kind: postgres.OrdinaryTable, Key: key}
+		existing := &relation.Table{Name: target, Kind: relation.OrdinaryTable, Key: key}
 		var loaded, inViews []string
 		for range d.next(5) {
-			c := postgres.Column{Name: names[d.next(len(names))], SQL: d.typeText()}
+			c := relation.Column{Name: names[d.next(len(names))], SQL: d.typeText()}
 			if _, there := existing.Column(c.Name); there {
 				continue
 			}
@@ -189,16 +190,16 @@ func wantSound(t *testing.T, l layout, columns []column, key []string) {
 }
 
 // carryOut does to a table what the layout says.
-func carryOut(l layout, table *postgres.Table) {
+func carryOut(l layout, table *relation.Table) {
 	for _, c := range l.add {
-		table.Columns = append(table.Columns, postgres.Column{Name: c.name, SQL: c.sql})
+		table.Columns = append(table.Columns, relation.Column{Name: c.name, SQL: c.sql})
 	}
 	for _, c := range l.widen {
-		i := slices.IndexFunc(table.Columns, func(have postgres.Column) bool { return have.Name == c.name })
+		i := slices.IndexFunc(table.Columns, func(have relation.Column) bool { return have.Name == c.name })
 		table.Columns[i].SQL = c.sql
 	}
 	for _, name := range l.repair {
-		table.Columns = append(table.Columns, postgres.Column{Name: name})
+		table.Columns = append(table.Columns, relation.Column{Name: name})
 	}
 	if l.keyChanged {
 		table.Key = l.key

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -169,23 +169,23 @@ func TestPlantedNames(t *testing.T) {
 			}
 			e.definition.Readers = nil
 			if err := Update(t.Context(), e.endpoint(), e.definition); err != nil {
-				t.Error(postgres.Explain(err))
+				t.Error(pgclient.Explain(err))
 			}
 			if err := Delete(t.Context(), e.endpoint(), "shop", true); err != nil {
-				t.Error(postgres.Explain(err))
+				t.Error(pgclient.Explain(err))
 			}
 		})
 	}
 }
 
 // sourceEndpoint returns the source's database.
-func (e *env) sourceEndpoint(t *testing.T) postgres.Endpoint {
+func (e *env) sourceEndpoint(t *testing.T) pgclient.Endpoint {
 	t.Helper()
 	server, ok := e.servers.Server("source")
 	if !ok {
 		t.Fatal("no source")
 	}
-	return postgres.Endpoint{Server: server, Database: e.sourceDatabase}
+	return pgclient.Endpoint{Server: server, Database: e.sourceDatabase}
 }
 
 // The owner of a type cannot have his functions called for its values, by casts

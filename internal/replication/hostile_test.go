@@ -10,7 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -154,16 +154,16 @@ func beginsCopy(m sandbox.Message) bool { return m.Kind == 'H' || m.Kind == 'G' 
 func playRelay(t *testing.T, s *sandbox.Server, atSource bool, meddle func(*sandbox.Client) sandbox.Meddler) {
 	t.Helper()
 	middle := sandbox.StartMiddle(t, s, false, meddle)
-	direct := postgres.Config{Host: s.Host, Port: s.Port, Username: s.Username, Password: s.Password}
+	direct := pgclient.Config{Host: s.Host, Port: s.Port, Username: s.Username, Password: s.Password}
 	through := direct
 	through.Port = middle.Port
-	configs := map[string]postgres.Config{"source": through, "destination": direct}
+	configs := map[string]pgclient.Config{"source": through, "destination": direct}
 	if !atSource {
-		configs = map[string]postgres.Config{"source": direct, "destination": through}
+		configs = map[string]pgclient.Config{"source": direct, "destination": through}
 	}
-	servers := postgres.NewServers(configs)
+	servers := pgclient.NewServers(configs)
 	t.Cleanup(servers.Close)
-	conns := map[string]*postgres.Conn{}
+	conns := map[string]*pgclient.Conn{}
 	for name := range configs {
 		server, _ := servers.Server(name)
 		conn, err := server.Acquire(t.Context(), "postgres")
@@ -221,12 +221,12 @@ func TestRelayAfterError(t *testing.T) {
 			return err
 		}
 	})
-	direct := postgres.Config{Host: s.Host, Port: s.Port, Username: s.Username, Password: s.Password}
+	direct := pgclient.Config{Host: s.Host, Port: s.Port, Username: s.Username, Password: s.Password}
 	through := direct
 	through.Port = middle.Port
-	servers := postgres.NewServers(map[string]postgres.Config{"source": through, "destination": direct})
+	servers := pgclient.NewServers(map[string]pgclient.Config{"source": through, "destination": direct})
 	t.Cleanup(servers.Close)
-	conns := map[string]*postgres.Conn{}
+	conns := map[string]*pgclient.Conn{}
 	for _, name := range []string{"source", "destination"} {
 		server, _ := servers.Server(name)
 		conn, err := server.Acquire(t.Context(), "postgres")
@@ -240,7 +240,7 @@ func TestRelayAfterError(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := relay(t.Context(), conns["source"].PgConn(), "COPY (SELECT 1) TO STDOUT", conns["destination"].PgConn(), "COPY pg_temp.t FROM STDIN")
-	if postgres.Code(err) != "42501" {
+	if pgclient.Code(err) != "42501" {
 		t.Errorf("got %v", err)
 	}
 	if !conns["source"].IsClosed() || conns["destination"].IsClosed() {

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -31,8 +31,8 @@ func TestTypesThatLie(t *testing.T) {
 				INSERT INTO t VALUES (1, 2, '{3}', '(5)', '6 days');
 				ALTER FUNCTION pg_catalog.format_type(oid, int) RENAME TO honest;
 				CREATE FUNCTION pg_catalog.format_type(oid, int) RETURNS text LANGUAGE sql STABLE AS $f$
-					SELECT CASE WHEN $1 IN ('int'::regtype, 'int[]'::regtype, 'interval'::regtype) THEN `+postgres.Literal(text)+`
-						WHEN $1 = 'public.cube'::regtype AND $2 IS NOT NULL THEN 'public.cube' || `+postgres.Literal(text)+`
+					SELECT CASE WHEN $1 IN ('int'::regtype, 'int[]'::regtype, 'interval'::regtype) THEN `+pgclient.Literal(text)+`
+						WHEN $1 = 'public.cube'::regtype AND $2 IS NOT NULL THEN 'public.cube' || `+pgclient.Literal(text)+`
 						ELSE pg_catalog.honest($1, $2) END
 				$f$`)
 			s.Exec(t, e.destinationDatabase, `CREATE EXTENSION cube; GRANT CREATE ON SCHEMA public TO `+e.writer)

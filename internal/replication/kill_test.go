@@ -10,13 +10,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
 // killed is what the process that is to be killed needs to know.
 type killed struct {
-	Configs     map[string]postgres.Config
+	Configs     map[string]pgclient.Config
 	Destination Endpoint
 	Schema      string
 }
@@ -32,14 +32,14 @@ func TestKilledProcess(t *testing.T) {
 	if err := json.Unmarshal([]byte(text), &k); err != nil {
 		t.Fatal(err)
 	}
-	servers := postgres.NewServers(k.Configs)
-	runner := Runner{Server: func(name string) (*postgres.Server, error) {
+	servers := pgclient.NewServers(k.Configs)
+	runner := Runner{Server: func(name string) (*pgclient.Server, error) {
 		server, _ := servers.Server(name)
 		return server, nil
 	}, chunkRows: 300, rangeBytes: 200 << 10}
 	destination, _ := runner.Server(k.Destination.Server)
 	for {
-		if _, err := runner.Run(context.Background(), postgres.Endpoint{Server: destination, Database: k.Destination.Database}, k.Schema); err != nil {
+		if _, err := runner.Run(context.Background(), pgclient.Endpoint{Server: destination, Database: k.Destination.Database}, k.Schema); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -64,7 +64,7 @@ func TestKill(t *testing.T) {
 	}
 	e.create(t)
 	text, err := json.Marshal(killed{
-		Configs: map[string]postgres.Config{
+		Configs: map[string]pgclient.Config{
 			"source":      {Host: s.Host, Port: s.Port, Username: e.reader, Password: s.Password},
 			"destination": {Host: s.Host, Port: s.Port, Username: e.writer, Password: s.Password},
 		}, // with several connections each: parts, and pieces, are under way when it is killed

@@ -9,13 +9,14 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // A layout is what a destination table is to look like for a load, and what is
 // to be done to it before.
 type layout struct {
-	target     postgres.TableName
+	target     relation.TableName
 	columns    []column
 	key        []string          // identifies a row; empty if rows are only appended
 	equals     map[string]string // for each column of the existing table's key, the operator that compares it
@@ -32,7 +33,7 @@ type layout struct {
 // mapColumns compares the columns that are to be loaded with the destination table
 // as it is. loaded are the columns that earlier loads filled, and inViews those
 // that views use, whose type PostgreSQL does not let anyone change.
-func mapColumns(target postgres.TableName, columns []column, key []string, existing *postgres.Table, loaded, inViews []string) (layout, error) {
+func mapColumns(target relation.TableName, columns []column, key []string, existing *relation.Table, loaded, inViews []string) (layout, error) {
 	l := layout{target: target, columns: columns, key: key}
 	if existing == nil {
 		return l, nil
@@ -68,7 +69,7 @@ func mapColumns(target postgres.TableName, columns []column, key []string, exist
 				return layout{}, fmt.Errorf("column %q of %s is to hold %s and is %s in the destination: rename it there", c.name, target, c.sql, have.SQL)
 			}
 		}
-		if err := postgres.CheckName(c.name); err != nil {
+		if err := pgclient.CheckName(c.name); err != nil {
 			return layout{}, fmt.Errorf("column of type %s: %w", c.sql, err)
 		}
 		if !ok {
@@ -126,12 +127,12 @@ var notWord = regexp.MustCompile(`[^a-z0-9]+`)
 func splitName(name, sql string) string {
 	sql = strings.ReplaceAll(sql, "[]", " array")
 	beside := name + "__" + strings.Trim(notWord.ReplaceAllString(strings.ToLower(sql), "_"), "_")
-	if len(beside) <= postgres.MaxNameBytes {
+	if len(beside) <= pgclient.MaxNameBytes {
 		return beside
 	}
 	sum := sha256.Sum256([]byte(beside))
 	tail := "__" + hex.EncodeToString(sum[:4])
-	return strings.ToValidUTF8(name[:min(len(name), postgres.MaxNameBytes-len(tail))], "") + tail
+	return strings.ToValidUTF8(name[:min(len(name), pgclient.MaxNameBytes-len(tail))], "") + tail
 }
 
 // duplicate returns a name that is there twice, or "".
@@ -216,7 +217,7 @@ func (l layout) extractList() string {
 func (l layout) createSQL(name string) string {
 	definitions := make([]string, len(l.columns))
 	for i, c := range l.columns {
-		definitions[i] = postgres.Ident(c.name) + " " + c.sql
+		definitions[i] = pgclient.Ident(c.name) + " " + c.sql
 		if slices.Contains(l.key, c.name) {
 			definitions[i] += " NOT NULL"
 		}
@@ -229,15 +230,15 @@ func (l layout) createSQL(name string) string {
 func (l layout) alterSQL() string {
 	var actions, defaults []string
 	for _, c := range l.add {
-		action := "ADD COLUMN " + postgres.Ident(c.name) + " " + c.sql
+		action := "ADD COLUMN " + pgclient.Ident(c.name) + " " + c.sql
 		if c.source.Missing != nil {
-			action += fmt.Sprintf(" DEFAULT ((%s::pg_catalog.text[])[1])::%s", postgres.Literal(*c.source.Missing), c.sql)
-			defaults = append(defaults, "ALTER COLUMN "+postgres.Ident(c.name)+" DROP DEFAULT")
+			action += fmt.Sprintf(" DEFAULT ((%s::pg_catalog.text[])[1])::%s", pgclient.Literal(*c.source.Missing), c.sql)
+			defaults = append(defaults, "ALTER COLUMN "+pgclient.Ident(c.name)+" DROP DEFAULT")
 		}
 		actions = append(actions, action)
 	}
 	for _, c := range l.widen {
-		actions = append(actions, "ALTER COLUMN "+postgres.Ident(c.name)+" TYPE "+c.sql)
+		actions = append(actions, "ALTER COLUMN "+pgclient.Ident(c.name)+" TYPE "+c.sql)
 	}
 	for _, system := range systemColumns {
 		if slices.Contains(l.repair, system.name) {

@@ -5,23 +5,23 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 func TestMapColumns(t *testing.T) {
-	target := postgres.TableName{Schema: "shop", Name: "t"}
-	text := column{source: postgres.Column{Name: "v"}, name: "v", sql: "text", extract: `"v"`}
-	number := column{source: postgres.Column{Name: "id"}, name: "id", sql: "integer", extract: `"id"`}
-	table := func(key []string, columns ...string) *postgres.Table {
-		t := &postgres.Table{Name: target, Kind: postgres.OrdinaryTable, Key: key}
+	target := relation.TableName{Schema: "shop", Name: "t"}
+	text := column{source: relation.Column{Name: "v"}, name: "v", sql: "text", extract: `"v"`}
+	number := column{source: relation.Column{Name: "id"}, name: "id", sql: "integer", extract: `"id"`}
+	table := func(key []string, columns ...string) *relation.Table {
+		t := &relation.Table{Name: target, Kind: relation.OrdinaryTable, Key: key}
 		for _, c := range append(columns, "_sdc_received_at x", "_sdc_batched_at x", "_sdc_sequence x", "_sdc_table_version x") {
 			name, sql, _ := strings.Cut(c, " ")
-			t.Columns = append(t.Columns, postgres.Column{Name: name, SQL: sql})
+			t.Columns = append(t.Columns, relation.Column{Name: name, SQL: sql})
 		}
 		return t
 	}
 	for name, tt := range map[string]struct {
-		existing   *postgres.Table
+		existing   *relation.Table
 		loaded     []string
 		inViews    []string
 		names      []string // of the columns that are loaded
@@ -63,9 +63,9 @@ func TestMapColumns(t *testing.T) {
 			alter: `ALTER TABLE "shop"."t" ADD COLUMN "id__integer" integer`},
 		"another key":     {existing: table([]string{"v"}, "id integer", "v text"), keyChanged: true, names: []string{"id", "v"}},
 		"no key any more": {existing: table(nil, "id integer", "v text"), keyChanged: true, names: []string{"id", "v"}},
-		"a view":          {existing: &postgres.Table{Kind: postgres.View}, err: "is not a table"},
+		"a view":          {existing: &relation.Table{Kind: relation.View}, err: "is not a table"},
 		"a system column is lost": {
-			existing: &postgres.Table{Name: target, Kind: postgres.OrdinaryTable, Key: []string{"id"}, Columns: []postgres.Column{
+			existing: &relation.Table{Name: target, Kind: relation.OrdinaryTable, Key: []string{"id"}, Columns: []relation.Column{
 				{Name: "id", SQL: "integer"}, {Name: "v", SQL: "text"}, {Name: "_sdc_received_at"}, {Name: "_sdc_batched_at"}, {Name: "_sdc_table_version"},
 			}}, names: []string{"id", "v"}, alter: `ALTER TABLE "shop"."t" ADD COLUMN _sdc_sequence bigint`,
 		},
@@ -86,30 +86,30 @@ func TestMapColumns(t *testing.T) {
 }
 
 func TestMapType(t *testing.T) {
-	form := func(sql string) postgres.TypeForm { return postgres.TypeForm{SQL: sql, Plain: sql, Receivable: true} }
-	here := postgres.TypeSet{":int4": form("integer"), ":_int4": form("integer[]"), ":numeric": form("numeric"), ":regclass": form("regclass"),
+	form := func(sql string) relation.TypeForm { return relation.TypeForm{SQL: sql, Plain: sql, Receivable: true} }
+	here := relation.TypeSet{":int4": form("integer"), ":_int4": form("integer[]"), ":numeric": form("numeric"), ":regclass": form("regclass"),
 		":_regclass": form("regclass[]"), "hstore:hstore": form("other.hstore"), ":aclitem": {SQL: "aclitem", Plain: "aclitem"}, "cube:cube": form("cube")}
-	builtIn := func(name, kind string) postgres.Type {
-		return postgres.Type{Schema: "pg_catalog", Name: name, SQL: name, Kind: kind, Output: "pg_catalog." + name + "out", Sendable: true}
+	builtIn := func(name, kind string) relation.Type {
+		return relation.Type{Schema: "pg_catalog", Name: name, SQL: name, Kind: kind, Output: "pg_catalog." + name + "out", Sendable: true}
 	}
 	int4, regclass := builtIn("int4", "b"), builtIn("regclass", "b")
 	int4.SQL = "integer"
-	mood := postgres.Type{Schema: "public", Name: "mood", SQL: "public.mood", Kind: "e", Output: "pg_catalog.enum_out", Sendable: true}
-	hstore := postgres.Type{Schema: "public", Name: "hstore", SQL: "public.hstore", Kind: "b", Extension: "hstore", Sendable: true}
-	array := func(element postgres.Type, name, schema string) postgres.Type {
-		return postgres.Type{Schema: schema, Name: name, Kind: "b", Output: "pg_catalog.array_out", Sendable: true, Element: &element}
+	mood := relation.Type{Schema: "public", Name: "mood", SQL: "public.mood", Kind: "e", Output: "pg_catalog.enum_out", Sendable: true}
+	hstore := relation.Type{Schema: "public", Name: "hstore", SQL: "public.hstore", Kind: "b", Extension: "hstore", Sendable: true}
+	array := func(element relation.Type, name, schema string) relation.Type {
+		return relation.Type{Schema: schema, Name: name, Kind: "b", Output: "pg_catalog.array_out", Sendable: true, Element: &element}
 	}
-	positive := postgres.Type{Schema: "public", Kind: "d", Base: &int4, BaseSQL: "integer"}
-	feeling := postgres.Type{Schema: "public", SQL: "public.feeling", Kind: "d", Base: &mood, BaseSQL: "public.mood"}
-	deeper := postgres.Type{Schema: "public", SQL: "public.deeper", Kind: "d", Base: &feeling, BaseSQL: "public.feeling"}
-	pair := postgres.Type{Schema: "public", Kind: "c", Output: "pg_catalog.record_out", Sendable: true}
+	positive := relation.Type{Schema: "public", Kind: "d", Base: &int4, BaseSQL: "integer"}
+	feeling := relation.Type{Schema: "public", SQL: "public.feeling", Kind: "d", Base: &mood, BaseSQL: "public.mood"}
+	deeper := relation.Type{Schema: "public", SQL: "public.deeper", Kind: "d", Base: &feeling, BaseSQL: "public.feeling"}
+	pair := relation.Type{Schema: "public", Kind: "c", Output: "pg_catalog.record_out", Sendable: true}
 	written := func(function string) typeMapping {
 		return typeMapping{sql: "text", value: "pg_catalog.textin(pg_catalog." + function + "(v))"}
 	}
-	tags := postgres.Type{Schema: "public", Kind: "d", Base: &hstore, BaseSQL: "public.hstore"}
+	tags := relation.Type{Schema: "public", Kind: "d", Base: &hstore, BaseSQL: "public.hstore"}
 	for name, tt := range map[string]struct {
 		sql  string
-		t    postgres.Type
+		t    relation.Type
 		want typeMapping
 	}{
 		"built in":                  {"integer", int4, typeMapping{sql: "integer", value: "v"}},
@@ -118,7 +118,7 @@ func TestMapType(t *testing.T) {
 		"a modifier that lies":      {"integer DEFAULT 7", int4, written("int4out")},
 		"an extension's that lies":  {"public.hstore); --", hstore, typeMapping{sql: "text", value: "pg_catalog.textin((v))"}},
 		"an extension's modifier":   {"public.hstore(Point,4326)", hstore, typeMapping{sql: "other.hstore(Point,4326)", value: "v"}},
-		"a domain that lies":        {"public.positive", postgres.Type{Schema: "public", Kind: "d", Base: &int4, BaseSQL: "int) --"}, typeMapping{sql: "text", value: "pg_catalog.textin(pg_catalog.int4out((v)::int) --))"}},
+		"a domain that lies":        {"public.positive", relation.Type{Schema: "public", Kind: "d", Base: &int4, BaseSQL: "int) --"}, typeMapping{sql: "text", value: "pg_catalog.textin(pg_catalog.int4out((v)::int) --))"}},
 		"an array":                  {"integer[]", array(int4, "_int4", "pg_catalog"), typeMapping{sql: "integer[]", value: "v"}},
 		"not in the destination":    {"int4multirange", builtIn("int4multirange", "m"), written("int4multirangeout")},
 		"an enum":                   {"public.mood", mood, written("enum_out")},
@@ -134,8 +134,8 @@ func TestMapType(t *testing.T) {
 		"an array of those":         {"public.hstore[]", array(hstore, "_hstore", "public"), typeMapping{sql: "other.hstore[]", value: "v", text: true}},
 		"a domain over those":       {"public.tags", tags, typeMapping{sql: "other.hstore", value: "v"}},
 		"an array of those domains": {"public.tags[]", array(tags, "_tags", "public"), typeMapping{sql: "other.hstore[]", value: "v", text: true}},
-		"no binary form":            {"aclitem", postgres.Type{Schema: "pg_catalog", Name: "aclitem", Kind: "b", Output: "pg_catalog.aclitemout"}, written("aclitemout")},
-		"an extension's without":    {"public.cube", postgres.Type{Schema: "public", Name: "cube", SQL: "public.cube", Extension: "cube", Kind: "b"}, typeMapping{sql: "cube", value: "v", text: true}},
+		"no binary form":            {"aclitem", relation.Type{Schema: "pg_catalog", Name: "aclitem", Kind: "b", Output: "pg_catalog.aclitemout"}, written("aclitemout")},
+		"an extension's without":    {"public.cube", relation.Type{Schema: "public", Name: "cube", SQL: "public.cube", Extension: "cube", Kind: "b"}, typeMapping{sql: "cube", value: "v", text: true}},
 	} {
 		if got := mapType("v", tt.sql, tt.t, here); got != tt.want {
 			t.Errorf("%s: got %+v, want %+v", name, got, tt.want)

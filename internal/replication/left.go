@@ -9,7 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // A replication that is deleted leaves its tables, and says so in the comment of a
@@ -62,7 +63,7 @@ func markLeft(ctx context.Context, tx pgx.Tx, stored catalog.Replication) error 
 }
 
 func commentOnLeft(schema, table, text string) string {
-	return "COMMENT ON COLUMN " + postgres.TableName{Schema: schema, Name: table}.SQL() + "." + postgres.Ident(leftColumn.name) + " IS " + postgres.Literal(text)
+	return "COMMENT ON COLUMN " + relation.TableName{Schema: schema, Name: table}.SQL() + "." + pgclient.Ident(leftColumn.name) + " IS " + pgclient.Literal(text)
 }
 
 // A foundTable is a table or view that a schema holds.
@@ -103,7 +104,7 @@ type takeover struct {
 
 // takeOver decides what a replication of that source takes over. A schema that was its own
 // may hold views and tables of others, as long as none stands where it is to load.
-func takeOver(d Definition, found []foundTable, source postgres.Identity) (t takeover) {
+func takeOver(d Definition, found []foundTable, source pgclient.Identity) (t takeover) {
 	keys := map[string]string{}
 	for _, key := range d.keys() {
 		if name, err := d.TableNameOf(key); err == nil {
@@ -136,7 +137,7 @@ func takeOver(d Definition, found []foundTable, source postgres.Identity) (t tak
 
 // leftBy reports whether a table was left by a replication of a table of the source, a run
 // of which created the schema, or unsure whether, as it is not known which database that was or is.
-func (f foundTable) leftBy(key string, source postgres.Identity) (left, created, unsure bool) {
+func (f foundTable) leftBy(key string, source pgclient.Identity) (left, created, unsure bool) {
 	if !f.Own {
 		return false, false, false
 	}
@@ -158,7 +159,7 @@ func (f foundTable) leftBy(key string, source postgres.Identity) (left, created,
 }
 
 // readTakeover looks what the schema holds.
-func readTakeover(ctx context.Context, tx pgx.Tx, d Definition, source postgres.Identity) (takeover, error) {
+func readTakeover(ctx context.Context, tx pgx.Tx, d Definition, source pgclient.Identity) (takeover, error) {
 	found, err := readFound(ctx, tx, d.SchemaName)
 	return takeOver(d, found, source), err
 }

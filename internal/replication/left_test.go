@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -44,7 +44,7 @@ func TestCreateTakesOver(t *testing.T) {
 
 		// From another source, or into a table of another one, nothing is taken over.
 		database := source
-		for what, other := range map[string]postgres.Identity{
+		for what, other := range map[string]pgclient.Identity{
 			"another cluster":  {System: "123", Started: source.Started, Database: source.Database},
 			"another database": {System: source.System, Started: source.Started, Database: "123"},
 		} {
@@ -53,7 +53,7 @@ func TestCreateTakesOver(t *testing.T) {
 				t.Errorf("%s: %v", what, err)
 			}
 		}
-		source = postgres.Identity{}
+		source = pgclient.Identity{}
 		if err := recreate(); err == nil || !strings.Contains(err.Error(), "already holds keyless, mine, t, u, which") ||
 			!strings.Contains(err.Error(), "An earlier replication of the same tables left keyless, t, u, but whether it was of the same database is not known") {
 			t.Errorf("a source that is not known: %v", err)
@@ -140,9 +140,9 @@ func TestRenamedEntries(t *testing.T) {
 
 // rename has the definition name other entries that lead to the same.
 func (e *env) rename(t *testing.T, source, destination string) {
-	from := postgres.Config{Host: e.source.Host, Port: e.sourcePort, Username: e.reader, Password: e.source.Password, MaxConnections: 1}
-	to := postgres.Config{Host: e.destination.Host, Port: e.destinationPort, Username: e.writer, Password: e.destination.Password, MaxConnections: 1}
-	e.servers = postgres.NewServers(map[string]postgres.Config{"source": from, source: from, "destination": to, destination: to})
+	from := pgclient.Config{Host: e.source.Host, Port: e.sourcePort, Username: e.reader, Password: e.source.Password, MaxConnections: 1}
+	to := pgclient.Config{Host: e.destination.Host, Port: e.destinationPort, Username: e.writer, Password: e.destination.Password, MaxConnections: 1}
+	e.servers = pgclient.NewServers(map[string]pgclient.Config{"source": from, source: from, "destination": to, destination: to})
 	t.Cleanup(e.servers.Close)
 	e.definition.Source.Server, e.definition.Destination.Server = source, destination
 }

@@ -7,7 +7,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // analyzeRows is from how many staged rows on the planner is told about them,
@@ -93,7 +94,7 @@ func (ld loading) countNullKeys(ctx context.Context, table string) (n int64, err
 	if key == "" {
 		return 0, nil
 	}
-	err = ld.tx.QueryRow(ctx, fmt.Sprintf("SELECT pg_catalog.count(*) FROM %s WHERE %s IS NULL", table, postgres.Ident(key)), unprepared).Scan(&n)
+	err = ld.tx.QueryRow(ctx, fmt.Sprintf("SELECT pg_catalog.count(*) FROM %s WHERE %s IS NULL", table, pgclient.Ident(key)), unprepared).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("count the rows of %s without a replication key: %w", ld.plan.layout.target, err)
 	}
@@ -215,7 +216,7 @@ const keySQL = `
 // alone runs a statement that keeps readers of a table out. It waits for those that
 // are there in short turns, because others queue behind it. Whatever the transaction
 // waits for afterwards is to be had within one turn.
-func (ld loading) alone(ctx context.Context, patience time.Duration, table postgres.TableName, sql string) error {
+func (ld loading) alone(ctx context.Context, patience time.Duration, table relation.TableName, sql string) error {
 	err := inTurns(ctx, patience, func() error {
 		return pgx.BeginFunc(ctx, ld.tx, func(tx pgx.Tx) error {
 			_, err := tx.Exec(ctx, lockTurnSQL+"; "+sql)
@@ -240,14 +241,14 @@ func (ld loading) replaceAll(ctx context.Context, staging string) (changed int64
 	var constraint, column string
 	var statements []string
 	_, err = pgx.ForEachRow(rows, []any{&constraint, &column}, func() error {
-		statements = append(statements, "ALTER COLUMN "+postgres.Ident(column)+" DROP NOT NULL")
+		statements = append(statements, "ALTER COLUMN "+pgclient.Ident(column)+" DROP NOT NULL")
 		return nil
 	})
 	if err != nil {
 		return 0, fmt.Errorf("look for the key of %s: %w", l.target, err)
 	}
 	if constraint != "" {
-		statements = append([]string{"DROP CONSTRAINT " + postgres.Ident(constraint)}, statements...)
+		statements = append([]string{"DROP CONSTRAINT " + pgclient.Ident(constraint)}, statements...)
 	}
 	for _, statement := range statements { // one by one: the key has to go first
 		if _, err := ld.tx.Exec(ctx, "ALTER TABLE "+l.target.SQL()+" "+statement); err != nil {
@@ -278,7 +279,7 @@ func (l layout) systemSQL(version int64) string {
 	}
 	sql := fmt.Sprintf("ALTER TABLE %[1]s %[2]s; ALTER TABLE %[1]s %[3]s", l.target.SQL(), add, keep)
 	for _, c := range systemColumns {
-		sql += fmt.Sprintf("; COMMENT ON COLUMN %s.%s IS %s", l.target.SQL(), c.name, postgres.Literal(c.comment))
+		sql += fmt.Sprintf("; COMMENT ON COLUMN %s.%s IS %s", l.target.SQL(), c.name, pgclient.Literal(c.comment))
 	}
 	return sql
 }

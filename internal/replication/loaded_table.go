@@ -8,7 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // Statements on a loaded table run the code that is attached to it, with the rights of
@@ -48,13 +49,13 @@ func (u use) String() string {
 // attached to, or is in a schema of another role. Few have, and all that can be is
 // long to look for. What it says holds while the transaction has locked the table in
 // ROW EXCLUSIVE mode.
-func queueHarmless(batch *pgx.Batch, target postgres.TableName, into *bool) {
+func queueHarmless(batch *pgx.Batch, target relation.TableName, into *bool) {
 	batch.Queue(harmlessSQL, target.Schema, target.Name).QueryRow(func(row pgx.Row) error { return row.Scan(into) })
 }
 
 // refuseCode makes sure that writing to a table that is not harmless runs nobody
 // else's code.
-func refuseCode(ctx context.Context, tx pgx.Tx, target postgres.TableName, harmless bool) error {
+func refuseCode(ctx context.Context, tx pgx.Tx, target relation.TableName, harmless bool) error {
 	if harmless {
 		return nil
 	}
@@ -71,9 +72,9 @@ func refuseCode(ctx context.Context, tx pgx.Tx, target postgres.TableName, harml
 
 // lockLoaded locks a table for writing until the transaction ends, and makes sure that
 // writing to it runs nobody else's code.
-func lockLoaded(ctx context.Context, tx pgx.Tx, target postgres.TableName) error {
+func lockLoaded(ctx context.Context, tx pgx.Tx, target relation.TableName) error {
 	var harmless bool
-	err := postgres.Send(ctx, tx, fmt.Sprintf("lock %s", target), func(batch *pgx.Batch) {
+	err := pgclient.Send(ctx, tx, fmt.Sprintf("lock %s", target), func(batch *pgx.Batch) {
 		batch.Queue("LOCK TABLE ONLY " + target.SQL() + " IN ROW EXCLUSIVE MODE")
 		queueHarmless(batch, target, &harmless)
 	})
@@ -85,11 +86,11 @@ func lockLoaded(ctx context.Context, tx pgx.Tx, target postgres.TableName) error
 
 // refusal returns why nothing is loaded into the table, or nil. What kinds of relation
 // cannot be loaded at all is for mapColumns to say.
-func (t loadedTable) refusal(target postgres.TableName) error {
-	loader := postgres.Ident(t.Loader)
+func (t loadedTable) refusal(target relation.TableName) error {
+	loader := pgclient.Ident(t.Loader)
 	if t.SchemaOwner != "" && !t.SchemaTrusted {
 		return fmt.Errorf("load %s: schema %q of the destination belongs to %q, who can put another table in its place, with code that would run with the rights of %q. "+
-			"Give it to the role that loads: ALTER SCHEMA %s OWNER TO %s", target, target.Schema, t.SchemaOwner, t.Loader, postgres.Ident(target.Schema), loader)
+			"Give it to the role that loads: ALTER SCHEMA %s OWNER TO %s", target, target.Schema, t.SchemaOwner, t.Loader, pgclient.Ident(target.Schema), loader)
 	}
 	if t.Kind == "" {
 		return nil

@@ -9,7 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -127,11 +128,11 @@ func examine(t *testing.T, conn *pgx.Conn, loader, sql string) error {
 	t.Helper()
 	errUndo := errors.New("undo")
 	var refused error
-	target := postgres.TableName{Schema: "shop", Name: "t"}
+	target := relation.TableName{Schema: "shop", Name: "t"}
 	err := pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error {
 		do(t, tx.Conn(), sql+"; SELECT set_config(name, 'off', true) FROM pg_settings WHERE name = 'jit'; SELECT setval('evil.ran', 1, false); SET LOCAL SESSION AUTHORIZATION "+loader)
 		var harmless, ran bool
-		if err := postgres.Send(t.Context(), tx, "examine", func(batch *pgx.Batch) { queueHarmless(batch, target, &harmless) }); err != nil {
+		if err := pgclient.Send(t.Context(), tx, "examine", func(batch *pgx.Batch) { queueHarmless(batch, target, &harmless) }); err != nil {
 			return err
 		}
 		refused = refuseCode(t.Context(), tx, target, false)
@@ -164,12 +165,12 @@ func TestLoadedTableRefusal(t *testing.T) {
 	} {
 		facts := ours
 		change(&facts)
-		if err := facts.refusal(postgres.TableName{Schema: "shop", Name: "t"}); want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+		if err := facts.refusal(relation.TableName{Schema: "shop", Name: "t"}); want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%+v:\n got %v\nwant %s", facts, err, want)
 		}
 	}
 	for name, facts := range map[string]loadedTable{"no schema": {Loader: "l"}, "no table": {Loader: "l", SchemaOwner: "l", SchemaTrusted: true}} {
-		if err := facts.refusal(postgres.TableName{Schema: "shop", Name: "t"}); err != nil {
+		if err := facts.refusal(relation.TableName{Schema: "shop", Name: "t"}); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -282,13 +283,13 @@ func TestAttachedMeanwhile(t *testing.T) {
 		`ALTER TABLE shop.t RENAME TO other`,
 		`DROP TABLE shop.t`,
 	} {
-		if _, err := other.Exec(t.Context(), sql); postgres.Code(err) != "55P03" {
+		if _, err := other.Exec(t.Context(), sql); pgclient.Code(err) != "55P03" {
 			t.Errorf("%s: %v", sql, err)
 		}
 	}
 	p.releaseAll(t)
 	if got := <-done; got.err != nil {
-		t.Error(postgres.Explain(got.err))
+		t.Error(pgclient.Explain(got.err))
 	}
 	e.wantSame(t, "t")
 }

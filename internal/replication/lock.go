@@ -9,7 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // Others queue behind whoever waits for a lock on a table, and behind the locks that
@@ -47,7 +48,7 @@ type heldError struct{ error }
 func (e *heldError) Unwrap() error { return e.error }
 
 // lockNotAvailable is the SQLSTATE of a lock that was not had in time.
-const lockNotAvailable = "55P03"
+const lockNotAvailable = pgclient.LockNotAvailable
 
 // holdersSQL lists the sessions and prepared transactions that hold a lock on the table $1,
 // or wait for one ahead of others. Those that only read it are listed if $2 is set.
@@ -68,8 +69,8 @@ const holdersSQL = `
 
 // nameHolders adds to a failure to get a lock on a table in time who holds it, also
 // those that only read it if it was to be had alone. The transaction that failed is over.
-func nameHolders(ctx context.Context, q querier, table postgres.TableName, alone bool, failure error) error {
-	if postgres.Code(failure) != lockNotAvailable {
+func nameHolders(ctx context.Context, q querier, table relation.TableName, alone bool, failure error) error {
+	if pgclient.Code(failure) != lockNotAvailable {
 		return failure
 	}
 	rows, _ := q.Query(ctx, holdersSQL, table.SQL(), alone)

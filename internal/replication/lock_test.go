@@ -7,7 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -24,7 +24,7 @@ func TestPreparedHolders(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = nameHolders(t.Context(), conn, postgres.TableName{Schema: "public", Name: "t"}, false, &pgconn.PgError{Code: lockNotAvailable})
+		err = nameHolders(t.Context(), conn, relation.TableName{Schema: "public", Name: "t"}, false, &pgconn.PgError{Code: lockNotAvailable})
 		if want := "public.t is locked by prepared transaction 'left''over' (user postgres, AccessExclusiveLock)"; !strings.Contains(err.Error(), want) {
 			t.Errorf("PostgreSQL %d: %v\nwant %s", major, err, want)
 		}

@@ -8,21 +8,22 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // LongSnapshots returns the tables of FULL_TABLE that probably take longer to read
 // than a snapshot may be held, with how long: from their rows now, and how fast the
 // last run that replicated them was.
-func LongSnapshots(ctx context.Context, source, destination postgres.Endpoint, d Definition) ([]string, error) {
+func LongSnapshots(ctx context.Context, source, destination pgclient.Endpoint, d Definition) ([]string, error) {
 	last, err := LastRun(ctx, destination, d.SchemaName)
 	if err != nil {
 		return nil, err
 	}
-	var relations map[postgres.TableName]postgres.Relation
+	var relations map[relation.TableName]relation.Relation
 	err = source.Server.OnConn(ctx, source.Database, func(conn *pgx.Conn) error {
-		return postgres.InTx(ctx, conn, func(tx pgx.Tx) (err error) {
-			relations, err = postgres.ReadRelations(ctx, tx, d.sourceTables(), false)
+		return pgclient.InTx(ctx, conn, func(tx pgx.Tx) (err error) {
+			relations, err = relation.ReadRelations(ctx, tx, d.sourceTables(), false)
 			return err
 		})
 	})

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -102,7 +102,7 @@ func TestDeletedMeanwhile(t *testing.T) {
 			for n := range others {
 				other := e.definition
 				other.SchemaName = fmt.Sprintf("other%d", n)
-				if err := Create(t.Context(), e.endpoint(), other, false, postgres.Identity{}); err != nil {
+				if err := Create(t.Context(), e.endpoint(), other, false, pgclient.Identity{}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -112,7 +112,7 @@ func TestDeletedMeanwhile(t *testing.T) {
 			e.onProgress(func(message string, _ map[string]any) {
 				if message == "table succeeded" && !deleted {
 					deleted = true
-					if err := Delete(t.Context(), postgres.Endpoint{Server: destination, Database: e.destinationDatabase}, "shop", false); err != nil {
+					if err := Delete(t.Context(), pgclient.Endpoint{Server: destination, Database: e.destinationDatabase}, "shop", false); err != nil {
 						t.Error(err)
 					}
 				}

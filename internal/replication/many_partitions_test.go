@@ -3,7 +3,7 @@ package replication
 import (
 	"testing"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -37,7 +37,7 @@ func TestMorePartitionsThanLocks(t *testing.T) {
 	run, err := e.tryRun(t.Context())
 	do(t, other, `SELECT pg_advisory_unlock_all()`)
 	if err != nil {
-		t.Fatal(postgres.Explain(err))
+		t.Fatal(pgclient.Explain(err))
 	}
 	if got := report(run, "public.t"); got.RowsLoaded != 1 {
 		t.Errorf("%d rows were loaded", got.RowsLoaded)

@@ -8,7 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // What rows read as is not in them alone: an enum's value is a number that its type has
@@ -94,7 +94,7 @@ func questionOf(incremental bool, before map[string]string) meaningQuestion {
 
 // queueMeaning reads by a batch what decides what the values of a table read as. A
 // server of another major version does so otherwise.
-func queueMeaning(batch *pgx.Batch, major int, name postgres.TableName, q meaningQuestion, into *[]meaningFact) {
+func queueMeaning(batch *pgx.Batch, major int, name relation.TableName, q meaningQuestion, into *[]meaningFact) {
 	sql := orderSQL
 	switch q {
 	case askNothing:
@@ -117,9 +117,9 @@ func queueMeaning(batch *pgx.Batch, major int, name postgres.TableName, q meanin
 // meansMore reports whether rows are not as they are stored, or a column has a type
 // that is not built in: then there is more to ask than the order.
 func (f sourceFacts) meansMore() bool {
-	stored := f.table.Kind.HasKeys() || f.table.Kind == postgres.MaterializedView
+	stored := f.table.Kind.HasKeys() || f.table.Kind == relation.MaterializedView
 	return !stored || !f.storage.isHeap ||
-		slices.ContainsFunc(f.table.Columns, func(c postgres.Column) bool { return !c.Type.BuiltIn() }) ||
+		slices.ContainsFunc(f.table.Columns, func(c relation.Column) bool { return !c.Type.BuiltIn() }) ||
 		slices.ContainsFunc(f.meaning, func(m meaningFact) bool { return strings.HasPrefix(m.what, "expression ") })
 }
 

@@ -7,7 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 // systemColumnValues are the values of the system columns, in their order. $1 is the
@@ -67,7 +67,7 @@ func (l layout) insertNewSQL(staging string) string {
 func (l layout) sameKey() string {
 	conditions := make([]string, len(l.key))
 	for i, name := range l.key {
-		conditions[i] = fmt.Sprintf("d.%[1]s %[2]s s.%[1]s", postgres.Ident(name), l.equals[name])
+		conditions[i] = fmt.Sprintf("d.%[1]s %[2]s s.%[1]s", pgclient.Ident(name), l.equals[name])
 	}
 	return strings.Join(conditions, " AND ")
 }
@@ -76,7 +76,7 @@ func (l layout) sameKey() string {
 func (l layout) assignments(from string) string {
 	sets := []string{list(l.names(), "? = "+from+".?")}
 	for _, name := range l.retired {
-		sets = append(sets, postgres.Ident(name)+" = NULL")
+		sets = append(sets, pgclient.Ident(name)+" = NULL")
 	}
 	return strings.Join(sets, ", ")
 }
@@ -88,7 +88,7 @@ func (l layout) differs(from string) string {
 		list(l.names(), "d.?"), list(l.names(), from+".?"))
 	for _, c := range l.columns {
 		for _, earlier := range l.earlier(c) { // a value of another type may have become null
-			condition += fmt.Sprintf(" OR d.%s IS NOT NULL AND %s.%s IS NULL", postgres.Ident(earlier), from, postgres.Ident(c.name))
+			condition += fmt.Sprintf(" OR d.%s IS NOT NULL AND %s.%s IS NULL", pgclient.Ident(earlier), from, pgclient.Ident(c.name))
 		}
 	}
 	return condition
@@ -129,7 +129,7 @@ func (l layout) deleteUndoneSQL(staging string, sequence int64) string {
 func (l layout) rowText(alias string) string {
 	values := make([]string, len(l.columns))
 	for i, c := range l.columns {
-		values[i] = asStored(alias+"."+postgres.Ident(c.name), c.sql)
+		values[i] = asStored(alias+"."+pgclient.Ident(c.name), c.sql)
 	}
 	return fmt.Sprintf("CAST(ROW(%s) AS pg_catalog.text)", strings.Join(values, ", "))
 }
@@ -160,7 +160,7 @@ func (l layout) deleteExtraCopiesSQL(staging string) string {
 func (l layout) insertMissingCopiesSQL(staging, where string) string {
 	var staged, numbered []string
 	for i, name := range l.names() {
-		staged = append(staged, fmt.Sprintf("s.%s AS c%d", postgres.Ident(name), i))
+		staged = append(staged, fmt.Sprintf("s.%s AS c%d", pgclient.Ident(name), i))
 		numbered = append(numbered, fmt.Sprintf("c%d", i))
 	}
 	return fmt.Sprintf(`
@@ -190,10 +190,10 @@ type keyedRow struct {
 func (l layout) keysAt(ctx context.Context, tx pgx.Tx, places []string) ([]keyedRow, error) {
 	var values []string
 	for _, k := range l.keyOf() {
-		values = append(values, "pg_catalog.format('%s', d."+postgres.Ident(k.name)+")")
+		values = append(values, "pg_catalog.format('%s', d."+pgclient.Ident(k.name)+")")
 	}
 	rows, _ := tx.Query(ctx, fmt.Sprintf("SELECT d.ctid::pg_catalog.text, ARRAY[%s] FROM %s AS d WHERE d.ctid OPERATOR(pg_catalog.=) ANY (%s::pg_catalog.tid[])",
-		strings.Join(values, ", "), l.target.SQL(), postgres.Literal(`{"`+strings.Join(places, `","`)+`"}`)), unprepared)
+		strings.Join(values, ", "), l.target.SQL(), pgclient.Literal(`{"`+strings.Join(places, `","`)+`"}`)), unprepared)
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (r keyedRow, err error) {
 		err = row.Scan(&r.place, &r.key)
 		return r, err
@@ -204,15 +204,15 @@ func (l layout) keysAt(ctx context.Context, tx pgx.Tx, places []string) ([]keyed
 func (l layout) deleteSupersededSQL(rows []keyedRow) string {
 	var same []string
 	for i, c := range l.keyOf() {
-		same = append(same, fmt.Sprintf("o.%s %s s.k%d", postgres.Ident(c.name), l.equals[c.name], i))
+		same = append(same, fmt.Sprintf("o.%s %s s.k%d", pgclient.Ident(c.name), l.equals[c.name], i))
 	}
 	keys := make([]string, len(rows))
 	for i, row := range rows {
-		keys[i] = fmt.Sprintf("UNION ALL SELECT %s, %s", postgres.Literal(row.place), literals(row.key))
+		keys[i] = fmt.Sprintf("UNION ALL SELECT %s, %s", pgclient.Literal(row.place), literals(row.key))
 	}
 	names := make([]string, len(same))
 	for i, c := range l.keyOf() {
-		names[i] = fmt.Sprintf("%s AS k%d", postgres.Ident(c.name), i)
+		names[i] = fmt.Sprintf("%s AS k%d", pgclient.Ident(c.name), i)
 	}
 	return fmt.Sprintf(`
 		DELETE FROM %[1]s AS d

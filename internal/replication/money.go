@@ -7,7 +7,8 @@ import (
 	"math"
 	"slices"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // Money is a number of the smallest units of a currency. How many of them are one is
@@ -52,7 +53,7 @@ const moneyWithinSQL = `
 
 // moneyWithin returns the name of a column of a composite type or a range, or of arrays
 // or domains of such, that has money somewhere within it; "" if there is none.
-func moneyWithin(ctx context.Context, columns []postgres.Column, source querier) (string, error) {
+func moneyWithin(ctx context.Context, columns []relation.Column, source querier) (string, error) {
 	var schemas, types, names []string
 	for _, c := range columns {
 		t := c.Type
@@ -97,7 +98,7 @@ func moneyFraction(ctx context.Context, q querier) (int, error) {
 	var unit []byte
 	err := q.QueryRow(ctx, moneyLocaleSQL).Scan(&locale)
 	if err == nil {
-		_, err = q.Exec(ctx, "SET LOCAL lc_monetary = "+postgres.Literal(locale))
+		_, err = q.Exec(ctx, "SET LOCAL lc_monetary = "+pgclient.Literal(locale))
 	}
 	if err == nil {
 		err = q.QueryRow(ctx, "SELECT pg_catalog.cash_send('1'::pg_catalog.money)", unprepared).Scan(&unit)

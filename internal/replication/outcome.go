@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 // finish records how the run ended, by the reports in the catalog, whoever wrote them. why
@@ -29,7 +29,7 @@ func (w *worker) finish(ctx context.Context, run Run, why string) (Run, error) {
 		}
 		ended := conclude(w.definition, written, unfinished, cancelled, why)
 		run.Status, run.Tables = ended.status, ended.reports
-		return postgres.Send(ctx, tx, "end the run", func(batch *pgx.Batch) {
+		return pgclient.Send(ctx, tx, "end the run", func(batch *pgx.Batch) {
 			catalog.QueueFinish(batch, &run.Run)
 			for _, report := range ended.added {
 				catalog.QueueReport(batch, run.ID, report)
@@ -49,14 +49,14 @@ func (w *worker) finish(ctx context.Context, run Run, why string) (Run, error) {
 // records that it was interrupted.
 func (w *worker) unrecorded(run Run, cancelled bool, err error) (Run, error) {
 	run.Status, run.CompletedAt, run.Tables = catalog.Interrupted, time.Now(), nil
-	if code := postgres.Code(err); IsGone(err) || code == "42P01" || code == "3F000" { // with the catalog
+	if code := pgclient.Code(err); IsGone(err) || code == pgclient.UndefinedTable || code == pgclient.InvalidSchemaName { // with the catalog
 		err = catalog.ErrEnded
 	}
 	if errors.Is(err, catalog.ErrEnded) {
-		err = postgres.Advise(err, "What was committed stays. See that only one runs, and run it again.")
+		err = pgclient.Advise(err, "What was committed stays. See that only one runs, and run it again.")
 	}
 	if cancelled {
-		run.Notes = append(run.Notes, "How far it came could not be recorded: "+postgres.Explain(err))
+		run.Notes = append(run.Notes, "How far it came could not be recorded: "+pgclient.Explain(err))
 		return run, nil
 	}
 	return run, err

@@ -9,7 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // An Outlook is what is known of a destination before a definition is stored in it.
@@ -24,9 +25,9 @@ type Outlook struct {
 }
 
 // Foresee looks at the destination of a definition, of a source of that identity.
-func Foresee(ctx context.Context, destination postgres.Endpoint, d Definition, source postgres.Identity) (o Outlook, err error) {
+func Foresee(ctx context.Context, destination pgclient.Endpoint, d Definition, source pgclient.Identity) (o Outlook, err error) {
 	err = destination.Server.OnConn(ctx, destination.Database, func(conn *pgx.Conn) error {
-		return postgres.InTx(ctx, conn, func(tx pgx.Tx) error {
+		return pgclient.InTx(ctx, conn, func(tx pgx.Tx) error {
 			switch err := catalog.Open(ctx, tx); {
 			case errors.Is(err, catalog.ErrNone):
 			case err != nil:
@@ -114,15 +115,15 @@ type SourceOutlook struct {
 }
 
 // ForeseeSource looks what the login of a source may read of what is to be replicated.
-func ForeseeSource(ctx context.Context, source postgres.Endpoint, d Definition) (o SourceOutlook, err error) {
+func ForeseeSource(ctx context.Context, source pgclient.Endpoint, d Definition) (o SourceOutlook, err error) {
 	var schemas, names []string
 	for _, name := range d.sourceTables() {
 		schemas, names = append(schemas, name.Schema), append(names, name.Name)
 	}
 	var found []unreadable
 	err = source.Server.OnConn(ctx, source.Database, func(conn *pgx.Conn) error {
-		return postgres.InTx(ctx, conn, func(tx pgx.Tx) (err error) {
-			id, err := postgres.ReadIdentity(ctx, tx)
+		return pgclient.InTx(ctx, conn, func(tx pgx.Tx) (err error) {
+			id, err := pgclient.ReadIdentity(ctx, tx)
 			if err != nil {
 				return err
 			}
@@ -137,16 +138,16 @@ func ForeseeSource(ctx context.Context, source postgres.Endpoint, d Definition) 
 	if err != nil || len(found) == 0 {
 		return o, err
 	}
-	tables, err := source.Server.Tables(ctx, source.Database, d.sourceTables())
+	tables, err := relation.Read(ctx, source.Server, source.Database, d.sourceTables())
 	o.Unreadable = lacking(d, found, tables)
 	return o, err
 }
 
 // lacking names the rights that are missing to read what is selected.
-func lacking(d Definition, found []unreadable, tables map[postgres.TableName]postgres.Table) map[string][]string {
+func lacking(d Definition, found []unreadable, tables map[relation.TableName]relation.Table) map[string][]string {
 	lacked := map[string][]string{}
 	for _, key := range d.keys() {
-		name, err := postgres.ParseTableName(key)
+		name, err := relation.ParseTableName(key)
 		i := slices.IndexFunc(found, func(u unreadable) bool { return u.Schema == name.Schema && u.Table == name.Name })
 		if err != nil || i < 0 {
 			continue

@@ -8,7 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -76,7 +77,7 @@ func TestLostHelper(t *testing.T) {
 	await(t, s, "postgres", `SELECT FROM pg_stat_activity WHERE pid = `+helper, 0)
 	p.releaseAll(t)
 	got := <-done
-	if leads := slices.Equal(led, []string{helper}); leads != (postgres.Code(got.err) == "53300") || !leads && got.err != nil {
+	if leads := slices.Equal(led, []string{helper}); leads != (pgclient.Code(got.err) == "53300") || !leads && got.err != nil {
 		t.Errorf("the worker that was lost is %s, %q leads, and the run says: %v", helper, led, got.err)
 	}
 	if len(got.run.Notes) != 1 {
@@ -107,7 +108,7 @@ func TestSourceSessionsEnd(t *testing.T) {
 	p.cutHeld(t, p.awaitHeld(t, 1)[0]) // or the rest of the part, which may have been sent, would still arrive
 	p.releaseAll(t)
 	if got := <-done; got.err != nil {
-		t.Error(postgres.Explain(got.err))
+		t.Error(pgclient.Explain(got.err))
 	}
 	e.wantNothingHidden(t)
 	e.wantSame(t, "t")
@@ -125,7 +126,7 @@ func TestOwnerFails(t *testing.T) {
 	await(t, s, e.destinationDatabase, `SELECT FROM pg_class WHERE relname LIKE '\_sdc\_loading\_%' AND relkind = 'r'`, 2)
 	p.releaseAll(t)
 	if got := <-done; got.err != nil {
-		t.Error(postgres.Explain(got.err))
+		t.Error(pgclient.Explain(got.err))
 	}
 	e.wantNothingHidden(t)
 	e.wantSame(t, "t")
@@ -163,7 +164,7 @@ func TestHiddenInUse(t *testing.T) {
 			}
 			got := <-done
 			if got.err != nil {
-				t.Fatal(postgres.Explain(got.err))
+				t.Fatal(pgclient.Explain(got.err))
 			}
 			wantKept(got.run)
 			wantKept(e.run(t))
@@ -197,7 +198,7 @@ func TestHiddenIsNamed(t *testing.T) {
 	}
 	do(t, other, `COMMIT`)
 	if got := <-done; got.err != nil {
-		t.Error(postgres.Explain(got.err))
+		t.Error(pgclient.Explain(got.err))
 	}
 	e.wantSame(t, "t")
 	e.wantNothingHidden(t)
@@ -218,7 +219,7 @@ func TestAttachedWhileRead(t *testing.T) {
 	e.atSource(t, `ALTER TABLE t ATTACH PARTITION t_2 FOR VALUES FROM (100000) TO (200000)`)
 	p.releaseAll(t)
 	if got := <-done; got.err != nil {
-		t.Error(postgres.Explain(got.err))
+		t.Error(pgclient.Explain(got.err))
 	}
 	e.wantSame(t, "t")
 }
@@ -265,7 +266,7 @@ func TestSnapshotHeld(t *testing.T) {
 	}
 	do(t, holder, letGo)
 	if got := <-done; got.err != nil {
-		t.Error(postgres.Explain(got.err))
+		t.Error(pgclient.Explain(got.err))
 	}
 }
 
@@ -282,13 +283,13 @@ func TestRefreshedMeanwhile(t *testing.T) {
 			t.Fatal(err)
 		}
 		unlimited := func(time.Time) (stop func() bool) { return func() bool { return true } }
-		x, err := openSnapshot(t.Context(), source, snapshotRequest{table: postgres.TableName{Schema: "public", Name: "m"}, kind: postgres.MaterializedView, limit: unlimited})
+		x, err := openSnapshot(t.Context(), source, snapshotRequest{table: relation.TableName{Schema: "public", Name: "m"}, kind: relation.MaterializedView, limit: unlimited})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer x.close(t.Context())
 		_, err = other.Exec(t.Context(), `SET lock_timeout = '200ms'; REFRESH MATERIALIZED VIEW m`)
-		if postgres.Code(err) != "55P03" {
+		if pgclient.Code(err) != "55P03" {
 			t.Errorf("the view was refreshed within the snapshot: %v", err)
 		}
 	})

@@ -6,6 +6,8 @@ import (
 	"regexp"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 // Functions of a view run under the path of our sessions. One that expects another,
@@ -23,7 +25,7 @@ func pathAdvice(err error) string {
 		return ""
 	}
 	switch pg.Code {
-	case "42883", "42P01", "42704", "3F000": // function or operator, table, type, schema
+	case pgclient.UndefinedFunction, pgclient.UndefinedTable, pgclient.UndefinedObject, pgclient.InvalidSchemaName: // function or operator, table, type, schema
 	default:
 		return ""
 	}

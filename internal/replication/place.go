@@ -7,14 +7,14 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 // SourceIdentity returns which database a source is.
-func SourceIdentity(ctx context.Context, source postgres.Endpoint) (id postgres.Identity, err error) {
+func SourceIdentity(ctx context.Context, source pgclient.Endpoint) (id pgclient.Identity, err error) {
 	err = source.Server.OnConn(ctx, source.Database, func(conn *pgx.Conn) error {
-		return postgres.InTx(ctx, conn, func(tx pgx.Tx) (err error) {
-			id, err = postgres.ReadIdentity(ctx, tx)
+		return pgclient.InTx(ctx, conn, func(tx pgx.Tx) (err error) {
+			id, err = pgclient.ReadIdentity(ctx, tx)
 			return err
 		})
 	})
@@ -23,10 +23,10 @@ func SourceIdentity(ctx context.Context, source postgres.Endpoint) (id postgres.
 
 // DestinationIdentity returns which database a destination is. The object is the row of
 // the replication into a schema, "" if there is none.
-func DestinationIdentity(ctx context.Context, destination postgres.Endpoint, schemaName string) (id postgres.Identity, err error) {
+func DestinationIdentity(ctx context.Context, destination pgclient.Endpoint, schemaName string) (id pgclient.Identity, err error) {
 	err = destination.Server.OnConn(ctx, destination.Database, func(conn *pgx.Conn) error {
-		return postgres.InTx(ctx, conn, func(tx pgx.Tx) (err error) {
-			if id, err = postgres.ReadIdentity(ctx, tx); err != nil {
+		return pgclient.InTx(ctx, conn, func(tx pgx.Tx) (err error) {
+			if id, err = pgclient.ReadIdentity(ctx, tx); err != nil {
 				return err
 			}
 			id.Object = ""

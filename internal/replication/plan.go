@@ -8,7 +8,8 @@ import (
 	"time"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // facts are what a plan is made of: what both sides say of a table, in one snapshot and
@@ -58,11 +59,11 @@ type plan struct {
 }
 
 // decide decides how to go on with a table. late is how late a row may be committed.
-func decide(s Selection, target postgres.TableName, f facts, late time.Duration) (plan, error) {
+func decide(s Selection, target relation.TableName, f facts, late time.Duration) (plan, error) {
 	table := f.source.table
 	p := plan{version: f.target.now.UnixMilli(), reset: true, full: s.Method == FullTable, late: late}
 	// Of a table that others inherit from, the primary key says nothing of their rows.
-	p.keyNotUnique = !table.Kind.HasKeys() || table.Kind == postgres.OrdinaryTable && len(f.source.storage.leaves) > 1
+	p.keyNotUnique = !table.Kind.HasKeys() || table.Kind == relation.OrdinaryTable && len(f.source.storage.leaves) > 1
 	columns := extractedColumns(s.selected(table), f.target.types, f.source.major, f.target.major, f.money)
 	var before []string
 	if f.target.loaded != nil {
@@ -200,7 +201,7 @@ func (p plan) merge(rows keyRange) mergePlan {
 		m.replicationKey = p.keyName
 	}
 	if rows.isBounded() && !strings.HasPrefix(rows.key.sql, "text") { // servers may order texts differently
-		m.repeated = fmt.Sprintf("(d.%[1]s OPERATOR(pg_catalog.>=) %[2]s OR d.%[1]s IS NULL)", postgres.Ident(p.keyName), rows.first())
+		m.repeated = fmt.Sprintf("(d.%[1]s OPERATOR(pg_catalog.>=) %[2]s OR d.%[1]s IS NULL)", pgclient.Ident(p.keyName), rows.first())
 	}
 	return m
 }

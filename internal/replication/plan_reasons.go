@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // sourceChanges says what has changed at the source since the table was loaded
@@ -53,7 +53,7 @@ func sourceChanges(l layout, b catalog.LoadedTable, source sourceFacts) []string
 // bookmarkInvalidReason says why a bookmark does not apply, or not any more, or "". A table whose method
 // or replication key has changed, or that was replaced by another, is replicated
 // whole, under a new version.
-func bookmarkInvalidReason(l catalog.LoadedTable, b *catalog.Bookmark, s Selection, source postgres.Table, identity, keyType string) string {
+func bookmarkInvalidReason(l catalog.LoadedTable, b *catalog.Bookmark, s Selection, source relation.Table, identity, keyType string) string {
 	switch {
 	case l.Source != identity && strings.HasPrefix(identity, startedPrefix):
 		return "the source was started again, or is another one: the login may not call the functions that tell which cluster it is (pg_control_system, pg_control_checkpoint, pg_control_recovery)"
@@ -133,7 +133,7 @@ func wasLoaded(b catalog.LoadedTable, c column) bool {
 }
 
 // lastColumn returns the greatest attribute number of a table.
-func lastColumn(table postgres.Table) int {
+func lastColumn(table relation.Table) int {
 	last := 0
 	for _, c := range table.Columns {
 		last = max(last, int(c.Number))

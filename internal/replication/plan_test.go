@@ -8,30 +8,30 @@ import (
 	"time"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // somePlanFacts are those of a table with a bookmark, in which nothing has changed.
 func somePlanFacts() facts {
-	int4 := postgres.Type{Schema: "pg_catalog", Name: "int4", SQL: "integer", Kind: "b", Output: "pg_catalog.int4out", Sendable: true}
+	int4 := relation.Type{Schema: "pg_catalog", Name: "int4", SQL: "integer", Kind: "b", Output: "pg_catalog.int4out", Sendable: true}
 	bookmark := "10"
-	columns := []postgres.Column{{Name: "id", Number: 1, Type: int4, SQL: "integer", NotNull: true}, {Name: "n", Number: 2, Type: int4, SQL: "integer"}}
-	existing := postgres.Table{Kind: postgres.OrdinaryTable, Key: []string{"id"}, OID: 7}
+	columns := []relation.Column{{Name: "id", Number: 1, Type: int4, SQL: "integer", NotNull: true}, {Name: "n", Number: 2, Type: int4, SQL: "integer"}}
+	existing := relation.Table{Kind: relation.OrdinaryTable, Key: []string{"id"}, OID: 7}
 	for _, c := range []string{"id integer", "n integer", "_sdc_received_at x", "_sdc_batched_at x", "_sdc_sequence x", "_sdc_table_version x"} {
 		name, sql, _ := strings.Cut(c, " ")
-		existing.Columns = append(existing.Columns, postgres.Column{Name: name, SQL: sql})
+		existing.Columns = append(existing.Columns, relation.Column{Name: name, SQL: sql})
 	}
 	return facts{
 		identity: "cluster/1",
 		source: sourceFacts{
-			table:   postgres.Table{Name: postgres.TableName{Schema: "public", Name: "t"}, Kind: postgres.OrdinaryTable, OID: 5, Columns: columns, Key: []string{"id"}},
+			table:   relation.Table{Name: relation.TableName{Schema: "public", Name: "t"}, Kind: relation.OrdinaryTable, OID: 5, Columns: columns, Key: []string{"id"}},
 			storage: storage{isHeap: true, readable: true, leaves: []uint32{5}, attached: map[uint32]string{5: ""}, files: map[uint32]uint32{5: 50}},
 			info:    snapshotInfo{snapshot: "200:200:", files: map[uint32]uint32{5: 50}},
 			major:   18,
 		},
 		target: targetState{
 			table: &existing, place: whereabouts{oid: 7, file: 70}, major: 18, now: time.UnixMilli(5000),
-			types: postgres.TypeSet{":int4": {SQL: "integer", Plain: "integer", Receivable: true}},
+			types: relation.TypeSet{":int4": {SQL: "integer", Plain: "integer", Receivable: true}},
 			loaded: &catalog.LoadedTable{
 				Source: "cluster/1", SourceOID: 5, SourceColumns: 2, SourceParts: map[uint32]string{5: ""}, OID: 7, File: 70, TableVersion: 3,
 				Columns: []string{"id", "n"}, Attributes: []int{1, 2},
@@ -93,7 +93,7 @@ func TestDecide(t *testing.T) {
 			if tt.selection.Method == "" {
 				tt.selection = byKey
 			}
-			p, err := decide(tt.selection, postgres.TableName{Schema: "shop", Name: "t"}, f, tt.late)
+			p, err := decide(tt.selection, relation.TableName{Schema: "shop", Name: "t"}, f, tt.late)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -113,7 +113,7 @@ func TestPlanIsAValue(t *testing.T) {
 	t.Parallel()
 	f := somePlanFacts()
 	f.source.storage.leaves, f.source.storage.names = []uint32{5, 6}, []string{"t", "t_2"}
-	p, err := decide(Selection{Method: Incremental, ReplicationKey: "n"}, postgres.TableName{Schema: "shop", Name: "t"}, f, time.Hour)
+	p, err := decide(Selection{Method: Incremental, ReplicationKey: "n"}, relation.TableName{Schema: "shop", Name: "t"}, f, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +138,7 @@ func TestPlanIsAValue(t *testing.T) {
 func TestKeyRange(t *testing.T) {
 	t.Parallel()
 	bookmark, end := "10", "20"
-	all := keyRange{table: postgres.TableName{Schema: "public", Name: "t"}, key: sourceKey{postgres.Column{Name: "n"}, `"n"`, "integer"}}
+	all := keyRange{table: relation.TableName{Schema: "public", Name: "t"}, key: sourceKey{relation.Column{Name: "n"}, `"n"`, "integer"}}
 	after := all.afterBookmark(&bookmark, false)
 	late := after.withUncommitted(uncommitted{from: "'5'::integer", condition: "unseen"})
 	chunk := func(r keyRange) keyRange { r.upTo = &end; return r }

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -13,8 +13,8 @@ import (
 // none.
 func (e *env) through(t *testing.T, source, destination string, connections int) {
 	t.Helper()
-	entry := func(s *sandbox.Server, mode, user string) postgres.Config {
-		config := postgres.Config{Host: s.Host, Port: s.Port, Username: user, Password: s.Password, MaxConnections: connections}
+	entry := func(s *sandbox.Server, mode, user string) pgclient.Config {
+		config := pgclient.Config{Host: s.Host, Port: s.Port, Username: user, Password: s.Password, MaxConnections: connections}
 		if mode == "" {
 			return config
 		}
@@ -22,7 +22,7 @@ func (e *env) through(t *testing.T, source, destination string, connections int)
 		config.Host, config.Port = p.Host, p.Port
 		return config
 	}
-	e.servers = postgres.NewServers(map[string]postgres.Config{
+	e.servers = pgclient.NewServers(map[string]pgclient.Config{
 		"source":      entry(e.source, source, e.reader),
 		"destination": entry(e.destination, destination, e.writer),
 	})
@@ -40,7 +40,7 @@ func TestTransactionPool(t *testing.T) {
 	for side, modes := range map[string][2]string{"source": {"transaction", ""}, "destination": {"", "transaction"}} {
 		e.through(t, modes[0], modes[1], 4)
 		_, err := e.tryRun(t.Context())
-		var refused *postgres.PoolingError
+		var refused *pgclient.PoolingError
 		if !errors.As(err, &refused) || refused.Server != side || !strings.Contains(err.Error(), "pool_mode = session") {
 			t.Errorf("%s: got %v", side, err)
 		}

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -73,7 +73,7 @@ func (e *env) readHeld(t *testing.T, connections int, markers ...string) *proxy 
 // atPorts makes source and destination be reached at these ports.
 func (e *env) atPorts(t *testing.T, source, destination int) {
 	e.sourcePort, e.destinationPort = source, destination
-	e.servers = e.again(t, postgres.DefaultMaxConnections)
+	e.servers = e.again(t, pgclient.DefaultMaxConnections)
 }
 
 // cutCommit cuts the connection at the next COMMIT that follows a COPY.

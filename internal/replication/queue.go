@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 // pollInterval is how often a worker asks what others have done.
@@ -67,7 +67,7 @@ func endUnit(ctx context.Context, tx pgx.Tx, unit catalog.Unit, cancelled bool, 
 	if cancelled {
 		return catalog.Release(ctx, tx, unit)
 	}
-	return catalog.FailUnit(ctx, tx, unit, postgres.Explain(why), postgres.Code(why))
+	return catalog.FailUnit(ctx, tx, unit, pgclient.Explain(why), pgclient.Code(why))
 }
 
 // leave gives back what a worker has claimed that does not go on. If it cannot say so,

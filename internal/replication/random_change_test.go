@@ -5,7 +5,7 @@ import (
 	"math/rand/v2"
 	"strings"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // change draws something that happens to the table, and returns it as SQL.
@@ -261,11 +261,11 @@ func (t *randomTable) replace(r *rand.Rand) string {
 }
 
 // tableNames draws different names, also in the destination.
-func tableNames(r *rand.Rand, n int) []postgres.TableName {
-	var drawn []postgres.TableName
+func tableNames(r *rand.Rand, n int) []relation.TableName {
+	var drawn []relation.TableName
 	taken := map[string]bool{}
 	for len(drawn) < n {
-		name := postgres.TableName{Schema: oneOf("public", oddSchema)(r), Name: drawName(r)}
+		name := relation.TableName{Schema: oneOf("public", oddSchema)(r), Name: drawName(r)}
 		if !taken[name.Name] {
 			drawn = append(drawn, name)
 			taken[name.Name] = true

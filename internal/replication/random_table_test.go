@@ -8,7 +8,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // oddSchema is where some of the tables are.
@@ -16,7 +17,7 @@ const oddSchema = `Sch"ema.1`
 
 // A randomTable is a table of the source, as the test knows it.
 type randomTable struct {
-	name        postgres.TableName
+	name        relation.TableName
 	target      string // its name in the destination, if that is another
 	columns     []*randomColumn
 	key         *randomColumn // the replication key; nil if the method is FULL_TABLE
@@ -39,7 +40,7 @@ type randomColumn struct {
 	moved    bool // the destination may have its values in a column of another name
 }
 
-func (c *randomColumn) ident() string { return postgres.Ident(c.name) }
+func (c *randomColumn) ident() string { return pgclient.Ident(c.name) }
 
 func (t *randomTable) sql() string { return t.name.SQL() }
 
@@ -78,7 +79,7 @@ func namesOf(columns []*randomColumn) []string {
 	return list
 }
 
-func drawTable(r *rand.Rand, name postgres.TableName, major int) *randomTable {
+func drawTable(r *rand.Rand, name relation.TableName, major int) *randomTable {
 	t := &randomTable{name: name, major: major, selects: oneOf("all", "all", "columns", "exclude")(r)}
 	if r.IntN(2) == 0 {
 		all := counters()
@@ -177,7 +178,7 @@ func (t *randomTable) createSQL() string {
 	bucket := t.where(func(c *randomColumn) bool { return c.fixed })[0]
 	sql += " PARTITION BY LIST (" + bucket.ident() + ")"
 	for n := range 3 {
-		part := postgres.TableName{Schema: t.name.Schema, Name: fmt.Sprintf("part %d of %x", n, crc32.ChecksumIEEE([]byte(t.name.Name)))}
+		part := relation.TableName{Schema: t.name.Schema, Name: fmt.Sprintf("part %d of %x", n, crc32.ChecksumIEEE([]byte(t.name.Name)))}
 		sql += fmt.Sprintf("; CREATE TABLE %s PARTITION OF %s FOR VALUES IN (%d)", part.SQL(), t.sql(), n)
 	}
 	return sql

@@ -8,7 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -68,7 +69,7 @@ func playStory(t *testing.T, source, destination int, seed uint64) {
 	})
 	s.tell(t, oddTypesSQL)
 	s.tell(t, fmt.Sprintf("CREATE SCHEMA %[1]s; GRANT USAGE ON SCHEMA %[1]s, %[2]s TO %[3]s; ALTER DEFAULT PRIVILEGES IN SCHEMA %[1]s GRANT SELECT ON TABLES TO %[3]s",
-		postgres.Ident(oddSchema), `"Odd ""types"".x"`, s.reader))
+		pgclient.Ident(oddSchema), `"Odd ""types"".x"`, s.reader))
 	const tables = 4
 	drawn := tableNames(s.random, 2*tables)
 	for i := range tables {
@@ -136,7 +137,7 @@ func (s *randomStory) runAndCompare(t *testing.T) {
 				t.Log(s.history(table))
 			}
 		}
-		t.Fatal(postgres.Explain(err))
+		t.Fatal(pgclient.Explain(err))
 	}
 	for _, table := range s.tables {
 		s.wantArrived(t, table)
@@ -165,7 +166,7 @@ func (s *randomStory) wantArrived(t *testing.T, table *randomTable) {
 	t.Helper()
 	from := sandbox.Rows{Server: s.source, Database: s.sourceDatabase, Table: table.sql()}
 	to := sandbox.Rows{Server: s.destination, Database: s.destinationDatabase,
-		Table: postgres.TableName{Schema: s.definition.SchemaName, Name: table.arrives()}.SQL()}
+		Table: relation.TableName{Schema: s.definition.SchemaName, Name: table.arrives()}.SQL()}
 	arrived := s.destination.Query(t, s.destinationDatabase, `
 		SELECT format_type(a.atttypid, a.atttypmod), a.attname
 		FROM _stitch.loaded_table AS b, unnest(b.columns, b.attributes) AS c (name, number), pg_attribute AS a
@@ -212,9 +213,9 @@ func (s *randomStory) inOrder(t *testing.T, table *randomTable) []*randomColumn 
 // fewer digits than older ones do.
 func (s *randomStory) expression(k kind, name string) string {
 	if k.send == "" || (s.source.Major < 12) == (s.destination.Major < 12) {
-		return postgres.Ident(name)
+		return pgclient.Ident(name)
 	}
-	return fmt.Sprintf("encode(%s(%s), 'hex')", k.send, postgres.Ident(name))
+	return fmt.Sprintf("encode(%s(%s), 'hex')", k.send, pgclient.Ident(name))
 }
 
 // current leaves out rows of a table that was replaced by this one, which
@@ -223,5 +224,5 @@ func (s *randomStory) current(table *randomTable) string {
 	if !table.replaced || table.key == nil {
 		return ""
 	}
-	return " WHERE _sdc_table_version = (SELECT table_version FROM _stitch.loaded_table WHERE table_name = " + postgres.Literal(table.arrives()) + ")"
+	return " WHERE _sdc_table_version = (SELECT table_version FROM _stitch.loaded_table WHERE table_name = " + pgclient.Literal(table.arrives()) + ")"
 }

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 // runes are what tools trip over.
@@ -37,7 +37,7 @@ func drawName(r *rand.Rand) string {
 	}
 	size := 1 + r.IntN(30)
 	if r.IntN(5) == 0 {
-		size = postgres.MaxNameBytes
+		size = pgclient.MaxNameBytes
 	}
 	name := ""
 	for {

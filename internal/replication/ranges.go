@@ -10,7 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // ranges returns what several workers may copy at once: of a large table that is
@@ -46,7 +47,7 @@ func (s *tableSync) loadRanges(ctx context.Context, unit catalog.Unit, r reading
 		if err := catalog.DropParts(ctx, tx, unit.ID); err != nil { // of an attempt before
 			return err
 		}
-		return postgres.Send(ctx, tx, "divide the table", func(batch *pgx.Batch) { catalog.QueueRanges(batch, s.job.run.ID, unit, units) })
+		return pgclient.Send(ctx, tx, "divide the table", func(batch *pgx.Batch) { catalog.QueueRanges(batch, s.job.run.ID, unit, units) })
 	})
 	if err != nil {
 		return err
@@ -89,7 +90,7 @@ func (s *tableSync) shareRanges(ctx context.Context, unit catalog.Unit, snap *sn
 
 // copyRanges copies ranges of a unit until each is done, and waits for those that other
 // workers copy. It copies those of workers that are lost itself, unless others do.
-func (s *tableSync) copyRanges(ctx context.Context, unit catalog.Unit, table postgres.Table) (copied, error) {
+func (s *tableSync) copyRanges(ctx context.Context, unit catalog.Unit, table relation.Table) (copied, error) {
 	for {
 		next, err := s.queue.claim(ctx, unit.ID)
 		if err == nil {
@@ -131,7 +132,7 @@ func (s *tableSync) progress(ctx context.Context, unit catalog.Unit) (progress c
 // dropStaging forgets the ranges, and drops the table that they were copied into
 // unless it has become the table. What it cannot drop, because others still
 // copy into it, the next run does.
-func (s *tableSync) dropStaging(ctx context.Context, unit catalog.Unit, staging postgres.TableName) {
+func (s *tableSync) dropStaging(ctx context.Context, unit catalog.Unit, staging relation.TableName) {
 	// One after the other: workers first lock the table, and then their unit.
 	_ = s.sessions.record(ctx, func(ctx context.Context, tx pgx.Tx) error { return catalog.DropParts(ctx, tx, unit.ID) })
 	_ = s.sessions.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
@@ -188,7 +189,7 @@ func (r rangeCopier) copyInSnapshot(ctx context.Context, unit catalog.Unit) erro
 // copy copies one range of a table. The source's session is in the snapshot
 // already. What is extracted follows from the definition, from the structure of the
 // table, and from that of the staging table, which this login has made.
-func (r rangeCopier) copy(ctx context.Context, unit catalog.Unit, table postgres.Table) error {
+func (r rangeCopier) copy(ctx context.Context, unit catalog.Unit, table relation.Table) error {
 	selected := r.job.definition.Tables[unit.Table].selected(table)
 	staging := stagingTable(r.job.definition.SchemaName, unit.PartOf, unit.Range.Attempt)
 	source, destination := r.sessions.source.conn, r.sessions.destination.conn
@@ -197,7 +198,7 @@ func (r rangeCopier) copy(ctx context.Context, unit catalog.Unit, table postgres
 		if err != nil {
 			return err
 		}
-		columns := extractedColumns(selected, r.sessions.destination.types, postgres.Version(source.Conn), postgres.Version(destination.Conn), money)
+		columns := extractedColumns(selected, r.sessions.destination.types, pgclient.Version(source.Conn), pgclient.Version(destination.Conn), money)
 		l, err := lockStaging(ctx, tx, staging, columns)
 		if err != nil {
 			return err
@@ -209,6 +210,6 @@ func (r rangeCopier) copy(ctx context.Context, unit catalog.Unit, table postgres
 		if err != nil {
 			return err
 		}
-		return postgres.Send(ctx, tx, "end a range", func(batch *pgx.Batch) { catalog.QueueFinishUnit(batch, unit, c.rows, c.bytes) })
+		return pgclient.Send(ctx, tx, "end a range", func(batch *pgx.Batch) { catalog.QueueFinishUnit(batch, unit, c.rows, c.bytes) })
 	})
 }

@@ -10,7 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // CheckReader refuses what cannot be a reader.
@@ -18,7 +19,7 @@ func CheckReader(name string) error {
 	if strings.EqualFold(name, "public") {
 		return fmt.Errorf("%q is everybody, and cannot be a reader: name a role, for instance a group that those are members of who may read", name)
 	}
-	return postgres.CheckName(name)
+	return pgclient.CheckName(name)
 }
 
 // A readerRight is a right that a reader of a replication is to have, or has.
@@ -36,7 +37,7 @@ func (r readerRight) text(schema string) string {
 	case "SCHEMA":
 		return "USAGE ON SCHEMA " + schema + " TO " + reader
 	case "TABLE":
-		return "SELECT ON TABLE " + postgres.TableName{Schema: schema, Name: r.Name}.String() + " TO " + reader
+		return "SELECT ON TABLE " + relation.TableName{Schema: schema, Name: r.Name}.String() + " TO " + reader
 	case "DEFAULT":
 		return "DEFAULT SELECT ON TABLES IN SCHEMA " + schema + " OF " + roleText(r.Name) + " TO " + reader
 	default:
@@ -51,7 +52,7 @@ func roleText(name string) string {
 	if plainName.MatchString(name) {
 		return name
 	}
-	return postgres.Ident(name)
+	return pgclient.Ident(name)
 }
 
 // readerRightsSQL lists what each of the readers $2 is to have in the schema $1
@@ -127,7 +128,7 @@ func readerRights(ctx context.Context, tx pgx.Tx, sql, schema string, readers, l
 
 // FindWithMissing is Find that also returns what readers cannot do, in whatever
 // way they might have been allowed to, such as "SELECT ON TABLE shop.orders TO analysts".
-func FindWithMissing(ctx context.Context, destination postgres.Endpoint, schemaName string) (Definition, []string, error) {
+func FindWithMissing(ctx context.Context, destination pgclient.Endpoint, schemaName string) (Definition, []string, error) {
 	var d Definition
 	var missing []string
 	err := inCatalog(ctx, destination, func(tx pgx.Tx) error {
@@ -231,12 +232,12 @@ func decideReaders(schema string, lacked, revoke []readerRight) readersPlan {
 func (p readersPlan) refusal() error {
 	switch {
 	case len(p.absent) > 0:
-		return postgres.Advise(
+		return pgclient.Advise(
 			fmt.Errorf("these readers do not exist on the destination server: %s; nothing was changed", roleTexts(p.absent)),
 			fmt.Sprintf("Create the role first, for instance with CREATE ROLE %s, or take it out of readers. Names are case-sensitive. "+
-				"If a resource creates it, refer to that in readers.", postgres.Ident(p.absent[0])))
+				"If a resource creates it, refer to that in readers.", pgclient.Ident(p.absent[0])))
 	case len(p.refused) > 0:
-		return postgres.Advise(
+		return pgclient.Advise(
 			fmt.Errorf("the login of the destination may not grant all that readers of schema %q need, so nothing was changed", p.schema),
 			"It should own the schema and the tables that it loads. Or have somebody who may do it run:\n  "+
 				strings.Join(readerStatements("GRANT", p.schema, p.refused), ";\n  ")+";")
@@ -284,14 +285,14 @@ func readerStatements(change, schema string, rights []readerRight) []string {
 	}
 	var statements, tables []string
 	for i, r := range rights {
-		reader := preposition + postgres.Ident(r.Reader)
+		reader := preposition + pgclient.Ident(r.Reader)
 		switch r.Kind {
 		case "SCHEMA":
-			statements = append(statements, change+" USAGE ON SCHEMA "+postgres.Ident(schema)+reader)
+			statements = append(statements, change+" USAGE ON SCHEMA "+pgclient.Ident(schema)+reader)
 		case "DEFAULT":
-			statements = append(statements, "ALTER DEFAULT PRIVILEGES IN SCHEMA "+postgres.Ident(schema)+" "+change+" SELECT ON TABLES"+reader)
+			statements = append(statements, "ALTER DEFAULT PRIVILEGES IN SCHEMA "+pgclient.Ident(schema)+" "+change+" SELECT ON TABLES"+reader)
 		case "TABLE":
-			tables = append(tables, postgres.TableName{Schema: schema, Name: r.Name}.SQL())
+			tables = append(tables, relation.TableName{Schema: schema, Name: r.Name}.SQL())
 		}
 		last := i+1 == len(rights) || rights[i+1].Reader != r.Reader
 		if len(tables) == tablesPerGrant || last && len(tables) > 0 {

@@ -11,7 +11,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // A readersChange lets some roles read what a replication loads, and others no
@@ -87,7 +88,7 @@ func lockStructure(ctx context.Context, tx pgx.Tx, schema string, tables []strin
 	}
 	names := make([]string, len(tables))
 	for i, table := range tables {
-		names[i] = postgres.TableName{Schema: schema, Name: table}.SQL()
+		names[i] = relation.TableName{Schema: schema, Name: table}.SQL()
 	}
 	if _, err := tx.Exec(ctx, "LOCK TABLE "+strings.Join(names, ", ")+" IN ACCESS SHARE MODE"+wait); err != nil {
 		return &readersError{schema, err}
@@ -167,7 +168,7 @@ const (
 
 // patiently is onCatalog that tries again while others, such as a run that gives a
 // table another key, are in the way of a change of readers. It holds no lock meanwhile.
-func patiently(ctx context.Context, destination postgres.Endpoint, schema string, open func(context.Context, pgx.Tx) error, f func(pgx.Tx, *granting) error) error {
+func patiently(ctx context.Context, destination pgclient.Endpoint, schema string, open func(context.Context, pgx.Tx) error, f func(pgx.Tx, *granting) error) error {
 	for deadline := time.Now().Add(readersPatience); ; {
 		err := grantingOn(ctx, destination, open, f)
 		switch {
@@ -201,7 +202,7 @@ func isInterference(err error) bool {
 	if !errors.As(err, &change) {
 		return errors.Is(err, errMoreTables)
 	}
-	return postgres.Code(err) == "55P03" || postgres.IsInterference(err)
+	return pgclient.Code(err) == pgclient.LockNotAvailable || pgclient.IsInterference(err)
 }
 
 // openSchema creates the schema unless it is there, and lets the readers in. Once
@@ -226,7 +227,7 @@ func openSchema(ctx context.Context, tx pgx.Tx, replication int64, schema string
 		refusal = err
 	}
 	if refusal != nil {
-		note = postgres.Explain(fmt.Errorf("not all readers may read what is loaded: %w", refusal))
+		note = pgclient.Explain(fmt.Errorf("not all readers may read what is loaded: %w", refusal))
 	}
 	return note, nil
 }
@@ -239,7 +240,7 @@ func createSchema(ctx context.Context, tx pgx.Tx, replication int64, name string
 	if exists {
 		return false, nil
 	}
-	if _, err := tx.Exec(ctx, "CREATE SCHEMA "+postgres.Ident(name)); err != nil {
+	if _, err := tx.Exec(ctx, "CREATE SCHEMA "+pgclient.Ident(name)); err != nil {
 		return false, fmt.Errorf("create schema %q in the destination: %w", name, err)
 	}
 	return true, catalog.MarkSchemaCreated(ctx, tx, replication)

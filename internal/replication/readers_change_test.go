@@ -10,7 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -46,7 +46,7 @@ func TestReadersChangeDuringLoad(t *testing.T) {
 			go func() {
 				for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 					_, err := conn.Exec(t.Context(), `SELECT FROM shop.t LIMIT 1`)
-					if postgres.Code(err) != "42P01" {
+					if pgclient.Code(err) != "42P01" {
 						reading <- err
 						return
 					}
@@ -88,7 +88,7 @@ func TestReadersHeld(t *testing.T) {
 	await(t, s, e.destinationDatabase, `SELECT FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid) WHERE NOT l.granted AND a.usename = '`+e.writer+`'`, 1)
 	do(t, change, `COMMIT`)
 	if got := <-done; got.err != nil {
-		t.Error(postgres.Explain(got.err))
+		t.Error(pgclient.Explain(got.err))
 	}
 	e.wantRows(t, `SELECT has_table_privilege('`+goes+`', 'shop.t', 'SELECT'), has_table_privilege('`+comes+`', 'shop.t', 'SELECT')`, "f|t")
 }
@@ -125,10 +125,10 @@ func TestReadersChangeBeforeAlter(t *testing.T) {
 		await(t, s, e.destinationDatabase, waits, 2)
 		do(t, change, `ROLLBACK`)
 		if err := <-updated; err != nil {
-			t.Error(postgres.Explain(err))
+			t.Error(pgclient.Explain(err))
 		}
 		if got := <-done; got.err != nil {
-			t.Error(postgres.Explain(got.err))
+			t.Error(pgclient.Explain(got.err))
 		}
 		e.wantMissing(t)
 	})
@@ -167,10 +167,10 @@ func TestReadersChangeDuringRekey(t *testing.T) {
 		}
 		do(t, holder, letGo)
 		if got := <-done; got.err != nil {
-			t.Error(postgres.Explain(got.err))
+			t.Error(pgclient.Explain(got.err))
 		}
 		if err := <-updated; err != nil {
-			t.Error(postgres.Explain(err))
+			t.Error(pgclient.Explain(err))
 		}
 		e.wantRead(t, reader, 1, "t")
 
@@ -182,7 +182,7 @@ func TestReadersChangeDuringRekey(t *testing.T) {
 		await(t, s, e.destinationDatabase, `SELECT FROM pg_locks WHERE NOT granted AND relation = 'shop.t'::regclass`, 1)
 		do(t, holder, `COMMIT`)
 		if got := <-done; got.err != nil {
-			t.Error(postgres.Explain(got.err))
+			t.Error(pgclient.Explain(got.err))
 		}
 		e.wantMissing(t, "SELECT ON TABLE shop.t TO "+reader)
 		e.run(t) // that it is missing is for the next apply
@@ -240,7 +240,7 @@ func TestReadersChangeOften(t *testing.T) {
 				default:
 				}
 				definition.Readers = readers[:(n+i)%3]
-				if err := Update(t.Context(), postgres.Endpoint{Server: server, Database: e.destinationDatabase}, definition); err != nil {
+				if err := Update(t.Context(), pgclient.Endpoint{Server: server, Database: e.destinationDatabase}, definition); err != nil {
 					ended <- err
 					return
 				}
@@ -254,7 +254,7 @@ func TestReadersChangeOften(t *testing.T) {
 	close(stop)
 	for range 2 {
 		if err := <-ended; err != nil {
-			t.Error(postgres.Explain(err))
+			t.Error(pgclient.Explain(err))
 		}
 	}
 	e.update(t)

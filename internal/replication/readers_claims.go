@@ -8,14 +8,16 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/privilege"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // A granting is a transaction that changes what readers may do, as the other resources
 // of the provider block see it: what these grant to a role is not revoked from one that
 // is no reader any more, and what a reader is let do, they do not revoke.
 type granting struct {
-	destination postgres.Endpoint
+	destination pgclient.Endpoint
 	tables      []string // that runs are going to load
 	locked      bool     // see takeTurn
 	undo        []func() // what was claimed
@@ -23,9 +25,9 @@ type granting struct {
 
 // grantingOn is onCatalog for such a transaction, while no other one of this process
 // changes rights in the database. If it fails, nothing is claimed that was not before.
-func grantingOn(ctx context.Context, destination postgres.Endpoint, open func(context.Context, pgx.Tx) error, f func(pgx.Tx, *granting) error) error {
+func grantingOn(ctx context.Context, destination pgclient.Endpoint, open func(context.Context, pgx.Tx) error, f func(pgx.Tx, *granting) error) error {
 	g := &granting{destination: destination}
-	err := destination.Server.InTurn(ctx, destination.Database, func() error {
+	err := privilege.InTurn(ctx, destination.Server, destination.Database, func() error {
 		return onCatalog(ctx, destination, open, func(tx pgx.Tx) error { return f(tx, g) })
 	})
 	if err != nil {
@@ -42,17 +44,17 @@ func (g *granting) takeTurn(ctx context.Context, tx pgx.Tx) error {
 		return nil
 	}
 	g.locked = true
-	return g.destination.Server.TakeTurn(ctx, tx, g.destination.Database)
+	return privilege.TakeTurn(ctx, g.destination.Server, tx, g.destination.Database)
 }
 
 // reading is what a replication grants, as other resources know it.
-func (c readersChange) reading(tables []string) postgres.Reading {
-	return postgres.Reading{Resource: "replication into " + c.schema, Schema: c.schema, Tables: tables}
+func (c readersChange) reading(tables []string) privilege.Reading {
+	return privilege.Reading{Resource: "replication into " + c.schema, Schema: c.schema, Tables: tables}
 }
 
 // claim notes what the readers of a change may do.
 func (g *granting) claim(ctx context.Context, tx pgx.Tx, c readersChange, loaded []string) error {
-	undo, err := g.destination.Server.ClaimReading(ctx, tx, c.reading(slices.Concat(loaded, g.tables)), c.readers)
+	undo, err := privilege.ClaimReading(ctx, g.destination.Server, tx, c.reading(slices.Concat(loaded, g.tables)), c.readers)
 	if err == nil {
 		g.undo = append(g.undo, undo)
 	}
@@ -62,7 +64,7 @@ func (g *granting) claim(ctx context.Context, tx pgx.Tx, c readersChange, loaded
 // leave returns what is to be revoked of what those were given who are gone: what other
 // resources grant to them as well is left.
 func (g *granting) leave(ctx context.Context, tx pgx.Tx, c readersChange, given []readerRight) ([]readerRight, error) {
-	kept, err := g.destination.Server.GiveUpReading(ctx, tx, c.reading(nil), c.gone)
+	kept, err := privilege.GiveUpReading(ctx, g.destination.Server, tx, c.reading(nil), c.gone)
 	if err != nil {
 		return nil, err
 	}
@@ -130,9 +132,9 @@ func columnsGivenTo(ctx context.Context, tx pgx.Tx, schema string, revoked []rea
 func (r columnsRight) statement(schema string) string {
 	columns := make([]string, len(r.Columns))
 	for i, name := range r.Columns {
-		columns[i] = postgres.Ident(name)
+		columns[i] = pgclient.Ident(name)
 	}
-	sql := "GRANT SELECT (" + strings.Join(columns, ", ") + ") ON TABLE " + postgres.TableName{Schema: schema, Name: r.Table}.SQL() + " TO " + postgres.Ident(r.Reader)
+	sql := "GRANT SELECT (" + strings.Join(columns, ", ") + ") ON TABLE " + relation.TableName{Schema: schema, Name: r.Table}.SQL() + " TO " + pgclient.Ident(r.Reader)
 	if r.Grantable {
 		sql += " WITH GRANT OPTION"
 	}

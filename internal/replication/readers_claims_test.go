@@ -5,17 +5,18 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/privilege"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
 // besideGrants is an env with a loaded table and a reader, and an administrator of the
 // destination in the same provider block, with grants that would let the reader read as well.
-func besideGrants(t *testing.T, s *sandbox.Server) (e *env, administrator *postgres.Server, grants postgres.SourceGrants) {
+func besideGrants(t *testing.T, s *sandbox.Server) (e *env, administrator *pgclient.Server, grants privilege.SourceGrants) {
 	t.Helper()
 	reader := s.Role(t)
 	e = withReaders(t, s, reader)
-	e.servers = postgres.NewServers(map[string]postgres.Config{
+	e.servers = pgclient.NewServers(map[string]pgclient.Config{
 		"source":      {Host: s.Host, Port: s.Port, Username: e.reader, Password: s.Password},
 		"destination": {Host: s.Host, Port: s.Port, Username: e.writer, Password: s.Password},
 		"admin":       {Host: "localhost", Port: s.Port, Username: s.Username, Password: s.Password},
@@ -25,7 +26,7 @@ func besideGrants(t *testing.T, s *sandbox.Server) (e *env, administrator *postg
 	e.atDestination(t, `GRANT CONNECT ON DATABASE `+e.destinationDatabase+` TO PUBLIC`) // which readers are not granted
 	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, other int); INSERT INTO t SELECT g, g FROM generate_series(1, 10) g`)
 	e.definition.Tables["public.t"] = Selection{Method: FullTable}
-	return e, administrator, postgres.SourceGrants{Resource: "grants", Database: e.destinationDatabase, User: reader, Schemas: []string{"shop"}, FutureTables: true}
+	return e, administrator, privilege.SourceGrants{Resource: "grants", Database: e.destinationDatabase, User: reader, Schemas: []string{"shop"}, FutureTables: true}
 }
 
 // A reader that goes while grants come, which let the same role read the same schema,
@@ -38,7 +39,7 @@ func TestReadersAndGrants(t *testing.T) {
 		must := func(err error) {
 			t.Helper()
 			if err != nil {
-				t.Fatal(postgres.Explain(err))
+				t.Fatal(pgclient.Explain(err))
 			}
 		}
 		e.create(t)
@@ -52,26 +53,26 @@ func TestReadersAndGrants(t *testing.T) {
 		}
 		readsAll("before", 10)
 
-		must(administrator.GrantSource(t.Context(), grants))
+		must(privilege.GrantSource(t.Context(), administrator, grants))
 		e.definition.Readers = []string{}
 		e.update(t)
 		readsAll("once it is no reader, but was granted it", 10)
 
 		e.definition.Readers = []string{reader}
 		e.update(t)
-		must(administrator.RevokeSource(t.Context(), grants))
+		must(privilege.RevokeSource(t.Context(), administrator, grants))
 		readsAll("once it is a reader again, and the grants are gone", 10)
 
-		must(administrator.GrantSource(t.Context(), grants))
+		must(privilege.GrantSource(t.Context(), administrator, grants))
 		must(Delete(t.Context(), e.endpoint(), "shop", false))
 		readsAll("once the replication is gone", 10)
-		must(administrator.RevokeSource(t.Context(), grants))
+		must(privilege.RevokeSource(t.Context(), administrator, grants))
 		readsAll("in the end", -1)
 
 		e.adopt = true
-		must(administrator.GrantSource(t.Context(), grants))
+		must(privilege.GrantSource(t.Context(), administrator, grants))
 		e.create(t)
-		must(administrator.RevokeSource(t.Context(), grants))
+		must(privilege.RevokeSource(t.Context(), administrator, grants))
 		readsAll("of a replication that is new", 10)
 		e.definition.Readers = []string{}
 		e.update(t)
@@ -88,9 +89,9 @@ func TestReadersAndGrantsTogether(t *testing.T) {
 	reader := e.definition.Readers
 	for round := range 10 {
 		comes, goes := round%2 == 0, []string{}
-		change := func() error { return administrator.GrantSource(t.Context(), grants) }
+		change := func() error { return privilege.GrantSource(t.Context(), administrator, grants) }
 		if !comes {
-			change, goes = func() error { return administrator.RevokeSource(t.Context(), grants) }, reader
+			change, goes = func() error { return privilege.RevokeSource(t.Context(), administrator, grants) }, reader
 		}
 		e.definition.Readers = goes
 		var both sync.WaitGroup
@@ -132,7 +133,7 @@ func TestReadersKeepColumns(t *testing.T) {
 		e.wantRows(t, columns, before...)
 		e.wantRead(t, grants.User, -1, "t")
 		if err := Delete(t.Context(), e.endpoint(), "shop", false); err != nil {
-			t.Fatal(postgres.Explain(err))
+			t.Fatal(pgclient.Explain(err))
 		}
 		e.wantRows(t, columns, before...)
 	})

@@ -9,7 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -37,7 +37,7 @@ func TestDecideReaders(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, got, tt.want)
 		}
 		err := p.refusal()
-		if (err != nil) != (tt.refusal != "") || err != nil && !strings.Contains(postgres.Explain(err), tt.refusal) {
+		if (err != nil) != (tt.refusal != "") || err != nil && !strings.Contains(pgclient.Explain(err), tt.refusal) {
 			t.Errorf("%s: refusal %v, want %q", name, err, tt.refusal)
 		}
 	}
@@ -63,7 +63,7 @@ func withReaders(t *testing.T, s *sandbox.Server, readers ...string) *env {
 	e := newEnv(t, s, s)
 	e.atDestination(t, `REVOKE ALL ON DATABASE `+e.destinationDatabase+` FROM PUBLIC; REVOKE ALL ON SCHEMA public FROM PUBLIC`)
 	for _, reader := range readers {
-		e.atDestination(t, `GRANT CONNECT ON DATABASE `+e.destinationDatabase+` TO `+postgres.Ident(reader))
+		e.atDestination(t, `GRANT CONNECT ON DATABASE `+e.destinationDatabase+` TO `+pgclient.Ident(reader))
 	}
 	e.definition.Readers = readers
 	return e
@@ -73,8 +73,8 @@ func withReaders(t *testing.T, s *sandbox.Server, readers ...string) *env {
 // that are created from here on.
 func hostile(t *testing.T, s *sandbox.Server, name string) string {
 	t.Helper()
-	s.Exec(t, "postgres", `DROP ROLE IF EXISTS `+postgres.Ident(name)+`; CREATE ROLE `+postgres.Ident(name)+` LOGIN PASSWORD '`+s.Password+`'`)
-	t.Cleanup(func() { s.Exec(t, "postgres", `DROP ROLE `+postgres.Ident(name)) })
+	s.Exec(t, "postgres", `DROP ROLE IF EXISTS `+pgclient.Ident(name)+`; CREATE ROLE `+pgclient.Ident(name)+` LOGIN PASSWORD '`+s.Password+`'`)
+	t.Cleanup(func() { s.Exec(t, "postgres", `DROP ROLE `+pgclient.Ident(name)) })
 	return name
 }
 
@@ -102,7 +102,7 @@ func (e *env) wantRead(t *testing.T, role string, rows int, tables ...string) {
 	for _, table := range tables {
 		var n int
 		err := conn.QueryRow(t.Context(), "SELECT count(*) FROM shop."+table).Scan(&n)
-		if rows < 0 && postgres.Code(err) != "42501" || rows >= 0 && (err != nil || n != rows) {
+		if rows < 0 && pgclient.Code(err) != "42501" || rows >= 0 && (err != nil || n != rows) {
 			t.Errorf("%q reads %d rows of %s, %v; want %d", role, n, table, err, rows)
 		}
 	}
@@ -112,7 +112,7 @@ func (e *env) wantRead(t *testing.T, role string, rows int, tables ...string) {
 func (e *env) update(t *testing.T) {
 	t.Helper()
 	if err := Update(t.Context(), e.endpoint(), e.definition); err != nil {
-		t.Fatal(postgres.Explain(err))
+		t.Fatal(pgclient.Explain(err))
 	}
 }
 
@@ -160,7 +160,7 @@ func TestReaders(t *testing.T) {
 		for _, reader := range readers {
 			e.wantRead(t, reader, 10, "t")
 			conn := e.as(t, reader)
-			if _, err := conn.Exec(t.Context(), `SELECT * FROM _stitch.replication`); postgres.Code(err) != "42501" {
+			if _, err := conn.Exec(t.Context(), `SELECT * FROM _stitch.replication`); pgclient.Code(err) != "42501" {
 				t.Errorf("%q reads the catalog: %v", reader, err)
 			}
 			_ = conn.Close(t.Context())
@@ -233,7 +233,7 @@ func TestReadersMissing(t *testing.T) {
 			e.wantMissing(t, step.want...)
 			if strings.Contains(step.sql, "DROP ROLE") {
 				err := Update(t.Context(), e.endpoint(), e.definition)
-				if err == nil || !strings.Contains(postgres.Explain(err), "CREATE ROLE "+postgres.Ident(reader)) {
+				if err == nil || !strings.Contains(pgclient.Explain(err), "CREATE ROLE "+pgclient.Ident(reader)) {
 					t.Errorf("update without the role: %v", err)
 				}
 				s.Exec(t, "postgres", `CREATE ROLE `+reader+` LOGIN PASSWORD '`+s.Password+`'`)
@@ -249,7 +249,7 @@ func TestReadersMissing(t *testing.T) {
 		e.wantMissing(t)
 		e.atDestination(t, `REVOKE SELECT ON shop.t FROM PUBLIC`)
 		e.wantMissing(t, tableT)
-		if postgres.Version(e.session(t)) >= 14 {
+		if pgclient.Version(e.session(t)) >= 14 {
 			e.atDestination(t, `GRANT pg_read_all_data TO `+reader+`; REVOKE `+other+` FROM `+reader)
 			e.wantMissing(t)
 		}
@@ -295,7 +295,7 @@ func TestReadersDelete(t *testing.T) {
 				e.run(t)
 				e.atDestination(t, `SET ROLE `+e.writer+`; CREATE TABLE shop.mine ()`)
 				if err := Delete(t.Context(), e.endpoint(), "shop", force); err != nil {
-					t.Fatal(postgres.Explain(err))
+					t.Fatal(pgclient.Explain(err))
 				}
 				e.wantRows(t, aclsOfShop)
 				e.atDestination(t, `REVOKE CONNECT ON DATABASE `+e.destinationDatabase+` FROM `+reader+`; DROP ROLE `+reader)
@@ -320,7 +320,7 @@ func TestReadersOfAnothersSchema(t *testing.T) {
 			t.Errorf("notes %q", run.Notes)
 		}
 		e.wantMissing(t, "USAGE ON SCHEMA shop TO "+reader)
-		if err := Update(t.Context(), e.endpoint(), e.definition); err == nil || !strings.Contains(postgres.Explain(err), grant) {
+		if err := Update(t.Context(), e.endpoint(), e.definition); err == nil || !strings.Contains(pgclient.Explain(err), grant) {
 			t.Errorf("update: %v", err)
 		}
 		e.atDestination(t, grant)
@@ -340,7 +340,7 @@ func TestReadersAbsent(t *testing.T) {
 		e.definition.Tables["public.t"] = Selection{Method: FullTable}
 		for _, name := range []string{"nobody's", "public", "PUBLIC"} {
 			e.definition.Readers = []string{reader, name}
-			if err := Create(t.Context(), e.endpoint(), e.definition, false, postgres.Identity{}); err == nil || !strings.Contains(err.Error(), name) {
+			if err := Create(t.Context(), e.endpoint(), e.definition, false, pgclient.Identity{}); err == nil || !strings.Contains(err.Error(), name) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}

@@ -8,18 +8,18 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 // IsBusy reports whether the catalog could not be read only because of what others do
 // with it at this time.
 func IsBusy(err error) bool {
-	return postgres.Code(err) == lockNotAvailable || postgres.IsInterference(err)
+	return pgclient.Code(err) == lockNotAvailable || pgclient.IsInterference(err)
 }
 
 // LastRun returns the run that was recorded last. Its error is one that IsGone
 // recognizes if there is none.
-func LastRun(ctx context.Context, destination postgres.Endpoint, schemaName string) (Run, error) {
+func LastRun(ctx context.Context, destination pgclient.Endpoint, schemaName string) (Run, error) {
 	var run Run
 	err := inCatalog(ctx, destination, func(tx pgx.Tx) error {
 		stored, err := catalog.ReplicationOf(ctx, tx, schemaName)

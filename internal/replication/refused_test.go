@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -181,6 +181,6 @@ func TestNamesThatAreNotUTF8(t *testing.T) {
 func ownEncoding(t *testing.T, s *sandbox.Server, encoding string) string {
 	t.Helper()
 	name := s.DatabaseName(t)
-	s.Exec(t, "postgres", "CREATE DATABASE "+postgres.Ident(name)+" TEMPLATE template0 ENCODING '"+encoding+"' LC_COLLATE 'C' LC_CTYPE 'C'")
+	s.Exec(t, "postgres", "CREATE DATABASE "+pgclient.Ident(name)+" TEMPLATE template0 ENCODING '"+encoding+"' LC_COLLATE 'C' LC_CTYPE 'C'")
 	return name
 }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 // A copied says what went through a relay.
@@ -95,13 +95,13 @@ func (r *relaying) run(copyOut, copyIn string) (copied, error) {
 	}
 	in := <-loaded
 	_ = r.source.conn.SetReadDeadline(time.Time{})
-	r.destinationBroken = r.destination.broken.Load() || in.err != nil && postgres.Code(in.err) == ""
-	r.sourceBroken = r.source.broken.Load() || extractErr != nil && postgres.Code(extractErr) == ""
+	r.destinationBroken = r.destination.broken.Load() || in.err != nil && pgclient.Code(in.err) == ""
+	r.sourceBroken = r.source.broken.Load() || extractErr != nil && pgclient.Code(extractErr) == ""
 	// The destination answers our giving up with an error of its own, 57014. Any
 	// other, and one that came before, is what stopped the source, unless that has
 	// an error to tell.
-	stopped := postgres.Code(in.err) != "57014" || errors.Is(extractErr, os.ErrDeadlineExceeded)
-	if in.err != nil && stopped && postgres.Code(extractErr) == "" {
+	stopped := pgclient.Code(in.err) != pgclient.QueryCanceled || errors.Is(extractErr, os.ErrDeadlineExceeded)
+	if in.err != nil && stopped && pgclient.Code(extractErr) == "" {
 		extractErr = nil
 	}
 	switch {
@@ -119,16 +119,16 @@ func (r *relaying) run(copyOut, copyIn string) (copied, error) {
 // nothing waits to be read when it refuses.
 func (r *relaying) begin(copyOut, copyIn string) error {
 	if err := r.destination.query(copyIn, 'G'); err != nil {
-		r.destinationBroken = r.destination.broken.Load() || postgres.Code(err) == ""
+		r.destinationBroken = r.destination.broken.Load() || pgclient.Code(err) == ""
 		return fmt.Errorf("load: %w", explainLoss(err, "destination"))
 	}
 	err := r.source.query(copyOut, 'H')
 	if err == nil {
 		return nil
 	}
-	r.sourceBroken = r.source.broken.Load() || postgres.Code(err) == ""
+	r.sourceBroken = r.source.broken.Load() || pgclient.Code(err) == ""
 	_ = r.destination.send('f', append([]byte("the source failed"), 0))
-	r.destinationBroken = postgres.Code(r.destination.outcome().err) == "" || r.destination.broken.Load()
+	r.destinationBroken = pgclient.Code(r.destination.outcome().err) == "" || r.destination.broken.Load()
 	return &sourceError{fmt.Errorf("extract: %w", explainLoss(err, "source"))}
 }
 
@@ -166,7 +166,7 @@ func (e *sourceError) Unwrap() error { return e.error }
 
 // explainLoss says what an error means that no server sent.
 func explainLoss(err error, side string) error {
-	if postgres.Code(err) != "" || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if pgclient.Code(err) != "" || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	return fmt.Errorf("the connection to the %s broke: %w", side, err)

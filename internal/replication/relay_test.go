@@ -8,7 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -108,7 +108,7 @@ func TestRelayLoss(t *testing.T) {
 		}()
 		_, err := relay(t.Context(), source.PgConn(), "COPY (SELECT g, repeat('x', 100) || pg_sleep(0.01) FROM generate_series(1, 100000) g) TO STDOUT (FORMAT binary)",
 			destination.PgConn(), "COPY pg_temp.t FROM STDIN (FORMAT binary)")
-		if code := postgres.Code(err); code != "57P01" {
+		if code := pgclient.Code(err); code != "57P01" {
 			t.Errorf("%s: %v", lost, err)
 		}
 		if !source.IsClosed() {

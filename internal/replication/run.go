@@ -16,7 +16,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // A Run is what a sync run did. Its reports are in the order of the tables.
@@ -48,7 +49,7 @@ func (r Run) RowsLoaded() (n int64) {
 // A Runner runs replications.
 type Runner struct {
 	// Server finds a server that a definition names.
-	Server func(name string) (*postgres.Server, error)
+	Server func(name string) (*pgclient.Server, error)
 	// Logger is told when a run starts and when a table is done. Nothing is if it is nil.
 	Logger *slog.Logger
 	// Verify says what is compared after loading, VerifyNone if it is empty.
@@ -67,7 +68,7 @@ const maxStreams = 4
 // Run runs the replication into the schema schemaName of a destination. If
 // tables failed, it returns the run and a *TablesError. If ctx was cancelled,
 // it returns the run, with the status interrupted, and no error.
-func (r Runner) Run(ctx context.Context, destination postgres.Endpoint, schemaName string) (Run, error) {
+func (r Runner) Run(ctx context.Context, destination pgclient.Endpoint, schemaName string) (Run, error) {
 	run, err := r.run(ctx, destination, schemaName)
 	if err != nil {
 		err = fmt.Errorf("run replication %q: %w", schemaName, err)
@@ -75,7 +76,7 @@ func (r Runner) Run(ctx context.Context, destination postgres.Endpoint, schemaNa
 	return run, err
 }
 
-func (r Runner) run(ctx context.Context, destination postgres.Endpoint, schemaName string) (Run, error) {
+func (r Runner) run(ctx context.Context, destination pgclient.Endpoint, schemaName string) (Run, error) {
 	if err := destination.Server.RequireSessions(ctx, destination.Database); err != nil {
 		return Run{}, err
 	}
@@ -118,12 +119,12 @@ func complete(ctx context.Context, workers []*worker) (Run, error) {
 
 // begin connects to both sides and starts the run. It returns its first worker, and
 // how many are of use.
-func (r Runner) begin(ctx context.Context, destination postgres.Endpoint, id int64, definition Definition) (source postgres.Endpoint, leader *worker, useful int, err error) {
+func (r Runner) begin(ctx context.Context, destination pgclient.Endpoint, id int64, definition Definition) (source pgclient.Endpoint, leader *worker, useful int, err error) {
 	server, err := r.Server(definition.Source.Server)
 	if err != nil {
 		return source, nil, 0, err
 	}
-	source = postgres.Endpoint{Server: server, Database: definition.Source.Database}
+	source = pgclient.Endpoint{Server: server, Database: definition.Source.Database}
 	if err := source.Server.RequireSessions(ctx, source.Database); err != nil {
 		return source, nil, 0, err
 	}
@@ -132,7 +133,7 @@ func (r Runner) begin(ctx context.Context, destination postgres.Endpoint, id int
 		chunkRows: cmp.Or(r.chunkRows, chunkRows), rangeBytes: cmp.Or(r.rangeBytes, rangeBytes),
 		maxSnapshot: cmp.Or(r.maxSnapshot, definition.maxSnapshot()),
 	}}
-	sourceConn, destinationConn, err := postgres.AcquirePair(ctx, source, destination)
+	sourceConn, destinationConn, err := pgclient.AcquirePair(ctx, source, destination)
 	if err != nil {
 		return source, nil, 0, err
 	}
@@ -159,7 +160,7 @@ func runWorkers(ctx context.Context, workers []*worker) (notes []string) {
 			w.queue.leave(ctx)
 			mu.Lock()
 			defer mu.Unlock()
-			notes = append(notes, postgres.Explain(err))
+			notes = append(notes, pgclient.Explain(err))
 		})
 	}
 	group.Wait()
@@ -167,8 +168,8 @@ func runWorkers(ctx context.Context, workers []*worker) (notes []string) {
 }
 
 // helper returns another worker of the run, or nil if there is no connection for it.
-func (w *worker) helper(ctx context.Context, source, destination postgres.Endpoint) (*worker, error) {
-	sourceConn, destinationConn, err := postgres.TryAcquirePair(ctx, source, destination)
+func (w *worker) helper(ctx context.Context, source, destination pgclient.Endpoint) (*worker, error) {
+	sourceConn, destinationConn, err := pgclient.TryAcquirePair(ctx, source, destination)
 	if sourceConn == nil {
 		return nil, err
 	}
@@ -213,7 +214,7 @@ func (w *worker) start(ctx context.Context, verify string) (useful int, err erro
 		units, useful = w.divide(relations, loaded, verify)
 		w.run.ID = uuid.NewString()
 		w.queue = &queue{sessions: w.sessions, run: w.run.ID}
-		return postgres.Send(ctx, tx, "begin the run", func(batch *pgx.Batch) {
+		return pgclient.Send(ctx, tx, "begin the run", func(batch *pgx.Batch) {
 			catalog.QueueStart(batch, w.replication, &w.run)
 			catalog.QueueSourceSystem(batch, w.replication, cmp.Or(w.sessions.source.identity.system, before))
 			catalog.QueueTables(batch, w.run.ID, units)
@@ -231,13 +232,13 @@ func (w *worker) start(ctx context.Context, verify string) (useful int, err erro
 
 // readRelations reads which tables the source has, and how large they are: where
 // somebody keeps a lock on one away, about how large.
-func (w *worker) readRelations(ctx context.Context) (relations map[postgres.TableName]postgres.Relation, err error) {
+func (w *worker) readRelations(ctx context.Context) (relations map[relation.TableName]relation.Relation, err error) {
 	for _, exactly := range []bool{true, false} {
 		err = w.sessions.source.session.read(ctx, func(tx pgx.Tx) error {
-			relations, err = postgres.ReadRelations(ctx, tx, w.definition.sourceTables(), exactly)
+			relations, err = relation.ReadRelations(ctx, tx, w.definition.sourceTables(), exactly)
 			return err
 		})
-		if postgres.Code(err) != lockNotAvailable {
+		if pgclient.Code(err) != lockNotAvailable {
 			break
 		}
 	}
@@ -277,10 +278,10 @@ const tablesPerStream = 4
 
 // divide makes a unit of each table, the largest first. Of those that were loaded
 // and have a replication key, few rows are expected, whatever their size.
-func (w *worker) divide(relations map[postgres.TableName]postgres.Relation, loaded []string, verify string) (units []catalog.Unit, useful int) {
+func (w *worker) divide(relations map[relation.TableName]relation.Relation, loaded []string, verify string) (units []catalog.Unit, useful int) {
 	keys, bytes := w.definition.keys(), int64(0)
-	relation := func(key string) postgres.Relation {
-		name, _ := postgres.ParseTableName(key) // one that cannot be read is none that exists
+	relation := func(key string) relation.Relation {
+		name, _ := relation.ParseTableName(key) // one that cannot be read is none that exists
 		return relations[name]
 	}
 	slices.SortStableFunc(keys, func(a, b string) int { return cmp.Compare(relation(b).Bytes, relation(a).Bytes) })

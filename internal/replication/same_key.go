@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 // The source may take keys for the same that the destination tells apart: by a
@@ -89,6 +89,6 @@ func supersededRows(ctx context.Context, snap *snapshot, compare keyComparison, 
 // more, because its type is another one now, or its login may not use the type. A run
 // goes on then.
 func isIncomparable(err error) bool {
-	code := postgres.Code(err)
-	return code == "42501" || strings.HasPrefix(code, "22") || strings.HasPrefix(code, "23")
+	code := pgclient.Code(err)
+	return code == pgclient.InsufficientPrivilege || strings.HasPrefix(code, "22") || strings.HasPrefix(code, "23")
 }

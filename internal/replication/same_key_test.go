@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -57,7 +57,7 @@ func TestSameKeyWrittenOtherwise(t *testing.T) {
 					continue
 				}
 				name := "key: " + kind
-				table, view, full := postgres.Ident(name), postgres.Ident("view "+name), postgres.Ident("full "+name)
+				table, view, full := pgclient.Ident(name), pgclient.Ident("view "+name), pgclient.Ident("full "+name)
 				columns := " (tenant float8, k " + change.key + ", n int NOT NULL, PRIMARY KEY (tenant, k)); "
 				rows := " VALUES (0.1, " + change.before + ", 1), (2, " + change.before + ", 2); "
 				update := " SET k = " + change.after + ", n = 3 WHERE tenant = 0.1; "

@@ -12,7 +12,8 @@ import (
 	"time"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -25,7 +26,7 @@ func (e *env) leadRun(t *testing.T, streams int) *worker {
 	w := newWorker(t, e, catalog.Run{})
 	w.sessions.destination.leads, w.streams = w.replication, streams
 	if _, err := w.start(t.Context(), VerifyNone); err != nil {
-		t.Fatal(postgres.Explain(err))
+		t.Fatal(pgclient.Explain(err))
 	}
 	return w
 }
@@ -75,7 +76,7 @@ func (e *env) wantEnded(t *testing.T, got result) {
 	e.wantRows(t, `SELECT count(*) FROM _stitch.run WHERE status = 'running'`, "0")
 	e.wantNothingHidden(t)
 	for key := range e.definition.Tables {
-		name, err := postgres.ParseTableName(key)
+		name, err := relation.ParseTableName(key)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -175,7 +176,7 @@ func TestWaitsForRange(t *testing.T) {
 
 // peer is what a process needs to know that works on a run.
 type peer struct {
-	Configs     map[string]postgres.Config
+	Configs     map[string]pgclient.Config
 	Destination Endpoint
 	Schema      string
 	Run         string // to work on; "" to begin one
@@ -192,7 +193,7 @@ func TestPeerProcess(t *testing.T) {
 	if err := json.Unmarshal([]byte(text), &p); err != nil {
 		t.Fatal(err)
 	}
-	w := workerOf(t, postgres.NewServers(p.Configs), p.Destination, p.Schema, catalog.Run{ID: p.Run})
+	w := workerOf(t, pgclient.NewServers(p.Configs), p.Destination, p.Schema, catalog.Run{ID: p.Run})
 	w.streams = p.Streams
 	var err error
 	if p.Run != "" {
@@ -204,7 +205,7 @@ func TestPeerProcess(t *testing.T) {
 		}
 	}
 	if err != nil {
-		t.Fatal(postgres.Explain(err))
+		t.Fatal(pgclient.Explain(err))
 	}
 }
 
@@ -212,7 +213,7 @@ func TestPeerProcess(t *testing.T) {
 func (e *env) startPeer(t *testing.T, run string, streams int) (kill func()) {
 	t.Helper()
 	text, err := json.Marshal(peer{
-		Configs: map[string]postgres.Config{
+		Configs: map[string]pgclient.Config{
 			"source":      {Host: e.source.Host, Port: e.sourcePort, Username: e.reader, Password: e.source.Password, MaxConnections: 1},
 			"destination": {Host: e.destination.Host, Port: e.destinationPort, Username: e.writer, Password: e.destination.Password, MaxConnections: 1},
 		},

@@ -7,13 +7,13 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 // pinned are the settings that are the same in all sessions of a run, besides those for
 // values. Row-level security, which would leave rows out silently, becomes an error on
 // both sides.
-var pinned = append([]postgres.Setting{
+var pinned = append([]pgclient.Setting{
 	{Name: "statement_timeout", Value: "0"},
 	{Name: "transaction_timeout", Value: "0", Since: 17},
 	{Name: "idle_in_transaction_session_timeout", Value: "0"},
@@ -22,14 +22,14 @@ var pinned = append([]postgres.Setting{
 	{Name: "default_transaction_isolation", Value: "read committed"},
 	{Name: "default_transaction_deferrable", Value: "off"},
 	{Name: "jit", Value: "off", Since: 11}, // compiling takes longer than what it is for
-}, postgres.ValueSettings...)
+}, pgclient.ValueSettings...)
 
 // pinsSQL gives a session back to its login, and pins its settings. Statements of
 // this form resolve no name and run nobody's code.
 func pinsSQL(major int, lockTimeout string) string {
 	var sql strings.Builder
 	sql.WriteString("RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; SET lock_timeout = '" + lockTimeout + "'")
-	for _, s := range postgres.In(major, pinned) {
+	for _, s := range pgclient.In(major, pinned) {
 		value := "'" + s.Value + "'"
 		if s.Name == "search_path" { // a list
 			value = s.Value
@@ -63,7 +63,7 @@ const (
 // in the provider block. It returns the statements that pin them again, and the role
 // that the login is set to begin sessions as.
 func prepareSession(ctx context.Context, conn *pgx.Conn, server, lockTimeout string) (pins, role string, err error) {
-	pins = pinsSQL(postgres.Version(conn), lockTimeout) + keepAliveSQL
+	pins = pinsSQL(pgclient.Version(conn), lockTimeout) + keepAliveSQL
 	_, err = conn.PgConn().Exec(ctx, pins).ReadAll()
 	var mayCheck bool
 	if err == nil {

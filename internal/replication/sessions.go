@@ -7,7 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 // sessions are a worker's connections to both sides. They are there for as long as the
@@ -19,7 +19,7 @@ type sessions struct {
 }
 
 // newSessions returns the sessions of a worker of a job. None is ready.
-func newSessions(j job, source, destination *postgres.Conn) *sessions {
+func newSessions(j job, source, destination *pgclient.Conn) *sessions {
 	return &sessions{
 		source:      &sourceConn{conn: source, server: j.definition.Source.Server},
 		destination: &destinationConn{conn: destination, server: j.definition.Destination.Server, lease: j.lease},
@@ -51,11 +51,11 @@ func (s *sessions) isTransient(err error) bool {
 	if errors.As(err, &held) {
 		return false
 	}
-	switch code := postgres.Code(err); code {
-	case "40001", "40P01", "57P01", "57P02", "57P03", "53300", "08000", "08003", "08006", lockNotAvailable:
+	switch code := pgclient.Code(err); code {
+	case pgclient.SerializationFailure, pgclient.DeadlockDetected, pgclient.AdminShutdown, pgclient.CrashShutdown, pgclient.CannotConnectNow, pgclient.TooManyConnections, pgclient.ConnectionException, pgclient.ConnectionDoesNotExist, pgclient.ConnectionFailure, lockNotAvailable:
 		return true
 	case "":
-		return postgres.IsUnreachable(err) || s.source.conn.IsClosed() || s.destination.conn.IsClosed()
+		return pgclient.IsUnreachable(err) || s.source.conn.IsClosed() || s.destination.conn.IsClosed()
 	}
 	return false
 }

@@ -7,13 +7,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
 // otherSettings are values of all settings that have a say in what is written or read
 // which no session of ours has.
-var otherSettings = []postgres.Setting{
+var otherSettings = []pgclient.Setting{
 	{Name: "DateStyle", Value: "'SQL, DMY'"}, {Name: "IntervalStyle", Value: "iso_8601"}, {Name: "TimeZone", Value: "'Asia/Tokyo'"},
 	{Name: "timezone_abbreviations", Value: "'India'"}, {Name: "extra_float_digits", Value: "-15"}, {Name: "bytea_output", Value: "escape"},
 	{Name: "xmloption", Value: "document"}, {Name: "xmlbinary", Value: "hex"}, {Name: "array_nulls", Value: "off"},
@@ -27,7 +27,7 @@ var otherSettings = []postgres.Setting{
 // settingsSQL gives otherSettings to a role, or to a database.
 func settingsSQL(of string, major int) string {
 	var sql strings.Builder
-	for _, s := range postgres.In(major, otherSettings) {
+	for _, s := range pgclient.In(major, otherSettings) {
 		fmt.Fprintf(&sql, "ALTER %s SET %s = %s;", of, s.Name, s.Value)
 	}
 	return sql.String()
@@ -68,7 +68,7 @@ func TestSettingsOfLoginsAndDatabases(t *testing.T) {
 				t.Errorf("postgres%d, %s: %v %v", s.Major, of, problems, err)
 			}
 			if err := Update(t.Context(), e.endpoint(), e.definition); err != nil {
-				t.Fatal(postgres.Explain(err))
+				t.Fatal(pgclient.Explain(err))
 			}
 			for _, r := range e.run(t).Tables {
 				if r.RowsLoaded > 0 && r.SourceTable != "public.added" {
@@ -113,7 +113,7 @@ func TestMoney(t *testing.T) {
 			for range 2 {
 				run, err := e.tryRun(t.Context())
 				if err != nil && (tt.source == tt.destination || !strings.Contains(err.Error(), `column "m" is an array of money`)) {
-					t.Fatalf("%s to %s: %s", tt.source, tt.destination, postgres.Explain(err))
+					t.Fatalf("%s to %s: %s", tt.source, tt.destination, pgclient.Explain(err))
 				}
 				for _, r := range run.Tables {
 					if r.Status != "succeeded" && (r.SourceTable != "public.arrays" || tt.source == "en_IE" && tt.destination == "de_DE") {

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // A snapshot holds back VACUUM at the source, and the lock that comes with it holds
@@ -52,7 +52,7 @@ func (s *tableSync) noteSnapshot(snap *snapshot) {
 
 // openTransactionsInTime is readOpenAfterKey, which may look through all of the table,
 // and holds a snapshot meanwhile.
-func (s *tableSync) openTransactionsInTime(ctx context.Context, table postgres.Table, key sourceKey, limit limitFunc) (*openTransactions, error) {
+func (s *tableSync) openTransactionsInTime(ctx context.Context, table relation.Table, key sourceKey, limit limitFunc) (*openTransactions, error) {
 	began := time.Now()
 	defer limit(began)()
 	open, err := readOpenAfterKey(ctx, s.sessions.source.session, table, key)

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -216,7 +216,7 @@ func TestSnapshotWhilePieceWaits(t *testing.T) {
 	await(t, s, e.sourceDatabase, `SELECT FROM pg_stat_activity WHERE usename = '`+e.reader+`' AND xact_start IS NOT NULL`, 0)
 	do(t, locker, `COMMIT`)
 	if got := <-done; got.err != nil {
-		t.Error(postgres.Explain(got.err))
+		t.Error(pgclient.Explain(got.err))
 	}
 	e.wantSame(t, "t")
 }

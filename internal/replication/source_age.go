@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 // The source may be older than a bookmark: restored to a point in time, a cold copy
@@ -222,7 +222,7 @@ func (j judgement) undoneSince(before catalog.Position) *int64 {
 func (s *snapshot) rowsAt(ctx context.Context, rows []catalog.Remembered) ([]catalog.Remembered, error) {
 	places := make([]string, len(rows))
 	for i, r := range rows {
-		places[i] = postgres.Literal(r.Place)
+		places[i] = pgclient.Literal(r.Place)
 	}
 	found, _ := s.tx.Query(ctx, fmt.Sprintf("SELECT tableoid, ctid::pg_catalog.text, xmin::pg_catalog.text FROM %s WHERE ctid = ANY (ARRAY[%s]::pg_catalog.tid[])",
 		s.facts.table.Name.SQL(), strings.Join(places, ", ")), unprepared)

@@ -7,7 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 // An identity tells a source database from others.
@@ -37,7 +37,7 @@ const startedPrefix = "started "
 func (id identity) unknown() string { return startedPrefix + id.started + "/" + id.database }
 
 // startOf returns when a server was started as a session of a run writes it.
-func startOf(id postgres.Identity) string {
+func startOf(id pgclient.Identity) string {
 	started, err := time.Parse(time.RFC3339Nano, id.Started)
 	if err != nil { // it is not known
 		return ""
@@ -100,8 +100,8 @@ func readTimeline(ctx context.Context, source sourceSession, id *identity) error
 		}
 		return err
 	})
-	switch postgres.Code(err) {
-	case "0A000", "42501", "55000":
+	switch pgclient.Code(err) {
+	case pgclient.FeatureNotSupported, pgclient.InsufficientPrivilege, pgclient.ObjectNotInPrerequisiteState:
 		id.tellsWAL = false
 		return nil
 	}
@@ -117,8 +117,8 @@ func readHistory(ctx context.Context, source sourceSession, timeline int) (histo
 		history = historyOf(file)
 		return err
 	})
-	switch postgres.Code(err) {
-	case "42501", "58P01": // or it is gone
+	switch pgclient.Code(err) {
+	case pgclient.InsufficientPrivilege, pgclient.UndefinedFile: // or it is gone
 		return "", nil
 	}
 	return history, err

@@ -8,18 +8,19 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // A keyColumn is a column of a table's key as the source sends it.
 type keyColumn struct {
-	column postgres.Column
+	column relation.Column
 	value  string // the expression that the source evaluates
 }
 
 // isCoarse reports whether the source takes values of a column for the same that the
 // destination may tell apart.
-func isCoarse(c postgres.Column) bool {
+func isCoarse(c relation.Column) bool {
 	t := base(c.Type)
 	for t.Element != nil {
 		t = base(*t.Element)
@@ -58,7 +59,7 @@ func (s *snapshot) keyComparison(ctx context.Context, key []keyColumn) (k keyCom
 			return k, err
 		}
 		columns = append(columns, fmt.Sprintf("k%d", i))
-		inner = append(inner, fmt.Sprintf("%s AS k%[3]d, %[2]s AS e%[3]d", postgres.Ident(c.column.Name), c.value, i))
+		inner = append(inner, fmt.Sprintf("%s AS k%[3]d, %[2]s AS e%[3]d", pgclient.Ident(c.column.Name), c.value, i))
 		same = append(same, fmt.Sprintf("t.k%[1]d %[2]s d.k%[1]d", i, equals))
 		written = append(written, fmt.Sprintf("pg_catalog.format('%%s', t.e%d)", i))
 		if isCoarse(c.column) {
@@ -73,7 +74,7 @@ func (s *snapshot) keyComparison(ctx context.Context, key []keyColumn) (k keyCom
 }
 
 // equality returns the operator by which a type tells values apart.
-func (s *snapshot) equality(ctx context.Context, t postgres.Type) (string, error) {
+func (s *snapshot) equality(ctx context.Context, t relation.Type) (string, error) {
 	if t.Kind == "b" && t.Element == nil && !t.BuiltIn() {
 		own, err := textOrNil(s.tx.QueryRow(ctx, operatorsSQL, t.Schema, t.Name), "look how "+t.SQL+" is compared")
 		if err != nil {

@@ -3,13 +3,13 @@ package replication
 import (
 	"fmt"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // A sourceKey is a replication key as the source evaluates and writes it. It is zero
 // where a table has none.
 type sourceKey struct {
-	column postgres.Column
+	column relation.Column
 	value  string // the expression that the source evaluates
 	sql    string // its type
 }
@@ -18,7 +18,7 @@ type sourceKey struct {
 // its key and later ones or, where it is known which were not committed then, later ones
 // and those.
 type keyRange struct {
-	table postgres.TableName
+	table relation.TableName
 	key   sourceKey
 	after *after  // nil: rows with any key
 	upTo  *string // the greatest key of a chunk; nil: all that follow

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 // Keys are given to rows before they are committed: a sequence's when it is
@@ -128,7 +128,7 @@ func movedSince(h catalog.Horizon, s snapshotInfo) bool {
 func beforeReserved(key string, of sourceKey) string {
 	name := base(of.column.Type).Name
 	if name == "numeric" {
-		return fmt.Sprintf("(%s::numeric OPERATOR(pg_catalog.-) %d)", postgres.Literal(key), reservedKeys)
+		return fmt.Sprintf("(%s::numeric OPERATOR(pg_catalog.-) %d)", pgclient.Literal(key), reservedKeys)
 	}
 	least, ok := map[string]int64{"int2": math.MinInt16, "int4": math.MinInt32, "int8": math.MinInt64}[name]
 	n, err := strconv.ParseInt(key, 10, 64)

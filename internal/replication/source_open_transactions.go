@@ -6,7 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // openSQL lists the transactions that are open in the database and may have
@@ -44,7 +44,7 @@ func listOpenTransactions(ctx context.Context, tx pgx.Tx) (*openTransactions, er
 
 // readOpenAfterKey asks for the greatest key of a table, and only then which
 // transactions are open: those that begin later are given greater keys.
-func readOpenAfterKey(ctx context.Context, session sourceSession, table postgres.Table, key sourceKey) (open *openTransactions, err error) {
+func readOpenAfterKey(ctx context.Context, session sourceSession, table relation.Table, key sourceKey) (open *openTransactions, err error) {
 	err = session.read(ctx, func(tx pgx.Tx) error {
 		found, err := greatest(ctx, tx, table.Name, key, "true")
 		if err != nil {

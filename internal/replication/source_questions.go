@@ -9,7 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // What a snapshot is asked of a table's rows, once it is known that it matters.
@@ -49,11 +50,11 @@ func (s *snapshot) holdsBefore(ctx context.Context, before string, conditions []
 // otherThanDefault is the condition for rows that hold another value in a column, which
 // is sent as value, than a plain ADD COLUMN gave to them. Values are compared as they are
 // written, which works for types without equality.
-func otherThanDefault(c postgres.Column, value string) string {
+func otherThanDefault(c relation.Column, value string) string {
 	if c.Missing == nil {
 		return value + " IS NOT NULL"
 	}
-	return fmt.Sprintf("(%s OPERATOR(pg_catalog.=) (%s::pg_catalog.text[])[1]) IS NOT TRUE", outputText(postgres.Ident(c.Name), c.Type), postgres.Literal(*c.Missing))
+	return fmt.Sprintf("(%s OPERATOR(pg_catalog.=) (%s::pg_catalog.text[])[1]) IS NOT TRUE", outputText(pgclient.Ident(c.Name), c.Type), pgclient.Literal(*c.Missing))
 }
 
 // constant is the value of an expression of a type. By a constant the planner leaves
@@ -123,7 +124,7 @@ func (s *snapshot) greatest(ctx context.Context, key sourceKey, condition string
 	return found, newest, nil
 }
 
-func greatest(ctx context.Context, q querier, table postgres.TableName, key sourceKey, condition string) (*string, error) {
+func greatest(ctx context.Context, q querier, table relation.TableName, key sourceKey, condition string) (*string, error) {
 	// In a query of its own, or ORDER BY would mean the text of that name.
 	sql := fmt.Sprintf("SELECT k::pg_catalog.text FROM (SELECT %[1]s AS k FROM %[2]s WHERE %[1]s IS NOT NULL AND %[3]s AND %[4]s ORDER BY %[1]s DESC LIMIT 1) AS greatest",
 		key.value, table.SQL(), condition, finite(key))
@@ -200,7 +201,7 @@ func (s *snapshot) expectsMore(ctx context.Context, query string, rows int) (boo
 
 // copyOutSQL sends the expressions of rows that meet one of the conditions, of which no
 // two are met by one row.
-func copyOutSQL(table postgres.TableName, expressions, format string, conditions ...string) string {
+func copyOutSQL(table relation.TableName, expressions, format string, conditions ...string) string {
 	queries := make([]string, len(conditions))
 	for i, condition := range conditions {
 		queries[i] = fmt.Sprintf("SELECT %s FROM %s WHERE %s", expressions, table.SQL(), condition)

@@ -8,7 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // A sourceSession is a session at the source that is prepared for a run. Its
@@ -51,22 +52,22 @@ func (s sourceSession) read(ctx context.Context, f func(pgx.Tx) error) error {
 
 // join begins a transaction in a snapshot that another session shares by that name, and
 // returns what a table looks like in it.
-func (s sourceSession) join(ctx context.Context, snapshot string, name postgres.TableName) (pgx.Tx, postgres.Table, error) {
+func (s sourceSession) join(ctx context.Context, snapshot string, name relation.TableName) (pgx.Tx, relation.Table, error) {
 	tx, err := s.begin(ctx, pgx.RepeatableRead)
 	if err != nil {
-		return nil, postgres.Table{}, err
+		return nil, relation.Table{}, err
 	}
-	_, err = tx.Exec(ctx, "SET TRANSACTION SNAPSHOT "+postgres.Literal(snapshot))
+	_, err = tx.Exec(ctx, "SET TRANSACTION SNAPSHOT "+pgclient.Literal(snapshot))
 	if err != nil {
 		err = fmt.Errorf("import the snapshot: %w", err)
 	}
-	var tables map[postgres.TableName]postgres.Table
+	var tables map[relation.TableName]relation.Table
 	if err == nil {
-		tables, err = postgres.ReadTables(ctx, tx, []postgres.TableName{name})
+		tables, err = relation.ReadTables(ctx, tx, []relation.TableName{name})
 	}
 	if err != nil {
 		rollback(ctx, tx)
-		return nil, postgres.Table{}, err
+		return nil, relation.Table{}, err
 	}
 	return tx, tables[name], nil
 }
@@ -79,16 +80,16 @@ const pinsCheckSQL = `
 // queuePinsCheck makes sure, by a batch, that the settings of a transaction at the
 // source are those that are pinned.
 func (s sourceSession) queuePinsCheck(batch *pgx.Batch) {
-	major := postgres.Version(s.Conn)
-	want := append([]postgres.Setting{
+	major := pgclient.Version(s.Conn)
+	want := append([]pgclient.Setting{
 		{Name: "role", Value: s.role}, {Name: "transaction_read_only", Value: "on"}, {Name: "lock_timeout", Value: sourceLockTimeout},
-	}, postgres.In(major, pinned)...)
+	}, pgclient.In(major, pinned)...)
 	names := make([]string, len(want))
 	for i, setting := range want {
 		names[i] = setting.Name
 	}
 	batch.Queue(pinsCheckSQL, names).Query(func(rows pgx.Rows) error {
-		have, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (setting postgres.Setting, err error) {
+		have, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (setting pgclient.Setting, err error) {
 			err = row.Scan(&setting.Name, &setting.Value)
 			return setting, err
 		})
@@ -96,7 +97,7 @@ func (s sourceSession) queuePinsCheck(batch *pgx.Batch) {
 			return err
 		}
 		for _, pinned := range want {
-			i := slices.IndexFunc(have, func(h postgres.Setting) bool { return h.Name == pinned.Name })
+			i := slices.IndexFunc(have, func(h pgclient.Setting) bool { return h.Name == pinned.Name })
 			if i < 0 {
 				return fmt.Errorf("the server does not say what the setting %s of the session is", pinned.Name)
 			}
@@ -110,7 +111,7 @@ func (s sourceSession) queuePinsCheck(batch *pgx.Batch) {
 
 // A sourceConn is a worker's connection to the source, in one session after the other.
 type sourceConn struct {
-	conn     *postgres.Conn
+	conn     *pgclient.Conn
 	server   string        // key in the provider block
 	follows  bool          // whether others have identified the source before
 	identity identity      // of the source; zero until it is known

@@ -11,7 +11,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // A snapshot is a transaction that reads one table of the source, until it is closed.
@@ -26,7 +27,7 @@ type snapshot struct {
 
 // sourceFacts are what the source says of a table in a snapshot.
 type sourceFacts struct {
-	table    postgres.Table
+	table    relation.Table
 	storage  storage
 	info     snapshotInfo
 	meaning  []meaningFact    // what decides what values read as
@@ -37,8 +38,8 @@ type sourceFacts struct {
 
 // A snapshotRequest says what a snapshot is to be of.
 type snapshotRequest struct {
-	table   postgres.TableName
-	kind    postgres.RelationKind
+	table   relation.TableName
+	kind    relation.RelationKind
 	meaning meaningQuestion
 	open    *openTransactions                        // of before the snapshot; nil if they were not asked for
 	limit   func(began time.Time) (stop func() bool) // makes the snapshot become too old
@@ -57,15 +58,15 @@ func openSnapshot(ctx context.Context, session sourceSession, r snapshotRequest)
 	switch {
 	case kind.HasKeys():
 		locks = []string{"LOCK TABLE " + name.SQL() + " IN ACCESS SHARE MODE", "LOCK TABLE ONLY " + name.SQL() + " IN ACCESS SHARE MODE", "SELECT FROM ONLY " + name.SQL() + " LIMIT 0"}
-	case kind == postgres.View && postgres.Version(session.Conn) >= 11:
+	case kind == relation.View && pgclient.Version(session.Conn) >= 11:
 		locks = []string{"LOCK TABLE " + name.SQL() + " IN ACCESS SHARE MODE", ""}
-	case kind == postgres.MaterializedView:
+	case kind == relation.MaterializedView:
 		// LOCK does not know them, and reading does the same. The snapshot is older
 		// than that lock, but sees what a REFRESH between the two has brought.
 		locks = []string{"SELECT FROM " + name.SQL() + " LIMIT 0"}
 	}
 	whole := locks[0]
-	if kind == postgres.PartitionedTable {
+	if kind == relation.PartitionedTable {
 		many, err := hasManyPartitions(ctx, session, name)
 		if err != nil {
 			return nil, err
@@ -82,13 +83,13 @@ func openSnapshot(ctx context.Context, session sourceSession, r snapshotRequest)
 					break
 				}
 			}
-			if code := postgres.Code(err); code != "42501" && code != outOfLocks {
+			if code := pgclient.Code(err); code != pgclient.InsufficientPrivilege && code != outOfLocks {
 				break
 			}
 		}
 		return err
 	})
-	if postgres.Code(err) == lockNotAvailable {
+	if pgclient.Code(err) == lockNotAvailable {
 		err = &heldError{nameHolders(ctx, session, name, false, err)}
 	}
 	if err != nil {
@@ -111,7 +112,7 @@ const manyPartitionsSQL = `
 	SELECT pg_catalog.count(*) > pg_catalog.current_setting('max_locks_per_transaction')::int * pg_catalog.current_setting('max_connections')::int / 10
 	FROM part`
 
-func hasManyPartitions(ctx context.Context, session sourceSession, name postgres.TableName) (many bool, err error) {
+func hasManyPartitions(ctx context.Context, session sourceSession, name relation.TableName) (many bool, err error) {
 	err = session.read(ctx, func(tx pgx.Tx) error { return tx.QueryRow(ctx, manyPartitionsSQL, name.SQL()).Scan(&many) })
 	if err != nil {
 		return false, fmt.Errorf("count the partitions of %s: %w", name, err)
@@ -120,7 +121,7 @@ func hasManyPartitions(ctx context.Context, session sourceSession, name postgres
 }
 
 // outOfLocks is the SQLSTATE of a lock table that is full.
-const outOfLocks = "53200"
+const outOfLocks = pgclient.OutOfMemory
 
 // openAttempts is how often a snapshot is opened of a table that changes meanwhile.
 const openAttempts = 5
@@ -149,11 +150,11 @@ func readFacts(ctx context.Context, session sourceSession, tx pgx.Tx, r snapshot
 			return sourceFacts{}, fmt.Errorf("read %s: %w", r.table, err)
 		}
 	}
-	f := sourceFacts{major: postgres.Version(session.Conn)}
-	var tables map[postgres.TableName]postgres.Table
-	err := postgres.Send(ctx, tx, "read the structure of "+r.table.String(), func(batch *pgx.Batch) {
+	f := sourceFacts{major: pgclient.Version(session.Conn)}
+	var tables map[relation.TableName]relation.Table
+	err := pgclient.Send(ctx, tx, "read the structure of "+r.table.String(), func(batch *pgx.Batch) {
 		session.queuePinsCheck(batch)
-		postgres.QueueTables(batch, f.major, []postgres.TableName{r.table}, &tables)
+		relation.QueueTables(batch, f.major, []relation.TableName{r.table}, &tables)
 		queueStorage(batch, r.table, &f.storage, &f.info)
 		queueMeaning(batch, f.major, r.table, r.meaning, &f.meaning)
 		session.queuePosition(batch, &f.position)
@@ -175,7 +176,7 @@ func readFacts(ctx context.Context, session sourceSession, tx pgx.Tx, r snapshot
 	f.storage, f.info = visible(table.Kind, f.storage, f.info)
 	f.info.timeline, f.info.open = session.identity.timeline, r.open
 	if r.meaning == askOrder && f.meansMore() {
-		err = postgres.Send(ctx, tx, "read what values of "+r.table.String()+" depend on", func(batch *pgx.Batch) {
+		err = pgclient.Send(ctx, tx, "read what values of "+r.table.String()+" depend on", func(batch *pgx.Batch) {
 			queueMeaning(batch, f.major, r.table, askAll, &f.meaning)
 		})
 	}
@@ -184,13 +185,13 @@ func readFacts(ctx context.Context, session sourceSession, tx pgx.Tx, r snapshot
 
 // visible is what can be known of the rows of a relation of that kind: some do not tell
 // which transaction wrote them.
-func visible(kind postgres.RelationKind, s storage, info snapshotInfo) (storage, snapshotInfo) {
+func visible(kind relation.RelationKind, s storage, info snapshotInfo) (storage, snapshotInfo) {
 	info.files = s.files
 	if !kind.HasKeys() {
 		info.files = nil // a materialized view is rewritten each time
 	}
 	switch {
-	case !kind.HasKeys() && kind != postgres.MaterializedView:
+	case !kind.HasKeys() && kind != relation.MaterializedView:
 		return storage{}, snapshotInfo{hidden: "rows of a view or foreign table do not tell which transaction wrote them"}
 	case !s.readable:
 		s.isHeap = false
@@ -219,7 +220,7 @@ const unchangedSQL = `
 
 // checkUnchanged makes sure that the table was not changed between the snapshot and the
 // lock, where that came second.
-func checkUnchanged(ctx context.Context, tx pgx.Tx, table postgres.Table, name postgres.TableName, s storage) error {
+func checkUnchanged(ctx context.Context, tx pgx.Tx, table relation.Table, name relation.TableName, s storage) error {
 	files := make([]uint32, len(s.leaves))
 	for i, leaf := range s.leaves {
 		files[i] = s.files[leaf]
@@ -241,7 +242,7 @@ func (s *snapshot) samePartitions(ctx context.Context, several bool) (bool, erro
 	before, now := s.facts.storage, storage{}
 	name := s.facts.table.Name
 	err := s.session.read(ctx, func(tx pgx.Tx) error {
-		return postgres.Send(ctx, tx, "read the partitions of "+name.String()+" again", func(batch *pgx.Batch) { queueStorage(batch, name, &now, &snapshotInfo{}) })
+		return pgclient.Send(ctx, tx, "read the partitions of "+name.String()+" again", func(batch *pgx.Batch) { queueStorage(batch, name, &now, &snapshotInfo{}) })
 	})
 	for leaf, file := range before.files {
 		if found, ok := now.files[leaf]; !ok || now.attached[leaf] != before.attached[leaf] || s.facts.unlocked && found != file {

@@ -6,7 +6,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // A storage says where the rows of a table lie, with those of its partitions.
@@ -42,7 +43,7 @@ const storageSQL = `
 	SELECT pg_catalog.txid_current_snapshot()::pg_catalog.text, pg_catalog.clock_timestamp()::pg_catalog.text,
 		coalesce(pg_catalog.bool_and(part.relkind IN ('r', 'm') AND (part.relam = 0 OR a.amname = 'heap')), true),
 		coalesce(pg_catalog.array_agg(part.oid ORDER BY part.oid), '{}'::pg_catalog.oid[]),
-		coalesce(pg_catalog.array_agg(pg_catalog.convert_to(part.oid::pg_catalog.regclass::pg_catalog.text, ` + postgres.NameEncodingSQL + `) ORDER BY part.oid), '{}'::pg_catalog.bytea[]),
+		coalesce(pg_catalog.array_agg(pg_catalog.convert_to(part.oid::pg_catalog.regclass::pg_catalog.text, ` + relation.NameEncodingSQL + `) ORDER BY part.oid), '{}'::pg_catalog.bytea[]),
 		coalesce(pg_catalog.array_agg(part.relfilenode ORDER BY part.oid), '{}'::pg_catalog.oid[]),
 		coalesce(pg_catalog.array_agg(part.attached ORDER BY part.oid), '{}'::pg_catalog.text[]),
 		coalesce(pg_catalog.max(pg_catalog.pg_relation_size(part.oid)) / pg_catalog.current_setting('block_size')::bigint, 0),
@@ -57,7 +58,7 @@ const storageSQL = `
 	WHERE part.relkind <> 'p'`
 
 // queueStorage reads by a batch where the rows of a table are, and what can be seen of them.
-func queueStorage(batch *pgx.Batch, name postgres.TableName, s *storage, info *snapshotInfo) {
+func queueStorage(batch *pgx.Batch, name relation.TableName, s *storage, info *snapshotInfo) {
 	batch.Queue(storageSQL, name.SQL()).QueryRow(func(row pgx.Row) error {
 		var files []uint32
 		var attached []string
@@ -65,7 +66,7 @@ func queueStorage(batch *pgx.Batch, name postgres.TableName, s *storage, info *s
 		if err := row.Scan(&info.snapshot, &info.clock, &s.isHeap, &s.leaves, &names, &files, &attached, &s.pages, &s.bytes, &s.readable); err != nil {
 			return fmt.Errorf("look where the rows of %s are: %w", name, err)
 		}
-		if err := postgres.SameLength(len(s.leaves), len(names), len(files), len(attached)); err != nil {
+		if err := pgclient.SameLength(len(s.leaves), len(names), len(files), len(attached)); err != nil {
 			return err
 		}
 		for _, name := range names {

@@ -7,14 +7,14 @@ import (
 	"time"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
 // readFrom makes the source be read through another address than the one that
 // the test writes to.
 func (e *env) readFrom(t *testing.T, host string, port int) {
-	e.servers = postgres.NewServers(map[string]postgres.Config{
+	e.servers = pgclient.NewServers(map[string]pgclient.Config{
 		"source":      {Host: host, Port: port, Username: e.reader, Password: e.source.Password, SSLMode: "disable"},
 		"destination": {Host: e.destination.Host, Port: e.destination.Port, Username: e.writer, Password: e.destination.Password},
 	})
@@ -67,7 +67,7 @@ func TestStandby(t *testing.T) {
 	go func() {
 		run, err := e.tryRun(t.Context())
 		if err != nil {
-			t.Error(postgres.Explain(err))
+			t.Error(pgclient.Explain(err))
 		}
 		done <- run
 	}()

@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 // unprepared has a statement that names a table, and so is not asked again, cost one
@@ -37,13 +37,13 @@ func textOrNil(row pgx.Row, what string) (*string, error) {
 }
 
 // typedLiteral writes a key as the source or the destination reads it.
-func typedLiteral(key, sql string) string { return postgres.Literal(key) + "::" + sql }
+func typedLiteral(key, sql string) string { return pgclient.Literal(key) + "::" + sql }
 
 // list writes each name with format.
 func list(names []string, format string) string {
 	parts := make([]string, len(names))
 	for i, name := range names {
-		parts[i] = strings.ReplaceAll(format, "?", postgres.Ident(name))
+		parts[i] = strings.ReplaceAll(format, "?", pgclient.Ident(name))
 	}
 	return strings.Join(parts, ", ")
 }
@@ -52,7 +52,7 @@ func list(names []string, format string) string {
 func literals(values []string) string {
 	all := make([]string, len(values))
 	for i, value := range values {
-		all[i] = postgres.Literal(value)
+		all[i] = pgclient.Literal(value)
 	}
 	return strings.Join(all, ", ")
 }

@@ -7,7 +7,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // sessionStaging is where rows wait that are to be merged into a table that
@@ -29,13 +30,13 @@ func (l layout) sharedStagingSQL(name string) string {
 const stagingPrefix = reservedPrefix + "_loading_"
 
 // stagingTable names the table into which an attempt at a unit copies its ranges.
-func stagingTable(schema string, unit int64, attempt int) postgres.TableName {
-	return postgres.TableName{Schema: schema, Name: fmt.Sprintf("%s%d_%d", stagingPrefix, unit, attempt)}
+func stagingTable(schema string, unit int64, attempt int) relation.TableName {
+	return relation.TableName{Schema: schema, Name: fmt.Sprintf("%s%d_%d", stagingPrefix, unit, attempt)}
 }
 
 // createStaging creates a staging table that several workers fill. It becomes the table
 // if there is none.
-func (l layout) createStaging(ctx context.Context, tx pgx.Tx, staging postgres.TableName) error {
+func (l layout) createStaging(ctx context.Context, tx pgx.Tx, staging relation.TableName) error {
 	sql := l.createSQL(staging.SQL())
 	if l.exists {
 		sql = l.sharedStagingSQL(staging.SQL())
@@ -47,7 +48,7 @@ func (l layout) createStaging(ctx context.Context, tx pgx.Tx, staging postgres.T
 }
 
 // takeStaging makes a staging table that was filled the table, or merges it.
-func (ld loading) takeStaging(ctx context.Context, staging postgres.TableName, rows int64) (loadResult, error) {
+func (ld loading) takeStaging(ctx context.Context, staging relation.TableName, rows int64) (loadResult, error) {
 	if err := lockLoaded(ctx, ld.tx, staging); err != nil {
 		return loadResult{}, err
 	}
@@ -55,7 +56,7 @@ func (ld loading) takeStaging(ctx context.Context, staging postgres.TableName, r
 	if l.exists {
 		return ld.merge(ctx, staging.SQL(), rows)
 	}
-	if err := ld.alone(ctx, lockPatience, staging, "ALTER TABLE "+staging.SQL()+" RENAME TO "+postgres.Ident(l.target.Name)); err != nil {
+	if err := ld.alone(ctx, lockPatience, staging, "ALTER TABLE "+staging.SQL()+" RENAME TO "+pgclient.Ident(l.target.Name)); err != nil {
 		return loadResult{}, fmt.Errorf("name the table that was loaded: %w", err)
 	}
 	return ld.complete(ctx, rows)
@@ -64,13 +65,13 @@ func (ld loading) takeStaging(ctx context.Context, staging postgres.TableName, r
 // lockStaging is lockLoaded for a staging table. It also finds out, in the same round
 // trip, which column of the source each column is for: those are named as in the
 // table that is loaded.
-func lockStaging(ctx context.Context, tx pgx.Tx, staging postgres.TableName, columns []column) (layout, error) {
+func lockStaging(ctx context.Context, tx pgx.Tx, staging relation.TableName, columns []column) (layout, error) {
 	var harmless bool
-	var tables map[postgres.TableName]postgres.Table
-	err := postgres.Send(ctx, tx, fmt.Sprintf("lock %s", staging), func(batch *pgx.Batch) {
+	var tables map[relation.TableName]relation.Table
+	err := pgclient.Send(ctx, tx, fmt.Sprintf("lock %s", staging), func(batch *pgx.Batch) {
 		batch.Queue("LOCK TABLE ONLY " + staging.SQL() + " IN ROW EXCLUSIVE MODE")
 		queueHarmless(batch, staging, &harmless)
-		postgres.QueueTablesWithoutTypes(batch, []postgres.TableName{staging}, &tables)
+		relation.QueueTablesWithoutTypes(batch, []relation.TableName{staging}, &tables)
 	})
 	if err == nil {
 		err = refuseCode(ctx, tx, staging, harmless)
@@ -119,12 +120,12 @@ func dropOrphanedStaging(ctx context.Context, tx pgx.Tx, schema string) (kept []
 	}
 	wait := "" // one turn is enough for all
 	for _, name := range names {
-		table := postgres.TableName{Schema: schema, Name: name}
+		table := relation.TableName{Schema: schema, Name: name}
 		err := pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
 			_, err := tx.Exec(ctx, fmt.Sprintf("%s; LOCK TABLE %[2]s IN ACCESS EXCLUSIVE MODE%s; DROP TABLE %[2]s", lockTurnSQL, table.SQL(), wait))
 			return err
 		})
-		switch postgres.Code(err) {
+		switch pgclient.Code(err) {
 		case "":
 			if err != nil {
 				return nil, err

@@ -10,14 +10,15 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // Create stores a new definition in the destination. A schema that already
 // holds tables is refused unless adopt is set: the first run would change them. Those that
 // a replication of the same source has left are taken over; its identity is empty where it
 // is not known.
-func Create(ctx context.Context, destination postgres.Endpoint, d Definition, adopt bool, source postgres.Identity) error {
+func Create(ctx context.Context, destination pgclient.Endpoint, d Definition, adopt bool, source pgclient.Identity) error {
 	text, err := json.Marshal(d)
 	if err != nil {
 		return err
@@ -39,7 +40,7 @@ func Create(ctx context.Context, destination postgres.Endpoint, d Definition, ad
 }
 
 // completeCreation does what creating a replication takes besides its definition.
-func completeCreation(ctx context.Context, tx pgx.Tx, g *granting, id int64, d Definition, adoptTables bool, source postgres.Identity) error {
+func completeCreation(ctx context.Context, tx pgx.Tx, g *granting, id int64, d Definition, adoptTables bool, source pgclient.Identity) error {
 	taken, err := readTakeover(ctx, tx, d, source)
 	if err != nil {
 		return err
@@ -72,7 +73,7 @@ func refuseOther(ctx context.Context, tx pgx.Tx, schemaName string) error {
 
 // Find returns a stored definition. It returns catalog.ErrNotFound, or
 // catalog.ErrNone, if there is none.
-func Find(ctx context.Context, destination postgres.Endpoint, schemaName string) (Definition, error) {
+func Find(ctx context.Context, destination pgclient.Endpoint, schemaName string) (Definition, error) {
 	stored, err := find(ctx, destination, schemaName)
 	if err != nil {
 		return Definition{}, err
@@ -80,7 +81,7 @@ func Find(ctx context.Context, destination postgres.Endpoint, schemaName string)
 	return decode(stored)
 }
 
-func find(ctx context.Context, destination postgres.Endpoint, schemaName string) (stored catalog.Replication, err error) {
+func find(ctx context.Context, destination pgclient.Endpoint, schemaName string) (stored catalog.Replication, err error) {
 	err = inCatalog(ctx, destination, func(tx pgx.Tx) (err error) {
 		stored, err = catalog.ReplicationOf(ctx, tx, schemaName)
 		return err
@@ -90,7 +91,7 @@ func find(ctx context.Context, destination postgres.Endpoint, schemaName string)
 
 // Update replaces a stored definition, and lets its readers read what is loaded,
 // and those that it had no more.
-func Update(ctx context.Context, destination postgres.Endpoint, d Definition) error {
+func Update(ctx context.Context, destination pgclient.Endpoint, d Definition) error {
 	text, err := json.Marshal(d)
 	if err != nil {
 		return err
@@ -122,7 +123,7 @@ func Update(ctx context.Context, destination postgres.Endpoint, d Definition) er
 // dropped, and the schema if a run created it and nothing else is in it. What
 // stays, readers may not read any more. What is gone already is done, the whole
 // database included.
-func Delete(ctx context.Context, destination postgres.Endpoint, schemaName string, force bool) error {
+func Delete(ctx context.Context, destination pgclient.Endpoint, schemaName string, force bool) error {
 	err := inTurns(ctx, lockPatience, func() error {
 		return grantingOn(ctx, destination, catalog.OpenAlone, func(tx pgx.Tx, g *granting) error { return deleteAll(ctx, tx, g, schemaName, force) })
 	})
@@ -173,7 +174,7 @@ func dropLoaded(ctx context.Context, tx pgx.Tx, stored catalog.Replication) erro
 		return err
 	}
 	for _, name := range tables {
-		table := postgres.TableName{Schema: stored.SchemaName, Name: name}
+		table := relation.TableName{Schema: stored.SchemaName, Name: name}
 		err := pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
 			_, err := tx.Exec(ctx, "LOCK TABLE "+table.SQL()+" IN ACCESS EXCLUSIVE MODE")
 			return err
@@ -187,7 +188,7 @@ func dropLoaded(ctx context.Context, tx pgx.Tx, stored catalog.Replication) erro
 		return err
 	}
 	for _, name := range tables {
-		table := postgres.TableName{Schema: stored.SchemaName, Name: name}
+		table := relation.TableName{Schema: stored.SchemaName, Name: name}
 		if _, err := tx.Exec(ctx, "DROP TABLE "+table.SQL()); err != nil {
 			return fmt.Errorf("drop %s: %w", table, err)
 		}
@@ -205,7 +206,7 @@ func dropLoaded(ctx context.Context, tx pgx.Tx, stored catalog.Replication) erro
 	if !empty {
 		return nil
 	}
-	if _, err := tx.Exec(ctx, "DROP SCHEMA IF EXISTS "+postgres.Ident(stored.SchemaName)); err != nil {
+	if _, err := tx.Exec(ctx, "DROP SCHEMA IF EXISTS "+pgclient.Ident(stored.SchemaName)); err != nil {
 		return fmt.Errorf("drop schema %q: %w", stored.SchemaName, err)
 	}
 	return nil
@@ -221,7 +222,7 @@ func ownTables(ctx context.Context, tx pgx.Tx, schema string, loaded []string) (
 	_, err = pgx.ForEachRow(rows, []any{&name, &owner, &loads}, func() error {
 		if !loads {
 			refusal = fmt.Errorf("drop %s: it belongs to %q and not to the role that loads, so another role has put it in the place of the loaded table: drop it by hand, or set force_destroy = false",
-				postgres.TableName{Schema: schema, Name: name}, owner)
+				relation.TableName{Schema: schema, Name: name}, owner)
 		}
 		own = append(own, name)
 		return nil
@@ -256,14 +257,14 @@ const schemaEmptySQL = `
 	)`
 
 // inCatalog runs f in a transaction of a catalog that exists.
-func inCatalog(ctx context.Context, destination postgres.Endpoint, f func(pgx.Tx) error) error {
+func inCatalog(ctx context.Context, destination pgclient.Endpoint, f func(pgx.Tx) error) error {
 	return onCatalog(ctx, destination, catalog.Open, f)
 }
 
 // onCatalog opens the catalog with open and runs f, in one transaction.
-func onCatalog(ctx context.Context, destination postgres.Endpoint, open func(context.Context, pgx.Tx) error, f func(pgx.Tx) error) error {
+func onCatalog(ctx context.Context, destination pgclient.Endpoint, open func(context.Context, pgx.Tx) error, f func(pgx.Tx) error) error {
 	return destination.Server.OnConn(ctx, destination.Database, func(conn *pgx.Conn) error {
-		return postgres.InTx(ctx, conn, func(tx pgx.Tx) error {
+		return pgclient.InTx(ctx, conn, func(tx pgx.Tx) error {
 			if err := open(ctx, tx); err != nil {
 				return err
 			}
@@ -275,8 +276,8 @@ func onCatalog(ctx context.Context, destination postgres.Endpoint, open func(con
 // CheckSource returns what is wrong with the definition given what the source
 // has now, and the tables that KeepsVersions lists. A failure to read the source is an
 // error, not a problem.
-func CheckSource(ctx context.Context, source postgres.Endpoint, d Definition) (problems []Problem, keepVersions []string, err error) {
-	tables, err := source.Server.Tables(ctx, source.Database, d.sourceTables())
+func CheckSource(ctx context.Context, source pgclient.Endpoint, d Definition) (problems []Problem, keepVersions []string, err error) {
+	tables, err := relation.Read(ctx, source.Server, source.Database, d.sourceTables())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -284,14 +285,14 @@ func CheckSource(ctx context.Context, source postgres.Endpoint, d Definition) (p
 	return problems, d.KeepsVersions(tables), err
 }
 
-func checkSource(ctx context.Context, source postgres.Endpoint, d Definition, tables map[postgres.TableName]postgres.Table) ([]Problem, error) {
+func checkSource(ctx context.Context, source pgclient.Endpoint, d Definition, tables map[relation.TableName]relation.Table) ([]Problem, error) {
 	problems := d.CheckSource(tables)
-	var missing, views []postgres.TableName
+	var missing, views []relation.TableName
 	var schemas []string
 	for _, name := range d.sourceTables() {
 		if table, ok := tables[name]; !ok {
 			missing, schemas = append(missing, name), append(schemas, name.Schema)
-		} else if table.Kind == postgres.View {
+		} else if table.Kind == relation.View {
 			views = append(views, name)
 		}
 	}
@@ -300,7 +301,7 @@ func checkSource(ctx context.Context, source postgres.Endpoint, d Definition, ta
 		return nil, err
 	}
 	for _, key := range d.keys() {
-		name, err := postgres.ParseTableName(key)
+		name, err := relation.ParseTableName(key)
 		if message, ok := unreadable[name]; ok && err == nil {
 			problems = append(problems, Problem{key, "", message})
 		}
@@ -308,12 +309,12 @@ func checkSource(ctx context.Context, source postgres.Endpoint, d Definition, ta
 	if len(missing) == 0 {
 		return problems, nil
 	}
-	relations, err := source.Server.Relations(ctx, source.Database, schemas)
+	relations, err := relation.List(ctx, source.Server, source.Database, schemas)
 	if err != nil {
 		return nil, err
 	}
 	for i, p := range problems {
-		if name, err := postgres.ParseTableName(p.Table); err == nil && slices.Contains(missing, name) {
+		if name, err := relation.ParseTableName(p.Table); err == nil && slices.Contains(missing, name) {
 			problems[i].Message += ". " + hint(name, relations)
 		}
 	}
@@ -324,7 +325,7 @@ func checkSource(ctx context.Context, source postgres.Endpoint, d Definition, ta
 // or is gone itself, also with its database.
 func IsGone(err error) bool {
 	return errors.Is(err, catalog.ErrNone) || errors.Is(err, catalog.ErrNotFound) ||
-		postgres.IsUnreachable(err) && postgres.Code(err) == "3D000"
+		pgclient.IsUnreachable(err) && pgclient.Code(err) == pgclient.InvalidCatalogName
 }
 
 func decode(stored catalog.Replication) (Definition, error) {

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -17,7 +17,7 @@ func TestCreateRefusesTables(t *testing.T) {
 		e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)`)
 		e.atDestination(t, `CREATE SCHEMA shop AUTHORIZATION `+e.writer+`; SET ROLE `+e.writer+`; CREATE TABLE shop.t (id int PRIMARY KEY); INSERT INTO shop.t VALUES (2)`)
 		e.definition.Tables["public.t"] = Selection{Method: FullTable}
-		err := Create(t.Context(), e.endpoint(), e.definition, false, postgres.Identity{})
+		err := Create(t.Context(), e.endpoint(), e.definition, false, pgclient.Identity{})
 		if err == nil || !strings.Contains(err.Error(), `already holds t, which`) {
 			t.Fatalf("got %v", err)
 		}
@@ -27,7 +27,7 @@ func TestCreateRefusesTables(t *testing.T) {
 		e.create(t)
 		e.run(t)
 		e.wantSame(t, "t")
-		if err := Create(t.Context(), e.endpoint(), e.definition, true, postgres.Identity{}); err == nil || !strings.Contains(err.Error(), "belongs to the replication \"Shop\" already") {
+		if err := Create(t.Context(), e.endpoint(), e.definition, true, pgclient.Identity{}); err == nil || !strings.Contains(err.Error(), "belongs to the replication \"Shop\" already") {
 			t.Errorf("a second replication into the schema: %v", err)
 		}
 	})
@@ -198,12 +198,12 @@ func TestWithinOneServer(t *testing.T) {
 	e.definition.Destination, e.destinationDatabase, e.writer = e.definition.Source, e.sourceDatabase, e.reader
 	e.definition.Tables["public.t"] = Selection{Method: FullTable}
 	for connections, want := range map[int]string{1: "set max_connections to 2", 2: ""} {
-		e.servers = postgres.NewServers(map[string]postgres.Config{"source": {
+		e.servers = pgclient.NewServers(map[string]pgclient.Config{"source": {
 			Host: s.Host, Port: s.Port, Username: e.reader, Password: s.Password, MaxConnections: connections,
 		}})
 		server, _ := e.servers.Server("source")
-		endpoint := postgres.Endpoint{Server: server, Database: e.sourceDatabase}
-		if err := Create(t.Context(), endpoint, e.definition, true, postgres.Identity{}); err != nil && !strings.Contains(err.Error(), "belongs to the replication") {
+		endpoint := pgclient.Endpoint{Server: server, Database: e.sourceDatabase}
+		if err := Create(t.Context(), endpoint, e.definition, true, pgclient.Identity{}); err != nil && !strings.Contains(err.Error(), "belongs to the replication") {
 			t.Fatal(err)
 		}
 		_, err := e.runner().Run(t.Context(), endpoint, "shop")

@@ -10,7 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // A tableSync is one table as a worker replicates it, over all attempts.
@@ -44,7 +45,7 @@ func newTableSync(j job, sessions *sessions, queue *queue, unit catalog.Unit) (*
 	name, err := j.definition.TableNameOf(unit.Table)
 	return &tableSync{
 		job: j, sessions: sessions, queue: queue, table: unit.Table, selection: selection, began: time.Now(),
-		target:  target{j.replication, postgres.TableName{Schema: j.definition.SchemaName, Name: name}},
+		target:  target{j.replication, relation.TableName{Schema: j.definition.SchemaName, Name: name}},
 		learned: learned{chunkRows: j.chunkRows},
 		report: catalog.Report{
 			SourceTable: unit.Table, TableName: name, Status: catalog.Succeeded, Method: selection.Method, ReplicationKey: selection.ReplicationKey,
@@ -142,13 +143,13 @@ func (s *tableSync) mayRetry(err error) bool {
 
 // isBinaryRefused reports whether a server could not read the binary form of a row.
 func isBinaryRefused(err error) bool {
-	code := postgres.Code(err)
+	code := pgclient.Code(err)
 	var elsewhere *rangeError
 	if errors.As(err, &elsewhere) {
 		code = elsewhere.code
 	}
 	switch code {
-	case "22P03", "08P01", "42804":
+	case pgclient.InvalidBinaryRepresentation, pgclient.ProtocolViolation, pgclient.DatatypeMismatch:
 		return true
 	}
 	return false
@@ -210,15 +211,15 @@ func (s *tableSync) fail(ctx context.Context, unit catalog.Unit, err error) {
 	}
 	r.Duration = elapsed(s.began)
 	why := s.sessions.advise(err)
-	r.Error = postgres.Explain(why)
+	r.Error = pgclient.Explain(why)
 	err = s.sessions.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		if err := endUnit(ctx, tx, unit, r.Status == catalog.Interrupted, why); err != nil {
 			return err
 		}
-		return postgres.Send(ctx, tx, "record the failure", func(batch *pgx.Batch) { catalog.QueueReport(batch, s.job.run.ID, *r) })
+		return pgclient.Send(ctx, tx, "record the failure", func(batch *pgx.Batch) { catalog.QueueReport(batch, s.job.run.ID, *r) })
 	})
 	if err != nil { // fenced, it is another worker's to report on
-		r.Error += "\n" + postgres.Explain(err)
+		r.Error += "\n" + pgclient.Explain(err)
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // The table of the destination may be older than its bookmark: emptied, restored,
@@ -83,13 +83,13 @@ const placeSQL = `
 
 // queuePlace is queueHarmless that also finds out where the table is, and whether it
 // is empty. That stays nil for one that is not harmless.
-func queuePlace(batch *pgx.Batch, target postgres.TableName, harmless *bool, w *whereabouts, empty **bool) {
+func queuePlace(batch *pgx.Batch, target relation.TableName, harmless *bool, w *whereabouts, empty **bool) {
 	batch.Queue(placeSQL, target.Schema, target.Name).QueryRow(func(row pgx.Row) error { return row.Scan(harmless, &w.oid, &w.file, empty) })
 }
 
 // inspect finds out what is not known of where the table is yet, now that it is known to
 // run nobody else's code.
-func (t targetState) inspect(ctx context.Context, tx pgx.Tx, target postgres.TableName, empty *bool) (whereabouts, error) {
+func (t targetState) inspect(ctx context.Context, tx pgx.Tx, target relation.TableName, empty *bool) (whereabouts, error) {
 	place := t.place
 	if !t.goesOn() || t.loaded.Rows == nil { // all rows are read anyway
 		return place, nil
@@ -111,7 +111,7 @@ func (t targetState) inspect(ctx context.Context, tx pgx.Tx, target postgres.Tab
 const sequenceColumn = "_sdc_sequence"
 
 // countRows reads what a table holds.
-func countRows(ctx context.Context, tx pgx.Tx, target postgres.TableName) (h holding, err error) {
+func countRows(ctx context.Context, tx pgx.Tx, target relation.TableName) (h holding, err error) {
 	err = tx.QueryRow(ctx, "SELECT pg_catalog.count(*), pg_catalog.max("+sequenceColumn+") FROM "+target.SQL(), unprepared).Scan(&h.rows, &h.sequence)
 	if err != nil {
 		return holding{}, fmt.Errorf("count the rows of %s: %w", target, err)

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
@@ -23,14 +23,14 @@ func (e *env) throughSSH(t *testing.T, side string) *sandbox.Proxy {
 	}})
 	t.Cleanup(hosts.Close)
 	host, _ := hosts.Host("bastion")
-	configs := map[string]postgres.Config{
+	configs := map[string]pgclient.Config{
 		"source":      {Host: "127.0.0.1", Port: e.source.Port, Username: e.reader, Password: e.source.Password},
 		"destination": {Host: "127.0.0.1", Port: e.destination.Port, Username: e.writer, Password: e.destination.Password},
 	}
 	config := configs[side]
 	config.Host, config.SSLMode, config.SSHHost = "db.internal", "disable", host
 	configs[side] = config
-	e.servers = postgres.NewServers(configs)
+	e.servers = pgclient.NewServers(configs)
 	t.Cleanup(e.servers.Close)
 	return proxy
 }
@@ -71,7 +71,7 @@ func TestTunnelLost(t *testing.T) {
 				began := time.Now()
 				run, err := e.tryRun(ctx)
 				if err != nil {
-					t.Fatalf("after %v: %s", time.Since(began), postgres.Explain(err))
+					t.Fatalf("after %v: %s", time.Since(began), pgclient.Explain(err))
 				}
 				<-hurt
 				if r := report(run, "public.big"); r.RowsLoaded != 60000 {

@@ -3,11 +3,11 @@ package replication
 import (
 	"fmt"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // outputText is an expression for how a value of type t is written.
-func outputText(value string, t postgres.Type) string {
+func outputText(value string, t relation.Type) string {
 	if t.Base != nil {
 		value = fmt.Sprintf("(%s)::%s", value, baseSQL(t))
 	}
@@ -15,7 +15,7 @@ func outputText(value string, t postgres.Type) string {
 }
 
 // base follows a domain to what it is made of.
-func base(t postgres.Type) postgres.Type {
+func base(t relation.Type) relation.Type {
 	for t.Base != nil {
 		t = *t.Base
 	}
@@ -23,7 +23,7 @@ func base(t postgres.Type) postgres.Type {
 }
 
 // baseSQL is how the type is written that base returns, with its modifier.
-func baseSQL(t postgres.Type) string {
+func baseSQL(t relation.Type) string {
 	sql := t.SQL
 	for ; t.Base != nil; t = *t.Base {
 		sql = t.BaseSQL
@@ -33,11 +33,11 @@ func baseSQL(t postgres.Type) string {
 
 // isXML reports whether values of the type are XML, which is sent as the text that it
 // was made of: output functions leave out its declaration.
-func isXML(t postgres.Type) bool { return t.BuiltIn() && t.Name == "xml" }
+func isXML(t relation.Type) bool { return t.BuiltIn() && t.Name == "xml" }
 
 // isArrayOfXMLDomains reports whether elements of an array cannot be taken as the text that
 // they were made of: a cast of the array might be a function of the domain's owner.
-func isArrayOfXMLDomains(t postgres.Type) bool {
+func isArrayOfXMLDomains(t relation.Type) bool {
 	t = base(t)
 	return t.Element != nil && t.Element.Base != nil && isXML(base(*t.Element))
 }

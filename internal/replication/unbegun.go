@@ -7,21 +7,21 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 // recordUnbegun records a run that failed before it began, for instance because the
 // source cannot be reached: all of its tables failed for that reason. It returns that
 // run and the reason. What was cancelled, and what cannot be recorded, is no run.
-func recordUnbegun(ctx context.Context, destination postgres.Endpoint, id int64, d Definition, reason error) (Run, error) {
+func recordUnbegun(ctx context.Context, destination pgclient.Endpoint, id int64, d Definition, reason error) (Run, error) {
 	if ctx.Err() != nil {
 		return Run{}, reason
 	}
-	run := Run{Run: catalog.Run{ID: uuid.NewString(), Status: catalog.Failed}, Tables: failedReports(d, postgres.Explain(reason))}
+	run := Run{Run: catalog.Run{ID: uuid.NewString(), Status: catalog.Failed}, Tables: failedReports(d, pgclient.Explain(reason))}
 	ctx, cancel := context.WithTimeout(ctx, cleanupTimeout)
 	defer cancel()
 	err := inCatalog(ctx, destination, func(tx pgx.Tx) error {
-		return postgres.Send(ctx, tx, "record the run", func(batch *pgx.Batch) {
+		return pgclient.Send(ctx, tx, "record the run", func(batch *pgx.Batch) {
 			catalog.QueueUnbegun(batch, id, &run.Run)
 			for _, report := range run.Tables {
 				catalog.QueueReport(batch, run.ID, report)

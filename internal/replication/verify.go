@@ -7,7 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // What a run compares after it has loaded a table, before it commits.
@@ -99,7 +99,7 @@ func (t tally) String() string {
 
 // tallyOf counts the rows of a table, and sums up hashes of their text: of columns with
 // all digits of floats, and of those with fewer.
-func tallyOf(ctx context.Context, tx pgx.Tx, table postgres.TableName, how string, exact, rounded []column, expression func(column) string) (t tally, err error) {
+func tallyOf(ctx context.Context, tx pgx.Tx, table relation.TableName, how string, exact, rounded []column, expression func(column) string) (t tally, err error) {
 	if how == VerifyCount {
 		err := tx.QueryRow(ctx, fmt.Sprintf("SELECT pg_catalog.count(*) FROM %s", table.SQL()), unprepared).Scan(&t.rows)
 		return t, err

@@ -8,7 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
 // viewProblems returns what is wrong with views of the source, by name, as far as
@@ -16,7 +17,7 @@ import (
 // and evaluates constant ones. Those belong to others, so they run in a transaction
 // that writes nothing, not for long, and in a session that ends after them. A
 // function may catch the server's timeout and go on.
-func viewProblems(ctx context.Context, source postgres.Endpoint, views []postgres.TableName) (map[postgres.TableName]string, error) {
+func viewProblems(ctx context.Context, source pgclient.Endpoint, views []relation.TableName) (map[relation.TableName]string, error) {
 	if len(views) == 0 {
 		return nil, nil
 	}
@@ -25,8 +26,8 @@ func viewProblems(ctx context.Context, source postgres.Endpoint, views []postgre
 		return nil, err
 	}
 	defer conn.Discard()
-	session := sourceSession{Conn: conn.Conn, pins: pinsSQL(postgres.Version(conn.Conn), sourceLockTimeout) + "; SET statement_timeout = '5s'"}
-	problems := map[postgres.TableName]string{}
+	session := sourceSession{Conn: conn.Conn, pins: pinsSQL(pgclient.Version(conn.Conn), sourceLockTimeout) + "; SET statement_timeout = '5s'"}
+	problems := map[relation.TableName]string{}
 	for _, view := range views {
 		err := explain(ctx, session, view)
 		if advice := pathAdvice(err); advice != "" {
@@ -40,7 +41,7 @@ func viewProblems(ctx context.Context, source postgres.Endpoint, views []postgre
 }
 
 // explain has the source plan a query of a view.
-func explain(ctx context.Context, session sourceSession, view postgres.TableName) error {
+func explain(ctx context.Context, session sourceSession, view relation.TableName) error {
 	ctx, cancel := context.WithTimeout(ctx, planningLimit)
 	defer cancel()
 	err := session.read(ctx, func(tx pgx.Tx) error {

@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
 // A worker replicates tables of a run, through a connection to each side.
@@ -105,7 +105,7 @@ func (w *worker) dropOrphanedStaging(ctx context.Context) (notes []string) {
 		kept, err := dropOrphanedStaging(ctx, tx, w.definition.SchemaName)
 		notes = nil
 		for _, why := range kept {
-			notes = append(notes, postgres.Explain(why)+"\nNo run fails for it: the next one tries again.")
+			notes = append(notes, pgclient.Explain(why)+"\nNo run fails for it: the next one tries again.")
 		}
 		return err
 	})

@@ -12,7 +12,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -77,7 +78,7 @@ func TestDivide(t *testing.T) {
 	w := &worker{job: job{rangeBytes: 100, definition: Definition{Tables: map[string]Selection{
 		"public.a": {Method: FullTable}, "public.b": {Method: Incremental, ReplicationKey: "id", TableName: "other"},
 	}}}}
-	table := func(name string) postgres.TableName { return postgres.TableName{Schema: "public", Name: name} }
+	table := func(name string) relation.TableName { return relation.TableName{Schema: "public", Name: name} }
 	for _, test := range []struct {
 		a, b   int64
 		loaded []string
@@ -90,7 +91,7 @@ func TestDivide(t *testing.T) {
 		{0, 900, []string{"a", "b"}, 4},
 		{0, 900, []string{"a", "other"}, 1},
 	} {
-		relations := map[postgres.TableName]postgres.Relation{table("a"): {Bytes: test.a}, table("b"): {Bytes: test.b}}
+		relations := map[relation.TableName]relation.Relation{table("a"): {Bytes: test.a}, table("b"): {Bytes: test.b}}
 		if units, useful := w.divide(relations, test.loaded, VerifyNone); len(units) != 2 || useful != test.want {
 			t.Errorf("%+v: %d units, %d workers of use", test, len(units), useful)
 		}
@@ -136,10 +137,10 @@ func newWorker(t *testing.T, e *env, run catalog.Run) *worker {
 
 // workerOf makes a worker of what a process can know that has the name of a replication
 // and, for a run that is under way, its id.
-func workerOf(t *testing.T, servers *postgres.Servers, at Endpoint, schema string, run catalog.Run) *worker {
+func workerOf(t *testing.T, servers *pgclient.Servers, at Endpoint, schema string, run catalog.Run) *worker {
 	t.Helper()
 	server, _ := servers.Server(at.Server)
-	destination := postgres.Endpoint{Server: server, Database: at.Database}
+	destination := pgclient.Endpoint{Server: server, Database: at.Database}
 	stored, err := find(t.Context(), destination, schema)
 	if err != nil {
 		t.Fatal(err)
@@ -153,7 +154,7 @@ func workerOf(t *testing.T, servers *postgres.Servers, at Endpoint, schema strin
 		definition: definition, replication: stored.ID, run: run, expiries: &sync.Map{}, lease: shortLease, logger: slog.New(slog.DiscardHandler),
 		streams: 1, chunkRows: chunkRows, rangeBytes: 500 << 10,
 	}}
-	sourceConn, destinationConn, err := postgres.AcquirePair(t.Context(), postgres.Endpoint{Server: source, Database: definition.Source.Database}, destination)
+	sourceConn, destinationConn, err := pgclient.AcquirePair(t.Context(), pgclient.Endpoint{Server: source, Database: definition.Source.Database}, destination)
 	if err != nil {
 		t.Fatal(err)
 	}

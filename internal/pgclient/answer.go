@@ -1,0 +1,55 @@
+package pgclient
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+)
+
+// Address is where the server listens, as whoever connects to it sees it: a host
+// and a port, or the directory of a Unix socket and the port in its name.
+func (s *Server) Address() (host string, port int) { return s.config.Host, s.config.Port }
+
+// Place is where the server listens, as all entries say it that lead there in the same way.
+func (s *Server) Place() string { return s.config.address() }
+
+// AnswersThrough returns why PostgreSQL does not answer at the server's address
+// when that is reached by dial, or nil. Nobody logs in, so it says nothing of that.
+func (s *Server) AnswersThrough(ctx context.Context, dial func(ctx context.Context, network, address string) (net.Conn, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, s.config.ConnectTimeout)
+	defer cancel()
+	failed := func(err error) error {
+		return fmt.Errorf("ask server %q for an answer: %w", s.name, err)
+	}
+	network, address := pgconn.NetworkAddress(s.config.Host, uint16(s.config.Port)) // validated to be a port where it is configured
+	conn, err := dial(ctx, network, address)
+	if err != nil {
+		return failed(err)
+	}
+	defer conn.Close() //nolint:errcheck // nothing was sent that could be lost
+	release := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer release()
+	// A server that offers TLS says S to this, another N, before any login.
+	request, err := (&pgproto3.SSLRequest{}).Encode(nil)
+	if err != nil {
+		return failed(err)
+	}
+	if _, err := conn.Write(request); err != nil {
+		return failed(err)
+	}
+	answer := make([]byte, 1)
+	if _, err := io.ReadFull(conn, answer); err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return failed(fmt.Errorf("it closed the connection, or said nothing: %w", err))
+	}
+	if answer[0] != 'S' && answer[0] != 'N' {
+		return failed(fmt.Errorf("what answers is not PostgreSQL: it said %q", answer))
+	}
+	return nil
+}

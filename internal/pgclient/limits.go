@@ -1,0 +1,283 @@
+package pgclient
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// What a server may send. Of all that PostgreSQL sends during a login, a message
+// has some hundred bytes and there are some twenty. After it, the largest are what
+// _stitch holds of thousands of tables, and a schema's names in one array; the most
+// are the columns of a structure sync. Rows that are replicated are no part of
+// this: they pass through package replication, which keeps none.
+const (
+	maxLoginMessage = 64 << 10  // one message until the login is complete
+	maxLogin        = 1 << 20   // all of them
+	maxMessage      = 64 << 20  // one message after that
+	maxControl      = 1 << 20   // one that says something, rather than answers: an error, a notice
+	maxAnswer       = 256 << 20 // all messages that answer one request
+	messageCost     = 256       // what a message counts beside its bytes: about what becomes of it in memory
+	maxNotices      = 1 << 30   // notices while one request is answered: nothing is kept of them, and a function may raise one for each row
+	maxParameters   = 200       // that the server reports; PostgreSQL 18 has 15
+)
+
+// SameLength returns an error unless arrays that a server sent in one row are
+// equally long: each says something else of the same items.
+func SameLength(lengths ...int) error {
+	if slices.Min(lengths) != slices.Max(lengths) {
+		return &protocolError{"the server sent arrays of different lengths for the same items"}
+	}
+	return nil
+}
+
+// A protocolError says that a server sent more than it may, or what PostgreSQL does not send.
+type protocolError struct{ text string }
+
+func (e *protocolError) Error() string { return e.text }
+
+// A limitedReader passes on what a server sends, and fails where that is more than
+// it may be: before pgconn makes room for it. It reads message after message: a
+// byte of kind, four of length that count themselves, and a body.
+type limitedReader struct {
+	from     io.Reader
+	backlog  *backlog
+	exchange *exchange
+	strict   bool  // whether SCRAM is to have leastIterations
+	err      error // that it failed with, for good
+	lost     error // that the connection ended with
+
+	header     []byte // of the message under way, up to 5 bytes
+	rest       int    // of its body
+	kept       []byte // of its body, for the kinds that are looked into
+	ready      bool   // the login is complete
+	spent      int    // by messages since the server was last ready
+	noticed    int    // by notices since then, which are no part of that
+	concluded  bool   // since then, what was executed last
+	parameters map[string]bool
+}
+
+func (r *limitedReader) Read(p []byte) (int, error) {
+	if r.err != nil {
+		return 0, r.err
+	}
+	r.backlog.bytes.Store(0)
+	n, err := r.from.Read(p)
+	if r.err = r.follow(p[:n]); r.err != nil {
+		return 0, r.err
+	}
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		r.lost = err
+	}
+	return n, err
+}
+
+// readerKey is where a connection of pgconn keeps its limitedReader.
+const readerKey = "limitedReader"
+
+// explainClosed adds to an error that conn is closed why it is: pgconn may forget
+// what it met.
+func explainClosed(conn *pgx.Conn, err error) error {
+	r, ok := conn.PgConn().CustomData()[readerKey].(*limitedReader)
+	if !ok || !errors.Is(err, pgconn.ErrConnClosed) {
+		return err
+	}
+	cause := r.err
+	if cause == nil {
+		cause = r.lost
+	}
+	if cause == nil || errors.Is(err, cause) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", cause, err)
+}
+
+// follow goes on through messages.
+func (r *limitedReader) follow(data []byte) error {
+	for len(data) > 0 {
+		if missing := 5 - len(r.header); missing > 0 {
+			taken := min(missing, len(data))
+			r.header, data = append(r.header, data[:taken]...), data[taken:]
+			if len(r.header) < 5 {
+				return nil
+			}
+			if err := r.begin(); err != nil {
+				return err
+			}
+		}
+		taken := min(r.rest, len(data))
+		if r.keeps() {
+			r.kept = append(r.kept, data[:taken]...)
+		}
+		r.rest, data = r.rest-taken, data[taken:]
+		if r.rest > 0 {
+			return nil
+		}
+		if err := r.end(); err != nil {
+			return err
+		}
+		r.header, r.kept = r.header[:0], r.kept[:0]
+	}
+	return nil
+}
+
+// keeps reports whether the body of the message under way is looked into.
+func (r *limitedReader) keeps() bool { return r.header[0] == 'R' || r.header[0] == 'S' }
+
+func (r *limitedReader) begin() error {
+	length := int32(binary.BigEndian.Uint32(r.header[1:])) //nolint:gosec // what is beyond is negative, and refused
+	if length < 4 {
+		return &protocolError{fmt.Sprintf("a message of the server has the length %d", length)}
+	}
+	r.rest = int(length) - 4
+	most, all, when := maxMessage, maxAnswer, "in answer to one request"
+	switch kind := r.header[0]; {
+	case !r.ready:
+		most, all, when = maxLoginMessage, maxLogin, "before the login was complete"
+	case kind == 'S':
+		most = maxLoginMessage
+	case kind == 'E' || kind == 'N' || kind == 'A' || kind == 'R':
+		most = maxControl
+	}
+	if r.rest > most {
+		return &protocolError{fmt.Sprintf("the server sent a message of %d bytes %s, where %d are expected at most", r.rest, when, most)}
+	}
+	if r.ready && r.header[0] == 'N' {
+		if r.noticed += r.rest + len(r.header); r.noticed > maxNotices {
+			return &protocolError{fmt.Sprintf("the server sent more than %d MiB of notices %s", maxNotices>>20, when)}
+		}
+		return nil
+	}
+	if r.spent += r.rest + messageCost; r.spent > all {
+		return &protocolError{fmt.Sprintf("the server sent more than %d MiB %s", all>>20, when)}
+	}
+	return nil
+}
+
+func (r *limitedReader) end() error {
+	switch r.header[0] {
+	case 'T', 'D':
+		r.concluded = false
+	case 'C', 'I', 's', 'E':
+		r.concluded = true
+	case 'Z':
+		executes, asked := r.exchange.ready()
+		if !asked || executes && !r.concluded {
+			return &protocolError{"the server says that it is ready for a query without having been asked, or in the middle of an answer"}
+		}
+		r.ready, r.concluded, r.spent, r.noticed = true, false, 0, 0
+	case 'R':
+		if r.strict && len(r.kept) > 4 && binary.BigEndian.Uint32(r.kept) == saslContinue {
+			return checkIterations(r.kept[4:])
+		}
+	case 'S': // pgconn keeps them all
+		name, _, _ := bytes.Cut(r.kept, []byte{0})
+		r.parameters[string(name)] = true
+		if len(r.parameters) > maxParameters {
+			return &protocolError{fmt.Sprintf("the server reported more than %d parameters", maxParameters)}
+		}
+	}
+	return nil
+}
+
+// saslContinue is the kind of AuthenticationSASLContinue.
+const saslContinue = 11
+
+// A backlog counts what a server sends while it is being written to and does not
+// read: pgconn takes that in, so that the two do not wait for each other.
+type backlog struct{ bytes atomic.Int64 }
+
+// limit makes a connection count for the backlog.
+func (b *backlog) limit(conn net.Conn) net.Conn { return &backlogConn{Conn: conn, backlog: b} }
+
+// A backlogConn is a connection as it was dialled, beneath TLS.
+type backlogConn struct {
+	net.Conn
+	backlog *backlog
+	writing atomic.Int32
+}
+
+func (c *backlogConn) Write(p []byte) (int, error) {
+	c.writing.Add(1)
+	defer c.writing.Add(-1)
+	return c.Conn.Write(p)
+}
+
+func (c *backlogConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if c.writing.Load() > 0 && c.backlog.bytes.Add(int64(n)) > maxAnswer {
+		_ = c.Close() // or the write would go on
+		return 0, &protocolError{fmt.Sprintf("the server sent more than %d MiB without reading what it was sent", maxAnswer>>20)}
+	}
+	return n, err
+}
+
+// An exchange is what was asked of a server and is not answered yet. pgconn counts
+// on a server to be ready exactly once for each request, and after its answer: one
+// that says so too often makes it panic, and one that says so too early makes it
+// read on for ever, also when it is cancelled.
+type exchange struct {
+	mu      sync.Mutex
+	pending []bool // by request, the oldest first: whether something is executed, and so concluded
+}
+
+// expect notes a request.
+func (e *exchange) expect(executes bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.pending = append(e.pending, executes)
+}
+
+// ready returns whether the oldest request has executed something. ok is false if
+// there is none.
+func (e *exchange) ready() (executes, ok bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.pending) == 0 {
+		return false, false
+	}
+	executes, e.pending = e.pending[0], e.pending[1:]
+	return executes, true
+}
+
+// An askingWriter notes what is asked of a server. pgconn's frontend writes whole
+// messages, the startup message first, and all that are part of a request: only
+// ExecBatch, which the modes of executing queries that are used here do not use,
+// goes another way.
+type askingWriter struct {
+	to       io.Writer
+	exchange *exchange
+	started  bool
+	executes bool // in the request under way
+}
+
+func (w *askingWriter) Write(p []byte) (int, error) {
+	if !w.started {
+		w.started = true
+		w.exchange.expect(false) // to be ready when the login is complete
+		return w.to.Write(p)
+	}
+	for rest := p; len(rest) >= 5; {
+		switch rest[0] {
+		case 'Q':
+			w.exchange.expect(true)
+		case 'E':
+			w.executes = true
+		case 'S':
+			w.exchange.expect(w.executes)
+			w.executes = false
+		}
+		rest = rest[min(len(rest), 1+int(binary.BigEndian.Uint32(rest[1:]))):]
+	}
+	return w.to.Write(p)
+}

@@ -1,0 +1,14 @@
+//go:build unix
+
+package pgclient
+
+import (
+	"os/exec"
+	"syscall"
+)
+
+// endAsGroup lets cmd be ended together with what it started.
+func endAsGroup(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+}

@@ -1,0 +1,290 @@
+package pgclient
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
+	"golang.org/x/sync/semaphore"
+)
+
+const (
+	idleLimit = 5 * time.Second // after which an unused connection is closed
+	trusted   = time.Second     // an idle connection younger than this is used without asking whether it lives
+)
+
+// A pool holds a server's connections: never more than config.MaxConnections,
+// idle ones of other databases giving way to the one that is asked for.
+type pool struct {
+	name     string
+	config   Config
+	siblings *Servers
+	budget   *semaphore.Weighted // one for each Conn in use
+
+	mu        sync.Mutex
+	open      int                // connections in use or idle, or being dialled
+	dialling  int                // of these, those that are being dialled
+	idle      []*Conn            // oldest first
+	failures  map[string]error   // what dials for planning met, by database, or "" where it is not about one
+	poolings  map[string]Pooling // by database, as far as it is known
+	planDials chan struct{}
+	patience  time.Duration // how long a plan waits for what it asked
+
+	shared sync.Map // what ReadShared has read
+}
+
+// Acquire returns a connection to database, which the caller must Release. It
+// waits while all connections that the Config allows are in use.
+func (s *Server) Acquire(ctx context.Context, database string) (*Conn, error) {
+	if err := s.budget.Acquire(ctx, 1); err != nil {
+		return nil, fmt.Errorf("wait for one of the %d connections of server %q: %w", s.config.MaxConnections, s.name, err)
+	}
+	conn, err := s.take(ctx, database, s.dial)
+	if err != nil {
+		s.budget.Release(1)
+		return nil, err
+	}
+	return conn, nil
+}
+
+// An Endpoint is a database on a server.
+type Endpoint struct {
+	Server   *Server
+	Database string
+}
+
+// AcquirePair returns a connection to each of two endpoints. Pairs are acquired
+// in one order everywhere, so that opposite ones cannot block each other.
+func AcquirePair(ctx context.Context, a, b Endpoint) (*Conn, *Conn, error) {
+	if a.Server.name > b.Server.name {
+		connB, connA, err := AcquirePair(ctx, b, a)
+		return connA, connB, err
+	}
+	if a.Server.pool == b.Server.pool {
+		return a.Server.acquireTwo(ctx, a.Database, b.Database)
+	}
+	connA, err := a.Server.Acquire(ctx, a.Database)
+	if err != nil {
+		return nil, nil, err
+	}
+	connB, err := b.Server.Acquire(ctx, b.Database)
+	if err != nil {
+		connA.Release()
+		return nil, nil, err
+	}
+	return connA, connB, nil
+}
+
+// TryAcquirePair returns a connection to each of two endpoints, or none if that
+// would mean to wait. The error says why one could not be dialled.
+func TryAcquirePair(ctx context.Context, a, b Endpoint) (*Conn, *Conn, error) {
+	if !a.Server.budget.TryAcquire(1) {
+		return nil, nil, fmt.Errorf("all %d connections of server %q are in use", a.Server.config.MaxConnections, a.Server.name)
+	}
+	if !b.Server.budget.TryAcquire(1) {
+		a.Server.budget.Release(1)
+		return nil, nil, fmt.Errorf("all %d connections of server %q are in use", b.Server.config.MaxConnections, b.Server.name)
+	}
+	connA, err := a.Server.take(ctx, a.Database, a.Server.connect)
+	if err != nil {
+		a.Server.budget.Release(1)
+		b.Server.budget.Release(1)
+		return nil, nil, err
+	}
+	connB, err := b.Server.take(ctx, b.Database, b.Server.connect)
+	if err != nil {
+		connA.Release()
+		b.Server.budget.Release(1)
+		return nil, nil, err
+	}
+	return connA, connB, nil
+}
+
+func (s *Server) acquireTwo(ctx context.Context, a, b string) (*Conn, *Conn, error) {
+	if s.config.MaxConnections < 2 {
+		return nil, nil, fmt.Errorf("a replication within server %q needs two connections: set max_connections to 2 or more", s.name)
+	}
+	if err := s.budget.Acquire(ctx, 2); err != nil {
+		return nil, nil, fmt.Errorf("wait for two of the %d connections of server %q: %w", s.config.MaxConnections, s.name, err)
+	}
+	connA, err := s.take(ctx, a, s.dial)
+	if err != nil {
+		s.budget.Release(2)
+		return nil, nil, err
+	}
+	connB, err := s.take(ctx, b, s.dial)
+	if err != nil {
+		connA.Release()
+		s.budget.Release(1)
+		return nil, nil, err
+	}
+	return connA, connB, nil
+}
+
+// take returns an idle connection to database or dials one. The caller holds
+// one of the budget.
+func (s *Server) take(ctx context.Context, database string, dial func(context.Context, string) (*pgx.Conn, error)) (*Conn, error) {
+	if database == "" {
+		database = s.config.Database
+	}
+	for {
+		conn := s.takeIdle(database)
+		if conn == nil {
+			break
+		}
+		if time.Since(conn.since) < trusted || conn.lives(ctx) {
+			return conn, nil
+		}
+		conn.close()
+	}
+	s.makeRoom()
+	conn, err := dial(ctx, database)
+	s.mu.Lock()
+	s.dialling--
+	if err != nil {
+		s.open--
+	}
+	s.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	return &Conn{Conn: conn, pool: s.pool, database: database}, nil
+}
+
+func (p *pool) takeIdle(database string) *Conn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, conn := range slices.Backward(p.idle) {
+		if conn.database == database {
+			p.idle = slices.Delete(p.idle, i, i+1)
+			return conn
+		}
+	}
+	return nil
+}
+
+// makeRoom counts one more connection as open, after closing an idle one if
+// there would be too many. There is an idle one then, because each in use
+// holds one of the budget, and so does the caller.
+func (p *pool) makeRoom() {
+	p.mu.Lock()
+	var evicted *Conn
+	if p.open >= p.config.MaxConnections && len(p.idle) > 0 {
+		evicted, p.idle = p.idle[0], p.idle[1:]
+		p.open--
+	}
+	p.open++
+	p.dialling++
+	p.mu.Unlock()
+	if evicted != nil {
+		evicted.sayGoodbye()
+	}
+}
+
+// closeIdle closes the idle connections that match, and returns how many these were.
+func (p *pool) closeIdle(match func(*Conn) bool) int {
+	p.mu.Lock()
+	var closing, staying []*Conn
+	for _, conn := range p.idle {
+		if match(conn) {
+			closing = append(closing, conn)
+		} else {
+			staying = append(staying, conn)
+		}
+	}
+	p.idle = staying
+	p.mu.Unlock()
+	for _, conn := range closing {
+		conn.close()
+	}
+	return len(closing)
+}
+
+// parting is how long it may take to say goodbye to a server.
+const parting = 3 * time.Second
+
+// A Conn is a connection that belongs to its holder until Release.
+type Conn struct {
+	*pgx.Conn
+	pool     *pool
+	database string
+	since    time.Time // idle since
+}
+
+// Renew dials again if the connection broke. The session is then a new one.
+func (c *Conn) Renew(ctx context.Context) error {
+	if !c.IsClosed() && c.lives(ctx) {
+		return nil
+	}
+	c.sayGoodbye()
+	conn, err := (&Server{pool: c.pool}).connect(ctx, c.database)
+	if err != nil {
+		return err
+	}
+	c.Conn = conn
+	return nil
+}
+
+// lives reports whether the server still answers.
+func (c *Conn) lives(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, parting)
+	defer cancel()
+	return c.Ping(ctx) == nil
+}
+
+// Release gives the connection back. One that broke, or was left within a
+// transaction, or is in the way of dropping its database, is closed.
+func (c *Conn) Release() {
+	defer c.pool.budget.Release(1)
+	if c.IsClosed() || c.PgConn().TxStatus() != 'I' || c.pool.IsDropping(c.database) {
+		c.close()
+		return
+	}
+	c.since = time.Now()
+	c.pool.mu.Lock()
+	c.pool.idle = append(c.pool.idle, c)
+	c.pool.mu.Unlock()
+	time.AfterFunc(idleLimit, func() {
+		c.pool.closeIdle(func(idle *Conn) bool { return time.Since(idle.since) >= idleLimit })
+	})
+}
+
+// Discard gives the connection back for good: its session holds settings or
+// locks that must not outlive it.
+func (c *Conn) Discard() {
+	c.close()
+	c.pool.budget.Release(1)
+}
+
+func (c *Conn) close() {
+	c.sayGoodbye()
+	c.pool.mu.Lock()
+	c.pool.open--
+	c.pool.mu.Unlock()
+}
+
+// sayGoodbye closes the connection, and waits until the server has ended its
+// session: until then it counts for the limits of the server and of its role.
+// One that was cancelled is being closed already.
+func (c *Conn) sayGoodbye() {
+	ctx, cancel := context.WithTimeout(context.Background(), parting)
+	defer cancel()
+	if !c.IsClosed() {
+		conn := c.PgConn().Conn()
+		_ = conn.SetDeadline(time.Now().Add(parting))
+		c.PgConn().Frontend().Send(&pgproto3.Terminate{})
+		if c.PgConn().Frontend().Flush() == nil {
+			_, _ = io.Copy(io.Discard, conn)
+		}
+	}
+	_ = c.Conn.Close(ctx) // the connection is gone whatever this says
+	select {
+	case <-c.PgConn().CleanupDone():
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,172 @@
+package pgclient
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// A Pooling says how connections of a login come to sessions of the server.
+type Pooling string
+
+// The ways that connections come to sessions.
+const (
+	NoPooling          Pooling = "none"        // each connection is a session of its own
+	SessionPooling     Pooling = "session"     // a proxy lends a session for as long as a connection lasts
+	TransactionPooling Pooling = "transaction" // a proxy lends a session for a transaction, or a statement
+	UnknownPooling     Pooling = "unknown"     // a proxy lends sessions, for how long cannot be told
+)
+
+// A server tells whoever logs in the number of its process (BackendKeyData),
+// and pg_backend_pid() says the same. A proxy that pools sessions cannot pass
+// the number on: clients send it to cancel what they run, and then the proxy has
+// to find out in which session that is. So all of them make up their own, and
+// give themselves away to one statement through one connection, whatever they
+// are called and whether or not others use them at the time. What only forwards
+// bytes (an SSH tunnel, HAProxy, the proxies of clouds for authentication) is
+// not taken for one.
+//
+// The rest of what one might look at says less. SHOW VERSION is answered in
+// PgBouncer's own database only, and to its administrators. Ports differ behind
+// every tunnel. Settings, locks and temporary tables vanish only while others
+// use the pool, and if they do, they have been left in somebody else's session.
+//
+// For how long a session is lent, two connections show that are open at once:
+// if both of them meet one session, or one of them meets two, it is not for as
+// long as they last. PgBouncer gives the session that was used last, so the
+// second connection meets that of the first at once; pools that give the one
+// that was used the longest ago give the first connection another one when it
+// asks again. Hence each asks twice in a row, and they take turns. What is asked
+// changes nothing in a session, and is not prepared.
+const (
+	processSQL = "SELECT pg_catalog.pg_backend_pid()"
+	turns      = 3
+)
+
+// process returns the number of the session's process, as the server says it now.
+func process(ctx context.Context, conn *pgx.Conn) (pid int64, err error) {
+	err = conn.QueryRow(ctx, processSQL, pgx.QueryExecModeExec).Scan(&pid)
+	return pid, err
+}
+
+// IsProxied reports whether a proxy pools the sessions that conn comes to, one
+// of which said that its process has this number.
+func IsProxied(conn *pgx.Conn, pid int64) bool { return pid != int64(conn.PgConn().PID()) }
+
+// decidePooling decides by the sessions that two connections met.
+func decidePooling(first, second []int64) Pooling {
+	for _, pid := range first {
+		if pid != first[0] || slices.Contains(second, pid) {
+			return TransactionPooling
+		}
+	}
+	for _, pid := range second {
+		if pid != second[0] {
+			return TransactionPooling
+		}
+	}
+	return SessionPooling
+}
+
+// Pooling finds out once for each database: PgBouncer has a mode for each.
+func (s *Server) Pooling(ctx context.Context, database string) (Pooling, error) {
+	s.mu.Lock()
+	known, ok := s.poolings[database]
+	s.mu.Unlock()
+	if ok {
+		return known, nil
+	}
+	proxied := false
+	err := s.OnConn(ctx, database, func(conn *pgx.Conn) error {
+		pid, err := process(ctx, conn)
+		if err != nil {
+			return fmt.Errorf("look whether a proxy stands before server %q: %w", s.name, err)
+		}
+		proxied = IsProxied(conn, pid)
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	found := NoPooling
+	if proxied {
+		if found = s.poolingOfProxy(ctx, database); ctx.Err() != nil {
+			return "", ctx.Err()
+		}
+	}
+	s.RememberPooling(database, found)
+	return found, nil
+}
+
+func (s *Server) RememberPooling(database string, found Pooling) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if found == UnknownPooling { // what stood in the way may pass
+		return
+	}
+	if s.poolings == nil {
+		s.poolings = map[string]Pooling{}
+	}
+	s.poolings[database] = found
+}
+
+// poolingOfProxy takes two connections. The caller must hold none.
+func (s *Server) poolingOfProxy(ctx context.Context, database string) Pooling {
+	if s.config.MaxConnections < 2 {
+		return UnknownPooling
+	}
+	first, second, err := s.acquireTwo(ctx, database, database)
+	if err != nil {
+		return UnknownPooling
+	}
+	defer first.Release()
+	defer second.Release()
+	// A pool that has no second session to give lets the connection wait.
+	ctx, cancel := context.WithTimeout(ctx, s.config.ConnectTimeout)
+	defer cancel()
+	met := [2][]int64{}
+	for range turns {
+		for i, conn := range []*Conn{first, first, second, second} {
+			pid, err := process(ctx, conn.Conn)
+			if err != nil {
+				return UnknownPooling
+			}
+			met[i/2] = append(met[i/2], pid)
+			if len(met[1]) > 0 && decidePooling(met[0], met[1]) == TransactionPooling {
+				return TransactionPooling
+			}
+		}
+	}
+	return SessionPooling
+}
+
+// RequireSessions returns a *PoolingError unless each connection to database has
+// a session of its own. What it found out it need not ask again: it costs one
+// statement in the life of a Servers, on a connection that the next one uses.
+func (s *Server) RequireSessions(ctx context.Context, database string) error {
+	found, err := s.Pooling(ctx, database)
+	if err == nil && (found == TransactionPooling || found == UnknownPooling) {
+		err = &PoolingError{Server: s.name, Pooling: found}
+	}
+	return err
+}
+
+// A PoolingError says that a proxy stands before a server that does not give
+// each connection a session, or may not.
+type PoolingError struct {
+	Server  string // the entry in the provider block
+	Pooling Pooling
+}
+
+func (e *PoolingError) Error() string {
+	const needed = "Runs and grants need sessions of their own: the locks, settings, snapshots and temporary tables of a session would be lost, or get into somebody else's"
+	if e.Pooling == UnknownPooling {
+		return fmt.Sprintf("a proxy that pools sessions, such as PgBouncer, stands before server %q, and it could not be told whether it lends them by transaction: "+
+			"that takes a second connection at the same time. %s. Connect to the server itself; "+
+			"or set max_connections of servers.%s to 2 or more, and let the pool have at least as many sessions", e.Server, needed, e.Server)
+	}
+	return fmt.Sprintf("a proxy that pools sessions by transaction stands before server %q, such as PgBouncer with pool_mode = transaction, or RDS Proxy: "+
+		"connections to it share sessions. %s. Set host and port of servers.%s to the server itself, or to a pool with pool_mode = session", e.Server, needed, e.Server)
+}

@@ -1,0 +1,292 @@
+package pgclient
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/semaphore"
+)
+
+// Servers are the servers of one provider block.
+type Servers struct {
+	byName map[string]*Server
+	memory sync.Map // see Memory
+
+	mu       sync.Mutex
+	dropping map[string]int // databases that this process is dropping, by address/name
+}
+
+// planPatience is how long a plan waits for what it asked of a server: longer than the
+// catalogs of a hundred thousand tables take. An apply waits for as long as it is let:
+// how long a database takes to copy or a role to drop is not known.
+const planPatience = 2 * time.Minute
+
+// NewServers prepares servers without connecting to them.
+func NewServers(configs map[string]Config) *Servers {
+	all := &Servers{byName: map[string]*Server{}, dropping: map[string]int{}}
+	for name, config := range configs {
+		config = config.withDefaults()
+		all.byName[name] = &Server{pool: &pool{
+			name:      name,
+			config:    config,
+			budget:    semaphore.NewWeighted(int64(config.MaxConnections)),
+			siblings:  all,
+			planDials: make(chan struct{}, 1),
+			patience:  planPatience,
+		}}
+	}
+	return all
+}
+
+// Server returns the server called name.
+func (all *Servers) Server(name string) (*Server, bool) {
+	s, ok := all.byName[name]
+	return s, ok
+}
+
+// Close closes the idle connections of all servers. Those in use are closed by their users.
+func (all *Servers) Close() {
+	for _, s := range all.byName {
+		s.closeIdle(func(*Conn) bool { return true })
+	}
+}
+
+// A Server is one PostgreSQL server as one login sees it. It is safe for
+// concurrent use and opens no connection before it needs one.
+type Server struct {
+	*pool
+	planning bool
+	warn     func(Warning) // nil: warnings are dropped
+}
+
+// Planning returns a view of s for Plan and Read, which shares its connections.
+// Its dials go one at a time, and one that failed is not repeated: whoever asks
+// later is told the same.
+func (s *Server) Planning() *Server { return &Server{pool: s.pool, planning: true} }
+
+// A Warning says what a user should know of a change that was made nevertheless.
+type Warning struct{ Summary, Detail string }
+
+// Warning returns a view of s, which shares its connections. What changes something
+// through it passes its warnings to warn before it returns.
+func (s *Server) Warning(warn func(Warning)) *Server {
+	return &Server{pool: s.pool, planning: s.planning, warn: warn}
+}
+
+// Warn passes a warning on.
+func (s *Server) Warn(w Warning) {
+	if s.warn != nil {
+		s.warn(w)
+	}
+}
+
+// IsPlanning reports whether s is a view for Plan and Read.
+func (s *Server) IsPlanning() bool { return s.planning }
+
+// Name is the server's key in the provider block.
+func (s *Server) Name() string { return s.name }
+
+// DefaultDatabase is where the entry connects to when no database is asked for.
+func (s *Server) DefaultDatabase() string { return s.config.Database }
+
+// DatabaseName returns what a database is called, "" being the default one.
+func (s *Server) DatabaseName(database string) string { return cmp.Or(database, s.config.Database) }
+
+// IsLocal reports whether what is sent to the server does not leave this machine.
+func (s *Server) IsLocal() bool { return isLoopback(s.config.Host) }
+
+// VerifiesCertificate reports whether a server that shows a certificate has to show one
+// that somebody vouches for.
+func (s *Server) VerifiesCertificate() bool {
+	return s.config.SSLMode != "prefer" && (s.config.SSLMode != "require" || s.config.SSLRootCert != "")
+}
+
+// Username is the login of the entry.
+func (s *Server) Username() string { return s.config.Username }
+
+func (s *Server) dial(ctx context.Context, database string) (*pgx.Conn, error) {
+	if !s.planning {
+		return s.connectInTurn(ctx, database)
+	}
+	select {
+	case s.planDials <- struct{}{}:
+		defer func() { <-s.planDials }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if failure := s.plannedFailure(database); failure != nil {
+		return nil, failure
+	}
+	conn, err := s.connectInTurn(ctx, database)
+	if err != nil && ctx.Err() == nil {
+		s.noteFailure(database, err)
+	}
+	return conn, err
+}
+
+// plannedFailure returns what a dial for planning met before, as the error of this one.
+func (s *Server) plannedFailure(database string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var shared *ConnectError
+	if errors.As(s.failures[""], &shared) {
+		return s.unreachable(database, shared.Err)
+	}
+	return s.failures[database]
+}
+
+// noteFailure has those who plan later told err instead of trying again. What may be
+// about this database only, says nothing about the others.
+func (s *Server) noteFailure(database string, err error) {
+	switch Code(err) {
+	case InvalidCatalogName: // it may be created meanwhile
+		return
+	case InsufficientPrivilege, InvalidAuthorizationSpecification, TooManyConnections, ObjectNotInPrerequisiteState: // no CONNECT, pg_hba.conf, its limit, its ALLOW_CONNECTIONS
+	default:
+		database = ""
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failures == nil {
+		s.failures = map[string]error{}
+	}
+	s.failures[database] = err
+}
+
+// unreachable is the error that database could not be asked because of err.
+func (s *Server) unreachable(database string, err error) error {
+	return &ConnectError{
+		Server: s.name, Address: s.config.address(), Database: database, Username: s.config.Username, Err: err,
+	}
+}
+
+const (
+	turnPatience = 30 * time.Second // how long to wait for connections of this process
+	turnPause    = 100 * time.Millisecond
+	turnGrace    = time.Second // in which the server forgets one that was closed
+)
+
+// connectInTurn is connect, but waits while connections of this process are in the way.
+func (s *Server) connectInTurn(ctx context.Context, database string) (*pgx.Conn, error) {
+	var inTheWay time.Time // when that was last so
+	for began := time.Now(); ; {
+		conn, err := s.connect(ctx, database)
+		if Code(err) != TooManyConnections {
+			return conn, err
+		}
+		if inUse, closed := s.leaveAll(); inUse+closed > 0 {
+			inTheWay = time.Now()
+		}
+		if time.Since(inTheWay) > turnGrace || time.Since(began) > turnPatience {
+			return nil, err
+		}
+		if ended := Pause(ctx, turnPause); ended != nil {
+			return nil, errors.Join(ended, err)
+		}
+	}
+}
+
+func (s *Server) connect(ctx context.Context, database string) (*pgx.Conn, error) {
+	failed := func(err error) error { return s.unreachable(database, err) }
+	config, err := s.config.connConfig(database)
+	if err != nil {
+		return nil, failed(err)
+	}
+	password, err := s.config.password(ctx)
+	if err != nil {
+		return nil, failed(err)
+	}
+	// pgx would prepare it by other rules than PostgreSQL's, but leaves alone what is prepared.
+	config.Password = SASLprep(password)
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if refused := Code(err); config.Password != password && (refused == InvalidPassword || refused == InvalidAuthorizationSpecification) {
+		config.Password = password // as it is: for what is not SCRAM, such as LDAP
+		conn, err = pgx.ConnectConfig(ctx, config)
+	}
+	if err != nil {
+		return nil, failed(s.connectCause(err))
+	}
+	pinning, cancel := context.WithTimeout(ctx, s.config.ConnectTimeout) // the login had its own
+	defer cancel()
+	if err := pinNames(pinning, conn); err != nil {
+		closeAbruptly(conn)
+		return nil, failed(explainClosed(conn, err))
+	}
+	return conn, nil
+}
+
+// pinNames makes a new session resolve names in pg_catalog alone, by its first
+// statement, whatever search_path its role or database has: functions that stand
+// before PostgreSQL's own would run with the rights of the login. Names and values are
+// also written as this program compares them. Behind a proxy the session may be somebody
+// else's for the next statement, and is left as it is: there each transaction pins
+// its own settings (InTx), and a run does so once it is known that sessions are lent
+// for as long as connections last.
+func pinNames(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, pinSQL(Version(conn), false)+" WHERE pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) $1::pg_catalog.int4",
+		pgx.QueryExecModeExec, int32(conn.PgConn().PID())) // a process number: 31 bits
+	return err
+}
+
+// closeAbruptly closes a connection whose session is of no use, without waiting
+// for long.
+func closeAbruptly(conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), parting)
+	defer cancel()
+	_ = conn.Close(ctx) // the connection is gone whatever this says
+}
+
+// OnConn runs f with a connection to database. What f runs outside a transaction
+// must name nothing that search_path matters to. In a plan, f has planPatience.
+func (s *Server) OnConn(ctx context.Context, database string, f func(*pgx.Conn) error) error {
+	conn, err := s.Acquire(ctx, database)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	if s.planning {
+		return s.inTime(ctx, conn, f)
+	}
+	return f(conn.Conn)
+}
+
+// inTime is f(conn) for a plan, which nobody may be there to cancel. A server that does
+// not finish its answers in time counts as one that cannot be reached, and so does one
+// that ends the session meanwhile. What f does is bounded by a deadline of the
+// connection: pgx sets another one only when it gives the connection up.
+func (s *Server) inTime(ctx context.Context, conn *Conn, f func(*pgx.Conn) error) error {
+	wire, began := conn.PgConn().Conn(), time.Now()
+	_ = wire.SetDeadline(began.Add(s.patience))
+	err := f(conn.Conn)
+	if !conn.IsClosed() {
+		_ = wire.SetDeadline(time.Time{})
+	}
+	switch {
+	case err == nil, ctx.Err() != nil:
+		return err
+	case !isServers(err) && time.Since(began) >= s.patience:
+		err = s.unreachable(conn.database, &silenceError{s.patience})
+		s.noteFailure(conn.database, err)
+	case conn.IsClosed():
+		err = s.unreachable(conn.database, fmt.Errorf("the session ended before its answers did: %w", err))
+	}
+	return err
+}
+
+// Version returns the major version of the server behind conn.
+func Version(conn *pgx.Conn) int {
+	text := conn.PgConn().ParameterStatus("server_version") // "15.18 (Debian ...)", "18beta1"
+	end := strings.IndexFunc(text, func(r rune) bool { return r < '0' || r > '9' })
+	if end >= 0 {
+		text = text[:end]
+	}
+	major, _ := strconv.Atoi(text)
+	return major
+}

@@ -1,0 +1,53 @@
+package pgclient
+
+// The SQLSTATEs that this provider reacts to, by PostgreSQL's own names of the conditions.
+const (
+	ConnectionException               = "08000"
+	ConnectionDoesNotExist            = "08003"
+	ConnectionFailure                 = "08006"
+	ProtocolViolation                 = "08P01"
+	FeatureNotSupported               = "0A000"
+	CharacterNotInRepertoire          = "22021"
+	InvalidParameterValue             = "22023"
+	InvalidBinaryRepresentation       = "22P03"
+	UntranslatableCharacter           = "22P05"
+	NotNullViolation                  = "23502"
+	ForeignKeyViolation               = "23503"
+	UniqueViolation                   = "23505"
+	CheckViolation                    = "23514"
+	ExclusionViolation                = "23P01"
+	ReadOnlySQLTransaction            = "25006"
+	InvalidSQLStatementName           = "26000"
+	InvalidAuthorizationSpecification = "28000"
+	InvalidPassword                   = "28P01"
+	DependentObjectsStillExist        = "2BP01"
+	InvalidCatalogName                = "3D000" // a database, that is
+	InvalidSchemaName                 = "3F000" // also: there is no such schema
+	SerializationFailure              = "40001"
+	DeadlockDetected                  = "40P01"
+	InsufficientPrivilege             = "42501"
+	SyntaxError                       = "42601"
+	DuplicateColumn                   = "42701"
+	UndefinedObject                   = "42704"
+	DuplicateObject                   = "42710"
+	DatatypeMismatch                  = "42804"
+	WrongObjectType                   = "42809"
+	UndefinedFunction                 = "42883"
+	UndefinedTable                    = "42P01"
+	DuplicateDatabase                 = "42P04"
+	DuplicatePreparedStatement        = "42P05"
+	DuplicateSchema                   = "42P06"
+	DuplicateTable                    = "42P07"
+	OutOfMemory                       = "53200" // also: out of locks
+	TooManyConnections                = "53300"
+	TooManyColumns                    = "54011"
+	ObjectNotInPrerequisiteState      = "55000"
+	ObjectInUse                       = "55006"
+	LockNotAvailable                  = "55P03"
+	QueryCanceled                     = "57014"
+	AdminShutdown                     = "57P01"
+	CrashShutdown                     = "57P02"
+	CannotConnectNow                  = "57P03"
+	UndefinedFile                     = "58P01"
+	InternalError                     = "XX000" // of which only the text says more
+)

@@ -1,8 +1,0 @@
-//go:build !unix
-
-package postgres
-
-import "os/exec"
-
-// endAsGroup: there are no groups of processes here, the command alone is ended.
-func endAsGroup(*exec.Cmd) {}

@@ -1,0 +1,255 @@
+package preflight
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
+)
+
+// Advice is something to do about a connection.
+type Advice struct {
+	Summary string
+	Detail  string
+	Blocks  bool // runs fail until it is done
+}
+
+// The time that Stitch's documents advise for a standby to wait for queries.
+const shortestStandbyDelay = 8 * time.Hour
+
+// advice works out what to do about what was found. Its own is added to what
+// was found out along with the tables.
+func advice(s *pgclient.Server, check ConnectionCheck, found Connection) []Advice {
+	if found.Major < oldestMajor {
+		return adviseVersion(found.Major, found.Version)
+	}
+	all := adviseVersion(found.Major, found.Version)
+	all = append(all, advisePooling(s, check, found.Pooling)...)
+	all = append(all, adviseTLS(s, found)...)
+	if check.Use == "" {
+		return all
+	}
+	all = append(all, adviseLogin(check.Use, found.Facts)...)
+	switch check.Use {
+	case UseAsSource:
+		all = append(all, adviseStandby(found.Facts)...)
+	case UseAsDestination:
+		all = append(all, adviseReadOnly(found.Facts)...)
+	}
+	all = append(all, advisePrivileges(check, found)...)
+	all = append(all, found.Advice...)
+	all = append(all, adviseIndexes(found.NotIndexed, check.WithoutIndex)...)
+	return append(all, adviseRowSecurity(found)...)
+}
+
+func adviseVersion(major int, version string) []Advice {
+	tested := make([]string, len(TestedMajors()))
+	for i, m := range TestedMajors() {
+		tested[i] = strconv.Itoa(m)
+	}
+	switch newest := slices.Max(TestedMajors()); {
+	case major < oldestMajor:
+		return []Advice{{
+			Summary: "PostgreSQL " + version + " is too old",
+			Detail: fmt.Sprintf("The hosted service takes %s and newer. This engine needs PostgreSQL %d or newer, and is tested with %s: upgrade the server. Nothing else was checked.",
+				oldestDocumented, oldestMajor, strings.Join(tested, ", ")),
+			Blocks: true,
+		}}
+	case major > newest:
+		return []Advice{{
+			Summary: fmt.Sprintf("PostgreSQL %d was not tested", major),
+			Detail:  fmt.Sprintf("This release of the provider is tested with %s. Look for a newer release, or try it where nothing is at stake.", strings.Join(tested, ", ")),
+		}}
+	}
+	return nil
+}
+
+func advisePooling(s *pgclient.Server, check ConnectionCheck, pooling pgclient.Pooling) []Advice {
+	if pooling != pgclient.TransactionPooling && pooling != pgclient.UnknownPooling {
+		return nil
+	}
+	text := (&pgclient.PoolingError{Server: s.Name(), Pooling: pooling}).Error() + "."
+	if check.Use != "" {
+		text += " Rights were not checked."
+	}
+	return []Advice{{Summary: "A pooling proxy stands before server " + s.Name(), Detail: strings.ToUpper(text[:1]) + text[1:], Blocks: true}}
+}
+
+// adviseTLS: what does not leave this machine needs no encryption.
+func adviseTLS(s *pgclient.Server, found Connection) []Advice {
+	if s.IsLocal() {
+		return nil
+	}
+	switch {
+	case !found.TLS:
+		return []Advice{{
+			Summary: "The connection to server " + s.Name() + " is not encrypted",
+			Detail: fmt.Sprintf("Whoever is on the way can read rows and change them. Turn ssl on at the server, and set sslmode = \"verify-full\" in servers.%s; "+
+				"sslrootcert there names the authority that signed its certificate.", s.Name()),
+		}}
+	case found.Pooling != pgclient.NoPooling && !found.Facts.SessionTLS:
+		return []Advice{{
+			Summary: "Encryption ends before server " + s.Name(),
+			Detail:  "The proxy is connected to over TLS, and itself connects to the server without. Let it use TLS as well, unless it is on the same machine.",
+		}}
+	case !s.VerifiesCertificate():
+		return []Advice{{
+			Summary: "The certificate of server " + s.Name() + " is not verified",
+			Detail: fmt.Sprintf("Whoever is on the way can pretend to be the server. Set sslmode = \"verify-full\" in servers.%s, "+
+				"and sslrootcert to the authority that signed its certificate unless the system knows that.", s.Name()),
+		}}
+	}
+	return nil
+}
+
+func adviseLogin(use Use, f Facts) []Advice {
+	if !f.Superuser {
+		return nil
+	}
+	needed := "stitch_source_grants grants all that reading takes."
+	if use == UseAsDestination {
+		needed = "stitch_destination_grants grants all that loading takes."
+	}
+	return []Advice{{
+		Summary: fmt.Sprintf("The login %q is a superuser", f.Username),
+		Detail:  "Runs need no such rights, and whoever gets hold of its password has all of them. Let runs log in as a user of their own (stitch_database_user): " + needed,
+	}}
+}
+
+// adviseStandby: a standby cancels queries that keep it from following for
+// longer than it may wait.
+func adviseStandby(f Facts) []Advice {
+	if !f.Standby {
+		return nil
+	}
+	var short []string
+	for _, s := range []struct {
+		name, text string
+		delay      int64
+	}{
+		{"max_standby_archive_delay", f.MaxStandbyArchiveDelay, f.archiveDelay},
+		{"max_standby_streaming_delay", f.MaxStandbyStreamingDelay, f.streamingDelay},
+	} {
+		if s.delay >= 0 && time.Duration(s.delay)*time.Millisecond < shortestStandbyDelay {
+			short = append(short, s.name+" = "+s.text)
+		}
+	}
+	if len(short) == 0 {
+		return nil
+	}
+	return []Advice{{
+		Summary: "The standby may cancel long reads",
+		Detail: fmt.Sprintf("It is a standby (hot_standby = %s) with %s, and cancels what reads for longer than that while changes wait to be applied. "+
+			"Before the first run, set both to 8 to 12 hours (28800000 to 43200000 ms) on the standby; afterwards they can be lowered again. "+
+			"hot_standby_feedback = on (it is %s) makes such conflicts rare, at the price of more dead rows on the primary.",
+			f.HotStandby, strings.Join(short, " and "), f.HotStandbyFeedback),
+	}}
+}
+
+func adviseReadOnly(f Facts) []Advice {
+	switch {
+	case f.Standby:
+		return []Advice{{
+			Summary: "The destination is a standby",
+			Detail:  "Nothing can be written to it. Set host of the server entry to the primary.",
+			Blocks:  true,
+		}}
+	case f.defaultReadOnly:
+		return []Advice{{
+			Summary: "Transactions of the destination may only read",
+			Detail:  fmt.Sprintf("default_transaction_read_only is on for this server, database or login. Turn it off, for instance: ALTER ROLE %s SET default_transaction_read_only = off", pgclient.Ident(f.Username)),
+			Blocks:  true,
+		}}
+	}
+	return nil
+}
+
+func advisePrivileges(check ConnectionCheck, found Connection) []Advice {
+	var all []Advice
+	for _, spared := range []bool{false, true} {
+		var lines, remedies []string
+		for _, p := range found.Privileges {
+			if p.Held || p.spared != spared {
+				continue
+			}
+			line := p.Privilege + " ON " + p.Object
+			if p.missing != "" {
+				line += " (" + p.missing + ")"
+			}
+			lines = append(lines, line+". "+p.Reason)
+			if p.remedy != "" {
+				remedies = append(remedies, p.remedy+";")
+			}
+		}
+		if len(lines) == 0 {
+			continue
+		}
+		a := Advice{
+			Summary: fmt.Sprintf("The login %q lacks rights on database %q", found.Facts.Username, check.Database),
+			Detail:  "Runs need them:" + pgclient.List(lines),
+			Blocks:  !spared,
+		}
+		if spared {
+			a.Summary = fmt.Sprintf("The login %q lacks rights on database %q that runs do without so far", found.Facts.Username, check.Database)
+			a.Detail = "Stitch's documents list them:" + pgclient.List(lines)
+		}
+		if len(remedies) > 0 {
+			a.Detail += "\nstitch_" + string(check.Use) + "_grants grants them, or have somebody who may do it run:" + pgclient.List(remedies)
+		}
+		all = append(all, a)
+	}
+	looked := len(found.Privileges) > 0
+	if looked && check.Use == UseAsSource && len(check.Schemas) == 0 && len(check.Tables) == 0 && !found.Facts.readable {
+		all = append(all, Advice{
+			Summary: fmt.Sprintf("The login %q can read no table of database %q", found.Facts.Username, check.Database),
+			Detail:  "Grant it what it is to replicate (stitch_source_grants), and name schemas or tables here to have them checked one by one.",
+		})
+	}
+	return all
+}
+
+// adviseIndexes: what somebody has decided to do without is not told again.
+func adviseIndexes(notIndexed map[relation.TableName]string, accepted []relation.TableName) []Advice {
+	missing := maps.Clone(notIndexed)
+	for _, table := range accepted {
+		delete(missing, table)
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	check := ConnectionCheck{Tables: missing}
+	var lines []string
+	for _, table := range check.tableNames() {
+		lines = append(lines, "CREATE INDEX ON "+table.SQL()+" ("+pgclient.Ident(missing[table])+");")
+	}
+	return []Advice{{
+		Summary: "Replication keys without an index",
+		Detail: "Each run selects and sorts rows by the replication key: without an index that starts with it, it reads the whole table. " +
+			"CONCURRENTLY, where it is allowed, lets others write meanwhile:" + pgclient.List(lines),
+	}}
+}
+
+func adviseRowSecurity(found Connection) []Advice {
+	if len(found.RowSecurity) == 0 {
+		return nil
+	}
+	names := make([]string, len(found.RowSecurity))
+	for i, table := range found.RowSecurity {
+		names[i] = table.String()
+	}
+	text := strings.Join(names[:min(len(names), namedAtMost)], ", ")
+	if more := len(names) - namedAtMost; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return []Advice{{
+		Summary: fmt.Sprintf("Row-level security hides rows from the login %q", found.Facts.Username),
+		Detail: fmt.Sprintf("It applies to %s. Runs fail there rather than to leave rows out without a word. "+
+			"Let the login see all rows (ALTER ROLE %s BYPASSRLS), or do not replicate these tables.", text, pgclient.Ident(found.Facts.Username)),
+		Blocks: true,
+	}}
+}

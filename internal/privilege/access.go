@@ -1,0 +1,73 @@
+package privilege
+
+import (
+	"slices"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
+)
+
+// An access says who may do what in one database, as one reading of its catalogs
+// found it. It answers as PostgreSQL itself would, without asking again: for any
+// user, and as often as there are resources in a plan. Nobody changes it.
+type access struct {
+	*roles
+	databaseName string
+	database     object
+	schemas      map[string]object
+	relations    map[string][]relations                   // by schema
+	columns      map[relation.TableName]map[string]object // of those that have rights of their own
+	defaults     []defaultACL
+}
+
+// An object has an owner, and an access control list.
+type object struct {
+	owner uint32
+	acl   []aclEntry
+	wider []aclEntry // of a column: what holds for its table
+}
+
+// An aclEntry is a privilege that somebody granted.
+type aclEntry struct {
+	grantee   uint32 // or everybody
+	grantor   uint32
+	privilege string
+	grantable bool
+}
+
+// everybody is the grantee that PUBLIC stands for.
+const everybody = 0
+
+// relations are tables and the like of one schema that are alike: of one kind
+// and owner, and with one access control list.
+type relations struct {
+	object
+	kind      string   // as right.Kind
+	extension bool     // whether they belong to one
+	names     []string // sorted
+}
+
+// A defaultACL is what the tables to come of a creator, its owner, will have: in
+// one schema or, if that is "", in all.
+type defaultACL struct {
+	object
+	schema string
+}
+
+// grantedTo reports whether a privilege was granted to the role itself.
+func (o object) grantedTo(role uint32, privilege string) bool {
+	return slices.ContainsFunc(o.acl, func(e aclEntry) bool { return e.grantee == role && e.privilege == privilege })
+}
+
+// may reports whether the person has a privilege on something, in whatever way.
+func (p person) may(privilege, kind string, on object) bool {
+	allows := func(e aclEntry) bool {
+		return e.privilege == privilege && (e.grantee == everybody || p.rights[e.grantee])
+	}
+	return p.all || p.readsAll && kind != "DATABASE" || slices.ContainsFunc(on.acl, allows) || slices.ContainsFunc(on.wider, allows)
+}
+
+// mayGrant reports whether the person may grant a privilege on something to others.
+func (p person) mayGrant(privilege string, on object) bool {
+	allows := func(e aclEntry) bool { return e.privilege == privilege && e.grantable && p.rights[e.grantee] }
+	return p.holds(on.owner) || slices.ContainsFunc(on.acl, allows) || slices.ContainsFunc(on.wider, allows)
+}

@@ -1,0 +1,147 @@
+package privilege
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+)
+
+// run runs all or, if something is refused, nothing.
+func (p rightsPlan) run(ctx context.Context, tx pgx.Tx) error {
+	if len(p.refused) > 0 {
+		return &forbiddenError{statements: p.refused}
+	}
+	return execAll(ctx, tx, p.sql)
+}
+
+// A forbiddenError says what this login has no right to do, in SQL for somebody who has.
+type forbiddenError struct{ statements []string }
+
+func (e *forbiddenError) Error() string {
+	return "the login of this server entry may not do all of this, so nothing was changed. " +
+		"Use an entry whose username owns these objects or is a member of their owners, or have somebody who may do it run:\n  " +
+		strings.Join(e.statements, ";\n  ") + ";"
+}
+
+// claiming runs f, which grants what it claims for a resource by claim. If f fails,
+// nothing is claimed that was not before.
+func claiming(s *pgclient.Server, f func(claim func(*access, scope)) error) error {
+	undo := func() {}
+	err := f(func(a *access, sc scope) {
+		undo() // of an earlier attempt
+		undo = rightsMemoryOf(s).granted.make(claim{place: a.place, scope: sc})
+	})
+	if err != nil {
+		undo()
+	}
+	return err
+}
+
+// grantRights grants what a scope means and the user was not granted yet, after claiming it.
+func grantRights(ctx context.Context, tx pgx.Tx, sc scope, claim func(*access, scope)) error {
+	a, err := readAccess(ctx, tx, orEmpty(sc.reads()))
+	if err != nil {
+		return err
+	}
+	user, err := a.requireUser(sc.user)
+	if err != nil {
+		return err
+	}
+	claim(a, sc)
+	plan, err := a.planGrants(user, sc)
+	if err != nil {
+		return err
+	}
+	return plan.run(ctx, tx)
+}
+
+// revokeRights takes back what a scope means, whoever granted it, but not what other
+// resources of this configuration claim.
+func revokeRights(ctx context.Context, s *pgclient.Server, tx pgx.Tx, sc scope) error {
+	return revoke(ctx, tx, sc, false, func(a *access) []scope { return rightsMemoryOf(s).granted.others(a.place, sc) })
+}
+
+// revokeOptions takes back that the user may pass on what a scope means.
+func revokeOptions(ctx context.Context, tx pgx.Tx, sc scope) error {
+	return revoke(ctx, tx, sc, true, func(*access) []scope { return nil })
+}
+
+func revoke(ctx context.Context, tx pgx.Tx, sc scope, option bool, kept func(*access) []scope) error {
+	var before []columnGrant
+	for attempt := 1; ; attempt++ {
+		a, err := readAccess(ctx, tx, orEmpty(sc.reads()))
+		if err != nil {
+			return err
+		}
+		user, err := a.requireUser(sc.user)
+		if err != nil {
+			return err
+		}
+		sc.kept = kept(a)
+		if attempt == 1 {
+			before = a.columnGrants(user)
+		}
+		plan := a.planRevokes(user, sc, option, attempt)
+		if len(plan.sql) == 0 && len(plan.refused) == 0 {
+			return a.planColumnGrants(user, sc, before).run(ctx, tx)
+		}
+		if err := plan.run(ctx, tx); err != nil {
+			return a.explainDependents(user, sc, err)
+		}
+	}
+}
+
+// explainDependents says whom the user has passed on what was to be revoked.
+func (a *access) explainDependents(user person, sc scope, err error) error {
+	items, sql := a.passedOn(user, sc)
+	if pgclient.Code(err) != pgclient.DependentObjectsStillExist || len(items) == 0 {
+		return err
+	}
+	return pgclient.Advise(fmt.Errorf("%w\n%s has passed on to others what depends on it:%s", err, pgclient.Ident(sc.user), pgclient.List(items)),
+		fmt.Sprintf("Take that back first. Have a superuser, or a member of %[1]s, run in database %[2]q:\n  SET ROLE %[1]s;\n  %[3]s;\n  RESET ROLE;",
+			pgclient.Ident(sc.user), a.databaseName, strings.Join(pgclient.First(sql), ";\n  ")))
+}
+
+// revokeAgain runs f, which revokes what other grants needed before. Two sessions that
+// revoke at the same time, without taking turns, each see the grants that the other
+// one is about to revoke. The last one to commit finds them gone here.
+func revokeAgain(ctx context.Context, s *pgclient.Server, database string, f func(pgx.Tx) error) error {
+	return inTurn(ctx, s, database, pgclient.Contention{}, f)
+}
+
+// orEmpty keeps nil from being sent as NULL, which would mean all.
+func orEmpty(names []string) []string { return append([]string{}, names...) }
+
+// revokeUsage takes back USAGE on those of some schemas in which other grants leave
+// the user nothing to read.
+func revokeUsage(ctx context.Context, s *pgclient.Server, tx pgx.Tx, sc scope) error {
+	a, err := readAccess(ctx, tx, orEmpty(sc.schemas))
+	if err != nil {
+		return err
+	}
+	user, err := a.requireUser(sc.user)
+	if err != nil {
+		return err
+	}
+	return revokeRights(ctx, s, tx, scope{user: sc.user, resource: sc.resource, schemas: without(sc.schemas, a.readSchemas(user))})
+}
+
+// revokeConnect takes back CONNECT, unless other grants to the user in this
+// database would be of no use without it.
+func revokeConnect(ctx context.Context, s *pgclient.Server, tx pgx.Tx, sc scope) error {
+	for _, schemas := range [][]string{{}, nil} { // all of them only if it matters
+		a, err := readAccess(ctx, tx, schemas)
+		if err != nil {
+			return err
+		}
+		user, err := a.requireUser(sc.user)
+		if err != nil || !a.database.grantedTo(user.oid, "CONNECT") || a.needsConnect(user) {
+			return err
+		}
+	}
+	return revokeRights(ctx, s, tx, scope{user: sc.user, resource: sc.resource, database: []string{"CONNECT"}})
+}

@@ -1,0 +1,67 @@
+package privilege
+
+import (
+	"maps"
+	"slices"
+	"sync"
+)
+
+// Claims are what the resources of one provider block grant, as far as this process has
+// granted it or found it granted. Terraform destroys and creates what does not depend on
+// one another at the same time, in any order: when grants are renamed, split or replaced,
+// the resource that gives a right up may come after the one that now grants it. What
+// another resource claims is therefore not revoked. A resource that nothing is done about
+// in an apply claims nothing there, as Terraform does not tell the provider about it.
+type claims struct {
+	mu         sync.Mutex
+	byResource map[string]claim
+}
+
+// A claim is what one resource grants to a user in one database.
+type claim struct {
+	place string // see roles.place
+	scope
+}
+
+// make notes what a resource grants, and returns what takes that back. A resource
+// without an identity claims nothing.
+func (c *claims) make(made claim) (undo func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before, had := c.byResource[made.resource]
+	if made.resource == "" {
+		return func() {}
+	}
+	if c.byResource == nil {
+		c.byResource = map[string]claim{}
+	}
+	c.byResource[made.resource] = made
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.byResource, made.resource)
+		if had {
+			c.byResource[made.resource] = before
+		}
+	}
+}
+
+// giveUp forgets what a resource claims.
+func (c *claims) giveUp(resource string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.byResource, resource)
+}
+
+// others returns what other resources than that of a scope grant to its user in a database.
+func (c *claims) others(place string, sc scope) []scope {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var kept []scope
+	for _, resource := range slices.Sorted(maps.Keys(c.byResource)) {
+		if other := c.byResource[resource]; resource != sc.resource && other.place == place && other.user == sc.user {
+			kept = append(kept, other.scope)
+		}
+	}
+	return kept
+}

@@ -1,0 +1,115 @@
+package privilege
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
+)
+
+// DestinationGrants let a user load into a database: CREATE, for the schemas
+// that it loads into, CONNECT and TEMPORARY. CREATE on a schema would be no
+// substitute, as it does not allow creating one.
+type DestinationGrants struct {
+	Resource       string // see SourceGrants
+	Database       string
+	User           string
+	SystemCatalogs bool // also USAGE and SELECT where it looks up what exists; everybody may by default
+}
+
+func (g DestinationGrants) scope() scope {
+	sc := scope{resource: g.Resource, user: g.User, database: []string{"CONNECT", "CREATE", "TEMPORARY"}}
+	if g.SystemCatalogs {
+		sc.addSystemCatalogs()
+	}
+	return sc
+}
+
+// addSystemCatalogs adds information_schema, and of pg_catalog what a sync reads:
+// a closed list, so that nothing with credentials or statistics is ever in it.
+func (sc *scope) addSystemCatalogs() {
+	sc.schemas = []string{"information_schema", "pg_catalog"}
+	sc.whole = []string{"information_schema"}
+	for _, name := range []string{
+		"pg_attrdef", "pg_attribute", "pg_class", "pg_constraint", "pg_database",
+		"pg_description", "pg_index", "pg_namespace", "pg_type",
+	} {
+		sc.tables = append(sc.tables, relation.TableName{Schema: "pg_catalog", Name: name})
+	}
+}
+
+// GrantDestination grants explicitly what the user was not granted yet, and takes back
+// options to pass that on.
+func GrantDestination(ctx context.Context, s *pgclient.Server, g DestinationGrants) error {
+	err := claiming(s, func(claim func(*access, scope)) error {
+		return ChangeRights(ctx, s, g.Database, func(tx pgx.Tx) error { return grantDestination(ctx, tx, g, claim) })
+	})
+	if err != nil {
+		return fmt.Errorf("grant destination rights on database %q to %q: %w", g.Database, g.User, err)
+	}
+	return nil
+}
+
+func grantDestination(ctx context.Context, tx pgx.Tx, g DestinationGrants, claim func(*access, scope)) error {
+	if err := grantRights(ctx, tx, g.scope(), claim); err != nil {
+		return err
+	}
+	return revokeOptions(ctx, tx, g.scope())
+}
+
+// UpdateDestination takes back what only the old grants covered, and options to
+// pass on what the new ones cover, and grants what these lack.
+func UpdateDestination(ctx context.Context, s *pgclient.Server, old, want DestinationGrants) error {
+	err := claiming(s, func(claim func(*access, scope)) error {
+		return ChangeRights(ctx, s, want.Database, func(tx pgx.Tx) error {
+			if err := grantDestination(ctx, tx, want, claim); err != nil {
+				return err
+			}
+			if want.SystemCatalogs || !old.SystemCatalogs {
+				return nil
+			}
+			sc := scope{resource: want.Resource, user: old.User}
+			sc.addSystemCatalogs()
+			return revokeRights(ctx, s, tx, sc)
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("update destination rights on database %q of %q: %w", want.Database, want.User, err)
+	}
+	return nil
+}
+
+// RevokeDestination takes the grants back: CONNECT only when the user was
+// granted nothing else in the database. What is gone is done.
+func RevokeDestination(ctx context.Context, s *pgclient.Server, g DestinationGrants) error {
+	rightsMemoryOf(s).granted.giveUp(g.Resource)
+	sc := g.scope()
+	sc.database = []string{"CREATE", "TEMPORARY"}
+	err := ChangeRights(ctx, s, g.Database, func(tx pgx.Tx) error {
+		if err := revokeRights(ctx, s, tx, sc); err != nil {
+			return err
+		}
+		return revokeConnect(ctx, s, tx, sc)
+	})
+	if err == nil {
+		err = revokeAgain(ctx, s, g.Database, func(tx pgx.Tx) error { return revokeConnect(ctx, s, tx, sc) })
+	}
+	if err != nil && !isGone(err) {
+		return fmt.Errorf("revoke destination rights on database %q from %q: %w", g.Database, g.User, err)
+	}
+	return nil
+}
+
+// DestinationDrift returns what the user cannot do, in whatever way it might
+// have been allowed to, and what it may pass on. It returns ErrNotFound when the
+// database or the user does not exist.
+func DestinationDrift(ctx context.Context, s *pgclient.Server, g DestinationGrants) (Drift, error) {
+	d, err := drift(ctx, s, g.Database, g.scope())
+	if err != nil {
+		return Drift{}, fmt.Errorf("read destination rights on database %q of %q: %w", g.Database, g.User, err)
+	}
+	return d, nil
+}

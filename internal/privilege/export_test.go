@@ -1,0 +1,17 @@
+package privilege
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+)
+
+// HoldRightsLock takes the lock by which changes take turns, which s then does not wait for.
+func HoldRightsLock(ctx context.Context, s *pgclient.Server, conn *pgx.Conn, database string) error {
+	noteRightsLock(s, database, time.Now())
+	_, err := conn.Exec(ctx, "SELECT pg_catalog.pg_advisory_lock($1, $2)", rightsLockClass, rightsLockKey)
+	return err
+}

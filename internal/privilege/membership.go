@@ -1,0 +1,240 @@
+package privilege
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+)
+
+// A login that lacks what a change takes may be able to become a member of the
+// role that has it. It then is one within a single transaction: no other session
+// ever sees it, and afterwards its memberships are what they were, grant by grant.
+
+// A need is what is needed of a role.
+type need struct {
+	role     uint32
+	rights   bool // all that it may do
+	become   bool // to SET ROLE to it, or to make it an owner
+	optional bool // it only helps
+}
+
+// meets reports whether the person needs nothing more for that.
+func (p person) meets(n need) bool {
+	return p.all || (!n.rights || p.rights[n.role]) && (!n.become || p.becomes[n.role])
+}
+
+// A joining is the SQL that makes the login a member of a role, with all that
+// comes with that, and the SQL that undoes it.
+type joining struct{ role, take, giveBack string }
+
+// joining returns how the person, the login, can come to meet a need that it
+// does not. Before PostgreSQL 16, there is no grant to restore: a membership that
+// is not enough as it is, is not made so by another.
+func (p person) joining(n need) (j joining, ok bool) {
+	grantor, ok := p.admin(n.role)
+	if !ok || !p.joinable(n.role) || n.rights && !p.byOID[p.oid].inherits {
+		return joining{}, false
+	}
+	member, by := pgclient.Ident(p.name(n.role)), ""
+	j = joining{role: p.name(n.role), take: "GRANT " + member + " TO CURRENT_USER", giveBack: "REVOKE " + member + " FROM CURRENT_USER"}
+	if p.recent {
+		by = " GRANTED BY " + pgclient.Ident(p.name(grantor))
+		for _, m := range p.byOID[p.oid].memberships {
+			if m.of == n.role && m.grantor == grantor {
+				j.giveBack = fmt.Sprintf("%s WITH INHERIT %t, SET %t", j.take, m.inherit, m.set)
+			}
+		}
+		j.take += withAll
+	}
+	return joining{j.role, j.take + by, j.giveBack + by}, true
+}
+
+// withAll is what a membership is granted with since PostgreSQL 16.
+const withAll = " WITH INHERIT TRUE, SET TRUE"
+
+// joinable reports whether PostgreSQL lets the person be a member of a role at
+// all, and only superusers be one of a superuser.
+func (p person) joinable(role uint32) bool {
+	r := p.byOID[role]
+	return r != nil && !r.superuser && r.name != databaseOwner && !p.reach(role, anyhow)[p.oid]
+}
+
+// admin returns as whom the person may grant membership in a role: itself, or
+// one that it has the rights of.
+func (p person) admin(of uint32) (grantor uint32, ok bool) {
+	administers := func(oid uint32) bool {
+		r := p.byOID[oid]
+		return r != nil && slices.ContainsFunc(r.memberships, func(m membership) bool { return m.of == of && m.admin })
+	}
+	within := p.rights
+	if !p.recent {
+		within = p.reach(p.oid, anyhow)
+	}
+	if r := p.byOID[p.oid]; r != nil && r.createsAny || administers(p.oid) {
+		return p.oid, true
+	}
+	for _, oid := range slices.Sorted(maps.Keys(within)) {
+		if administers(oid) {
+			return oid, true
+		}
+	}
+	return 0, false
+}
+
+// joinings returns how the person comes to meet needs, in the order in which
+// that is to be done, and the needs that it cannot meet. A membership may bring
+// others with it.
+func (p person) joinings(needs []need) (joins []joining, unmet []need) {
+	p.rights, p.becomes = maps.Clone(p.rights), maps.Clone(p.becomes)
+	// Those who wait for each other do so in one order.
+	for _, n := range slices.SortedStableFunc(slices.Values(needs), func(a, b need) int { return strings.Compare(p.name(a.role), p.name(b.role)) }) {
+		if p.meets(n) {
+			continue
+		}
+		j, ok := p.joining(n)
+		if !ok {
+			unmet = append(unmet, n)
+			continue
+		}
+		joins = append(joins, j)
+		maps.Copy(p.becomes, p.reach(n.role, sets))
+		if p.byOID[p.oid].inherits {
+			maps.Copy(p.rights, p.reach(n.role, inherits))
+		}
+	}
+	return joins, slices.DeleteFunc(unmet, p.meets)
+}
+
+// remedies returns the SQL after which the person would meet a need; none where
+// no membership would help, or it would be one in a superuser.
+func (p person) remedies(n need) []string {
+	if !p.joinable(n.role) {
+		return nil
+	}
+	var sql []string
+	login := p.byOID[p.oid]
+	grant := "GRANT " + pgclient.Ident(p.name(n.role)) + " TO " + pgclient.Ident(login.name)
+	switch {
+	case p.recent:
+		sql = append(sql, grant+withAll)
+	case !slices.ContainsFunc(login.memberships, func(m membership) bool { return m.of == n.role }):
+		sql = append(sql, grant)
+	}
+	if n.rights && !login.inherits {
+		sql = append(sql, "ALTER ROLE "+pgclient.Ident(login.name)+" INHERIT")
+	}
+	return sql
+}
+
+// Needs says what a change takes that a login may lack.
+type Needs struct {
+	RightsOf []string // roles whose rights it takes, such as the owner's
+	Helpful  []string // and these, as far as they can be had
+	NewOwner string   // the role that is made an owner; "" for none
+	CreateDB bool
+}
+
+// each returns the needs one by one. A role that is only helpful may be gone.
+func (n Needs) each(all *roles) (each []need, err error) {
+	add := func(name string, as need) {
+		oid, ok := all.byName[name]
+		if !ok && !as.optional {
+			err = fmt.Errorf("role %q does not exist: create it first", name)
+		}
+		if as.role = all.actual(oid); ok {
+			each = append(each, as)
+		}
+	}
+	if n.NewOwner != "" {
+		add(n.NewOwner, need{become: true})
+	}
+	for _, name := range n.RightsOf {
+		add(name, need{rights: true})
+	}
+	for _, name := range n.Helpful {
+		add(name, need{rights: true, optional: true})
+	}
+	return each, err
+}
+
+// decide returns how the login of this server entry comes to what it needs and,
+// if it cannot, what somebody else must run: what it lacks or, if that cannot
+// be granted, the change itself.
+func (n Needs) decide(all *roles, change []string) (joins []joining, refused []string, err error) {
+	login := all.person(all.login)
+	each, err := n.each(all)
+	if err != nil || login.all {
+		return nil, nil, err
+	}
+	if n.CreateDB && !all.byOID[all.login].createsDBs {
+		refused = append(refused, "ALTER ROLE "+pgclient.Ident(all.name(all.login))+" CREATEDB")
+	}
+	joins, unmet := login.joinings(each)
+	for _, u := range unmet {
+		remedies := login.remedies(u)
+		switch {
+		case u.optional:
+		case remedies == nil:
+			return nil, change, nil
+		default:
+			refused = append(refused, remedies...)
+		}
+	}
+	return joins, slices.Compact(refused), nil
+}
+
+// Joinings reads the roles and decides. What cannot be had is a forbiddenError.
+func (n Needs) Joinings(ctx context.Context, tx pgx.Tx, change ...string) ([]joining, error) {
+	all, err := readRoles(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	joins, refused, err := n.decide(all, change)
+	if err == nil && len(refused) > 0 {
+		err = &forbiddenError{statements: refused}
+	}
+	return joins, err
+}
+
+// Run runs a change of some statements with what it needs.
+func (n Needs) Run(ctx context.Context, tx pgx.Tx, change ...string) error {
+	return n.While(ctx, tx, change, func() error { return execAll(ctx, tx, change) })
+}
+
+// While runs f with what it needs, for the change that others can run in SQL. If
+// it fails, the caller's transaction has to be rolled back.
+func (n Needs) While(ctx context.Context, tx pgx.Tx, change []string, f func() error) error {
+	joins, err := n.Joinings(ctx, tx, change...)
+	if err != nil {
+		return err
+	}
+	for _, j := range joins {
+		if _, err := tx.Exec(ctx, j.take); err != nil {
+			return fmt.Errorf("become a member of %q for the time of this change: %w", j.role, err)
+		}
+	}
+	if err := f(); err != nil {
+		return err
+	}
+	for _, j := range slices.Backward(joins) {
+		if _, err := tx.Exec(ctx, j.giveBack); err != nil {
+			return fmt.Errorf("be a member of %q no longer: %w", j.role, err)
+		}
+	}
+	return nil
+}
+
+func execAll(ctx context.Context, tx pgx.Tx, statements []string) error {
+	for _, sql := range statements {
+		if _, err := tx.Exec(ctx, sql); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,198 @@
+package privilege
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
+)
+
+// An actor is the role that a statement is run as: "" is the login, which may
+// have to become a member of it for that.
+type actor struct {
+	role string
+	joining
+}
+
+// actorFor returns as whom the login can do what a role can, if at all.
+func (p person) actorFor(role uint32) (as actor, ok bool) {
+	n := need{role: p.actual(role), become: true}
+	as.role, ok = p.name(n.role), p.meets(n)
+	if !ok {
+		as.joining, ok = p.joining(n)
+	}
+	return as, ok
+}
+
+func (as actor) mustJoin() bool { return as.take != "" }
+
+// uses reports whether the person may name what is in a schema.
+func (a *access) uses(p person, schema string) bool {
+	return schema == "" || p.may("USAGE", "SCHEMA", a.schemas[schema])
+}
+
+// actors returns a function that tells as whom the login can change rights that
+// are a role's to change, on something in a schema ("" for none), if at all. It
+// is asked for each relation.
+func (a *access) actors() func(role uint32, schema string) (as actor, ok bool) {
+	type question struct {
+		role   uint32
+		schema string
+	}
+	type answer struct {
+		as actor
+		ok bool
+	}
+	known, login := map[question]answer{}, a.person(a.login)
+	return func(role uint32, schema string) (actor, bool) {
+		q := question{role, schema}
+		found, ok := known[q]
+		if !ok {
+			found.as, found.ok = login.actorFor(role)
+			found.ok = found.ok && a.uses(a.person(a.actual(role)), schema)
+			known[q] = found
+		}
+		return found.as, found.ok
+	}
+}
+
+// acting runs statements as somebody else. The membership that it may take is
+// given back in the same transaction, so nobody else ever sees it.
+func (as actor) acting(statements []string) []string {
+	if as.role == "" {
+		return statements
+	}
+	sql := slices.Concat([]string{"SET LOCAL ROLE " + pgclient.Ident(as.role)}, statements, []string{"RESET ROLE"})
+	if as.mustJoin() {
+		sql = slices.Concat([]string{as.take}, sql, []string{as.giveBack})
+	}
+	return sql
+}
+
+// A grouping sorts rights by who is to change them.
+type grouping map[actor][]Right
+
+func (g grouping) add(as actor, r Right) { g[as] = append(g[as], r) }
+
+// statements returns the SQL for all of them: change says what is done to
+// privileges on objects.
+func (g grouping) statements(database string, change func(on string) string) []string {
+	var sql []string
+	actors := slices.SortedFunc(maps.Keys(g), func(a, b actor) int { return strings.Compare(a.role, b.role) })
+	for _, as := range actors {
+		var changes []string
+		for _, on := range objectLists(database, g[as]) {
+			changes = append(changes, change(on))
+		}
+		sql = append(sql, as.acting(changes)...)
+	}
+	return sql
+}
+
+// A rightsPlan is the SQL that a change of rights takes, and the SQL that it
+// would take but this login may not run.
+type rightsPlan struct{ sql, refused []string }
+
+func (p rightsPlan) and(others ...rightsPlan) rightsPlan {
+	for _, other := range others {
+		p.sql, p.refused = append(p.sql, other.sql...), append(p.refused, other.refused...)
+	}
+	return p
+}
+
+// planGrants plans to grant what a scope means and the user was not granted. What
+// this login may not grant is refused, unless the user has it anyway, as everybody
+// may use the schema public by default.
+func (a *access) planGrants(user person, sc scope) (rightsPlan, error) {
+	if items := a.absent(sc); len(items) > 0 {
+		return rightsPlan{}, fmt.Errorf("these do not exist: %s; create them first, or take them out of the configuration (names are case-sensitive)", strings.Join(items, ", "))
+	}
+	grant, refused, login, acting := grouping{}, grouping{}, a.person(a.login), a.actors()
+	for _, r := range a.rights(sc, func(privilege, _ string, on object) bool { return !on.grantedTo(user.oid, privilege) }) {
+		as, ok := acting(r.owner, r.Schema)
+		switch has := user.may(r.Privilege, r.Kind, r.object); {
+		case login.holds(r.owner) && a.uses(login, r.Schema):
+			grant.add(actor{}, r.Right)
+		case ok && !as.mustJoin(): // as the owner, rather than by an option of this login's
+			grant.add(as, r.Right)
+		case login.mayGrant(r.Privilege, r.object) && a.uses(login, r.Schema):
+			grant.add(actor{}, r.Right)
+		case ok && !has:
+			grant.add(as, r.Right)
+		case !has:
+			refused.add(actor{}, r.Right)
+		}
+	}
+	change := func(on string) string { return "GRANT " + on + " TO " + pgclient.Ident(sc.user) }
+	plan := rightsPlan{sql: grant.statements(a.databaseName, change), refused: refused.statements(a.databaseName, change)}
+	return plan.and(a.planDefaultGrants(user, sc.future)), nil
+}
+
+// planRevokes plans to take back what a scope means or, if option is set, that
+// the user may pass it on. PostgreSQL picks the role that a REVOKE acts as, and
+// finding nothing of that grantor's is no error. So what an attempt has left is
+// tried again as its grantor, and then refused.
+func (a *access) planRevokes(user person, sc scope, option bool, attempt int) rightsPlan {
+	revoke, refused, login, acting := grouping{}, grouping{}, a.person(a.login), a.actors()
+	match := func(privilege, _ string, on object) bool { return len(on.grantors(user, privilege, option)) > 0 }
+	for _, r := range a.rights(sc, match) {
+		for _, grantor := range r.grantors(user, r.Privilege, option) {
+			as, ok := acting(grantor, r.Schema)
+			switch plain := a.uses(login, r.Schema) && (grantor == a.login || grantor == r.owner && login.holds(grantor)); {
+			case plain && attempt == 1:
+				revoke.add(actor{}, r.Right)
+			case ok && attempt <= 2:
+				revoke.add(as, r.Right)
+			default:
+				refused.add(actor{role: as.role}, r.Right)
+			}
+		}
+	}
+	prefix := "REVOKE "
+	if option {
+		prefix = "REVOKE GRANT OPTION FOR "
+	}
+	change := func(on string) string { return prefix + on + " FROM " + pgclient.Ident(sc.user) }
+	plan := rightsPlan{sql: revoke.statements(a.databaseName, change), refused: refused.statements(a.databaseName, change)}
+	for i, sql := range plan.refused { // not within our transaction
+		plan.refused[i] = strings.Replace(sql, "SET LOCAL ROLE ", "SET ROLE ", 1)
+	}
+	return plan.and(a.planDefaultRevokes(user, sc.futureAlone(), option))
+}
+
+// relationsPerGrant bounds the length of one GRANT or REVOKE.
+const relationsPerGrant = 500
+
+// objectLists renders rights as "privilege ON objects", as few as possible. One
+// statement acts as one grantor, which may not have all privileges on a database.
+func objectLists(database string, rights []Right) []string {
+	var lists, schemas, relations []string
+	columns := map[relation.TableName][]string{}
+	for _, r := range rights {
+		switch {
+		case r.Kind == "DATABASE":
+			lists = append(lists, r.Privilege+" ON DATABASE "+pgclient.Ident(database))
+		case r.Kind == "SCHEMA":
+			schemas = append(schemas, r.Name)
+		case r.Column != "":
+			table := relation.TableName{Schema: r.Schema, Name: r.Name}
+			columns[table] = append(columns[table], r.Column)
+		default:
+			relations = append(relations, relation.TableName{Schema: r.Schema, Name: r.Name}.SQL())
+		}
+	}
+	if len(schemas) > 0 {
+		lists = append(lists, "USAGE ON SCHEMA "+pgclient.Idents(schemas))
+	}
+	slices.Sort(relations)
+	for chunk := range slices.Chunk(relations, relationsPerGrant) {
+		lists = append(lists, "SELECT ON TABLE "+strings.Join(chunk, ", "))
+	}
+	for _, table := range slices.SortedFunc(maps.Keys(columns), relation.TableName.Compare) {
+		lists = append(lists, "SELECT ("+pgclient.Idents(columns[table])+") ON TABLE "+table.SQL())
+	}
+	return lists
+}

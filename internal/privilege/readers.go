@@ -1,0 +1,117 @@
+package privilege
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
+)
+
+// A Reading is what the readers of a replication may do in its schema: USAGE on it, SELECT
+// on its tables and, by default, on those to come.
+type Reading struct {
+	Resource string // tells apart the resources that grant; see claims
+	Schema   string
+	Tables   []string
+}
+
+func (r Reading) scope(reader string) scope {
+	sc := scope{resource: r.Resource + "\x00" + reader, user: reader, schemas: []string{r.Schema}, future: []string{r.Schema}}
+	for _, name := range r.Tables {
+		sc.tables = append(sc.tables, relation.TableName{Schema: r.Schema, Name: name})
+	}
+	return sc
+}
+
+// ClaimReading claims for a resource what it is about to let readers do. undo takes that back.
+func ClaimReading(ctx context.Context, s *pgclient.Server, tx pgx.Tx, r Reading, readers []string) (undo func(), err error) {
+	place, err := placeOf(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	var undoes []func()
+	for _, reader := range readers {
+		undoes = append(undoes, rightsMemoryOf(s).granted.make(claim{place: place, scope: r.scope(reader)}))
+	}
+	return func() {
+		for _, undo := range undoes {
+			undo()
+		}
+	}, nil
+}
+
+// GiveUpReading forgets what a resource claims for some roles, and returns what of it
+// other resources claim for each, which is not to be revoked.
+func GiveUpReading(ctx context.Context, s *pgclient.Server, tx pgx.Tx, r Reading, roles []string) (map[string]Kept, error) {
+	place, err := placeOf(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	kept := map[string]Kept{}
+	for _, role := range roles {
+		sc := r.scope(role)
+		rightsMemoryOf(s).granted.giveUp(sc.resource)
+		kept[role] = Kept{r.Schema, rightsMemoryOf(s).granted.others(place, sc)}
+	}
+	return kept, nil
+}
+
+// Kept is what other resources let a role do in a schema.
+type Kept struct {
+	schema string
+	scopes []scope
+}
+
+// Usage reports whether that is to use it.
+func (k Kept) Usage() bool {
+	return slices.ContainsFunc(k.scopes, func(sc scope) bool { return slices.Contains(sc.schemas, k.schema) })
+}
+
+// Table reports whether that is to read a table of it whole.
+func (k Kept) Table(name string) bool {
+	alike := relations{names: []string{name}}
+	return slices.ContainsFunc(k.scopes, func(sc scope) bool { return len(sc.among(k.schema, alike)) > 0 })
+}
+
+// Future reports whether that is to read tables to come.
+func (k Kept) Future() bool {
+	return slices.ContainsFunc(k.scopes, func(sc scope) bool { return slices.Contains(sc.future, k.schema) })
+}
+
+// TakeTurn has a transaction that changes rights take turns with those of other processes, and
+// of entries that write the address of the server otherwise: see lockRights. A lock_timeout holds then.
+func TakeTurn(ctx context.Context, s *pgclient.Server, tx pgx.Tx, database string) error {
+	_, err := lockRights(ctx, s, tx, database)
+	return err
+}
+
+// InTurn runs f while no other resource of this process changes rights in a database: what
+// one of them finds granted, f does not revoke before that one has committed.
+func InTurn(ctx context.Context, s *pgclient.Server, database string, f func() error) error {
+	turn := rightsMemoryOf(s).turn(s.Place() + "/" + s.DatabaseName(database))
+	select {
+	case turn <- struct{}{}:
+		defer func() { <-turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return f()
+}
+
+// placeSQL is that of rolesSQL.
+const placeSQL = `
+	SELECT ` + placeExpression + `
+	FROM pg_catalog.pg_database AS b
+	WHERE b.datname = pg_catalog.current_database()`
+
+// placeOf returns what tells the database of a transaction apart.
+func placeOf(ctx context.Context, tx pgx.Tx) (place string, err error) {
+	if err := tx.QueryRow(ctx, placeSQL).Scan(&place); err != nil {
+		return "", fmt.Errorf("find out which database this is: %w", err)
+	}
+	return place, nil
+}

@@ -1,0 +1,290 @@
+package privilege
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
+)
+
+// SourceGrants let a user read schemas of a database: CONNECT, USAGE on the
+// schemas, and SELECT on their tables, partitions, views, materialized views and
+// foreign tables.
+type SourceGrants struct {
+	Resource     string // tells apart the resources that grant; see claims
+	Database     string
+	User         string
+	Schemas      []string
+	Tables       []relation.TableName // nil: all of the schemas
+	Columns      []TableColumns       // of these tables and views, only some columns
+	FutureTables bool                 // also SELECT on what is created in the schemas later
+}
+
+// scope is what the grants are made of.
+func (g SourceGrants) scope() scope {
+	sc := scope{resource: g.Resource, user: g.User, database: []string{"CONNECT"}, schemas: g.Schemas, tables: g.Tables, columns: g.Columns}
+	if g.Tables == nil {
+		sc.whole = g.Schemas
+	}
+	if g.FutureTables {
+		sc.future = g.Schemas
+	}
+	return sc
+}
+
+// Reads returns what the grants let the user read, in quotes as in SQL: schemas, tables
+// and columns.
+func (g SourceGrants) Reads() []string {
+	names := pgclient.QuoteAll(g.Tables, relation.TableName.SQL)
+	if g.Tables == nil {
+		names = pgclient.QuoteAll(g.Schemas, pgclient.Ident)
+	}
+	for _, c := range g.Columns {
+		for _, column := range c.Columns {
+			names = append(names, c.Table.SQL()+"."+pgclient.Ident(column))
+		}
+	}
+	return names
+}
+
+// CheckSourceSchema refuses what is no name, and PostgreSQL's own schemas: there
+// is nothing to replicate in them, but pg_authid with its passwords.
+func CheckSourceSchema(name string) error {
+	if name == "information_schema" || strings.HasPrefix(name, "pg_") {
+		return fmt.Errorf("the schema %q belongs to PostgreSQL itself and holds no data to replicate", name)
+	}
+	return pgclient.CheckName(name)
+}
+
+func (g SourceGrants) check() error {
+	for _, schema := range g.Schemas {
+		if err := CheckSourceSchema(schema); err != nil {
+			return err
+		}
+	}
+	for _, table := range g.Tables {
+		if !slices.Contains(g.Schemas, table.Schema) {
+			return fmt.Errorf("table %s lies in none of the schemas to read", table)
+		}
+	}
+	for _, c := range g.Columns {
+		switch {
+		case !slices.Contains(g.Schemas, c.Table.Schema):
+			return fmt.Errorf("table %s lies in none of the schemas to read", c.Table)
+		case slices.Contains(g.Tables, c.Table):
+			return fmt.Errorf("table %s is to be read whole, and only columns of it", c.Table)
+		case len(c.Columns) == 0:
+			return fmt.Errorf("no column of table %s is listed", c.Table)
+		}
+	}
+	return nil
+}
+
+// GrantSource grants explicitly what the user was not granted yet, and takes back
+// options to pass that on. What does not exist is an error, and so is what this login
+// may not grant.
+func GrantSource(ctx context.Context, s *pgclient.Server, g SourceGrants) error {
+	err := claiming(s, func(claim func(*access, scope)) error {
+		return ChangeRights(ctx, s, g.Database, func(tx pgx.Tx) error { return grantSource(ctx, s, tx, g, claim) })
+	})
+	if err != nil {
+		return fmt.Errorf("grant source rights on database %q to %q: %w", g.Database, g.User, err)
+	}
+	return nil
+}
+
+func grantSource(ctx context.Context, s *pgclient.Server, tx pgx.Tx, g SourceGrants, claim func(*access, scope)) error {
+	if err := g.check(); err != nil {
+		return err
+	}
+	sc, err := g.scope().withColumnFacts(ctx, tx)
+	if err != nil {
+		return err
+	}
+	if err := grantRights(ctx, tx, sc, claim); err != nil {
+		return err
+	}
+	if err := revokeOptions(ctx, tx, sc); err != nil {
+		return err
+	}
+	if len(sc.hidden) == 0 {
+		return nil
+	}
+	return revokeRights(ctx, s, tx, scope{resource: g.Resource, user: g.User, tables: sc.hidden})
+}
+
+// UpdateSource takes back what only the old grants covered, and options to pass
+// on what the new ones cover, and grants what these lack. No right that both
+// cover is ever missing, for anybody.
+func UpdateSource(ctx context.Context, s *pgclient.Server, old, want SourceGrants) error {
+	dropped := droppedSource(old, want)
+	err := claiming(s, func(claim func(*access, scope)) error {
+		return ChangeRights(ctx, s, want.Database, func(tx pgx.Tx) error {
+			if err := grantSource(ctx, s, tx, want, claim); err != nil {
+				return err
+			}
+			return revokeSource(ctx, s, tx, dropped)
+		})
+	})
+	if err == nil && len(dropped.schemas) > 0 {
+		err = revokeAgain(ctx, s, want.Database, func(tx pgx.Tx) error { return revokeUsage(ctx, s, tx, dropped) })
+	}
+	if err != nil {
+		return fmt.Errorf("update source rights on database %q of %q: %w", want.Database, want.User, err)
+	}
+	return nil
+}
+
+// droppedSource returns what old covers and want does not. CONNECT is covered by both.
+func droppedSource(old, want SourceGrants) scope {
+	sc := scope{resource: want.Resource, user: old.User, schemas: without(old.Schemas, want.Schemas), except: want.Tables}
+	for _, schema := range old.scope().whole {
+		if want.Tables != nil || !slices.Contains(want.Schemas, schema) {
+			sc.whole = append(sc.whole, schema)
+		}
+	}
+	for _, table := range old.Tables {
+		if want.Tables != nil || !slices.Contains(want.Schemas, table.Schema) {
+			sc.tables = append(sc.tables, table)
+		}
+	}
+	for _, c := range old.Columns {
+		if gone := without(c.Columns, columnsOf(want.Columns, c.Table)); len(gone) > 0 {
+			sc.columns = append(sc.columns, TableColumns{c.Table, gone})
+		}
+	}
+	sc.future = without(old.scope().future, want.scope().future)
+	return sc
+}
+
+// revokeSource takes back SELECT and default privileges, and then USAGE where it is
+// of no more use.
+func revokeSource(ctx context.Context, s *pgclient.Server, tx pgx.Tx, sc scope) error {
+	relations := sc
+	relations.schemas = nil
+	if err := revokeRights(ctx, s, tx, relations); err != nil {
+		return err
+	}
+	return revokeUsage(ctx, s, tx, sc)
+}
+
+// RevokeSource takes the grants back: CONNECT only when the user was granted
+// nothing else in the database. What is gone is done.
+func RevokeSource(ctx context.Context, s *pgclient.Server, g SourceGrants) error {
+	rightsMemoryOf(s).granted.giveUp(g.Resource)
+	sc := g.scope()
+	sc.database = nil
+	err := ChangeRights(ctx, s, g.Database, func(tx pgx.Tx) error {
+		if err := revokeSource(ctx, s, tx, sc); err != nil {
+			return err
+		}
+		return revokeConnect(ctx, s, tx, sc)
+	})
+	if err == nil {
+		err = revokeAgain(ctx, s, g.Database, func(tx pgx.Tx) error {
+			if err := revokeUsage(ctx, s, tx, sc); err != nil {
+				return err
+			}
+			return revokeConnect(ctx, s, tx, sc)
+		})
+	}
+	if err != nil && !isGone(err) {
+		return fmt.Errorf("revoke source rights on database %q from %q: %w", g.Database, g.User, err)
+	}
+	return nil
+}
+
+// A Drift is how rights on the server differ from what was granted. Both lists
+// are sorted.
+type Drift struct {
+	Missing []string // what the user cannot do, such as "SELECT ON TABLE public.orders"
+	Excess  []string // what it may pass on to others, such as "SELECT ON TABLE public.orders WITH GRANT OPTION"
+}
+
+// SourceDrift returns what the user cannot do, in whatever way it might have
+// been allowed to, and what it may pass on. It returns ErrNotFound when the
+// database or the user does not exist.
+func SourceDrift(ctx context.Context, s *pgclient.Server, g SourceGrants) (Drift, error) {
+	d, err := drift(ctx, s, g.Database, g.scope())
+	if err != nil {
+		return Drift{}, fmt.Errorf("read source rights on database %q of %q: %w", g.Database, g.User, err)
+	}
+	return d, nil
+}
+
+// drift claims what a scope means for its resource.
+func drift(ctx context.Context, s *pgclient.Server, database string, sc scope) (Drift, error) {
+	a, err := sharedAccess(ctx, s, database)
+	var user person
+	if err == nil {
+		user, err = a.requireUser(sc.user)
+	}
+	if err == nil && len(sc.columns) > 0 {
+		err = s.InTx(ctx, database, func(tx pgx.Tx) (err error) {
+			sc, err = sc.withColumnFacts(ctx, tx)
+			return err
+		})
+	}
+	if err != nil {
+		return Drift{}, orNotFound(err)
+	}
+	rightsMemoryOf(s).granted.make(claim{place: a.place, scope: sc})
+	d := Drift{Missing: a.missing(user, sc), Excess: a.excess(user, sc)}
+	slices.Sort(d.Missing)
+	slices.Sort(d.Excess)
+	return d, nil
+}
+
+// ReadSourceGrants returns the grants that a user has on a database, as far as they
+// can be told from the catalogs: the schemas that it was granted USAGE on, columns
+// of tables that it was not granted SELECT on, and whether there are default privileges. It returns ErrNotFound if there are none.
+func ReadSourceGrants(ctx context.Context, s *pgclient.Server, database, name string) (SourceGrants, error) {
+	g := SourceGrants{Database: database, User: name}
+	a, err := sharedAccess(ctx, s, database)
+	var user person
+	if err == nil {
+		user, err = a.requireUser(name)
+	}
+	if err == nil {
+		if g.Schemas = a.usedSchemas(user); len(g.Schemas) == 0 {
+			err = fmt.Errorf("USAGE granted on a schema: %w", pgclient.ErrNotFound)
+		}
+	}
+	if err != nil {
+		return SourceGrants{}, fmt.Errorf("read source rights on database %q of %q: %w", database, name, err)
+	}
+	plan := a.planDefaultRevokes(user, g.Schemas, false)
+	g.FutureTables = len(plan.sql)+len(plan.refused) > 0
+	for _, c := range a.columnGrants(user) {
+		relation, _ := a.relation(c.table)
+		if !slices.Contains(g.Schemas, c.table.Schema) || relation.grantedTo(user.oid, "SELECT") {
+			continue
+		}
+		if last := len(g.Columns) - 1; last < 0 || g.Columns[last].Table != c.table {
+			g.Columns = append(g.Columns, TableColumns{Table: c.table})
+		}
+		of := &g.Columns[len(g.Columns)-1]
+		of.Columns = slices.Compact(append(of.Columns, c.column))
+	}
+	return g, nil
+}
+
+// isGone reports whether err says that the database or the user that rights
+// belong to does not exist.
+func isGone(err error) bool {
+	return errors.Is(err, pgclient.ErrNotFound) || pgclient.IsUnreachable(err) && pgclient.Code(err) == pgclient.InvalidCatalogName
+}
+
+// orNotFound makes ErrNotFound of a database that does not exist.
+func orNotFound(err error) error {
+	if isGone(err) && !errors.Is(err, pgclient.ErrNotFound) {
+		err = fmt.Errorf("%w: %w", pgclient.ErrNotFound, err)
+	}
+	return err
+}
