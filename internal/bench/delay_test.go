@@ -63,7 +63,8 @@ func TestDelay(t *testing.T) {
 	if err != nil || !bytes.Equal(got, much) {
 		t.Errorf("%d bytes of %d came back, %v", len(got), len(much), err)
 	}
-	if took := time.Since(began); took < 2*oneWay || took > 20*oneWay {
+	// Were its 512 packets late one after the other, they would take twice the upper bound.
+	if took := time.Since(began); took < 2*oneWay || took > 256*oneWay {
 		t.Errorf("16 MiB took %s there and back", took)
 	}
 }
