@@ -26,7 +26,8 @@ var arrows = map[string][]string{
 	"postgres":    {"pgclient", "privilege", "relation"},
 	"catalog":     {"pgclient"},
 	"replication": {"catalog", "pgclient", "privilege", "relation"},
-	"provider":    {"linux", "pgclient", "postgres", "preflight", "privilege", "relation", "replication", "sshclient"},
+	"report":      {"pgclient", "replication"},
+	"provider":    {"linux", "pgclient", "postgres", "preflight", "privilege", "relation", "replication", "report", "sshclient"},
 	"pgtest":      {"pgclient", "sandbox"}, // for tests
 	"quickstart":  {"sandbox"},
 	"bench":       {"pgclient", "relation", "replication", "sandbox", "sshclient"},

@@ -15,6 +15,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/report"
 )
 
 // What an apply would meet is said when planning: as an error where nothing but another
@@ -103,14 +104,14 @@ func (r *replicationResource) foreseeRun(ctx context.Context, definition, before
 		return nil // checkSource has said so
 	}
 	if len(found.Unreadable) > 0 {
-		var lacked remarks
+		var lacked report.Grouped
 		for _, right := range slices.Sorted(maps.Keys(found.Unreadable)) {
 			for _, table := range found.Unreadable[right] {
-				lacked.add(table, right)
+				lacked.Add(table, right)
 			}
 		}
 		diags.AddAttributeWarning(path.Root("tables"), "The login of the source may not read all tables",
-			fmt.Sprintf("The login of server %q lacks:\n%s\n\nUnless this apply grants it before, as stitch_source_grants does, the run fails for these tables.", definition.Source.Server, lacked.lines()))
+			fmt.Sprintf("The login of server %q lacks:\n%s\n\nUnless this apply grants it before, as stitch_source_grants does, the run fails for these tables.", definition.Source.Server, lacked.Lines()))
 	}
 	if err := definition.RefuseCluster(found.System, system); err != nil {
 		const summary = "The source is in another cluster than before"

@@ -15,6 +15,7 @@ import (
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/report"
 )
 
 // atTables puts each problem at the line of its table: Terraform does not know where
@@ -210,7 +211,7 @@ func (r *replicationResource) checkSource(ctx context.Context, definition, befor
 	if len(keepVersions) > 0 && definition.Revision() != before.Revision() {
 		diags.AddAttributeWarning(path.Root("tables"), "INCREMENTAL keeps every version of rows that change",
 			fmt.Sprintf("Nothing identifies a row of %s: a row that changes is loaded in addition to its earlier versions. "+
-				"Give a view view_key_properties, and a table a primary key, or use FULL_TABLE.", (remark{tables: keepVersions}).some()))
+				"Give a view view_key_properties, and a table a primary key, or use FULL_TABLE.", report.Some(keepVersions)))
 	}
 	return diags
 }
@@ -220,15 +221,15 @@ func warnOfRegressions(problems []replication.Problem) (diags diag.Diagnostics) 
 	if len(problems) == 0 {
 		return nil
 	}
-	var all remarks
+	var all report.Grouped
 	for _, p := range problems {
-		all.add(p.Table, p.Message)
+		all.Add(p.Table, p.Message)
 	}
 	at := path.Root("tables")
-	if len(all.tables()) == 1 {
+	if len(all.Tables()) == 1 {
 		at = at.AtMapKey(problems[0].Table)
 	}
-	diags.AddAttributeWarning(at, "Tables have changed at the source", all.lines()+
+	diags.AddAttributeWarning(at, "Tables have changed at the source", all.Lines()+
 		"\n\nThey were replicated before. The next run fails for these tables, and replicates the others. "+
 		"To replicate them no more, remove them from tables: what was loaded stays.")
 	return diags

@@ -16,6 +16,7 @@ import (
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/report"
 )
 
 // syncRunResource runs a replication.
@@ -146,14 +147,19 @@ func (r *syncRunResource) run(ctx context.Context, plan *syncRunModel, before ma
 	}
 	runner := replication.Runner{Server: r.server, Logger: newLogger(), Verify: plan.Verify.ValueString()}
 	run, err := runner.Run(limited, destination, schemaName)
-	diags.Append(warnOf(schemaName, run, before)...) // also if it failed: changes are not told again
-	soFar := moved(run.RowsExtracted(), run.RowsLoaded()) + ". What was committed stays, and the next apply goes on from there."
+	// Also if it failed: changes are not told again.
+	for _, m := range report.Warnings(schemaName, run, func(table, note string) bool { return slices.Contains(before[asValue(table)], asValue(note)) }) {
+		diags.AddWarning(m.Summary, m.Detail)
+	}
+	soFar := report.Rows(run.RowsExtracted(), run.RowsLoaded()) + ". What was committed stays, and the next apply goes on from there."
 	switch {
 	case ctx.Err() == nil && limited.Err() != nil:
 		diags.AddError("Sync run of "+schemaName+" did not end in time",
-			fmt.Sprintf("It was stopped after %s, the limit set in timeouts. Until then %s", limit, soFar)+whereReported(destination, run))
+			fmt.Sprintf("It was stopped after %s, the limit set in timeouts. Until then %s", limit, soFar)+report.Where(destination, run))
 	case err != nil:
-		diags.Append(diagnoseRun(schemaName, err, whereReported(destination, run))...)
+		for _, m := range report.Errors(schemaName, err, report.Where(destination, run)) {
+			diags.AddError(m.Summary, m.Detail)
+		}
 	case run.Status == replication.Interrupted:
 		diags.AddWarning("Sync run of "+schemaName+" was interrupted", "Until then "+soFar)
 	}

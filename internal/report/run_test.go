@@ -1,11 +1,9 @@
-package provider
+package report
 
 import (
 	"fmt"
 	"strings"
 	"testing"
-
-	"github.com/hashicorp/terraform-plugin-framework/diag"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
@@ -21,22 +19,22 @@ func reportsOf(n int, complete func(i int, r *catalog.Report)) []catalog.Report 
 	return reports
 }
 
-// wantDiagnostics compares diagnostics with what each is to contain.
-func wantDiagnostics(t *testing.T, got diag.Diagnostics, want ...string) {
+// wantMessages compares messages with what each must contain.
+func wantMessages(t *testing.T, got []Message, want ...string) {
 	t.Helper()
 	if len(got) != len(want) {
-		t.Errorf("%d diagnostics, want %d: %v", len(got), len(want), got)
+		t.Errorf("%d messages, want %d: %v", len(got), len(want), got)
 		return
 	}
-	for i, d := range got {
-		if text := d.Summary() + "\n" + d.Detail(); !strings.Contains(text, want[i]) {
+	for i, m := range got {
+		if text := m.Summary + "\n" + m.Detail; !strings.Contains(text, want[i]) {
 			t.Errorf("got %q, want %q", text, want[i])
 		}
 	}
 }
 
 // However many tables there are, there is one warning of a kind, which is short.
-func TestWarnOf(t *testing.T) {
+func TestWarnings(t *testing.T) {
 	run := replication.Run{
 		Tables: reportsOf(300, func(i int, r *catalog.Report) {
 			r.Changes = []string{`column "tenant" of type uuid was added`}
@@ -51,33 +49,30 @@ func TestWarnOf(t *testing.T) {
 	run.Tables[299].Verification = "different by count: rows of the source that are missing in the destination, because they came late: 44"
 	run.Tables[7].Notes = append(run.Tables[7].Notes, "rows cross as text")
 	run.Tables[8].Error = "write: the disk is full"
-	diags := warnOf("shop", run, nil)
+	messages := Warnings("shop", run, func(string, string) bool { return false })
 	const five = "public.t000, public.t001, public.t002, public.t003, public.t004 and 295 more: "
-	wantDiagnostics(t, diags,
+	wantMessages(t, messages,
 		"Sync run of shop verified tables, and they differ\n- public.t299: different by count: rows of the source that are missing in the destination, because they came late: 44\n"+
 			"- public.t200: different by count: the source has 200 rows, the destination 1000 rows\n",
 		"Sync run of shop found tables with another structure\n- "+five+"column \"tenant\" of type uuid was added\n\n",
 		"Sync run of shop has notes on tables\n- "+five+"the source is a standby\n- public.t007: rows cross as text\n\n",
 		"Sync run of shop had problems\na connection broke",
 	)
-	if detail := diags[3].Detail(); detail != "a connection broke" {
+	if detail := messages[3].Detail; detail != "a connection broke" {
 		t.Errorf("the notes of the run: %q", detail)
 	}
 
 	// What the run before noted is known.
-	before := map[string][]string{}
-	for _, r := range run.Tables {
-		before[r.SourceTable] = []string{"the source is a standby"}
-	}
+	isKnown := func(_, note string) bool { return note == "the source is a standby" }
 	run = replication.Run{Tables: reportsOf(300, func(_ int, r *catalog.Report) { r.Notes = []string{"the source is a standby"} })}
-	wantDiagnostics(t, warnOf("shop", run, before))
+	wantMessages(t, Warnings("shop", run, isKnown))
 	run.Tables[7].Notes = append(run.Tables[7].Notes, "rows cross as text")
-	wantDiagnostics(t, warnOf("shop", run, before), "Sync run of shop has notes on tables\n- public.t007: rows cross as text\n\n")
+	wantMessages(t, Warnings("shop", run, isKnown), "Sync run of shop has notes on tables\n- public.t007: rows cross as text\n\n")
 }
 
 // Tables with the same error are named together, and what was committed of one
 // that failed is said.
-func TestDiagnoseRun(t *testing.T) {
+func TestErrors(t *testing.T) {
 	failed := &replication.TablesError{Reports: reportsOf(300, func(i int, r *catalog.Report) {
 		switch i {
 		case 0:
@@ -88,7 +83,7 @@ func TestDiagnoseRun(t *testing.T) {
 			r.Error = "the connection broke"
 		}
 	})}
-	wantDiagnostics(t, diagnoseRun("shop", fmt.Errorf("run: %w", failed), ""),
+	wantMessages(t, Errors("shop", fmt.Errorf("run: %w", failed), ""),
 		"Cannot replicate table public.t000\npermission denied\n\nThe tables",
 		"Cannot replicate table public.t001\nthe connection broke\n\nBefore that, 2000000 rows were extracted and 1999990 loaded, up to the bookmark 42. They stay.",
 		"Cannot replicate 298 tables\npublic.t002, public.t003, public.t004, public.t005, public.t006 and 293 more:\nthe connection broke\n\nThe tables",

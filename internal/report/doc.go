@@ -1,0 +1,12 @@
+// Package report says in sentences what a sync run did, for people: a warning of Terraform,
+// a page, a line of a log.
+//
+// It guarantees:
+//
+//   - The text stays readable for hundreds of tables: tables with the same text share one
+//     line, and lists end with how many more there are (grouped.go).
+//   - A note that the run before had as well is not repeated (run.go).
+//
+// Texts hold names and messages of servers as they are. Whoever shows them escapes
+// control characters.
+package report
