@@ -38,8 +38,8 @@ func grantingOn(ctx context.Context, destination pgclient.Endpoint, open func(co
 	return err
 }
 
-// takeTurn must be called before the transaction reads who was granted what. It needs a
-// lock_timeout.
+// takeTurn must be called before the transaction reads who was granted what. Afterwards the
+// transaction has a lock_timeout.
 func (g *granting) takeTurn(ctx context.Context, tx pgx.Tx) error {
 	if g == nil || g.locked {
 		return nil
