@@ -62,7 +62,7 @@ const ownerSQL = `
 type ownership struct {
 	owner, login string
 	super        bool     // the login is a superuser
-	member       bool     // the login is the owner, or was granted membership in it with the right to SET ROLE
+	member       bool     // the login is the owner, or was granted membership in it and may SET ROLE to it
 	acting       bool     // the session already acts as the owner
 	lockable     bool     // the owner has a table that keeps the version
 	grantors     []string // of the login's own membership in the owner

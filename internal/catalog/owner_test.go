@@ -10,7 +10,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// Only the owner and roles that were granted the right to act for it use a catalog.
+// Only the owner and roles that were granted permission to act for it use a catalog.
 func TestMembership(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		database, owner, group, peer, login := s.Database(t), s.Role(t), s.Role(t), s.Role(t), s.Role(t)

@@ -14,8 +14,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// lockReaders returns the readers of a replication, as they are until the
-// transaction ends.
+// lockReaders returns the readers of a replication, which do not change until the transaction
+// ends.
 func lockReaders(ctx context.Context, tx pgx.Tx, replication int64) (readers []string, err error) {
 	text, err := catalog.HoldDefinition(ctx, tx, replication, "readers")
 	if err != nil || text == nil {

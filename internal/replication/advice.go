@@ -58,7 +58,7 @@ func (s *tableSync) adviseBytes(ctx context.Context, p plan, err error) error {
 		"convert_from(convert(convert_to(name, 'SQL_ASCII'), 'LATIN1', 'UTF8'), 'UTF8').")
 }
 
-// checkBytes fails if a column of the source holds such bytes.
+// checkBytes fails if a column of the source holds bytes that are not valid text.
 func (s *tableSync) checkBytes(ctx context.Context, table relation.TableName, column column) error {
 	return s.sessions.source.session.read(ctx, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SET LOCAL statement_timeout = '1min'"); err != nil {

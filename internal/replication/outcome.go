@@ -13,7 +13,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
-// finish records how the run ended, by the reports in the catalog, whoever wrote them. why
+// finish records how the run ended, by the reports in the catalog, of all workers. why
 // says why workers gave up.
 func (w *worker) finish(ctx context.Context, run Run, why string) (Run, error) {
 	cancelled := ctx.Err() != nil

@@ -158,7 +158,7 @@ func (r *relaying) forward() (bytes int64, err error) {
 	}
 }
 
-// An sourceError is one of the source.
+// A sourceError is an error of the source.
 type sourceError struct{ error }
 
 func (e *sourceError) Unwrap() error { return e.error }

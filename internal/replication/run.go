@@ -167,7 +167,7 @@ func runWorkers(ctx context.Context, workers []*worker) (notes []string) {
 	return notes
 }
 
-// helper returns another worker of the run, or nil if there is no connection for it.
+// helper returns another worker of the run, or nil if no connection is left for it.
 func (w *worker) helper(ctx context.Context, source, destination pgclient.Endpoint) (*worker, error) {
 	sourceConn, destinationConn, err := pgclient.TryAcquirePair(ctx, source, destination)
 	if sourceConn == nil {

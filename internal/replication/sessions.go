@@ -86,7 +86,7 @@ func (s *sessions) reconnectInDoubt(ctx context.Context) error {
 	return s.reconnect(ctx)
 }
 
-// reconnect makes both sessions ready. It replaces those that broke.
+// reconnect makes both sessions ready. It replaces broken sessions.
 func (s *sessions) reconnect(ctx context.Context) error {
 	if err := s.source.reconnect(ctx); err != nil {
 		return &sourceError{err}

@@ -242,7 +242,7 @@ func (s *snapshot) collectRows(rows pgx.Rows) ([]catalog.Remembered, error) {
 	return found, nil
 }
 
-// remembered completes a row with who wrote it.
+// remembered completes a row with the transaction that wrote it.
 func (f sourceFacts) remembered(r catalog.Remembered, writer string) (catalog.Remembered, error) {
 	xid, err := strconv.ParseUint(writer, 10, 32)
 	r.File, r.Transaction = f.storage.files[r.Part], fullTransaction(uint32(xid), f.position.Transaction)
@@ -254,7 +254,7 @@ func (f sourceFacts) remembered(r catalog.Remembered, writer string) (catalog.Re
 const positionSQL = `
 	SELECT coalesce(CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_flush_lsn() END::pg_catalog.text, '')`
 
-// queuePosition reads by a batch where the history of the source is.
+// queuePosition reads, by a batch, where the history of the source is.
 func (s sourceSession) queuePosition(batch *pgx.Batch, position *catalog.Position) {
 	id := s.identity
 	*position = catalog.Position{Timeline: id.timeline, History: id.history, Started: id.started}

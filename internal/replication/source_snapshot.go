@@ -262,7 +262,7 @@ func (s *snapshot) export(ctx context.Context) (name string, err error) {
 	return name, nil
 }
 
-// close ends the snapshot. Nothing was written, so there is nothing to lose.
+// close ends the snapshot. The transaction wrote nothing, so a failure loses nothing.
 func (s *snapshot) close(ctx context.Context) {
 	if s.ended.IsZero() {
 		rollback(ctx, s.tx)
@@ -280,5 +280,5 @@ func (s *snapshot) held() time.Duration {
 	return s.ended.Sub(s.began).Truncate(time.Millisecond)
 }
 
-// elapsed is as precise as the catalog keeps it.
+// elapsed returns the time since then, as precisely as the catalog keeps it.
 func elapsed(since time.Time) time.Duration { return time.Since(since).Truncate(time.Millisecond) }

@@ -15,7 +15,7 @@ import (
 // session and ends with the transaction.
 const sessionStaging = "pg_temp.stitch_stage"
 
-// sessionStagingSQL creates it with the types of the target's columns.
+// sessionStagingSQL creates that table with the types of the target's columns.
 func (l layout) sessionStagingSQL() string {
 	return fmt.Sprintf("CREATE TEMP TABLE stitch_stage ON COMMIT DROP AS SELECT %s FROM %s WITH NO DATA",
 		list(l.names(), "?"), l.target.SQL())

@@ -56,7 +56,7 @@ func (t targetState) isWhereLeft() bool {
 	return t.table != nil && t.loaded != nil && t.place.oid == t.loaded.OID && t.place.file == t.loaded.File
 }
 
-// goesOn reports whether a load may go on from a bookmark.
+// goesOn reports whether a load may continue from a bookmark.
 func (t targetState) goesOn() bool {
 	return t.table != nil && t.loaded != nil && t.bookmark != nil && t.bookmark.Bookmark != nil
 }
