@@ -19,38 +19,38 @@ type Bookmark struct {
 	Run            string
 }
 
-// A Horizon says what the run that set a bookmark could not see yet. Keys of
-// rows that are committed late lie before the bookmark.
+// A Horizon says what the run that set a bookmark could not see yet. Rows that are committed
+// late have keys before the bookmark.
 type Horizon struct {
-	// Snapshot is what txid_current_snapshot was: rows of transactions that it
-	// does not see were not loaded. Empty if rows do not tell their transaction.
+	// Snapshot is the txid_current_snapshot of that run: rows of transactions that it does not
+	// see were not loaded. It is empty if rows do not tell their transaction.
 	Snapshot string `json:"snapshot,omitempty"`
-	// At is when that was, in seconds since 1970, by the destination's clock.
+	// At is the time of that snapshot, in seconds since 1970, by the destination's clock.
 	At int64 `json:"at,omitempty"`
-	// Clock is what time it was at the source, as it writes it.
+	// Clock is the time at the source then, as the source writes it.
 	Clock string `json:"clock,omitempty"`
-	// Timeline is that of the source's WAL, 0 if it is not known. Transactions
-	// are numbered from the start on another one.
+	// Timeline is that of the source's WAL, 0 if it is not known. Transaction numbers start over
+	// on another timeline.
 	Timeline int `json:"timeline,omitempty"`
-	// Files are those in which the rows of each table or partition lay: TRUNCATE,
-	// and whatever else rewrites all rows, gives it another.
+	// Files are those in which the rows of each table or partition were stored: TRUNCATE, and all
+	// else that rewrites all rows, gives it another.
 	Files map[uint32]uint32 `json:"files,omitempty"`
-	// Passed are earlier bookmarks, oldest first, for keys that are no times.
+	// Passed are earlier bookmarks, oldest first, for keys that are not times.
 	Passed []Passed `json:"passed,omitempty"`
 	// Open are the transactions that were open when the table was read whole.
 	Open []string `json:"open,omitempty"`
-	// OpenSnapshot is the snapshot in which rows with any key were read last.
+	// OpenSnapshot is the latest snapshot in which rows with any key were read.
 	OpenSnapshot string `json:"open_snapshot,omitempty"`
 }
 
-// A Passed is a bookmark that there was at some time.
+// A Passed is an earlier bookmark.
 type Passed struct {
 	At       int64  `json:"at"` // in seconds since 1970, by the destination's clock
 	Bookmark string `json:"bookmark"`
 }
 
-// QueueBookmarkOf reads the bookmark of a table by a batch. It stays nil for one
-// that has none.
+// QueueBookmarkOf reads, by a batch, the bookmark of a table. into stays nil for a table that
+// has none.
 func QueueBookmarkOf(batch *pgx.Batch, replication int64, tableName string, into **Bookmark) {
 	batch.Queue(`
 		SELECT method, replication_key, bookmark, key_type, horizon, run::pg_catalog.text
@@ -69,8 +69,8 @@ func QueueBookmarkOf(batch *pgx.Batch, replication int64, tableName string, into
 	})
 }
 
-// QueueBookmark writes a bookmark by a batch. Send it in the transaction that loads
-// the rows, after the table that it is about.
+// QueueBookmark writes, by a batch, a bookmark. Send it in the transaction that loads the
+// rows, after the table that it is about.
 func QueueBookmark(batch *pgx.Batch, b Bookmark) {
 	queue(batch, fmt.Sprintf("set the bookmark of %q", b.TableName), nil, `
 		INSERT INTO _stitch.bookmark

@@ -1,33 +1,33 @@
-// Package catalog is the engine's memory: the schema _stitch in a destination
-// database, which holds definitions, bookmarks, runs and loading reports.
+// Package catalog is the engine's memory: the schema _stitch in a destination database, which
+// holds definitions, bookmarks, runs and loading reports.
 //
 // It guarantees:
 //
-//   - The schema and all in it belong to one database user, the one that runs
-//     replications. Another login acts as that user, if it was granted membership, or
-//     is refused; a superuser uses only a catalog of its own (owner.go).
-//   - Nothing but what the migrations made is used: whatever else is in the schema,
-//     or attached to its tables, makes Open fail before any of it can run, and so
-//     does another role's right to write (shape.go). This is checked in the
-//     transaction that uses the catalog, or at the start of a session that does,
-//     with the catalog locked against upgrades. After the check only the owner and
-//     superusers can change it: a login trusts the role that it acts as.
-//   - Who may run a replication, and whether its leader or a worker lives, rests on rows
-//     that only the owner can write; no lock that anyone can take is trusted (leader.go,
+//   - The schema and all in it belong to one database user, the one that runs replications.
+//     Another login acts as that user if it was granted membership; otherwise the package
+//     refuses it. A superuser uses only a catalog of its own (owner.go).
+//   - The package uses nothing but what the migrations made. Anything else in the schema, or
+//     attached to its tables, makes Open fail before any of it can run, and so does another
+//     role's privilege to write (shape.go). The package checks this in the transaction that
+//     uses the catalog, or at the start of a session that does, with the catalog locked
+//     against upgrades. After the check only the owner and superusers can change it: a login
+//     trusts the role that it acts as.
+//   - Who may run a replication, and whether its leader or a worker lives, rests on rows that
+//     only the owner can write. The package trusts no lock that anyone can take (leader.go,
 //     session.go).
 //   - A unit of work belongs to one worker, by a lease in its row and the server's clock. The
 //     transaction that loads rows occupies the only session that a worker may have, so no
-//     worker could renew a lease in the middle of a COPY, and a lease that covers the
-//     longest COPY would keep the unit of a dead worker for as long. So those who want
-//     the unit renew its lease, as long as the server knows the session that claimed it.
-//     Whoever has lost a unit cannot commit what he did for it (lease.go, unit.go).
-//   - No wait is longer than lockPatience, that to drop the catalog no longer than
-//     lockTurn, and one that was in vain names who was in the way (lock.go).
-//   - The schema is created and upgraded in one transaction, which excludes all
-//     others; one that a newer provider made is refused (Install, migrations/).
-//   - Functions take the caller's transaction, or a batch that goes to the server
-//     within it, so that what they write commits together with the rows that it is about.
-//   - No secret is written: a definition names servers, and holds no login.
+//     worker could renew a lease in the middle of a COPY, and a lease that covers the longest
+//     COPY would keep the unit of a dead worker for as long. So the workers that want the
+//     unit renew its lease, as long as the server knows the session that claimed it. A worker
+//     that has lost a unit cannot commit what it did for the unit (lease.go, unit.go).
+//   - No wait is longer than lockPatience, and a wait to drop the catalog is no longer than
+//     lockTurn. A wait in vain ends with an error that names who was in the way (lock.go).
+//   - The schema is created and upgraded in one transaction, which excludes all others. The
+//     package refuses a schema that a newer provider made (Install, migrations/).
+//   - Functions take the caller's transaction, or a batch that goes to the server within it,
+//     so that what they write commits together with the rows that it is about.
+//   - The package writes no secret: a definition names servers, and holds no login.
 package catalog
 
 import (
@@ -51,23 +51,23 @@ var ErrNone = errors.New("the database has no catalog (schema _stitch)")
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// Open prepares a transaction for the other functions of this package: it acts
-// as the catalog's owner, and waits for locks no longer than waitLimit. It returns
-// ErrNone if there is no catalog.
+// Open prepares a transaction for the other functions of this package: the transaction acts
+// as the catalog's owner, and waits for locks no longer than waitLimit. Open returns ErrNone
+// if there is no catalog.
 func Open(ctx context.Context, tx pgx.Tx) error {
 	_, err := open(ctx, tx, "SET LOCAL ROLE ", using)
 	return err
 }
 
-// OpenAlone is Open for a transaction that may drop the catalog: until it ends,
-// nobody installs one.
+// OpenAlone is Open for a transaction that may drop the catalog: until it ends, no other
+// session installs one.
 func OpenAlone(ctx context.Context, tx pgx.Tx) error {
 	_, err := open(ctx, tx, "SET LOCAL ROLE ", dropping)
 	return err
 }
 
-// OpenSession is Open for all transactions of a session, which must not go back
-// to a pool afterwards. It upgrades an older catalog.
+// OpenSession is Open for all transactions of a session, which must not return to a pool
+// afterwards. It upgrades an older catalog.
 func OpenSession(ctx context.Context, conn *pgx.Conn) error {
 	var current bool
 	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) (err error) {
@@ -80,8 +80,8 @@ func OpenSession(ctx context.Context, conn *pgx.Conn) error {
 	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return Install(ctx, tx) })
 }
 
-// Install creates the catalog or upgrades it, and opens it for the transaction.
-// Until that ends, nobody drops it.
+// Install creates or upgrades the catalog, and opens it for the transaction. Until that ends,
+// no other session drops the catalog.
 func Install(ctx context.Context, tx pgx.Tx) error {
 	err := inTurns(ctx, tx, upgrading, func() error {
 		return inSavepoint(ctx, tx, func(tx pgx.Tx) error { return tryInstall(ctx, tx) })
@@ -94,15 +94,16 @@ func Install(ctx context.Context, tx pgx.Tx) error {
 }
 
 var (
-	// errOld is met when the catalog is to be upgraded.
+	// errOld says that the catalog must be upgraded.
 	errOld = errors.New("the catalog is older than this provider")
-	// errRaced is met when another session was faster.
+	// errRaced says that another session was faster.
 	errRaced = errors.New("the catalog was dropped at the same time")
 )
 
 func tryInstall(ctx context.Context, tx pgx.Tx) error {
 	none := false
-	// An older catalog is let go of: two that held it would wait for one another.
+	// This releases the lock on an older catalog: two sessions that held it would wait for each
+	// other.
 	err := pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
 		current, err := open(ctx, tx, "SET LOCAL ROLE ", installing)
 		if none = errors.Is(err, ErrNone); none {
@@ -132,8 +133,8 @@ func tryInstall(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
-// open acts as the catalog's owner, locks the catalog and makes sure that it is ours.
-// It reports whether the catalog has all that this provider knows of.
+// open acts as the catalog's owner, locks the catalog and makes sure that it is this
+// provider's. It reports whether the catalog has everything that this provider knows of.
 func open(ctx context.Context, tx pgx.Tx, setRole string, mode lockMode) (current bool, err error) {
 	o, err := readOwnership(ctx, tx)
 	if err != nil {
@@ -161,7 +162,7 @@ func check(ctx context.Context, tx pgx.Tx, s shape) (current bool, err error) {
 		return false, err
 	}
 	if s.isEmpty() {
-		return false, ErrNone // it was made by hand
+		return false, ErrNone // a user created it
 	}
 	if readable, err := s.hasVersion(); err != nil {
 		return false, err
@@ -192,8 +193,8 @@ func latestVersion() (int, error) {
 	return len(files), err
 }
 
-// create creates the schema, unless it is there, and the table of the version in it.
-// That fails if another session has done so: the catalog is not locked.
+// create creates the schema, unless it exists, and the table of the version in it. It fails
+// if another session has created them: the catalog is not locked.
 func create(ctx context.Context, tx pgx.Tx) error {
 	var exists bool
 	if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace AS n WHERE n.nspname = $1)", Schema).Scan(&exists); err != nil {
@@ -214,8 +215,8 @@ func create(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
-// migrate runs the migrations that are still to come. They are numbered from 1
-// without gaps, so the number of those that ran is the version.
+// migrate runs the migrations that have not run yet. They are numbered from 1 without gaps,
+// so the number of those that ran is the version.
 func migrate(ctx context.Context, tx pgx.Tx) error {
 	var have int
 	if err := tx.QueryRow(ctx, "SELECT version FROM _stitch.version").Scan(&have); err != nil {
@@ -240,8 +241,8 @@ func migrate(ctx context.Context, tx pgx.Tx) error {
 	return takeBack(ctx, tx)
 }
 
-// takeBack revokes what default privileges allow others to do with new tables, and
-// makes sure that the catalog is now as it is to be.
+// takeBack revokes what default privileges allow others to do with new tables, and makes sure
+// that the catalog is now what the migrations make.
 func takeBack(ctx context.Context, tx pgx.Tx) error {
 	var s shape
 	batch := &pgx.Batch{}
@@ -267,9 +268,9 @@ func takeBack(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
-// DropIfEmpty drops the catalog when no replication is left in it. The
-// transaction must have been opened with OpenAlone. It may have locks that others
-// wait for: so this waits for one turn only, and InTurns can try all of it again.
+// DropIfEmpty drops the catalog when no replication is left in it. The transaction must have
+// been opened with OpenAlone. It may hold locks that others wait for, so DropIfEmpty waits
+// for one turn only, and InTurns can retry the whole transaction.
 func DropIfEmpty(ctx context.Context, tx pgx.Tx) error {
 	var left bool
 	if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM _stitch.replication)").Scan(&left); err != nil {

@@ -42,7 +42,7 @@ func install(t *testing.T, conn *pgx.Conn) {
 	inTx(t, conn, func(tx pgx.Tx) error { return Install(t.Context(), tx) })
 }
 
-// Many that install at once make one catalog.
+// Many sessions that install at the same time make one catalog.
 func TestInstall(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		database := s.Database(t)
@@ -65,8 +65,8 @@ func TestInstall(t *testing.T) {
 	})
 }
 
-// A catalog that another session has created in the meantime is not taken over without
-// its lock: creating it fails, and is tried again from the beginning.
+// Install does not take over, without its lock, a catalog that another session has created in
+// the meantime: creating it fails, and Install tries again from the beginning.
 func TestCreatedMeanwhile(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	conn := connect(t, s, s.Database(t), "")
@@ -77,7 +77,7 @@ func TestCreatedMeanwhile(t *testing.T) {
 	}
 }
 
-// What is written is read back, and goes with its replication.
+// What is written is read back, and is deleted with its replication.
 func TestRoundTrip(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		ctx := t.Context()
@@ -167,7 +167,7 @@ func TestRoundTrip(t *testing.T) {
 	})
 }
 
-// A run that never said how it ended was interrupted, once another one starts.
+// When a run starts, earlier runs without a recorded end were interrupted.
 func TestQueueStart(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	conn := connect(t, s, s.Database(t), "")
@@ -195,7 +195,8 @@ func TestQueueStart(t *testing.T) {
 	})
 }
 
-// The catalog belongs to one role; others act as it, or are told whose it is.
+// The catalog belongs to one role. Other logins act as that role, or get an error that names
+// it.
 func TestOwner(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		database, owner, member, stranger := s.Database(t), s.Role(t), s.Role(t), s.Role(t)

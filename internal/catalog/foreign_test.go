@@ -13,8 +13,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// tripwiresSQL makes functions that leave a mark which no rollback removes, and what
-// can be built on them. They belong to a role of no special rights.
+// tripwiresSQL creates functions that leave a mark which no rollback removes, and objects
+// that use them. They belong to a role without special privileges.
 const tripwiresSQL = `
 	CREATE SCHEMA evil;
 	GRANT USAGE ON SCHEMA evil TO PUBLIC;
@@ -29,7 +29,7 @@ const tripwiresSQL = `
 	CREATE DOMAIN evil.checked AS int CHECK (evil.number(VALUE::text) > 0);
 	CREATE TABLE evil.parent ();`
 
-// An attack is what somebody may have done to a catalog. Where it says {t}, it
+// An attack is something that another role may have done to a catalog. Where it says {t}, it
 // is tried on each of its tables; {m} is the attacker.
 var attacks = []struct {
 	name, sql, want string
@@ -80,7 +80,7 @@ var attacks = []struct {
 	{"a name that reads like ours", `ALTER TABLE _stitch.version ADD "version pg_catalog.int4 not null" int`, `column "version pg_catalog.int4 not null" pg_catalog.int4`, 0},
 }
 
-// mined makes a database with a catalog and the tripwires of another role in it.
+// mined creates a database with a catalog and the tripwires of another role in it.
 func mined(t *testing.T, s *sandbox.Server) (database, owner, mallory string) {
 	t.Helper()
 	database, owner, mallory = s.Database(t), s.Role(t), s.Role(t)
@@ -90,7 +90,7 @@ func mined(t *testing.T, s *sandbox.Server) (database, owner, mallory string) {
 	return database, owner, mallory
 }
 
-// catalogTables are the tables of the catalog.
+// catalogTables returns the tables of the catalog.
 func catalogTables(t *testing.T, s *sandbox.Server, database string) []string {
 	t.Helper()
 	tables := s.Query(t, database, `SELECT '_stitch.' || relname FROM pg_class WHERE relnamespace = '_stitch'::regnamespace AND relkind = 'r' ORDER BY relname <> 'unit', 1`)
@@ -100,7 +100,7 @@ func catalogTables(t *testing.T, s *sandbox.Server, database string) []string {
 	return tables
 }
 
-// What somebody has put into a catalog is found before any of it runs.
+// What another role has put into a catalog is found before any of it runs.
 func TestForeignCode(t *testing.T) {
 	majors := sandbox.NeedMajors(t)
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -131,8 +131,8 @@ func TestForeignCode(t *testing.T) {
 	})
 }
 
-// underAttack does what a superuser may have done to the catalog, and then uses it as
-// its owner would. Nothing of it stays.
+// underAttack does what a superuser may have done to the catalog, and then uses the catalog
+// as its owner would. It leaves nothing behind.
 func underAttack(t *testing.T, conn *pgx.Conn, owner, sql string) error {
 	t.Helper()
 	tx, err := conn.Begin(t.Context())

@@ -7,7 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A History is what has become of a replication since it was created.
+// A History says what has become of a replication since it was created.
 type History struct{ Runs, Tables int64 }
 
 // HistoryOf counts what runs of a replication have recorded.

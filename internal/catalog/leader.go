@@ -13,12 +13,12 @@ import (
 )
 
 // One session at a time runs a replication: its leader, which records itself in
-// _stitch.leader. It leads for as long as it lives (session.go), and another one can lead
-// as soon as it does not. The workers of its run count on it until its lease runs out
-// (lease.go): a leader that has lost its session comes back with another one.
+// _stitch.leader. It leads for as long as it lives (session.go), and another session can lead
+// as soon as it does not. The workers of its run rely on it until its lease runs out
+// (lease.go): a leader that has lost its session returns with another one.
 
-// leaderPatience is how long Lock waits: for the server to notice that the
-// process which led is gone, not for a run to end.
+// leaderPatience is how long Lock waits: for the server to notice that the process that led
+// is gone, not for a run to end.
 const (
 	leaderPatience = 10 * time.Second
 	leaderPause    = leaderPatience / 20
@@ -46,9 +46,9 @@ const leaderSQL = `
 	LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid AND a.usesysid = l.login
 	WHERE l.replication = $1`
 
-// Lock makes this session the only one that runs the replication, until Unlock
-// or the end of the session. If another one runs it, the error says which, and the session
-// is no longer one that others know.
+// Lock makes this session the only one that runs the replication, until Unlock or the end of
+// the session. If another one runs it, the error says which, and the session is no longer
+// known to others.
 func Lock(ctx context.Context, conn *pgx.Conn, replication int64, session Session) error {
 	err := lead(ctx, conn, replication, session)
 	if err != nil && !conn.IsClosed() {
@@ -69,7 +69,7 @@ func lead(ctx context.Context, conn *pgx.Conn, replication int64, session Sessio
 			err = anotherLeads(ctx, conn, replication)
 		}
 		var other *leaderError
-		if !errors.As(err, &other) && code(err) != pgclient.LockNotAvailable && code(err) != pgclient.ForeignKeyViolation { // 23503: it is being deleted
+		if !errors.As(err, &other) && code(err) != pgclient.LockNotAvailable && code(err) != pgclient.ForeignKeyViolation { // the replication is being deleted
 			return fmt.Errorf("lock the replication: %w", err)
 		}
 		if time.Now().After(deadline) {
@@ -103,11 +103,12 @@ func (e *leaderError) Error() string {
 	return fmt.Sprintf("the replication is being run by %s: wait until it has finished", e.leader)
 }
 
-// anotherLeads returns the error that says so, given that this session does not lead.
+// anotherLeads returns the error that names the session that leads, given that this one does
+// not.
 func anotherLeads(ctx context.Context, conn *pgx.Conn, replication int64) error {
 	var leader string
 	err := conn.QueryRow(ctx, leaderSQL, replication).Scan(&leader)
-	if errors.Is(err, pgx.ErrNoRows) { // it would have been taken over
+	if errors.Is(err, pgx.ErrNoRows) { // this session would have taken over
 		return ErrNotFound
 	}
 	if err != nil {

@@ -7,27 +7,27 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Whether somebody works on a unit is a fact in the catalog, and no process has to know
-// of another: a unit is its worker's until its lease runs out, by the server's clock.
+// The catalog records which worker has a unit, and no process has to know of another: a unit
+// is its worker's until its lease runs out, by the server's clock.
 //
-// A worker renews the lease with each claim and each commit. It cannot do so in the
-// middle of a COPY, which occupies the only session that a worker has, and may take
-// hours. So the others do it for it: whoever finds nothing to claim looks after the
-// leases that are about to run out, and renews each whose session lives. Nobody looks
-// as long as there is other work, and nobody else can take the unit then.
+// A worker renews the lease with each claim and each commit. It cannot do so in the middle of
+// a COPY, which occupies the only session that a worker has, and may take hours. So others
+// do: a worker that finds nothing to claim reads the leases that are about to run out, and
+// renews each whose session lives. No worker does so as long as there is other work, and no
+// other worker can take the unit during that time.
 //
-// A lease outlasts its session, because a connection that is lost does not say that the
-// worker is. It has the rest of the lease to come back with another session. If it does
-// not, the unit is free again, and what the worker has not committed, it never can.
+// A lease outlasts its session, because a lost connection does not mean that its worker is
+// lost. The worker has the rest of the lease to return with another session. If it does not,
+// the unit is free again, and the worker can never commit what it has not committed.
 
-// A Tending is what was found of a run whose units are all done, or claimed.
+// A Tending says what Tend found of a run whose units are all done, or claimed.
 type Tending struct {
 	Left bool // whether there are units that are neither done nor failed
-	Led  bool // whether the leader of the run lives, or has just done so
+	Led  bool // whether the leader of the run lives, or did until a moment ago
 }
 
-// tendSQL frees what the session $3 has claimed, but for the unit $4: it does not know
-// of that any more.
+// tendSQL frees the units that the session $3 has claimed, except the unit $4: the session
+// does not know of the others.
 const (
 	tendSQL = `
 		WITH found AS (
@@ -46,7 +46,7 @@ const (
 		SET claimed_by = NULL, error = CASE WHEN u.attempt < $5 THEN '' ELSE $6 END
 		FROM found AS f
 		WHERE u.id = f.id AND NOT f.lives AND f.expired`
-	// The snapshot of ranges is gone with the worker of their table.
+	// The snapshot of ranges ends with the worker of their table.
 	dropRangesSQL = `
 		DELETE FROM _stitch.unit AS r
 		USING _stitch.unit AS t
@@ -69,9 +69,9 @@ const (
 		)`
 )
 
-// Tend looks after the leases of a run: it renews those whose session lives, and frees
-// the units whose worker is lost. One that was tried attempts times fails instead. The
-// session itself holds the unit holds, or none if that is 0.
+// Tend renews the leases of a run whose session lives, and frees the units whose worker is
+// lost. A unit that was tried attempts times fails instead. holds is the unit that the
+// session itself has, or 0 if it has none.
 func Tend(ctx context.Context, conn *pgx.Conn, run string, session Session, holds int64, attempts int) (found Tending, err error) {
 	lost := fmt.Sprintf("each of %d attempts ended because the worker that made it was lost, with its process or its connection to the destination. "+
 		"See what ended them, and run it again", attempts)

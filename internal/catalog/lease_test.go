@@ -28,9 +28,9 @@ func aRun(t *testing.T, conn *pgx.Conn, replication int64) string {
 	return run.ID
 }
 
-// A unit is its worker's while the session lives that claimed it, without any doing of
-// that session, and then for the rest of a lease. After that others have it, also where
-// the worker logs in as somebody else, and the first one cannot commit.
+// A unit is its worker's while the session that claimed it lives, without that session doing
+// anything, and then for the rest of a lease. After that others can claim it, even if the
+// worker's login is another one, and the first worker cannot commit.
 func TestTend(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		const lease = time.Second
@@ -80,7 +80,7 @@ func TestTend(t *testing.T) {
 		s.Query(t, database, "SELECT pg_terminate_backend($1)", lost.PgConn().PID())
 		await(t, s, database, fmt.Sprintf("SELECT FROM pg_stat_activity WHERE pid = %d", lost.PgConn().PID()), 0)
 		stranger := connect(t, s, database, s.Role(t))
-		do(t, stranger, "SELECT pg_advisory_lock("+key+")") // keeps nobody away
+		do(t, stranger, "SELECT pg_advisory_lock("+key+")") // stops no other session
 		await(t, s, database, expired, 1)
 		tend()
 		if rows := s.Query(t, database, fmt.Sprintf("SELECT claimed_by FROM _stitch.unit WHERE id = %d AND claimed_by IS NOT NULL", table.ID)); len(rows) != 0 {
@@ -113,8 +113,8 @@ func TestTend(t *testing.T) {
 			t.Fatal(again, err)
 		}
 		fence()
-		// What a session has claimed and does not know of is given back, and what was tried
-		// often enough fails.
+		// Tend gives back a unit that a session has claimed and does not know of, and fails one
+		// that was tried often enough.
 		if found, err := Tend(t.Context(), conn, run, mine, 0, 2); err != nil || !found.Left {
 			t.Fatal(found, err)
 		}
@@ -138,7 +138,8 @@ func TestTend(t *testing.T) {
 	})
 }
 
-// No table of a run is begun that nobody leads any more. What has begun is finished.
+// No worker begins another table of a run without a leader. Workers finish what they have
+// begun.
 func TestNotLed(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -165,10 +166,10 @@ func TestNotLed(t *testing.T) {
 		}
 	}
 	s.Exec(t, database, runOut)
-	tend(true) // it lives, and has its lease renewed
+	tend(true) // the session lives, and its lease is renewed
 	s.Query(t, database, "SELECT pg_terminate_backend($1)", leader.PgConn().PID())
 	await(t, s, database, fmt.Sprintf("SELECT FROM pg_stat_activity WHERE pid = %d", leader.PgConn().PID()), 0)
-	tend(true) // it may come back
+	tend(true) // the worker may return
 	s.Exec(t, database, runOut)
 	tend(false)
 	if unit, err := Claim(t.Context(), conn, run, 0, session, "second"); err != nil || unit.PartOf != table.ID {
@@ -179,7 +180,7 @@ func TestNotLed(t *testing.T) {
 	}
 }
 
-// Of several ranges that failed, text and code come from the same one.
+// If several ranges failed, text and code come from the same one.
 func TestProgress(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -218,7 +219,7 @@ func TestProgress(t *testing.T) {
 	})
 }
 
-// await waits until a query returns so many rows.
+// await waits until a query returns that many rows.
 func await(t *testing.T, s *sandbox.Server, database, query string, n int) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {

@@ -8,8 +8,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A LoadedTable is a table of the destination that a replication fills, and what it
-// is filled from. Its bookmark belongs to exactly these two tables.
+// A LoadedTable is a table of the destination that a replication fills, and what it is filled
+// from. Its bookmark belongs to exactly these two tables.
 type LoadedTable struct {
 	Replication  int64
 	TableName    string // in the destination
@@ -24,7 +24,7 @@ type LoadedTable struct {
 	SourceColumns int               // greatest attribute number at the source
 	SourceParts   map[uint32]string // tables that hold its rows at the source, by oid, and how each was attached
 	Position      Position
-	Meaning       map[string]string // what decides what stored values read as
+	Meaning       map[string]string // what decides how stored values read
 
 	// What the last commit left in the destination.
 	OID, File uint32 // the table, and where its rows are stored (relfilenode)
@@ -34,11 +34,11 @@ type LoadedTable struct {
 
 // The statuses of a loaded table.
 const (
-	Copying = "copying" // pieces of a first load were committed, and others are still to come
-	Ready   = "ready"   // it was whole once
+	Copying = "copying" // chunks of a first load were committed, and others are still to come
+	Ready   = "ready"   // the table was whole once
 )
 
-// A Position is where the history of a source was when a table was read.
+// A Position says where the history of a source was when a table was read.
 type Position struct {
 	// LSN is how far the WAL had been written or, on a standby, replayed; 0 if it is not known.
 	LSN uint64 `json:"lsn,omitempty"`
@@ -46,9 +46,9 @@ type Position struct {
 	Timeline int `json:"timeline,omitempty"`
 	// History is how the timeline came about, "" if it may not be read.
 	History string `json:"history,omitempty"`
-	// Transaction is the first that had not begun.
+	// Transaction is the first one that had not begun.
 	Transaction uint64 `json:"transaction,omitempty"`
-	// Started is when the server was.
+	// Started is when the server was started.
 	Started string `json:"started,omitempty"`
 	// Rows are some of those that were read, with the greatest keys.
 	Rows []Remembered `json:"rows,omitempty"`
@@ -56,31 +56,32 @@ type Position struct {
 	Commits []Commit `json:"commits,omitempty"`
 }
 
-// A Commit is one that has loaded what the source was at an LSN: rows that are no newer
-// than its _sdc_sequence were there then.
+// A Commit is one that has loaded what the source was at an LSN: the source had the rows
+// whose _sdc_sequence is no greater than the commit's.
 type Commit struct {
 	LSN      uint64 `json:"lsn"`
 	Sequence int64  `json:"sequence"`
 }
 
-// A Remembered is a row of the source that was read: where it was, and who wrote it.
+// A Remembered is a row of the source that was read, with where it was and which transaction
+// wrote it.
 type Remembered struct {
 	Part        uint32 `json:"part"`  // the table that holds it, by oid
-	File        uint32 `json:"file"`  // where the rows of that were stored (relfilenode)
+	File        uint32 `json:"file"`  // where the rows of that table were stored (relfilenode)
 	Place       string `json:"place"` // within it (ctid)
 	Transaction uint64 `json:"transaction"`
 }
 
-// A Growth is what a commit has done to the rows of a loaded table.
+// A Growth says what a commit has done to the rows of a loaded table.
 type Growth struct {
-	Rows     int64  // how many more there are
-	Changed  bool   // whether some were inserted or changed, and so have the _sdc_sequence of the commit
-	Total    *int64 // how many there are, if that is known otherwise than by Rows
-	Sequence *int64 // the greatest _sdc_sequence, if that is known otherwise than by Changed
+	Rows     int64  // by how many the number of rows grew
+	Changed  bool   // whether some rows were inserted or changed, and so have the _sdc_sequence of the commit
+	Total    *int64 // the number of rows, if it is known otherwise than by Rows
+	Sequence *int64 // the greatest _sdc_sequence, if it is known otherwise than by Changed
 }
 
-// QueueLoadedTableOf reads by a batch what is known of a loaded table. It stays nil
-// for one that has never been loaded.
+// QueueLoadedTableOf reads, by a batch, what the catalog holds of a loaded table. into stays
+// nil for a table that has never been loaded.
 func QueueLoadedTableOf(batch *pgx.Batch, replication int64, tableName string, into **LoadedTable) {
 	batch.Queue(`
 		SELECT source_table, status, table_version, columns, attributes, source, source_oid, source_columns, source_parts,
@@ -104,13 +105,12 @@ func QueueLoadedTableOf(batch *pgx.Batch, replication int64, tableName string, i
 	})
 }
 
-// errNoTable is met when what was loaded is not there.
+// errNoTable says that a loaded table does not exist.
 var errNoTable = errors.New("the table is not there")
 
-// QueueLoadedTable writes by a batch what is known of a loaded table, whose name in
-// SQL is sql. Send it in the transaction that loads the rows: which table that is and
-// where it is stored is read there, and what has become of its rows is added to what
-// earlier commits have left.
+// QueueLoadedTable writes, by a batch, what is known of a loaded table, whose name in SQL is
+// sql. Send it in the transaction that loads the rows: it reads there which table that is and
+// where it is stored, and adds the growth of its rows to what earlier commits have left.
 func QueueLoadedTable(batch *pgx.Batch, t LoadedTable, sql string, g Growth) {
 	queue(batch, fmt.Sprintf("record what was loaded into %q", t.TableName), errNoTable, `
 		INSERT INTO _stitch.loaded_table AS t
@@ -141,8 +141,8 @@ func QueueLoadedTable(batch *pgx.Batch, t LoadedTable, sql string, g Growth) {
 		t.Position, t.Meaning, g.Total, g.Sequence, g.Changed, g.Rows, sql)
 }
 
-// QueueMoved records by a batch where a loaded table is stored, whose name in SQL is
-// sql. Send it in the transaction that changes the structure of the table.
+// QueueMoved records, by a batch, where a loaded table is stored, whose name in SQL is sql.
+// Send it in the transaction that changes the structure of the table.
 func QueueMoved(batch *pgx.Batch, replication int64, tableName, sql string) {
 	queue(batch, fmt.Sprintf("record where %q is stored", tableName), nil, `
 		UPDATE _stitch.loaded_table AS t
@@ -169,8 +169,8 @@ func ReadyTables(ctx context.Context, tx pgx.Tx, replication int64) ([]string, e
 		ORDER BY table_name`, replication)
 }
 
-// LoadedFrom returns, by the names of the tables that the replication has loaded, which
-// database each was loaded from.
+// LoadedFrom returns, by the name of each table that the replication has loaded, the database
+// that the table was loaded from.
 func LoadedFrom(ctx context.Context, tx pgx.Tx, replication int64) (map[string]string, error) {
 	rows, _ := tx.Query(ctx, "SELECT table_name, source FROM _stitch.loaded_table WHERE replication = $1", replication)
 	sources := map[string]string{}

@@ -13,14 +13,14 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
-// Sessions exclude one another by locks on the table _stitch.version, which only those
-// can take that may read or write it. Nobody waits for one longer than lockTurn at a
-// time, because others queue behind, nor longer than lockPatience altogether.
+// Sessions exclude one another by locks on the table _stitch.version, which only roles that
+// may read or write it can take. No session waits for such a lock longer than lockTurn at a
+// time, because others queue behind it, nor longer than lockPatience in total.
 const (
 	lockTurn     = 2 * time.Second
 	lockPause    = 100 * time.Millisecond // between turns
 	lockPatience = 30 * time.Second
-	waitLimit    = 10 * time.Second // of what the transaction waits for afterwards
+	waitLimit    = 10 * time.Second // for what the transaction waits for afterwards
 )
 
 // A lockMode is what a transaction does with the catalog as a whole.
@@ -33,8 +33,8 @@ const (
 	upgrading  lockMode = "ACCESS EXCLUSIVE"    // excludes all
 )
 
-// conflicting are the modes of other sessions' locks on tables that keep a lock away,
-// as pg_locks calls them.
+// conflicting returns the modes of other sessions' locks on tables that conflict with m, as
+// pg_locks names them.
 func (m lockMode) conflicting() []string {
 	all := []string{"AccessExclusiveLock", "ExclusiveLock", "ShareRowExclusiveLock", "ShareLock", "RowExclusiveLock", "ShareUpdateExclusiveLock", "RowShareLock", "AccessShareLock"}
 	switch m {
@@ -48,9 +48,9 @@ func (m lockMode) conflicting() []string {
 	return all
 }
 
-// InTurns makes attempts, each of which waits for locks for a short time and leaves
-// nothing if it fails, until one succeeds, fails for another reason than that others
-// are in the way, or patience is over. It pauses between them, so that others get through.
+// InTurns makes attempts, each of which waits for locks for a short time and leaves nothing
+// if it fails. It ends when an attempt succeeds, when one fails because of anything but other
+// sessions, or when patience is over. It pauses between attempts, so that others get through.
 func InTurns(ctx context.Context, patience, pause time.Duration, attempt func() error) error {
 	for deadline := time.Now().Add(patience); ; {
 		err := attempt()
@@ -63,8 +63,8 @@ func InTurns(ctx context.Context, patience, pause time.Duration, attempt func() 
 	}
 }
 
-// inTurns is InTurns for locks on the catalog. If patience is over, the error names who
-// has locks in the way of mode.
+// inTurns is InTurns for locks on the catalog. When patience is over, the error names who has
+// locks that conflict with mode.
 func inTurns(ctx context.Context, tx pgx.Tx, mode lockMode, attempt func() error) error {
 	err := InTurns(ctx, lockPatience, lockPause, attempt)
 	if isInTheWay(err) {
@@ -85,8 +85,8 @@ func inSavepoint(ctx context.Context, tx pgx.Tx, f func(pgx.Tx) error) error {
 
 const limitWaitsSQL = "SELECT pg_catalog.set_config('lock_timeout', $1, true)"
 
-// isInTheWay reports whether others are only in the way for now: they hold a lock, or
-// were faster to create the same thing, or to drop it.
+// isInTheWay reports whether others were in the way only for now: they hold a lock, or
+// created or dropped the same object first.
 func isInTheWay(err error) bool {
 	var waited *waitedError
 	if errors.As(err, &waited) {
@@ -98,14 +98,14 @@ func isInTheWay(err error) bool {
 	switch code(err) {
 	case pgclient.LockNotAvailable, pgclient.DeadlockDetected, pgclient.UniqueViolation, pgclient.DuplicateSchema, pgclient.DuplicateTable:
 		return true
-	case pgclient.InternalError: // the text of internal errors is never translated
+	case pgclient.InternalError: // PostgreSQL never translates the text of internal errors
 		var pg *pgconn.PgError
 		return errors.As(err, &pg) && strings.HasPrefix(pg.Message, "tuple concurrently ")
 	}
 	return false
 }
 
-// A waitedError is met when others were in the way until lockPatience was over.
+// A waitedError says that others were in the way until lockPatience was over.
 type waitedError struct{ error }
 
 func (e *waitedError) Unwrap() error { return e.error }
@@ -119,10 +119,10 @@ func code(err error) string {
 	return ""
 }
 
-// holdersSQL finds the sessions and prepared transactions that have locks of the modes $2 on
-// relations of the schema $1, or ask for them, and otherwise those of the database with
-// changes that were not committed and are older than $3 seconds: what they create, nobody
-// else sees yet.
+// holdersSQL finds the sessions and prepared transactions that hold locks of the modes $2 on
+// relations of the schema $1, or wait for them. If there are none, it finds those of the
+// database with uncommitted changes older than $3 seconds: no other session can see yet what
+// they create.
 const holdersSQL = `
 	WITH held AS (
 		SELECT l.pid, CASE WHEN l.pid IS NULL THEN l.virtualtransaction END AS prepared, pg_catalog.bool_or(c.relnamespace IS NOT NULL) AS here
@@ -146,7 +146,7 @@ const holdersSQL = `
 	ORDER BY a.pid
 	LIMIT 5`
 
-// nameHolders adds to a failure to get a lock who probably holds it.
+// nameHolders adds the sessions that probably hold a lock to an error about not getting it.
 func nameHolders(ctx context.Context, tx pgx.Tx, mode lockMode, failure error) error {
 	rows, _ := tx.Query(ctx, holdersSQL, Schema, mode.conflicting(), lockTurn.Seconds())
 	holders, err := pgx.CollectRows(rows, pgx.RowTo[string])

@@ -14,7 +14,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// withReplication makes a database with a catalog and one replication, and returns its id.
+// withReplication creates a database with a catalog and one replication, and returns its id.
 func withReplication(t *testing.T, s *sandbox.Server) (database, owner string, id int64) {
 	t.Helper()
 	database, owner = s.Database(t), s.Role(t)
@@ -46,8 +46,8 @@ func do(t *testing.T, conn *pgx.Conn, sql string) {
 	}
 }
 
-// Advisory locks, which anyone can take, stop nothing: neither those that there are
-// nor any of the one that this package once used.
+// Advisory locks, which anyone can take, stop nothing: neither those that exist nor any of
+// those that this package once used.
 func TestAdvisoryLocks(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		database, owner, id := withReplication(t, s)
@@ -63,7 +63,7 @@ func TestAdvisoryLocks(t *testing.T) {
 		if err := errors.Join(inTx(Install), inTx(Open), OpenSession(ctx, conn), lock(ctx, conn, id)); err != nil {
 			t.Fatal(err)
 		}
-		// With the key that is in use, nobody else leads either, now or afterwards.
+		// No other session leads with the key that is in use, now or afterwards.
 		do(t, attacker, `SET lock_timeout = '100ms'`)
 		take := `DO $$ DECLARE k record; BEGIN
 			FOR k IN SELECT classid::bigint << 32 | objid::bigint AS key FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND pid <> pg_backend_pid() LOOP
@@ -86,7 +86,7 @@ func TestAdvisoryLocks(t *testing.T) {
 	})
 }
 
-// One session leads, and the server knows whether it lives, whoever asks.
+// One session leads, and the server knows whether it lives, whichever session asks.
 func TestLeader(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		database, owner, id := withReplication(t, s)
@@ -119,7 +119,7 @@ func TestLeader(t *testing.T) {
 		if err := Unlock(t.Context(), first, id); err != nil || !leads(second) {
 			t.Errorf("after Unlock nobody else leads: %v", err)
 		}
-		// A leader that ends without a word does not lead, and no other role takes its place.
+		// A leader that ends abruptly does not lead, and no other role takes its place.
 		if err := lock(t.Context(), first, id); err != nil { // key 1 was never locked
 			t.Fatal(err)
 		}
@@ -143,7 +143,7 @@ func TestLeader(t *testing.T) {
 	})
 }
 
-// A run that waits for another one does so for a while, and says for whom.
+// A run that waits for another one does so for a limited time, and its error names the other.
 func TestLockWaits(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -165,7 +165,7 @@ func TestLockWaits(t *testing.T) {
 	}
 }
 
-// A wait for somebody's lock ends, and the error says whose it is.
+// A wait for another session's lock ends, and the error names that session.
 func TestHoldersAreNamed(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -209,8 +209,8 @@ func TestHoldersAreNamed(t *testing.T) {
 	}
 }
 
-// A prepared transaction holds locks without a session, which nobody finds by looking
-// for one.
+// A prepared transaction holds locks without a session, so a search for sessions does not
+// find it.
 func TestPreparedHolders(t *testing.T) {
 	s := sandbox.OwnServer(t, sandbox.Config{Settings: map[string]string{"max_prepared_transactions": "5"}})
 	database, owner, _ := withReplication(t, s)

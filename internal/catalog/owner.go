@@ -9,12 +9,12 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// ownerSQL reads whom the schema $1 belongs to and whether the login may act for
-// that role. What counts is who logged in, because any code can return to that role
-// (RESET ROLE), and which memberships were granted: a superuser is a member of every
-// role only by implication. Of those, only the ones count that were granted by the
-// login itself or by who has power over the member: anybody else could make the login
-// a member of a role of his own, in order to have his catalog used.
+// ownerSQL reads which role the schema $1 belongs to and whether the login may act for that
+// role. It looks at the role that logged in, because any code can return to that role (RESET
+// ROLE), and at the memberships that were granted, because a superuser is a member of every
+// role only by implication. It counts only memberships that the login itself granted, or a
+// role with power over the member: any other role could make the login a member of a role of
+// its own, in order to have its catalog used.
 const ownerSQL = `
 	WITH RECURSIVE login AS (
 		SELECT r.oid, r.rolname, r.rolsuper
@@ -58,18 +58,18 @@ const ownerSQL = `
 	CROSS JOIN login AS l
 	WHERE n.nspname = $1`
 
-// An ownership says whom the catalog belongs to, and who the login is.
+// An ownership says which role the catalog belongs to, and who the login is.
 type ownership struct {
 	owner, login string
 	super        bool     // the login is a superuser
-	member       bool     // the login is the owner, or was granted membership in it with the right to SET ROLE
-	acting       bool     // the session acts as the owner already
-	lockable     bool     // there is a table of the owner that keeps the version
+	member       bool     // the login is the owner, or was granted membership in it and may SET ROLE to it
+	acting       bool     // the session already acts as the owner
+	lockable     bool     // the owner has a table that keeps the version
 	grantors     []string // of the login's own membership in the owner
 }
 
-// readOwnership also pins how names are resolved and written in the transaction. It returns ErrNone if
-// there is no schema.
+// readOwnership also pins how names are resolved and written in the transaction. It returns
+// ErrNone if there is no schema.
 func readOwnership(ctx context.Context, tx pgx.Tx) (ownership, error) {
 	var o ownership
 	batch := &pgx.Batch{}
@@ -98,7 +98,7 @@ func (o ownership) refusal() error {
 // An OwnerError says that the catalog belongs to a role that the login must not act as.
 type OwnerError struct {
 	Owner, Login string
-	Superuser    bool     // the login is one
+	Superuser    bool     // the login is a superuser
 	Grantors     []string // who made the login a member of the owner, without power over the login
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// Only the owner and those who were granted the right to act for it use a catalog.
+// Only the owner and roles that were granted permission to act for it use a catalog.
 func TestMembership(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		database, owner, group, peer, login := s.Database(t), s.Role(t), s.Role(t), s.Role(t), s.Role(t)
@@ -19,7 +19,7 @@ func TestMembership(t *testing.T) {
 		for _, tt := range []struct {
 			name, sql, undo string
 			want            bool
-			since           int // major; before it, if negative
+			since           int // major version; before it, if negative
 		}{
 			{"a stranger", "", "", false, 0},
 			{"a member", "GRANT {o} TO {l}", "REVOKE {o} FROM {l}", true, 0},
@@ -70,8 +70,8 @@ func TestMembership(t *testing.T) {
 	})
 }
 
-// Between the check of the owner and the lock, another role's catalog took the place
-// of the one that was checked.
+// Between the check of the owner and the lock, another role's catalog replaced the one that
+// was checked.
 func TestReplacedMeanwhile(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		database, owner := s.Database(t), s.Role(t)
@@ -90,8 +90,8 @@ func TestReplacedMeanwhile(t *testing.T) {
 	})
 }
 
-// A member that completes a schema which was made by hand does so as its owner, also
-// where it is not the owner of the database.
+// A member that completes a schema which a user created does so as the schema's owner, even
+// if that role is not the owner of the database.
 func TestInstallForOwner(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		database, owner, member := s.Database(t), s.Role(t), s.Role(t)
@@ -103,7 +103,7 @@ func TestInstallForOwner(t *testing.T) {
 	})
 }
 
-// What made its author a superuser: a catalog whose version is computed, and an
+// An attack that made its author a superuser: a catalog whose version is computed, and an
 // administrator who opens it.
 func TestSuperuserAndCatalogOfAnother(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {

@@ -9,10 +9,10 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// ErrNotFound is returned when what was asked for is not in the catalog.
+// ErrNotFound says that the catalog does not hold what was asked for.
 var ErrNotFound = errors.New("not found in the catalog")
 
-// ErrExists is returned when a schema name is taken by another replication.
+// ErrExists says that another replication has the schema name.
 var ErrExists = errors.New("another replication of this database has that schema name")
 
 // A Replication is a definition and what is known about its schema.
@@ -22,7 +22,7 @@ type Replication struct {
 	Definition    json.RawMessage
 	SchemaCreated bool   // by a run
 	SourceSystem  string // system identifier of the cluster that runs read; "" while it is not known
-	Key           string // tells it from others of its schema name, here and in other databases
+	Key           string // tells it from other replications with its schema name, here and in other databases
 }
 
 // InsertReplication records a new replication and returns its id.
@@ -73,8 +73,8 @@ func UpdateDefinition(ctx context.Context, tx pgx.Tx, schemaName string, definit
 	return nil
 }
 
-// HoldDefinition returns a member of the definition, nil if it has none of that
-// name. Nobody changes the definition before the transaction ends.
+// HoldDefinition returns a member of the definition, or nil if the definition has none of
+// that name. No other transaction changes the definition before this one ends.
 func HoldDefinition(ctx context.Context, tx pgx.Tx, replication int64, member string) (json.RawMessage, error) {
 	var value json.RawMessage
 	err := tx.QueryRow(ctx, `
@@ -106,7 +106,7 @@ func QueueSourceSystem(batch *pgx.Batch, replication int64, system string) {
 		"UPDATE _stitch.replication SET source_system = $2 WHERE id = $1 AND source_system IS DISTINCT FROM $2", replication, system)
 }
 
-// DeleteReplication forgets a replication, with its bookmarks, runs and reports.
+// DeleteReplication deletes a replication, with its bookmarks, runs and reports.
 func DeleteReplication(ctx context.Context, tx pgx.Tx, replication int64) error {
 	if _, err := tx.Exec(ctx, "DELETE FROM _stitch.replication WHERE id = $1", replication); err != nil {
 		return fmt.Errorf("forget the replication: %w", err)

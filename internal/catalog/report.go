@@ -21,17 +21,17 @@ type Report struct {
 	ReplicationKey string
 	Bookmark       string
 	Duration       time.Duration
-	Snapshot       time.Duration // for how long a snapshot of the source was held, the longest of several
-	NullKeys       int64         // of the rows extracted, those whose replication key is null
-	Changes        []string      // of the table's structure, since the run before
-	Notes          []string      // what else is to be known, such as a guarantee that could not be given
-	Verification   string        // what a comparison with the source came to; "" if there was none
+	Snapshot       time.Duration // how long a snapshot of the source was held, the longest of several
+	NullKeys       int64         // of the extracted rows, those whose replication key is null
+	Changes        []string      // of the table's structure, since the last run
+	Notes          []string      // what else is worth knowing, such as a guarantee that could not be given
+	Verification   string        // the result of a comparison with the source; "" if there was none
 	Error          string
 }
 
-// QueueReport writes a report by a batch, or replaces the one on the same table.
-// For rows that were loaded, send it in the transaction that loads them. One of
-// success stays: who then says otherwise has not heard of the commit.
+// QueueReport writes, by a batch, a report, or replaces the one on the same table. For rows
+// that were loaded, send it in the transaction that loads them. It does not replace a report
+// of success: a worker that reports otherwise later has not heard of the commit.
 func QueueReport(batch *pgx.Batch, run string, r Report) {
 	queue(batch, fmt.Sprintf("write the report on %q", r.SourceTable), nil, `
 		INSERT INTO _stitch.report

@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// The statuses of a run. A table's are the last three.
+// The statuses of a run. A table has one of the last three.
 const (
 	Running     = "running"
 	Succeeded   = "succeeded"
@@ -25,9 +25,9 @@ type Run struct {
 	CompletedAt time.Time // zero while it runs
 }
 
-// QueueStart records, by a batch, that a run has started, and sets when. Earlier
-// ones that never said how they ended were interrupted. The caller holds the lock,
-// so they run no more; what is left of them cannot commit, because their units are gone.
+// QueueStart records, by a batch, that a run has started, and sets when. It marks earlier
+// runs without a recorded end as interrupted. The caller holds the lock, so they no longer
+// run; what is left of them cannot commit, because their units are gone.
 func QueueStart(batch *pgx.Batch, replication int64, run *Run) {
 	queue(batch, "close earlier runs", nil, `
 		UPDATE _stitch.run
@@ -49,8 +49,8 @@ func QueueStart(batch *pgx.Batch, replication int64, run *Run) {
 	})
 }
 
-// QueueUnbegun records, by a batch, a run that failed before it began, and sets when.
-// The caller holds no lock: another run may be under way.
+// QueueUnbegun records, by a batch, a run that failed before it began, and sets when. The
+// caller holds no lock: another run may be in progress.
 func QueueUnbegun(batch *pgx.Batch, replication int64, run *Run) {
 	batch.Queue(`
 		INSERT INTO _stitch.run (id, replication, status, completed_at)
@@ -63,9 +63,9 @@ func QueueUnbegun(batch *pgx.Batch, replication int64, run *Run) {
 	})
 }
 
-// EndUnits forgets the units of a run, so that nobody commits any more of it, and
-// returns the tables that were not done, with what is known of why. It waits for those
-// who are committing.
+// EndUnits deletes the units of a run, so that no worker can commit for it any more, and
+// returns the tables that were not done, with the known reasons. It waits for workers that
+// are committing.
 func EndUnits(ctx context.Context, tx pgx.Tx, run string) (unfinished map[string]string, err error) {
 	rows, _ := tx.Query(ctx, `
 		DELETE FROM _stitch.unit
@@ -86,11 +86,11 @@ func EndUnits(ctx context.Context, tx pgx.Tx, run string) (unfinished map[string
 	return unfinished, nil
 }
 
-// ErrEnded is returned when a run is not under way.
+// ErrEnded says that a run is not in progress.
 var ErrEnded = errors.New("the catalog does not say that the run is under way: another run has taken over, or the replication was deleted meanwhile")
 
-// QueueFinish records, by a batch, how a run ended, and sets when. It fails with
-// ErrEnded if that was done before.
+// QueueFinish records, by a batch, how a run ended, and sets when. It fails with ErrEnded if
+// that was recorded before.
 func QueueFinish(batch *pgx.Batch, run *Run) {
 	batch.Queue(`
 		UPDATE _stitch.run

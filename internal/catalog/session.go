@@ -11,20 +11,20 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A Session is a session of a worker, as the others know it. It holds the advisory lock
-// of a random key until it ends, and what it claims is recorded with that key, its
-// process and its login. So the server itself says whether a recorded session lives,
-// without a renewal that could come too late: the lock is held by that process and that
-// login. Others cannot take the lock before, because they do not know the key, and
-// taking it after the session's end is of no use to them, because they are logged in as
-// someone else. Nothing is held open for it that would keep VACUUM from its work.
+// A Session is a session of a worker, as the others know it. It holds the advisory lock of a
+// random key until it ends, and each claim records that key, its process and its login. So
+// the server itself says whether a recorded session lives, without a renewal that could come
+// too late: that process and that login hold the lock. Others cannot take the lock earlier,
+// because they do not know the key, and taking it after the session's end is of no use to
+// them, because they are logged in as another role. The session keeps no transaction open for
+// this, which would hold back VACUUM.
 type Session struct {
 	key   int64
 	lease time.Duration
 }
 
-// BeginSession makes a session one that others can know. What it claims is its own for
-// as long as it lives, and for the time of a lease in any case.
+// BeginSession makes a session known to others. What it claims is its own for as long as it
+// lives, and for at least the time of a lease.
 func BeginSession(ctx context.Context, conn *pgx.Conn, lease time.Duration) (Session, error) {
 	var random [8]byte
 	if _, err := rand.Read(random[:]); err != nil {
@@ -42,7 +42,7 @@ func BeginSession(ctx context.Context, conn *pgx.Conn, lease time.Duration) (Ses
 	return s, nil
 }
 
-// livesSQL is the condition that the session lives which the row s records.
+// livesSQL is the condition that the session that the row s records lives.
 const livesSQL = `
 	EXISTS (
 		SELECT
@@ -54,7 +54,8 @@ const livesSQL = `
 			AND k.pid = s.pid AND a.usesysid = s.login
 	)`
 
-// ReleaseAll gives back what the session has claimed and not done, for others to claim.
+// ReleaseAll gives back the units that the session has claimed and not done, for others to
+// claim.
 func (s Session) ReleaseAll(ctx context.Context, tx pgx.Tx) error {
 	if _, err := tx.Exec(ctx, "UPDATE _stitch.unit SET claimed_by = NULL WHERE key = $1 AND NOT done", s.key); err != nil {
 		return fmt.Errorf("give back units of work: %w", err)

@@ -14,22 +14,22 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
-// shapes says what the schema holds after each migration: the file of a migration's
-// number holds one fact a line. TestShapes writes the latest one, if it is told to.
+// shapes holds what the schema holds after each migration: the file with a migration's number
+// holds one fact a line. With STITCH_SHAPES=write, TestShapes writes the latest file.
 //
 //go:embed migrations/*.shape
 var shapes embed.FS
 
-// A shape is all that matters of what a schema holds, in a form that is the same on
-// every major version of PostgreSQL: names of indexes and constraints, comments,
-// storage, statistics targets, publications and rights to read are left out.
+// A shape is all that matters of what a schema holds, in a form that is the same on every
+// major version of PostgreSQL. It leaves out names of indexes and constraints, comments,
+// storage, statistics targets, publications and privileges to read.
 type shape []fact
 
 // A fact is one thing about a schema.
 type fact struct {
-	About string // the relation that it is about, "" if it is about the schema
+	About string // the relation that it is about, or "" if it is about the schema
 	Text  string
-	Undo  string // SQL that undoes it, if nothing can be lost by that
+	Undo  string // SQL that undoes it, if that cannot lose anything
 }
 
 func (f fact) String() string { return strings.TrimPrefix(f.About+": ", ": ") + f.Text }
@@ -50,13 +50,13 @@ func shapeAfter(version int) (shape, error) {
 	return s, nil
 }
 
-// isEmpty reports whether there is nothing in the schema. Rights to it may be granted.
+// isEmpty reports whether the schema holds nothing. Privileges on it may be granted.
 func (s shape) isEmpty() bool {
 	return !slices.ContainsFunc(s, func(f fact) bool { return f.Undo == "" })
 }
 
-// hasVersion reports whether the version can be read without running anything. Its
-// table is the same in every version.
+// hasVersion reports whether reading the version runs no code. Its table is the same in every
+// version.
 func (s shape) hasVersion() (bool, error) {
 	first, err := shapeAfter(1)
 	if err != nil {
@@ -70,8 +70,8 @@ func (s shape) about(relation string) shape {
 	return slices.DeleteFunc(slices.Clone(s), func(f fact) bool { return f.About != relation })
 }
 
-// without returns the facts that are not among others. Of a relation that others do
-// not know, its kind says enough.
+// without returns the facts that are not among others. For a relation that others do not
+// have, it returns only the fact of its kind.
 func (s shape) without(others shape) shape {
 	return slices.DeleteFunc(slices.Clone(s), func(f fact) bool {
 		isKnown := slices.ContainsFunc(others, func(o fact) bool { return o.About == f.About })
@@ -80,7 +80,7 @@ func (s shape) without(others shape) shape {
 	})
 }
 
-// refusal returns what is wrong with a schema that is to have the shape want, or nil.
+// refusal returns how a schema differs from the shape want that it must have, or nil.
 func (s shape) refusal(want shape) error {
 	e := &ShapeError{added: s.without(want), missing: want.without(s)}
 	if len(e.added)+len(e.missing) == 0 {
@@ -89,8 +89,8 @@ func (s shape) refusal(want shape) error {
 	return e
 }
 
-// A ShapeError says that the schema of the catalog does not hold what this provider
-// makes, and nothing else.
+// A ShapeError says that the schema of the catalog does not hold exactly what this provider
+// makes.
 type ShapeError struct{ added, missing shape }
 
 // maxFacts is how many differences of a kind an error lists.
@@ -128,9 +128,8 @@ func (s shape) list() string {
 	return text.String()
 }
 
-// queueShape reads the shape of the schema by a batch. Nothing in the schema is
-// touched by it: only PostgreSQL's catalogs are read, and what they hold is written as
-// text without being evaluated.
+// queueShape reads, by a batch, the shape of the schema. It touches nothing in the schema: it
+// reads only PostgreSQL's catalogs, and writes what they hold as text without evaluating it.
 func queueShape(batch *pgx.Batch, into *shape) {
 	batch.Queue(shapeSQL, Schema).Query(func(rows pgx.Rows) error {
 		facts, err := pgx.CollectRows(rows, pgx.RowToStructByPos[fact])
@@ -143,9 +142,10 @@ func queueShape(batch *pgx.Batch, into *shape) {
 	})
 }
 
-// lockAndRead locks the catalog until the transaction ends, and reads what the schema
-// holds then. Without a table of the owner to lock, it only reads. It returns ErrNone if the
-// catalog was dropped in the meantime, and an error if another role's has taken its place.
+// lockAndRead locks the catalog until the transaction ends, and then reads what the schema
+// holds. Without a table of the owner to lock, it only reads. It returns ErrNone if the
+// catalog was dropped in the meantime, and an error if another role's catalog has taken its
+// place.
 func lockAndRead(ctx context.Context, tx pgx.Tx, mode lockMode, o ownership) (s shape, err error) {
 	err = inTurns(ctx, tx, mode, func() error {
 		batch := &pgx.Batch{}

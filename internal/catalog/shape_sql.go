@@ -1,8 +1,8 @@
 package catalog
 
-// shapeSQL describes all that the schema $1 holds and what is attached to it from
-// elsewhere: whatever could run, or change what our statements do. It must not call
-// to_jsonb or a cast on values whose types others may define: that may run code of theirs.
+// shapeSQL describes all that the schema $1 holds and what is attached to it from elsewhere:
+// whatever could run, or change what the engine's statements do. It must not call to_jsonb or
+// a cast on values whose types others may define: that may run their code.
 const shapeSQL = `
 	WITH s AS (
 		SELECT n.oid, n.nspowner AS owner, n.nspacl AS acl

@@ -92,7 +92,7 @@ func TestShapeRefusal(t *testing.T) {
 	}
 }
 
-// What does no harm is left alone.
+// What does no harm is left unchanged.
 func TestHarmless(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		database, owner, reader := mined(t, s)
@@ -118,7 +118,7 @@ func TestHarmless(t *testing.T) {
 	})
 }
 
-// A schema that holds something, but no catalog, is not completed.
+// Install does not complete a schema that holds something, but no catalog.
 func TestNotACatalog(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	for sql, want := range map[string]error{
@@ -144,7 +144,7 @@ func TestNotACatalog(t *testing.T) {
 	}
 }
 
-// Default privileges let nobody write to a catalog that is installed.
+// Default privileges let no other role write to a catalog that is installed.
 func TestDefaultPrivileges(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		database, owner, other := s.Database(t), s.Role(t), s.Role(t)

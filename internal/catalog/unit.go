@@ -8,36 +8,35 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// ErrFenced is returned when another worker, or another run, has taken a unit over.
+// ErrFenced says that another worker, or another run, has taken a unit over.
 var ErrFenced = errors.New("another worker has taken over")
 
-// A Unit is a unit of work of a run, as one worker has claimed it: a table, or a
-// range of one. It holds values, never SQL: whoever could write to the catalog
-// would have his statements run by the login of the source. What it names is
-// looked up in the definition, and any process that has the same server entries
-// can do it.
+// A Unit is a unit of work of a run, as one worker has claimed it: a table, or a range of
+// one. It holds values, never SQL: with SQL, a role that can write to the catalog could make
+// the login of the source run its statements. The worker looks up in the definition what the
+// unit names, so any process that has the same server entries can do it.
 type Unit struct {
 	ID      int64
 	PartOf  int64 // the unit of the table whose range this is; 0 if it is a table
-	Attempt int   // of how many; only the latest one can commit
+	Attempt int   // the number of the attempt; only the latest one can commit
 	Table   string
-	Kind    string // relkind of the table at the source, "" if there is none; of a table only
+	Kind    string // relkind of the table at the source, "" if it does not exist; of a table only
 	Verify  string // of a table only
 	Range   *Range // nil for a table
 	session Session
 }
 
-// A Range is some of the pages of a table and of its partitions, read in one
-// snapshot. It can be read as long as the worker of the table holds that.
+// A Range is some of the pages of a table and of its partitions, read in one snapshot.
+// Workers can read it as long as the worker of the table holds that snapshot.
 type Range struct {
 	Snapshot string // as pg_export_snapshot named it
 	First    int64
-	End      int64 // the first page after it; 0: the end of the table
-	Attempt  int   // of the table's unit, which the staging table belongs to
+	End      int64 // the first page after the range; 0: the end of the table
+	Attempt  int   // of the table's unit, to which the staging table belongs
 	Text     bool  // whether rows cross as text, whatever their types are
 }
 
-// A Progress is how far the parts of a unit are.
+// A Progress says how many ranges of a unit are done.
 type Progress struct {
 	Waiting     int // neither done nor failed
 	Rows, Bytes int64
@@ -45,8 +44,7 @@ type Progress struct {
 	Code        string // its SQLSTATE, if it has one
 }
 
-// QueueTables records, by a batch, units that are tables, for workers to claim in
-// their order.
+// QueueTables records, by a batch, units that are tables. Workers claim them in their order.
 func QueueTables(batch *pgx.Batch, run string, units []Unit) {
 	tables, kinds, verify := make([]string, len(units)), make([]string, len(units)), make([]string, len(units))
 	for i, u := range units {
@@ -59,8 +57,8 @@ func QueueTables(batch *pgx.Batch, run string, units []Unit) {
 		ORDER BY u.n`, run, tables, kinds, verify)
 }
 
-// QueueRanges records, by a batch, ranges of the table of a unit, for workers to
-// claim in their order.
+// QueueRanges records, by a batch, ranges of the table of a unit. Workers claim them in their
+// order.
 func QueueRanges(batch *pgx.Batch, run string, of Unit, ranges []Range) {
 	first, end := make([]int64, len(ranges)), make([]int64, len(ranges))
 	for i, r := range ranges {
@@ -73,11 +71,11 @@ func QueueRanges(batch *pgx.Batch, run string, of Unit, ranges []Range) {
 		ORDER BY r.n`, run, of.ID, of.Table, ranges[0].Snapshot, of.Attempt, ranges[0].Text, first, end)
 }
 
-// Claim takes the next unit of a run for a session: of its ranges, if partOf is not 0.
-// Ranges go before tables, so that what has begun is finished. It returns ErrNotFound if
-// there is none left, or only tables of a run that nobody leads any more. A claim that a
-// crash of the server forgets is as good as none, so nobody waits until it is on disk.
-// Name is one for this claim alone.
+// Claim takes the next unit of a run for a session. If partOf is not 0, it takes a range of
+// that unit. It takes ranges before tables, so that what has begun is finished. It returns
+// ErrNotFound if no unit is left, or only tables of a run that no longer has a leader. If a
+// crash of the server forgets a claim, nothing is lost, so Claim does not wait until the
+// claim is on disk. name is for this claim alone.
 func Claim(ctx context.Context, conn *pgx.Conn, run string, partOf int64, session Session, name string) (Unit, error) {
 	u := Unit{session: session}
 	var r Range
@@ -110,8 +108,8 @@ func Claim(ctx context.Context, conn *pgx.Conn, run string, partOf int64, sessio
 	return u, nil
 }
 
-// Unclaim gives back the unit that the claim of that name has taken, if there is one:
-// for a claim whose answer was not heard.
+// Unclaim gives back the unit that the claim of that name has taken, if there is one: for a
+// claim whose answer was lost.
 func Unclaim(ctx context.Context, conn *pgx.Conn, run, name string) error {
 	if _, err := conn.Exec(ctx, "UPDATE _stitch.unit SET claimed_by = NULL WHERE run = $1 AND claimed_by = $2", run, name); err != nil {
 		return fmt.Errorf("give back a unit of work: %w", err)
@@ -119,8 +117,8 @@ func Unclaim(ctx context.Context, conn *pgx.Conn, run, name string) error {
 	return nil
 }
 
-// Reclaim begins another attempt at a unit, maybe in another session, which bars the one
-// before from committing. It returns ErrFenced if somebody else has taken the unit over.
+// Reclaim begins another attempt at a unit, maybe in another session, which stops the one
+// before from committing. It returns ErrFenced if another worker has taken the unit over.
 func Reclaim(ctx context.Context, tx pgx.Tx, u Unit, session Session) (Unit, error) {
 	err := tx.QueryRow(ctx, `
 		UPDATE _stitch.unit
@@ -132,8 +130,8 @@ func Reclaim(ctx context.Context, tx pgx.Tx, u Unit, session Session) (Unit, err
 	return u, fenced("claim a unit of work again", err)
 }
 
-// Release gives a unit back, for others to claim. It returns ErrFenced if somebody else
-// has taken it over.
+// Release gives a unit back, for others to claim. It returns ErrFenced if another worker has
+// taken it over.
 func Release(ctx context.Context, tx pgx.Tx, u Unit) error {
 	var id int64
 	err := tx.QueryRow(ctx, `
@@ -144,9 +142,9 @@ func Release(ctx context.Context, tx pgx.Tx, u Unit) error {
 	return fenced("give back a unit of work", err)
 }
 
-// QueueHold renews the lease of the unit, and makes sure that nobody has taken it over,
-// and nobody does before the transaction ends. Send it in the transaction that loads
-// rows: it fails with ErrFenced if somebody has.
+// QueueHold renews the lease of the unit, and makes sure that no other worker has taken the
+// unit over or does so before the transaction ends. Send it in the transaction that loads
+// rows: it fails with ErrFenced if another worker has.
 func QueueHold(batch *pgx.Batch, u Unit) {
 	queue(batch, "hold a unit of work", ErrFenced, `
 		UPDATE _stitch.unit
@@ -154,8 +152,8 @@ func QueueHold(batch *pgx.Batch, u Unit) {
 		WHERE id = $1 AND attempt = $2 AND claimed_by IS NOT NULL AND NOT done`, u.ID, u.Attempt, u.session.lease)
 }
 
-// QueueFinishUnit marks the unit as done. Send it in the transaction that loads its
-// rows: it fails with ErrFenced if somebody has taken the unit over.
+// QueueFinishUnit marks the unit as done. Send it in the transaction that loads its rows: it
+// fails with ErrFenced if another worker has taken the unit over.
 func QueueFinishUnit(batch *pgx.Batch, u Unit, rows, bytes int64) {
 	queue(batch, "finish a unit of work", ErrFenced, `
 		UPDATE _stitch.unit
@@ -163,8 +161,8 @@ func QueueFinishUnit(batch *pgx.Batch, u Unit, rows, bytes int64) {
 		WHERE id = $1 AND attempt = $2 AND claimed_by IS NOT NULL AND NOT done`, u.ID, u.Attempt, rows, bytes)
 }
 
-// FailUnit records why a unit failed, and the SQLSTATE if there is one. Nobody claims it
-// again. It returns ErrFenced if somebody else has taken it over.
+// FailUnit records why a unit failed, and the SQLSTATE if there is one. No worker claims the
+// unit again. It returns ErrFenced if another worker has taken it over.
 func FailUnit(ctx context.Context, tx pgx.Tx, u Unit, text, code string) error {
 	var id int64
 	err := tx.QueryRow(ctx, `
@@ -175,15 +173,15 @@ func FailUnit(ctx context.Context, tx pgx.Tx, u Unit, text, code string) error {
 	return fenced("record that a unit of work failed", err)
 }
 
-// IsDone asks whether a unit was committed. It waits for a transaction that may
-// be about to do so.
+// IsDone reports whether a unit was committed. It waits for a transaction that may be about
+// to commit it.
 func IsDone(ctx context.Context, tx pgx.Tx, u Unit) (bool, error) {
 	var done bool
 	err := tx.QueryRow(ctx, "SELECT done FROM _stitch.unit WHERE id = $1 FOR UPDATE", u.ID).Scan(&done)
 	return done, fenced("ask how a unit of work ended", err)
 }
 
-// ProgressOf sums up the parts of a unit.
+// ProgressOf sums up the ranges of a unit.
 func ProgressOf(ctx context.Context, tx pgx.Tx, unit int64) (Progress, error) {
 	var p Progress
 	err := tx.QueryRow(ctx, `
@@ -198,7 +196,7 @@ func ProgressOf(ctx context.Context, tx pgx.Tx, unit int64) (Progress, error) {
 	return p, nil
 }
 
-// DropParts forgets the parts of a unit. Those under way cannot commit any more.
+// DropParts deletes the ranges of a unit. Workers that copy them can no longer commit.
 func DropParts(ctx context.Context, tx pgx.Tx, unit int64) error {
 	if _, err := tx.Exec(ctx, "DELETE FROM _stitch.unit WHERE part_of = $1", unit); err != nil {
 		return fmt.Errorf("forget the parts of a unit of work: %w", err)

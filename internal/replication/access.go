@@ -14,8 +14,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// lockReaders returns the readers of a replication, as they are until the
-// transaction ends.
+// lockReaders returns the readers of a replication, which do not change until the transaction
+// ends.
 func lockReaders(ctx context.Context, tx pgx.Tx, replication int64) (readers []string, err error) {
 	text, err := catalog.HoldDefinition(ctx, tx, replication, "readers")
 	if err != nil || text == nil {
@@ -27,8 +27,8 @@ func lockReaders(ctx context.Context, tx pgx.Tx, replication int64) (readers []s
 	return readers, nil
 }
 
-// newTableSQL compares who may read the table $1 with who is to: the readers $2,
-// and those who may by default. The latter are as they were when it was created.
+// newTableSQL compares the roles that may read the table $1 with those that must: the readers
+// $2, and the roles that default privileges named when the table was created.
 const newTableSQL = `
 	WITH t AS (
 		SELECT c.relowner, c.relnamespace, c.relacl
@@ -57,11 +57,11 @@ const newTableSQL = `
 	WHERE (h.grantee IS NULL OR w.grantee IS NULL) AND r.oid <> (SELECT t.relowner FROM t)
 	ORDER BY r.rolname`
 
-// grantToReaders ends the load of a table that is new to the replication: those may
-// read it who are readers now. Default privileges let those read it who were when it
-// was created, unless it was hidden from them. One that somebody else had made
-// keeps what it grants. had says whether there were readers when the run began. It
-// returns as refused what could not be granted.
+// grantToReaders ends the load of a table that is new to the replication: the current readers
+// may read the table. Default privileges grant access to the readers of the time when the
+// table was created, unless it was hidden from them. A table that another role had made keeps
+// what it grants. had says whether there were readers when the run began. refused describes
+// what could not be granted.
 func grantToReaders(ctx context.Context, tx pgx.Tx, t target, created, had bool) (refused, err error) {
 	readers, err := lockReaders(ctx, tx, t.replication)
 	if err != nil || len(readers) == 0 && !had {
@@ -94,9 +94,9 @@ const mayReadSQL = `
 	WHERE c.oid = $1::pg_catalog.text::pg_catalog.regclass AND a.privilege_type = 'SELECT' AND r.oid <> c.relowner AND r.rolname::pg_catalog.text = ANY ($2::pg_catalog.text[])
 	ORDER BY r.rolname`
 
-// hideFromReaders takes from readers what default privileges gave them: a staging table
-// that may become the table is not for them to see before it is whole. It returns as
-// refused what could not be revoked.
+// hideFromReaders revokes from readers what default privileges gave them: they must not see a
+// staging table that may become the table before it is whole. refused describes what could
+// not be revoked.
 func hideFromReaders(ctx context.Context, tx pgx.Tx, staging relation.TableName, readers []string) (refused, err error) {
 	if len(readers) == 0 {
 		return nil, nil
@@ -112,7 +112,7 @@ func hideFromReaders(ctx context.Context, tx pgx.Tx, staging relation.TableName,
 	return tryAll(ctx, tx, names), nil
 }
 
-// tryAll runs statements that a load does not depend on: all, or none if one fails.
+// tryAll runs statements that a load does not depend on. If one fails, it undoes all of them.
 func tryAll(ctx context.Context, tx pgx.Tx, statements []string) error {
 	if len(statements) == 0 {
 		return nil

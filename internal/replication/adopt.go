@@ -16,7 +16,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
-// An ExistsError says that a definition for the schema is stored already.
+// An ExistsError says that a definition for the schema is already stored.
 type ExistsError struct{ SchemaName, Name string }
 
 func (e *ExistsError) Error() string {
@@ -24,15 +24,16 @@ func (e *ExistsError) Error() string {
 		"or import that replication", e.SchemaName, e.Name)
 }
 
-// IsExisting reports whether Create failed because a definition for the schema is stored already.
+// IsExisting reports whether Create failed because a definition for the schema is already
+// stored.
 func IsExisting(err error) bool {
 	var exists *ExistsError
 	return errors.As(err, &exists) || errors.Is(err, catalog.ErrExists)
 }
 
-// Adopt takes over a definition that Create found to be stored, because a process died
-// before it could record what it had created. The definition must be the same, and no
-// run may have begun. Otherwise Adopt returns why not, a line each, and changes nothing.
+// Adopt takes over a definition that Create found stored because a process died before it
+// could record what it had created. The definition must be the same, and no run may have
+// begun. Otherwise Adopt returns the reasons, a line each, and changes nothing.
 func Adopt(ctx context.Context, destination pgclient.Endpoint, d Definition, adoptTables bool, source pgclient.Identity) (refusals []string, err error) {
 	err = patiently(ctx, destination, d.SchemaName, catalog.Install, func(tx pgx.Tx, g *granting) error {
 		stored, err := catalog.ReplicationOf(ctx, tx, d.SchemaName)
@@ -54,7 +55,7 @@ func Adopt(ctx context.Context, destination pgclient.Endpoint, d Definition, ado
 	return refusals, nil
 }
 
-// refusalsOf returns why a stored definition is not taken over for d.
+// refusalsOf returns why d does not take over a stored definition.
 func refusalsOf(d Definition, stored catalog.Replication, history catalog.History) ([]string, error) {
 	text, err := json.Marshal(d)
 	if err != nil {
@@ -83,7 +84,7 @@ func refusalsOf(d Definition, stored catalog.Replication, history catalog.Histor
 // plainMember is a name that follows a dot.
 var plainMember = regexp.MustCompile(`^[a-z_]+$`)
 
-// differences names the members in which two JSON values differ.
+// differences names the members that differ between two JSON values.
 func differences(path string, have, want any) (lines []string) {
 	a, isObjectA := have.(map[string]any)
 	b, isObjectB := want.(map[string]any)

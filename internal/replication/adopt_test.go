@@ -60,7 +60,7 @@ func TestDefinitionRefusals(t *testing.T) {
 	}
 }
 
-// A definition is adopted as Create left it, with its readers, and no longer once
+// Adopt takes over a definition as Create left it, with its readers, and no longer once
 // anything has become of it.
 func TestAdopt(t *testing.T) {
 	t.Parallel()

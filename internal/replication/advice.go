@@ -13,8 +13,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// advise says what to do about values and tables that cannot be loaded as it was planned.
-// What concerns no table in particular, sessions.advise says.
+// advise says what to do about values and tables that cannot be loaded as planned.
+// sessions.advise covers errors that concern no table in particular.
 func (s *tableSync) advise(ctx context.Context, p plan, err error) error {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
@@ -45,7 +45,7 @@ func (s *tableSync) advise(ctx context.Context, p plan, err error) error {
 	return err
 }
 
-// adviseBytes names the column that holds bytes which are no text.
+// adviseBytes names the column that holds bytes that are not valid text.
 func (s *tableSync) adviseBytes(ctx context.Context, p plan, err error) error {
 	what := "A column holds"
 	for _, column := range p.layout.columns {
@@ -58,7 +58,7 @@ func (s *tableSync) adviseBytes(ctx context.Context, p plan, err error) error {
 		"convert_from(convert(convert_to(name, 'SQL_ASCII'), 'LATIN1', 'UTF8'), 'UTF8').")
 }
 
-// checkBytes fails if a column of the source holds such bytes.
+// checkBytes fails if a column of the source holds bytes that are not valid text.
 func (s *tableSync) checkBytes(ctx context.Context, table relation.TableName, column column) error {
 	return s.sessions.source.session.read(ctx, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SET LOCAL statement_timeout = '1min'"); err != nil {
@@ -70,9 +70,9 @@ func (s *tableSync) checkBytes(ctx context.Context, table relation.TableName, co
 	})
 }
 
-// adviseConstraint says how to make room for a load that an index or a constraint which
-// somebody gave to a table is in the way of. A deferrable one is checked when a statement
-// has changed all its rows, of which two may have swapped their values.
+// adviseConstraint says what to do about an index or a constraint that a user added to a
+// table and that blocks the load. PostgreSQL checks a deferrable one when a statement has
+// changed all its rows, of which two may have swapped their values.
 func (s *tableSync) adviseConstraint(ctx context.Context, pg *pgconn.PgError, err error) error {
 	table := relation.TableName{Schema: pg.SchemaName, Name: pg.TableName}
 	var constraint, canDefer, primary bool
@@ -103,8 +103,8 @@ func (s *tableSync) adviseConstraint(ctx context.Context, pg *pgconn.PgError, er
 		"Where INCREMENTAL keeps rows that are gone at the source, drop it.", what, drop, instead, name, list(columns, "?")))
 }
 
-// blockerSQL reads which constraint of the table $1 has the name $2, or which index, and
-// the columns that it is on, if it could be a constraint.
+// blockerSQL reads which constraint or index of the table $1 has the name $2, and its
+// columns, if it could be a constraint.
 const blockerSQL = `
 	SELECT k.oid IS NOT NULL, i.indisunique IS TRUE AND NOT i.indisexclusion AND i.indpred IS NULL AND i.indexprs IS NULL
 			AND i.indnatts = coalesce((pg_catalog.to_jsonb(i) ->> 'indnkeyatts')::int, i.indnatts),
@@ -119,7 +119,7 @@ const blockerSQL = `
 	LEFT JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid
 	WHERE k.oid IS NOT NULL OR i.indexrelid IS NOT NULL`
 
-// advise says what a run lacked: a right, or the path of a view's function.
+// advise says what a run lacked: a privilege, or the path of a view's function.
 func (s *sessions) advise(err error) error {
 	var source *sourceError
 	atSource := errors.As(err, &source)

@@ -10,8 +10,9 @@ import (
 	"testing"
 )
 
-// Each file belongs to one idea, and ideas know each other in one direction. In
-// particular, what reads a source and what writes a destination do not know each other.
+// Each file belongs to one idea, and ideas depend on each other in one direction. In
+// particular, the files that read a source and the files that write a destination do not
+// depend on each other.
 var ideas = map[string]struct {
 	files string
 	knows string

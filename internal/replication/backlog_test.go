@@ -9,8 +9,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A large backlog is committed in chunks: what was committed before a failure
-// stays, and the next run goes on after it.
+// A large backlog is committed in chunks: chunks committed before a failure stay, and the
+// next run continues after them.
 func TestBacklog(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -43,7 +43,7 @@ func TestBacklog(t *testing.T) {
 	})
 }
 
-// Another primary key is followed, and so is one of another type.
+// A run follows another primary key, and one of another type.
 func TestKeyChanges(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -82,8 +82,8 @@ func TestKeyChanges(t *testing.T) {
 	})
 }
 
-// Types whose binary form means nothing elsewhere cross as text, and arrive in
-// their own type.
+// Types whose binary form means nothing on another server cross as text, and arrive in their
+// own type.
 func TestText(t *testing.T) {
 	t.Parallel()
 	majors := sandbox.NeedMajors(t)
@@ -111,8 +111,8 @@ func TestText(t *testing.T) {
 	}
 }
 
-// PostgreSQL 17 has infinite intervals. In binary form an older one would take
-// them for long ones; it refuses their text.
+// PostgreSQL 17 has infinite intervals. In binary form an older server would read them as
+// long ones; it refuses their text.
 func TestInfiniteInterval(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, sandbox.SharedFrom(t, 17), sandbox.SharedBefore(t, 17))
@@ -127,7 +127,7 @@ func TestInfiniteInterval(t *testing.T) {
 	}
 }
 
-// A comparison after loading finds what is not the same.
+// A comparison after loading finds what differs.
 func TestVerify(t *testing.T) {
 	t.Parallel()
 	majors := sandbox.NeedMajors(t)
@@ -148,7 +148,7 @@ func TestVerify(t *testing.T) {
 				}
 			}
 		}
-		// A row that a trigger of the destination's owner swallows, or changes.
+		// A trigger of the destination's owner drops a row, or changes it.
 		e.atSource(t, `INSERT INTO extremes (id) VALUES (1000); DELETE FROM grows WHERE id = 1`)
 		e.atDestination(t, `CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
 			CREATE TRIGGER swallow BEFORE INSERT ON shop.extremes FOR EACH ROW EXECUTE PROCEDURE swallow()`)

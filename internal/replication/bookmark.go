@@ -7,8 +7,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// loadedTableAfter returns what is known of the table once a chunk has been loaded, in a
-// transaction that began then.
+// loadedTableAfter returns what the catalog keeps of the table once a chunk has been loaded,
+// in a transaction that began then.
 func (s *tableSync) loadedTableAfter(f facts, p plan, c chunk, began time.Time) catalog.LoadedTable {
 	table, before := f.source.table, f.target.loaded
 	status := catalog.Ready
@@ -35,8 +35,8 @@ func selectedNames(s Selection, table relation.Table) (names []string) {
 	return names
 }
 
-// positionAfter returns where the history of the source is, and rows by which to know
-// it, for a transaction that began then.
+// positionAfter returns the position in the source's history, and the rows that identify it,
+// for a transaction that began then.
 func positionAfter(f facts, p plan, began time.Time) catalog.Position {
 	next := f.source.position
 	var before catalog.Position

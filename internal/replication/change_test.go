@@ -14,8 +14,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// TRUNCATE and rewrites are not protected from by a snapshot: a run that starts
-// meanwhile waits, and sees the rows after.
+// A snapshot does not protect from TRUNCATE and rewrites: a run that starts during one waits,
+// and sees the rows after it.
 func TestTruncatedMeanwhile(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -58,8 +58,8 @@ func TestTruncatedMeanwhile(t *testing.T) {
 	})
 }
 
-// Creating one replication while the last other one is deleted loses nothing,
-// and two that are deleted at once leave nothing: whatever isolation level the login has.
+// Creating one replication while the last other one is deleted loses nothing, and two that
+// are deleted at once leave nothing, whatever isolation level the login has.
 func TestCatalogRaces(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -105,8 +105,8 @@ func TestCatalogRaces(t *testing.T) {
 	}
 }
 
-// A run whose session is lost goes on only if no other one has begun. Taking the
-// advisory lock that it held is not enough to stop it.
+// A run whose session is lost continues only if no other run has begun. Taking the advisory
+// lock that it held is not enough to stop it.
 func TestLostLock(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -144,7 +144,7 @@ func TestLostLock(t *testing.T) {
 	}
 }
 
-// A source that dies is recorded as what it is.
+// A source that dies is recorded as the cause.
 func TestDeadSource(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -163,7 +163,7 @@ func TestDeadSource(t *testing.T) {
 	e.wantRows(t, `SELECT r.status, t.status FROM _stitch.run r JOIN _stitch.report t ON run = r.id`, "failed|failed")
 }
 
-// A bookmark is about one database and one order of keys.
+// A bookmark applies to one database and one order of keys.
 func TestBookmarkApplies(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -186,11 +186,11 @@ func TestBookmarkApplies(t *testing.T) {
 	if err := Update(t.Context(), e.endpoint(), e.definition); err != nil {
 		t.Fatal(err)
 	}
-	e.run(t) // rows that this one never had stay, and can be told by their version
+	e.run(t) // rows that this source never had stay, and their version tells them apart
 	e.wantRows(t, `SELECT count(*) FILTER (WHERE _sdc_table_version = (SELECT max(_sdc_table_version) FROM shop.t)), count(*) FROM shop.t`, "3|10")
 }
 
-// What is done to the destination by hand is made good, or left alone.
+// A run repairs changes that users made to the destination, or leaves them alone.
 func TestChangedDestination(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -217,7 +217,7 @@ func TestChangedDestination(t *testing.T) {
 		if s.Major < 12 {
 			return
 		}
-		// What depends on a column otherwise than a view keeps its type.
+		// A column that an object other than a view depends on keeps its type.
 		e.atDestination(t, `ALTER TABLE shop.t ADD shout text GENERATED ALWAYS AS (upper(w)) STORED`)
 		e.atSource(t, `ALTER TABLE t ALTER w TYPE varchar(30)`)
 		e.run(t)
@@ -226,8 +226,8 @@ func TestChangedDestination(t *testing.T) {
 	})
 }
 
-// Keys of an extension's type work wherever the extension is, and one that is
-// installed later changes nothing.
+// Keys of an extension's type work wherever the extension is installed, and installing one
+// later changes nothing.
 func TestExtensionKeys(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -247,7 +247,7 @@ func TestExtensionKeys(t *testing.T) {
 	e.wantSame(t, "c")
 }
 
-// Without a key, rows are neither lost nor doubled, whatever makes them alike.
+// Rows without a key are neither lost nor doubled, even if they are alike.
 func TestKeylessRows(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -274,7 +274,7 @@ func TestKeylessRows(t *testing.T) {
 	})
 }
 
-// What a login is set to neither cuts a run short nor changes what it loads.
+// The settings of a login neither cut a run short nor change what it loads.
 func TestLoginSettings(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -307,8 +307,8 @@ func TestLoginSettings(t *testing.T) {
 	})
 }
 
-// SELECT on what is replicated is enough: on a partitioned table without its
-// partitions, and on a view whose owner may read less than all.
+// SELECT on what is replicated is enough: on a partitioned table without its partitions, and
+// on a view whose owner may read less than all.
 func TestRightsOnTheWholeOnly(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -327,7 +327,7 @@ func TestRightsOnTheWholeOnly(t *testing.T) {
 	})
 }
 
-// A schema _stitch that somebody made beforehand is used.
+// A schema _stitch that a user created earlier is used.
 func TestEmptyCatalog(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -339,7 +339,7 @@ func TestEmptyCatalog(t *testing.T) {
 	e.create(t)
 }
 
-// What has changed at the source is named, once.
+// A run reports what has changed at the source, once.
 func TestChangesAreNamed(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -375,8 +375,8 @@ func TestChangesAreNamed(t *testing.T) {
 	})
 }
 
-// Rows that were purged at the source stay in the destination of INCREMENTAL,
-// also when the rest has to be read again.
+// Rows that were purged at the source stay in the destination with INCREMENTAL, even when the
+// rest must be read again.
 func TestPurgedRowsStay(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)

@@ -29,8 +29,8 @@ var keyTypes = []string{
 // maxColumns is how many columns PostgreSQL lets a table have.
 const maxColumns = 1600
 
-// systemNamesOfPostgres are names that PostgreSQL keeps for columns of its own. Views
-// may have them.
+// systemNamesOfPostgres are names that PostgreSQL reserves for its system columns. Views may
+// use them.
 var systemNamesOfPostgres = []string{"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"}
 
 // Check returns what is wrong with the definition in itself.
@@ -115,14 +115,13 @@ func (d Definition) collisions() []Problem {
 	return problems
 }
 
-// CheckSource returns what is wrong with the definition given the tables that
-// the source has.
+// CheckSource returns what is wrong with the definition given the tables that the source has.
 func (d Definition) CheckSource(tables map[relation.TableName]relation.Table) []Problem {
 	var problems []Problem
 	for _, key := range d.keys() {
 		name, err := relation.ParseTableName(key)
 		if err != nil {
-			continue // Check says so
+			continue // Check reports it
 		}
 		table, ok := tables[name]
 		if !ok {
@@ -134,7 +133,7 @@ func (d Definition) CheckSource(tables map[relation.TableName]relation.Table) []
 	return problems
 }
 
-// KeepsVersions lists the tables of INCREMENTAL of which nothing identifies a row: the
+// KeepsVersions lists the INCREMENTAL tables in which nothing identifies a row: the
 // destination keeps each version of a row that it was given.
 func (d Definition) KeepsVersions(tables map[relation.TableName]relation.Table) []string {
 	var keep []string
@@ -148,7 +147,7 @@ func (d Definition) KeepsVersions(tables map[relation.TableName]relation.Table) 
 	return keep
 }
 
-// keepsVersions is what is said of them.
+// keepsVersions is the warning about such tables.
 const keepsVersions = "nothing identifies a row, so that a row which changes is loaded beside its earlier versions: " +
 	"give a view view_key_properties, and a table a primary key, or use FULL_TABLE"
 
@@ -160,8 +159,8 @@ func (d Definition) noTable(name relation.TableName) string {
 	return fmt.Sprintf("database %q of server %q has no table or view %s", d.Source.Database, d.Source.Server, name)
 }
 
-// hint says what the source has instead of a table that it has not. The names
-// are those of its relations, by schema.
+// hint suggests what the source has instead of a table that does not exist. relations holds
+// the names of its relations, by schema.
 func hint(name relation.TableName, relations map[string][]string) string {
 	names, ok := relations[name.Schema]
 	if !ok {
@@ -175,7 +174,7 @@ func hint(name relation.TableName, relations map[string][]string) string {
 	return "Schema " + name.Schema + " has " + some(names)
 }
 
-// some lists names, but not too many.
+// some lists names, up to a limit.
 func some(names []string) string {
 	const shown = 20
 	if len(names) > shown {
@@ -261,9 +260,9 @@ func checkReplicationKey(table relation.Table, name string) string {
 	return ""
 }
 
-// Regressions returns those of the problems that d has with tables that before has
-// just so, from the same source: it is the source that has changed since, and a run
-// fails for these tables alone. The others are mistakes in what is new or changed.
+// Regressions divides the problems of d. Regressions are problems with tables that the
+// definition before has unchanged, from the same source: the source has changed since, and a
+// run fails for these tables alone. Mistakes are problems with what is new or changed.
 func (d Definition) Regressions(problems []Problem, before Definition) (regressions, mistakes []Problem) {
 	selected := map[string]Selection{}
 	if d.Source == before.Source {
@@ -281,7 +280,7 @@ func (d Definition) Regressions(problems []Problem, before Definition) (regressi
 	return regressions, mistakes
 }
 
-// noColumn says that the table lacks a column, and which it has.
+// noColumn says that the table lacks a column, and lists the columns that it has.
 func noColumn(table relation.Table, name string) string {
 	var names []string
 	for _, c := range table.Columns {
@@ -290,8 +289,8 @@ func noColumn(table relation.Table, name string) string {
 	return fmt.Sprintf("%s has no column %q; it has %s", table.Name, name, some(names))
 }
 
-// keyColumns returns the columns that identify a row: the primary key, or what
-// the definition says of a view.
+// keyColumns returns the columns that identify a row: the primary key or, for a view, the
+// columns that the definition names.
 func (s Selection) keyColumns(table relation.Table) []string {
 	if table.Kind.HasKeys() {
 		return table.Key
@@ -299,8 +298,8 @@ func (s Selection) keyColumns(table relation.Table) []string {
 	return s.ViewKeyProperties
 }
 
-// selected returns the columns to replicate, in the table's order. Those of the
-// key are always among them.
+// selected returns the columns to replicate, in the table's order. It always includes those
+// of the key.
 func (s Selection) selected(table relation.Table) []relation.Column {
 	always := map[string]bool{s.ReplicationKey: true}
 	for _, name := range s.keyColumns(table) {
@@ -316,8 +315,8 @@ func (s Selection) selected(table relation.Table) []relation.Column {
 	return columns
 }
 
-// sourceTable returns the name at the source of a table that the definition has
-// under that key. What it does not name is not read.
+// sourceTable returns the name at the source of the table that the definition has under that
+// key. The engine reads only tables that the definition names.
 func (d Definition) sourceTable(key string) (relation.TableName, error) {
 	if _, ok := d.Tables[key]; !ok {
 		return relation.TableName{}, fmt.Errorf("the definition has no table %q", key)

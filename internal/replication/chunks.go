@@ -8,19 +8,19 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
 )
 
-// chunkRows is about how many rows of a backlog are committed at once.
+// chunkRows is about how many rows of a backlog one transaction commits.
 const chunkRows = 1_000_000
 
 // A chunk is what one transaction of the destination commits.
 type chunk struct {
 	rows     keyRange
-	last     bool // whether the table is done then
+	last     bool // whether it completes the table
 	inRanges bool // whether several workers have read it
 }
 
-// load moves the rows: in ranges, if the table is large and read whole; in
-// chunks, if a large backlog can be ordered by its key; else at once. It is not
-// done when it has committed chunks and the rest wants another snapshot.
+// load moves the rows. It reads a large table that is read whole in ranges, a large backlog
+// that can be ordered by its key in chunks, and all else at once. It is not done when it has
+// committed chunks and the rest needs another snapshot.
 func (s *tableSync) load(ctx context.Context, unit catalog.Unit, r reading, p plan) (done bool, err error) {
 	rows := p.rows
 	if rows.after != nil {
@@ -58,8 +58,8 @@ func (s *tableSync) load(ctx context.Context, unit catalog.Unit, r reading, p pl
 	}
 }
 
-// chunkEnd returns the greatest key of the next chunk of a range, or nil if all
-// that is left is one.
+// chunkEnd returns the greatest key of the next chunk of a range, or nil if the rest of the
+// range is one chunk.
 func (s *tableSync) chunkEnd(ctx context.Context, snap *snapshot, p plan, rows keyRange) (*string, error) {
 	if !p.ordered || rows.after == nil && !s.dividesFirstLoad(p) {
 		return nil, nil
@@ -67,7 +67,7 @@ func (s *tableSync) chunkEnd(ctx context.Context, snap *snapshot, p plan, rows k
 	return snap.chunkEnd(ctx, rows, s.learned.chunkRows)
 }
 
-// moved says what went through a relay, and what became of it.
+// moved says what went through a relay, and what the load made of it.
 type moved struct {
 	loadResult loadResult
 	bytes      int64
@@ -92,8 +92,8 @@ func (s *tableSync) copyChunk(ctx context.Context, unit catalog.Unit, r reading,
 	return m, err
 }
 
-// closeIfRead ends the snapshot once all that is wanted of it was read: it holds back
-// VACUUM at the source.
+// closeIfRead ends the snapshot once the run has read all that it needs: a snapshot holds
+// back VACUUM at the source.
 func (s *tableSync) closeIfRead(ctx context.Context, unit catalog.Unit, snap *snapshot, p plan) {
 	if unit.Verify == VerifyNone && !p.comparesKeys() {
 		s.endSnapshot(ctx, snap)

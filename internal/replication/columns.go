@@ -17,20 +17,19 @@ type column struct {
 	name    string // in the destination
 	sql     string // its type there
 	extract string // the expression that the source evaluates
-	text    bool   // whether its values have no binary form that means the same there
+	text    bool   // whether its values have no binary form that means the same in the destination
 }
 
-// columnOf decides the destination type of a source column, and what the source
-// has to send so that what it sends is of that type.
+// columnOf decides the destination type of a source column, and which expression makes the
+// source send values of that type.
 func columnOf(source relation.Column, destination relation.TypeSet) column {
 	a := mapType(pgclient.Ident(source.Name), source.SQL, source.Type, destination)
 	return column{source: source, name: source.Name, sql: a.sql, extract: a.value, text: a.text}
 }
 
-// asKey is the column as a replication key, in a type that PostgreSQL's own
-// operators are for: others may have made some for a domain, or for varchar.
-// Rows that a user's collation would order, which its owner may replace, are
-// ordered by their bytes.
+// asKey is the column as a replication key, in a type that PostgreSQL's own operators are
+// defined for: users may have defined others for a domain, or for varchar. Rows that a user's
+// collation would order, which its owner may replace, are ordered by their bytes.
 func (c column) asKey() column {
 	if strings.HasPrefix(c.sql, "character varying") {
 		c.sql = "text"
@@ -44,13 +43,13 @@ func (c column) asKey() column {
 	return c
 }
 
-// asText is the column where the destination has made a text of it.
+// asText is the column where the destination stores its values as text.
 func (c column) asText() column {
 	c.sql, c.extract, c.text = "text", outputText(pgclient.Ident(c.source.Name), c.source.Type), false
 	return c
 }
 
-// converted reports whether the source makes a text of values that are none.
+// converted reports whether the source converts values that are not text to text.
 func (c column) converted() bool {
 	return strings.HasPrefix(c.sql, "text") && c.extract != pgclient.Ident(c.source.Name)
 }
@@ -58,11 +57,11 @@ func (c column) converted() bool {
 // sent is the expression for a value as the source sends it.
 func (c column) sent() string { return c.extract }
 
-// stored is the expression for a value of the destination that corresponds.
+// stored is the expression for the corresponding value of the destination.
 func (c column) stored() string { return asStored(pgclient.Ident(c.name), c.sql) }
 
-// asStored is the expression for how values of a type are compared. XML is written
-// without its declaration, and so is taken as the text that it is.
+// asStored is the expression by which values of a type are compared. XML is written without
+// its declaration, so it is read as the text that it was made of.
 func asStored(value, sql string) string {
 	if sql == "xml" || sql == "xml[]" {
 		return "(" + value + ")::pg_catalog." + strings.Replace(sql, "xml", "text", 1)
@@ -70,24 +69,24 @@ func asStored(value, sql string) string {
 	return value
 }
 
-// An typeMapping is what becomes of the values of a type.
+// A typeMapping says how values of a type are sent and stored.
 type typeMapping struct {
 	sql   string // their type in the destination
 	value string // the expression that the source evaluates
 	text  bool   // whether only its text form means the same there
 }
 
-// mapType returns what becomes of value, an expression of type t, which is
-// written sql at the source, with its modifier. The type in the destination is in
-// the destination's own words: the source's could be any statement.
+// mapType returns how value is sent and stored. value is an expression of type t, and sql is
+// how the source writes t, with its modifier. mapType writes the destination's type in the
+// destination's own words: the source's text could be any statement.
 //
-// An enum arrives as its label, a domain as its base type, a composite as its
-// text form, and so does what the destination does not have. What it has arrives
-// as it is, in its text form where the binary one could mean something else.
+// An enum arrives as its label, a domain as its base type, and a composite as its text form.
+// A type that the destination does not have arrives as its text form too. Other types arrive
+// as they are, in text form where the binary form could mean something else.
 //
-// No value is cast from or to a type that its owner could have made a cast for:
-// that would be his function. An output function is called by its name instead,
-// and a cast from a domain to its base type is always PostgreSQL's own.
+// mapType never casts a value from or to a type whose owner could have defined the cast: the
+// cast would run the owner's function. It calls an output function by name instead. A cast
+// from a domain to its base type is always PostgreSQL's own.
 func mapType(value, sql string, t relation.Type, destination relation.TypeSet) typeMapping {
 	switch {
 	case t.Base != nil:
@@ -110,8 +109,8 @@ func mapType(value, sql string, t relation.Type, destination relation.TypeSet) t
 	return typeMapping{sql: there, value: value, text: !binary}
 }
 
-// mapArrayType is mapType for an array. Its binary form holds the oid of the
-// element's type, which only built-in types share between databases.
+// mapArrayType is mapType for an array. Its binary form holds the oid of the element's type,
+// and only built-in types have the same oid in all databases.
 func mapArrayType(value, sql string, t relation.Type, destination relation.TypeSet) typeMapping {
 	const each = "each"
 	if isXML(*t.Element) {
@@ -134,15 +133,16 @@ func mapArrayType(value, sql string, t relation.Type, destination relation.TypeS
 	return typeMapping{sql: array, value: value, text: true}
 }
 
-// isReference reports whether values of the type are oids of one database's
-// catalog, which name something else in another.
+// isReference reports whether values of the type are oids of one database's catalog, which
+// name something else in another database.
 func isReference(t relation.Type) bool {
 	return t.BuiltIn() && strings.HasPrefix(t.Name, "reg")
 }
 
 var scaled = regexp.MustCompile(`^numeric\((\d+),(-?\d+)\)`)
 
-// plainNumeric leaves out a precision and scale that only PostgreSQL 15 knows.
+// plainNumeric leaves out a precision and scale that servers before PostgreSQL 15 do not
+// accept.
 func plainNumeric(sql string) string {
 	m := scaled.FindStringSubmatch(sql)
 	if m == nil {
@@ -165,12 +165,12 @@ func isInterval(t relation.Type) bool {
 	return t.BuiltIn() && t.Name == "interval"
 }
 
-// fractions are how many decimal places an amount of money has on both sides.
+// fractions are the numbers of decimal places that an amount of money has on both sides.
 type fractions struct{ source, destination int }
 
 func holdsMoney(c relation.Column) bool { return c.Type.Holds("money") }
 
-// asAmount is the column where money of the destination would be another amount: a number.
+// asAmount is the column as a number, where money in the destination would be another amount.
 func (c column) asAmount(of fractions) column {
 	if of.source == of.destination || !holdsMoney(c.source) {
 		return c
@@ -182,13 +182,13 @@ func (c column) asAmount(of fractions) column {
 	return c
 }
 
-// extractedColumns returns how selected columns of a table are extracted, between
-// servers of those major versions, which have those fractions of money.
+// extractedColumns returns how selected columns of a table are extracted, between servers of
+// those major versions and with those fractions of money.
 func extractedColumns(selected []relation.Column, types relation.TypeSet, source, destination int, money fractions) []column {
 	var columns []column
 	for _, from := range selected {
 		c := columnOf(from, types).asAmount(money)
-		// PostgreSQL 17 has infinite intervals, which older ones would take for very long ones.
+		// PostgreSQL 17 has infinite intervals, which older servers would read as very long ones.
 		c.text = c.text || source >= 17 && destination < 17 && isInterval(from.Type)
 		if destination < 15 {
 			c.sql = plainNumeric(c.sql)

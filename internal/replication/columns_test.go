@@ -6,7 +6,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// Columns that take each other's place leave nothing of the other behind.
+// Columns that swap places leave none of each other's values.
 func TestReplacedColumns(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -57,8 +57,8 @@ func TestDefaults(t *testing.T) {
 	})
 }
 
-// A column that gets another type is loaded into one of that type, and holds
-// nothing any more that the source does not.
+// A column whose type changes is loaded into a column of the new type, which then holds only
+// what the source does.
 func TestTypeChanges(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)

@@ -15,15 +15,15 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
-// commit runs load in a transaction of the destination that ends with its rows, the
-// bookmark after them and the report.
+// commit runs load in a transaction of the destination that ends with the rows, the bookmark
+// after them and the report.
 func (s *tableSync) commit(ctx context.Context, unit catalog.Unit, r reading, p plan, c chunk, load func(loading) (moved, error)) error {
 	tx, began, err := s.takeTarget(ctx, r, p, c)
 	if err != nil {
 		return err
 	}
 	defer rollback(ctx, tx)
-	report := s.report // as it is, should this fail
+	report := s.report // the report as it is, should this commit fail
 	m, err := load(loading{tx: tx, plan: p.merge(c.rows)})
 	if err != nil {
 		return err
@@ -90,8 +90,8 @@ func addMoved(report *catalog.Report, m moved, bookmark catalog.Bookmark) {
 	}
 }
 
-// compare makes what was loaded last agree with the source, as far as rows by themselves
-// do not, and verifies it. It returns how many rows were dropped for that.
+// compare makes the rows that were loaded last agree with the source where their values alone
+// do not ensure it, and verifies them. It returns how many rows it deleted for that.
 func (s *tableSync) compare(ctx context.Context, tx pgx.Tx, unit catalog.Unit, r reading, p plan, report *catalog.Report) (dropped int64, err error) {
 	if report.RowsLoaded > 0 && p.comparesKeys() {
 		if dropped, err = s.dropSuperseded(ctx, tx, r, p, report); err != nil {
@@ -102,14 +102,14 @@ func (s *tableSync) compare(ctx context.Context, tx pgx.Tx, unit catalog.Unit, r
 	return dropped, err
 }
 
-// errTargetLocked is met when others have the destination table locked between two
-// chunks.
+// errTargetLocked says that other sessions lock the destination table between two chunks.
 var errTargetLocked = errors.New("the table in the destination is locked")
 
-// takeTarget returns the transaction in which the table was locked, once, and when it
-// began, by the destination's clock. From then on it is another one, in which the table
-// must be the same. It fails with errTargetLocked if the snapshot would have to be held
-// while others have the table locked, and can be given back instead.
+// takeTarget returns the transaction that locked the table before the snapshot, once, and
+// when it began, by the destination's clock. Later calls return another transaction, in which
+// the table must be the same. takeTarget fails with errTargetLocked if it would have to hold
+// the snapshot while other sessions lock the table, and the snapshot can be given back
+// instead.
 func (s *tableSync) takeTarget(ctx context.Context, r reading, p plan, c chunk) (pgx.Tx, time.Time, error) {
 	if tx := r.lock.take(); tx != nil {
 		return tx, r.facts.target.now, nil
@@ -128,8 +128,8 @@ func (s *tableSync) takeTarget(ctx context.Context, r reading, p plan, c chunk) 
 	return lock.take(), lock.state.now, nil
 }
 
-// letReadersRead ends the load of a table that is new to the replication. A failure is
-// noted in the report, the rows are loaded.
+// letReadersRead ends the load of a table that is new to the replication. It notes a failure
+// in the report, and the rows are loaded all the same.
 func (s *tableSync) letReadersRead(ctx context.Context, tx pgx.Tx, before targetState, p plan, report *catalog.Report) error {
 	if p.layout.exists && before.bookmark != nil {
 		return nil
@@ -141,8 +141,9 @@ func (s *tableSync) letReadersRead(ctx context.Context, tx pgx.Tx, before target
 	return err
 }
 
-// growth returns what a commit has done to the rows of the table. Of one that was
-// there and was merged whole, what earlier commits left says nothing: they are counted.
+// growth returns how a commit has changed the number of rows of the table. For an existing
+// table that was merged whole, the counts of earlier commits say nothing, so growth counts
+// its rows.
 func (s *tableSync) growth(ctx context.Context, tx pgx.Tx, p plan, result loadResult) (catalog.Growth, error) {
 	g := catalog.Growth{Rows: result.grown, Changed: result.changed > 0}
 	switch {

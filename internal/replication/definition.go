@@ -18,7 +18,7 @@ import (
 const (
 	FullTable   = "FULL_TABLE"
 	Incremental = "INCREMENTAL"
-	LogBased    = "LOG_BASED" // named by Stitch, refused here
+	LogBased    = "LOG_BASED" // named by Stitch, refused by Check
 )
 
 // A Definition says what is replicated, from where to where.
@@ -29,21 +29,21 @@ type Definition struct {
 	Destination               Endpoint             `json:"destination"`
 	IncludeSchemaInTableNames bool                 `json:"include_schema_in_table_names"`
 	Tables                    map[string]Selection `json:"tables"` // by schema.table, as relation.ParseTableName reads it
-	// Readers are the roles that may read what is loaded. Nil is none that was
-	// given, as opposed to an empty list.
+	// Readers are the roles that may read what is loaded. Nil means that the definition does not
+	// set them, as opposed to an empty list.
 	Readers []string `json:"readers,omitzero"`
-	// LateCommitWindow is how long after its replication key was given a row may
-	// be committed and still be found; nil is DefaultLateCommitWindow. Without any,
-	// rows are extracted by their key alone.
+	// LateCommitWindow is how long after its replication key was assigned a row may be committed
+	// and still be found; nil is DefaultLateCommitWindow. With a window of zero, rows are
+	// extracted by their key alone.
 	LateCommitWindow *time.Duration `json:"late_commit_window,omitempty"`
-	// MaxSnapshotMinutes is for how long a run may hold a snapshot of the source; 0
-	// is as long as it takes.
+	// MaxSnapshotMinutes bounds how long a run may hold a snapshot of the source; 0 sets no
+	// bound.
 	MaxSnapshotMinutes int64 `json:"max_snapshot_minutes,omitempty"`
-	// AcceptSourceIdentity is the system identifier of another cluster than the
-	// one that was read before.
+	// AcceptSourceIdentity is the system identifier of a cluster that may replace the one that
+	// earlier runs read.
 	AcceptSourceIdentity string `json:"accept_source_identity,omitempty"`
-	// SourceChanges is how often the source was found to lead to another database than
-	// before. What the entry of its server is called does not tell.
+	// SourceChanges counts how often the source was found to lead to another database than
+	// before. The name of its server's entry does not tell.
 	SourceChanges int `json:"source_changes,omitempty"`
 }
 
@@ -68,8 +68,8 @@ type Endpoint struct {
 	Database string `json:"database"`
 }
 
-// A Selection says how one table is replicated. A nil list is one that was not
-// given, as opposed to an empty one.
+// A Selection says how one table is replicated. A nil list is not set, as opposed to an empty
+// one.
 type Selection struct {
 	Method            string   `json:"replication_method"`
 	ReplicationKey    string   `json:"replication_key,omitempty"`
@@ -79,9 +79,9 @@ type Selection struct {
 	ViewKeyProperties []string `json:"view_key_properties"`
 }
 
-// Revision is a hash of all that changes rows at the destination. The entries of the
-// provider block that lead to source and destination are not part of it, but whether the
-// source is another database than before. Nor is who reads the rows.
+// Revision is a hash of all that changes rows at the destination. It includes whether the
+// source is another database than before, but not the entries of the provider block that lead
+// to source and destination, nor who reads the rows.
 func (d Definition) Revision() string {
 	d.Name, d.Source.Server, d.Destination.Server, d.LateCommitWindow, d.MaxSnapshotMinutes, d.Readers = "", "", "", nil, 0, nil
 	tables := map[string]Selection{}
@@ -97,7 +97,7 @@ func (d Definition) Revision() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// canonical is the one way to write a table's name that means the same.
+// canonical writes a table's key in the one form that all equivalent keys share.
 func canonical(key string) string {
 	name, err := relation.ParseTableName(key)
 	if err != nil {
@@ -134,8 +134,8 @@ func (d Definition) tableNames() (names []string) {
 // keys returns the keys of the tables, sorted.
 func (d Definition) keys() []string { return slices.Sorted(maps.Keys(d.Tables)) }
 
-// RefuseCluster says why runs refuse a source in another cluster than the one that
-// earlier runs read, nil if they do not.
+// RefuseCluster returns why runs refuse a source in another cluster than the one that earlier
+// runs read, or nil if they accept it.
 func (d Definition) RefuseCluster(now, before string) error {
 	if before == "" || now == "" || now == before || now == d.AcceptSourceIdentity {
 		return nil
@@ -166,7 +166,7 @@ func SchemaNameOf(displayName string) (string, error) {
 
 var schemaName = regexp.MustCompile(`^[a-z_][a-z0-9_$]*$`)
 
-// CheckSchemaName refuses what may not be the schema of a replication.
+// CheckSchemaName refuses names that a replication's schema must not have.
 func CheckSchemaName(name string) error {
 	switch {
 	case name == "":

@@ -118,8 +118,8 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// Two ways to write the name of one table are one table, and no reason for
-// anything to depend on chance.
+// Two ways to write the name of one table are one table, and the result does not depend on
+// chance.
 func TestDuplicates(t *testing.T) {
 	d := Definition{Tables: map[string]Selection{
 		"public.t": {Method: FullTable}, `"public"."t"`: {Method: FullTable, TableName: "u"}, `public."t"`: {Method: FullTable, TableName: "v"},
@@ -149,8 +149,7 @@ func TestCollisions(t *testing.T) {
 	}
 }
 
-// A problem of a table that is selected as it was before, from the same source, is the
-// source's.
+// A problem of a table that is selected as before, from the same source, is the source's.
 func TestRegressions(t *testing.T) {
 	before := Definition{Source: Endpoint{Server: "app", Database: "shop"}, Tables: map[string]Selection{
 		"public.orders": {Method: FullTable}, `public."items"`: {Method: FullTable, Columns: []string{"id"}}, "public.changed": {Method: FullTable},

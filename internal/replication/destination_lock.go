@@ -19,23 +19,23 @@ type target struct {
 	name        relation.TableName
 }
 
-// A targetLock is a transaction that loads rows, with the table locked against changes of
+// A targetLock is a transaction that loads rows and has locked the table against changes of
 // its structure.
 type targetLock struct {
 	tx    pgx.Tx // nil once it was taken or left
 	state targetState
 }
 
-// lock begins the transaction that loads rows, and reads what the destination holds of
-// the table. One that is not there is not locked: who is first to create it waits for
-// nobody.
+// lock begins the transaction that loads rows, and reads what the destination holds of the
+// table. A table that does not exist is not locked: the session that creates it first waits
+// for no other.
 func (d *destinationConn) lock(ctx context.Context, t target, patience time.Duration) (*targetLock, error) {
 	var tx pgx.Tx
 	err := inTurns(ctx, patience, func() (err error) {
 		tx, err = lockTable(ctx, d.conn.Conn, t.name, "ROW EXCLUSIVE", destinationLockTimeout)
 		return err
 	})
-	if err != nil && isNoTable(err) { // what it is instead, if anything, is found below
+	if err != nil && isNoTable(err) { // what the relation is instead, if there is one, is read below
 		tx, err = d.conn.Begin(ctx)
 	}
 	if pgclient.Code(err) == lockNotAvailable {
@@ -53,7 +53,7 @@ func (d *destinationConn) lock(ctx context.Context, t target, patience time.Dura
 }
 
 // lockAgain is lock for a table that was locked before, and must be the same. goesOn says
-// that the load goes on from its bookmark.
+// whether the load goes on from its bookmark.
 func (d *destinationConn) lockAgain(ctx context.Context, t target, before targetState, goesOn bool, patience time.Duration) (*targetLock, error) {
 	l, err := d.lock(ctx, t, patience)
 	if err != nil {
@@ -67,7 +67,7 @@ func (d *destinationConn) lockAgain(ctx context.Context, t target, before target
 	return l, nil
 }
 
-// take returns the transaction, for who ends it.
+// take returns the transaction to the caller, who ends it.
 func (l *targetLock) take() pgx.Tx {
 	tx := l.tx
 	l.tx = nil
@@ -82,12 +82,11 @@ func (l *targetLock) leave(ctx context.Context) {
 	}
 }
 
-// errTargetReplaced is met when the destination table is another one than it was
-// when the attempt began.
+// errTargetReplaced says that the destination table is not the one of when the attempt began.
 var errTargetReplaced = errors.New("the table in the destination was dropped, emptied or replaced while it was loaded")
 
-// isNoTable reports whether a table could not be locked because it is not there,
-// is something else, or is somebody else's.
+// isNoTable reports whether a table could not be locked because it does not exist, is another
+// kind of relation, or belongs to another role.
 func isNoTable(err error) bool {
 	switch pgclient.Code(err) {
 	case pgclient.UndefinedTable, pgclient.InvalidSchemaName, pgclient.WrongObjectType, pgclient.InsufficientPrivilege:
@@ -96,21 +95,21 @@ func isNoTable(err error) bool {
 	return false
 }
 
-// lockTable starts a transaction that holds a lock on a table, in one round trip.
-// What it waits for afterwards, it waits for as long as timeout says.
+// lockTable starts a transaction that holds a lock on a table, in one round trip. timeout
+// bounds each later wait for a lock in the transaction.
 func lockTable(ctx context.Context, conn *pgx.Conn, table relation.TableName, mode, timeout string) (pgx.Tx, error) {
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{BeginQuery: fmt.Sprintf("BEGIN; %s; LOCK TABLE ONLY %s IN %s MODE; SET LOCAL lock_timeout = '%s'",
 		lockTurnSQL, table.SQL(), mode, timeout)})
-	if err != nil { // what has begun is not ended by that
+	if err != nil { // an error does not end a transaction that has begun
 		_, _ = conn.Exec(context.WithoutCancel(ctx), "ROLLBACK")
 		return nil, err
 	}
 	return tx, nil
 }
 
-// alter adds what the existing table lacks. It waits for its lock in short turns,
-// because readers queue behind the one who waits, and likewise for those on tables
-// whose foreign keys refer to this one.
+// alter adds what the existing table lacks. It waits for its lock in short turns, because
+// readers queue behind a session that waits. It does the same for locks on tables whose
+// foreign keys refer to this one.
 func (d *destinationConn) alter(ctx context.Context, t target, sql string) error {
 	err := inTurns(ctx, exclusivePatience, func() error {
 		tx, err := lockTable(ctx, d.conn.Conn, t.name, "ACCESS EXCLUSIVE", lockTurn)
@@ -125,7 +124,7 @@ func (d *destinationConn) alter(ctx context.Context, t target, sql string) error
 		if _, err := tx.Exec(ctx, sql); err != nil {
 			return err
 		}
-		if state.isWhereLeft() { // else the load finds out what the table is
+		if state.isWhereLeft() { // else the load reads which table it is
 			err := pgclient.Send(ctx, tx, "change "+t.name.String(), func(batch *pgx.Batch) { catalog.QueueMoved(batch, t.replication, t.name.Name, t.name.SQL()) })
 			if err != nil {
 				return err
@@ -139,9 +138,9 @@ func (d *destinationConn) alter(ctx context.Context, t target, sql string) error
 	return nil
 }
 
-// cannotAlter reports whether a change of a column's type was refused because something
-// else than a view depends on it, such as a generated column, for which PostgreSQL 12 to
-// 14 report a syntax error.
+// cannotAlter reports whether PostgreSQL refused to change a column's type because an object
+// other than a view depends on it, such as a generated column, for which PostgreSQL 12 to 14
+// report a syntax error.
 func cannotAlter(err error) bool {
 	code := pgclient.Code(err)
 	return code == pgclient.FeatureNotSupported || code == pgclient.SyntaxError

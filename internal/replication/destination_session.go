@@ -11,20 +11,19 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// A destinationConn is a worker's connection to the destination, in one session after
-// the other.
+// A destinationConn is a worker's connection to the destination: one session at a time.
 type destinationConn struct {
 	conn    *pgclient.Conn
 	server  string           // key in the provider block
 	lease   time.Duration    // of what the worker claims
-	leads   int64            // the replication that its session holds the lock of; 0: none
+	leads   int64            // the replication whose lock the session holds; 0: none
 	ready   *pgx.Conn        // the session that is prepared
-	session catalog.Session  // which is that one, as other workers know it
+	session catalog.Session  // the same session, as other workers know it
 	types   relation.TypeSet // of the database
 }
 
-// reconnect makes the session ready. It replaces one that broke. That of the leader
-// is the only one that runs the replication.
+// reconnect makes the session ready. It replaces a broken session. Only the leader's session
+// runs the replication.
 func (d *destinationConn) reconnect(ctx context.Context) error {
 	if err := d.conn.Renew(ctx); err != nil {
 		return err
@@ -60,8 +59,8 @@ func (d *destinationConn) in(ctx context.Context, f func(pgx.Tx) error) error {
 	return pgx.BeginFunc(ctx, d.conn, f)
 }
 
-// unlock gives the replication's lock back, if the session holds it. The server would
-// do so by itself, but only some time after the connection was closed.
+// unlock releases the replication's lock, if the session holds it. The server would release
+// it by itself, but only some time after the connection was closed.
 func (d *destinationConn) unlock(ctx context.Context) {
 	if d.leads != 0 && d.ready == d.conn.Conn && !d.conn.IsClosed() {
 		_ = catalog.Unlock(ctx, d.conn.Conn, d.leads)

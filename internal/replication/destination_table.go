@@ -14,7 +14,7 @@ import (
 
 // A targetState is what the destination holds of a table before a load.
 type targetState struct {
-	table    *relation.Table // nil if there is none
+	table    *relation.Table // nil if the table does not exist
 	place    whereabouts
 	loaded   *catalog.LoadedTable // nil if it was never loaded
 	bookmark *catalog.Bookmark    // nil if there is none
@@ -25,9 +25,9 @@ type targetState struct {
 	now      time.Time // by the destination's clock
 }
 
-// readTarget reads what the destination, which has the types, holds of a table that
-// the transaction has locked: in one round trip. It refuses a table that would run
-// other people's code.
+// readTarget reads what the destination, which has the types, holds of a table that the
+// transaction has locked. It takes one round trip. It refuses a table that would run code of
+// other roles.
 func readTarget(ctx context.Context, tx pgx.Tx, replication int64, target relation.TableName, types relation.TypeSet) (targetState, error) {
 	k := targetState{types: types, major: pgclient.Version(tx.Conn()), equals: map[string]string{}}
 	var tables map[relation.TableName]relation.Table
@@ -65,8 +65,8 @@ func readTarget(ctx context.Context, tx pgx.Tx, replication int64, target relati
 	return k, err
 }
 
-// equalsSQL lists the operators by which the primary key of a table tells rows
-// apart: those of its operator classes, which only superusers make.
+// equalsSQL lists the operators by which the primary key of a table tells rows apart: those
+// of its operator classes, which only superusers can create.
 const equalsSQL = `
 	SELECT a.attname, pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname)
 	FROM pg_catalog.pg_index AS i

@@ -17,8 +17,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// env is a source and a destination, and a definition between them. The login
-// of both is one with no more rights than the documented grants give.
+// env is a source and a destination, and a definition between them. The login of each has no
+// more privileges than the documented grants give.
 type env struct {
 	source, destination                 *sandbox.Server
 	sourcePort, destinationPort         int // at which the engine reaches them
@@ -30,8 +30,8 @@ type env struct {
 	runs                                Runner // what its runs are like
 }
 
-// newEnv prepares two empty databases and grants a role what a user of the
-// product would have granted.
+// newEnv prepares two empty databases and grants a role what a user of the product would
+// grant.
 func newEnv(t *testing.T, source, destination *sandbox.Server) *env {
 	t.Helper()
 	e := &env{source: source, destination: destination, sourceDatabase: source.Database(t), destinationDatabase: destination.Database(t)}
@@ -51,7 +51,8 @@ func newEnv(t *testing.T, source, destination *sandbox.Server) *env {
 	return e
 }
 
-// again returns servers like those of another process, with so many connections each.
+// again returns the servers as another process would have them, with that many connections
+// each.
 func (e *env) again(t *testing.T, connections int) *pgclient.Servers {
 	servers := pgclient.NewServers(map[string]pgclient.Config{
 		"source":      {Host: e.source.Host, Port: e.sourcePort, Username: e.reader, Password: e.source.Password, MaxConnections: connections},
@@ -61,8 +62,8 @@ func (e *env) again(t *testing.T, connections int) *pgclient.Servers {
 	return servers
 }
 
-// byKeyAlone turns off what late commits need, so that how many rows are
-// extracted does not depend on what else the server does.
+// byKeyAlone turns off the search for late commits, so that how many rows are extracted does
+// not depend on other activity of the server.
 func (e *env) byKeyAlone() { e.definition.LateCommitWindow = new(time.Duration) }
 
 func (e *env) endpoint() pgclient.Endpoint {
@@ -102,18 +103,18 @@ func (e *env) tryRun(ctx context.Context) (Run, error) {
 	return e.runner().Run(ctx, e.endpoint(), e.definition.SchemaName)
 }
 
-// A result is how a run ended that was started.
+// A result says how a run ended.
 type result struct {
 	run Run
 	err error
 }
 
-// onProgress has f called with each message of the log.
+// onProgress calls f for each message of the log.
 func (e *env) onProgress(f func(message string, fields map[string]any)) {
 	e.runs.Logger = slog.New(progress(f))
 }
 
-// A progress handles what is logged.
+// A progress handles log records.
 type progress func(message string, fields map[string]any)
 
 func (progress) Enabled(context.Context, slog.Level) bool { return true }
@@ -130,7 +131,7 @@ func (p progress) Handle(_ context.Context, record slog.Record) error {
 	return nil
 }
 
-// start begins a run, which has a minute.
+// start begins a run, which has a minute to end.
 func (e *env) start(ctx context.Context) chan result {
 	done := make(chan result, 1)
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
@@ -145,7 +146,7 @@ func (e *env) start(ctx context.Context) chan result {
 	return done
 }
 
-// await waits until a query returns so many rows.
+// await waits until a query returns that many rows.
 func await(t *testing.T, s *sandbox.Server, database, query string, n int) []string {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
@@ -159,7 +160,7 @@ func await(t *testing.T, s *sandbox.Server, database, query string, n int) []str
 	}
 }
 
-// session opens a session at the source that the test steers.
+// session opens a session at the source that the test controls.
 func (e *env) session(t *testing.T) *pgx.Conn {
 	t.Helper()
 	return connect(t, e.source, e.sourceDatabase)
@@ -217,8 +218,8 @@ func (e *env) atDestination(t *testing.T, sql string) {
 	e.destination.Exec(t, e.destinationDatabase, sql)
 }
 
-// wantSame fails unless the table holds the same rows on both sides, compared
-// by EXCEPT ALL both ways over the text of all columns of the source.
+// wantSame fails unless the table holds the same rows on both sides, compared by EXCEPT ALL
+// both ways over the text of all columns of the source.
 func (e *env) wantSame(t *testing.T, table string, columns ...string) {
 	t.Helper()
 	if len(columns) == 0 {

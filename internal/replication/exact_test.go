@@ -8,8 +8,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// XML arrives byte for byte, with the declaration that its output function leaves out,
-// and a checksum sees it.
+// XML arrives byte for byte, with the declaration that its output function leaves out, and a
+// checksum sees the declaration.
 func TestXML(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -36,8 +36,9 @@ func TestXML(t *testing.T) {
 	})
 }
 
-// XML within a composite type arrives as PostgreSQL writes that, as does the composite; that
-// of a domain over arrays byte for byte. Where that cannot be had, it is refused.
+// XML within a composite type arrives as PostgreSQL writes it, and so does the composite; XML
+// in a domain over arrays arrives byte for byte. Where that is impossible, the run refuses
+// it.
 func TestXMLWithin(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -65,7 +66,7 @@ func TestXMLWithin(t *testing.T) {
 	})
 }
 
-// A checksum is the same whatever encodings the servers have, and whatever digits of
+// A checksum is the same whatever encodings the servers have, and however many digits of
 // floats they write.
 func TestChecksumOfOtherServers(t *testing.T) {
 	t.Parallel()
@@ -94,8 +95,8 @@ func TestChecksumOfOtherServers(t *testing.T) {
 	}
 }
 
-// Rows that are missing in the destination are told apart from those that INCREMENTAL
-// keeps, and fail the load where it has to have them.
+// A verification tells rows that are missing in the destination from those that INCREMENTAL
+// keeps. Missing rows fail the load if the method promises them.
 func TestVerifyTellsRowsApart(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

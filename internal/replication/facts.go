@@ -18,7 +18,7 @@ type reading struct {
 	facts    facts
 }
 
-// close gives both back, as far as they were had.
+// close releases those of the two that the reading holds.
 func (r reading) close(ctx context.Context) {
 	if r.snapshot != nil {
 		r.snapshot.close(ctx)
@@ -26,11 +26,11 @@ func (r reading) close(ctx context.Context) {
 	r.lock.leave(ctx)
 }
 
-// prepare decides what to do, and makes the table of the destination ready for it. The
-// target is locked before the snapshot is taken, which holds back VACUUM at the source:
-// nothing waits for a lock on it meanwhile, for longer than one turn, but the merge of
-// ranges that are verified. Where the target must be changed first, both are given back
-// for that, and what is found afterwards is decided upon again.
+// prepare decides what to do, and makes the destination table ready for it. It locks the
+// target before it takes the snapshot, which holds back VACUUM at the source. So no wait for
+// a lock on the target, except that of the merge of verified ranges, holds the snapshot for
+// longer than one turn. Where the target must be changed first, prepare releases both for the
+// change, reads both sides again and decides again.
 func (s *tableSync) prepare(ctx context.Context, unit catalog.Unit, limit limitFunc) (reading, plan, error) {
 	name, err := s.job.definition.sourceTable(s.table)
 	if err != nil {
@@ -62,9 +62,9 @@ func (s *tableSync) prepare(ctx context.Context, unit catalog.Unit, limit limitF
 	}
 }
 
-// alter makes the destination table ready for the plan. That takes a lock which readers
-// conflict with, and commits alone. Columns whose type cannot be changed are learned of,
-// and left alone.
+// alter makes the destination table ready for the plan. That takes a lock that readers
+// conflict with, and commits alone. alter records columns whose type cannot be changed, and
+// leaves them as they are.
 func (s *tableSync) alter(ctx context.Context, p plan, sql string) error {
 	err := s.sessions.destination.alter(ctx, s.target, sql)
 	if err != nil && cannotAlter(err) && len(p.layout.widen) > 0 {
@@ -83,8 +83,8 @@ func (s *tableSync) alter(ctx context.Context, p plan, sql string) error {
 	return nil
 }
 
-// openSnapshot opens the snapshot and decides. What has to be known of before the
-// snapshot is asked before it, if it turns out to be needed.
+// openSnapshot opens the snapshot and decides. It asks for the open transactions before the
+// snapshot, if the decision turns out to need them.
 func (s *tableSync) openSnapshot(ctx context.Context, lock *targetLock, r snapshotRequest) (*snapshot, facts, plan, error) {
 	var meaning map[string]string
 	if lock.state.loaded != nil {
@@ -150,8 +150,8 @@ func (s *tableSync) plan(ctx context.Context, snap *snapshot, lock *targetLock) 
 	return f, p, err
 }
 
-// withAttached adds to the plan the rows of partitions that came since the bookmark was
-// set, or came back.
+// withAttached adds to the plan the rows of partitions that were attached, or attached again,
+// since the bookmark was set.
 func (s *tableSync) withAttached(ctx context.Context, snap *snapshot, p plan, f facts) (plan, error) {
 	attached := p.attached(f)
 	if len(attached) == 0 {
@@ -174,7 +174,7 @@ func (s *tableSync) withAttached(ctx context.Context, snap *snapshot, p plan, f 
 	return p, nil
 }
 
-// facts completes what both sides have said with what follows from asking both.
+// facts adds to what both sides say what follows from comparing them.
 func (s *tableSync) facts(ctx context.Context, snap *snapshot, lock *targetLock) (facts, error) {
 	f := facts{source: snap.facts, identity: snap.session.identity.String(), target: lock.state, learned: s.learned}
 	if problems := s.selection.check(s.table, f.source.table); len(problems) > 0 {
@@ -188,8 +188,8 @@ func (s *tableSync) facts(ctx context.Context, snap *snapshot, lock *targetLock)
 	return f, err
 }
 
-// judgeHistory finds out what has become of the history of the source since the table
-// was loaded.
+// judgeHistory judges what has become of the history of the source since the table was
+// loaded.
 func (s *tableSync) judgeHistory(ctx context.Context, snap *snapshot, loaded *catalog.LoadedTable) (judgement, error) {
 	if loaded == nil || s.selection.Method != Incremental || loaded.Rows != nil && *loaded.Rows == 0 {
 		return judgement{}, nil
@@ -205,7 +205,7 @@ func (s *tableSync) judgeHistory(ctx context.Context, snap *snapshot, loaded *ca
 	return judge(before, now, kept, older), nil
 }
 
-// completePlan asks for what only the rows tell: their greatest key, before they are
+// completePlan asks for what only the rows can tell: their greatest key, before they are
 // read, and whether an index orders them.
 func (s *tableSync) completePlan(ctx context.Context, snap *snapshot, p plan) (plan, error) {
 	if !p.full {
@@ -222,7 +222,7 @@ func (s *tableSync) completePlan(ctx context.Context, snap *snapshot, p plan) (p
 		}
 		p = p.endingAt(greatest, newest)
 	}
-	if !p.rows.isBounded() && !s.dividesFirstLoad(p) { // rows with any key are looked through
+	if !p.rows.isBounded() && !s.dividesFirstLoad(p) { // rows with any key are scanned
 		return p, nil
 	}
 	ordered, err := snap.preferIndex(ctx, p.rows.key)
@@ -232,7 +232,7 @@ func (s *tableSync) completePlan(ctx context.Context, snap *snapshot, p plan) (p
 	return p.inOrder(ordered), nil
 }
 
-// fractionsOf asks both sides how they write money, if the columns hold some.
+// fractionsOf asks both sides how they write money, if a column holds money.
 func fractionsOf(ctx context.Context, columns []relation.Column, source, destination querier) (of fractions, err error) {
 	within, err := moneyWithin(ctx, columns, source)
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// ctl runs pg_ctl on a server, as the account that it runs as.
+// ctl runs pg_ctl on a server, as the account that the server runs as.
 func ctl(s *sandbox.Server, args ...string) error {
 	info, err := os.Stat(s.Dir + "/data")
 	if err != nil {
@@ -34,11 +34,11 @@ func ctl(s *sandbox.Server, args ...string) error {
 	return cmd.Run()
 }
 
-// A source that restarts costs no table, and no worker takes it for another server.
+// A restart of the source costs no table, and no worker takes the source for another server.
 func TestSourceRestarts(t *testing.T) {
 	t.Parallel()
 	source := sandbox.OwnServer(t, sandbox.Config{})
-	t.Cleanup(func() { _ = ctl(source, "stop") }) // once restarted, it is nobody's child
+	t.Cleanup(func() { _ = ctl(source, "stop") }) // after a restart, it is not a child of the test's process
 	e := newEnv(t, source, sandbox.Shared(t, 0))
 	for i := range 8 {
 		e.atSource(t, fmt.Sprintf(`CREATE TABLE t%d (id int PRIMARY KEY, v text); INSERT INTO t%[1]d VALUES (1, 'held')`, i))
@@ -69,7 +69,7 @@ func TestSourceRestarts(t *testing.T) {
 	}
 }
 
-// A destination that is away for some seconds, as when it restarts, is waited for.
+// A run waits for a destination that is away for some seconds, as during a restart.
 func TestDestinationAway(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -92,7 +92,7 @@ func TestDestinationAway(t *testing.T) {
 	e.wantSame(t, "b")
 }
 
-// A panic in a worker ends that worker, and not the provider with the state of all
+// A panic in a worker ends that worker, but not the provider, which has the state of all
 // other resources.
 func TestPanic(t *testing.T) {
 	t.Parallel()
@@ -123,7 +123,7 @@ func TestPanic(t *testing.T) {
 	e.run(t)
 }
 
-// Workers do not get in each other's way, whatever isolation level the login has.
+// Workers do not disturb each other, whatever isolation level the login has.
 func TestIsolation(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -142,8 +142,8 @@ func TestIsolation(t *testing.T) {
 	}
 }
 
-// While the engine waits for a long query of the destination to end, because it
-// follows another key, others who come later are let through.
+// While the engine waits for a long query of the destination to end, because it follows
+// another key, sessions that come later are let through.
 func TestReadersQueue(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -169,8 +169,8 @@ func TestReadersQueue(t *testing.T) {
 	e.wantSame(t, "t")
 }
 
-// While the engine waits for another table, whose foreign key refers to a column
-// that it widens, readers of the loaded table are let through.
+// While the engine waits for another table, whose foreign key refers to a column that it
+// widens, readers of the loaded table are let through.
 func TestReadersQueueForReferences(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -194,8 +194,8 @@ func TestReadersQueueForReferences(t *testing.T) {
 	e.wantRows(t, `SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'shop.t'::regclass AND attname = 'id'`, "character varying(9)")
 }
 
-// An error in COMMIT, of a constraint that is deferred, is a failure like any
-// other and no unknown outcome: nothing is tried twice.
+// An error in COMMIT, from a deferred constraint, is an ordinary failure and not an unknown
+// outcome: the engine retries nothing.
 func TestDeferredConstraint(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -214,7 +214,7 @@ func TestDeferredConstraint(t *testing.T) {
 	e.wantRows(t, `SELECT last_value FROM tries`, "1")
 }
 
-// The report on a table that failed does not name as done what was not done.
+// The report on a table that failed does not say that something was done that was not.
 func TestRekeyReport(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -236,8 +236,8 @@ func TestRekeyReport(t *testing.T) {
 	}
 }
 
-// Where the source does not see to it that a key identifies a row, in views and
-// in tables that others inherit from, no row takes the place of another.
+// Where the source does not guarantee that a key identifies a row, in views and in tables
+// that others inherit from, no row replaces another.
 func TestSharedKey(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -261,8 +261,8 @@ func TestSharedKey(t *testing.T) {
 	e.wantSame(t, "p")
 }
 
-// Row-level security that binds the owner of a destination table too would hide
-// rows from the comparison.
+// Row-level security that also binds the owner of a destination table would hide rows from
+// the comparison.
 func TestRowSecurityAtDestination(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -282,8 +282,8 @@ func TestRowSecurityAtDestination(t *testing.T) {
 	e.wantSame(t, "t")
 }
 
-// Operators that somebody made for the types of keys, which suit them better than
-// PostgreSQL's own, are not run as the login.
+// A run does not execute operators that a user created for the types of keys, even if they
+// match better than PostgreSQL's own.
 func TestForeignOperators(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -315,7 +315,7 @@ func TestForeignOperators(t *testing.T) {
 	})
 }
 
-// A table that somebody holds locked at the source does not hold up the others.
+// A table that another session has locked at the source does not hold up the others.
 func TestLockedTable(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)

@@ -15,7 +15,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// What is derived is allowed, and derived from itself.
+// A derived name is allowed, and deriving a name from it changes nothing.
 func FuzzSchemaNameOf(f *testing.F) {
 	for _, seed := range []string{"Shop PostgreSQL", "2nd shop", "PG catalog", "İ", "ſ", strings.Repeat("K", 60)} {
 		f.Add(seed)
@@ -34,7 +34,7 @@ func FuzzSchemaNameOf(f *testing.F) {
 	})
 }
 
-// A column beside another has a name that PostgreSQL takes as it is.
+// PostgreSQL accepts the name of a split column as it is.
 func FuzzSplitName(f *testing.F) {
 	f.Add("v", "numeric(10,2)")
 	f.Add(strings.Repeat("ü", 31), "text")
@@ -54,7 +54,7 @@ func FuzzSplitName(f *testing.F) {
 	})
 }
 
-// draws are decisions that the bytes of a fuzzer stand for.
+// draws are decisions that the bytes of a fuzzer represent.
 type draws []byte
 
 func (d *draws) next(n int) int {
@@ -88,8 +88,8 @@ func (d *draws) typeText() string {
 	return []string{"integer", "character varying", "numeric", "timestamp with time zone", "bit varying(3)"}[d.next(5)]
 }
 
-// More room is a direction: what can go there and on can go all the way, and
-// nothing comes back.
+// Widening has a direction: a type that widens to another, and that to a third, also widens
+// to the third, and no widening can be reversed.
 func FuzzWidens(f *testing.F) {
 	f.Add([]byte("\x05\x02\x06\x02\x00\x00"))
 	f.Add([]byte("\x05\x03\x02\x06\x03\x02\x00\x07\x02"))
@@ -116,7 +116,7 @@ func FuzzWidens(f *testing.F) {
 	})
 }
 
-// A layout that was carried out needs nothing more.
+// A layout that was carried out needs no further change.
 func FuzzMapColumns(f *testing.F) {
 	f.Add([]byte("some bytes to begin with, which stand for columns"))
 	f.Add([]byte{2, 0, 0, 0, 1, 1, 1, 1, 0, 2, 0, 2, 2, 1, 3, 3, 1, 1, 0, 0, 1})
@@ -129,7 +129,7 @@ func FuzzMapColumns(f *testing.F) {
 		for range 1 + d.next(4) {
 			c := column{name: names[d.next(len(names))], sql: d.typeText()}
 			if slices.ContainsFunc(columns, func(other column) bool { return other.name == c.name }) {
-				continue // a table has one column of a name
+				continue // a table cannot have two columns of one name
 			}
 			c.source = relation.Column{Name: c.name, SQL: c.sql, Number: int16(len(columns) + 1)}
 			if d.next(4) == 0 && !slices.Contains(key, c.name) {
@@ -189,7 +189,7 @@ func wantSound(t *testing.T, l layout, columns []column, key []string) {
 	}
 }
 
-// carryOut does to a table what the layout says.
+// carryOut changes a table as the layout says.
 func carryOut(l layout, table *relation.Table) {
 	for _, c := range l.add {
 		table.Columns = append(table.Columns, relation.Column{Name: c.name, SQL: c.sql})
@@ -206,8 +206,7 @@ func carryOut(l layout, table *relation.Table) {
 	}
 }
 
-// saying is a connection whose other end says some bytes and hangs up, and to
-// which anything can be said.
+// saying is a connection whose other end sends some bytes and hangs up, and accepts anything.
 type saying struct {
 	net.Conn
 	said  *bytes.Reader
@@ -226,8 +225,8 @@ func message(kind byte, body string) string {
 	return string(binary.BigEndian.AppendUint32([]byte{kind}, uint32(len(body)+4))) + body
 }
 
-// Whatever a server says, it costs no more memory than a message may have, and
-// what is passed on are the rows that it sent.
+// Whatever a server sends, it costs no more memory than a message may have, and the engine
+// passes on exactly the rows that the server sent.
 func FuzzWire(f *testing.F) {
 	for _, seed := range []string{
 		message('d', "row") + message('N', "notice") + message('d', "another") + message('c', "") + message('C', "COPY 2\x00") + message('Z', "I"),

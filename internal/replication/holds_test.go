@@ -13,13 +13,13 @@ import (
 // longestMarker is how many bytes a marker may have.
 const longestMarker = 32
 
-// holds stop what a server sends on its way through a proxy. A marker is a text
-// that a row holds: each connection in which it crosses is held there, in the
-// middle of the row, until the marker is released. The server may have sent all
-// of its answer by then, and be idle in its transaction.
+// holds stop what a server sends on its way through a proxy. A marker is a text that a row
+// holds: the proxy holds each connection in which it crosses, in the middle of the row, until
+// the marker is released. The server may have sent its whole answer by then, and be idle in
+// its transaction.
 type holds struct {
 	guard   sync.Mutex
-	markers map[string]chan struct{} // of those that hold, closed when they are released
+	markers map[string]chan struct{} // of the markers that hold, closed when they are released
 	held    map[net.Conn]string      // connections of the engine, and the marker that holds each
 }
 
@@ -39,7 +39,7 @@ func (h *holds) hold(t *testing.T, markers ...string) {
 	}
 }
 
-// awaitHeld waits until so many connections are held, and returns their markers.
+// awaitHeld waits until that many connections are held, and returns their markers.
 func (h *holds) awaitHeld(t *testing.T, n int) []string {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
@@ -55,7 +55,7 @@ func (h *holds) awaitHeld(t *testing.T, n int) []string {
 	}
 }
 
-// release lets pass what these markers hold, from now on too.
+// release lets connections at these markers pass, now and later.
 func (h *holds) release(t *testing.T, markers ...string) {
 	t.Helper()
 	h.guard.Lock()
@@ -79,8 +79,8 @@ func (h *holds) releaseAll(t *testing.T) {
 	h.release(t, markers...)
 }
 
-// cutHeld cuts the connections that are held at a marker, which must be some.
-// Those that come later are held as before.
+// cutHeld cuts the connections that are held at a marker. There must be some. Later
+// connections are held as before.
 func (h *holds) cutHeld(t *testing.T, marker string) {
 	t.Helper()
 	h.guard.Lock()
@@ -92,8 +92,8 @@ func (h *holds) cutHeld(t *testing.T, marker string) {
 	}
 }
 
-// forward passes on to the engine what the server sends, and waits where that is
-// held, until one of them hangs up; gone is closed when the engine has.
+// forward passes on to the engine what the server sends, and waits where that is held, until
+// one of the two hangs up; gone is closed when the engine has.
 func (h *holds) forward(client, server net.Conn, gone <-chan struct{}) {
 	defer client.Close()
 	var text []byte // with the end of what has passed, where a marker may have begun
@@ -118,14 +118,14 @@ func (h *holds) forward(client, server net.Conn, gone <-chan struct{}) {
 	}
 }
 
-// next returns where the part of text ends that may pass, of which some bytes have,
-// and the marker that begins or goes on there, if there is one.
+// next returns the end of the part of text that may pass, of which some bytes have passed
+// already, and the marker that begins or continues there, if there is one.
 func (h *holds) next(text []byte, passed int) (marker string, end int) {
 	h.guard.Lock()
 	defer h.guard.Unlock()
 	end = len(text)
 	for m := range h.markers {
-		from := max(0, passed-len(m)+1) // one that has passed does not count
+		from := max(0, passed-len(m)+1) // a marker that has passed does not count
 		at := bytes.Index(text[from:], []byte(m))
 		if at >= 0 && max(from+at, passed) < end {
 			marker, end = m, max(from+at, passed)
@@ -155,8 +155,8 @@ func (h *holds) wait(client net.Conn, marker string, gone <-chan struct{}) bool 
 	}
 }
 
-// A marker holds however what is sent is cut into pieces, and what has passed it
-// is whole.
+// A marker holds however the data is cut into pieces, and the data that has passed it is
+// complete.
 func TestHolds(t *testing.T) {
 	t.Parallel()
 	const sent = "a held 1 held 2held 1, hel"

@@ -13,10 +13,11 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// These tests are other roles of the two servers, which plant what our sessions
-// must not run.
+// In these tests, other roles of the two servers plant code that the engine's sessions must
+// not run.
 
-// oldestAndNewest returns the majors between which the product's servers lie.
+// oldestAndNewest returns servers of the oldest and the newest major version that the product
+// supports.
 func oldestAndNewest(t *testing.T) []*sandbox.Server {
 	majors := sandbox.NeedMajors(t)
 	return slices.Compact([]*sandbox.Server{sandbox.Shared(t, majors[0]), sandbox.Shared(t, majors[len(majors)-1])})
@@ -24,8 +25,8 @@ func oldestAndNewest(t *testing.T) []*sandbox.Server {
 
 var called = regexp.MustCompile(`\b([a-z][a-z0-9_]*)\(`)
 
-// names returns all that looks like a call of a function in the product's code,
-// and so all functions that its SQL calls.
+// names returns everything in the product's code that looks like a call of a function, and so
+// all functions that its SQL calls.
 func names(t *testing.T) []string {
 	t.Helper()
 	var names []string
@@ -51,9 +52,9 @@ func names(t *testing.T) []string {
 	return slices.Compact(names)
 }
 
-// plantSQL makes a function of each of the names in the schema evil, for each list
-// of arguments that PostgreSQL's own take and for some that it would prefer for
-// what we pass, and operators upon common types. Each says that it was called.
+// plantSQL creates a function with each of the names in the schema evil, for each list of
+// arguments that PostgreSQL's own functions take and for some that match the engine's
+// arguments better, and operators for common types. Each reports that it was called.
 const plantSQL = `
 	CREATE SCHEMA evil;
 	GRANT USAGE ON SCHEMA evil TO PUBLIC;
@@ -104,8 +105,8 @@ const strangeTypesSQL = `
 	CREATE DOMAIN public.feeling AS public.mood;
 	CREATE TYPE public.pair AS (a int, b text);`
 
-// No name of ours is found in a schema of somebody else, whatever search_path the
-// role and the database have.
+// The engine's names are never found in another role's schema, whatever search_path the role
+// and the database have.
 func TestPlantedNames(t *testing.T) {
 	t.Parallel()
 	list := strings.Join(names(t), ",")
@@ -188,8 +189,8 @@ func (e *env) sourceEndpoint(t *testing.T) pgclient.Endpoint {
 	return pgclient.Endpoint{Server: server, Database: e.sourceDatabase}
 }
 
-// The owner of a type cannot have his functions called for its values, by casts
-// that stand in the place of how PostgreSQL writes them.
+// The owner of a type cannot make the engine call the owner's functions for its values, by
+// casts that replace the way PostgreSQL writes them.
 func TestPlantedCasts(t *testing.T) {
 	t.Parallel()
 	for _, s := range oldestAndNewest(t) {
@@ -234,8 +235,8 @@ func TestPlantedCasts(t *testing.T) {
 	}
 }
 
-// changesSQL makes a function that changes all it can of the session that calls it,
-// and says of what it could not why not.
+// changesSQL creates a function that changes all it can of the session that calls it, and
+// reports what it could not change and why.
 const changesSQL = `
 	CREATE FUNCTION changes(ours text[], role text) RETURNS text LANGUAGE plpgsql AS $f$
 	DECLARE name text; value text; failed text := '';
@@ -269,8 +270,8 @@ const changesSQL = `
 		RETURN failed;
 	END $f$;`
 
-// What a view's function does to the session, its settings, its role and its
-// statements, is gone before the next table is read.
+// What a view's function does to the session, its settings, its role and its statements, is
+// gone before the next table is read.
 func TestPlantedSettings(t *testing.T) {
 	t.Parallel()
 	for _, s := range oldestAndNewest(t) {
@@ -307,8 +308,8 @@ func TestPlantedSettings(t *testing.T) {
 	}
 }
 
-// The owner of a database can set that its sessions find only a sample of the rows
-// that a GIN index holds.
+// The owner of a database can set that its sessions find only a sample of the rows that a GIN
+// index holds.
 func TestSettingThatLeavesRowsOut(t *testing.T) {
 	t.Parallel()
 	for _, s := range oldestAndNewest(t) {
@@ -328,8 +329,8 @@ func TestSettingThatLeavesRowsOut(t *testing.T) {
 	}
 }
 
-// A session at the source keeps no statement by name, which other code could put
-// its own in the place of.
+// A session at the source keeps no named statement, which other code could replace with its
+// own.
 func TestUnnamedStatements(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -345,8 +346,8 @@ func TestUnnamedStatements(t *testing.T) {
 	}
 }
 
-// Whoever can write to the catalog has no statement of his run by the login of
-// the source, or of the destination.
+// A role that can write to the catalog cannot make the login of the source, or of the
+// destination, run its statements.
 func TestUnitsHoldNoSQL(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)

@@ -93,8 +93,8 @@ func floodOf(kind byte, body int64) func(*sandbox.Client, sandbox.Message) error
 // hostileRows is how many rows the COPY of these tests has.
 const hostileRows = 3000
 
-// Whatever a server does in the middle of a COPY: the relay ends, at the latest when
-// it is cancelled, and it never says that all rows arrived unless they did.
+// Whatever a server does in the middle of a COPY, the relay ends, at the latest when it is
+// cancelled, and it never says that all rows arrived unless they did.
 func TestHostileRelay(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	seed := sandbox.Seed(t)
@@ -197,7 +197,7 @@ func playRelay(t *testing.T, s *sandbox.Server, atSource bool, meddle func(*sand
 			t.Errorf("%d rows have arrived, %v", arrived, err)
 		}
 	}
-	for name, conn := range conns { // what is left open can be used
+	for name, conn := range conns { // a connection that is left open can be used
 		if conn.IsClosed() || (name == "source") == atSource {
 			continue
 		}
@@ -207,8 +207,8 @@ func playRelay(t *testing.T, s *sandbox.Server, atSource bool, meddle func(*sand
 	}
 }
 
-// A source that goes on after its error is not at the end of anything: its connection
-// is closed, as nobody knows what would answer the next query.
+// A source that continues after its error leaves the protocol in an unknown state: the relay
+// closes its connection, because nothing says what would answer the next query.
 func TestRelayAfterError(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -248,7 +248,7 @@ func TestRelayAfterError(t *testing.T) {
 	}
 }
 
-// Whatever comes instead of what a server says: a run ends, at the latest when it is
+// Whatever a server sends instead of its answer, a run ends, at the latest when it is
 // cancelled, and neither a panic nor the memory ends the process.
 func TestHostileRun(t *testing.T) {
 	t.Parallel()
@@ -284,7 +284,7 @@ func TestHostileRun(t *testing.T) {
 				e.atPorts(t, ports[0], ports[1])
 				ctx, cancel := context.WithTimeout(t.Context(), hostileTimeout)
 				began := time.Now()
-				_, _ = e.tryRun(ctx) // that it ends is what counts: what a liar says may be believed
+				_, _ = e.tryRun(ctx) // the test is that it ends: a run may believe a server that lies
 				cancel()
 				if took := time.Since(began); took > hostileTimeout+2*hostileSlack {
 					t.Errorf("from message %d on, at the source %t: it took %v", from, side == 0, took)

@@ -8,8 +8,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A source whose catalogs lie about how a type is written has no say in what the
-// destination executes: its superuser has no rights there.
+// A source whose catalogs lie about how a type is written does not influence what the
+// destination executes: its superuser has no privileges there.
 func TestTypesThatLie(t *testing.T) {
 	t.Parallel()
 	for name, text := range map[string]string{

@@ -18,6 +18,6 @@ type job struct {
 	lease       time.Duration // of what a worker claims
 	chunkRows   int
 	rangeBytes  int64
-	maxSnapshot time.Duration // how long a snapshot may be held; 0: as long as it takes
+	maxSnapshot time.Duration // how long a snapshot may be held; 0: without a bound
 	expiries    *sync.Map     // by the names of shared snapshots, the times when they become too old
 }

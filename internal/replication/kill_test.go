@@ -14,15 +14,15 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// killed is what the process that is to be killed needs to know.
+// killed is what the process that the test kills needs to know.
 type killed struct {
 	Configs     map[string]pgclient.Config
 	Destination Endpoint
 	Schema      string
 }
 
-// TestKilledProcess is no test of its own: TestKill runs it in a process that
-// it kills. It runs the replication over and over.
+// TestKilledProcess is not a test of its own: TestKill runs it in a process that it kills. It
+// runs the replication over and over.
 func TestKilledProcess(t *testing.T) {
 	text := os.Getenv("STITCH_TEST_KILLED")
 	if text == "" {
@@ -45,8 +45,8 @@ func TestKilledProcess(t *testing.T) {
 	}
 }
 
-// A process that is killed at any instant loses nothing and doubles nothing,
-// while others write to the source.
+// A process that is killed at any instant loses nothing and doubles nothing, while other
+// sessions write to the source.
 func TestKill(t *testing.T) {
 	t.Parallel()
 	kills := 10 * effort(t)
@@ -67,7 +67,7 @@ func TestKill(t *testing.T) {
 		Configs: map[string]pgclient.Config{
 			"source":      {Host: s.Host, Port: s.Port, Username: e.reader, Password: s.Password},
 			"destination": {Host: s.Host, Port: s.Port, Username: e.writer, Password: s.Password},
-		}, // with several connections each: parts, and pieces, are under way when it is killed
+		}, // with several connections each: ranges and chunks are in progress when it is killed
 		Destination: e.definition.Destination, Schema: e.definition.SchemaName,
 	})
 	if err != nil {

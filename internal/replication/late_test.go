@@ -11,8 +11,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A row that is committed after a run with a key that the run has passed is
-// found by the next one, whenever its transaction began and whatever it wrote.
+// A run finds a row that was committed after the last run with a key that the last run had
+// passed, whenever its transaction began and whatever it wrote.
 func TestLateCommits(t *testing.T) {
 	t.Parallel()
 	const number, clock = `nextval('s')`, `now()`
@@ -73,8 +73,8 @@ func TestLateCommits(t *testing.T) {
 	}
 }
 
-// A transaction that is open when the table was loaded long before, and one that
-// is prepared, are found as well.
+// Runs also find the rows of a transaction that is open when the table was loaded long
+// before, and of one that is prepared.
 func TestLateCommitsBetweenRuns(t *testing.T) {
 	t.Parallel()
 	s := sandbox.OwnServer(t, sandbox.Config{Settings: map[string]string{"max_prepared_transactions": "5"}})
@@ -110,7 +110,7 @@ func TestLateCommitsBetweenRuns(t *testing.T) {
 	}
 }
 
-// A key that lies in the future does not hide what comes after it.
+// A key in the future does not hide the rows that come after it.
 func TestKeyInTheFuture(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -128,7 +128,7 @@ func TestKeyInTheFuture(t *testing.T) {
 	}
 }
 
-// Late commits are looked for by the index on the key, not by reading the table.
+// A run looks for late commits by the index on the key, not by reading the table.
 func TestLateCommitsByIndex(t *testing.T) {
 	t.Parallel()
 	s := sandbox.OwnServer(t, sandbox.Config{Settings: map[string]string{"autovacuum": "off"}})
@@ -140,7 +140,7 @@ func TestLateCommitsByIndex(t *testing.T) {
 		e.create(t)
 		e.run(t)
 		scans := func() string {
-			time.Sleep(1500 * time.Millisecond) // sessions tell what they did when they end, or now and then
+			time.Sleep(1500 * time.Millisecond) // sessions report their statistics when they end, or now and then
 			return e.source.Query(t, e.sourceDatabase, `SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 't'`)[0]
 		}
 		before := scans()
@@ -160,7 +160,7 @@ func TestLateCommitsByIndex(t *testing.T) {
 	}
 }
 
-// What late commits need and is not there is told.
+// The report says what late commits need and the source does not have.
 func TestLateCommitsNotKnown(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)

@@ -13,8 +13,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// A layout is what a destination table is to look like for a load, and what is
-// to be done to it before.
+// A layout says what a destination table must look like for a load, and what must be done to
+// the table before.
 type layout struct {
 	target     relation.TableName
 	columns    []column
@@ -25,14 +25,14 @@ type layout struct {
 	text       bool     // whether rows cross as text, whatever their types are
 	add        []column // that the existing table lacks
 	repair     []string // system columns that it lacks
-	widen      []column // whose type it is to give more room
-	retired    []string // that came from the source once, and are null in rows loaded from now on
-	changes    []string // since the load before, for people
+	widen      []column // whose type gets more room
+	retired    []string // that once came from the source, and are null in rows loaded from now on
+	changes    []string // since the last load, for people
 }
 
-// mapColumns compares the columns that are to be loaded with the destination table
-// as it is. loaded are the columns that earlier loads filled, and inViews those
-// that views use, whose type PostgreSQL does not let anyone change.
+// mapColumns compares the columns to load with the existing destination table. loaded are the
+// columns that earlier loads filled, and inViews those that views use, whose type PostgreSQL
+// does not allow to change.
 func mapColumns(target relation.TableName, columns []column, key []string, existing *relation.Table, loaded, inViews []string) (layout, error) {
 	l := layout{target: target, columns: columns, key: key}
 	if existing == nil {
@@ -49,10 +49,10 @@ func mapColumns(target relation.TableName, columns []column, key []string, exist
 		switch {
 		case !ok || have.SQL == c.sql:
 		case strings.Contains(c.sql, " varying") && widens(c.sql, have.SQL):
-			// It has more room than it needs. Of other types, less room would
-			// have rounded the values that are there already.
+			// It has more room than it needs. With other types, less room would have rounded the
+			// values that are already there.
 		case have.SQL == "text" && base(c.source.Type).Extension != "":
-			// The extension was installed here after the column was made.
+			// The extension was installed in the destination after the column was created.
 			*c = c.asText()
 		case widens(have.SQL, c.sql) && !slices.Contains(inViews, c.name):
 			l.widen = append(l.widen, *c)
@@ -98,12 +98,12 @@ func mapColumns(target relation.TableName, columns []column, key []string, exist
 	return l, nil
 }
 
-// widenable matches types that can be given more room, or all there is, without
-// rewriting a table: the name, the room, and for numeric the scale.
+// widenable matches types that can be given more room, or be left without a limit, without
+// rewriting a table: the name, the room and, for numeric, the scale.
 var widenable = regexp.MustCompile(`^(character varying|bit varying|numeric|time|timestamp|interval)(?:\((\d+)(?:,(\d+))?\))?( with time zone| without time zone)?$`)
 
-// widens reports whether PostgreSQL changes a column of type from to type to
-// without rewriting the table.
+// widens reports whether PostgreSQL changes a column from type from to type to without
+// rewriting the table.
 func widens(from, to string) bool {
 	f, t := widenable.FindStringSubmatch(from), widenable.FindStringSubmatch(to)
 	if f != nil && f[1] == "character varying" && to == "text" {
@@ -122,8 +122,7 @@ func widens(from, to string) bool {
 
 var notWord = regexp.MustCompile(`[^a-z0-9]+`)
 
-// splitName names the column beside name that holds its values since it has
-// another type.
+// splitName names the column that holds the values of the column name since its type changed.
 func splitName(name, sql string) string {
 	sql = strings.ReplaceAll(sql, "[]", " array")
 	beside := name + "__" + strings.Trim(notWord.ReplaceAllString(strings.ToLower(sql), "_"), "_")
@@ -135,7 +134,7 @@ func splitName(name, sql string) string {
 	return strings.ToValidUTF8(name[:min(len(name), pgclient.MaxNameBytes-len(tail))], "") + tail
 }
 
-// duplicate returns a name that is there twice, or "".
+// duplicate returns a name that occurs twice, or "".
 func duplicate(names []string) string {
 	sorted := slices.Sorted(slices.Values(names))
 	for i := 1; i < len(sorted); i++ {
@@ -170,8 +169,8 @@ func (l layout) namesOf(columns []string) []string {
 	return names
 }
 
-// format is how rows cross: binary, unless a column has no binary form that
-// means the same on both sides.
+// format is the COPY format: binary, unless a column has no binary form that means the same
+// on both sides.
 func (l layout) format() string {
 	if l.text || len(l.textOnlyTypes()) > 0 {
 		return "text"
@@ -179,7 +178,7 @@ func (l layout) format() string {
 	return "binary"
 }
 
-// textOnlyTypes returns the types of the columns that only cross as text.
+// textOnlyTypes returns the types of the columns that can only cross as text.
 func (l layout) textOnlyTypes() []string {
 	var types []string
 	for _, c := range l.columns {
@@ -211,9 +210,9 @@ func (l layout) extractList() string {
 	return strings.Join(expressions, ", ")
 }
 
-// createSQL creates the table under a name, without its key and system columns.
-// Columns of the key take no nulls from the start: else building it would look
-// through all rows once more.
+// createSQL creates the table under a name, without its key and system columns. Columns of
+// the key are NOT NULL from the start: otherwise building the key would scan all rows once
+// more.
 func (l layout) createSQL(name string) string {
 	definitions := make([]string, len(l.columns))
 	for i, c := range l.columns {
@@ -225,8 +224,8 @@ func (l layout) createSQL(name string) string {
 	return fmt.Sprintf("CREATE TABLE %s (%s)", name, strings.Join(definitions, ", "))
 }
 
-// alterSQL adds what the existing table lacks, "" if it lacks nothing. Old rows
-// get in new columns what they hold at the source.
+// alterSQL adds what the existing table lacks, and is "" if it lacks nothing. Old rows get in
+// new columns the values that they hold at the source.
 func (l layout) alterSQL() string {
 	var actions, defaults []string
 	for _, c := range l.add {

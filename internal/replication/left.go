@@ -13,12 +13,12 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// A replication that is deleted leaves its tables, and says so in the comment of a
-// system column of each. One that is created afterwards in its place, because it was
-// replaced, tainted, or destroyed by mistake, takes them over: what it finds is what
-// the same tables of the same source were loaded into.
+// A replication that is deleted leaves its tables, and marks each in the comment of a system
+// column. A replication that is created later in its place, because the first was replaced,
+// tainted or destroyed by mistake, takes these tables over: they were loaded from the same
+// tables of the same source.
 
-// leftColumn is the system column whose comment says what a table is.
+// leftColumn is the system column whose comment says what a table was loaded from.
 var leftColumn = systemColumns[len(systemColumns)-1]
 
 // leftMark is the comment on a table that was loaded from a table of a database, see
@@ -33,8 +33,8 @@ func leftMark(key, database string, schemaCreated bool) string {
 
 const createdMark = " A run of it created the schema."
 
-// markLeft marks the tables that a replication leaves. Where that cannot be done, they
-// are found there as tables of others are.
+// markLeft marks the tables that a replication leaves. If it cannot mark them, a later
+// replication treats them as tables of others.
 func markLeft(ctx context.Context, tx pgx.Tx, stored catalog.Replication) error {
 	d, err := decode(stored)
 	if err != nil {
@@ -58,7 +58,7 @@ func markLeft(ctx context.Context, tx pgx.Tx, stored catalog.Replication) error 
 			statements = append(statements, commentOnLeft(stored.SchemaName, name, leftMark(key, databases[name], stored.SchemaCreated)))
 		}
 	}
-	_ = tryAll(ctx, tx, statements) // for want of a lock on one of them
+	_ = tryAll(ctx, tx, statements) // all fail if one of the tables cannot be locked
 	return nil
 }
 
@@ -73,8 +73,8 @@ type foundTable struct {
 	Mark string // the comment on that column
 }
 
-// foundSQL lists what the schema $1 holds that can be read as a table, with the
-// comment on the column $2.
+// foundSQL lists the relations of the schema $1 that can be read as a table, with the comment
+// on the column $2.
 const foundSQL = `
 	SELECT c.relname, c.relkind IN ('r', 'p') AND o.rolname = current_user AND a.attnum IS NOT NULL,
 		coalesce(pg_catalog.col_description(c.oid, a.attnum), '')
@@ -94,16 +94,18 @@ func readFound(ctx context.Context, tx pgx.Tx, schema string) ([]foundTable, err
 	return found, nil
 }
 
-// A takeover says what becomes of what a schema holds that a replication is created for.
+// A takeover says what becomes of the contents of a schema when a replication is created for
+// it.
 type takeover struct {
-	left          []string // tables that an earlier one has left for it
-	unsure        []string // tables that an earlier one of the same tables has left, of which database is not known
-	foreign       []string // tables and views that are not to be changed
-	schemaCreated bool     // by a run of that earlier one
+	left          []string // tables that an earlier replication has left for it
+	unsure        []string // tables that an earlier replication of the same tables has left, from a database that is not known
+	foreign       []string // tables and views that must not be changed
+	schemaCreated bool     // by a run of that earlier replication
 }
 
-// takeOver decides what a replication of that source takes over. A schema that was its own
-// may hold views and tables of others, as long as none stands where it is to load.
+// takeOver decides what a replication of that source takes over. A schema that an earlier
+// replication created may hold views and tables of others, unless one has a name that this
+// replication loads into.
 func takeOver(d Definition, found []foundTable, source pgclient.Identity) (t takeover) {
 	keys := map[string]string{}
 	for _, key := range d.keys() {
@@ -135,8 +137,8 @@ func takeOver(d Definition, found []foundTable, source pgclient.Identity) (t tak
 	return t
 }
 
-// leftBy reports whether a table was left by a replication of a table of the source, a run
-// of which created the schema, or unsure whether, as it is not known which database that was or is.
+// leftBy reports whether a replication of a table of the source left the table, and whether
+// one of its runs created the schema. It is unsure if the database is not known, then or now.
 func (f foundTable) leftBy(key string, source pgclient.Identity) (left, created, unsure bool) {
 	if !f.Own {
 		return false, false, false
@@ -158,13 +160,13 @@ func (f foundTable) leftBy(key string, source pgclient.Identity) (left, created,
 	return false, false, now.system == "" || strings.HasPrefix(database, startedPrefix)
 }
 
-// readTakeover looks what the schema holds.
+// readTakeover reads what the schema holds.
 func readTakeover(ctx context.Context, tx pgx.Tx, d Definition, source pgclient.Identity) (takeover, error) {
 	found, err := readFound(ctx, tx, d.SchemaName)
 	return takeOver(d, found, source), err
 }
 
-// refusal says that tables are in the way, nil if none are.
+// refusal names the tables that are in the way, and is nil if none are.
 func (t takeover) refusal(schema string) error {
 	if len(t.foreign) == 0 {
 		return nil
@@ -179,8 +181,8 @@ func (t takeover) refusal(schema string) error {
 		"otherwise choose another schema_name%s", schema, some(t.foreign), why)
 }
 
-// apply makes the tables those of a replication that was created in place of the one
-// that left them.
+// apply assigns the tables to a replication that was created in place of the one that left
+// them.
 func (t takeover) apply(ctx context.Context, tx pgx.Tx, replication int64, schema string) error {
 	if t.schemaCreated {
 		if err := catalog.MarkSchemaCreated(ctx, tx, replication); err != nil {
@@ -191,6 +193,6 @@ func (t takeover) apply(ctx context.Context, tx pgx.Tx, replication int64, schem
 	for i, table := range t.left {
 		statements[i] = commentOnLeft(schema, table, leftColumn.comment)
 	}
-	_ = tryAll(ctx, tx, statements) // it is only a comment
+	_ = tryAll(ctx, tx, statements) // only the comment stays, if it fails
 	return nil
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A replication that is created in the place of one that was deleted takes over the
-// tables that it left, and what others keep beside them stays.
+// A replication that is created in the place of a deleted one takes over the tables that it
+// left, and what others keep in the schema stays.
 func TestCreateTakesOver(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -42,7 +42,8 @@ func TestCreateTakesOver(t *testing.T) {
 		e.wantSame(t, "keyless")
 		e.wantRows(t, `SELECT count(*) FROM pg_description WHERE description LIKE 'Left by%'`, "0")
 
-		// From another source, or into a table of another one, nothing is taken over.
+		// From another source, or into a table loaded from another table, a replication takes
+		// nothing over.
 		database := source
 		for what, other := range map[string]pgclient.Identity{
 			"another cluster":  {System: "123", Started: source.Started, Database: source.Database},
@@ -65,7 +66,7 @@ func TestCreateTakesOver(t *testing.T) {
 		if err := Create(t.Context(), e.endpoint(), e.definition, false, source); err == nil || !strings.Contains(err.Error(), "already holds keyless, mine, t, u, which") {
 			t.Errorf("tables that were exchanged: %v", err)
 		}
-		// Nor is what another role has put in a table's place.
+		// Nor does it take over what another role has put in a table's place.
 		e.definition.Tables = map[string]Selection{"public.t": {Method: FullTable}, "public.u": {Method: FullTable}}
 		e.atDestination(t, `ALTER TABLE shop.u OWNER TO `+s.Role(t))
 		if err := Create(t.Context(), e.endpoint(), e.definition, false, source); err == nil || !strings.Contains(err.Error(), "already holds u, which") {
@@ -85,9 +86,9 @@ func TestCreateTakesOver(t *testing.T) {
 	})
 }
 
-// A replication whose entries were renamed is the same: it takes over what it left, and
-// reads nothing whole. So it does where the login may not know which cluster the source is,
-// as long as that was not started again.
+// A replication whose entries were renamed is the same: it takes over what it left, and reads
+// no table whole again. It also does so if the login may not know which cluster the source
+// is, as long as the source was not started again.
 func TestRenamedEntries(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -138,7 +139,7 @@ func TestRenamedEntries(t *testing.T) {
 	})
 }
 
-// rename has the definition name other entries that lead to the same.
+// rename makes the definition name other entries that lead to the same servers.
 func (e *env) rename(t *testing.T, source, destination string) {
 	from := pgclient.Config{Host: e.source.Host, Port: e.sourcePort, Username: e.reader, Password: e.source.Password, MaxConnections: 1}
 	to := pgclient.Config{Host: e.destination.Host, Port: e.destinationPort, Username: e.writer, Password: e.destination.Password, MaxConnections: 1}

@@ -11,25 +11,24 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// analyzeRows is from how many staged rows on the planner is told about them,
-// if they are to be joined.
+// analyzeRows is the number of staged rows from which ANALYZE pays off before a join.
 const analyzeRows = 1000
 
-// A mergePlan says what becomes of rows that were copied into the destination.
+// A mergePlan says what the load does with rows that were copied into the destination.
 type mergePlan struct {
 	layout         layout
 	version        int64  // of the table, after the load
-	reset          bool   // whether that is a new one
+	reset          bool   // whether the version is a new one
 	replicationKey string // the column whose nulls are counted; "" if it has none
-	keyNotUnique   bool   // whether the source does not see to it that the key identifies a row
-	deletes        bool   // whether rows go that are not among those that were copied
-	upserts        bool   // whether few of those that were copied are there already
-	undone         *int64 // rows with a greater _sdc_sequence that were not copied go as well
-	repeated       string // the condition for rows of the table, called d, that may have been copied again
+	keyNotUnique   bool   // whether the source does not guarantee that the key identifies a row
+	deletes        bool   // whether rows that were not copied are deleted
+	upserts        bool   // whether few of the copied rows already exist
+	undone         *int64 // rows with a greater _sdc_sequence that were not copied are deleted as well
+	repeated       string // the condition for rows of the table, with the alias d, that may have been copied again
 }
 
-// A loading is a transaction of the destination that ends with rows, bookmark and
-// report, or with nothing.
+// A loading is a transaction of the destination that commits rows, bookmark and report
+// together, or nothing.
 type loading struct {
 	tx   pgx.Tx
 	plan mergePlan
@@ -38,12 +37,12 @@ type loading struct {
 // copyFunc copies rows into a new table or a staging table, by a COPY into it.
 type copyFunc func(copyIn string) (rows int64, err error)
 
-// A loadResult says what became of the rows of a load.
+// A loadResult says what a load did with its rows.
 type loadResult struct {
 	rows     int64 // that were copied
 	changed  int64 // rows inserted, changed or given another version
-	grown    int64 // how many more rows there are
-	undone   int64 // rows deleted because the source has gone back to before they were there
+	grown    int64 // by how many the number of rows grew
+	undone   int64 // rows deleted because the source has gone back to before they existed
 	nullKeys int64
 }
 
@@ -60,8 +59,8 @@ func (ld loading) create(ctx context.Context, copyRows copyFunc) (loadResult, er
 	return ld.complete(ctx, rows)
 }
 
-// complete makes a table of one that only has its rows. The key is built after
-// them, and the system columns are added as constants, which costs nothing per row.
+// complete makes a table that only has its rows complete. It builds the key after the rows
+// are there, and adds the system columns as constants, which costs nothing per row.
 func (ld loading) complete(ctx context.Context, rows int64) (loadResult, error) {
 	l := ld.plan.layout
 	if _, err := ld.tx.Exec(ctx, l.systemSQL(ld.plan.version)); err != nil {
@@ -74,8 +73,8 @@ func (ld loading) complete(ctx context.Context, rows int64) (loadResult, error) 
 	return loadResult{rows: rows, changed: rows, grown: rows, nullKeys: nullKeys}, err
 }
 
-// identifyRows builds the key. Rows without one are known by all that they hold to
-// a publication, which would refuse to have them changed.
+// identifyRows builds the key. Rows without a key are identified to a publication by all
+// their values; otherwise the publication would refuse to have them changed.
 func (ld loading) identifyRows(ctx context.Context) error {
 	l := ld.plan.layout
 	how := "REPLICA IDENTITY FULL"
@@ -101,7 +100,7 @@ func (ld loading) countNullKeys(ctx context.Context, table string) (n int64, err
 	return n, nil
 }
 
-// stageAndMerge brings rows into a table that exists.
+// stageAndMerge loads rows into a table that exists.
 func (ld loading) stageAndMerge(ctx context.Context, copyRows copyFunc) (loadResult, error) {
 	l := ld.plan.layout
 	if _, err := ld.tx.Exec(ctx, l.sessionStagingSQL()); err != nil {
@@ -114,7 +113,7 @@ func (ld loading) stageAndMerge(ctx context.Context, copyRows copyFunc) (loadRes
 	return ld.merge(ctx, sessionStaging, rows)
 }
 
-// merge brings staged rows into a table that exists.
+// merge merges staged rows into a table that exists.
 func (ld loading) merge(ctx context.Context, staging string, rows int64) (loadResult, error) {
 	l := ld.plan.layout
 	if rows >= analyzeRows && !ld.plan.upserts {
@@ -165,8 +164,7 @@ func (ld loading) merge(ctx context.Context, staging string, rows int64) (loadRe
 	return into, nil
 }
 
-// checkKey refuses staged rows that share their key: one would take the place of
-// the other.
+// checkKey refuses staged rows that share a key: one would replace the other.
 func (ld loading) checkKey(ctx context.Context, staging string) error {
 	l := ld.plan.layout
 	if !ld.plan.keyNotUnique || len(l.key) == 0 {
@@ -184,7 +182,7 @@ func (ld loading) checkKey(ctx context.Context, staging string) error {
 	return nil
 }
 
-// mergeSQL brings the staged rows in that do not go in one by one.
+// mergeSQL merges the staged rows that need not be inserted one by one.
 func (ld loading) mergeSQL(staging string) []string {
 	l := ld.plan.layout
 	if len(l.key) == 0 {
@@ -193,8 +191,8 @@ func (ld loading) mergeSQL(staging string) []string {
 	return []string{l.updateSQL(staging), l.insertNewSQL(staging)}
 }
 
-// deleteSQL deletes what is gone at the source. Rows without a key carry their
-// version only if they are inserted, so a reset starts from none.
+// deleteSQL deletes rows that are gone at the source. Rows without a key carry their version
+// only if they are inserted, so a reset deletes all rows first.
 func (ld loading) deleteSQL(staging string) string {
 	switch {
 	case len(ld.plan.layout.key) > 0:
@@ -213,9 +211,9 @@ const keySQL = `
 	WHERE k.conrelid = $1::pg_catalog.text::pg_catalog.regclass AND k.contype = 'p'
 	ORDER BY a.attnum`
 
-// alone runs a statement that keeps readers of a table out. It waits for those that
-// are there in short turns, because others queue behind it. Whatever the transaction
-// waits for afterwards is to be had within one turn.
+// alone runs a statement that keeps readers of a table out. It waits for current readers in
+// short turns, because other sessions queue behind it. Any later wait of the transaction for
+// a lock ends within one turn.
 func (ld loading) alone(ctx context.Context, patience time.Duration, table relation.TableName, sql string) error {
 	err := inTurns(ctx, patience, func() error {
 		return pgx.BeginFunc(ctx, ld.tx, func(tx pgx.Tx) error {
@@ -226,14 +224,15 @@ func (ld loading) alone(ctx context.Context, patience time.Duration, table relat
 	return nameHolders(ctx, ld.tx, table, true, err)
 }
 
-// replaceAll gives the table another key and all its rows again. From here to the
-// end of the transaction readers wait: there is no telling old rows from new ones.
+// replaceAll gives the table another key and loads all its rows again. From here to the end
+// of the transaction readers wait: nothing tells old rows from new ones.
 func (ld loading) replaceAll(ctx context.Context, staging string) (changed int64, err error) {
 	l := ld.plan.layout
 	if err := ld.alone(ctx, exclusivePatience, l.target, "LOCK TABLE "+l.target.SQL()+" IN ACCESS EXCLUSIVE MODE"); err != nil {
 		return 0, fmt.Errorf("give %s another key: %w", l.target, err)
 	}
-	// While the table has its key: a publication refuses to have rows without one deleted.
+	// This runs while the table still has its key: a publication refuses to delete rows without
+	// one.
 	if _, err := ld.tx.Exec(ctx, "DELETE FROM "+l.target.SQL()); err != nil {
 		return 0, fmt.Errorf("replace the rows of %s: %w", l.target, err)
 	}
@@ -250,7 +249,7 @@ func (ld loading) replaceAll(ctx context.Context, staging string) (changed int64
 	if constraint != "" {
 		statements = append([]string{"DROP CONSTRAINT " + pgclient.Ident(constraint)}, statements...)
 	}
-	for _, statement := range statements { // one by one: the key has to go first
+	for _, statement := range statements { // one by one: the key must be dropped first
 		if _, err := ld.tx.Exec(ctx, "ALTER TABLE "+l.target.SQL()+" "+statement); err != nil {
 			return 0, fmt.Errorf("drop the key of %s, which is another one now: %w", l.target, err)
 		}

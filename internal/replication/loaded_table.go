@@ -12,14 +12,14 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// Statements on a loaded table run the code that is attached to it, with the rights of
-// the role that loads, and in a session that can return to its login. So the role that
-// loads must be the only one, besides superusers, who can attach some: it owns the
-// table, and all code that statements on it reach; and nobody else can put another
-// table in its place, as the owner of the schema can, even while the table is locked
-// (ALTER SCHEMA ... RENAME). Only the role itself, and who may act as it, is trusted.
+// Statements on a loaded table run the code that is attached to it, with the privileges of
+// the role that loads, and in a session that can return to its login. So, apart from
+// superusers, only the role that loads may be able to attach code: it owns the table and all
+// code that statements on it reach. No other role may be able to put another table in its
+// place, as the owner of the schema can, even while the table is locked (ALTER SCHEMA ...
+// RENAME). Only the role itself, and the roles that may act as it, are trusted.
 
-// A loadedTable is what is known of the code that statements on a table would run.
+// A loadedTable describes the code that statements on a table would run.
 type loadedTable struct {
 	Loader        string   `json:"loader"`         // the role that loads
 	SchemaOwner   string   `json:"schema_owner"`   // "" if there is no schema
@@ -28,12 +28,12 @@ type loadedTable struct {
 	Owner         string   `json:"owner"`
 	Parents       []string `json:"parents"`  // tables that it is a child or partition of
 	Children      []string `json:"children"` // tables that are its children or partitions
-	Uses          []use    `json:"uses"`     // of what others own
+	Uses          []use    `json:"uses"`     // of what other roles own
 }
 
-// A use is code of another role that statements on a table run, or can be made to run.
+// A use is another role's code that statements on a table run, or can be made to run.
 type use struct {
-	Object string `json:"object"` // that is attached to the table: "trigger audit on shop.orders"
+	Object string `json:"object"` // what is attached to the table: "trigger audit on shop.orders"
 	Code   string `json:"code"`   // "function public.audit()", a domain, or a table that rules or foreign keys write to
 	Owner  string `json:"owner"`  // "" if it is built in, and does more than compute a value
 }
@@ -45,16 +45,16 @@ func (u use) String() string {
 	return fmt.Sprintf("%s: %s of %q", u.Object, u.Code, u.Owner)
 }
 
-// queueHarmless finds out, by a batch, whether the table has what any code could be
-// attached to, or is in a schema of another role. Few have, and all that can be is
-// long to look for. What it says holds while the transaction has locked the table in
-// ROW EXCLUSIVE mode.
+// queueHarmless reads, by a batch, whether the table has anything that code could be attached
+// to, or is in a schema of another role. Few tables have, and listing all that can be
+// attached takes long. The answer holds while the transaction has locked the table in ROW
+// EXCLUSIVE mode.
 func queueHarmless(batch *pgx.Batch, target relation.TableName, into *bool) {
 	batch.Queue(harmlessSQL, target.Schema, target.Name).QueryRow(func(row pgx.Row) error { return row.Scan(into) })
 }
 
-// refuseCode makes sure that writing to a table that is not harmless runs nobody
-// else's code.
+// refuseCode makes sure that writing to a table that is not harmless runs no code of other
+// roles.
 func refuseCode(ctx context.Context, tx pgx.Tx, target relation.TableName, harmless bool) error {
 	if harmless {
 		return nil
@@ -71,7 +71,7 @@ func refuseCode(ctx context.Context, tx pgx.Tx, target relation.TableName, harml
 }
 
 // lockLoaded locks a table for writing until the transaction ends, and makes sure that
-// writing to it runs nobody else's code.
+// writing to it runs no code of other roles.
 func lockLoaded(ctx context.Context, tx pgx.Tx, target relation.TableName) error {
 	var harmless bool
 	err := pgclient.Send(ctx, tx, fmt.Sprintf("lock %s", target), func(batch *pgx.Batch) {
@@ -84,8 +84,8 @@ func lockLoaded(ctx context.Context, tx pgx.Tx, target relation.TableName) error
 	return refuseCode(ctx, tx, target, harmless)
 }
 
-// refusal returns why nothing is loaded into the table, or nil. What kinds of relation
-// cannot be loaded at all is for mapColumns to say.
+// refusal returns why nothing is loaded into the table, or nil. mapColumns reports kinds of
+// relations that cannot be loaded at all.
 func (t loadedTable) refusal(target relation.TableName) error {
 	loader := pgclient.Ident(t.Loader)
 	if t.SchemaOwner != "" && !t.SchemaTrusted {
@@ -119,9 +119,9 @@ func (t loadedTable) refusal(target relation.TableName) error {
 		target, t.Loader, strings.Join(lines, ""), loader)
 }
 
-// harmlessSQL reports whether the schema $1 belongs to the role that loads, and the
-// table $2 in it, if there is one, does so too and has nothing but columns of built-in
-// types and indexes on them.
+// harmlessSQL reports whether the schema $1 belongs to the role that loads, and whether the
+// table $2 in it, if it exists, belongs to that role too and has nothing but columns of
+// built-in types and indexes on them.
 const harmlessSQL = `
 	SELECT EXISTS (
 		SELECT
@@ -146,10 +146,10 @@ const harmlessSQL = `
 						AND (d.objid = c.oid OR d.objid IN (SELECT i.indexrelid FROM pg_catalog.pg_index AS i WHERE i.indrelid = c.oid))
 						AND d.refclassid NOT IN ('pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_constraint'::pg_catalog.regclass, 'pg_catalog.pg_namespace'::pg_catalog.regclass)))))`
 
-// loadedTableSQL reads the facts about the table $2 of the schema $1, as JSON. It
-// follows pg_depend from all that is attached to the table, and to tables that its
-// rules and the foreign keys upon it write to, to functions, by way of operators,
-// operator classes, types and their constraints. Built-in objects have no entries there.
+// loadedTableSQL reads the facts about the table $2 of the schema $1, as JSON. It follows
+// pg_depend to functions, by way of operators, operator classes, types and their constraints.
+// It starts from all that is attached to the table, and to the tables that its rules and the
+// foreign keys on it write to. Built-in objects have no entries in pg_depend.
 const loadedTableSQL = `
 	WITH RECURSIVE loader AS (
 		SELECT r.oid, r.rolname AS name

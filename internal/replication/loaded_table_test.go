@@ -14,8 +14,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// codeSQL makes functions that leave a mark which no rollback removes, and what can be
-// built on them, in a schema of the role that makes them.
+// codeSQL creates functions that leave a mark which no rollback removes, and objects that use
+// them, in a schema of the role that runs it.
 const codeSQL = `
 	CREATE SCHEMA evil;
 	GRANT ALL ON SCHEMA evil TO PUBLIC;
@@ -122,8 +122,8 @@ func TestForeignCode(t *testing.T) {
 	})
 }
 
-// examine asks what is to be said of shop.t once a superuser has run some SQL, as runs
-// do, whose sessions compile nothing. Nothing of it stays.
+// examine returns the problems of shop.t after a superuser has run some SQL, as runs find
+// them, whose sessions compile nothing. It leaves nothing behind.
 func examine(t *testing.T, conn *pgx.Conn, loader, sql string) error {
 	t.Helper()
 	errUndo := errors.New("undo")
@@ -176,8 +176,8 @@ func TestLoadedTableRefusal(t *testing.T) {
 	}
 }
 
-// The owner of a schema who puts a table of her own in the place of a loaded one, or
-// attaches one to it, has nothing run with the rights of the role that loads.
+// The owner of a schema who replaces a loaded table with a table of her own, or attaches one
+// to it, cannot run anything with the privileges of the role that loads.
 func TestTableOfAnother(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -217,8 +217,8 @@ func TestTableOfAnother(t *testing.T) {
 	})
 }
 
-// A run, and all that manages replications, goes through while somebody holds every
-// advisory lock that there is to see.
+// A run, and everything that manages replications, succeeds while another session holds every
+// advisory lock that it can see.
 func TestAdvisoryLocks(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -259,8 +259,8 @@ func TestAdvisoryLocks(t *testing.T) {
 	})
 }
 
-// Nothing is attached to a table between the check and the load: it is locked from
-// before the one to the end of the other.
+// No other session can attach anything to a table between the check and the load: the table
+// is locked from before the check to the end of the load.
 func TestAttachedMeanwhile(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)

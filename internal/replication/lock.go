@@ -13,9 +13,9 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// Others queue behind whoever waits for a lock on a table, and behind the locks that
-// he has. So a statement that waits for one of a table as a whole, or while readers
-// of a table are kept out, waits no longer than this, and then steps aside before it
+// Other sessions queue behind a session that waits for a lock on a table, and behind the
+// locks that it holds. So a statement that waits for a lock on a whole table, or waits while
+// readers of a table are kept out, waits no longer than this. It then gives way before it
 // tries again.
 const (
 	lockTurn    = "2s"
@@ -26,8 +26,8 @@ const (
 	exclusivePatience = 15 * time.Second // for a lock that readers conflict with
 )
 
-// inTurns makes attempts while other sessions are in the way. An attempt is a
-// transaction of its own, or a part of one that is undone.
+// inTurns makes attempts while other sessions are in the way. An attempt is a transaction of
+// its own, or a part of one that is undone.
 func inTurns(ctx context.Context, patience time.Duration, attempt func() error) error {
 	return catalog.InTurns(ctx, patience, lockPause, attempt)
 }
@@ -41,17 +41,17 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// A heldError says that a lock was not had within lockPatience. Another attempt would only
-// wait once more.
+// A heldError says that a lock could not be had within lockPatience. Another attempt would
+// only wait once more.
 type heldError struct{ error }
 
 func (e *heldError) Unwrap() error { return e.error }
 
-// lockNotAvailable is the SQLSTATE of a lock that was not had in time.
+// lockNotAvailable is the SQLSTATE of a lock that could not be had in time.
 const lockNotAvailable = pgclient.LockNotAvailable
 
 // holdersSQL lists the sessions and prepared transactions that hold a lock on the table $1,
-// or wait for one ahead of others. Those that only read it are listed if $2 is set.
+// or wait for one ahead of others. If $2 is set, it includes those that only read the table.
 const holdersSQL = `
 	SELECT CASE WHEN l.pid IS NULL THEN pg_catalog.format('prepared transaction %L (user %s, %s)', p.gid, p.owner, pg_catalog.string_agg(DISTINCT l.mode, ', '))
 		ELSE pg_catalog.format('pid %s (user %s%s, %s)', l.pid, coalesce(a.usename, '?'),
@@ -67,8 +67,9 @@ const holdersSQL = `
 	ORDER BY l.pid
 	LIMIT 5`
 
-// nameHolders adds to a failure to get a lock on a table in time who holds it, also
-// those that only read it if it was to be had alone. The transaction that failed is over.
+// nameHolders adds the sessions that hold a lock on a table to an error about not getting one
+// in time. It includes those that only read the table if alone is set. The failed transaction
+// is over.
 func nameHolders(ctx context.Context, q querier, table relation.TableName, alone bool, failure error) error {
 	if pgclient.Code(failure) != lockNotAvailable {
 		return failure

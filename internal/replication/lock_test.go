@@ -11,8 +11,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A prepared transaction holds locks without a session, which nobody finds by looking
-// for one.
+// A prepared transaction holds locks without a session, so a search for sessions does not
+// find it.
 func TestPreparedHolders(t *testing.T) {
 	majors := sandbox.NeedMajors(t)
 	for _, major := range []int{majors[0], majors[len(majors)-1]} {
@@ -33,7 +33,7 @@ func TestPreparedHolders(t *testing.T) {
 	}
 }
 
-// Who has waited for a lock for as long as is promised does not begin again.
+// A run that has waited for a lock for as long as promised does not wait again.
 func TestHeldLockDoesNotPass(t *testing.T) {
 	held := &pgconn.PgError{Code: lockNotAvailable}
 	if err := (&sourceError{&heldError{held}}); (&sessions{}).isTransient(err) {

@@ -12,9 +12,9 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// LongSnapshots returns the tables of FULL_TABLE that probably take longer to read
-// than a snapshot may be held, with how long: from their rows now, and how fast the
-// last run that replicated them was.
+// LongSnapshots returns the FULL_TABLE tables that probably take longer to read than a
+// snapshot may be held, and how long they take. It estimates that from the current number of
+// rows and the speed of the last run that replicated them.
 func LongSnapshots(ctx context.Context, source, destination pgclient.Endpoint, d Definition) ([]string, error) {
 	last, err := LastRun(ctx, destination, d.SchemaName)
 	if err != nil {
@@ -43,9 +43,9 @@ func LongSnapshots(ctx context.Context, source, destination pgclient.Endpoint, d
 	return long, nil
 }
 
-// expectedSnapshot is for how long a snapshot will be held to read so many rows, as
-// fast as in the report. Of a table that failed the rate is not known, but it took
-// at least as long.
+// expectedSnapshot estimates how long reading that many rows will hold a snapshot, at the
+// speed in the report. The speed of a table that failed is not known, but reading it took at
+// least as long.
 func expectedSnapshot(r catalog.Report, rows int64) time.Duration {
 	if r.Status != catalog.Succeeded || r.RowsExtracted == 0 {
 		return r.Snapshot

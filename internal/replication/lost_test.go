@@ -17,7 +17,7 @@ func endSessions(t *testing.T, s *sandbox.Server, role string) {
 	await(t, s, "postgres", "SELECT pid FROM pg_stat_activity WHERE usename = '"+role+"'", 0)
 }
 
-// Sessions that end between two tables, or after the last, are replaced.
+// A run replaces sessions that end between two tables, or after the last.
 func TestSessionsEndBetweenTables(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -86,8 +86,8 @@ func TestClaimNotHeard(t *testing.T) {
 	}
 }
 
-// A run whose replication is deleted meanwhile says so: there is nothing left to say of
-// its tables.
+// A run whose replication is deleted during the run says so: it has nothing to report on its
+// tables.
 func TestDeletedMeanwhile(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -125,7 +125,7 @@ func TestDeletedMeanwhile(t *testing.T) {
 	}
 }
 
-// Tables that a run did not come to, because its units are gone, say so.
+// Tables that a run did not reach, because its units are gone, say so.
 func TestUnitsGone(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)

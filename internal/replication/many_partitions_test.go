@@ -7,8 +7,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A table with more partitions than the server has room to lock is read where few of
-// them are: and what is not locked is looked at again in the end.
+// A run reads a table with more partitions than the server has room to lock, even when few
+// locks are left. At the end it checks again the partitions that it has not locked.
 func TestMorePartitionsThanLocks(t *testing.T) {
 	t.Parallel()
 	destination := sandbox.SharedFrom(t, 12) // older majors lock all partitions when they plan
@@ -24,7 +24,7 @@ func TestMorePartitionsThanLocks(t *testing.T) {
 	e.run(t)
 	e.wantSame(t, "t")
 
-	// Others leave little of the lock table.
+	// Another session leaves little room in the lock table.
 	other := e.session(t)
 	do(t, other, `DO $$ BEGIN
 		BEGIN

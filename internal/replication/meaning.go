@@ -11,23 +11,24 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// What rows read as is not in them alone: an enum's value is a number that its type has
-// a label for, a view's rows are what its definition makes of others. When that changes,
-// no row does, and no transaction number. So each commit records what decides what the
-// values read as, by what it is, and a run that finds it changed reads all rows again.
+// What rows read as does not depend on them alone: an enum's value is a number that its type
+// has a label for, and a view's rows are what its definition makes of others. A change of
+// these changes no row and no transaction number. So each commit records the objects that
+// decide what the values read as, with their definitions, and a run that finds one changed
+// reads all rows again.
 //
-// What it does not follow: names of objects, which values of regclass and its like are
-// written as, functions that a function calls within its text, and what tables below a
+// It does not follow: names of objects, which values of regclass and similar types are
+// written as; functions that a function calls within its text; and what the tables below a
 // view hold.
 
 // A meaningFact is one of the things that decide what a column's values read as.
 type meaningFact struct {
-	column string // "" if rows depend on it whatever is selected
-	what   string // what it is, by the kind of it and its oid: "label 16385"
-	text   string // how it is
+	column string // "" if rows depend on it whatever columns are selected
+	what   string // its kind and its oid: "label 16385"
+	text   string // its definition
 }
 
-// meaningReasons say for each kind of fact what it means that one has changed.
+// meaningReasons say, for each kind of fact, what a change of one means.
 var meaningReasons = map[string]string{
 	"attributes": "attributes of a composite type were added or dropped",
 	"expression": "the expression of a generated column was changed",
@@ -37,8 +38,8 @@ var meaningReasons = map[string]string{
 	"view":       "the definition of the view, or of one that it uses, was replaced",
 }
 
-// changedMeaning says why values that were loaded may read otherwise now, or "". What
-// is new since, such as another label, has nothing to do with them.
+// changedMeaning says why values that were loaded may read otherwise now, or "". Facts that
+// are new since then, such as another label, do not affect those values.
 func changedMeaning(before, now map[string]string) string {
 	for _, what := range slices.Sorted(maps.Keys(before)) {
 		text := before[what]
@@ -53,8 +54,8 @@ func changedMeaning(before, now map[string]string) string {
 	return ""
 }
 
-// meaningOf returns what decides what the values of the selected columns read as, and
-// how the replication key is ordered.
+// meaningOf returns what decides what the values of the selected columns read as, and how the
+// replication key is ordered.
 func (f sourceFacts) meaningOf(selected []string, replicationKey string) map[string]string {
 	meaning := map[string]string{}
 	for _, fact := range f.meaning {
@@ -69,17 +70,17 @@ func (f sourceFacts) meaningOf(selected []string, replicationKey string) map[str
 	return meaning
 }
 
-// A meaningQuestion is how much is asked of what values read as. All of it takes long
-// to plan, and most tables have nothing but built-in types.
+// A meaningQuestion says how much to ask about what values read as. The whole question takes
+// long to plan, and most tables have only columns of built-in types.
 type meaningQuestion int
 
 const (
-	askNothing meaningQuestion = iota // of what each run compares whole
+	askNothing meaningQuestion = iota // of tables that each run compares whole
 	askOrder                          // and whether there is more to ask
 	askAll
 )
 
-// questionOf returns what is to be asked, given what the last commit was told.
+// questionOf returns what to ask, given the answer that the last commit recorded.
 func questionOf(incremental bool, before map[string]string) meaningQuestion {
 	if !incremental {
 		return askNothing
@@ -92,8 +93,8 @@ func questionOf(incremental bool, before map[string]string) meaningQuestion {
 	return askOrder
 }
 
-// queueMeaning reads by a batch what decides what the values of a table read as. A
-// server of another major version does so otherwise.
+// queueMeaning reads, by a batch, what decides what the values of a table read as. A server
+// of another major version answers in other words.
 func queueMeaning(batch *pgx.Batch, major int, name relation.TableName, q meaningQuestion, into *[]meaningFact) {
 	sql := orderSQL
 	switch q {
@@ -114,8 +115,8 @@ func queueMeaning(batch *pgx.Batch, major int, name relation.TableName, q meanin
 	})
 }
 
-// meansMore reports whether rows are not as they are stored, or a column has a type
-// that is not built in: then there is more to ask than the order.
+// meansMore reports whether rows are not as they are stored, or a column has a type that is
+// not built in: then there is more to ask than the order.
 func (f sourceFacts) meansMore() bool {
 	stored := f.table.Kind.HasKeys() || f.table.Kind == relation.MaterializedView
 	return !stored || !f.storage.isHeap ||
@@ -123,16 +124,16 @@ func (f sourceFacts) meansMore() bool {
 		slices.ContainsFunc(f.meaning, func(m meaningFact) bool { return strings.HasPrefix(m.what, "expression ") })
 }
 
-// The version of a database's own collation is known since PostgreSQL 15.
+// PostgreSQL 15 and later record the version of a database's own collation.
 const (
 	defaultVersionSQL  = `''::pg_catalog.text /* of the database */`
 	databaseVersionSQL = `(SELECT pg_catalog.pg_database_collation_actual_version(d.oid) FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())`
 )
 
-// meaningSQL follows the table $1 to its partitions and children, and a view to the
-// columns, types, operators and functions that it uses; their types to what these are
-// made of; and lists of each what decides what its values read as. Built-in objects
-// are what the server's version makes them, and are not followed.
+// meaningSQL follows the table $1 to its partitions and children, and a view to the columns,
+// types, operators and functions that it uses. It follows their types to what these are made
+// of. For each of these it lists what decides what its values read as. It does not follow
+// built-in objects, which the server's version determines.
 const meaningSQL = `
 	WITH RECURSIVE relation (oid) AS (
 		SELECT pg_catalog.to_regclass($1)::pg_catalog.oid
@@ -223,8 +224,8 @@ const meaningSQL = `
 	JOIN pg_catalog.pg_foreign_table AS f ON f.ftrelid = r.oid
 	JOIN pg_catalog.pg_foreign_server AS s ON s.oid = f.ftserver`
 
-// orderSQL lists for each column of the table $1 how its values are ordered, and those
-// that are computed when they are read.
+// orderSQL lists, for each column of the table $1, how its values are ordered, and which
+// columns are computed when they are read.
 const orderSQL = `
 	SELECT a.attname::pg_catalog.text, 'order ' || a.attnum, pg_catalog.concat_ws(' ', a.attcollation, CASE WHEN c.collname = 'default' AND c.collnamespace = 'pg_catalog'::pg_catalog.regnamespace
 		THEN ` + defaultVersionSQL + ` ELSE pg_catalog.pg_collation_actual_version(c.oid) END)

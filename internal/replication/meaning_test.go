@@ -9,8 +9,9 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// What stored values read as can change without any row: then all rows are read again,
-// and the report says why. What changes nothing of them is no reason.
+// What stored values read as can change without a change of any row. Then the run reads all
+// rows again, and the report says why. It does not after a change that leaves them as they
+// were.
 func TestMeaning(t *testing.T) {
 	t.Parallel()
 	majors := sandbox.NeedMajors(t)

@@ -10,9 +10,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
-// systemColumnValues are the values of the system columns, in their order. $1 is the
-// version of the table. What stands in a query of its own is computed once, not
-// for each row.
+// systemColumnValues are the values of the system columns, in their order. $1 is the version
+// of the table. PostgreSQL computes what stands in a query of its own once, not for each row.
 const systemColumnValues = "pg_catalog.now(), pg_catalog.now(), (SELECT (extract(epoch FROM pg_catalog.now()) * 1000000)::bigint * 1000), $1::bigint"
 
 func systemNames() string {
@@ -23,8 +22,8 @@ func systemNames() string {
 	return strings.Join(names, ", ")
 }
 
-// analyzeSQL tells the planner how many rows are staged, and about the columns
-// that it may join by.
+// analyzeSQL tells the planner how many rows are staged, and about the columns that it may
+// join by.
 func (l layout) analyzeSQL(staging string) string {
 	columns := l.key
 	if len(columns) == 0 {
@@ -33,8 +32,8 @@ func (l layout) analyzeSQL(staging string) string {
 	return fmt.Sprintf("ANALYZE %s (%s)", staging, list(columns, "?"))
 }
 
-// upsertSQL inserts the staged rows whose key is new and changes those that
-// differ, for rows of which most do either: the others are locked for nothing.
+// upsertSQL inserts the staged rows whose key is new and changes those that differ. It is for
+// staged rows most of which are one or the other, because it locks the rest for nothing.
 func (l layout) upsertSQL(staging string) string {
 	var sets []string
 	for _, c := range systemColumns {
@@ -44,9 +43,9 @@ func (l layout) upsertSQL(staging string) string {
 		l.insertSQL(staging), list(l.key, "?"), l.assignments("excluded"), strings.Join(sets, ", "), l.differs("excluded"))
 }
 
-// countedUpsertSQL is upsertSQL that returns how many rows it has inserted or changed,
-// and how many of those are new: a row that was there was locked before, which its
-// xmax tells.
+// countedUpsertSQL is upsertSQL that returns how many rows it has inserted or changed, and
+// how many of those are new. xmax tells them apart: a row that was there before was locked
+// first.
 func (l layout) countedUpsertSQL(staging string) string {
 	return fmt.Sprintf("WITH merged AS (%s RETURNING d.xmax AS locked) SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE locked = 0) FROM merged", l.upsertSQL(staging))
 }
@@ -62,8 +61,8 @@ func (l layout) insertNewSQL(staging string) string {
 	return fmt.Sprintf("%s WHERE NOT EXISTS (SELECT FROM %s AS d WHERE %s)", l.insertSQL(staging), l.target.SQL(), l.sameKey())
 }
 
-// sameKey is the condition for a row of the target, called d, and a staged one,
-// called s, that have the same key, by the operators of its index.
+// sameKey is the condition that a row of the target, called d, and a staged one, called s,
+// have the same key, by the operators of its index.
 func (l layout) sameKey() string {
 	conditions := make([]string, len(l.key))
 	for i, name := range l.key {
@@ -72,7 +71,7 @@ func (l layout) sameKey() string {
 	return strings.Join(conditions, " AND ")
 }
 
-// assignments gives a row the values of another.
+// assignments sets the values of a row to those of another.
 func (l layout) assignments(from string) string {
 	sets := []string{list(l.names(), "? = "+from+".?")}
 	for _, name := range l.retired {
@@ -81,8 +80,8 @@ func (l layout) assignments(from string) string {
 	return strings.Join(sets, ", ")
 }
 
-// differs is the condition for a row that is another than that of the target,
-// called d. Rows are compared as stored, which works for types without equality.
+// differs is the condition that a row differs from that of the target, called d. It compares
+// rows as stored, which works for types without equality.
 func (l layout) differs(from string) string {
 	condition := fmt.Sprintf("CAST(ROW(%s) AS pg_catalog.record) OPERATOR(pg_catalog.*<>) CAST(ROW(%s) AS pg_catalog.record)",
 		list(l.names(), "d.?"), list(l.names(), from+".?"))
@@ -125,7 +124,7 @@ func (l layout) deleteUndoneSQL(staging string, sequence int64) string {
 	return fmt.Sprintf("%s AND d."+sequenceColumn+" > %d", l.deleteMissingSQL(staging), sequence)
 }
 
-// rowText is the text of a whole row: what identifies it if nothing else does.
+// rowText is the text of a whole row, which identifies a row that nothing else identifies.
 func (l layout) rowText(alias string) string {
 	values := make([]string, len(l.columns))
 	for i, c := range l.columns {
@@ -134,8 +133,8 @@ func (l layout) rowText(alias string) string {
 	return fmt.Sprintf("CAST(ROW(%s) AS pg_catalog.text)", strings.Join(values, ", "))
 }
 
-// deleteExtraCopiesSQL deletes rows of a table without a key that are there more
-// often than they are staged.
+// deleteExtraCopiesSQL deletes rows of a table without a key that the table has more times
+// than they are staged.
 func (l layout) deleteExtraCopiesSQL(staging string) string {
 	return fmt.Sprintf(`
 		DELETE FROM %[1]s
@@ -154,9 +153,9 @@ func (l layout) deleteExtraCopiesSQL(staging string) string {
 		)`, l.target.SQL(), l.rowText("d"), l.rowText("s"), staging)
 }
 
-// insertMissingCopiesSQL inserts staged rows that the table has fewer times than they
-// are staged. Only rows of the table that match where are counted. Inside, the
-// columns have names of their own, which no name of the user's can meet.
+// insertMissingCopiesSQL inserts staged rows that the table has fewer times than they are
+// staged. It counts only rows of the table that match where. Inside the query, the columns
+// have names of their own, which no name of the user's can clash with.
 func (l layout) insertMissingCopiesSQL(staging, where string) string {
 	var staged, numbered []string
 	for i, name := range l.names() {
@@ -180,7 +179,7 @@ func (l layout) insertMissingCopiesSQL(staging, where string) string {
 		strings.Join(staged, ", "), l.rowText("s"), staging, l.rowText("d"), where)
 }
 
-// A keyedRow is a row of the table, with its key or another one that it is the same to.
+// A keyedRow is a row of the table, with its key or another key that is equal to it.
 type keyedRow struct {
 	place string // its ctid
 	key   []string
@@ -200,7 +199,7 @@ func (l layout) keysAt(ctx context.Context, tx pgx.Tx, places []string) ([]keyed
 	})
 }
 
-// deleteSupersededSQL deletes rows for which there is another one, that of the source.
+// deleteSupersededSQL deletes rows that another row, that of the source, replaces.
 func (l layout) deleteSupersededSQL(rows []keyedRow) string {
 	var same []string
 	for i, c := range l.keyOf() {

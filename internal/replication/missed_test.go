@@ -9,7 +9,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// later lets time go by for what the catalog remembers.
+// later moves what the catalog remembers back in time.
 func (e *env) later(t *testing.T, d time.Duration) {
 	t.Helper()
 	e.atDestination(t, fmt.Sprintf(`
@@ -19,8 +19,8 @@ func (e *env) later(t *testing.T, d time.Duration) {
 		WHERE horizon ? 'passed'`, int64(d.Seconds())))
 }
 
-// The late-commit window is counted back from the run that did not see a row,
-// not from the one that looks for it: that may be a day later, or a weekend.
+// The late-commit window counts back from the run that did not see a row, not from the run
+// that looks for it, which may be a day or a weekend later.
 func TestDailyRuns(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -42,8 +42,8 @@ func TestDailyRuns(t *testing.T) {
 	}
 }
 
-// Rows that come with a partition are found, although they were committed before
-// it was attached and have keys before the bookmark.
+// A run finds rows that come with a partition, although they were committed before it was
+// attached and have keys before the bookmark.
 func TestAttachedPartition(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -63,9 +63,9 @@ func TestAttachedPartition(t *testing.T) {
 	}
 }
 
-// Sessions may take numbers of a sequence beforehand (CACHE, or hi/lo of an
-// application): transactions that begin after the first run are found although
-// they have keys before the first bookmark.
+// Sessions may reserve numbers of a sequence (CACHE, or hi/lo of an application): a run finds
+// the rows of transactions that begin after the first run although they have keys before the
+// first bookmark.
 func TestCachedSequence(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -84,8 +84,8 @@ func TestCachedSequence(t *testing.T) {
 	}
 }
 
-// Keys that are texts are ordered as their column is, not as the database: here
-// a < b < B, and there, in C, B < a.
+// Text keys are ordered by their column's collation, not by the database's: here a < b < B,
+// and in C, B < a.
 func TestCollatedKey(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -103,7 +103,7 @@ func TestCollatedKey(t *testing.T) {
 	e.wantSame(t, "t")
 }
 
-// A row with a time ahead that comes between runs does not hide those that follow.
+// A row with a future time that comes between runs does not hide the rows that follow it.
 func TestKeyAhead(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -121,7 +121,8 @@ func TestKeyAhead(t *testing.T) {
 	e.wantSame(t, "t")
 }
 
-// A window that is turned on while a transaction is open has its rows found.
+// When the window is turned on while a transaction is open, runs find the rows of that
+// transaction.
 func TestWindowTurnedOn(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -144,8 +145,8 @@ func TestWindowTurnedOn(t *testing.T) {
 	e.wantSame(t, "t")
 }
 
-// A date is that of the day's beginning, and yet a window of an hour reaches
-// back over midnight.
+// A date means the beginning of its day, and yet a window of an hour reaches back over
+// midnight.
 func TestDates(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -165,8 +166,8 @@ func TestDates(t *testing.T) {
 	e.wantSame(t, "t")
 }
 
-// A replication key of another type, which is followed while a transaction is
-// open, has a bookmark when rows were loaded.
+// A run that follows a replication key of another type while a transaction is open has a
+// bookmark once rows were loaded.
 func TestKeyBecomesTime(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -186,8 +187,8 @@ func TestKeyBecomesTime(t *testing.T) {
 	}
 }
 
-// The rows of a table that was emptied and numbered from the start are found, and told
-// from those of before; the report says why.
+// A run finds the rows of a table that was emptied and whose keys started over, and tells
+// them from the earlier ones; the report says why.
 func TestRestartIdentity(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -208,7 +209,7 @@ func TestRestartIdentity(t *testing.T) {
 	e.wantRows(t, `SELECT v, count(*) FROM shop.t GROUP BY v ORDER BY v`, "new|10", "old|29990")
 }
 
-// Rows that were given other keys can be told from those of before.
+// Rows that were given other keys can be told from the earlier ones.
 func TestKeyReplaced(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -227,8 +228,8 @@ func TestKeyReplaced(t *testing.T) {
 	}
 }
 
-// A table that was emptied and filled beyond its bookmark is found to be another,
-// and one that was only rewritten is not sent again.
+// A run notices a table that was emptied and filled beyond its bookmark, and does not send
+// one again that was only rewritten.
 func TestRefilled(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -254,8 +255,8 @@ func TestRefilled(t *testing.T) {
 	})
 }
 
-// A row that is committed late is found when the keys of its table have started over
-// meanwhile, or the last of them were deleted.
+// A run finds a row that is committed late if the keys of its table have started over in the
+// meantime, or the last of them were deleted.
 func TestLateCommitAfterKeysWentBack(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -293,8 +294,8 @@ func TestLateCommitAfterKeysWentBack(t *testing.T) {
 	}
 }
 
-// A key that takes no nulls may have some nevertheless: rows from before the
-// constraint, until it is validated, and those of tables that inherit from this one.
+// A NOT NULL key may still have nulls: in rows from before the constraint, until it is
+// validated, and in those of tables that inherit from this one.
 func TestNullKeysOfNotNull(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {

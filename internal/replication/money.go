@@ -11,11 +11,11 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// Money is a number of the smallest units of a currency. How many of them are one is
-// what the locale says that a database writes money in: 100 for most, 1 for yen, 1000
-// for dinars. Where the two sides differ, the same number would be another amount.
+// A money value is a number of the smallest units of a currency. The locale in which a
+// database writes money says how many of them make one: 100 for most currencies, 1 for yen,
+// 1000 for dinars. Where the two sides differ, the same number would be another amount.
 
-// pinnedFraction is how many decimal places money has in the locale that is pinned.
+// pinnedFraction is the number of decimal places that money has in the locale that is pinned.
 const pinnedFraction = 2
 
 // moneyWithinSQL returns the first of the types of the schemas $1 and the names $2 that has
@@ -51,8 +51,8 @@ const moneyWithinSQL = `
 	FROM within AS w
 	WHERE w.oid = 'pg_catalog.money'::pg_catalog.regtype`
 
-// moneyWithin returns the name of a column of a composite type or a range, or of arrays
-// or domains of such, that has money somewhere within it; "" if there is none.
+// moneyWithin returns the name of a column that has money somewhere within it and whose type
+// is a composite, a range, or an array or domain of these. It returns "" if there is none.
 func moneyWithin(ctx context.Context, columns []relation.Column, source querier) (string, error) {
 	var schemas, types, names []string
 	for _, c := range columns {
@@ -79,8 +79,8 @@ func moneyWithin(ctx context.Context, columns []relation.Column, source querier)
 	return names[number-1], nil
 }
 
-// moneyLocaleSQL reads the locale that a database has for money. What its login has is
-// only taken where the database has none of its own.
+// moneyLocaleSQL reads the locale that a database has for money. It reads the login's setting
+// only if the database has none of its own.
 const moneyLocaleSQL = `
 	SELECT coalesce((
 		SELECT pg_catalog.substr(e.entry, pg_catalog.length('lc_monetary=') + 1)
@@ -92,7 +92,7 @@ const moneyLocaleSQL = `
 		LIMIT 1
 	), (SELECT s.reset_val FROM pg_catalog.pg_settings AS s WHERE s.name = 'lc_monetary'))`
 
-// moneyFraction finds out how many decimal places the database writes money with.
+// moneyFraction returns how many decimal places the database writes money with.
 func moneyFraction(ctx context.Context, q querier) (int, error) {
 	var locale string
 	var unit []byte

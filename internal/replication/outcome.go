@@ -13,13 +13,13 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
-// finish records how the run ended, by the reports in the catalog, whoever wrote them. why
+// finish records how the run ended, by the reports in the catalog, of all workers. why
 // says why workers gave up.
 func (w *worker) finish(ctx context.Context, run Run, why string) (Run, error) {
 	cancelled := ctx.Err() != nil
 	why = cmp.Or(why, "the run did not come to it, because somebody has deleted what the catalog says is to be done. Run it again")
 	err := w.sessions.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		unfinished, err := catalog.EndUnits(ctx, tx, run.ID) // first: nobody writes a report afterwards
+		unfinished, err := catalog.EndUnits(ctx, tx, run.ID) // first: then no worker writes a report afterwards
 		if err != nil {
 			return err
 		}
@@ -45,11 +45,11 @@ func (w *worker) finish(ctx context.Context, run Run, why string) (Run, error) {
 	return run, nil
 }
 
-// unrecorded is how a run ends that the catalog does not know the end of: the next run
-// records that it was interrupted.
+// unrecorded is the end of a run that the catalog does not record: the next run records that
+// this one was interrupted.
 func (w *worker) unrecorded(run Run, cancelled bool, err error) (Run, error) {
 	run.Status, run.CompletedAt, run.Tables = catalog.Interrupted, time.Now(), nil
-	if code := pgclient.Code(err); IsGone(err) || code == pgclient.UndefinedTable || code == pgclient.InvalidSchemaName { // with the catalog
+	if code := pgclient.Code(err); IsGone(err) || code == pgclient.UndefinedTable || code == pgclient.InvalidSchemaName { // the catalog is gone
 		err = catalog.ErrEnded
 	}
 	if errors.Is(err, catalog.ErrEnded) {
@@ -71,12 +71,12 @@ func (r Run) failed() []catalog.Report {
 type conclusion struct {
 	status  string
 	reports []catalog.Report // in the order of the tables
-	added   []catalog.Report // of these, those that the catalog has not, or otherwise
+	added   []catalog.Report // of these, those that the catalog does not have, or has otherwise
 }
 
-// conclude says how a run ended, given the reports that were written, and what is known
-// of the tables that nobody finished. Those have failed, for the reason why, unless the
-// run was cancelled: then it was interrupted.
+// conclude says how a run ended, given the reports that workers wrote, and what is known of
+// the tables that no worker finished. Those tables have failed, for the reason why, unless
+// the run was cancelled: then it was interrupted.
 func conclude(d Definition, written []catalog.Report, unfinished map[string]string, cancelled bool, why string) conclusion {
 	c := conclusion{status: catalog.Succeeded}
 	for _, key := range d.keys() {
@@ -92,7 +92,7 @@ func conclude(d Definition, written []catalog.Report, unfinished map[string]stri
 			c.status = catalog.Interrupted
 			continue
 		}
-		if report.Status == catalog.Interrupted && !cancelled { // its worker did not go on
+		if report.Status == catalog.Interrupted && !cancelled { // its worker did not continue
 			report.Status, report.Error = catalog.Failed, cmp.Or(unfinished[key], why)
 			c.added = append(c.added, report)
 		}

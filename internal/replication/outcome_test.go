@@ -7,7 +7,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
 )
 
-// How a run ended follows from what the catalog says, and of what it does not say, from
+// How a run ended follows from the catalog and, for what the catalog does not hold, from
 // whether the run was cancelled.
 func TestConclude(t *testing.T) {
 	t.Parallel()

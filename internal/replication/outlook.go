@@ -13,18 +13,19 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// An Outlook is what is known of a destination before a definition is stored in it.
+// An Outlook says what is known of a destination before a definition is stored in it.
 type Outlook struct {
 	Stored        bool     // a definition for the schema
-	Name          string   // of the replication that it is of
-	Refusals      []string // why Adopt would not take that over
+	Name          string   // of the replication that has the stored definition
+	Refusals      []string // why Adopt would not take over the stored definition
 	TablesInWay   error    // why Create refuses the schema, without a stored definition and without adopt
-	PerhapsLeft   bool     // among those may be some that Create takes over once it is known which database the source is
-	AbsentReaders []string // that have no role
+	PerhapsLeft   bool     // Create may take over some of those once it is known which database the source is
+	AbsentReaders []string // readers without a role of their name
 	SourceSystem  string   // identifier of the cluster that runs have read; "" while it is not known
 }
 
-// Foresee looks at the destination of a definition, of a source of that identity.
+// Foresee reads the outlook of a definition at its destination, for a source of that
+// identity.
 func Foresee(ctx context.Context, destination pgclient.Endpoint, d Definition, source pgclient.Identity) (o Outlook, err error) {
 	err = destination.Server.OnConn(ctx, destination.Database, func(conn *pgx.Conn) error {
 		return pgclient.InTx(ctx, conn, func(tx pgx.Tx) error {
@@ -85,8 +86,8 @@ func absentRoles(ctx context.Context, tx pgx.Tx, names []string) ([]string, erro
 	return absent, nil
 }
 
-// unreadableSQL finds, of the tables $2 in the schemas $1, those that the login may not
-// read as a whole, and the columns of which it may.
+// unreadableSQL finds those of the tables $2 in the schemas $1 that the login may not read as
+// a whole, and the columns of each that it may read.
 const unreadableSQL = `
 	SELECT n.nspname, c.relname, pg_catalog.has_schema_privilege(n.oid, 'USAGE'),
 		ARRAY(
@@ -108,13 +109,13 @@ type unreadable struct {
 	Columns       []string // that may be read
 }
 
-// A SourceOutlook is what the login of a source may do there, and which cluster it is.
+// A SourceOutlook says what the login of a source may read there, and which cluster it is.
 type SourceOutlook struct {
-	Unreadable map[string][]string // by right that is missing: the tables, as the definition writes them
+	Unreadable map[string][]string // by missing privilege: the tables, as the definition writes them
 	System     string              // identifier of the cluster; "" where it may not be read
 }
 
-// ForeseeSource looks what the login of a source may read of what is to be replicated.
+// ForeseeSource reads which of the tables to replicate the login of a source may read.
 func ForeseeSource(ctx context.Context, source pgclient.Endpoint, d Definition) (o SourceOutlook, err error) {
 	var schemas, names []string
 	for _, name := range d.sourceTables() {
@@ -143,7 +144,7 @@ func ForeseeSource(ctx context.Context, source pgclient.Endpoint, d Definition) 
 	return o, err
 }
 
-// lacking names the rights that are missing to read what is selected.
+// lacking names the privileges that the login lacks to read what is selected.
 func lacking(d Definition, found []unreadable, tables map[relation.TableName]relation.Table) map[string][]string {
 	lacked := map[string][]string{}
 	for _, key := range d.keys() {

@@ -9,15 +9,15 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A pairing brings each row of the source together with its row in the destination,
-// in the snapshot that was extracted and in the transaction that loads: both sides
-// send the hashes of their keys in order, and as bytes, whatever their encodings and
-// collations are. It takes a sort on each side, and no memory here.
+// A pairing pairs each row of the source with its row in the destination, in the snapshot
+// that was extracted and in the transaction that loads. Both sides send the hashes of their
+// keys in order, as bytes, whatever their encodings and collations are. That takes a sort on
+// each side, and no memory here.
 type pairing struct {
 	missing int64 // rows of the source that must be in the destination, and are not
-	late    int64 // those that are not, and that the method does not promise
+	late    int64 // rows of the source that are not in the destination, and that the method does not promise
 	kept    int64 // rows of the destination that are not at the source
-	changed int64 // pairs that hold other values, if those were asked for
+	changed int64 // pairs that hold other values, if values were compared
 }
 
 // A half is one side of a pair.
@@ -27,14 +27,14 @@ type half struct {
 	place       string // of the destination: its ctid
 }
 
-// fingerprint is an expression for the hash of values as a uuid, which the source and
-// the destination compute alike. Values are written by their output functions, quoted
-// in a way that depends on no locale, and hashed as UTF-8.
+// fingerprint is an expression for the hash of values as a uuid, which the source and the
+// destination compute alike. Output functions write the values, quoting depends on no locale,
+// and the hash is of UTF-8 text.
 func fingerprint(values []string) string {
 	return "CAST(" + hash(values) + " AS pg_catalog.uuid)"
 }
 
-// argumentsAtMost is less than how many arguments a function can have.
+// argumentsAtMost is less than the number of arguments that a function can have.
 const argumentsAtMost = 90
 
 func hash(values []string) string {
@@ -47,19 +47,19 @@ func hash(values []string) string {
 	return "pg_catalog.md5(pg_catalog.convert_to(" + strings.Join(chunks, " || ") + ", 'UTF8'))"
 }
 
-// digitsSince is the major from which on floats are written with the fewest digits that
-// tell them apart. All majors write fifteen of them alike.
+// digitsSince is the first major version that writes floats with the fewest digits that tell
+// them apart. All major versions write fifteen digits alike.
 const digitsSince = 12
 
-// How many digits of floats are written, as extra_float_digits has it.
+// Numbers of digits of floats, as values of extra_float_digits.
 const (
 	allDigits     = 3
 	fifteenDigits = 0
 )
 
-// byDigits divides columns into those that are compared with all digits of floats, and
-// those that are with fewer, because one side writes them in another way. A text that was
-// made at the source holds what it held when it was extracted.
+// byDigits divides columns into those compared with all digits of floats, and those compared
+// with fewer digits because one side writes floats in another way. Text that was made at the
+// source keeps the digits that it had when it was extracted.
 func byDigits(columns []column, f facts) (exact, rounded []column) {
 	if (f.source.major < digitsSince) == (f.target.major < digitsSince) {
 		return columns, nil
@@ -74,9 +74,9 @@ func byDigits(columns []column, f facts) (exact, rounded []column) {
 	return exact, rounded
 }
 
-// pair compares the two sides row by row. Rows are paired by their key or, without one,
-// by all their values. lonely, if any, is told of each row of the destination that has
-// no partner.
+// pair compares the two sides row by row. It pairs rows by their key or, without a key, by
+// all their values. It calls lonely, if set, for each row of the destination without a
+// partner.
 func (s *tableSync) pair(ctx context.Context, tx pgx.Tx, r reading, plan plan, values bool, lonely func(place string)) (p pairing, err error) {
 	l := plan.layout
 	exact, rounded := byDigits(l.columns, r.facts)
@@ -118,7 +118,7 @@ func (s *tableSync) pair(ctx context.Context, tx pgx.Tx, r reading, plan plan, v
 	return p, err
 }
 
-// writeDigits has floats written with so many digits until the transaction ends.
+// writeDigits makes the server write floats with that many digits until the transaction ends.
 func writeDigits(ctx context.Context, tx pgx.Tx, digits int) error {
 	_, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL extra_float_digits = %d", digits))
 	return err
@@ -132,7 +132,7 @@ func each(columns []column, expression func(column) string) []string {
 	return expressions
 }
 
-// halves returns a function that returns one half after the other, and nil at the end.
+// halves returns a function that returns one half at a time, and nil at the end.
 func halves(rows pgx.Rows) func() (*half, error) {
 	return func() (*half, error) {
 		if !rows.Next() {
@@ -144,7 +144,7 @@ func halves(rows pgx.Rows) func() (*half, error) {
 	}
 }
 
-// merge pairs halves that come in the order of their keys.
+// merge pairs halves that arrive in the order of their keys.
 func merge(nextSource, nextDestination func() (*half, error), lonely func(place string)) (p pairing, err error) {
 	s, err := nextSource()
 	if err != nil {

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Halves come in order, and keys may come several times.
+// Halves come in order, and a key may occur several times.
 func TestMerge(t *testing.T) {
 	t.Parallel()
 	of := func(keys ...byte) func() (*half, error) {

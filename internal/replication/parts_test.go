@@ -21,12 +21,12 @@ const (
 	letGo    = `SELECT pg_advisory_unlock_all()`
 )
 
-// inParts creates t, as create says, and prepares two workers for it, which read
-// it in ranges. The rows 1 and 20000, which are in different ones, are held at the
-// markers "held 1" and "held 2" of the proxy that is returned.
+// inParts creates t, as create says, and prepares two workers for it, which read it in
+// ranges. The proxy that it returns holds the rows 1 and 20000, which are in different
+// ranges, at the markers "held 1" and "held 2".
 func inParts(t *testing.T, e *env, create string, rows int) *proxy {
 	t.Helper()
-	sandbox.SharedFrom(t, 14) // or skip: older majors cannot read a range of pages alone
+	sandbox.SharedFrom(t, 14) // or skip: older major versions cannot read a range of pages alone
 	e.atSource(t, create+fmt.Sprintf(`
 		INSERT INTO t SELECT g, CASE g WHEN 1 THEN 'held 1' WHEN 20000 THEN 'held 2' ELSE md5(g::text) END FROM generate_series(1, %d) g`, rows))
 	e.runs.rangeBytes = 500 << 10
@@ -35,8 +35,8 @@ func inParts(t *testing.T, e *env, create string, rows int) *proxy {
 	return e.readHeld(t, 2, "held 1", "held 2")
 }
 
-// ownPart waits until both workers are in the middle of a part, and returns the
-// marker in the one that is copied by the worker whose table it is.
+// ownPart waits until both workers are in the middle of a range, and returns the marker in
+// the range that the table's own worker copies.
 func ownPart(t *testing.T, e *env, p *proxy) string {
 	t.Helper()
 	p.awaitHeld(t, 2)
@@ -46,23 +46,23 @@ func ownPart(t *testing.T, e *env, p *proxy) string {
 		JOIN (SELECT *, rank() OVER (ORDER BY id) AS n FROM _stitch.unit WHERE part_of IS NOT NULL) AS p ON p.part_of = u.id AND split_part(p.claimed_by, ' ', 2) = split_part(u.claimed_by, ' ', 2)`, 1)[0]
 }
 
-// alone waits until the worker whose table it is has copied its part, and
-// returns the session, in the destination, of the one that still copies.
+// alone waits until the table's own worker has copied its range, and returns the session, in
+// the destination, of the worker that still copies.
 func alone(t *testing.T, e *env, p *proxy) string {
 	t.Helper()
 	p.release(t, ownPart(t, e, p))
 	return await(t, e.destination, e.destinationDatabase, `SELECT split_part(claimed_by, ' ', 2) FROM _stitch.unit WHERE part_of IS NOT NULL AND NOT done`, 1)[0]
 }
 
-// wantNothingHidden fails if a table that is loaded in ranges is left.
+// wantNothingHidden fails if a staging table of ranges is left.
 func (e *env) wantNothingHidden(t *testing.T) {
 	t.Helper()
 	e.wantRows(t, `SELECT relname FROM pg_class WHERE relname LIKE '\_sdc%' AND relkind = 'r'`)
 }
 
-// A worker that dies with a part in its hands, and cannot say so, is not waited
-// for: another one copies that part. If it was the one that leads
-// the run, nobody can record how that ended, but what was committed stays.
+// No worker waits for one that dies in the middle of a range and cannot report it: another
+// worker copies that range. If it was the leader, no worker can record how the run ended, but
+// what was committed stays.
 func TestLostHelper(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -72,7 +72,7 @@ func TestLostHelper(t *testing.T) {
 	done := e.start(t.Context())
 	helper := alone(t, e, p)
 	led := e.destination.Query(t, e.destinationDatabase, leaderSQL)
-	s.Exec(t, "postgres", `ALTER ROLE `+e.writer+` CONNECTION LIMIT 1`) // as if others had taken the connections
+	s.Exec(t, "postgres", `ALTER ROLE `+e.writer+` CONNECTION LIMIT 1`) // as if other sessions had taken the connections
 	s.Query(t, "postgres", `SELECT pg_terminate_backend($1::text::int)`, helper)
 	await(t, s, "postgres", `SELECT FROM pg_stat_activity WHERE pid = `+helper, 0)
 	p.releaseAll(t)
@@ -93,8 +93,8 @@ func TestLostHelper(t *testing.T) {
 // leaderSQL finds the session that leads a run.
 const leaderSQL = `SELECT pid FROM _stitch.leader`
 
-// When the source ends all sessions while the worker whose table it is waits for
-// the part of another, the table is tried again.
+// When the source ends all sessions while the table's own worker waits for the range of
+// another, the run tries the table again.
 func TestSourceSessionsEnd(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -105,7 +105,7 @@ func TestSourceSessionsEnd(t *testing.T) {
 	if ended := s.Query(t, "postgres", `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1`, e.reader); len(ended) != 2 {
 		t.Errorf("%d sessions were ended", len(ended))
 	}
-	p.cutHeld(t, p.awaitHeld(t, 1)[0]) // or the rest of the part, which may have been sent, would still arrive
+	p.cutHeld(t, p.awaitHeld(t, 1)[0]) // or the rest of the range, which may have been sent, would still arrive
 	p.releaseAll(t)
 	if got := <-done; got.err != nil {
 		t.Error(pgclient.Explain(got.err))
@@ -114,8 +114,8 @@ func TestSourceSessionsEnd(t *testing.T) {
 	e.wantSame(t, "t")
 }
 
-// When the worker whose table it is fails, in a way that passes, it tries again
-// although another one still copies into the table of the first attempt.
+// When the table's own worker fails with a transient error, it tries again although another
+// worker still copies into the table of the first attempt.
 func TestOwnerFails(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -132,9 +132,9 @@ func TestOwnerFails(t *testing.T) {
 	e.wantSame(t, "t")
 }
 
-// What others do with a table that is being loaded, for which they need no right but
-// USAGE on its schema, fails neither this run nor a later one, which says what is in
-// the way of dropping the table.
+// What other roles do with a table that is being loaded, for which they need no privilege but
+// USAGE on its schema, fails neither this run nor a later one. The run reports what prevents
+// it from dropping the table.
 func TestHiddenInUse(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -148,7 +148,7 @@ func TestHiddenInUse(t *testing.T) {
 			p := inParts(t, e, twoParts, 20000)
 			p.releaseAll(t)
 			e.run(t)
-			p = e.readHeld(t, 2, "held 2") // into a stage
+			p = e.readHeld(t, 2, "held 2") // into a staging table
 			done := e.start(t.Context())
 			p.awaitHeld(t, 1)
 			reader, other := s.Role(t), e.sessionAtDestination(t)
@@ -178,8 +178,8 @@ func TestHiddenInUse(t *testing.T) {
 	}
 }
 
-// A table that was loaded in ranges is given its name once those who read it let go,
-// and nobody is kept waiting behind that.
+// A table that was loaded in ranges gets its name once its readers are done, and no other
+// session waits behind that.
 func TestHiddenIsNamed(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -204,7 +204,7 @@ func TestHiddenIsNamed(t *testing.T) {
 	e.wantNothingHidden(t)
 }
 
-// A partition that is attached while parts are read is there whole.
+// A partition that is attached while ranges are read arrives whole.
 func TestAttachedWhileRead(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -215,7 +215,7 @@ func TestAttachedWhileRead(t *testing.T) {
 		CREATE TABLE t_2 (id int, v text); INSERT INTO t_2 SELECT g, md5(g::text) FROM generate_series(100001, 140000) g;`, 40000)
 	done := e.start(t.Context())
 	p.awaitHeld(t, 2)
-	e.wantRows(t, `SELECT count(*) > 0 FROM _stitch.unit WHERE claimed_by IS NULL`, "t") // parts are read after it too
+	e.wantRows(t, `SELECT count(*) > 0 FROM _stitch.unit WHERE claimed_by IS NULL`, "t") // ranges are read after it too
 	e.atSource(t, `ALTER TABLE t ATTACH PARTITION t_2 FOR VALUES FROM (100000) TO (200000)`)
 	p.releaseAll(t)
 	if got := <-done; got.err != nil {
@@ -224,7 +224,7 @@ func TestAttachedWhileRead(t *testing.T) {
 	e.wantSame(t, "t")
 }
 
-// What a killed run left hidden goes when the replication is deleted.
+// The staging table of a killed run is dropped when the replication is deleted.
 func TestDeleteAfterKill(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -234,7 +234,7 @@ func TestDeleteAfterKill(t *testing.T) {
 	defer kill()
 	done := e.start(ctx)
 	ownPart(t, e, p)
-	// As kill -9: nothing is said to the catalog any more.
+	// As after kill -9: the worker can record nothing in the catalog.
 	s.Exec(t, "postgres", `ALTER ROLE `+e.writer+` CONNECTION LIMIT 0`)
 	s.Query(t, "postgres", `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1`, e.writer)
 	kill()
@@ -247,8 +247,8 @@ func TestDeleteAfterKill(t *testing.T) {
 	e.wantRows(t, `SELECT nspname, relname FROM pg_namespace n LEFT JOIN pg_class c ON relnamespace = n.oid AND relkind = 'r' WHERE nspname IN ('shop', '_stitch')`)
 }
 
-// The snapshot of a table that was read in ranges ends before it is merged: it
-// holds back VACUUM at the source.
+// The snapshot of a table that was read in ranges ends before the merge: it holds back VACUUM
+// at the source.
 func TestSnapshotHeld(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -270,8 +270,8 @@ func TestSnapshotHeld(t *testing.T) {
 	}
 }
 
-// A materialized view that is refreshed while workers share out its parts is
-// read as it was, or as it is, and not half of each.
+// A materialized view that is refreshed while workers share its ranges is read as it was, or
+// as it is, and not half of each.
 func TestRefreshedMeanwhile(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {

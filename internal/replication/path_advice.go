@@ -10,15 +10,15 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
-// Functions of a view run under the path of our sessions. One that expects another,
-// such as that of its owner, does not find what it names without a schema.
+// Functions of a view run under the path of the engine's sessions. A function that expects
+// another path, such as that of its owner, does not find what it names without a schema.
 
-// lost matches the function that an error came from, in how PostgreSQL tells where
-// it was: the innermost one comes first.
+// lost matches the function that an error came from, in the context that PostgreSQL adds to
+// the error: the innermost function comes first.
 var lost = regexp.MustCompile(`(?:PL/\w+ function|SQL function) "?(.+?)"? (?:line|during|statement|startup)`)
 
-// pathAdvice says what to do about an error of a function that does not find what
-// it names, or "" if it is another error.
+// pathAdvice says what to do about an error of a function that does not find what it names,
+// or "" if it is another error.
 func pathAdvice(err error) string {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {

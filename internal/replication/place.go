@@ -21,8 +21,8 @@ func SourceIdentity(ctx context.Context, source pgclient.Endpoint) (id pgclient.
 	return id, err
 }
 
-// DestinationIdentity returns which database a destination is. The object is the row of
-// the replication into a schema, "" if there is none.
+// DestinationIdentity returns which database a destination is. The object is the row of the
+// replication into a schema, or "" if there is none.
 func DestinationIdentity(ctx context.Context, destination pgclient.Endpoint, schemaName string) (id pgclient.Identity, err error) {
 	err = destination.Server.OnConn(ctx, destination.Database, func(conn *pgx.Conn) error {
 		return pgclient.InTx(ctx, conn, func(tx pgx.Tx) (err error) {

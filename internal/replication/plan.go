@@ -12,8 +12,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// facts are what a plan is made of: what both sides say of a table, in one snapshot and
-// in one transaction.
+// facts are what a plan is made from: what both sides say of a table, in one snapshot and in
+// one transaction.
 type facts struct {
 	source   sourceFacts
 	identity string    // of the source database
@@ -23,34 +23,34 @@ type facts struct {
 	learned  learned
 }
 
-// learned is what earlier attempts have found out about a table.
+// learned is what earlier attempts found out about a table.
 type learned struct {
-	asText    bool     // rows are to cross as text: as binary they were refused
-	added     []string // columns that the target was given, with what old rows hold in them
+	asText    bool     // rows must cross as text: a server refused them in binary form
+	added     []string // columns that earlier attempts added to the target, with what old rows hold in them
 	fixed     []string // columns of the target whose type cannot be changed
-	chunkRows int      // about how many rows are committed at once of a backlog
+	chunkRows int      // about how many rows of a backlog one transaction commits
 }
 
-// A plan says what a run does with one table. It is a value: what is found out later
-// makes another plan of it.
+// A plan says what a run does with one table. It is a value: a later finding makes another
+// plan from it.
 type plan struct {
 	layout  layout
 	rows    keyRange
 	keyName string // of the replication key in the destination
 	version int64  // of the table, after the load
-	reset   bool   // whether that is a new one
+	reset   bool   // whether the version is a new one
 	full    bool   // whether the method is FULL_TABLE
 	late    time.Duration
-	why     string   // all rows are read although there is a bookmark
+	why     string   // why all rows are read although there is a bookmark
 	undone  *int64   // the source has gone back: rows with a greater _sdc_sequence that it does not have are undone
-	changes []string // of the structure since the load before, for people
+	changes []string // of the structure since the last load, for people
 
-	keyNotUnique bool // whether the source does not see to it that the key identifies a row
-	rewritten    bool // whether the table lies in another file than when the bookmark was set
-	back         bool // whether no row has the key of the bookmark or a later one, so that it goes back
+	keyNotUnique bool // whether the source does not guarantee that the key identifies a row
+	rewritten    bool // whether the table is stored in another file than when the bookmark was set
+	back         bool // whether no row has the key of the bookmark or a later one, so that the bookmark goes back
 
-	// Columns that were added at the source. Rows before the range may hold
-	// values in them; unless they hold none, all rows are needed.
+	// Columns that were added at the source. If rows before the range hold values in them, the
+	// run reads all rows.
 	unverified []column
 
 	greatest *string              // replication key of the rows to load; nil if none has one
@@ -58,11 +58,11 @@ type plan struct {
 	ordered  bool                 // whether an index orders the rows by the replication key
 }
 
-// decide decides how to go on with a table. late is how late a row may be committed.
+// decide decides how to load a table. late is how late a row may be committed.
 func decide(s Selection, target relation.TableName, f facts, late time.Duration) (plan, error) {
 	table := f.source.table
 	p := plan{version: f.target.now.UnixMilli(), reset: true, full: s.Method == FullTable, late: late}
-	// Of a table that others inherit from, the primary key says nothing of their rows.
+	// The primary key of a table that others inherit from says nothing about the rows of those.
 	p.keyNotUnique = !table.Kind.HasKeys() || table.Kind == relation.OrdinaryTable && len(f.source.storage.leaves) > 1
 	columns := extractedColumns(s.selected(table), f.target.types, f.source.major, f.target.major, f.money)
 	var before []string
@@ -103,8 +103,8 @@ func decide(s Selection, target relation.TableName, f facts, late time.Duration)
 	return p.goOn(*l, *f.target.bookmark, s, f), nil
 }
 
-// goOn is the plan for a table whose bookmark applies. All of its rows are read
-// nevertheless if those before it hold what was never loaded.
+// goOn is the plan for a table whose bookmark applies. It still reads all rows if those
+// before the bookmark hold what was never loaded.
 func (p plan) goOn(l catalog.LoadedTable, b catalog.Bookmark, s Selection, f facts) plan {
 	p.version, p.reset = l.TableVersion, false
 	if p.why, p.unverified = neverLoaded(p.layout, l, f.learned.added); p.why == "" {
@@ -117,14 +117,14 @@ func (p plan) goOn(l catalog.LoadedTable, b catalog.Bookmark, s Selection, f fac
 	return p
 }
 
-// readingAll is the plan with all rows, for that reason.
+// readingAll is the plan that reads all rows, for that reason.
 func (p plan) readingAll(why string) plan {
 	p.rows.after, p.why = nil, why
 	return p
 }
 
-// attached returns the partitions that came since the bookmark was set, or came back.
-// They may be older than both, and hold any key.
+// attached returns the partitions that were attached, or attached again, since the bookmark
+// was set. Their rows may be older than the bookmark, and have any key.
 func (p plan) attached(f facts) (leaves []uint32) {
 	if p.rows.after == nil {
 		return nil
@@ -137,8 +137,8 @@ func (p plan) attached(f facts) (leaves []uint32) {
 	return leaves
 }
 
-// readingAttached is the plan with the rows of partitions that came, which meet the
-// condition and are not read otherwise.
+// readingAttached is the plan that also reads the rows of attached partitions. They meet the
+// condition and are not in the range otherwise.
 func (p plan) readingAttached(condition string) plan {
 	if len(p.layout.key) == 0 {
 		return p.readingAll("partitions were added that held rows, and rows without a primary key can only be compared whole")
@@ -147,50 +147,50 @@ func (p plan) readingAttached(condition string) plan {
 	return p
 }
 
-// goingBack is the plan for a table that has no row at or after its bookmark: it was
-// emptied and its keys started over, or the last rows were deleted.
+// goingBack is the plan for a table that has no row at or after its bookmark: it was emptied
+// and its keys started over, or the last rows were deleted.
 func (p plan) goingBack() plan {
 	p.rows, p.back = p.rows.startingAt(""), true
 	return p
 }
 
-// endingAt is the plan for the greatest key of the rows, and those that have it.
+// endingAt is the plan with the greatest key of the rows, and the rows that have it.
 func (p plan) endingAt(greatest *string, newest []catalog.Remembered) plan {
 	p.greatest, p.newest = greatest, newest
 	return p
 }
 
-// inOrder is the plan for rows that an index orders, or not.
+// inOrder is the plan with whether an index orders the rows.
 func (p plan) inOrder(ordered bool) plan {
 	p.ordered = ordered
 	return p
 }
 
-// needsOpenTransactions reports whether it matters which transactions were open before
-// the snapshot was taken.
+// needsOpenTransactions reports whether the plan depends on which transactions were open
+// before the snapshot was taken.
 func (p plan) needsOpenTransactions(f facts) bool {
 	b := f.target.bookmark
 	begins := p.rows.after == nil || b == nil || b.Horizon.Snapshot == ""
 	return begins && !p.full && p.late > 0 && !isTime(p.rows.key) && f.source.info.snapshot != ""
 }
 
-// deletes reports whether rows go from the destination that are gone at the
-// source. INCREMENTAL keeps them, also when all rows are read again: they may
-// have been purged there, or the source be an upgraded one. Under a new version
-// they are those of an older one. But rows without a key that changed can only
-// be told from new ones by comparing all, and so can rows under another key.
+// deletes reports whether the load deletes rows from the destination that are gone at the
+// source. INCREMENTAL keeps them, even when it reads all rows again: the source may have
+// purged them, or be an upgraded one. Under a new version they belong to an older one. But
+// only a comparison of all rows tells changed rows without a key from new ones, and the same
+// holds for rows under another key.
 func (p plan) deletes() bool {
 	return p.rows.after == nil && (p.full || p.layout.keyChanged || len(p.layout.key) == 0)
 }
 
-// comparesKeys reports whether rows may stay that have a key which the source takes for
-// the same as one that was loaded.
+// comparesKeys reports whether rows may stay whose key the source takes for the same as one
+// that was loaded.
 func (p plan) comparesKeys() bool {
 	return p.layout.exists && !p.deletes() && slices.ContainsFunc(p.layout.keyOf(), func(c column) bool { return isCoarse(c.source) })
 }
 
-// merge says what becomes of some of the rows, once they were copied. Of those after a
-// bookmark few are there already, of all rows of a table most.
+// merge says what the load does with the rows of a range once they were copied. Few of the
+// rows after a bookmark already exist, but most rows of a whole table do.
 func (p plan) merge(rows keyRange) mergePlan {
 	m := mergePlan{
 		layout: p.layout, version: p.version, reset: p.reset, keyNotUnique: p.keyNotUnique, undone: p.undone,
@@ -200,13 +200,13 @@ func (p plan) merge(rows keyRange) mergePlan {
 	if p.keyName != "" && !rows.key.column.NotNull {
 		m.replicationKey = p.keyName
 	}
-	if rows.isBounded() && !strings.HasPrefix(rows.key.sql, "text") { // servers may order texts differently
+	if rows.isBounded() && !strings.HasPrefix(rows.key.sql, "text") { // servers may order text differently
 		m.repeated = fmt.Sprintf("(d.%[1]s OPERATOR(pg_catalog.>=) %[2]s OR d.%[1]s IS NULL)", pgclient.Ident(p.keyName), rows.first())
 	}
 	return m
 }
 
-// guarantees says what cannot be promised of the table, and what is otherwise than usual.
+// guarantees says what cannot be guaranteed for the table, and what is unusual about it.
 func (p plan) guarantees(s Selection, f facts, standby bool) (notes []string) {
 	if types := p.layout.textOnlyTypes(); len(types) > 0 {
 		notes = append(notes, "rows cross as text, because these types have no binary form that means the same on both sides: "+strings.Join(types, ", "))

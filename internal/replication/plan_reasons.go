@@ -10,9 +10,9 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// sourceChanges says what has changed at the source since the table was loaded
-// that the layout does not tell: columns that are gone or have another name, and
-// partitions that came or went.
+// sourceChanges says what has changed at the source since the table was loaded that the
+// layout does not show: columns that are gone or have another name, and partitions that were
+// attached or detached.
 func sourceChanges(l layout, b catalog.LoadedTable, source sourceFacts) []string {
 	var changes []string
 	for i, name := range b.Columns {
@@ -50,9 +50,9 @@ func sourceChanges(l layout, b catalog.LoadedTable, source sourceFacts) []string
 	return changes
 }
 
-// bookmarkInvalidReason says why a bookmark does not apply, or not any more, or "". A table whose method
-// or replication key has changed, or that was replaced by another, is replicated
-// whole, under a new version.
+// bookmarkInvalidReason says why a bookmark does not apply, or no longer applies, or "". A
+// table whose method or replication key has changed, or that another table has replaced, is
+// replicated whole, under a new version.
 func bookmarkInvalidReason(l catalog.LoadedTable, b *catalog.Bookmark, s Selection, source relation.Table, identity, keyType string) string {
 	switch {
 	case l.Source != identity && strings.HasPrefix(identity, startedPrefix):
@@ -73,8 +73,8 @@ func bookmarkInvalidReason(l catalog.LoadedTable, b *catalog.Bookmark, s Selecti
 	return ""
 }
 
-// keyReplaced reports whether a column of the key was dropped at the source and
-// another one added under its name: nothing tells which rows are which.
+// keyReplaced reports whether a column of the key was dropped at the source and another one
+// added under its name: nothing tells which rows correspond.
 func keyReplaced(l layout, b catalog.LoadedTable) bool {
 	return slices.ContainsFunc(l.columns, func(c column) bool {
 		i := slices.Index(b.Columns, c.name)
@@ -82,18 +82,18 @@ func keyReplaced(l layout, b catalog.LoadedTable) bool {
 	})
 }
 
-// sameOrder reports whether keys of type from keep their order and their text
-// as type to.
+// sameOrder reports whether keys keep their order and their text when their type changes from
+// from to to.
 func sameOrder(from, to string) bool {
 	integers := []string{"smallint", "integer", "bigint"}
 	was, is := slices.Index(integers, from), slices.Index(integers, to)
 	return from == to || was >= 0 && is >= was || widens(from, to)
 }
 
-// neverLoaded says why rows that lie before the bookmark hold values that were never
-// loaded, or "": of a column that was not selected then, that has another name
-// now, that took the name of another, or that was dropped in the destination.
-// Of columns that were added since, only the source can tell.
+// neverLoaded says why rows before the bookmark hold values that were never loaded, or "".
+// They are values of a column that was not selected then, that has another name now, that
+// took the name of another, or that was dropped in the destination. For columns that were
+// added since then, only the source can say.
 func neverLoaded(l layout, b catalog.LoadedTable, added []string) (why string, unverified []column) {
 	for _, c := range l.columns {
 		i := slices.Index(b.Columns, c.name)
@@ -103,8 +103,8 @@ func neverLoaded(l layout, b catalog.LoadedTable, added []string) (why string, u
 		case i >= 0:
 			return fmt.Sprintf("column %q is another one than before", c.name), nil
 		case c.name != c.source.Name && wasLoaded(b, c):
-			// Its type changed: old values stay in the column of the old type.
-			// Without a key, rows that were loaded could not be told from new ones.
+			// Its type changed: old values stay in the column of the old type. Without a key,
+			// nothing would tell loaded rows from new ones.
 			if len(l.key) == 0 {
 				return fmt.Sprintf("column %q is of another type, and rows without a primary key can only be compared whole", c.source.Name), nil
 			}
@@ -117,8 +117,8 @@ func neverLoaded(l layout, b catalog.LoadedTable, added []string) (why string, u
 	return "", unverified
 }
 
-// rewrittenSince says why rows may be other ones than before where transactions are not asked
-// who wrote them, or "".
+// rewrittenSince says why rows may have changed, where the run does not ask which
+// transactions wrote them, or "".
 func rewrittenSince(h catalog.Horizon, s snapshotInfo, late time.Duration) string {
 	if (late == 0 || s.snapshot == "") && movedSince(h, s) {
 		return "the table was emptied by TRUNCATE, restored or rewritten at the source"
@@ -126,7 +126,7 @@ func rewrittenSince(h catalog.Horizon, s snapshotInfo, late time.Duration) strin
 	return ""
 }
 
-// wasLoaded reports whether the column that c comes from was loaded under its name.
+// wasLoaded reports whether the source column of c was loaded under its name.
 func wasLoaded(b catalog.LoadedTable, c column) bool {
 	i := slices.Index(b.Columns, c.source.Name)
 	return i >= 0 && b.Attributes[i] == int(c.source.Number)

@@ -11,7 +11,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// somePlanFacts are those of a table with a bookmark, in which nothing has changed.
+// somePlanFacts returns the facts of a table with a bookmark, in which nothing has changed.
 func somePlanFacts() facts {
 	int4 := relation.Type{Schema: "pg_catalog", Name: "int4", SQL: "integer", Kind: "b", Output: "pg_catalog.int4out", Sendable: true}
 	bookmark := "10"
@@ -44,7 +44,7 @@ func somePlanFacts() facts {
 	}
 }
 
-// One decision follows from the facts, and changes none of them.
+// One decision follows from the facts, and does not change them.
 func TestDecide(t *testing.T) {
 	t.Parallel()
 	byKey := Selection{Method: Incremental, ReplicationKey: "n"}
@@ -54,7 +54,7 @@ func TestDecide(t *testing.T) {
 		late      time.Duration
 		why       string // all rows are read
 		version   int64
-		where     string // what the condition for rows says
+		where     string // what the condition for rows contains
 		deletes   bool
 		rewritten bool
 	}{
@@ -108,7 +108,7 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// What is found out later makes another plan, and leaves the one before as it was.
+// A later finding makes another plan, and leaves the one before unchanged.
 func TestPlanIsAValue(t *testing.T) {
 	t.Parallel()
 	f := somePlanFacts()
@@ -134,7 +134,7 @@ func TestPlanIsAValue(t *testing.T) {
 	}
 }
 
-// A range is read, compared and gone on from by one meaning of it.
+// A range has one meaning for reading, comparing and continuing.
 func TestKeyRange(t *testing.T) {
 	t.Parallel()
 	bookmark, end := "10", "20"

@@ -9,8 +9,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// through makes both sides be reached through PgBouncers of these modes, "" for
-// none.
+// through makes the engine reach both sides through PgBouncers of these modes, or directly
+// where the mode is "".
 func (e *env) through(t *testing.T, source, destination string, connections int) {
 	t.Helper()
 	entry := func(s *sandbox.Server, mode, user string) pgclient.Config {
@@ -53,9 +53,9 @@ func TestTransactionPool(t *testing.T) {
 	}
 }
 
-// Through a pool that lends sessions for as long as connections last, runs work
-// as they do without: tables side by side, a large one in ranges, and with the
-// next run in sessions that others have used.
+// Through a pool that lends sessions for as long as connections last, runs work as they do
+// without one: several tables at a time, a large one in ranges, and the next run in sessions
+// that others have used.
 func TestSessionPool(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)

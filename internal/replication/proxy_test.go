@@ -13,18 +13,17 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A proxy stands between the engine and a server, cuts one connection or all, and
-// holds up what the server sends.
+// A proxy is between the engine and a server, cuts one connection or all, and holds up what
+// the server sends.
 type proxy struct {
 	holds
 	listener net.Listener
-	servers  []string // the first for the first connection, the last for all further ones
-	// Whether the COMMIT of a load is to be cut, and before or after the server
-	// has got it.
+	servers  []string // the first for the first connection, the last for all later ones
+	// Whether to cut the COMMIT of a load, and whether before or after it reaches the server.
 	armed, deliver atomic.Bool
-	armedClaim     atomic.Bool // whether the next claim of a unit is to be cut, before its answer
+	armedClaim     atomic.Bool // whether to cut the next claim of a unit, before its answer
 	cuts           atomic.Int32
-	trips          atomic.Int32 // messages of the engine, those sent together counted once
+	trips          atomic.Int32 // messages of the engine; messages that are sent together count once
 
 	mu     sync.Mutex
 	isShut bool
@@ -56,10 +55,10 @@ func newProxy(t *testing.T, servers ...*sandbox.Server) *proxy {
 
 func (p *proxy) port() int { return p.listener.Addr().(*net.TCPAddr).Port }
 
-// loadThrough makes the destination be reached through a proxy.
+// loadThrough makes the engine reach the destination through a proxy.
 func (e *env) loadThrough(t *testing.T, p *proxy) { e.atPorts(t, e.sourcePort, p.port()) }
 
-// readHeld makes the source be reached through a proxy with these markers, with so
+// readHeld makes the engine reach the source through a proxy with these markers, with that
 // many connections.
 func (e *env) readHeld(t *testing.T, connections int, markers ...string) *proxy {
 	t.Helper()
@@ -70,7 +69,7 @@ func (e *env) readHeld(t *testing.T, connections int, markers ...string) *proxy 
 	return p
 }
 
-// atPorts makes source and destination be reached at these ports.
+// atPorts makes the engine reach source and destination at these ports.
 func (e *env) atPorts(t *testing.T, source, destination int) {
 	e.sourcePort, e.destinationPort = source, destination
 	e.servers = e.again(t, pgclient.DefaultMaxConnections)

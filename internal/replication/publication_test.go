@@ -6,8 +6,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A publication of all tables at the destination refuses UPDATE and DELETE of a
-// table without a key, in the catalog as well.
+// A publication of all tables at the destination refuses UPDATE and DELETE of a table without
+// a key, and does so in the catalog as well.
 func TestPublicationForAllTables(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {

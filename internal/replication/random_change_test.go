@@ -8,7 +8,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// change draws something that happens to the table, and returns it as SQL.
+// change draws something that happens to the table, and returns its SQL.
 func (t *randomTable) change(r *rand.Rand) string {
 	changes := []func(*rand.Rand) string{
 		t.insertSQL, t.insertSQL, t.update, t.update, t.update, t.remove,
@@ -24,7 +24,7 @@ func (t *randomTable) change(r *rand.Rand) string {
 	}
 }
 
-// some are a few rows. In partitions, others may be meant as well.
+// some returns a condition for a few rows. In partitions, it may select others as well.
 func (t *randomTable) some(r *rand.Rand) string {
 	return fmt.Sprintf("WHERE ctid = ANY (ARRAY(SELECT ctid FROM %s LIMIT %d OFFSET %d))", t.sql(), 1+r.IntN(5), r.IntN(20))
 }
@@ -62,8 +62,8 @@ func (t *randomTable) truncate(r *rand.Rand) string {
 	return "TRUNCATE " + t.sql() + "; " + t.insertSQL(r)
 }
 
-// touch gives all rows a new replication key, for what INCREMENTAL does not
-// promise to find otherwise: values that changed their type.
+// touch gives all rows a new replication key, for changes that INCREMENTAL does not promise
+// to find otherwise: values whose type has changed.
 func (t *randomTable) touch() string {
 	if t.key == nil || t.appendOnly() {
 		return ""
@@ -81,8 +81,8 @@ func (t *randomTable) drawFree(r *rand.Rand) *randomColumn {
 	return free[r.IntN(len(free))]
 }
 
-// addColumn adds a column: plain, with a default, filled in some rows, or
-// computed for each row.
+// addColumn adds a column: plain, with a default, filled in some rows, or computed for each
+// row.
 func (t *randomTable) addColumn(r *rand.Rand) string {
 	c := t.drawColumn(r)
 	t.columns = append(t.columns, c)
@@ -140,7 +140,7 @@ func (t *randomTable) dropColumn(r *rand.Rand) string {
 func (t *randomTable) renameColumn(r *rand.Rand) string {
 	c := t.columns[r.IntN(len(t.columns))]
 	if c.primary {
-		return "" // rows are identified otherwise, which needs a hand
+		return "" // rows are then identified otherwise, which requires a user's action
 	}
 	was, name := c.ident(), t.freshName(r)
 	if len(t.dropped) > 0 && r.IntN(2) == 0 {
@@ -152,7 +152,7 @@ func (t *randomTable) renameColumn(r *rand.Rand) string {
 	return "ALTER TABLE " + t.sql() + " RENAME COLUMN " + was + " TO " + c.ident()
 }
 
-// swapNames lets two columns take each other's place.
+// swapNames swaps the names of two columns.
 func (t *randomTable) swapNames(r *rand.Rand) string {
 	a, b := t.drawFree(r), t.drawFree(r)
 	if a == b {
@@ -164,7 +164,7 @@ func (t *randomTable) swapNames(r *rand.Rand) string {
 	return rename + a.ident() + ` TO "for now"; ` + rename + b.ident() + " TO " + a.ident() + "; " + rename + `"for now" TO ` + b.ident()
 }
 
-// moreRoom changes a type such that the destination can follow in place.
+// moreRoom changes a type so that the destination can follow in place.
 func (t *randomTable) moreRoom(r *rand.Rand) string {
 	for _, c := range t.free() {
 		if c.more == nil || c.computed {
@@ -183,11 +183,11 @@ func (t *randomTable) moreRoom(r *rand.Rand) string {
 	return ""
 }
 
-// touchless reports whether INCREMENTAL would have to find rows that cannot be
-// touched. Without a primary key it compares them all.
+// touchless reports whether INCREMENTAL would have to find rows that touch cannot change.
+// Without a primary key it compares all rows.
 func (t *randomTable) touchless() bool { return t.key != nil && t.key.primary }
 
-// otherType changes a type such that the destination needs another column.
+// otherType changes a type so that the destination needs another column.
 func (t *randomTable) otherType(r *rand.Rand) string {
 	c := t.drawFree(r)
 	if t.key != nil && !t.key.primary && rewritten[t.key.sql] != "" && r.IntN(4) == 0 {
@@ -201,7 +201,7 @@ func (t *randomTable) otherType(r *rand.Rand) string {
 	switch {
 	case c == t.key || to != "" && r.IntN(3) > 0:
 		counter, using := c.counter, ""
-		if c.sql == "date" { // there are dates that no timestamp reaches
+		if c.sql == "date" { // some dates are beyond every timestamp
 			using = fmt.Sprintf("CASE WHEN isfinite(%[1]s) THEN least(%[1]s, '294276-12-31') ELSE %[1]s END", c.ident())
 		}
 		c.kind = kindNamed(to)
@@ -233,7 +233,7 @@ func (t *randomTable) alterType(c *randomColumn, using string) string {
 	return sql
 }
 
-// changeSelection selects a column that was not, or the other way round.
+// changeSelection selects a column that was not selected, or deselects one.
 func (t *randomTable) changeSelection(r *rand.Rand) string {
 	if c := t.drawFree(r); c != nil && t.selects != "all" {
 		c.selected = !c.selected
@@ -260,7 +260,7 @@ func (t *randomTable) replace(r *rand.Rand) string {
 	return "DROP TABLE " + t.sql() + "; " + t.createSQL() + "; " + t.insertSQL(r)
 }
 
-// tableNames draws different names, also in the destination.
+// tableNames draws names that differ, also in the destination.
 func tableNames(r *rand.Rand, n int) []relation.TableName {
 	var drawn []relation.TableName
 	taken := map[string]bool{}

@@ -6,16 +6,16 @@ import (
 	"strings"
 )
 
-// A kind is a type, and what a test must know to use it.
+// A kind is a type, with what a test must know to use it.
 type kind struct {
 	sql     string                    // as format_type writes it, unless it is not built in
 	since   int                       // the first major that has it
 	arrives string                    // its type in the destination; the same if empty
-	value   func(r *rand.Rand) string // makes one, as text
+	value   func(r *rand.Rand) string // draws one, as text
 	ordered bool                      // whether it may be in a primary key
-	send    string                    // gives the binary form, where the text form depends on the major
-	more    func(r *rand.Rand) kind   // gives it more room, which rewrites no table; may be nil
-	counter func(n int) string        // makes the n-th replication key; may be nil
+	send    string                    // the function that gives the binary form, where the text form depends on the major version
+	more    func(r *rand.Rand) kind   // gives it more room without rewriting a table; may be nil
+	counter func(n int) string        // returns the n-th replication key; may be nil
 }
 
 // lands returns the type that values of the kind have at a destination.
@@ -53,7 +53,7 @@ var oddKinds = []kind{
 	{sql: odd("span"), arrives: "text", value: oneOf("empty", "[0.1,0.2)", "(,1e300]", "[NaN,]")},
 }
 
-// plainKinds are built in. Those with few values have extremes only.
+// plainKinds are built in. Types with few values have only extreme ones.
 var plainKinds = []kind{
 	{sql: "smallint", ordered: true, value: integer(16), counter: decimalCounter},
 	{sql: "integer", ordered: true, value: integer(32), counter: decimalCounter},
@@ -155,7 +155,7 @@ func numeric(precision, scale int) kind {
 	}}
 }
 
-// clock is a kind of time with fewer digits than there can be.
+// clock returns a kind of time with fewer digits than the maximum.
 func clock(name, zone, day string, digits int) kind {
 	layout := day + "15:04:05"
 	if digits > 0 {
@@ -169,8 +169,8 @@ func clock(name, zone, day string, digits int) kind {
 	}}
 }
 
-// rewritten says to which kinds PostgreSQL takes values without being told how,
-// besides text.
+// rewritten says which kinds, apart from text, PostgreSQL converts values to without an
+// explicit expression.
 var rewritten = map[string]string{
 	"smallint": "integer", "integer": "bigint", "bigint": "numeric", "real": "double precision", "date": "timestamp without time zone", "inet": "text",
 }
@@ -195,7 +195,7 @@ func drawKind(r *rand.Rand, major int) kind {
 	}
 }
 
-// arrayKind is the kind of arrays of a kind that is none itself.
+// arrayKind returns the kind of arrays of a kind that is not an array itself.
 func arrayKind(of kind) kind {
 	if strings.HasSuffix(of.lands(99), "[]") {
 		return of
@@ -216,7 +216,7 @@ func arrayKind(of kind) kind {
 	return k
 }
 
-// counters are the kinds that order rows by when they were written.
+// counters returns the kinds that order rows by when they were written.
 func counters() []kind {
 	var found []kind
 	for _, k := range plainKinds {

@@ -12,7 +12,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// oddSchema is where some of the tables are.
+// oddSchema is the schema of some of the tables.
 const oddSchema = `Sch"ema.1`
 
 // A randomTable is a table of the source, as the test knows it.
@@ -21,7 +21,7 @@ type randomTable struct {
 	target      string // its name in the destination, if that is another
 	columns     []*randomColumn
 	key         *randomColumn // the replication key; nil if the method is FULL_TABLE
-	count       int           // of the replication keys that were drawn
+	count       int           // how many replication keys were drawn
 	selects     string        // "all", "columns" or "exclude"
 	partitioned bool
 	replaced    bool     // dropped and created again
@@ -66,7 +66,7 @@ func (t *randomTable) free() []*randomColumn {
 	return t.where(func(c *randomColumn) bool { return !c.primary && !c.fixed && c != t.key })
 }
 
-// appendOnly reports whether rows cannot be changed such that INCREMENTAL finds them.
+// appendOnly reports whether rows cannot be changed so that INCREMENTAL finds them.
 func (t *randomTable) appendOnly() bool {
 	return t.key != nil && (t.key.primary || len(t.primary()) == 0)
 }
@@ -123,7 +123,7 @@ func (t *randomTable) drawColumn(r *rand.Rand) *randomColumn {
 		selected: t.selects == "all" || r.IntN(3) > 0}
 }
 
-// freshName returns a name that no column has or had.
+// freshName returns a name that no column has or has had.
 func (t *randomTable) freshName(r *rand.Rand) string {
 	for {
 		name := drawName(r)
@@ -133,7 +133,7 @@ func (t *randomTable) freshName(r *rand.Rand) string {
 	}
 }
 
-// selectSomething selects a column if none is: that would be refused.
+// selectSomething selects a column if none is selected, because that would be refused.
 func (t *randomTable) selectSomething() {
 	if len(t.replicated()) == 0 {
 		t.columns[0].selected = true
@@ -184,7 +184,7 @@ func (t *randomTable) createSQL() string {
 	return sql
 }
 
-// literal makes a value of a column.
+// literal draws a value of a column.
 func (t *randomTable) literal(r *rand.Rand, c *randomColumn) string {
 	switch {
 	case c == t.key:
@@ -195,7 +195,7 @@ func (t *randomTable) literal(r *rand.Rand, c *randomColumn) string {
 	return quoted(c.value(r))
 }
 
-// nextKey makes a replication key that no earlier one is greater than.
+// nextKey returns a replication key that is not less than any earlier one.
 func (t *randomTable) nextKey(r *rand.Rand) string {
 	if r.IntN(3) > 0 || t.key.primary {
 		t.count++

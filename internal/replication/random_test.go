@@ -13,8 +13,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// Whatever tables look like, hold and go through, after each run both sides are
-// the same. STITCH_SEED repeats one seed, for each pair of majors.
+// Whatever tables look like, hold and go through, both sides are the same after each run.
+// STITCH_SEED repeats one seed, for each pair of majors.
 func TestRandom(t *testing.T) {
 	t.Parallel()
 	pairs := pairsOfMajors(t)
@@ -32,8 +32,8 @@ func TestRandom(t *testing.T) {
 	}
 }
 
-// pairsOfMajors returns the oldest and the newest, both ways, or all pairs in
-// `make torture` and when a seed is to be repeated.
+// pairsOfMajors returns the oldest and the newest, both ways. In `make torture`, and when a
+// seed is repeated, it returns all pairs.
 func pairsOfMajors(t *testing.T) [][2]int {
 	majors := sandbox.NeedMajors(t)
 	if effort(t) == 1 && os.Getenv("STITCH_SEED") == "" {
@@ -54,7 +54,7 @@ type randomStory struct {
 	*env
 	random *rand.Rand
 	tables []*randomTable
-	told   []string // what the source was told, in order
+	told   []string // the SQL that the source ran, in order
 }
 
 func playStory(t *testing.T, source, destination int, seed uint64) {
@@ -108,7 +108,7 @@ func (s *randomStory) tell(t *testing.T, sql string) {
 	s.atSource(t, sql)
 }
 
-// history is what the source was told about a table.
+// history returns the SQL that the source ran for a table.
 func (s *randomStory) history(table *randomTable) string {
 	of := slices.DeleteFunc(slices.Clone(s.told), func(sql string) bool {
 		return sql != runs && !strings.Contains(sql, table.sql())
@@ -116,18 +116,18 @@ func (s *randomStory) history(table *randomTable) string {
 	return strings.Join(of, "\n")
 }
 
-// runs stands for a run in what the source was told.
+// runs stands for a run in that history.
 const runs = "-- run"
 
-// choose brings the definition up to date with the tables.
+// choose updates the definition to match the tables.
 func (s *randomStory) choose() {
 	for _, table := range s.tables {
 		s.definition.Tables[table.name.String()] = table.selection()
 	}
 }
 
-// runAndCompare fails unless a run makes both sides the same, and the next one
-// has nothing left to do.
+// runAndCompare fails unless a run makes both sides the same, and the next run has nothing
+// left to do.
 func (s *randomStory) runAndCompare(t *testing.T) {
 	t.Helper()
 	s.told = append(s.told, runs)
@@ -146,11 +146,11 @@ func (s *randomStory) runAndCompare(t *testing.T) {
 		s.wantNothingToDo(t)
 	}
 	if t.Failed() {
-		t.FailNow() // the runs after would only say it again
+		t.FailNow() // later runs would only repeat it
 	}
 }
 
-// wantNothingToDo runs again, though nothing has changed.
+// wantNothingToDo runs again, although nothing has changed.
 func (s *randomStory) wantNothingToDo(t *testing.T) {
 	t.Helper()
 	again := s.run(t)
@@ -200,7 +200,7 @@ func (s *randomStory) wantArrived(t *testing.T, table *randomTable) {
 	}
 }
 
-// inOrder returns the selected columns in the order that the source has them in.
+// inOrder returns the selected columns in the source's order.
 func (s *randomStory) inOrder(t *testing.T, table *randomTable) []*randomColumn {
 	t.Helper()
 	columns := table.replicated()
@@ -209,8 +209,8 @@ func (s *randomStory) inOrder(t *testing.T, table *randomTable) []*randomColumn 
 	return columns
 }
 
-// expression is what is compared of a column. PostgreSQL 12 writes floats with
-// fewer digits than older ones do.
+// expression is what the test compares of a column. PostgreSQL 12 writes floats with fewer
+// digits than older majors do.
 func (s *randomStory) expression(k kind, name string) string {
 	if k.send == "" || (s.source.Major < 12) == (s.destination.Major < 12) {
 		return pgclient.Ident(name)
@@ -218,8 +218,7 @@ func (s *randomStory) expression(k kind, name string) string {
 	return fmt.Sprintf("encode(%s(%s), 'hex')", k.send, pgclient.Ident(name))
 }
 
-// current leaves out rows of a table that was replaced by this one, which
-// INCREMENTAL keeps.
+// current leaves out rows of a table that this one replaced, which INCREMENTAL keeps.
 func (s *randomStory) current(table *randomTable) string {
 	if !table.replaced || table.key == nil {
 		return ""

@@ -13,10 +13,10 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
-// runes are what tools trip over.
+// runes are characters that tools often mishandle.
 var runes = []rune(`abcXYZ019_ ."'$%?;:\-(){},<>&é` + "ßǅ日😀\u0301\u202e\uffff\t\n\r\x01\x7f")
 
-// textOf makes texts of up to n characters.
+// textOf draws texts of up to n characters.
 func textOf(n int) func(*rand.Rand) string {
 	return func(r *rand.Rand) string {
 		if r.IntN(10) == 0 {
@@ -57,7 +57,7 @@ func oneOf(values ...string) func(*rand.Rand) string {
 	return func(r *rand.Rand) string { return values[r.IntN(len(values))] }
 }
 
-// or makes a value of the first kind, or sometimes one of the others.
+// or draws a value of the first kind, or sometimes one of the others.
 func or(value func(*rand.Rand) string, others ...string) func(*rand.Rand) string {
 	return func(r *rand.Rand) string {
 		if r.IntN(5) == 0 {
@@ -69,7 +69,7 @@ func or(value func(*rand.Rand) string, others ...string) func(*rand.Rand) string
 
 func integer(bits int) func(*rand.Rand) string {
 	return func(r *rand.Rand) string {
-		n := int64(r.Uint64()) >> (64 - bits) // all of that many bits, sign included
+		n := int64(r.Uint64()) >> (64 - bits) // all numbers of that many bits, sign included
 		return strconv.FormatInt(n>>r.IntN(bits), 10)
 	}
 }
@@ -92,7 +92,7 @@ func number(r *rand.Rand) string {
 	return digits(r, 1+r.IntN(20)) + "." + digits(r, r.IntN(20))
 }
 
-// decimal makes numbers with up to that many digits on both sides of the point.
+// decimal draws numbers with up to that many digits on both sides of the point.
 func decimal(before, after int) func(*rand.Rand) string {
 	return func(r *rand.Rand) string {
 		if r.IntN(10) == 0 {
@@ -129,7 +129,7 @@ func hexBytes(r *rand.Rand) string {
 
 func uuidOf(r *rand.Rand) string { return fmt.Sprintf("%016x%016x", r.Uint64(), r.Uint64()) }
 
-// moment makes times between the years 1 and 9999.
+// moment draws times between the years 1 and 9999.
 func moment(layout string) func(*rand.Rand) string {
 	return func(r *rand.Rand) string {
 		return time.Unix(r.Int64N(300e9)-60e9, r.Int64N(1e9)).UTC().Format(layout)
@@ -146,7 +146,7 @@ func bits(n int) func(*rand.Rand) string {
 	}
 }
 
-// span makes ranges.
+// span draws ranges.
 func span(bound func(*rand.Rand) string) func(*rand.Rand) string {
 	return func(r *rand.Rand) string {
 		b := bound(r)
@@ -189,7 +189,7 @@ func jsonString(r *rand.Rand) string {
 	return string(quoted)
 }
 
-// arrayOf makes arrays, with nulls, of other lower bounds, of two dimensions.
+// arrayOf draws arrays, with nulls, with other lower bounds, and of two dimensions.
 func arrayOf(element func(*rand.Rand) string, delimiter string) func(*rand.Rand) string {
 	one := func(r *rand.Rand) string {
 		if r.IntN(6) == 0 {
@@ -221,7 +221,7 @@ func quoted(value string) string {
 
 func decimalCounter(n int) string { return strconv.Itoa(n) }
 
-// later makes times that many seconds apart.
+// later returns times that are that many seconds apart.
 func later(layout string, seconds int64) func(int) string {
 	return func(n int) string { return time.Unix(1767225600+int64(n)*seconds, 0).UTC().Format(layout) }
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// ranges returns what several workers may copy at once: of a large table that is
-// read whole, by a run that has several.
+// ranges returns what several workers may copy at once: the ranges of a large table that is
+// read whole, by a run that has several workers.
 func (s *tableSync) ranges(f sourceFacts, p plan) []pageRange {
 	if p.rows.after != nil || s.job.streams < 2 || !f.storage.isHeap || f.major < rangesSince {
 		return nil
@@ -23,8 +23,8 @@ func (s *tableSync) ranges(f sourceFacts, p plan) []pageRange {
 	return f.storage.ranges(s.job.rangeBytes)
 }
 
-// loadRanges copies ranges into a table that nobody sees yet, each in a
-// transaction of its own, and then makes it the table or merges it, in one.
+// loadRanges copies ranges into a staging table, each in a transaction of its own. It then
+// makes that table the target or merges it, in one transaction.
 func (s *tableSync) loadRanges(ctx context.Context, unit catalog.Unit, r reading, p plan, ranges []pageRange) error {
 	r.lock.leave(ctx) // ranges are copied through the same session
 	staging := stagingTable(s.target.name.Schema, unit.ID, unit.Attempt)
@@ -44,7 +44,7 @@ func (s *tableSync) loadRanges(ctx context.Context, unit catalog.Unit, r reading
 		if err != nil {
 			return err
 		}
-		if err := catalog.DropParts(ctx, tx, unit.ID); err != nil { // of an attempt before
+		if err := catalog.DropParts(ctx, tx, unit.ID); err != nil { // of an earlier attempt
 			return err
 		}
 		return pgclient.Send(ctx, tx, "divide the table", func(batch *pgx.Batch) { catalog.QueueRanges(batch, s.job.run.ID, unit, units) })
@@ -63,16 +63,16 @@ func (s *tableSync) loadRanges(ctx context.Context, unit catalog.Unit, r reading
 	})
 }
 
-// errPartitionsChanged is met when a snapshot does not protect what is read.
+// errPartitionsChanged says that the snapshot did not protect what was read.
 var errPartitionsChanged = errors.New("partitions came or went while the table was read")
 
-// A rangeError is what another worker met with a range.
+// A rangeError is the error that another worker met in a range.
 type rangeError struct{ text, code string }
 
 func (e *rangeError) Error() string { return e.text }
 
-// shareRanges describes ranges for other workers. They share the snapshot, which lasts
-// as long as this worker reads.
+// shareRanges describes ranges for other workers. They share the snapshot, which lasts as
+// long as this worker reads.
 func (s *tableSync) shareRanges(ctx context.Context, unit catalog.Unit, snap *snapshot, p plan, ranges []pageRange) ([]catalog.Range, error) {
 	name, err := snap.export(ctx)
 	if err != nil {
@@ -89,7 +89,7 @@ func (s *tableSync) shareRanges(ctx context.Context, unit catalog.Unit, snap *sn
 }
 
 // copyRanges copies ranges of a unit until each is done, and waits for those that other
-// workers copy. It copies those of workers that are lost itself, unless others do.
+// workers copy. It copies the ranges of lost workers itself, unless others do.
 func (s *tableSync) copyRanges(ctx context.Context, unit catalog.Unit, table relation.Table) (copied, error) {
 	for {
 		next, err := s.queue.claim(ctx, unit.ID)
@@ -120,7 +120,7 @@ func (s *tableSync) copyRanges(ctx context.Context, unit catalog.Unit, table rel
 	}
 }
 
-// progress asks how far the ranges of a unit are.
+// progress reads how many ranges of a unit are done.
 func (s *tableSync) progress(ctx context.Context, unit catalog.Unit) (progress catalog.Progress, err error) {
 	err = s.sessions.destination.in(ctx, func(tx pgx.Tx) (err error) {
 		progress, err = catalog.ProgressOf(ctx, tx, unit.ID)
@@ -129,11 +129,11 @@ func (s *tableSync) progress(ctx context.Context, unit catalog.Unit) (progress c
 	return progress, err
 }
 
-// dropStaging forgets the ranges, and drops the table that they were copied into
-// unless it has become the table. What it cannot drop, because others still
-// copy into it, the next run does.
+// dropStaging forgets the ranges, and drops the table that they were copied into unless it
+// has become the target. If it cannot drop the table, because others still copy into it, the
+// next run does.
 func (s *tableSync) dropStaging(ctx context.Context, unit catalog.Unit, staging relation.TableName) {
-	// One after the other: workers first lock the table, and then their unit.
+	// Two transactions, because workers lock first the table and then their unit.
 	_ = s.sessions.record(ctx, func(ctx context.Context, tx pgx.Tx) error { return catalog.DropParts(ctx, tx, unit.ID) })
 	_ = s.sessions.record(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, lockTurnSQL+"; DROP TABLE IF EXISTS "+staging.SQL())
@@ -141,14 +141,14 @@ func (s *tableSync) dropStaging(ctx context.Context, unit catalog.Unit, staging 
 	})
 }
 
-// A rangeCopier copies ranges of tables, which any worker of a run may do.
+// A rangeCopier copies ranges of tables. Any worker of a run can have one.
 type rangeCopier struct {
 	job      job
 	sessions *sessions
 }
 
-// copyInTime copies a range of a table that another worker reads, and ends when the
-// snapshot that it shares has become too old.
+// copyInTime copies a range of a table that another worker reads, and stops when the snapshot
+// that it shares has become too old.
 func (r rangeCopier) copyInTime(ctx context.Context, unit catalog.Unit) error {
 	if r.job.maxSnapshot == 0 {
 		return r.copyInSnapshot(ctx, unit)
@@ -186,9 +186,9 @@ func (r rangeCopier) copyInSnapshot(ctx context.Context, unit catalog.Unit) erro
 	return r.copy(ctx, unit, table)
 }
 
-// copy copies one range of a table. The source's session is in the snapshot
-// already. What is extracted follows from the definition, from the structure of the
-// table, and from that of the staging table, which this login has made.
+// copy copies one range of a table. The source's session is already in the snapshot. What is
+// extracted follows from the definition, from the structure of the table, and from that of
+// the staging table, which this login has created.
 func (r rangeCopier) copy(ctx context.Context, unit catalog.Unit, table relation.Table) error {
 	selected := r.job.definition.Tables[unit.Table].selected(table)
 	staging := stagingTable(r.job.definition.SchemaName, unit.PartOf, unit.Range.Attempt)

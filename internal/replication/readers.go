@@ -14,7 +14,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// CheckReader refuses what cannot be a reader.
+// CheckReader refuses names that cannot be a reader.
 func CheckReader(name string) error {
 	if strings.EqualFold(name, "public") {
 		return fmt.Errorf("%q is everybody, and cannot be a reader: name a role, for instance a group that those are members of who may read", name)
@@ -22,16 +22,16 @@ func CheckReader(name string) error {
 	return pgclient.CheckName(name)
 }
 
-// A readerRight is a right that a reader of a replication is to have, or has.
+// A readerRight is a privilege that a reader of a replication must have, or has.
 type readerRight struct {
 	Reader    string
-	Kind      string // SCHEMA, TABLE, DEFAULT, or ROLE if there is no role of the reader's name
+	Kind      string // SCHEMA, TABLE, DEFAULT, or ROLE if no role has the reader's name
 	Name      string // of the schema, or the table, or the role that creates tables
-	Effective bool   // the reader has it in another way
+	Effective bool   // the reader has it in some way
 	Grantable bool   // by the role that loads
 }
 
-// text names the right for people: "SELECT ON TABLE shop.orders TO analysts".
+// text names the privilege for people: "SELECT ON TABLE shop.orders TO analysts".
 func (r readerRight) text(schema string) string {
 	switch reader := roleText(r.Reader); r.Kind {
 	case "SCHEMA":
@@ -47,7 +47,7 @@ func (r readerRight) text(schema string) string {
 
 var plainName = regexp.MustCompile(`^[\pL_][\pL\pN_$]*$`)
 
-// roleText quotes the names that would be hard to read without.
+// roleText quotes names that would be hard to read without quotes.
 func roleText(name string) string {
 	if plainName.MatchString(name) {
 		return name
@@ -55,8 +55,8 @@ func roleText(name string) string {
 	return pgclient.Ident(name)
 }
 
-// readerRightsSQL lists what each of the readers $2 is to have in the schema $1
-// with the loaded tables $3. Objects that are dropped meanwhile make the
+// readerRightsSQL lists the privileges that each of the readers $2 must have in the schema $1
+// with the loaded tables $3. For objects that another session drops at the same time, the
 // functions return NULL.
 const readerRightsSQL = `
 	WITH wanted AS (
@@ -126,8 +126,8 @@ func readerRights(ctx context.Context, tx pgx.Tx, sql, schema string, readers, l
 	return rights, nil
 }
 
-// FindWithMissing is Find that also returns what readers cannot do, in whatever
-// way they might have been allowed to, such as "SELECT ON TABLE shop.orders TO analysts".
+// FindWithMissing is Find that also returns what readers cannot do, whatever could have
+// allowed it, such as "SELECT ON TABLE shop.orders TO analysts".
 func FindWithMissing(ctx context.Context, destination pgclient.Endpoint, schemaName string) (Definition, []string, error) {
 	var d Definition
 	var missing []string
@@ -152,10 +152,9 @@ func FindWithMissing(ctx context.Context, destination pgclient.Endpoint, schemaN
 	return d, missing, err
 }
 
-// givenSQL lists what the role that loads, or the owner that it may act for,
-// granted the roles $2: rights of the schema $1, of the tables that are its own or
-// that it loaded ($3), and default privileges. Tables that nobody sees yet, with
-// the prefix $4, are those of a load.
+// givenSQL lists what the role that loads, or the owner that it may act for, granted the
+// roles $2: privileges on the schema $1, on the tables that it owns or that it loaded ($3),
+// and default privileges. Tables with the prefix $4 are the staging tables of a load.
 const givenSQL = `
 	WITH loader AS (
 		SELECT r.oid, r.rolname
@@ -201,18 +200,18 @@ func givenTo(ctx context.Context, tx pgx.Tx, schema string, roles, loaded []stri
 	return rights, nil
 }
 
-// A readersPlan is what a change of readers takes.
+// A readersPlan says what a change of readers has to do.
 type readersPlan struct {
 	schema  string
 	absent  []string // readers that do not exist
 	grant   []readerRight
 	refused []readerRight // that the role that loads may not grant
 	revoke  []readerRight
-	columns []columnsRight // to be granted again after that
+	columns []columnsRight // to grant again after the revoke
 }
 
-// decideReaders picks what to grant of what readers lack. What cannot be granted
-// is refused, unless they have it anyway.
+// decideReaders decides which of the privileges that readers lack to grant. It refuses those
+// that cannot be granted, unless the readers have them in another way.
 func decideReaders(schema string, lacked, revoke []readerRight) readersPlan {
 	p := readersPlan{schema: schema, revoke: revoke}
 	for _, r := range lacked {
@@ -228,7 +227,7 @@ func decideReaders(schema string, lacked, revoke []readerRight) readersPlan {
 	return p
 }
 
-// refusal says what stands against the change, nil if nothing does.
+// refusal says what prevents the change, and is nil if nothing does.
 func (p readersPlan) refusal() error {
 	switch {
 	case len(p.absent) > 0:
@@ -253,7 +252,7 @@ func roleTexts(names []string) string {
 	return strings.Join(texts, ", ")
 }
 
-// tables returns the names of those, of the loaded ones, whose rights change.
+// tables returns the names of those loaded tables whose privileges change.
 func (p readersPlan) tables(loaded []string) []string {
 	var names []string
 	for _, r := range slices.Concat(p.grant, p.revoke) {
@@ -276,8 +275,8 @@ func (p readersPlan) statements() []string {
 // tablesPerGrant bounds the length of a statement.
 const tablesPerGrant = 500
 
-// readerStatements changes rights, reader by reader. Default privileges are those
-// of the role that the session acts as.
+// readerStatements returns the statements that change privileges, reader by reader. Default
+// privileges are those of the role that the session acts as.
 func readerStatements(change, schema string, rights []readerRight) []string {
 	preposition := " TO "
 	if change == "REVOKE" {

@@ -15,19 +15,19 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// A readersChange lets some roles read what a replication loads, and others no
-// more.
+// A readersChange lets some roles read what a replication loads, and stops others from
+// reading it.
 //
-// A load that changes a table's structure and a GRANT on that table must not meet:
-// PostgreSQL fails the later one. So a change locks the tables whose rights it
-// changes against changes of structure, and only then the definition. A load of a
-// table that is new to the replication looks who its readers are at its end, with
-// the definition held: whoever comes second sees what the first has done.
+// A load that changes a table's structure and a GRANT on that table must not run at the same
+// time: PostgreSQL fails the later one. So a change locks the tables whose privileges it
+// changes against changes of structure, and only then the definition. A load of a table that
+// is new to the replication reads who its readers are at its end, with the definition locked:
+// the one that comes second sees what the first has done.
 type readersChange struct {
 	replication   int64
 	schema        string
 	readers, gone []string
-	granting      *granting // of what else is granted in this apply; nil if nobody is gone, and nothing is claimed
+	granting      *granting // records what else this apply grants; nil if no reader leaves, and nothing is claimed
 }
 
 // without returns the names that are not among others.
@@ -60,9 +60,9 @@ func (c readersChange) plan(ctx context.Context, tx pgx.Tx) (p readersPlan, load
 	return p, loaded, err
 }
 
-// lockTables locks the tables whose rights are to be changed, and returns their
-// names. It waits for none of them, because a run might have to wait for those
-// that are locked already: see patiently.
+// lockTables locks the tables whose privileges change, and returns their names. It does not
+// wait for a lock, because a run might have to wait for tables that are already locked: see
+// patiently.
 func (c readersChange) lockTables(ctx context.Context, tx pgx.Tx) ([]string, error) {
 	if c.isNothing() {
 		return nil, nil
@@ -81,7 +81,7 @@ func (c readersChange) lockTables(ctx context.Context, tx pgx.Tx) ([]string, err
 	return tables, lockStructure(ctx, tx, c.schema, tables, " NOWAIT")
 }
 
-// lockStructure locks tables against changes of their structure, and nobody else out.
+// lockStructure locks tables against changes of their structure, and against nothing else.
 func lockStructure(ctx context.Context, tx pgx.Tx, schema string, tables []string, wait string) error {
 	if len(tables) == 0 {
 		return nil
@@ -96,8 +96,8 @@ func lockStructure(ctx context.Context, tx pgx.Tx, schema string, tables []strin
 	return nil
 }
 
-// apply changes rights, given the tables that are locked. The transaction has
-// changed the definition, or has made it.
+// apply changes privileges, given the tables that are locked. The transaction has already
+// changed or created the definition.
 func (c readersChange) apply(ctx context.Context, tx pgx.Tx, locked []string) error {
 	if c.isNothing() {
 		return nil
@@ -141,8 +141,8 @@ func (p readersPlan) run(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
-// revokeFromReaders takes back what a replication's readers were granted. The
-// transaction has a lock_timeout.
+// revokeFromReaders revokes what a replication's readers were granted. The transaction has a
+// lock_timeout.
 func revokeFromReaders(ctx context.Context, tx pgx.Tx, g *granting, stored catalog.Replication) error {
 	d, err := decode(stored)
 	if err != nil || len(d.Readers) == 0 {
@@ -158,16 +158,16 @@ func revokeFromReaders(ctx context.Context, tx pgx.Tx, g *granting, stored catal
 	return p.run(ctx, tx)
 }
 
-// errMoreTables is met when a load has come in between.
+// errMoreTables says that a load came in between.
 var errMoreTables = errors.New("more tables were loaded meanwhile")
 
 const (
-	readersPatience = time.Minute            // with what is in the way of a change of readers
+	readersPatience = time.Minute            // for what prevents a change of readers
 	readersPause    = 100 * time.Millisecond // between attempts
 )
 
-// patiently is onCatalog that tries again while others, such as a run that gives a
-// table another key, are in the way of a change of readers. It holds no lock meanwhile.
+// patiently is onCatalog that tries again while others prevent a change of readers, such as a
+// run that gives a table another key. It holds no lock between attempts.
 func patiently(ctx context.Context, destination pgclient.Endpoint, schema string, open func(context.Context, pgx.Tx) error, f func(pgx.Tx, *granting) error) error {
 	for deadline := time.Now().Add(readersPatience); ; {
 		err := grantingOn(ctx, destination, open, f)
@@ -183,7 +183,7 @@ func patiently(ctx context.Context, destination pgclient.Endpoint, schema string
 	}
 }
 
-// A readersError is why rights could not be changed.
+// A readersError says why privileges could not be changed.
 type readersError struct {
 	schema string
 	err    error
@@ -195,8 +195,8 @@ func (e *readersError) Error() string {
 
 func (e *readersError) Unwrap() error { return e.err }
 
-// isInterference reports whether a change of readers failed only because of what
-// others did at the same time: those, too, who hold a lock that it wants.
+// isInterference reports whether a change of readers failed only because of what others did
+// at the same time, such as holding a lock that the change needs.
 func isInterference(err error) bool {
 	var change *readersError
 	if !errors.As(err, &change) {
@@ -205,10 +205,10 @@ func isInterference(err error) bool {
 	return pgclient.Code(err) == pgclient.LockNotAvailable || pgclient.IsInterference(err)
 }
 
-// openSchema creates the schema unless it is there, and lets the readers in. Once
-// tables were loaded into one that was there, changes of their rights are left to
-// the next apply: somebody may have had a reason. What cannot be granted is no
-// reason not to load: the note says what.
+// openSchema creates the schema unless it exists, and grants access to the readers. Once
+// tables were loaded into a schema that existed, it leaves missing privileges to the next
+// apply: they may have been revoked on purpose. A load continues without what cannot be
+// granted, and the note says what that is.
 func openSchema(ctx context.Context, tx pgx.Tx, replication int64, schema string) (note string, err error) {
 	readers, err := lockReaders(ctx, tx, replication)
 	if err != nil {

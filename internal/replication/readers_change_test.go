@@ -14,9 +14,9 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// While a table is loaded for the first time, at once or in parts, one reader comes
-// and another goes: neither fails the other. From the moment that the table is
-// there, the one may read it and the other not; nobody reads parts.
+// While a table is loaded for the first time, at once or in ranges, one reader is added and
+// another removed: neither change fails the other. From the moment the table exists, the new
+// reader may read it and the former one may not; no reader can read a staging table.
 func TestReadersChangeDuringLoad(t *testing.T) {
 	t.Parallel()
 	for name, workers := range map[string]int{"at once": 1, "in parts": 2} {
@@ -41,7 +41,7 @@ func TestReadersChangeDuringLoad(t *testing.T) {
 			e.definition.Readers = []string{comes, stays}
 			e.update(t)
 
-			reading := make(chan error, 1) // as the one that comes, from the moment that the table is there
+			reading := make(chan error, 1) // as the new reader, from the moment the table exists
 			conn := e.as(t, comes)
 			go func() {
 				for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
@@ -69,8 +69,8 @@ func TestReadersChangeDuringLoad(t *testing.T) {
 	}
 }
 
-// A load of a new table waits, at its end, for a change of readers that was not
-// committed, and heeds it.
+// A load of a new table waits, at its end, for an uncommitted change of readers, and applies
+// it.
 func TestReadersHeld(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -93,8 +93,8 @@ func TestReadersHeld(t *testing.T) {
 	e.wantRows(t, `SELECT has_table_privilege('`+goes+`', 'shop.t', 'SELECT'), has_table_privilege('`+comes+`', 'shop.t', 'SELECT')`, "f|t")
 }
 
-// A run that adds a column waits for a change of readers that has granted on the
-// table and is not committed: it would fail otherwise.
+// A run that adds a column waits for a change of readers that has granted on the table and is
+// not committed: it would fail otherwise.
 func TestReadersChangeBeforeAlter(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -114,7 +114,7 @@ func TestReadersChangeBeforeAlter(t *testing.T) {
 		done := e.start(t.Context())
 		p.awaitHeld(t, 1) // at the larger table, which comes first
 		change := e.sessionAtDestination(t)
-		do(t, change, `BEGIN; GRANT USAGE ON SCHEMA shop TO pg_monitor`) // holds the update up after its GRANT for the first reader
+		do(t, change, `BEGIN; GRANT USAGE ON SCHEMA shop TO pg_monitor`) // holds up the update after its GRANT for the first reader
 		e.servers = e.again(t, 1)
 		e.definition.Readers = readers
 		updated := make(chan error, 1)
@@ -134,8 +134,8 @@ func TestReadersChangeBeforeAlter(t *testing.T) {
 	})
 }
 
-// While a run gives a table another key, a change of readers waits for it, and
-// while rights were changed and are not committed, the run waits.
+// While a run gives a table another key, a change of readers waits for it, and while a change
+// of privileges is not committed, the run waits.
 func TestReadersChangeDuringRekey(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -147,7 +147,7 @@ func TestReadersChangeDuringRekey(t *testing.T) {
 		e.create(t)
 		e.run(t)
 
-		// A trigger holds the load up when it has the lock on the table.
+		// A trigger holds up the load when it has the lock on the table.
 		e.atDestination(t, `CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock(7); RETURN new; END';
 			CREATE TRIGGER wait BEFORE INSERT ON shop.t FOR EACH ROW EXECUTE PROCEDURE wait()`)
 		holder := e.sessionAtDestination(t)
@@ -185,12 +185,12 @@ func TestReadersChangeDuringRekey(t *testing.T) {
 			t.Error(pgclient.Explain(got.err))
 		}
 		e.wantMissing(t, "SELECT ON TABLE shop.t TO "+reader)
-		e.run(t) // that it is missing is for the next apply
+		e.run(t) // the next apply grants what is missing
 		e.wantMissing(t, "SELECT ON TABLE shop.t TO "+reader)
 	})
 }
 
-// What a change of readers waits for in vain is named.
+// If a change of readers waits in vain, its error names what it waited for.
 func TestReadersLockHolder(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -214,8 +214,8 @@ func TestReadersLockHolder(t *testing.T) {
 	})
 }
 
-// Many changes of readers, by several processes, and runs that give tables another
-// key all the while: nothing fails.
+// Many changes of readers, by several processes, run while runs give tables another key:
+// nothing fails.
 func TestReadersChangeOften(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)

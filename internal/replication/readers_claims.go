@@ -13,9 +13,9 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// A granting is a transaction that changes what readers may do, as the other resources
-// of the provider block see it: what these grant to a role is not revoked from one that
-// is no reader any more, and what a reader is let do, they do not revoke.
+// A granting is a transaction that changes what readers may do, as the other resources of the
+// provider block see it. It does not revoke from a former reader what they grant to the same
+// role, and they do not revoke what it grants to a reader.
 type granting struct {
 	destination pgclient.Endpoint
 	tables      []string // that runs are going to load
@@ -23,8 +23,8 @@ type granting struct {
 	undo        []func() // what was claimed
 }
 
-// grantingOn is onCatalog for such a transaction, while no other one of this process
-// changes rights in the database. If it fails, nothing is claimed that was not before.
+// grantingOn is onCatalog for such a transaction, while no other transaction of this process
+// changes privileges in the database. If it fails, it undoes the claims that it made.
 func grantingOn(ctx context.Context, destination pgclient.Endpoint, open func(context.Context, pgx.Tx) error, f func(pgx.Tx, *granting) error) error {
 	g := &granting{destination: destination}
 	err := privilege.InTurn(ctx, destination.Server, destination.Database, func() error {
@@ -38,7 +38,8 @@ func grantingOn(ctx context.Context, destination pgclient.Endpoint, open func(co
 	return err
 }
 
-// takeTurn is called before it is read who was granted what. A lock_timeout holds then.
+// takeTurn must be called before the transaction reads who was granted what. Afterwards the
+// transaction has a lock_timeout.
 func (g *granting) takeTurn(ctx context.Context, tx pgx.Tx) error {
 	if g == nil || g.locked {
 		return nil
@@ -61,8 +62,8 @@ func (g *granting) claim(ctx context.Context, tx pgx.Tx, c readersChange, loaded
 	return err
 }
 
-// leave returns what is to be revoked of what those were given who are gone: what other
-// resources grant to them as well is left.
+// leave returns which of the privileges that former readers were given must be revoked. It
+// leaves those that other resources grant as well.
 func (g *granting) leave(ctx context.Context, tx pgx.Tx, c readersChange, given []readerRight) ([]readerRight, error) {
 	kept, err := privilege.GiveUpReading(ctx, g.destination.Server, tx, c.reading(nil), c.gone)
 	if err != nil {
@@ -80,16 +81,16 @@ func (g *granting) leave(ctx context.Context, tx pgx.Tx, c readersChange, given 
 	}), nil
 }
 
-// A columnsRight is SELECT on some columns of a table, which somebody granted to a reader
-// apart from what a replication grants.
+// A columnsRight is SELECT on some columns of a table, which a reader was granted apart from
+// what a replication grants.
 type columnsRight struct {
 	Reader, Table string
 	Columns       []string
 	Grantable     bool
 }
 
-// columnsGivenSQL lists what the roles $3 were granted on columns of the tables $2 by
-// whoever revokes SELECT on these tables; see givenSQL.
+// columnsGivenSQL lists what the roles $3 were granted on columns of the tables $2 by the
+// role that revokes SELECT on these tables; see givenSQL.
 const columnsGivenSQL = `
 	SELECT r.rolname, c.relname, pg_catalog.array_agg(a.attname::pg_catalog.text ORDER BY a.attnum), e.is_grantable
 	FROM pg_catalog.pg_class AS c
@@ -106,8 +107,8 @@ const columnsGivenSQL = `
 	GROUP BY 1, 2, 4
 	ORDER BY 1, 2, 4`
 
-// columnsGivenTo returns what goes with SELECT on tables when that is revoked, and is to be
-// granted again.
+// columnsGivenTo returns the column privileges that PostgreSQL revokes together with SELECT
+// on tables, and that must be granted again.
 func columnsGivenTo(ctx context.Context, tx pgx.Tx, schema string, revoked []readerRight) ([]columnsRight, error) {
 	var tables, readers []string
 	isRevoked := map[[2]string]bool{}

@@ -10,7 +10,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// besideGrants is an env with a loaded table and a reader, and an administrator of the
+// besideGrants returns an env with a loaded table and a reader, and an administrator of the
 // destination in the same provider block, with grants that would let the reader read as well.
 func besideGrants(t *testing.T, s *sandbox.Server) (e *env, administrator *pgclient.Server, grants privilege.SourceGrants) {
 	t.Helper()
@@ -23,14 +23,15 @@ func besideGrants(t *testing.T, s *sandbox.Server) (e *env, administrator *pgcli
 	})
 	t.Cleanup(e.servers.Close)
 	administrator, _ = e.servers.Server("admin")
-	e.atDestination(t, `GRANT CONNECT ON DATABASE `+e.destinationDatabase+` TO PUBLIC`) // which readers are not granted
+	e.atDestination(t, `GRANT CONNECT ON DATABASE `+e.destinationDatabase+` TO PUBLIC`) // readers are not granted that
 	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, other int); INSERT INTO t SELECT g, g FROM generate_series(1, 10) g`)
 	e.definition.Tables["public.t"] = Selection{Method: FullTable}
 	return e, administrator, privilege.SourceGrants{Resource: "grants", Database: e.destinationDatabase, User: reader, Schemas: []string{"shop"}, FutureTables: true}
 }
 
-// A reader that goes while grants come, which let the same role read the same schema,
-// keeps what these grant, and grants that go leave what a reader may do who comes.
+// When a reader is removed while grants are added that let the same role read the same
+// schema, the role keeps what these grant. When grants are removed, a reader that is added
+// keeps what it may do.
 func TestReadersAndGrants(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -80,7 +81,7 @@ func TestReadersAndGrants(t *testing.T) {
 	})
 }
 
-// That holds while both are under way, too.
+// That also holds while both are in progress.
 func TestReadersAndGrantsTogether(t *testing.T) {
 	t.Parallel()
 	e, administrator, grants := besideGrants(t, sandbox.Shared(t, 0))
@@ -109,7 +110,7 @@ func TestReadersAndGrantsTogether(t *testing.T) {
 	}
 }
 
-// What a reader was granted on columns of a table, apart from the replication, it keeps:
+// A reader keeps what it was granted on columns of a table, apart from the replication:
 // PostgreSQL revokes that together with SELECT on the table.
 func TestReadersKeepColumns(t *testing.T) {
 	t.Parallel()

@@ -56,8 +56,7 @@ func TestReaderStatementsOfMany(t *testing.T) {
 	}
 }
 
-// withReaders is newEnv whose destination grants nothing to everybody, and the
-// readers, who may connect.
+// withReaders is newEnv whose destination grants nothing to PUBLIC. The readers may connect.
 func withReaders(t *testing.T, s *sandbox.Server, readers ...string) *env {
 	t.Helper()
 	e := newEnv(t, s, s)
@@ -69,8 +68,8 @@ func withReaders(t *testing.T, s *sandbox.Server, readers ...string) *env {
 	return e
 }
 
-// hostile creates a role with such a name, which is dropped after the databases
-// that are created from here on.
+// hostile creates a role with such a name, which is dropped after the databases that are
+// created from here on.
 func hostile(t *testing.T, s *sandbox.Server, name string) string {
 	t.Helper()
 	s.Exec(t, "postgres", `DROP ROLE IF EXISTS `+pgclient.Ident(name)+`; CREATE ROLE `+pgclient.Ident(name)+` LOGIN PASSWORD '`+s.Password+`'`)
@@ -94,8 +93,8 @@ func (e *env) as(t *testing.T, role string) *pgx.Conn {
 	return conn
 }
 
-// wantRead fails unless a role may read so many rows of the tables of the schema
-// shop, each; with -1, unless it may read none of them.
+// wantRead fails unless a role may read that many rows of each of the tables of the schema
+// shop; with -1, unless it may read none of them.
 func (e *env) wantRead(t *testing.T, role string, rows int, tables ...string) {
 	t.Helper()
 	conn := e.as(t, role)
@@ -127,7 +126,7 @@ func (e *env) wantMissing(t *testing.T, want ...string) {
 	}
 }
 
-// aclsOfShop lists all rights in the schema but those of owners.
+// aclsOfShop lists all privileges in the schema except those of owners.
 const aclsOfShop = `
 	SELECT 'schema', nspname::text, a.grantee::regrole, a.privilege_type, a.grantor::regrole FROM pg_namespace CROSS JOIN aclexplode(nspacl) a WHERE nspname IN ('shop', '_stitch') AND a.grantee <> nspowner
 	UNION ALL SELECT 'table', relname, a.grantee::regrole, a.privilege_type, a.grantor::regrole FROM pg_class CROSS JOIN aclexplode(relacl) a
@@ -135,9 +134,9 @@ const aclsOfShop = `
 	UNION ALL SELECT 'default', defaclobjtype::text, a.grantee::regrole, a.privilege_type, a.grantor::regrole FROM pg_default_acl CROSS JOIN aclexplode(defaclacl) a
 	ORDER BY 1, 2, 3, 4`
 
-// Readers really read: after the first run, after one that adds a table, one that
-// loads in ranges, and one that gives a table another key. Who is taken out reads
-// nothing any more, and the catalog is nobody's to read.
+// Readers can read: after the first run, after a run that adds a table, after one that loads
+// in ranges, and after one that gives a table another key. A removed reader can no longer
+// read anything, and no reader can read the catalog.
 func TestReaders(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -204,8 +203,8 @@ func TestReaders(t *testing.T) {
 	})
 }
 
-// What is revoked is found item by item, unless the reader may do it otherwise, and
-// an update grants it again.
+// A refresh finds each revoked privilege, unless the reader has it in another way, and an
+// update grants it again.
 func TestReadersMissing(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -242,7 +241,7 @@ func TestReadersMissing(t *testing.T) {
 			e.wantMissing(t)
 		}
 
-		// In another way: as a member, as everybody, by the default of all schemas.
+		// In another way: as a member, through PUBLIC, by the default of all schemas.
 		e.atDestination(t, `GRANT `+other+` TO `+reader+`; GRANT USAGE ON SCHEMA shop TO `+other+`; REVOKE USAGE ON SCHEMA shop FROM `+reader+`;
 			GRANT SELECT ON shop.t TO PUBLIC; REVOKE SELECT ON shop.t FROM `+reader+`;
 			ALTER DEFAULT PRIVILEGES FOR ROLE `+e.writer+` GRANT SELECT ON TABLES TO `+other+`; `+noDefaults)
@@ -256,7 +255,7 @@ func TestReadersMissing(t *testing.T) {
 	})
 }
 
-// Taking a reader out leaves alone what others granted, and what others may do.
+// Removing a reader leaves alone what others granted, and what others may do.
 func TestReadersRevoke(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -270,7 +269,7 @@ func TestReadersRevoke(t *testing.T) {
 		e.atDestination(t, `GRANT USAGE ON SCHEMA shop TO `+grantor+` WITH GRANT OPTION; GRANT SELECT ON shop.t TO `+grantor+` WITH GRANT OPTION;
 			GRANT INSERT ON shop.t TO `+reader+`; CREATE VIEW shop.theirs AS SELECT 1; GRANT SELECT ON shop.theirs TO `+reader+`;
 			SET ROLE `+grantor+`; GRANT USAGE ON SCHEMA shop TO `+reader+`; GRANT SELECT ON shop.t TO `+reader)
-		e.atDestination(t, `SET ROLE `+e.writer+`; CREATE VIEW shop.ours AS SELECT 1`) // default privileges are for it too
+		e.atDestination(t, `SET ROLE `+e.writer+`; CREATE VIEW shop.ours AS SELECT 1`) // default privileges also apply to it
 		e.wantRows(t, `SELECT has_table_privilege('`+reader+`', 'shop.ours', 'SELECT')`, "t")
 		e.update(t)
 		e.wantRows(t, `SELECT * FROM (`+aclsOfShop+`) AS a (kind, name, grantee, privilege, grantor) WHERE grantee = '`+reader+`'::regrole`,
@@ -281,7 +280,7 @@ func TestReadersRevoke(t *testing.T) {
 	})
 }
 
-// Deleting takes back what readers were granted, whatever stays.
+// Delete revokes what readers were granted, on everything that stays.
 func TestReadersDelete(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -304,8 +303,8 @@ func TestReadersDelete(t *testing.T) {
 	})
 }
 
-// The login that loads may not grant on a schema that is another's: said before
-// anything is changed by an update, and in a note of a run.
+// If the login that loads may not grant on another role's schema, an update reports that
+// before it changes anything, and a run reports it in a note.
 func TestReadersOfAnothersSchema(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -329,8 +328,8 @@ func TestReadersOfAnothersSchema(t *testing.T) {
 	})
 }
 
-// Without a role of a reader's name nothing is created. One that is dropped before
-// the first run is noted, and the others read.
+// If no role has a reader's name, Create creates nothing. A reader that is dropped before the
+// first run is noted, and the others can read.
 func TestReadersAbsent(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -356,8 +355,8 @@ func TestReadersAbsent(t *testing.T) {
 	})
 }
 
-// A table that somebody else had made in the schema, and that a run adopts, is
-// readable after it, and those who could read it before still can.
+// A table that another role had made in the schema, and that a run adopts, is readable after
+// the run, and the roles that could read it before still can.
 func TestReadersAdopt(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -375,8 +374,7 @@ func TestReadersAdopt(t *testing.T) {
 	})
 }
 
-// Another login acts as the role that loads, so that what it grants holds for what
-// that one loads.
+// Another login acts as the role that loads, so its grants apply to what that role loads.
 func TestReadersByOtherLogin(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {

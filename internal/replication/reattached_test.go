@@ -8,8 +8,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// Rows that were changed while their partition was not one, or their table not a
-// child, are found when it is again, whatever their keys are.
+// Rows that were changed while their partition was detached, or their table not a child, are
+// found when it is attached again, whatever their keys are.
 func TestReattached(t *testing.T) {
 	t.Parallel()
 	const old = `now() - interval '10 days'`
@@ -28,7 +28,7 @@ func TestReattached(t *testing.T) {
 		} {
 			for _, key := range []string{", PRIMARY KEY (id, region)", ""} {
 				if key != "" && s.Major < 11 && tt.create == partitions {
-					continue // a partitioned table has none
+					continue // a partitioned table cannot have one
 				}
 				t.Run(fmt.Sprintf("%s %t", name, key != ""), func(t *testing.T) {
 					t.Parallel()

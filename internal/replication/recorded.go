@@ -11,14 +11,14 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
-// IsBusy reports whether the catalog could not be read only because of what others do
-// with it at this time.
+// IsBusy reports whether the catalog could not be read only because of what others do with it
+// at the same time.
 func IsBusy(err error) bool {
 	return pgclient.Code(err) == lockNotAvailable || pgclient.IsInterference(err)
 }
 
-// LastRun returns the run that was recorded last. Its error is one that IsGone
-// recognizes if there is none.
+// LastRun returns the run that was recorded last. If there is none, its error is one that
+// IsGone recognizes.
 func LastRun(ctx context.Context, destination pgclient.Endpoint, schemaName string) (Run, error) {
 	var run Run
 	err := inCatalog(ctx, destination, func(tx pgx.Tx) error {
@@ -38,7 +38,7 @@ func LastRun(ctx context.Context, destination pgclient.Endpoint, schemaName stri
 	return run, err
 }
 
-// missingSQL finds those of the names $2 that the schema $1 has no table of.
+// missingSQL finds those of the names $2 that no table of the schema $1 has.
 const missingSQL = `
 	SELECT t.name
 	FROM pg_catalog.unnest($2::pg_catalog.text[]) AS t (name)
@@ -49,8 +49,8 @@ const missingSQL = `
 		WHERE n.nspname = $1 AND c.relname::pg_catalog.text = t.name AND c.relkind IN ('r', 'p'))
 	ORDER BY t.name`
 
-// missingTables returns the tables that a replication has loaded and still is to load,
-// and that are not there. What it does not load any more may be dropped.
+// missingTables returns the tables that a replication has loaded, still loads, and that do
+// not exist. Users may drop tables that it no longer loads.
 func missingTables(ctx context.Context, tx pgx.Tx, stored catalog.Replication) ([]string, error) {
 	definition, err := decode(stored)
 	if err != nil {

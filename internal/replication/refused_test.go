@@ -46,7 +46,7 @@ func TestTypesWithoutInput(t *testing.T) {
 	})
 }
 
-// What can be known of tables that cannot be loaded is said before they are.
+// What can be known of tables that cannot be loaded is reported before they are loaded.
 func TestTablesThatCannotBeLoaded(t *testing.T) {
 	t.Parallel()
 	many := make([]string, 1600)
@@ -105,7 +105,7 @@ func TestTablesThatCannotBeLoaded(t *testing.T) {
 	})
 }
 
-// What only values show names the column, and what to do.
+// An error that only values can cause names the column, and says what to do.
 func TestValuesThatCannotBeLoaded(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -177,7 +177,7 @@ func TestNamesThatAreNotUTF8(t *testing.T) {
 	})
 }
 
-// ownEncoding makes a database of an encoding.
+// ownEncoding creates a database with an encoding.
 func ownEncoding(t *testing.T, s *sandbox.Server, encoding string) string {
 	t.Helper()
 	name := s.DatabaseName(t)

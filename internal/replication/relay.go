@@ -18,17 +18,17 @@ type copied struct {
 	bytes int64
 }
 
-// relay copies rows from the source to the destination: copyOut is a COPY ... TO
-// STDOUT there, copyIn a COPY ... FROM STDIN here.
+// relay copies rows from the source to the destination: copyOut is a COPY ... TO STDOUT
+// there, copyIn a COPY ... FROM STDIN here.
 //
-// A source sends each row as a message of its own, which pgconn would make a
-// value, a hand-over between goroutines, and a write to the destination. So the
-// bytes go from one connection to the other without pgconn, gathered into
-// messages of relayBuffer: memory is bounded whatever the rows are.
+// A source sends each row as a message of its own. For each of these, pgconn would make a
+// value, a hand-over between goroutines, and a write to the destination. So relay passes the
+// bytes from one connection to the other without pgconn, gathered into messages of
+// relayBuffer: memory is bounded whatever the rows are.
 //
-// After an error of one server, the destination's connection is still usable,
-// and the source's unless it had to be stopped. After any other, and when ctx is
-// cancelled, both are closed.
+// After an error of one server, the destination's connection is still usable, and so is the
+// source's unless relay had to stop it. After any other error, and when ctx is cancelled,
+// relay closes both.
 func relay(ctx context.Context, source *pgconn.PgConn, copyOut string, destination *pgconn.PgConn, copyIn string) (copied, error) {
 	for _, conn := range []*pgconn.PgConn{source, destination} {
 		if err := conn.SyncConn(ctx); err != nil {
@@ -37,7 +37,7 @@ func relay(ctx context.Context, source *pgconn.PgConn, copyOut string, destinati
 	}
 	release := context.AfterFunc(ctx, func() {
 		past := time.Unix(1, 0)
-		_ = source.Conn().SetDeadline(past) // wakes up whoever waits
+		_ = source.Conn().SetDeadline(past) // wakes up pending reads and writes
 		_ = destination.Conn().SetDeadline(past)
 	})
 	r := relaying{source: newWire(source.Conn()), destination: newWire(destination.Conn())}
@@ -55,12 +55,11 @@ func relay(ctx context.Context, source *pgconn.PgConn, copyOut string, destinati
 	return c, err
 }
 
-// interrupt ends a connection that is in the middle of something, and what its
-// server does for it.
+// interrupt ends a connection in the middle of an exchange, and what its server does for it.
 func interrupt(ctx context.Context, conn *pgconn.PgConn) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 	defer cancel()
-	_ = conn.CancelRequest(ctx) // the server finds out by itself, but maybe late
+	_ = conn.CancelRequest(ctx) // the server notices by itself, but maybe late
 	_ = conn.Close(ctx)
 }
 
@@ -75,7 +74,7 @@ func (r *relaying) run(copyOut, copyIn string) (copied, error) {
 		return copied{}, err
 	}
 	loaded := make(chan outcome, 1)
-	go func() { // an error of the destination is to stop the source at once
+	go func() { // an error of the destination must stop the source at once
 		out := r.destination.outcome()
 		if out.err != nil {
 			_ = r.source.conn.SetReadDeadline(time.Unix(1, 0))
@@ -97,9 +96,9 @@ func (r *relaying) run(copyOut, copyIn string) (copied, error) {
 	_ = r.source.conn.SetReadDeadline(time.Time{})
 	r.destinationBroken = r.destination.broken.Load() || in.err != nil && pgclient.Code(in.err) == ""
 	r.sourceBroken = r.source.broken.Load() || extractErr != nil && pgclient.Code(extractErr) == ""
-	// The destination answers our giving up with an error of its own, 57014. Any
-	// other, and one that came before, is what stopped the source, unless that has
-	// an error to tell.
+	// When the relay gives up, the destination answers with an error of its own, 57014. Any other
+	// error, and one that came before, is what stopped the source, unless the source reports an
+	// error.
 	stopped := pgclient.Code(in.err) != pgclient.QueryCanceled || errors.Is(extractErr, os.ErrDeadlineExceeded)
 	if in.err != nil && stopped && pgclient.Code(extractErr) == "" {
 		extractErr = nil
@@ -115,8 +114,8 @@ func (r *relaying) run(copyOut, copyIn string) (copied, error) {
 	return copied{rows: out.rows, bytes: bytes}, nil
 }
 
-// begin brings both sides to where rows flow: the destination first, so that
-// nothing waits to be read when it refuses.
+// begin starts COPY on both sides: on the destination first, so that no rows are waiting to
+// be read when it refuses.
 func (r *relaying) begin(copyOut, copyIn string) error {
 	if err := r.destination.query(copyIn, 'G'); err != nil {
 		r.destinationBroken = r.destination.broken.Load() || pgclient.Code(err) == ""
@@ -132,7 +131,7 @@ func (r *relaying) begin(copyOut, copyIn string) error {
 	return &sourceError{fmt.Errorf("extract: %w", explainLoss(err, "source"))}
 }
 
-// forward passes the source's rows on until it says that there are no more.
+// forward passes the source's rows on until the source ends them.
 func (r *relaying) forward() (bytes int64, err error) {
 	out := newCopyData(r.destination)
 	for {
@@ -159,7 +158,7 @@ func (r *relaying) forward() (bytes int64, err error) {
 	}
 }
 
-// An sourceError is one of the source.
+// A sourceError is an error of the source.
 type sourceError struct{ error }
 
 func (e *sourceError) Unwrap() error { return e.error }

@@ -12,8 +12,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// After an error of one server, the connections that relay says are usable are,
-// and the error is that server's.
+// After an error of one server, the connections that relay says are usable are usable, and
+// the error is that server's.
 func TestRelay(t *testing.T) {
 	t.Parallel()
 	secure := sandbox.OwnServer(t, sandbox.Config{TLS: true})
@@ -92,7 +92,7 @@ func session(t *testing.T, s *sandbox.Server) *pgx.Conn {
 	return conn
 }
 
-// A server that goes away is told apart from one that refuses.
+// The relay tells a server that goes away from one that refuses.
 func TestRelayLoss(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -120,7 +120,8 @@ func TestRelayLoss(t *testing.T) {
 	}
 }
 
-// A COPY that an administrator of the destination cancels is no loss of the source.
+// A COPY that an administrator of the destination cancels does not count as a loss of the
+// source.
 func TestRelayCancelled(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)

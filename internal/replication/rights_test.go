@@ -8,8 +8,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A login that may read the replicated columns alone replicates them, and the report
-// says what it cannot know without more.
+// A login that may read only the replicated columns replicates them, and the report says what
+// it cannot know without further privileges.
 func TestColumnRights(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -56,8 +56,8 @@ func TestColumnRights(t *testing.T) {
 	})
 }
 
-// What happens to a table between the snapshot and the lock, which such a login only gets
-// by reading, is seen.
+// A run sees what happens to a table between the snapshot and the lock, which such a login
+// gets only by reading.
 func TestColumnRightsMeanwhile(t *testing.T) {
 	t.Parallel()
 	for _, change := range []string{

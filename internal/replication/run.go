@@ -20,13 +20,13 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// A Run is what a sync run did. Its reports are in the order of the tables.
+// A Run says what a sync run did. Its reports are in the order of the tables.
 type Run struct {
 	catalog.Run
 	Tables []catalog.Report
-	Notes  []string // what else is to be known of it
-	// Missing are the tables that were loaded and are to be, and that the destination
-	// has no more: LastRun looks for them.
+	Notes  []string // what else is worth knowing about it
+	// Missing are the tables that were loaded and still must be, and that the destination no
+	// longer has. LastRun sets it.
 	Missing []string
 }
 
@@ -50,7 +50,7 @@ func (r Run) RowsLoaded() (n int64) {
 type Runner struct {
 	// Server finds a server that a definition names.
 	Server func(name string) (*pgclient.Server, error)
-	// Logger is told when a run starts and when a table is done. Nothing is if it is nil.
+	// Logger receives a message when a run starts and when a table is done. Nil logs nothing.
 	Logger *slog.Logger
 	// Verify says what is compared after loading, VerifyNone if it is empty.
 	Verify string
@@ -61,8 +61,8 @@ type Runner struct {
 	lease       time.Duration // 0: the default
 }
 
-// maxStreams is how many tables, or parts of a large one, are copied at once, if
-// both servers' max_connections allow it.
+// maxStreams is how many tables, or ranges of a large one, are copied at once, if both
+// servers' max_connections allow it.
 const maxStreams = 4
 
 // Run runs the replication into the schema schemaName of a destination. If
@@ -110,15 +110,15 @@ func (r Runner) run(ctx context.Context, destination pgclient.Endpoint, schemaNa
 	return complete(ctx, workers)
 }
 
-// complete does what is left of a run that has begun. The first of the workers leads it.
+// complete does the rest of a run that has begun. The first of the workers leads it.
 func complete(ctx context.Context, workers []*worker) (Run, error) {
 	leader := workers[0]
 	gaveUp := runWorkers(ctx, workers)
 	return leader.finish(ctx, Run{Run: leader.run, Notes: slices.Concat(gaveUp, leader.notes, leader.dropOrphanedStaging(ctx))}, strings.Join(gaveUp, "\n"))
 }
 
-// begin connects to both sides and starts the run. It returns its first worker, and
-// how many are of use.
+// begin connects to both sides and starts the run. It returns its first worker, and how many
+// workers are useful.
 func (r Runner) begin(ctx context.Context, destination pgclient.Endpoint, id int64, definition Definition) (source pgclient.Endpoint, leader *worker, useful int, err error) {
 	server, err := r.Server(definition.Source.Server)
 	if err != nil {
@@ -146,8 +146,8 @@ func (r Runner) begin(ctx context.Context, destination pgclient.Endpoint, id int
 	return source, leader, useful, nil
 }
 
-// runWorkers lets the workers do the run's units, and returns why some could not go on.
-// They leave their work to the others.
+// runWorkers lets the workers do the run's units, and returns why some stopped. Those leave
+// their units to the others.
 func runWorkers(ctx context.Context, workers []*worker) (notes []string) {
 	var mu sync.Mutex
 	var group sync.WaitGroup
@@ -167,7 +167,7 @@ func runWorkers(ctx context.Context, workers []*worker) (notes []string) {
 	return notes
 }
 
-// helper returns another worker of the run, or nil if there is no connection for it.
+// helper returns another worker of the run, or nil if no connection is left for it.
 func (w *worker) helper(ctx context.Context, source, destination pgclient.Endpoint) (*worker, error) {
 	sourceConn, destinationConn, err := pgclient.TryAcquirePair(ctx, source, destination)
 	if sourceConn == nil {
@@ -179,8 +179,8 @@ func (w *worker) helper(ctx context.Context, source, destination pgclient.Endpoi
 	return helper, nil
 }
 
-// start makes this session the one that runs the replication, does the structure
-// sync, and divides the run into units. It returns how many workers are of use.
+// start makes this session the one that runs the replication, does the structure sync, and
+// divides the run into units. It returns how many workers are useful.
 func (w *worker) start(ctx context.Context, verify string) (useful int, err error) {
 	if err := w.sessions.reconnect(ctx); err != nil {
 		return 0, err
@@ -198,7 +198,7 @@ func (w *worker) start(ctx context.Context, verify string) (useful int, err erro
 			return err
 		}
 		var loaded []string
-		if w.sessions.source.identity.system == before { // else all tables again
+		if w.sessions.source.identity.system == before { // else all tables are read again
 			if loaded, err = catalog.ReadyTables(ctx, tx, w.replication); err != nil {
 				return err
 			}
@@ -225,13 +225,13 @@ func (w *worker) start(ctx context.Context, verify string) (useful int, err erro
 	}
 	// Now that the units of earlier runs are gone, their workers cannot commit.
 	return useful, w.sessions.destination.in(ctx, func(tx pgx.Tx) error {
-		_, err := dropOrphanedStaging(ctx, tx, w.definition.SchemaName) // what it keeps, the end of the run tells
+		_, err := dropOrphanedStaging(ctx, tx, w.definition.SchemaName) // the end of the run reports what it keeps
 		return err
 	})
 }
 
-// readRelations reads which tables the source has, and how large they are: where
-// somebody keeps a lock on one away, about how large.
+// readRelations reads which tables the source has, and how large they are. The sizes are
+// estimates if another session's lock on a table prevents reading them exactly.
 func (w *worker) readRelations(ctx context.Context) (relations map[relation.TableName]relation.Relation, err error) {
 	for _, exactly := range []bool{true, false} {
 		err = w.sessions.source.session.read(ctx, func(tx pgx.Tx) error {
@@ -245,9 +245,9 @@ func (w *worker) readRelations(ctx context.Context) (relations map[relation.Tabl
 	return relations, err
 }
 
-// sameDefinition refuses a definition that is not the stored one any more, now
-// that the replication is locked: another run, which was waited for, may have
-// followed the new one already. It returns the cluster that earlier runs read.
+// sameDefinition refuses a definition that is no longer the stored one, now that the
+// replication is locked: the run that this one waited for may already have followed the new
+// definition. It returns the cluster that earlier runs read.
 func (w *worker) sameDefinition(ctx context.Context, tx pgx.Tx) (sourceSystem string, err error) {
 	stored, err := catalog.ReplicationOf(ctx, tx, w.definition.SchemaName)
 	if err != nil {
@@ -257,15 +257,15 @@ func (w *worker) sameDefinition(ctx context.Context, tx pgx.Tx) (sourceSystem st
 	if err != nil {
 		return "", err
 	}
-	now.Readers = w.definition.Readers // they are asked for when something is granted
+	now.Readers = w.definition.Readers // a run reads them when it grants something
 	if stored.ID != w.replication || !reflect.DeepEqual(now, w.definition) {
 		return "", errors.New("the definition was changed while this run began: run it again")
 	}
 	return stored.SourceSystem, nil
 }
 
-// accept refuses another cluster than the one that earlier runs read, unless the
-// definition names it.
+// accept refuses another cluster than the one that earlier runs read, unless the definition
+// names it.
 func (w *worker) accept(before string) error {
 	if err := w.definition.RefuseCluster(w.sessions.source.identity.system, before); err != nil {
 		return fmt.Errorf("%w; nothing was changed", err)
@@ -273,21 +273,21 @@ func (w *worker) accept(before string) error {
 	return nil
 }
 
-// tablesPerStream is from how many small tables on another worker is of use.
+// tablesPerStream is the number of small tables from which another worker is useful.
 const tablesPerStream = 4
 
-// divide makes a unit of each table, the largest first. Of those that were loaded
-// and have a replication key, few rows are expected, whatever their size.
+// divide makes a unit of each table, the largest first. It expects few rows from tables that
+// were loaded and have a replication key, whatever their size.
 func (w *worker) divide(relations map[relation.TableName]relation.Relation, loaded []string, verify string) (units []catalog.Unit, useful int) {
 	keys, bytes := w.definition.keys(), int64(0)
 	relation := func(key string) relation.Relation {
-		name, _ := relation.ParseTableName(key) // one that cannot be read is none that exists
+		name, _ := relation.ParseTableName(key) // a key that cannot be parsed names no table that exists
 		return relations[name]
 	}
 	slices.SortStableFunc(keys, func(a, b string) int { return cmp.Compare(relation(b).Bytes, relation(a).Bytes) })
 	for _, key := range keys {
 		units = append(units, catalog.Unit{Table: key, Kind: string(relation(key).Kind), Verify: verify})
-		name, _ := w.definition.TableNameOf(key) // one that cannot be read was never loaded
+		name, _ := w.definition.TableNameOf(key) // a key without a name was never loaded
 		if w.definition.Tables[key].Method == FullTable || !slices.Contains(loaded, name) {
 			bytes += relation(key).Bytes
 		}
@@ -295,7 +295,7 @@ func (w *worker) divide(relations map[relation.TableName]relation.Relation, load
 	return units, int(min(maxStreams, max(bytes/w.rangeBytes, int64(len(keys)/tablesPerStream), 1)))
 }
 
-// The statuses of a run that a caller tells apart.
+// The statuses of a run that callers tell apart.
 const (
 	Succeeded   = catalog.Succeeded
 	Interrupted = catalog.Interrupted

@@ -11,8 +11,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A round is one run of a story: what happens at the source before it, and what
-// it must have done.
+// A round is one run of a story: what happens at the source before it, and what it must have
+// done.
 type round struct {
 	sql       string
 	extracted int64
@@ -240,7 +240,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// One table's failure leaves the others alone, and is told whole.
+// One table's failure leaves the others alone, and its whole error is reported.
 func TestRunFailingTable(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -280,8 +280,8 @@ func TestRunFailingTable(t *testing.T) {
 	})
 }
 
-// A cancelled run keeps what it committed, says that it was interrupted, and
-// leaves no session behind.
+// A cancelled run keeps what it committed, reports that it was interrupted, and leaves no
+// session behind.
 func TestRunInterrupted(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -370,8 +370,8 @@ func TestRunTimeouts(t *testing.T) {
 	e.run(t)
 }
 
-// A column that is selected later arrives for old rows too, and a table that is
-// deselected and selected again goes on from its bookmark.
+// A column that is selected later arrives for old rows too, and a table that is deselected
+// and selected again continues from its bookmark.
 func TestRunSelection(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)

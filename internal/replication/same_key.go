@@ -12,18 +12,18 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
-// The source may take keys for the same that the destination tells apart: by a
-// nondeterministic collation, as citext, or in a composite, which arrives as its text.
-// A row whose key is written otherwise there would be another row here. FULL_TABLE
-// deletes the one that is gone. Otherwise the source is asked, by its own equality,
-// which rows of the destination have a key that it writes otherwise by now.
+// The source may take keys for the same that the destination tells apart: keys with a
+// nondeterministic collation, of type citext, or in a composite, which arrives as its text. A
+// row whose key is written otherwise at the source would be another row in the destination.
+// FULL_TABLE deletes the row that is gone. Otherwise the run asks the source, by its own
+// equality, which rows of the destination have a key that it now writes otherwise.
 
-// comparedKeys is how many keys the source is asked for at once: it plans for each.
+// comparedKeys is how many keys one question to the source holds: the source plans for each.
 const comparedKeys = 500
 
-// dropSuperseded deletes the rows of the destination whose key the source writes
-// otherwise by now, if the row that the source has was loaded. They are among those
-// whose key, as it is written, the source has not. It returns how many it deleted.
+// dropSuperseded deletes the rows of the destination whose key the source now writes
+// otherwise, if the row that the source has was loaded. It looks for them among the rows
+// whose key, as it is written, the source does not have. It returns how many it deleted.
 func (s *tableSync) dropSuperseded(ctx context.Context, tx pgx.Tx, r reading, p plan, report *catalog.Report) (dropped int64, err error) {
 	var places []string
 	if _, err := s.pair(ctx, tx, r, p, false, func(place string) { places = append(places, place) }); err != nil {
@@ -32,7 +32,7 @@ func (s *tableSync) dropSuperseded(ctx context.Context, tx pgx.Tx, r reading, p 
 	if len(places) == 0 {
 		return 0, nil
 	}
-	for _, side := range []pgx.Tx{r.snapshot.tx, tx} { // keys are to be written in full
+	for _, side := range []pgx.Tx{r.snapshot.tx, tx} { // keys must be written in full
 		if err := writeDigits(ctx, side, allDigits); err != nil {
 			return 0, err
 		}
@@ -71,8 +71,8 @@ func (s *tableSync) dropSuperseded(ctx context.Context, tx pgx.Tx, r reading, p 
 	return dropped, nil
 }
 
-// supersededRows returns those of the rows of the destination whose key the source has
-// in other words, with those.
+// supersededRows returns those of the rows of the destination whose key the source writes
+// otherwise, followed by the rows with the source's keys.
 func supersededRows(ctx context.Context, snap *snapshot, compare keyComparison, rows []keyedRow) (found []keyedRow, err error) {
 	keys := make([][]string, len(rows))
 	for i, row := range rows {
@@ -85,9 +85,8 @@ func supersededRows(ctx context.Context, snap *snapshot, compare keyComparison, 
 	return found, err
 }
 
-// isIncomparable reports whether the source cannot read a key of the destination any
-// more, because its type is another one now, or its login may not use the type. A run
-// goes on then.
+// isIncomparable reports whether the source can no longer read a key of the destination,
+// because its type has changed, or its login may not use the type. A run continues then.
 func isIncomparable(err error) bool {
 	code := pgclient.Code(err)
 	return code == pgclient.InsufficientPrivilege || strings.HasPrefix(code, "22") || strings.HasPrefix(code, "23")

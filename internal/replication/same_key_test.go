@@ -9,8 +9,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// What the source takes for the same key is one row in the destination, written as
-// the source writes it last, whatever the destination makes of the type.
+// Keys that the source takes for the same are one row in the destination, written as the
+// source wrote it last, whatever the destination's type is.
 func TestSameKeyWrittenOtherwise(t *testing.T) {
 	t.Parallel()
 	type change struct {
@@ -80,11 +80,11 @@ func TestSameKeyWrittenOtherwise(t *testing.T) {
 	}
 }
 
-// createFolding makes a collation to which letters are the same in both cases.
+// createFolding creates a collation for which letters are the same in both cases.
 const createFolding = `CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false)`
 
-// A row that goes at the source stays, and so does one whose key was written
-// otherwise there without that being seen: it was not loaded.
+// A row that is deleted at the source stays, and so does a row whose key was written
+// otherwise there without a run seeing it: the new row was not loaded.
 func TestOtherKeysStay(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, sandbox.SharedFrom(t, 12), sandbox.Shared(t, 0))

@@ -17,10 +17,11 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// Workers of several processes do the units of one run, which share nothing but the
-// catalog. Whoever dies, the run ends, or the next one goes on, and each table is right.
+// Workers of several processes do the units of one run, and share nothing but the catalog.
+// Whichever process dies, the run ends, or the next one continues, and each table is right.
 
-// leadRun begins a run, led by a worker that divides tables as if there were so many.
+// leadRun begins a run, led by a worker that divides tables as if there were that many
+// workers.
 func (e *env) leadRun(t *testing.T, streams int) *worker {
 	t.Helper()
 	w := newWorker(t, e, catalog.Run{})
@@ -31,7 +32,7 @@ func (e *env) leadRun(t *testing.T, streams int) *worker {
 	return w
 }
 
-// completed does what is left of a run, in the background.
+// completed does the rest of a run, in the background.
 func completed(t *testing.T, leader *worker) chan result {
 	done := make(chan result, 1)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -61,7 +62,7 @@ func worked(t *testing.T, w *worker) chan error {
 	return done
 }
 
-// wantEnded fails unless a run has succeeded with all tables, and left nothing.
+// wantEnded fails unless a run has succeeded with all tables, and left nothing behind.
 func (e *env) wantEnded(t *testing.T, got result) {
 	t.Helper()
 	if got.err != nil || len(got.run.Notes) > 0 {
@@ -103,8 +104,8 @@ func TestTableElsewhere(t *testing.T) {
 	}
 }
 
-// twoTables creates the tables a and b, the larger one first, with rows that are held
-// at "held a" and "held b".
+// twoTables creates the tables a and b, the larger one first. The proxy holds their rows at
+// "held a" and "held b".
 func (e *env) twoTables(t *testing.T) *proxy {
 	t.Helper()
 	e.atSource(t, `
@@ -116,15 +117,15 @@ func (e *env) twoTables(t *testing.T) *proxy {
 	return e.readHeld(t, 1, "held a", "held b")
 }
 
-// awaitRenewal waits until each unit that is under way has a later lease than now.
+// awaitRenewal waits until each unit in progress has a later lease than now.
 func (e *env) awaitRenewal(t *testing.T, where string) {
 	t.Helper()
 	leases := e.destination.Query(t, e.destinationDatabase, `SELECT max(lease_expires_at) FROM _stitch.unit WHERE NOT done AND `+where)
 	await(t, e.destination, e.destinationDatabase, fmt.Sprintf(`SELECT FROM _stitch.unit WHERE NOT done AND %s AND lease_expires_at > '%s' AND claimed_by IS NOT NULL AND attempt = 1`, where, leases[0]), 1)
 }
 
-// A run waits for a table that another process is loading, however long that takes: its
-// worker cannot renew the lease in the middle of a COPY.
+// A run waits for a table that another process is loading, however long that takes: that
+// process's worker cannot renew the lease in the middle of a COPY.
 func TestWaitsForTable(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -174,16 +175,16 @@ func TestWaitsForRange(t *testing.T) {
 	}
 }
 
-// peer is what a process needs to know that works on a run.
+// peer is what a process that works on a run needs to know.
 type peer struct {
 	Configs     map[string]pgclient.Config
 	Destination Endpoint
 	Schema      string
-	Run         string // to work on; "" to begin one
+	Run         string // the run to work on; "" to begin one
 	Streams     int
 }
 
-// TestPeerProcess is no test of its own: those below run it in another process.
+// TestPeerProcess is not a test of its own: the tests below run it in another process.
 func TestPeerProcess(t *testing.T) {
 	text := os.Getenv("STITCH_TEST_PEER")
 	if text == "" {
@@ -209,7 +210,7 @@ func TestPeerProcess(t *testing.T) {
 	}
 }
 
-// startPeer starts a process that works on a run, or begins one if that is "".
+// startPeer starts a process that works on a run, or begins one if run is "".
 func (e *env) startPeer(t *testing.T, run string, streams int) (kill func()) {
 	t.Helper()
 	text, err := json.Marshal(peer{
@@ -240,13 +241,13 @@ func (e *env) startPeer(t *testing.T, run string, streams int) (kill func()) {
 	}
 }
 
-// begun waits until a run has begun that another process leads, and returns it.
+// begun waits until a run that another process leads has begun, and returns it.
 func (e *env) begun(t *testing.T) catalog.Run {
 	t.Helper()
 	return catalog.Run{ID: await(t, e.destination, e.destinationDatabase, `SELECT id FROM _stitch.run WHERE status = 'running'`, 1)[0]}
 }
 
-// A process that is killed while it loads a table is not waited for: others load it.
+// No process waits for one that is killed while it loads a table: others load it.
 func TestKilledWithTable(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -264,7 +265,7 @@ func TestKilledWithTable(t *testing.T) {
 	e.wantEnded(t, <-done)
 }
 
-// One that is killed while it copies a range is not waited for either, and the table is
+// No process waits for one that is killed while it copies a range either, and the table is
 // not read again.
 func TestKilledWithRange(t *testing.T) {
 	t.Parallel()
@@ -284,7 +285,7 @@ func TestKilledWithRange(t *testing.T) {
 	e.wantEnded(t, <-done)
 }
 
-// dividedElsewhere has a leader load the table a, which is large and not divided, while
+// dividedElsewhere makes a leader load the table a, which is large and not divided, while
 // another worker divides t. When a is done, the leader copies a range of t.
 func (e *env) dividedElsewhere(t *testing.T) *proxy {
 	t.Helper()
@@ -295,7 +296,7 @@ func (e *env) dividedElsewhere(t *testing.T) *proxy {
 	return p
 }
 
-// When a process is killed that has divided a table, its ranges go with it, also those
+// When a process that has divided a table is killed, its ranges are deleted, including those
 // that others copy: its snapshot is gone.
 func TestKilledWithDividedTable(t *testing.T) {
 	t.Parallel()
@@ -314,15 +315,15 @@ func TestKilledWithDividedTable(t *testing.T) {
 	e.wantEnded(t, <-done)
 }
 
-// When the process is killed that leads a run, others finish what they do, and end. The
-// next run goes on.
+// When the process that leads a run is killed, others finish what they do, and stop. The next
+// run continues.
 func TestLeaderKilled(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	for name, tt := range map[string]struct {
 		create  func(*env, *testing.T) *proxy
 		streams int    // of the leader
-		first   string // what is held of the leader before it is the other's turn
+		first   string // what is held of the leader before the other process begins
 		loaded  string // by the other
 	}{
 		"with a table":         {(*env).twoTables, 1, "", "public.b"},
@@ -345,7 +346,7 @@ func TestLeaderKilled(t *testing.T) {
 			}
 			kill()
 			p.releaseAll(t)
-			// It has nothing left to do, or no leader any more to do it for.
+			// The other has nothing left to do, or no longer a leader to do it for.
 			if err := <-other; !errors.Is(err, errNotLed) && (err != nil || tt.first == "") {
 				t.Errorf("the other process: %v", err)
 			}
@@ -360,8 +361,8 @@ func TestLeaderKilled(t *testing.T) {
 	}
 }
 
-// The next run does not wait for a process that works on the one before, which cannot
-// commit any more.
+// The next run does not wait for a process that works on the run before, which can no longer
+// commit.
 func TestNextRunFences(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)

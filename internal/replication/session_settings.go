@@ -10,8 +10,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
-// pinned are the settings that are the same in all sessions of a run, besides those for
-// values. Row-level security, which would leave rows out silently, becomes an error on
+// pinned are the settings that are the same in all sessions of a run, in addition to those
+// for values. Row-level security, which would leave rows out silently, becomes an error on
 // both sides.
 var pinned = append([]pgclient.Setting{
 	{Name: "statement_timeout", Value: "0"},
@@ -21,11 +21,11 @@ var pinned = append([]pgclient.Setting{
 	{Name: "row_security", Value: "off"},
 	{Name: "default_transaction_isolation", Value: "read committed"},
 	{Name: "default_transaction_deferrable", Value: "off"},
-	{Name: "jit", Value: "off", Since: 11}, // compiling takes longer than what it is for
+	{Name: "jit", Value: "off", Since: 11}, // compiling takes longer than it saves
 }, pgclient.ValueSettings...)
 
-// pinsSQL gives a session back to its login, and pins its settings. Statements of
-// this form resolve no name and run nobody's code.
+// pinsSQL resets a session to its login, and pins its settings. Statements of this form
+// resolve no name and run no code of other roles.
 func pinsSQL(major int, lockTimeout string) string {
 	var sql strings.Builder
 	sql.WriteString("RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; SET lock_timeout = '" + lockTimeout + "'")
@@ -39,9 +39,9 @@ func pinsSQL(major int, lockTimeout string) string {
 	return sql.String()
 }
 
-// A session whose client is gone, killed in the middle of a statement or cut off,
-// ends within a minute or so, with its locks. The last setting is an error on
-// servers that do not run Linux.
+// A session whose client is gone, because it was killed in the middle of a statement or cut
+// off, ends within a minute or so, with its locks. The last setting is an error on servers
+// that do not run Linux.
 const (
 	keepAliveSQL = "; SET tcp_keepalives_idle = '30'; SET tcp_keepalives_interval = '10'; SET tcp_keepalives_count = '3'"
 	checkSQL     = "; SET client_connection_check_interval = '10s'"
@@ -52,16 +52,16 @@ const (
 			WHERE s.name = 'client_connection_check_interval' AND pg_catalog.version() LIKE '%linux%')`
 )
 
-// How long a statement waits for a lock. At the source that is one on a table, with
-// others behind it, see inTurns. At the destination it is one on a row.
+// How long a statement waits for a lock. At the source that is a lock on a table, with others
+// queued behind it, see inTurns. At the destination it is a lock on a row.
 const (
 	sourceLockTimeout      = "2s"
 	destinationLockTimeout = "1min"
 )
 
-// prepareSession pins the settings of a session for a run, of the server with that key
-// in the provider block. It returns the statements that pin them again, and the role
-// that the login is set to begin sessions as.
+// prepareSession pins the settings of a session for a run. server is its server's key in the
+// provider block. It returns the statements that pin them again, and the role in which the
+// login's sessions are set to begin.
 func prepareSession(ctx context.Context, conn *pgx.Conn, server, lockTimeout string) (pins, role string, err error) {
 	pins = pinsSQL(pgclient.Version(conn), lockTimeout) + keepAliveSQL
 	_, err = conn.PgConn().Exec(ctx, pins).ReadAll()
@@ -79,6 +79,6 @@ func prepareSession(ctx context.Context, conn *pgx.Conn, server, lockTimeout str
 	return pins, role, nil
 }
 
-// rollback ends a transaction that has written nothing, or whose error is known.
-// It does nothing after Commit.
+// rollback ends a transaction that has written nothing, or whose error is known. After Commit
+// it does nothing.
 func rollback(ctx context.Context, tx pgx.Tx) { _ = tx.Rollback(context.WithoutCancel(ctx)) }

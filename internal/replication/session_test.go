@@ -6,8 +6,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A login whose sessions begin as another role, as those of a secrets engine do,
-// reads and loads with that role's rights.
+// A login whose sessions begin as another role, as those of a secrets engine do, reads and
+// loads with that role's privileges.
 func TestLoginSetToARole(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {

@@ -10,12 +10,12 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
-// sessions are a worker's connections to both sides. They are there for as long as the
-// worker is, and may be replaced while it works on a table.
+// sessions are a worker's connections to both sides. They live as long as the worker, and may
+// be replaced while it works on a table.
 type sessions struct {
 	source      *sourceConn
 	destination *destinationConn
-	healthy     time.Time // when both sides had last answered all that they were asked; zero if they have not
+	healthy     time.Time // when both sides had last answered everything; zero if they have not
 }
 
 // newSessions returns the sessions of a worker of a job. None is ready.
@@ -26,21 +26,21 @@ func newSessions(j job, source, destination *pgclient.Conn) *sessions {
 	}
 }
 
-// lease is for how long a unit is a worker's after its session has ended: longer than it
-// takes to connect again, with all the pauses of withRetry.
+// lease is how long a unit stays a worker's after the worker's session has ended: longer than
+// it takes to connect again, with all the pauses of withRetry.
 const lease = 30 * time.Second
 
-// attempts is how often a unit is tried.
+// attempts is how many times a unit is tried.
 const attempts = 5
 
 // backoff is how long to wait after an attempt.
 func backoff(attempt int) time.Duration { return time.Duration(1<<attempt) * 500 * time.Millisecond }
 
-// cleanupTimeout is how long a run that was cancelled may take to say so.
+// cleanupTimeout bounds how long a cancelled run may take to record that.
 const cleanupTimeout = 20 * time.Second
 
-// isTransient reports whether an error is one that passes: a hot standby that had to
-// go on, a server that restarts, a deadlock, a lost connection.
+// isTransient reports whether an error is transient: a hot standby's recovery that had to
+// proceed, a server that restarts, a deadlock, a lost connection.
 func (s *sessions) isTransient(err error) bool {
 	var unknown *commitUnknownError
 	var elsewhere *rangeError
@@ -60,7 +60,7 @@ func (s *sessions) isTransient(err error) bool {
 	return false
 }
 
-// withRetry reconnects to servers that may be about to come back.
+// withRetry reconnects, and tries again while servers may be about to come back.
 func (s *sessions) withRetry(ctx context.Context, reconnect func(context.Context) error) error {
 	for attempt := 1; ; attempt++ {
 		err := reconnect(ctx)
@@ -73,7 +73,7 @@ func (s *sessions) withRetry(ctx context.Context, reconnect func(context.Context
 	}
 }
 
-// healthyFor is how long after they answered both sides are believed to be there.
+// healthyFor is how long both sides are believed to be reachable after they answered.
 const healthyFor = time.Second
 
 func (s *sessions) areHealthy() bool { return time.Since(s.healthy) < healthyFor }
@@ -86,7 +86,7 @@ func (s *sessions) reconnectInDoubt(ctx context.Context) error {
 	return s.reconnect(ctx)
 }
 
-// reconnect makes both sessions ready. It replaces those that broke.
+// reconnect makes both sessions ready. It replaces broken sessions.
 func (s *sessions) reconnect(ctx context.Context) error {
 	if err := s.source.reconnect(ctx); err != nil {
 		return &sourceError{err}
@@ -94,8 +94,8 @@ func (s *sessions) reconnect(ctx context.Context) error {
 	return s.destination.reconnect(ctx)
 }
 
-// record writes to the catalog, even when ctx is cancelled or the connection broke.
-// What f does may be done twice.
+// record writes to the catalog, even if ctx is cancelled or the connection broke. f may run
+// twice.
 func (s *sessions) record(ctx context.Context, f func(context.Context, pgx.Tx) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
@@ -112,13 +112,13 @@ func (s *sessions) record(ctx context.Context, f func(context.Context, pgx.Tx) e
 	return s.destination.in(ctx, work)
 }
 
-// interrupt closes both connections, which may be in the middle of anything.
+// interrupt closes both connections, whatever they are in the middle of.
 func (s *sessions) interrupt(ctx context.Context) {
 	interrupt(ctx, s.source.conn.PgConn())
 	interrupt(ctx, s.destination.conn.PgConn())
 }
 
-// close ends both sessions: they have settings, a role and maybe a lock of their own.
+// close ends both sessions, because they have settings, a role and maybe a lock of their own.
 func (s *sessions) close(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()

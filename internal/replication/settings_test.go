@@ -11,8 +11,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// otherSettings are values of all settings that have a say in what is written or read
-// which no session of ours has.
+// otherSettings are values, which no session of the engine has, of all settings that affect
+// what is written or read.
 var otherSettings = []pgclient.Setting{
 	{Name: "DateStyle", Value: "'SQL, DMY'"}, {Name: "IntervalStyle", Value: "iso_8601"}, {Name: "TimeZone", Value: "'Asia/Tokyo'"},
 	{Name: "timezone_abbreviations", Value: "'India'"}, {Name: "extra_float_digits", Value: "-15"}, {Name: "bytea_output", Value: "escape"},
@@ -24,7 +24,7 @@ var otherSettings = []pgclient.Setting{
 	{Name: "statement_timeout", Value: "'5min'"}, {Name: "lc_monetary", Value: "'C.utf8'"}, {Name: "lc_numeric", Value: "'C.utf8'"}, {Name: "lc_time", Value: "'C.utf8'"},
 }
 
-// settingsSQL gives otherSettings to a role, or to a database.
+// settingsSQL sets otherSettings for a role, or for a database.
 func settingsSQL(of string, major int) string {
 	var sql strings.Builder
 	for _, s := range pgclient.In(major, otherSettings) {
@@ -82,8 +82,9 @@ func TestSettingsOfLoginsAndDatabases(t *testing.T) {
 	}
 }
 
-// Money is the same amount wherever it arrives, whatever locale each side writes it in:
-// where locales have other fractions of a unit, as a number. What cannot be told is refused.
+// Money is the same amount wherever it arrives, whatever locale each side writes it in. Where
+// locales have other fractions of a unit, it arrives as a number. Where the fraction is
+// unknown, the run refuses it.
 func TestMoney(t *testing.T) {
 	t.Parallel()
 	locales, majors := localesOf(t, "en_IE", "de_DE", "ja_JP", "ar_BH"), sandbox.NeedMajors(t)
@@ -129,8 +130,8 @@ func TestMoney(t *testing.T) {
 	}
 }
 
-// Money within other types arrives as text, in which it is the same amount, or is refused
-// by the name of its column.
+// Money within other types arrives as text, in which it is the same amount, or the run
+// refuses it and names its column.
 func TestMoneyWithin(t *testing.T) {
 	t.Parallel()
 	type column struct {

@@ -9,14 +9,14 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// A snapshot holds back VACUUM at the source, and the lock that comes with it holds
-// up changes of the table's structure, and whoever queues behind those. A
-// definition may say for how long that is.
+// A snapshot holds back VACUUM at the source. The lock that comes with it holds up changes of
+// the table's structure, and every session that queues behind those. A definition may bound
+// how long a snapshot is held.
 
-// errSnapshotAge is met when a snapshot is held for longer than the definition allows.
+// errSnapshotAge says that a snapshot was held for longer than the definition allows.
 var errSnapshotAge = errors.New("the snapshot was held for too long")
 
-// leastRows is how many rows of a backlog are committed at once at least.
+// leastRows is the smallest number of rows of a backlog that are committed at once.
 const leastRows = 1000
 
 // A snapshotAgeError says what could not be read in time, and what to do.
@@ -27,10 +27,11 @@ type snapshotAgeError struct {
 
 func (e *snapshotAgeError) Unwrap() error { return e.error }
 
-// A limitFunc makes a snapshot that began then become too old, until stop is called.
+// A limitFunc limits the age of a snapshot that began at that time, until stop is called.
 type limitFunc = func(began time.Time) (stop func() bool)
 
-// ageLimit returns the limit of snapshots, which ends what is cancelled by tooOld.
+// ageLimit returns the age limit of snapshots. A snapshot that reaches it is cancelled by
+// tooOld.
 func (s *tableSync) ageLimit(tooOld context.CancelCauseFunc) limitFunc {
 	return func(began time.Time) (stop func() bool) {
 		if s.job.maxSnapshot == 0 {
@@ -40,7 +41,7 @@ func (s *tableSync) ageLimit(tooOld context.CancelCauseFunc) limitFunc {
 	}
 }
 
-// endSnapshot ends a snapshot, and has the report say for how long it was held.
+// endSnapshot ends a snapshot, and records in the report how long it was held.
 func (s *tableSync) endSnapshot(ctx context.Context, snap *snapshot) {
 	snap.close(ctx)
 	s.noteSnapshot(snap)
@@ -50,8 +51,8 @@ func (s *tableSync) noteSnapshot(snap *snapshot) {
 	s.report.Snapshot = max(s.report.Snapshot, snap.held())
 }
 
-// openTransactionsInTime is readOpenAfterKey, which may look through all of the table,
-// and holds a snapshot meanwhile.
+// openTransactionsInTime is readOpenAfterKey with an age limit: it may scan the whole table,
+// and holds a snapshot during the scan.
 func (s *tableSync) openTransactionsInTime(ctx context.Context, table relation.Table, key sourceKey, limit limitFunc) (*openTransactions, error) {
 	began := time.Now()
 	defer limit(began)()
@@ -63,8 +64,8 @@ func (s *tableSync) openTransactionsInTime(ctx context.Context, table relation.T
 	return open, nil
 }
 
-// explainAge says what could not be read in time, and what to do. ordered says whether
-// an index orders the rows.
+// explainAge says what could not be read in time, and what to do. ordered says whether an
+// index orders the rows.
 func (s *tableSync) explainAge(ordered bool) error {
 	advice := "raise max_snapshot_minutes, or replicate the table with INCREMENTAL and an indexed replication_key, which is read in chunks"
 	if s.selection.Method == Incremental {
@@ -78,7 +79,7 @@ func (s *tableSync) explainAge(ordered bool) error {
 	}
 }
 
-// chunkLess makes chunks smaller, and reports whether that can be of use.
+// chunkLess makes chunks smaller, and reports whether that can help.
 func (s *tableSync) chunkLess() bool {
 	if s.learned.chunkRows <= leastRows {
 		return false
@@ -87,12 +88,12 @@ func (s *tableSync) chunkLess() bool {
 	return true
 }
 
-// dividesFirstLoad reports whether a table that was never loaded is read in chunks: only if
-// a snapshot may not be held for as long as all of it takes.
+// dividesFirstLoad reports whether a table that was never loaded is read in chunks: only if a
+// snapshot may not be held for as long as reading the whole table takes.
 func (s *tableSync) dividesFirstLoad(p plan) bool {
 	return s.job.maxSnapshot > 0 && !p.full && p.rows.after == nil && !p.layout.exists
 }
 
-// tooOldFor reports whether a snapshot that is as old as held would become too old
-// in a chunk that takes as long as the one before.
+// tooOldFor reports whether a snapshot that was held for that long would become too old
+// during another chunk that takes as long as the last one.
 func tooOldFor(held, chunk, limit time.Duration) bool { return limit > 0 && held+chunk > limit }

@@ -13,14 +13,14 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// slowLoadsSQL makes each load into shop.t take longer than half of what a
-// snapshot may be held for.
+// slowLoadsSQL makes each load into shop.t take longer than half of the time for which a
+// snapshot may be held.
 const slowLoadsSQL = `
 	CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(2); RETURN NULL; END';
 	CREATE TRIGGER slow BEFORE INSERT ON shop.t FOR EACH STATEMENT EXECUTE PROCEDURE slow()`
 
-// A backlog that takes longer than a snapshot may be held is read in several: what
-// is committed at the source meanwhile is there at the end.
+// A backlog that takes longer than a snapshot may be held is read in several snapshots: at
+// the end it includes what was committed at the source in the meantime.
 func TestSnapshotAge(t *testing.T) {
 	t.Parallel()
 	for _, s := range oldestAndNewest(t) {
@@ -46,8 +46,8 @@ func TestSnapshotAge(t *testing.T) {
 	}
 }
 
-// A first load is read in chunks where an index orders it, and a snapshot may not be
-// held for all of it. Null keys arrive as well.
+// A first load is read in chunks if an index orders it, and a snapshot may not be held for
+// all of it. Null keys arrive as well.
 func TestSnapshotAgeFirstLoad(t *testing.T) {
 	t.Parallel()
 	for _, s := range oldestAndNewest(t) {
@@ -59,7 +59,7 @@ func TestSnapshotAgeFirstLoad(t *testing.T) {
 		e.create(t)
 		got := report(e.run(t), "public.t")
 		e.wantSame(t, "t")
-		if got.NullKeys < 100 || got.RowsLoaded != 5000 { // what other sessions do makes some be extracted again
+		if got.NullKeys < 100 || got.RowsLoaded != 5000 { // other sessions make the run extract some again
 			t.Errorf("%+v", got)
 		}
 		if versions := e.destination.Query(t, e.destinationDatabase, `SELECT count(DISTINCT _sdc_sequence) > 3, count(DISTINCT _sdc_table_version) FROM shop.t`); versions[0] != "t|1" {
@@ -73,8 +73,8 @@ func TestSnapshotAgeFirstLoad(t *testing.T) {
 	}
 }
 
-// What cannot be read in time fails, and the error names the setting and what to do.
-// Nothing of it is there.
+// What cannot be read in time fails, and the error names the setting and what to do. Nothing
+// of it is loaded.
 func TestSnapshotAgeFails(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -109,7 +109,7 @@ func TestSnapshotAgeAtCommit(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
-	e.runs.Verify = VerifyCount // for which the snapshot is held until the end
+	e.runs.Verify = VerifyCount // the snapshot is held until the end for it
 	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)`)
 	e.definition.Tables["public.t"] = Selection{Method: FullTable}
 	e.create(t)
@@ -126,8 +126,8 @@ func TestSnapshotAgeAtCommit(t *testing.T) {
 	e.wantSame(t, "t")
 }
 
-// The limit also holds for what is asked of the source before rows are read: whether
-// old rows have values in a new column, and which key is the greatest.
+// The limit also applies to the questions that a run asks the source before it reads rows:
+// whether old rows have values in a new column, and which key is the greatest.
 func TestSnapshotAgeBeforeRows(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -163,8 +163,8 @@ func TestSnapshotAgeBeforeRows(t *testing.T) {
 	}
 }
 
-// Who reads a part of a table ends when the snapshot of that has become too old, and
-// not as long after that as he came later.
+// A worker that reads a range of a table stops when the range's snapshot has become too old,
+// even if it started later.
 func TestSnapshotAgeOfParts(t *testing.T) {
 	t.Parallel()
 	s := sandbox.SharedFrom(t, 14)
@@ -183,8 +183,8 @@ func TestSnapshotAgeOfParts(t *testing.T) {
 	}
 }
 
-// No snapshot is held while a chunk of a backlog waits for somebody's lock on the
-// loaded table: the rest is read in another one.
+// A run holds no snapshot while a chunk of a backlog waits for another session's lock on the
+// loaded table: it reads the rest in another snapshot.
 func TestSnapshotWhilePieceWaits(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -202,7 +202,7 @@ func TestSnapshotWhilePieceWaits(t *testing.T) {
 	done := e.start(t.Context())
 	await(t, s, e.destinationDatabase, waitingSQL, 1)
 	locked := make(chan error, 1)
-	go func() { // as CREATE INDEX, which comes while the first piece is loaded
+	go func() { // as CREATE INDEX, which comes while the first chunk is loaded
 		_, err := locker.PgConn().Exec(context.WithoutCancel(t.Context()), `BEGIN; LOCK TABLE shop.t IN SHARE MODE`).ReadAll()
 		locked <- err
 	}()
@@ -254,7 +254,7 @@ func TestExpectedSnapshot(t *testing.T) {
 	}
 }
 
-// While somebody holds a lock on the loaded table, a run waits for it without a
+// While another session holds a lock on the loaded table, a run waits for it without a
 // snapshot of the source, and in short turns, so that others get through.
 func TestLockBeforeSnapshot(t *testing.T) {
 	t.Parallel()

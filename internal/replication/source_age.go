@@ -14,32 +14,32 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
-// The source may be older than a bookmark: restored to a point in time, a cold copy
-// that was put back, or a standby that took over before it had received all. Neither
-// its system identifier nor its tables tell. So each commit records where the history
-// of the source was, and a run compares that with where it is.
+// The source may be older than a bookmark: restored to a point in time, replaced by a cold
+// copy, or replaced by a standby that took over before it had received everything. Neither
+// its system identifier nor its tables show that. So each commit records where the history of
+// the source was, and a run compares that with where it is.
 //
-//   - A server that was not started since has gone on, also if it was promoted.
-//   - One whose WAL ends before what was read has gone back.
-//   - On another timeline, its history file says where that began, to who may read it.
-//   - On the same timeline a server that was started again may be a copy: rows that
-//     were read last tell, if one is still where it was, written by the same transaction.
+//   - A server that was not started since has gone on, even if it was promoted.
+//   - A server whose WAL ends before what was read has gone back.
+//   - On another timeline, the server's history file says where that timeline began, if the
+//     login may read it.
+//   - On the same timeline, a server that was started again may be a copy. It is not if one
+//     of the rows that were read last is still where it was, written by the same transaction.
 //
-// What remains is unknown. Where history has gone back or that is unknown, all rows are
-// read again.
+// All else is unknown. If history has gone back or that is unknown, the run reads all rows
+// again.
 
-// rememberedRows is how many of the rows with the greatest keys are remembered.
+// rememberedRows is how many of the rows with the greatest keys the catalog remembers.
 const rememberedRows = 5
 
-// A judgement is what has become of the history of a source.
+// A judgement says what has become of the history of a source.
 type judgement struct {
-	why  string // all rows are to be read again; "" if history has gone on
+	why  string // all rows must be read again; "" if history has gone on
 	back uint64 // how far history went back at least, as an LSN; 0 if that is not known
 }
 
-// judge compares where the history of a source was with where it is. kept reports
-// whether rows that were remembered prove that it has gone on, and older whether they
-// prove the contrary.
+// judge compares where the history of a source was with where it is. kept reports whether
+// remembered rows prove that it has gone on, and older whether they prove the contrary.
 func judge(before, now catalog.Position, kept, older bool) judgement {
 	switch {
 	case before.LSN == 0 || now.LSN == 0:
@@ -88,8 +88,8 @@ func judgeTimeline(before, now catalog.Position) judgement {
 	return judgement{}
 }
 
-// switchedAt returns where a history left the timeline that a table was read on. It
-// does not if that had come about otherwise.
+// switchedAt returns where a history left the timeline that a table was read on. It returns
+// false if that timeline had come about otherwise.
 func switchedAt(history string, before catalog.Position) (at uint64, ok bool) {
 	own := before.History
 	if own != "" {
@@ -108,8 +108,8 @@ func switchedAt(history string, before catalog.Position) (at uint64, ok bool) {
 	return 0, false
 }
 
-// historyOf reads a history file: for each timeline that was left, its number and
-// where that was, "1 0/3000060,2 0/5000000".
+// historyOf reads a history file: for each timeline that was left, its number and where it
+// was left, "1 0/3000060,2 0/5000000".
 func historyOf(file string) string {
 	var entries []string
 	for line := range strings.Lines(file) {
@@ -130,8 +130,8 @@ func parseLSN(text string) (uint64, bool) {
 
 func lsnText(lsn uint64) string { return fmt.Sprintf("%X/%X", lsn>>32, lsn&math.MaxUint32) }
 
-// fullTransaction is the number of a transaction with its epoch, of one that began
-// before next did. Numbers below 3 are no transactions.
+// fullTransaction returns a transaction number with its epoch, for a transaction that began
+// before next. Numbers below 3 are not transactions.
 func fullTransaction(xid uint32, next uint64) uint64 {
 	if xid < 3 {
 		return uint64(xid)
@@ -139,14 +139,14 @@ func fullTransaction(xid uint32, next uint64) uint64 {
 	return next - uint64(uint32(next)-xid)
 }
 
-// needsRows reports whether judge asks for rows that were remembered.
+// needsRows reports whether judge needs the remembered rows.
 func needsRows(before, now catalog.Position) bool {
 	return before.Started != now.Started && before.Timeline == now.Timeline && now.LSN >= before.LSN && len(before.Rows) > 0
 }
 
-// compareRows tells from the rows that are where remembered ones were whether history
-// has gone on or back. It has gone on if the row that was written last is there. Rows
-// of tables that were rewritten since tell nothing.
+// compareRows compares remembered rows with the rows that are now in their places, and
+// reports whether history has gone on or back. It has gone on if the row that was written
+// last is there. Rows of tables that were rewritten since then show nothing.
 func compareRows(before, now []catalog.Remembered) (kept, older bool) {
 	var last uint64
 	for _, b := range before {
@@ -163,8 +163,8 @@ func compareRows(before, now []catalog.Remembered) (kept, older bool) {
 	return kept, older
 }
 
-// remember returns the rows to remember: those with the greatest keys now and, if they
-// are few, some of those before.
+// remember returns the rows to remember: those with the greatest keys now and, if they are
+// few, some of the earlier ones.
 func remember(now, before []catalog.Remembered) []catalog.Remembered {
 	rows := slices.Clone(now)
 	for _, b := range before {
@@ -175,10 +175,10 @@ func remember(now, before []catalog.Remembered) []catalog.Remembered {
 	return rows[:min(len(rows), rememberedRows)]
 }
 
-// rememberedCommits is how many of the commits of a table are remembered.
+// rememberedCommits is how many of the commits of a table the catalog remembers.
 const rememberedCommits = 48
 
-// remembersCommit adds a commit to those that are remembered. Of older ones, fewer are.
+// remembersCommit adds a commit to the remembered ones. It keeps fewer of the older ones.
 func remembersCommit(commits []catalog.Commit, c catalog.Commit) []catalog.Commit {
 	if n := len(commits); n > 0 && commits[n-1].LSN == c.LSN { // nothing was written since
 		commits = commits[:n-1]
@@ -194,8 +194,7 @@ func remembersCommit(commits []catalog.Commit, c catalog.Commit) []catalog.Commi
 	})
 }
 
-// commitsUntil returns those of the commits that are about what the source was until
-// an LSN.
+// commitsUntil returns those of the commits that loaded what the source was up to an LSN.
 func commitsUntil(commits []catalog.Commit, lsn uint64) []catalog.Commit {
 	n := 0
 	for n < len(commits) && commits[n].LSN <= lsn {
@@ -204,9 +203,9 @@ func commitsUntil(commits []catalog.Commit, lsn uint64) []catalog.Commit {
 	return commits[:n]
 }
 
-// undoneSince returns the greatest _sdc_sequence of rows that the source has had where
-// its history went back to. Later ones may have been undone. It is nil if that is not
-// known.
+// undoneSince returns the greatest _sdc_sequence of rows that the source had at the point
+// that its history went back to. Later rows may have been undone. It returns nil if that
+// point is not known.
 func (j judgement) undoneSince(before catalog.Position) *int64 {
 	if j.back == 0 {
 		return nil
@@ -218,7 +217,7 @@ func (j judgement) undoneSince(before catalog.Position) *int64 {
 	return &sequence
 }
 
-// rowsAt reads which rows are where others were.
+// rowsAt reads which rows are now in the places of others.
 func (s *snapshot) rowsAt(ctx context.Context, rows []catalog.Remembered) ([]catalog.Remembered, error) {
 	places := make([]string, len(rows))
 	for i, r := range rows {
@@ -243,19 +242,19 @@ func (s *snapshot) collectRows(rows pgx.Rows) ([]catalog.Remembered, error) {
 	return found, nil
 }
 
-// remembered completes a row with who wrote it.
+// remembered completes a row with the transaction that wrote it.
 func (f sourceFacts) remembered(r catalog.Remembered, writer string) (catalog.Remembered, error) {
 	xid, err := strconv.ParseUint(writer, 10, 32)
 	r.File, r.Transaction = f.storage.files[r.Part], fullTransaction(uint32(xid), f.position.Transaction)
 	return r, err
 }
 
-// positionSQL reads how far the WAL is that survives a crash: rows that are read were
-// committed before, unless asynchronously.
+// positionSQL reads how much of the WAL survives a crash: the rows that are read were
+// committed before that point, unless they were committed asynchronously.
 const positionSQL = `
 	SELECT coalesce(CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_flush_lsn() END::pg_catalog.text, '')`
 
-// queuePosition reads by a batch where the history of the source is.
+// queuePosition reads, by a batch, where the history of the source is.
 func (s sourceSession) queuePosition(batch *pgx.Batch, position *catalog.Position) {
 	id := s.identity
 	*position = catalog.Position{Timeline: id.timeline, History: id.history, Started: id.started}

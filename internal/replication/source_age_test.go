@@ -11,7 +11,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// moveTo has the source be another server, as one that takes its place.
+// moveTo makes another server the source, as one that takes its place.
 func (e *env) moveTo(t *testing.T, s *sandbox.Server) {
 	e.source, e.sourcePort = s, s.Port
 	e.servers = e.again(t, 1)
@@ -20,8 +20,8 @@ func (e *env) moveTo(t *testing.T, s *sandbox.Server) {
 // noise keeps a server from writing anything by itself.
 var noise = map[string]string{"autovacuum": "off"}
 
-// ageTables are tables whose rows tell, and do not tell, who wrote them, with a key of
-// their own and without.
+// ageTables creates tables whose rows tell which transaction wrote them and tables whose rows
+// do not, with and without a key of their own.
 func (e *env) ageTables(t *testing.T) {
 	t.Helper()
 	key := ", PRIMARY KEY (id)"
@@ -58,8 +58,8 @@ func (e *env) write(t *testing.T, v string, rows int) {
 	}
 }
 
-// wantCurrent fails unless all tables that tell are what the source is, but for rows
-// of an earlier version, which it does not have any more.
+// wantCurrent fails unless all tables whose rows tell their transaction match the source,
+// except for rows of an earlier version, which the source no longer has.
 func (e *env) wantCurrent(t *testing.T) {
 	t.Helper()
 	for _, table := range []string{"keyed", "keyless", "parted", "viewed", "idle"} {
@@ -67,8 +67,8 @@ func (e *env) wantCurrent(t *testing.T) {
 	}
 }
 
-// A source that has gone back in time, or that may have, is read whole, and the report
-// says why. One that has gone on is not.
+// A run reads a source whole that has gone back in time, or may have, and the report says
+// why. It does not if the source has gone on.
 func TestOlderSource(t *testing.T) {
 	t.Parallel()
 	majors := sandbox.NeedMajors(t)
@@ -77,12 +77,12 @@ func TestOlderSource(t *testing.T) {
 		for _, tt := range []struct {
 			name    string
 			since   int // major version
-			after   int // rows that are written after the copy was made, and read
-			again   int // rows that are written after it was put back
+			after   int // rows that are written and read after the copy was made
+			again   int // rows that are written after the copy was put back
 			promote bool
 			grant   bool
-			why     string // "" if only rows that are new are read
-			views   string // the same of rows that do not tell their transaction
+			why     string // "" if only new rows are read
+			views   string // why, for rows that do not tell their transaction
 		}{
 			{"started again", 10, 0, 100, false, false, "", "started again"},
 			{"a cold copy", 10, 400, 0, false, false, "gone back in time", "gone back in time"},
@@ -234,8 +234,8 @@ func TestHistoryOf(t *testing.T) {
 	}
 }
 
-// A standby that is promoted goes on, and its rows are not read again, though
-// transactions and timelines are numbered otherwise.
+// A standby that is promoted goes on, and its rows are not read again, although the numbers
+// of transactions and timelines differ.
 func TestPromotedStandby(t *testing.T) {
 	t.Parallel()
 	s := sandbox.SharedFrom(t, 12)
@@ -263,7 +263,7 @@ func TestPromotedStandby(t *testing.T) {
 	}
 }
 
-// A login that may ask nothing about the server replicates all the same.
+// A login that may read nothing about the server still replicates.
 func TestSourceTellsNothing(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -286,8 +286,8 @@ func TestSourceTellsNothing(t *testing.T) {
 	})
 }
 
-// A table of the source that was emptied and filled again, or rewritten, is read
-// whole, also where nothing is looked for before the bookmark.
+// A table of the source that was emptied and filled again, or rewritten, is read whole, even
+// if the run looks for nothing before the bookmark.
 func TestRestoredTable(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -312,8 +312,8 @@ func TestRestoredTable(t *testing.T) {
 	}
 }
 
-// What a restore has undone goes; what had been deleted at the source before, and
-// INCREMENTAL keeps, stays.
+// Rows that a restore has undone are deleted; rows that had been deleted at the source
+// before, and that INCREMENTAL keeps, stay.
 func TestUndoneRowsGo(t *testing.T) {
 	t.Parallel()
 	shared := sandbox.Shared(t, 0)

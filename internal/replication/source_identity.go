@@ -10,20 +10,20 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
-// An identity tells a source database from others.
+// An identity tells one source database from another.
 type identity struct {
 	system   string // identifier of the cluster; "" where it may not be read
 	database string // oid
 	timeline int    // 0 where it may not be read
-	history  string // how that came about, see historyOf; "" where it may not be read
-	tellsWAL bool   // whether the login may ask where the WAL is
+	history  string // how the timeline came about, see historyOf; "" where it may not be read
+	tellsWAL bool   // whether the login may read where the WAL is
 	standby  bool
-	address  string // of the server that was reached, as it knows it
-	started  string // when it was
+	address  string // of the server that was reached, as the server knows it
+	started  string // when the server was started
 }
 
-// String is what a bookmark remembers. Where the cluster may not be known, its latest
-// start stands for it: after another one, it may be another cluster.
+// String is what a bookmark remembers. If the cluster cannot be read, its latest start stands
+// for it: after another start, it may be another cluster.
 func (id identity) String() string {
 	if id.system == "" {
 		return id.unknown()
@@ -31,7 +31,7 @@ func (id identity) String() string {
 	return id.system + "/" + id.database
 }
 
-// startedPrefix is what the text of a database begins with whose cluster may not be known.
+// startedPrefix begins the text of a database whose cluster cannot be read.
 const startedPrefix = "started "
 
 func (id identity) unknown() string { return startedPrefix + id.started + "/" + id.database }
@@ -39,7 +39,7 @@ func (id identity) unknown() string { return startedPrefix + id.started + "/" + 
 // startOf returns when a server was started as a session of a run writes it.
 func startOf(id pgclient.Identity) string {
 	started, err := time.Parse(time.RFC3339Nano, id.Started)
-	if err != nil { // it is not known
+	if err != nil { // when is not known
 		return ""
 	}
 	return started.UTC().Format("2006-01-02 15:04:05.999999-07")
@@ -62,12 +62,12 @@ const controlSQL = `
 	SELECT s.system_identifier::pg_catalog.text, greatest(c.timeline_id, r.min_recovery_end_timeline)
 	FROM pg_catalog.pg_control_system() AS s, pg_catalog.pg_control_checkpoint() AS c, pg_catalog.pg_control_recovery() AS r`
 
-// timelineSQL takes the timeline from the name of the WAL file that is written: after a
-// promotion, the control file has the one before until the first checkpoint.
+// timelineSQL reads the timeline from the name of the WAL file that is being written: after a
+// promotion, the control file has the earlier timeline until the first checkpoint.
 const timelineSQL = `
 	SELECT ('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_flush_lsn()), 1, 8))::bit(32)::int`
 
-// identify finds out which database a session at the source has reached.
+// identify reads which database a session at the source has reached.
 func identify(ctx context.Context, source sourceSession) (id identity, err error) {
 	var controls, files bool
 	err = source.read(ctx, func(tx pgx.Tx) error {
@@ -89,8 +89,8 @@ func identify(ctx context.Context, source sourceSession) (id identity, err error
 	return id, nil
 }
 
-// readTimeline reads the timeline of a server that is no standby. Some servers that are
-// like PostgreSQL have the functions, and refuse to tell where their WAL is.
+// readTimeline reads the timeline of a server that is not a standby. Some servers that
+// resemble PostgreSQL have the functions, but refuse to say where their WAL is.
 func readTimeline(ctx context.Context, source sourceSession, id *identity) error {
 	err := source.read(ctx, func(tx pgx.Tx) error {
 		var position string
@@ -108,8 +108,8 @@ func readTimeline(ctx context.Context, source sourceSession, id *identity) error
 	return err
 }
 
-// readHistory reads how a timeline came about. PostgreSQL 10 lets only superusers read
-// files, whatever they are granted.
+// readHistory reads how a timeline came about. PostgreSQL 10 lets only superusers read files,
+// whatever privileges others have.
 func readHistory(ctx context.Context, source sourceSession, timeline int) (history string, err error) {
 	err = source.read(ctx, func(tx pgx.Tx) error {
 		var file string
@@ -118,7 +118,7 @@ func readHistory(ctx context.Context, source sourceSession, timeline int) (histo
 		return err
 	})
 	switch pgclient.Code(err) {
-	case pgclient.InsufficientPrivilege, pgclient.UndefinedFile: // or it is gone
+	case pgclient.InsufficientPrivilege, pgclient.UndefinedFile: // or the file is gone
 		return "", nil
 	}
 	return history, err

@@ -18,8 +18,8 @@ type keyColumn struct {
 	value  string // the expression that the source evaluates
 }
 
-// isCoarse reports whether the source takes values of a column for the same that the
-// destination may tell apart.
+// isCoarse reports whether the source may take values of a column for the same that the
+// destination tells apart.
 func isCoarse(c relation.Column) bool {
 	t := base(c.Type)
 	for t.Element != nil {
@@ -36,8 +36,8 @@ type keyComparison struct {
 	written       string // the key as it is sent
 }
 
-// operatorsSQL finds the operators by which types tell values apart that are not
-// PostgreSQL's own: those of their default operator classes, which only superusers make.
+// operatorsSQL finds the operators by which types that are not PostgreSQL's own tell values
+// apart: those of their default operator classes, which only superusers can create.
 const operatorsSQL = `
 	SELECT pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname)
 	FROM pg_catalog.pg_opclass AS c
@@ -49,8 +49,8 @@ const operatorsSQL = `
 	WHERE c.opcdefault AND c.opcintype = (
 		SELECT t.oid FROM pg_catalog.pg_type AS t JOIN pg_catalog.pg_namespace AS s ON s.oid = t.typnamespace WHERE s.nspname = $1 AND t.typname = $2)`
 
-// keyComparison prepares the question. Columns of the table are compared as they are,
-// so that its index is of use.
+// keyComparison prepares the question. It compares columns of the table as they are, so that
+// the table's index can be used.
 func (s *snapshot) keyComparison(ctx context.Context, key []keyColumn) (k keyComparison, err error) {
 	var columns, inner, same, otherwise, written []string
 	for i, c := range key {
@@ -87,8 +87,8 @@ func (s *snapshot) equality(ctx context.Context, t relation.Type) (string, error
 	return "OPERATOR(pg_catalog.=)", nil
 }
 
-// sql is the question. That the keys have the type and the collation of the column
-// follows from UNION: to name them takes rights that reading the column does not.
+// sql is the question. UNION gives the keys the type and the collation of the column: naming
+// these requires privileges that reading the column does not.
 func (k keyComparison) sql(asked [][]string) string {
 	keys := make([]string, len(asked))
 	for i, key := range asked {
@@ -98,14 +98,14 @@ func (k keyComparison) sql(asked [][]string) string {
 		k.written, k.columns, k.from, strings.Join(keys, " "), k.same, k.otherwise)
 }
 
-// A rewrittenKey is one that the source writes in other words.
+// A rewrittenKey is a key that the source writes otherwise.
 type rewrittenKey struct {
-	n   int      // which of those that were asked for
+	n   int      // which of the keys that were asked for
 	key []string // as the source has it
 }
 
-// writtenOtherwise returns those of the keys that the source has in other words. It
-// undoes what fails.
+// writtenOtherwise returns those of the keys that the source writes otherwise. It undoes a
+// question that fails.
 func (s *snapshot) writtenOtherwise(ctx context.Context, compare keyComparison, keys [][]string) (found []rewrittenKey, err error) {
 	err = pgx.BeginFunc(ctx, s.tx, func(tx pgx.Tx) error {
 		answers, err := tx.Query(ctx, compare.sql(keys), unprepared)

@@ -14,9 +14,9 @@ type sourceKey struct {
 	sql    string // its type
 }
 
-// A keyRange says which rows of a table are read: all or, after a bookmark, those with
-// its key and later ones or, where it is known which were not committed then, later ones
-// and those.
+// A keyRange says which rows of a table are read. Without a bookmark, that is all rows. After
+// a bookmark, it is the rows with its key and later ones. If the run knows which rows were
+// not committed when the bookmark was set, it is the rows with later keys and those.
 type keyRange struct {
 	table relation.TableName
 	key   sourceKey
@@ -24,22 +24,22 @@ type keyRange struct {
 	upTo  *string // the greatest key of a chunk; nil: all that follow
 }
 
-// after is what is read of a table that has a bookmark.
+// after says what is read of a table that has a bookmark.
 type after struct {
 	bookmark    string
-	keyless     bool         // rows can only be counted: all that share their replication key are read with one that was not seen
-	uncommitted *uncommitted // nil: nobody knows, and rows with the key of the bookmark are read again
-	attached    string       // the condition for rows of partitions that were attached since, which are all read; or ""
+	keyless     bool         // rows can only be counted: all rows that share a replication key are read with one that was not seen
+	uncommitted *uncommitted // nil: not known, and rows with the key of the bookmark are read again
+	attached    string       // the condition for rows of partitions that were attached since, all of which are read; or ""
 }
 
-// uncommitted says which of the rows with the key of the bookmark, or one before, had
-// not been committed when it was set.
+// uncommitted says which of the rows with the key of the bookmark, or an earlier one, had not
+// been committed when it was set.
 type uncommitted struct {
 	from      string // an expression for the least key that they can have; "": any
 	condition string
 }
 
-// afterBookmark returns the range of what has come since a bookmark: all, if it is none.
+// afterBookmark returns the range of what has come since a bookmark: all rows, if it is nil.
 func (r keyRange) afterBookmark(bookmark *string, keyless bool) keyRange {
 	r.after = nil
 	if bookmark != nil {
@@ -72,7 +72,7 @@ func (r keyRange) from() string {
 	return r.after.uncommitted.from
 }
 
-// startingAt returns the range with another expression for where they begin.
+// startingAt returns the range in which another expression says where these rows begin.
 func (r keyRange) startingAt(from string) keyRange {
 	u := *r.after.uncommitted
 	u.from = from
@@ -113,14 +113,14 @@ func (r keyRange) where() string {
 	return fmt.Sprintf("(%s) AND (%s OR %s IS NULL)", condition, below, key)
 }
 
-// whereAttached is the condition for rows that only partitions hold which were
-// attached since. It is to be met by a query of its own, or all partitions would be read.
+// whereAttached is the condition for rows that only partitions attached since then hold. It
+// needs a query of its own, or PostgreSQL would read all partitions.
 func (r keyRange) whereAttached() string {
 	return fmt.Sprintf("(%s) AND (%s) IS NOT TRUE", r.after.attached, r.where())
 }
 
-// uncommittedOr adds to the condition for later rows the one for rows that are late.
-// Written so that an index on the key finds them.
+// uncommittedOr adds the condition for late rows to the one for later rows. An index on the
+// key can find them by the result.
 func (r keyRange) uncommittedOr(u uncommitted, later, key, bookmark string) string {
 	late, lateNull, fromOn := u.condition, u.condition, "true"
 	if u.from != "" {
@@ -146,8 +146,8 @@ func (r keyRange) next() keyRange {
 	return r
 }
 
-// before is the condition for rows that earlier ranges held and this one does
-// not merge: those that it does not hold or, without a key, all that are no later.
+// before is the condition for rows that earlier ranges held and this one does not merge:
+// those that it does not hold or, without a key, all that are no later.
 func (r keyRange) before(keyless bool) string {
 	if keyless {
 		return fmt.Sprintf("(%[1]s OPERATOR(pg_catalog.<=) %[2]s OR %[1]s IS NULL)", r.key.value, typedLiteral(r.after.bookmark, r.key.sql))
@@ -155,9 +155,9 @@ func (r keyRange) before(keyless bool) string {
 	return "(" + r.where() + ") IS NOT TRUE"
 }
 
-// promised is the condition for rows of the source that must be in the destination once
-// the range was loaded. Of others, with an earlier key or without one, nobody has said
-// that they came.
+// promised is the condition for rows of the source that must be in the destination once the
+// range was loaded. Nothing guarantees that other rows, with an earlier key or without one,
+// were loaded.
 func (r keyRange) promised() string {
 	if !r.isBounded() {
 		return "true"

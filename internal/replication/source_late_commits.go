@@ -12,31 +12,32 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
-// Keys are given to rows before they are committed: a sequence's when it is
-// asked, now() when the transaction begins, an application's whenever it likes.
-// So a row may be committed after a run with a key that the run has passed.
+// Rows get their keys before they are committed: from a sequence when it is read, from now()
+// when the transaction begins, from an application at any time. So a row may be committed
+// after a run with a key that the run has passed.
 //
-// Each row says which transaction wrote it (xmin), and a snapshot says which
-// transactions a run could see. A later run therefore extracts, of the rows
-// with a key within the late-commit window before the bookmark, those that the
-// run before did not see: by the index on the key, without sending what is
-// there already.
+// Each row says which transaction wrote it (xmin), and a snapshot says which transactions a
+// run could see. A later run therefore extracts, of the rows with a key within the
+// late-commit window before the bookmark, those that the run before did not see. It finds
+// them by the index on the key, and does not send what is already there.
 //
-// Where the window begins is plain arithmetic for keys that are times, and a
-// bookmark in the future counts as the present. For
-// others it is the bookmark that there was so long before the last run or, while
-// there is none so old, the one of the first run; and for numbers some keys
-// before that, because sequences with a cache, and applications, reserve keys in
-// blocks. A transaction that was open while the first run read the table may have
-// been given any key before: when it has ended, all keys are looked through once.
-// So are they when the table was emptied by TRUNCATE or rewritten, and may hold
-// other rows. What was open while that was found out, or while a bookmark went
-// back, may have been given any key too: the run after looks through them again.
+// For keys that are times, arithmetic gives the start of the window; a bookmark in the future
+// counts as the present. For others, the window starts at the bookmark of that long before
+// the last run or, while no bookmark is that old, at the one of the first run. For numbers it
+// starts some keys before that, because sequences with a cache, and applications, reserve
+// keys in blocks.
+//
+// A transaction that was open while the first run read the table may have been given any
+// earlier key: when it has ended, a run scans all keys once. A run also scans them when the
+// table was emptied by TRUNCATE or rewritten, and may hold other rows. A transaction that was
+// open during that run, or while a bookmark went back, may also have been given any key: the
+// next run scans all keys again.
 
-// passedPerWindow is about how many earlier bookmarks are kept.
+// passedPerWindow is about how many earlier bookmarks the catalog keeps.
 const passedPerWindow = 24
 
-// reservedKeys is how many keys that are numbers, before a bookmark may still be handed out.
+// reservedKeys is how many keys before a bookmark may still be handed out, for keys that are
+// numbers.
 const reservedKeys = 10_000
 
 // A snapshotInfo says which rows a snapshot of the source sees.
@@ -44,16 +45,16 @@ type snapshotInfo struct {
 	snapshot string // txid_current_snapshot, or "" if rows do not tell their transaction
 	clock    string // when it was taken
 	timeline int
-	hidden   string // why they do not, for people
+	hidden   string // why rows do not tell their transaction, for people
 	files    map[uint32]uint32
-	open     *openTransactions // nil if they were not asked for
+	open     *openTransactions // nil if the run did not read them
 }
 
-// openTransactions are what a source had just before a snapshot.
+// openTransactions is what a source had just before a snapshot.
 type openTransactions struct {
-	oid   uint32   // of the table whose greatest key was asked for; 0 if none was
+	oid   uint32   // of the table whose greatest key was read; 0 if none was
 	key   *string  // that key
-	names []string // of the transactions that were open, but for our own
+	names []string // of the transactions that were open, except the session's own
 }
 
 // bounds reads the text of a snapshot, xmin:xmax:xip.
@@ -67,16 +68,16 @@ func bounds(snapshot string) (xmin, xmax uint64, ok bool) {
 	return xmin, xmax, err == nil && err2 == nil
 }
 
-// notVisibleIn is the condition for rows that a run with the snapshot since may
-// not have seen, evaluated within the snapshot of s. It holds for some that were
-// seen: the transactions of savepoints are not in snapshots, so all that are not
-// older than the oldest one under way count as unseen.
+// notVisibleIn is the condition for rows that a run with the snapshot since may not have
+// seen. It is evaluated within the snapshot of s. It also holds for some rows that were seen:
+// snapshots do not list the transactions of savepoints, so every transaction that is not
+// older than the oldest one in progress counts as unseen.
 func notVisibleIn(since string, timeline int, s snapshotInfo) string {
 	from, _, ok := bounds(since)
 	_, now, ok2 := bounds(s.snapshot)
 	switch {
 	case !ok || !ok2, timeline != s.timeline, now < from, now-from > math.MaxInt32:
-		return "true" // transactions were numbered from the start, or so many that numbers came again
+		return "true" // transaction numbers started over, or so many have passed that numbers came again
 	}
 	return fmt.Sprintf("pg_catalog.age(xmin) <= (SELECT pg_catalog.age('%d'::pg_catalog.xid))", from&math.MaxUint32)
 }
@@ -90,8 +91,8 @@ func isTime(key sourceKey) bool {
 	return false
 }
 
-// withLateCommits adds to a range what late commits need. rewritten reports whether the
-// table lies in another file than when its bookmark was set.
+// withLateCommits returns the range with the rows that late commits may have added. rewritten
+// reports whether the table is stored in another file than when its bookmark was set.
 func (r keyRange) withLateCommits(h catalog.Horizon, s snapshotInfo, late time.Duration) (_ keyRange, rewritten bool) {
 	if r.after == nil || late == 0 || s.snapshot == "" {
 		return r, false
@@ -112,8 +113,8 @@ func (r keyRange) withLateCommits(h catalog.Horizon, s snapshotInfo, late time.D
 	return r.withUncommitted(u), rewritten
 }
 
-// movedSince reports whether the rows of a table, or of a partition, lie in
-// another file than before: it may have been emptied and filled again.
+// movedSince reports whether the rows of a table, or of a partition, are stored in another
+// file than before: it may have been emptied and filled again.
 func movedSince(h catalog.Horizon, s snapshotInfo) bool {
 	for table, file := range s.files {
 		if before, known := h.Files[table]; known && before != file {
@@ -123,8 +124,8 @@ func movedSince(h catalog.Horizon, s snapshotInfo) bool {
 	return false
 }
 
-// beforeReserved is the expression for the key that lies before a number and
-// those that may have been reserved with it, or for the key itself.
+// beforeReserved is the expression for the key before a number and all keys that may have
+// been reserved with it, or for the key itself.
 func beforeReserved(key string, of sourceKey) string {
 	name := base(of.column.Type).Name
 	if name == "numeric" {
@@ -141,8 +142,8 @@ func beforeReserved(key string, of sourceKey) string {
 	return typedLiteral(strconv.FormatInt(n-reservedKeys, 10), of.sql)
 }
 
-// timeBefore is the expression for the time that lies late before a bookmark or,
-// should that lie in the future, before the clock of the run that set it.
+// timeBefore is the expression for the time that is late before a bookmark or, if the
+// bookmark is in the future, before the clock of the run that set it.
 func timeBefore(bookmark, clock, sql string, late time.Duration) string {
 	if strings.HasSuffix(bookmark, " BC") { // there may be no time before
 		return typedLiteral("-infinity", sql)
@@ -154,7 +155,7 @@ func timeBefore(bookmark, clock, sql string, late time.Duration) string {
 	return fmt.Sprintf("(%s OPERATOR(pg_catalog.-) '%d seconds'::interval)::%s", time, int64(late.Seconds()), sql)
 }
 
-// oldestWithin returns the newest bookmark that is as old as limit or, if none is,
+// oldestWithin returns the newest bookmark that is at least as old as limit or, if none is,
 // the oldest.
 func oldestWithin(passed []catalog.Passed, bookmark string, limit time.Time) string {
 	begin := bookmark
@@ -166,30 +167,30 @@ func oldestWithin(passed []catalog.Passed, bookmark string, limit time.Time) str
 	return begin
 }
 
-// ended reports whether one of the transactions that were open when the table
-// was read whole has ended since.
+// ended reports whether one of the transactions that were open when the table was read whole
+// has ended since.
 func ended(h catalog.Horizon, s snapshotInfo) bool {
 	return s.open != nil && len(stillOpen(h, s)) < len(h.Open)
 }
 
-// stillOpen returns those of the transactions that were open and still are. One
-// that was prepared since may be any of them, under another name.
+// stillOpen returns those of the transactions that are still open. A transaction that was
+// prepared since then may be any of them, under another name.
 func stillOpen(h catalog.Horizon, s snapshotInfo) []string {
 	return slices.DeleteFunc(slices.Clone(h.Open), func(transaction string) bool {
 		return !slices.Contains(s.open.names, transaction)
 	})
 }
 
-// unknown stands for all the transactions that were open, which were not asked for.
+// unknown stands for all the transactions that were open, if the run did not read which.
 const unknown = "unknown"
 
-// prepared starts the name of a transaction that was prepared to be committed.
+// prepared begins the name of a transaction that was prepared to be committed.
 const prepared = "prepared "
 
-// A horizonChange is what a run that set a bookmark has read.
+// A horizonChange says what a run that set a bookmark has read.
 type horizonChange struct {
 	rows      keyRange
-	rewritten bool // whether the table lies in another file than before
+	rewritten bool // whether the table is stored in another file than before
 	back      bool // whether the bookmark goes back
 }
 
@@ -208,13 +209,13 @@ func horizonAfter(h catalog.Horizon, c horizonChange, s snapshotInfo, bookmark *
 	switch {
 	case c.rows.after == nil:
 		h = catalog.Horizon{}
-	case c.back: // those that were passed lie after it
+	case c.back: // those that were passed are after it
 		h.Passed = nil
 	}
 	begins := h.Snapshot == "" || slices.Contains(h.Open, unknown)
 	next.Passed = appendPassed(h.Passed, catalog.Passed{At: now.Unix(), Bookmark: *bookmark}, late)
 	switch {
-	case c.back || c.rewritten: // keys may have started over, and those passed say nothing of them
+	case c.back || c.rewritten: // keys may have started over, and passed bookmarks do not bound them
 		next.Open, next.OpenSnapshot = []string{unknown}, s.snapshot
 	case s.open == nil:
 	case begins:
@@ -232,15 +233,15 @@ func horizonAfter(h catalog.Horizon, c horizonChange, s snapshotInfo, bookmark *
 	return next
 }
 
-// preparedSince returns the prepared transactions that may be one that was open.
+// preparedSince returns the prepared transactions that may be one of those that were open.
 func preparedSince(h catalog.Horizon, s snapshotInfo) []string {
 	return slices.DeleteFunc(slices.Clone(s.open.names), func(transaction string) bool {
 		return !strings.HasPrefix(transaction, prepared) || slices.Contains(h.Open, transaction)
 	})
 }
 
-// appendPassed adds a bookmark to those that were passed. Of those that are older than
-// the window one is enough, and of the others not all are needed.
+// appendPassed adds a bookmark to those that were passed. It keeps one of those that are
+// older than the window, and not all of the others.
 func appendPassed(passed []catalog.Passed, p catalog.Passed, late time.Duration) []catalog.Passed {
 	seconds := int64(late.Seconds())
 	passed = slices.Clone(passed)

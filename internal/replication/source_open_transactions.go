@@ -9,9 +9,9 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// openSQL lists the transactions that are open in the database and may have
-// written, or still write. Everybody may read these views; what they hide from
-// others is not asked for. Autovacuum has no user.
+// openSQL lists the transactions that are open in the database and may have written, or still
+// write. Every role may read these views, and the query uses nothing that they hide from
+// others. Autovacuum has no user.
 const openSQL = `
 	SELECT l.virtualtransaction
 	FROM pg_catalog.pg_locks AS l
@@ -24,7 +24,7 @@ const openSQL = `
 	WHERE database = pg_catalog.current_database()
 	ORDER BY 1`
 
-// readOpenTransactions asks which transactions are open.
+// readOpenTransactions reads which transactions are open.
 func readOpenTransactions(ctx context.Context, session sourceSession) (open *openTransactions, err error) {
 	err = session.read(ctx, func(tx pgx.Tx) error {
 		open, err = listOpenTransactions(ctx, tx)
@@ -42,8 +42,8 @@ func listOpenTransactions(ctx context.Context, tx pgx.Tx) (*openTransactions, er
 	return &openTransactions{names: names}, nil
 }
 
-// readOpenAfterKey asks for the greatest key of a table, and only then which
-// transactions are open: those that begin later are given greater keys.
+// readOpenAfterKey reads the greatest key of a table, and only then which transactions are
+// open: those that begin later are given greater keys.
 func readOpenAfterKey(ctx context.Context, session sourceSession, table relation.Table, key sourceKey) (open *openTransactions, err error) {
 	err = session.read(ctx, func(tx pgx.Tx) error {
 		found, err := greatest(ctx, tx, table.Name, key, "true")
@@ -54,7 +54,7 @@ func readOpenAfterKey(ctx context.Context, session sourceSession, table relation
 			return err
 		}
 		open.key = found
-		// What was asked may be another table by now; the snapshot tells.
+		// That name may belong to another table by now; the snapshot shows which.
 		if err := tx.QueryRow(ctx, "SELECT $1::pg_catalog.text::pg_catalog.regclass::pg_catalog.oid", table.Name.SQL()).Scan(&open.oid); err != nil {
 			return fmt.Errorf("look for %s: %w", table.Name, err)
 		}

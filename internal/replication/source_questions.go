@@ -13,10 +13,10 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// What a snapshot is asked of a table's rows, once it is known that it matters.
+// Questions about a table's rows that a run asks its snapshot once it knows that they matter.
 
-// orderedSQL also makes the planner use what it finds: it takes the rows of a
-// range for many, and spread over the table, and would rather read all of it.
+// orderedSQL also makes the planner use the index that it finds. The planner assumes that a
+// range has many rows, spread over the table, and would rather read the whole table.
 const orderedSQL = `
 	SELECT pg_catalog.set_config('enable_seqscan', 'off', true)
 	FROM pg_catalog.pg_index AS i
@@ -28,16 +28,18 @@ const orderedSQL = `
 		AND a.amname = 'btree' AND o.opcdefault AND i.indcollation[0] = k.attcollation
 	LIMIT 1`
 
-// preferIndex looks for an index that orders the rows by the key, and has it used.
+// preferIndex looks for an index that orders the rows by the key, and makes the planner use
+// it.
 func (s *snapshot) preferIndex(ctx context.Context, key sourceKey) (found bool, err error) {
-	if key.column.ForeignCollation { // an index orders by that
+	if key.column.ForeignCollation { // an index orders by that collation
 		return false, nil
 	}
 	setting, err := textOrNil(s.tx.QueryRow(ctx, orderedSQL, s.facts.table.OID, key.column.Number), "look for an index on "+key.column.Name)
 	return setting != nil, err
 }
 
-// holdsBefore reports whether rows that the condition before selects meet one of others.
+// holdsBefore reports whether rows that the condition before selects meet one of the
+// conditions.
 func (s *snapshot) holdsBefore(ctx context.Context, before string, conditions []string) (holds bool, err error) {
 	err = s.tx.QueryRow(ctx, fmt.Sprintf("SELECT EXISTS (SELECT FROM %s WHERE (%s) AND %s)",
 		s.facts.table.Name.SQL(), strings.Join(conditions, " OR "), before), unprepared).Scan(&holds)
@@ -47,9 +49,9 @@ func (s *snapshot) holdsBefore(ctx context.Context, before string, conditions []
 	return holds, nil
 }
 
-// otherThanDefault is the condition for rows that hold another value in a column, which
-// is sent as value, than a plain ADD COLUMN gave to them. Values are compared as they are
-// written, which works for types without equality.
+// otherThanDefault is the condition for rows whose value in a column differs from the one
+// that a plain ADD COLUMN gave them. value is the expression that the source sends. Values
+// are compared as they are written, which works for types without equality.
 func otherThanDefault(c relation.Column, value string) string {
 	if c.Missing == nil {
 		return value + " IS NOT NULL"
@@ -57,8 +59,8 @@ func otherThanDefault(c relation.Column, value string) string {
 	return fmt.Sprintf("(%s OPERATOR(pg_catalog.=) (%s::pg_catalog.text[])[1]) IS NOT TRUE", outputText(pgclient.Ident(c.Name), c.Type), pgclient.Literal(*c.Missing))
 }
 
-// constant is the value of an expression of a type. By a constant the planner leaves
-// partitions out, and does not even lock them.
+// constant is the value of an expression of a type. With a constant the planner skips
+// partitions, and does not even lock them.
 func (s *snapshot) constant(ctx context.Context, expression, sql string) (string, error) {
 	var text string
 	if err := s.tx.QueryRow(ctx, fmt.Sprintf("SELECT (%s)::pg_catalog.text", expression), unprepared).Scan(&text); err != nil {
@@ -67,8 +69,8 @@ func (s *snapshot) constant(ctx context.Context, expression, sql string) (string
 	return typedLiteral(text, sql), nil
 }
 
-// isEmpty reports whether a range after a bookmark holds no row. Most often there are
-// some with later keys, which are found without looking through those before.
+// isEmpty reports whether a range after a bookmark holds no row. Usually some rows have later
+// keys, and are found without a scan of those before.
 func (s *snapshot) isEmpty(ctx context.Context, r keyRange) (bool, error) {
 	var empty bool
 	err := s.tx.QueryRow(ctx, fmt.Sprintf("SELECT NOT (EXISTS (SELECT FROM %[1]s WHERE %[2]s OPERATOR(pg_catalog.>) %[3]s) OR EXISTS (SELECT FROM %[1]s WHERE %[4]s))",
@@ -79,23 +81,23 @@ func (s *snapshot) isEmpty(ctx context.Context, r keyRange) (bool, error) {
 	return empty && r.after.attached == "", nil
 }
 
-// greatestKey returns the greatest key of the range, as the source writes it, or nil
-// if no row has one, and the rows to remember. Infinite keys are no place to continue
-// from: later rows would all lie before it.
+// greatestKey returns the greatest key of the range, as the source writes it, or nil if no
+// row has one, and the rows to remember. A load cannot continue from an infinite key: all
+// later rows would be before it.
 func (s *snapshot) greatestKey(ctx context.Context, r keyRange) (*string, []catalog.Remembered, error) {
 	limit, open := "true", s.facts.info.open
 	if r.after != nil {
 		limit = r.key.value + " OPERATOR(pg_catalog.>=) " + typedLiteral(r.after.bookmark, r.key.sql)
 	} else if open != nil && open.oid == s.facts.table.OID {
 		if open.key == nil {
-			return nil, nil, nil // there was none; those that came since are found by the next run
+			return nil, nil, nil // there was none; the next run finds those that came since
 		}
 		limit = r.key.value + " OPERATOR(pg_catalog.<=) " + typedLiteral(*open.key, r.key.sql)
 	}
 	return s.greatest(ctx, r.key, limit)
 }
 
-// greatest finds the greatest key of the rows that meet a condition, and those with the
+// greatest finds the greatest key of the rows that meet a condition, and the rows with the
 // greatest keys, if they tell their transaction.
 func (s *snapshot) greatest(ctx context.Context, key sourceKey, condition string) (*string, []catalog.Remembered, error) {
 	table := s.facts.table.Name
@@ -103,7 +105,7 @@ func (s *snapshot) greatest(ctx context.Context, key sourceKey, condition string
 		found, err := greatest(ctx, s.tx, table, key, condition)
 		return found, nil, err
 	}
-	// The columns have no names that could mean others in ORDER BY.
+	// No name of these columns can mean another one in ORDER BY.
 	rows, _ := s.tx.Query(ctx, fmt.Sprintf("SELECT g.k::pg_catalog.text, g.part, g.place::pg_catalog.text, g.writer::pg_catalog.text FROM ("+
 		"SELECT %[1]s, tableoid, ctid, xmin FROM %[2]s WHERE %[1]s IS NOT NULL AND %[3]s AND %[4]s ORDER BY 1 DESC LIMIT %[5]d) AS g (k, part, place, writer)",
 		key.value, table.SQL(), condition, finite(key), rememberedRows), unprepared)
@@ -125,7 +127,7 @@ func (s *snapshot) greatest(ctx context.Context, key sourceKey, condition string
 }
 
 func greatest(ctx context.Context, q querier, table relation.TableName, key sourceKey, condition string) (*string, error) {
-	// In a query of its own, or ORDER BY would mean the text of that name.
+	// A subquery, because ORDER BY would otherwise sort by the text of that name.
 	sql := fmt.Sprintf("SELECT k::pg_catalog.text FROM (SELECT %[1]s AS k FROM %[2]s WHERE %[1]s IS NOT NULL AND %[3]s AND %[4]s ORDER BY %[1]s DESC LIMIT 1) AS greatest",
 		key.value, table.SQL(), condition, finite(key))
 	return textOrNil(q.QueryRow(ctx, sql, unprepared), "find the greatest "+key.column.Name)
@@ -142,8 +144,8 @@ func finite(key sourceKey) string {
 	return "true"
 }
 
-// rowsOf is the condition for rows of some of the table's partitions. What they
-// are for lets the planner leave the others out.
+// rowsOf is the condition for rows of some of the table's partitions. The partitions' bounds
+// in it let the planner skip the others.
 func (s *snapshot) rowsOf(ctx context.Context, leaves []uint32) (string, error) {
 	rows, _ := s.tx.Query(ctx, `
 		SELECT pg_catalog.format('tableoid = %s AND (%s)', l.oid, coalesce(pg_catalog.pg_get_partition_constraintdef(l.oid), 'true'))
@@ -156,8 +158,8 @@ func (s *snapshot) rowsOf(ctx context.Context, leaves []uint32) (string, error) 
 	return strings.Join(conditions, " OR "), nil
 }
 
-// holdsAttached reports whether partitions that were attached hold rows that the
-// range does not hold otherwise.
+// holdsAttached reports whether attached partitions hold rows that the range does not hold
+// otherwise.
 func (s *snapshot) holdsAttached(ctx context.Context, r keyRange) (bool, error) {
 	var holds bool
 	err := s.tx.QueryRow(ctx, fmt.Sprintf("SELECT EXISTS (SELECT FROM %s WHERE %s)", s.facts.table.Name.SQL(), r.whereAttached()), unprepared).Scan(&holds)
@@ -167,8 +169,8 @@ func (s *snapshot) holdsAttached(ctx context.Context, r keyRange) (bool, error) 
 	return holds, nil
 }
 
-// chunkEnd is the key of the row after which so many of the range have come, or nil.
-// It can be found cheaply where an index orders the keys.
+// chunkEnd is the key at which that many rows of the range have come, or nil. It is cheap to
+// find where an index orders the keys.
 func (s *snapshot) chunkEnd(ctx context.Context, r keyRange, rows int) (*string, error) {
 	key, later := r.key.value, r.key.value+" IS NOT NULL"
 	if r.after != nil {
@@ -199,8 +201,8 @@ func (s *snapshot) expectsMore(ctx context.Context, query string, rows int) (boo
 	return plans[0].Plan.Rows > float64(rows), nil
 }
 
-// copyOutSQL sends the expressions of rows that meet one of the conditions, of which no
-// two are met by one row.
+// copyOutSQL sends the expressions of rows that meet one of the conditions. No row meets two
+// of them.
 func copyOutSQL(table relation.TableName, expressions, format string, conditions ...string) string {
 	queries := make([]string, len(conditions))
 	for i, condition := range conditions {

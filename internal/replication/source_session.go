@@ -12,24 +12,23 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// A sourceSession is a session at the source that is prepared for a run. Its
-// transactions write nothing, and leave nothing behind.
+// A sourceSession is a session at the source that is prepared for a run. Its transactions
+// write nothing, and leave nothing behind.
 //
-// What it reads may run other people's code in it: functions of a view, policies,
-// a foreign table's wrapper, and expressions of indexes, which PostgreSQL evaluates
-// when it plans. Such code can change settings and roles for the rest of the
-// session. So each transaction says that it is READ ONLY, which cannot be taken
-// back once it reads, and pins all settings by statements that resolve no name.
-// All of that ends with its rollback.
+// What it reads may run code of other roles in it: functions of a view, policies, a foreign
+// table's wrapper, and expressions of indexes, which PostgreSQL evaluates when it plans. Such
+// code can change settings and roles for the rest of the session. So each transaction
+// declares itself READ ONLY, which cannot be undone once it reads, and pins all settings by
+// statements that resolve no name. All of that ends with its rollback.
 type sourceSession struct {
 	*pgx.Conn
 	pins     string
-	role     string   // that its login is set to begin sessions as; "none" usually
-	identity identity // what it has reached, once that is known
+	role     string   // the role in which its login's sessions are set to begin; "none" usually
+	identity identity // the database that it has reached, once known
 }
 
-// prepareSource prepares a session for a run, of the server with that key in the
-// provider block.
+// prepareSource prepares a session for a run. server is its server's key in the provider
+// block.
 func prepareSource(ctx context.Context, conn *pgx.Conn, server string) (sourceSession, error) {
 	pins, role, err := prepareSession(ctx, conn, server, sourceLockTimeout)
 	return sourceSession{Conn: conn, pins: pins, role: role}, err
@@ -50,8 +49,8 @@ func (s sourceSession) read(ctx context.Context, f func(pgx.Tx) error) error {
 	return f(tx)
 }
 
-// join begins a transaction in a snapshot that another session shares by that name, and
-// returns what a table looks like in it.
+// join begins a transaction in the snapshot that another session shares by that name, and
+// returns the structure of a table in it.
 func (s sourceSession) join(ctx context.Context, snapshot string, name relation.TableName) (pgx.Tx, relation.Table, error) {
 	tx, err := s.begin(ctx, pgx.RepeatableRead)
 	if err != nil {
@@ -77,8 +76,8 @@ const pinsCheckSQL = `
 	FROM pg_catalog.unnest($1::pg_catalog.text[]) WITH ORDINALITY AS s (name, n)
 	ORDER BY s.n`
 
-// queuePinsCheck makes sure, by a batch, that the settings of a transaction at the
-// source are those that are pinned.
+// queuePinsCheck checks, by a batch, that the settings of a transaction at the source are the
+// pinned ones.
 func (s sourceSession) queuePinsCheck(batch *pgx.Batch) {
 	major := pgclient.Version(s.Conn)
 	want := append([]pgclient.Setting{
@@ -109,16 +108,16 @@ func (s sourceSession) queuePinsCheck(batch *pgx.Batch) {
 	})
 }
 
-// A sourceConn is a worker's connection to the source, in one session after the other.
+// A sourceConn is a worker's connection to the source: one session at a time.
 type sourceConn struct {
 	conn     *pgclient.Conn
 	server   string        // key in the provider block
-	follows  bool          // whether others have identified the source before
+	follows  bool          // whether another worker has identified the source before
 	identity identity      // of the source; zero until it is known
-	session  sourceSession // that is prepared
+	session  sourceSession // the session that is prepared
 }
 
-// reconnect makes the session ready. It replaces one that broke.
+// reconnect makes the session ready. It replaces a broken session.
 func (s *sourceConn) reconnect(ctx context.Context) error {
 	if err := s.conn.Renew(ctx); err != nil {
 		return err
@@ -142,7 +141,7 @@ func (s *sourceConn) reconnect(ctx context.Context) error {
 	return nil
 }
 
-// verifyServer makes sure that a session has reached the server that others have.
+// verifyServer checks that a session has reached the same server as the others.
 func (s *sourceConn) verifyServer(found identity) error {
 	known := s.identity
 	if known == (identity{}) {
@@ -151,13 +150,14 @@ func (s *sourceConn) verifyServer(found identity) error {
 	if known.system != found.system {
 		return fmt.Errorf("a new connection to server %q reached another cluster, %s instead of %s", s.server, found.system, known.system)
 	}
-	first := s.session.Conn == nil // later it may have been started again
+	first := s.session.Conn == nil // later the server may have been started again
 	if s.follows && (known.address != found.address || first && known.started != found.started) {
 		return errDifferentServers
 	}
 	return nil
 }
 
-// errDifferentServers is what a worker gives up for that could not read what the others do.
+// errDifferentServers makes a worker stop that could not read the server that the others
+// read.
 var errDifferentServers = errors.New("connections to the source reach different servers, as a load balancer makes them do: " +
 	"the run read it through one connection only, and runs may find it in states that differ; name one server as the host")

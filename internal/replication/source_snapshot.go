@@ -22,7 +22,7 @@ type snapshot struct {
 	facts   sourceFacts
 
 	began, ended time.Time   // ended is zero while the snapshot is held
-	stopLimit    func() bool // keeps it from becoming too old, once it has ended
+	stopLimit    func() bool // stops the age limit, once the snapshot has ended
 }
 
 // sourceFacts are what the source says of a table in a snapshot.
@@ -36,22 +36,22 @@ type sourceFacts struct {
 	unlocked bool             // whether partitions are not locked, see samePartitions
 }
 
-// A snapshotRequest says what a snapshot is to be of.
+// A snapshotRequest says what to take a snapshot of.
 type snapshotRequest struct {
 	table   relation.TableName
 	kind    relation.RelationKind
 	meaning meaningQuestion
-	open    *openTransactions                        // of before the snapshot; nil if they were not asked for
-	limit   func(began time.Time) (stop func() bool) // makes the snapshot become too old
+	open    *openTransactions                        // from before the snapshot; nil if the run did not read them
+	limit   func(began time.Time) (stop func() bool) // limits the age of the snapshot
 }
 
-// openSnapshot starts a snapshot of the source. The table is locked before,
-// with its partitions, or what a view is made of: the structure read is then
-// that of the rows, and no TRUNCATE or rewrite can empty them, which a snapshot
-// does not protect from. Where rights or PostgreSQL 10 do not let a view be locked, it is
-// read without. Where rights or the size of the server's lock table do not let partitions
-// be locked, they are looked at again in the end. A login that may read some columns only
-// locks the table by reading.
+// openSnapshot starts a snapshot of the source. It locks the table first, with its
+// partitions, or the tables that a view reads. So the structure that it reads is that of the
+// rows, and no TRUNCATE or rewrite, from which a snapshot does not protect, can empty the
+// tables. If privileges or PostgreSQL 10 do not allow it to lock a view, it reads without the
+// lock. If privileges or the size of the server's lock table do not allow it to lock
+// partitions, the run checks them again at the end. A login that may read only some columns
+// locks the table by reading it.
 func openSnapshot(ctx context.Context, session sourceSession, r snapshotRequest) (*snapshot, error) {
 	name, kind := r.table, r.kind
 	locks := []string{""}
@@ -61,8 +61,8 @@ func openSnapshot(ctx context.Context, session sourceSession, r snapshotRequest)
 	case kind == relation.View && pgclient.Version(session.Conn) >= 11:
 		locks = []string{"LOCK TABLE " + name.SQL() + " IN ACCESS SHARE MODE", ""}
 	case kind == relation.MaterializedView:
-		// LOCK does not know them, and reading does the same. The snapshot is older
-		// than that lock, but sees what a REFRESH between the two has brought.
+		// LOCK does not accept a materialized view, and reading locks it the same way. The snapshot
+		// is older than that lock, but sees what a REFRESH between the two has written.
 		locks = []string{"SELECT FROM " + name.SQL() + " LIMIT 0"}
 	}
 	whole := locks[0]
@@ -99,8 +99,8 @@ func openSnapshot(ctx context.Context, session sourceSession, r snapshotRequest)
 	return s, nil
 }
 
-// manyPartitionsSQL reports whether a table has more partitions than a tenth of the
-// server's lock table has room for. Others need it too.
+// manyPartitionsSQL reports whether a table's partitions would take more than a tenth of the
+// server's lock table, which other sessions need too.
 const manyPartitionsSQL = `
 	WITH RECURSIVE part AS (
 		SELECT pg_catalog.to_regclass($1)::pg_catalog.oid AS oid
@@ -123,10 +123,10 @@ func hasManyPartitions(ctx context.Context, session sourceSession, name relation
 // outOfLocks is the SQLSTATE of a lock table that is full.
 const outOfLocks = pgclient.OutOfMemory
 
-// openAttempts is how often a snapshot is opened of a table that changes meanwhile.
+// openAttempts is how many times a run opens a snapshot of a table that keeps changing.
 const openAttempts = 5
 
-// errChangedMeanwhile is met when a table changed between a snapshot and its lock.
+// errChangedMeanwhile says that a table changed between a snapshot and its lock.
 var errChangedMeanwhile = errors.New("the table was changed while it was opened")
 
 func beginSnapshot(ctx context.Context, session sourceSession, r snapshotRequest, lock string, whole bool) (*snapshot, error) {
@@ -183,12 +183,12 @@ func readFacts(ctx context.Context, session sourceSession, tx pgx.Tx, r snapshot
 	return f, err
 }
 
-// visible is what can be known of the rows of a relation of that kind: some do not tell
-// which transaction wrote them.
+// visible returns what can be known of the rows of a relation of that kind: some kinds do not
+// tell which transaction wrote a row.
 func visible(kind relation.RelationKind, s storage, info snapshotInfo) (storage, snapshotInfo) {
 	info.files = s.files
 	if !kind.HasKeys() {
-		info.files = nil // a materialized view is rewritten each time
+		info.files = nil // each REFRESH rewrites a materialized view
 	}
 	switch {
 	case !kind.HasKeys() && kind != relation.MaterializedView:
@@ -202,8 +202,8 @@ func visible(kind relation.RelationKind, s storage, info snapshotInfo) (storage,
 	return s, info
 }
 
-// unchangedSQL compares what the snapshot holds of a table with what there is now, as
-// functions see it: which table it is, where its rows lie, and the names of its columns.
+// unchangedSQL compares what the snapshot holds of a table with the present, which the
+// functions see: which table it is, where its rows are stored, and the names of its columns.
 const unchangedSQL = `
 	SELECT pg_catalog.to_regclass($1)::pg_catalog.oid IS NOT DISTINCT FROM nullif($2::pg_catalog.oid, 0)
 		AND NOT EXISTS (
@@ -218,8 +218,8 @@ const unchangedSQL = `
 					ELSE (pg_catalog.pg_identify_object('pg_catalog.pg_class'::pg_catalog.regclass, a.attrelid, a.attnum)).identity
 						<> pg_catalog.format('%I.%I.%I', $5::pg_catalog.text, $6::pg_catalog.text, a.attname) END)`
 
-// checkUnchanged makes sure that the table was not changed between the snapshot and the
-// lock, where that came second.
+// checkUnchanged makes sure that the table was not changed between the snapshot and the lock,
+// where the lock came second.
 func checkUnchanged(ctx context.Context, tx pgx.Tx, table relation.Table, name relation.TableName, s storage) error {
 	files := make([]uint32, len(s.leaves))
 	for i, leaf := range s.leaves {
@@ -233,10 +233,11 @@ func checkUnchanged(ctx context.Context, tx pgx.Tx, table relation.Table, name r
 	return err
 }
 
-// samePartitions reports whether what was read is what the snapshot shows, although parts of
-// it were not locked: none of the partitions has gone, or lies in another file, and none
-// came if several sessions have read. It ends the snapshot: statements see partitions
-// as they are, but what a transaction reads of the catalog is as old as its snapshot.
+// samePartitions reports whether the rows that were read are those that the snapshot shows,
+// although some partitions were not locked. No partition may be gone, or stored in another
+// file, and none may have come if several sessions have read. It ends the snapshot first:
+// statements see the current partitions, but what a transaction reads from the catalog is as
+// old as its snapshot.
 func (s *snapshot) samePartitions(ctx context.Context, several bool) (bool, error) {
 	s.close(ctx)
 	before, now := s.facts.storage, storage{}
@@ -252,8 +253,8 @@ func (s *snapshot) samePartitions(ctx context.Context, several bool) (bool, erro
 	return !several || len(now.files) == len(before.files), err
 }
 
-// export lets other sessions read in the snapshot, by the name that it returns, for as
-// long as it is held.
+// export lets other sessions read in the snapshot, by the name that it returns, for as long
+// as the snapshot is held.
 func (s *snapshot) export(ctx context.Context) (name string, err error) {
 	if err := s.tx.QueryRow(ctx, "SELECT pg_catalog.pg_export_snapshot()").Scan(&name); err != nil {
 		return "", fmt.Errorf("share the snapshot: %w", err)
@@ -261,7 +262,7 @@ func (s *snapshot) export(ctx context.Context) (name string, err error) {
 	return name, nil
 }
 
-// close ends the snapshot. Nothing was written, so there is nothing to lose.
+// close ends the snapshot. The transaction wrote nothing, so a failure loses nothing.
 func (s *snapshot) close(ctx context.Context) {
 	if s.ended.IsZero() {
 		rollback(ctx, s.tx)
@@ -270,7 +271,7 @@ func (s *snapshot) close(ctx context.Context) {
 	}
 }
 
-// held is for how long the snapshot was held, or is held by now, as precisely as the
+// held is how long the snapshot was held, or has been held by now, as precisely as the
 // catalog keeps it.
 func (s *snapshot) held() time.Duration {
 	if s.ended.IsZero() {
@@ -279,5 +280,5 @@ func (s *snapshot) held() time.Duration {
 	return s.ended.Sub(s.began).Truncate(time.Millisecond)
 }
 
-// elapsed is as precise as the catalog keeps it.
+// elapsed returns the time since then, as precisely as the catalog keeps it.
 func elapsed(since time.Time) time.Duration { return time.Since(since).Truncate(time.Millisecond) }

@@ -10,21 +10,21 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// A storage says where the rows of a table lie, with those of its partitions.
+// A storage says where the rows of a table and of its partitions are stored.
 type storage struct {
 	isHeap   bool              // whether each row has a place (ctid) and tells its transaction (xmin)
-	readable bool              // whether the login may read those
-	leaves   []uint32          // the tables that hold them
-	names    []string          // of those
-	attached map[uint32]string // for each of those, how it was attached
-	files    map[uint32]uint32 // in which the rows of each lie
-	pages    int64             // of the largest
-	bytes    int64             // of all, with what is stored aside
+	readable bool              // whether the login may read ctid and xmin
+	leaves   []uint32          // the tables that hold the rows
+	names    []string          // of the leaves
+	attached map[uint32]string // for each leaf, how it was attached
+	files    map[uint32]uint32 // in which the rows of each leaf are stored
+	pages    int64             // of the largest leaf
+	bytes    int64             // of all leaves, with their TOAST tables
 }
 
-// storageSQL follows partitions and children. Whoever is attached has a row in pg_inherits
-// that the transaction wrote which attached it: with those of the tables above, that
-// tells whether it has been one all the time.
+// storageSQL follows partitions and children. Each of them has a row in pg_inherits, whose
+// xmin is the transaction that attached it. That row, with those of the tables above it,
+// shows whether it has been attached all the time.
 const storageSQL = `
 	WITH RECURSIVE path AS (
 		SELECT c.oid, c.relkind, c.relam, c.relfilenode, ''::pg_catalog.text AS attached
@@ -57,7 +57,8 @@ const storageSQL = `
 	LEFT JOIN pg_catalog.pg_am AS a ON a.oid = part.relam
 	WHERE part.relkind <> 'p'`
 
-// queueStorage reads by a batch where the rows of a table are, and what can be seen of them.
+// queueStorage reads, by a batch, where the rows of a table are, and what can be seen of
+// them.
 func queueStorage(batch *pgx.Batch, name relation.TableName, s *storage, info *snapshotInfo) {
 	batch.Queue(storageSQL, name.SQL()).QueryRow(func(row pgx.Row) error {
 		var files []uint32
@@ -81,14 +82,14 @@ func queueStorage(batch *pgx.Batch, name relation.TableName, s *storage, info *s
 }
 
 const (
-	rangeBytes = 128 << 20 // of a table, about how much is one range
+	rangeBytes = 128 << 20 // the approximate size of a range
 	maxRanges  = 64
-	// Older majors read the whole table for each range of places.
+	// Older major versions read the whole table for each range of ctids.
 	rangesSince = 14
 )
 
-// A pageRange is the rows of a table that lie on the pages from first up to, but
-// without, end; 0 for end is the end of the table.
+// A pageRange is the rows of a table on the pages from first up to, but not including, end.
+// An end of 0 is the end of the table.
 type pageRange struct{ first, end int64 }
 
 // ranges divides a table into ranges of about the same size.
@@ -105,8 +106,8 @@ func (s storage) ranges(bytes int64) []pageRange {
 	return all
 }
 
-// condition is the condition for rows of the range. For a partitioned table it
-// is about the pages of each partition.
+// condition is the condition for rows of the range. In a partitioned table it applies to the
+// pages of each partition.
 func (r pageRange) condition() string {
 	condition := fmt.Sprintf("ctid >= '(%d,0)'::pg_catalog.tid", r.first)
 	if r.end > 0 {

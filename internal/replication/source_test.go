@@ -11,8 +11,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// readFrom makes the source be read through another address than the one that
-// the test writes to.
+// readFrom makes the engine read the source at another address than the one that the test
+// writes to.
 func (e *env) readFrom(t *testing.T, host string, port int) {
 	e.servers = pgclient.NewServers(map[string]pgclient.Config{
 		"source":      {Host: host, Port: port, Username: e.reader, Password: e.source.Password, SSLMode: "disable"},
@@ -21,8 +21,8 @@ func (e *env) readFrom(t *testing.T, host string, port int) {
 	t.Cleanup(e.servers.Close)
 }
 
-// A standby is a source: late commits are found on it too, what it does not know
-// is told, and what conflicts with its recovery is tried again.
+// A standby can be a source: late commits are found on it too, the report says what it does
+// not know, and the engine retries what conflicts with its recovery.
 func TestStandby(t *testing.T) {
 	t.Parallel()
 	primary := sandbox.OwnServer(t, sandbox.Config{Settings: map[string]string{"autovacuum": "off", "wal_level": "replica", "max_wal_senders": "5"}})
@@ -83,7 +83,7 @@ func TestStandby(t *testing.T) {
 	e.wantSame(t, "v")
 }
 
-// Another cluster under the same address is refused until it is named.
+// Another cluster at the same address is refused until the definition names it.
 func TestSourceIdentity(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -116,7 +116,7 @@ func TestSourceIdentity(t *testing.T) {
 	})
 }
 
-// Connections that a load balancer spreads over servers do not share a run.
+// A run does not use connections that a load balancer spreads over several servers.
 func TestBalancedSource(t *testing.T) {
 	t.Parallel()
 	primary := sandbox.OwnServer(t, sandbox.Config{})

@@ -12,8 +12,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
-// unprepared has a statement that names a table, and so is not asked again, cost one
-// round trip: it is not prepared.
+// unprepared saves the round trip that prepares a statement: a statement that names a table
+// is run only once.
 const unprepared = pgx.QueryExecModeExec
 
 // querier is a connection or a transaction.
@@ -36,7 +36,7 @@ func textOrNil(row pgx.Row, what string) (*string, error) {
 	return &text, nil
 }
 
-// typedLiteral writes a key as the source or the destination reads it.
+// typedLiteral writes a key so that the source or the destination can read it.
 func typedLiteral(key, sql string) string { return pgclient.Literal(key) + "::" + sql }
 
 // list writes each name with format.
@@ -48,7 +48,7 @@ func list(names []string, format string) string {
 	return strings.Join(parts, ", ")
 }
 
-// literals writes values, whose types follow from where they stand.
+// literals writes values, whose types follow from their context.
 func literals(values []string) string {
 	all := make([]string, len(values))
 	for i, value := range values {

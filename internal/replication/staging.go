@@ -11,22 +11,22 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// sessionStaging is where rows wait that are to be merged into a table that
-// exists. It lives in the session and ends with the transaction.
+// sessionStaging is where rows wait for the merge into a table that exists. It lives in the
+// session and ends with the transaction.
 const sessionStaging = "pg_temp.stitch_stage"
 
-// sessionStagingSQL creates it with the types of the target's columns.
+// sessionStagingSQL creates that table with the types of the target's columns.
 func (l layout) sessionStagingSQL() string {
 	return fmt.Sprintf("CREATE TEMP TABLE stitch_stage ON COMMIT DROP AS SELECT %s FROM %s WITH NO DATA",
 		list(l.names(), "?"), l.target.SQL())
 }
 
-// sharedStagingSQL creates one that several sessions fill.
+// sharedStagingSQL creates a staging table that several sessions fill.
 func (l layout) sharedStagingSQL(name string) string {
 	return fmt.Sprintf("CREATE UNLOGGED TABLE %s AS SELECT %s FROM %s WITH NO DATA", name, list(l.names(), "?"), l.target.SQL())
 }
 
-// stagingPrefix starts the names of staging tables that several workers fill.
+// stagingPrefix begins the names of staging tables that several workers fill.
 const stagingPrefix = reservedPrefix + "_loading_"
 
 // stagingTable names the table into which an attempt at a unit copies its ranges.
@@ -34,8 +34,8 @@ func stagingTable(schema string, unit int64, attempt int) relation.TableName {
 	return relation.TableName{Schema: schema, Name: fmt.Sprintf("%s%d_%d", stagingPrefix, unit, attempt)}
 }
 
-// createStaging creates a staging table that several workers fill. It becomes the table
-// if there is none.
+// createStaging creates a staging table that several workers fill. It becomes the target if
+// that does not exist.
 func (l layout) createStaging(ctx context.Context, tx pgx.Tx, staging relation.TableName) error {
 	sql := l.createSQL(staging.SQL())
 	if l.exists {
@@ -47,7 +47,7 @@ func (l layout) createStaging(ctx context.Context, tx pgx.Tx, staging relation.T
 	return nil
 }
 
-// takeStaging makes a staging table that was filled the table, or merges it.
+// takeStaging makes a filled staging table the target, or merges it.
 func (ld loading) takeStaging(ctx context.Context, staging relation.TableName, rows int64) (loadResult, error) {
 	if err := lockLoaded(ctx, ld.tx, staging); err != nil {
 		return loadResult{}, err
@@ -62,9 +62,9 @@ func (ld loading) takeStaging(ctx context.Context, staging relation.TableName, r
 	return ld.complete(ctx, rows)
 }
 
-// lockStaging is lockLoaded for a staging table. It also finds out, in the same round
-// trip, which column of the source each column is for: those are named as in the
-// table that is loaded.
+// lockStaging is lockLoaded for a staging table. In the same round trip it reads which column
+// of the source each column is for: the staging table names them as the table that is loaded
+// does.
 func lockStaging(ctx context.Context, tx pgx.Tx, staging relation.TableName, columns []column) (layout, error) {
 	var harmless bool
 	var tables map[relation.TableName]relation.Table
@@ -109,9 +109,9 @@ const stagingSQL = `
 	WHERE n.nspname = $1 AND c.relkind = 'r' AND r.rolname = current_user AND pg_catalog.strpos(c.relname::pg_catalog.text, $2) = 1
 	ORDER BY c.relname`
 
-// dropOrphanedStaging drops what runs of this login that were killed were loading. It
-// returns why it has kept some: a view upon a table, which nobody needs a right on it
-// to make, or a lock. As no two units have the same id, it is in nobody's way.
+// dropOrphanedStaging drops the staging tables of killed runs of this login. It returns why
+// it kept some: a lock, or a view on a table, which any role can create without a privilege
+// on the table. As no two units have the same id, such a table blocks no run.
 func dropOrphanedStaging(ctx context.Context, tx pgx.Tx, schema string) (kept []error, err error) {
 	rows, _ := tx.Query(ctx, stagingSQL, schema, stagingPrefix)
 	names, err := pgx.CollectRows(rows, pgx.RowTo[string])

@@ -14,10 +14,9 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// Create stores a new definition in the destination. A schema that already
-// holds tables is refused unless adopt is set: the first run would change them. Those that
-// a replication of the same source has left are taken over; its identity is empty where it
-// is not known.
+// Create stores a new definition in the destination. It refuses a schema that already holds
+// tables unless adopt is set: the first run would change them. It takes over the tables that
+// a replication of the same source has left. source is empty if it is not known.
 func Create(ctx context.Context, destination pgclient.Endpoint, d Definition, adopt bool, source pgclient.Identity) error {
 	text, err := json.Marshal(d)
 	if err != nil {
@@ -39,7 +38,7 @@ func Create(ctx context.Context, destination pgclient.Endpoint, d Definition, ad
 	return nil
 }
 
-// completeCreation does what creating a replication takes besides its definition.
+// completeCreation does what creating a replication takes apart from storing its definition.
 func completeCreation(ctx context.Context, tx pgx.Tx, g *granting, id int64, d Definition, adoptTables bool, source pgclient.Identity) error {
 	taken, err := readTakeover(ctx, tx, d, source)
 	if err != nil {
@@ -55,7 +54,7 @@ func completeCreation(ctx context.Context, tx pgx.Tx, g *granting, id int64, d D
 	return readersChange{replication: id, schema: d.SchemaName, readers: d.Readers, granting: g}.apply(ctx, tx, nil)
 }
 
-// refuseOther says whose schema it is, if it is another replication's.
+// refuseOther names the replication that owns the schema, if another one does.
 func refuseOther(ctx context.Context, tx pgx.Tx, schemaName string) error {
 	stored, err := catalog.ReplicationOf(ctx, tx, schemaName)
 	if errors.Is(err, catalog.ErrNotFound) {
@@ -89,8 +88,8 @@ func find(ctx context.Context, destination pgclient.Endpoint, schemaName string)
 	return stored, err
 }
 
-// Update replaces a stored definition, and lets its readers read what is loaded,
-// and those that it had no more.
+// Update replaces a stored definition. It lets the definition's readers read what is loaded,
+// and stops former readers from reading it.
 func Update(ctx context.Context, destination pgclient.Endpoint, d Definition) error {
 	text, err := json.Marshal(d)
 	if err != nil {
@@ -118,11 +117,10 @@ func Update(ctx context.Context, destination pgclient.Endpoint, d Definition) er
 	})
 }
 
-// Delete forgets a definition, its bookmarks and reports, and drops the catalog
-// with the last one. The loaded tables stay unless force is set; then they are
-// dropped, and the schema if a run created it and nothing else is in it. What
-// stays, readers may not read any more. What is gone already is done, the whole
-// database included.
+// Delete deletes a definition, its bookmarks and reports, and drops the catalog with the last
+// one. The loaded tables stay unless force is set. With force, Delete drops them, and the
+// schema if a run created it and it holds nothing else. Delete revokes the readers' access to
+// what stays. It succeeds if what it would delete is already gone, even the whole database.
 func Delete(ctx context.Context, destination pgclient.Endpoint, schemaName string, force bool) error {
 	err := inTurns(ctx, lockPatience, func() error {
 		return grantingOn(ctx, destination, catalog.OpenAlone, func(tx pgx.Tx, g *granting) error { return deleteAll(ctx, tx, g, schemaName, force) })
@@ -146,7 +144,7 @@ func deleteAll(ctx context.Context, tx pgx.Tx, g *granting, schemaName string, f
 			return err
 		}
 	}
-	if _, err := tx.Exec(ctx, lockTurnSQL); err != nil { // readers of the tables queue behind us
+	if _, err := tx.Exec(ctx, lockTurnSQL); err != nil { // readers of the tables queue behind this session
 		return err
 	}
 	settle := markLeft
@@ -183,7 +181,7 @@ func dropLoaded(ctx context.Context, tx pgx.Tx, stored catalog.Replication) erro
 			return fmt.Errorf("lock %s to drop it: %w", table, nameHolders(ctx, tx, table, true, err))
 		}
 	}
-	// Again, now that none of them can be replaced any more.
+	// They are listed again, now that none of them can be replaced any more.
 	if tables, err = ownTables(ctx, tx, stored.SchemaName, tables); err != nil {
 		return err
 	}
@@ -212,8 +210,8 @@ func dropLoaded(ctx context.Context, tx pgx.Tx, stored catalog.Replication) erro
 	return nil
 }
 
-// ownTables returns those of the loaded tables that there are. It refuses one that
-// another role owns.
+// ownTables returns those of the loaded tables that exist. It refuses a table that another
+// role owns.
 func ownTables(ctx context.Context, tx pgx.Tx, schema string, loaded []string) (own []string, err error) {
 	rows, _ := tx.Query(ctx, ownersSQL, schema, loaded)
 	var name, owner string
@@ -233,7 +231,7 @@ func ownTables(ctx context.Context, tx pgx.Tx, schema string, loaded []string) (
 	return own, refusal
 }
 
-// ownersSQL finds those of the tables $2 of the schema $1 that there are, and who owns them.
+// ownersSQL finds those of the tables $2 of the schema $1 that exist, and who owns them.
 const ownersSQL = `
 	SELECT c.relname, o.rolname, o.rolname = current_user
 	FROM pg_catalog.pg_class AS c
@@ -273,9 +271,9 @@ func onCatalog(ctx context.Context, destination pgclient.Endpoint, open func(con
 	})
 }
 
-// CheckSource returns what is wrong with the definition given what the source
-// has now, and the tables that KeepsVersions lists. A failure to read the source is an
-// error, not a problem.
+// CheckSource returns what is wrong with the definition given what the source has now, and
+// the tables that KeepsVersions lists. A failure to read the source is an error, not a
+// problem.
 func CheckSource(ctx context.Context, source pgclient.Endpoint, d Definition) (problems []Problem, keepVersions []string, err error) {
 	tables, err := relation.Read(ctx, source.Server, source.Database, d.sourceTables())
 	if err != nil {
@@ -321,8 +319,8 @@ func checkSource(ctx context.Context, source pgclient.Endpoint, d Definition, ta
 	return problems, nil
 }
 
-// IsGone reports whether err says that the catalog does not hold what was looked for,
-// or is gone itself, also with its database.
+// IsGone reports whether err says that the catalog does not hold what was looked for, or that
+// the catalog, or its database, is gone.
 func IsGone(err error) bool {
 	return errors.Is(err, catalog.ErrNone) || errors.Is(err, catalog.ErrNotFound) ||
 		pgclient.IsUnreachable(err) && pgclient.Code(err) == pgclient.InvalidCatalogName

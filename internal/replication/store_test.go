@@ -39,7 +39,7 @@ func TestDelete(t *testing.T) {
 		for name, tt := range map[string]struct {
 			force bool
 			extra string // SQL at the destination before
-			left  string // relations in the schema, or ∅ if it is gone
+			left  string // relations in the schema, or ∅ if the schema is gone
 		}{
 			"tables stay":                    {false, "", "t"},
 			"forced":                         {true, "", "∅"},
@@ -52,7 +52,7 @@ func TestDelete(t *testing.T) {
 				e.create(t)
 				e.run(t)
 				e.atDestination(t, tt.extra)
-				for range 2 { // gone is done
+				for range 2 { // what is gone already counts as deleted
 					if err := Delete(t.Context(), e.endpoint(), "shop", tt.force); err != nil {
 						t.Fatal(err)
 					}
@@ -64,8 +64,8 @@ func TestDelete(t *testing.T) {
 	})
 }
 
-// What another role has put in the place of a loaded table is not dropped with it,
-// whatever the rights of the login are.
+// Delete does not drop what another role has put in the place of a loaded table, whatever
+// privileges the login has.
 func TestDeleteAfterReplacement(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -89,8 +89,7 @@ func TestDeleteAfterReplacement(t *testing.T) {
 	e.wantRows(t, `SELECT nspname FROM pg_namespace WHERE nspname IN ('shop', '_stitch')`, "shop")
 }
 
-// What takes the place of a loaded table while its deletion waits for a lock is not
-// dropped either.
+// Delete also does not drop what replaces a loaded table while Delete waits for a lock.
 func TestDeleteDuringReplacement(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -115,7 +114,7 @@ func TestDeleteDuringReplacement(t *testing.T) {
 	e.wantRows(t, `SELECT relname FROM pg_class WHERE relnamespace = 'shop'::regnamespace AND relkind = 'r' ORDER BY relname`, "t", "was")
 }
 
-// While the deletion of the last replication waits for somebody who reads the catalog,
+// While the deletion of the last replication waits for a session that reads the catalog,
 // readers of the loaded tables are let through.
 func TestDeleteLetsReadersThrough(t *testing.T) {
 	t.Parallel()
@@ -214,8 +213,8 @@ func TestWithinOneServer(t *testing.T) {
 	}
 }
 
-// A run that waited for another does not follow a definition that was changed
-// meanwhile, such as to leave a column out.
+// A run that waited for another does not follow a definition that changed in the meantime,
+// for instance to leave a column out.
 func TestDefinitionChangedMeanwhile(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)

@@ -14,7 +14,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// A tableSync is one table as a worker replicates it, over all attempts.
+// A tableSync is one table that a worker replicates, over all attempts.
 type tableSync struct {
 	job       job
 	sessions  *sessions
@@ -27,8 +27,8 @@ type tableSync struct {
 	learned   learned
 }
 
-// syncTable copies the table of a unit and returns the report on it, which is
-// then in the catalog too.
+// syncTable copies the table of a unit and returns the report on it, which is then in the
+// catalog too.
 func syncTable(ctx context.Context, j job, sessions *sessions, queue *queue, unit catalog.Unit) catalog.Report {
 	s, err := newTableSync(j, sessions, queue, unit)
 	if err == nil {
@@ -53,8 +53,9 @@ func newTableSync(j job, sessions *sessions, queue *queue, unit catalog.Unit) (*
 	}, err
 }
 
-// copyWithRetry makes attempts until one succeeds, or there is no hope. Each goes on
-// from what the catalog says was committed. It returns the unit as the latest has claimed it.
+// copyWithRetry retries until an attempt succeeds or the error is permanent. Each attempt
+// continues from what the catalog says was committed. It returns the unit as the latest
+// attempt has claimed it.
 func (s *tableSync) copyWithRetry(ctx context.Context, unit catalog.Unit) (catalog.Unit, error) {
 	for attempt := 1; ; attempt++ {
 		err := s.attempt(ctx, unit)
@@ -86,13 +87,13 @@ func (s *tableSync) attempt(ctx context.Context, unit catalog.Unit) error {
 	}
 }
 
-// inSnapshot reads and loads as much as one snapshot allows. That ends when it has
-// become too old, but is not cut short any more once the snapshot was given back.
+// inSnapshot reads and loads as much as one snapshot allows. It ends when the snapshot has
+// become too old, but once the snapshot was given back nothing cuts it short.
 func (s *tableSync) inSnapshot(ctx context.Context, unit catalog.Unit) (done bool, err error) {
 	limited, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	plan, done, err := s.planAndLoad(limited, unit, s.ageLimit(cancel))
-	var unknown *commitUnknownError // of which the destination is asked
+	var unknown *commitUnknownError // for which the run asks the destination
 	switch {
 	case err == nil:
 		return done, nil
@@ -102,8 +103,8 @@ func (s *tableSync) inSnapshot(ctx context.Context, unit catalog.Unit) (done boo
 	return false, s.advise(ctx, plan, err)
 }
 
-// planAndLoad finds out what there is on both sides, decides, and carries it out. It
-// returns the plan as far as that came.
+// planAndLoad reads both sides, decides, and carries the plan out. It returns the plan as far
+// as it was made.
 func (s *tableSync) planAndLoad(ctx context.Context, unit catalog.Unit, limit limitFunc) (plan plan, done bool, err error) {
 	read, plan, err := s.prepare(ctx, unit, limit)
 	if err != nil {
@@ -126,7 +127,7 @@ func (s *tableSync) planAndLoad(ctx context.Context, unit catalog.Unit, limit li
 	return plan, done, err
 }
 
-// mayRetry reports whether another attempt may go better.
+// mayRetry reports whether another attempt may succeed.
 func (s *tableSync) mayRetry(err error) bool {
 	var age *snapshotAgeError
 	if errors.As(err, &age) {
@@ -170,13 +171,13 @@ func (s *tableSync) nextAttempt(ctx context.Context, unit catalog.Unit, attempt 
 	return next, err
 }
 
-// A commitUnknownError says that the destination did not tell whether it committed.
+// A commitUnknownError says that the destination did not answer whether it committed.
 type commitUnknownError struct{ error }
 
 func (e *commitUnknownError) Unwrap() error { return e.error }
 
-// commitOutcome finds out whether a transaction whose COMMIT got no reply was committed:
-// of the destination alone, and also if the run was cancelled meanwhile.
+// commitOutcome reads whether a transaction whose COMMIT got no reply was committed. It asks
+// the destination alone, even if the run was cancelled in between.
 func (s *tableSync) commitOutcome(ctx context.Context, unit catalog.Unit) (committed bool, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
@@ -188,7 +189,7 @@ func (s *tableSync) commitOutcome(ctx context.Context, unit catalog.Unit) (commi
 			return err
 		}
 		stored, err := catalog.ReportOf(ctx, tx, s.job.run.ID, s.table)
-		if err == nil { // of a chunk, or of all
+		if err == nil { // of a chunk, or of everything
 			stored.Notes = s.report.Notes
 			s.report = stored
 			s.report.Status = catalog.Succeeded
@@ -201,8 +202,7 @@ func (s *tableSync) commitOutcome(ctx context.Context, unit catalog.Unit) (commi
 	return committed, err
 }
 
-// fail records why the table was not replicated. Chunks that were committed stay
-// in the report.
+// fail records why the table was not replicated. Committed chunks stay in the report.
 func (s *tableSync) fail(ctx context.Context, unit catalog.Unit, err error) {
 	r := &s.report
 	r.Status = catalog.Failed
@@ -218,7 +218,7 @@ func (s *tableSync) fail(ctx context.Context, unit catalog.Unit, err error) {
 		}
 		return pgclient.Send(ctx, tx, "record the failure", func(batch *pgx.Batch) { catalog.QueueReport(batch, s.job.run.ID, *r) })
 	})
-	if err != nil { // fenced, it is another worker's to report on
+	if err != nil { // fenced: another worker reports on it
 		r.Error += "\n" + pgclient.Explain(err)
 	}
 }

@@ -1,9 +1,9 @@
 package replication
 
-// reservedPrefix starts the names of the engine's own columns and tables.
+// reservedPrefix begins the names of the engine's own columns and tables.
 const reservedPrefix = "_sdc"
 
-// systemColumns are the engine's own columns, filled by the destination.
+// systemColumns are the engine's own columns, which the destination fills.
 var systemColumns = []struct{ name, sql, comment string }{
 	{"_sdc_received_at", "timestamp with time zone", "When the row was received."},
 	{"_sdc_batched_at", "timestamp with time zone", "When the batch that held the row was loaded."},

@@ -10,20 +10,20 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// The table of the destination may be older than its bookmark: emptied, restored,
-// dropped and created again. Each commit records which table it leaves, where its rows
-// are stored, how many there are, and their greatest _sdc_sequence. A table that is
-// where it was left, and not empty, is believed to be what it was. Of another one,
-// rows are counted once: as many of them, with the same greatest sequence, are those
-// that were left, moved by VACUUM FULL for instance.
+// The table of the destination may be older than its bookmark: emptied, restored, dropped and
+// created again. Each commit records which table it leaves, where its rows are stored, how
+// many there are, and their greatest _sdc_sequence. A table that is where the last commit
+// left it, and not empty, counts as unchanged. A run counts the rows of any other table once:
+// if there are as many, with the same greatest sequence, they are those that the commit left,
+// moved for instance by VACUUM FULL.
 
-// A holding is what a table of the destination holds.
+// A holding says what a table of the destination holds.
 type holding struct {
 	rows     int64
 	sequence *int64 // the greatest _sdc_sequence; nil if there is none
 }
 
-// A whereabouts is where a table of the destination is, and whether it has any row.
+// A whereabouts says where a table of the destination is stored, and whether it has any row.
 type whereabouts struct {
 	oid, file uint32
 	empty     bool
@@ -56,12 +56,12 @@ func (t targetState) isWhereLeft() bool {
 	return t.table != nil && t.loaded != nil && t.place.oid == t.loaded.OID && t.place.file == t.loaded.File
 }
 
-// goesOn reports whether a load may go on from a bookmark.
+// goesOn reports whether a load may continue from a bookmark.
 func (t targetState) goesOn() bool {
 	return t.table != nil && t.loaded != nil && t.bookmark != nil && t.bookmark.Bookmark != nil
 }
 
-// older is why the table is not the one that the last commit left, if that matters.
+// older says why the table is not the one that the last commit left, if that matters.
 func (t targetState) older() string {
 	if !t.goesOn() {
 		return ""
@@ -71,9 +71,9 @@ func (t targetState) older() string {
 
 func equal(a, b *int64) bool { return a == nil && b == nil || a != nil && b != nil && *a == *b }
 
-// placeSQL reads whether a table is harmless, where it is stored, and whether it is
-// empty: only of a harmless one, because to read another could run other people's code.
-// ts_stat runs a query that is put together within another, on all builds of PostgreSQL.
+// placeSQL reads whether a table is harmless, where it is stored, and whether it is empty. It
+// reads that only of a harmless table, because reading another could run code of other roles.
+// ts_stat runs a query that is composed within another, on all builds of PostgreSQL.
 const placeSQL = `
 	SELECT h.harmless, coalesce(c.oid, 0), coalesce(c.relfilenode, 0), CASE WHEN h.harmless AND c.oid IS NOT NULL
 		THEN NOT EXISTS (SELECT FROM pg_catalog.ts_stat(pg_catalog.format('SELECT ''row''::pg_catalog.tsvector FROM ONLY %I.%I LIMIT 1', n.nspname, c.relname))) END
@@ -81,14 +81,14 @@ const placeSQL = `
 	LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = $1
 	LEFT JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = $2`
 
-// queuePlace is queueHarmless that also finds out where the table is, and whether it
-// is empty. That stays nil for one that is not harmless.
+// queuePlace is queueHarmless that also reads where the table is stored, and whether it is
+// empty. empty stays nil for a table that is not harmless.
 func queuePlace(batch *pgx.Batch, target relation.TableName, harmless *bool, w *whereabouts, empty **bool) {
 	batch.Queue(placeSQL, target.Schema, target.Name).QueryRow(func(row pgx.Row) error { return row.Scan(harmless, &w.oid, &w.file, empty) })
 }
 
-// inspect finds out what is not known of where the table is yet, now that it is known to
-// run nobody else's code.
+// inspect reads what is not yet known of where the table is stored, now that reading it is
+// known to run no code of other roles.
 func (t targetState) inspect(ctx context.Context, tx pgx.Tx, target relation.TableName, empty *bool) (whereabouts, error) {
 	place := t.place
 	if !t.goesOn() || t.loaded.Rows == nil { // all rows are read anyway

@@ -10,8 +10,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// Whatever is done to a loaded table as a whole, the next run makes it what the source
-// is, and says why; and one that only lies elsewhere is not read again.
+// Whatever is done to a loaded table as a whole, the next run makes it match the source, and
+// says why. It does not read a table again that is only stored elsewhere.
 func TestOlderTarget(t *testing.T) {
 	t.Parallel()
 	majors := sandbox.NeedMajors(t)
@@ -73,8 +73,8 @@ func TestOlderTarget(t *testing.T) {
 	}
 }
 
-// Changes of structure that runs make, chunks, ranges, rows without a key and another
-// key: after each, the catalog knows the table as it is.
+// Changes of structure that runs make, chunks, ranges, rows without a key and another key:
+// after each, the catalog describes the table as it is.
 func TestKeptByRuns(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -118,7 +118,7 @@ func TestWhereaboutsOlder(t *testing.T) {
 	for name, tt := range map[string]struct {
 		w    whereabouts
 		left catalog.LoadedTable
-		want string // a part of it
+		want string // part of the error
 	}{
 		"as it was left":                  {whereabouts{oid: 1, file: 2}, left, ""},
 		"without rows":                    {whereabouts{oid: 1, file: 2, empty: true}, left, "was emptied since the last run, which left it with 10 rows"},
@@ -148,7 +148,7 @@ func (e *env) eachAtDestination(t *testing.T, sql string) {
 	}
 }
 
-// wantKept fails unless what the catalog says of a loaded table is so.
+// wantKept fails unless what the catalog holds of a loaded table is true.
 func (e *env) wantKept(t *testing.T, table string) {
 	t.Helper()
 	e.wantRows(t, `

@@ -10,7 +10,7 @@ import (
 // A table in which nothing has changed costs few round trips: servers may be far away.
 func TestRoundTrips(t *testing.T) {
 	t.Parallel()
-	s := sandbox.OwnServer(t, sandbox.Config{}) // what others do on it makes rows be extracted again
+	s := sandbox.OwnServer(t, sandbox.Config{}) // other sessions on the server would make the run extract rows again
 	e := newEnv(t, s, s)
 	source, destination := newProxy(t, s), newProxy(t, s)
 	e.atPorts(t, source.port(), destination.port())
@@ -32,7 +32,7 @@ func TestRoundTrips(t *testing.T) {
 		trips[tables] = [2]int32{source.trips.Load() - before[0], destination.trips.Load() - before[1]}
 	}
 	t.Logf("round trips to the source and the destination: %v", trips)
-	for side, most := range []int32{7, 5} { // of those at the destination, one locks the table before the snapshot is taken
+	for side, most := range []int32{7, 5} { // in one of those at the destination, the run locks the table before it takes the snapshot
 		if each := (trips[3][side] - trips[1][side]) / 2; each > most {
 			t.Errorf("side %d: a further table costs %d round trips, want at most %d", side, each, most)
 		}

@@ -12,8 +12,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
-// throughSSH makes source or destination be reached through an SSH host, and
-// that through the proxy that it returns.
+// throughSSH makes the engine reach source or destination through an SSH host, and the SSH
+// host through the proxy that it returns.
 func (e *env) throughSSH(t *testing.T, side string) *sandbox.Proxy {
 	t.Helper()
 	bastion := sandbox.SSHHost(t, sandbox.HostConfig{Hosts: map[string]string{"db.internal": "127.0.0.1"}})
@@ -35,8 +35,8 @@ func (e *env) throughSSH(t *testing.T, side string) *sandbox.Proxy {
 	return proxy
 }
 
-// A tunnel that is cut, or falls silent, in the middle of a load is noticed
-// within seconds: the table is loaded again, and nothing is lost or doubled.
+// The engine notices within seconds that a tunnel is cut, or falls silent, in the middle of a
+// load. It loads the table again, and loses or doubles nothing.
 func TestTunnelLost(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)

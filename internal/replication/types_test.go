@@ -72,7 +72,8 @@ var extremes = map[string][]string{
 	"citext":                      {"Straße"},
 }
 
-// A column for each type and a row for each value; the other columns are null.
+// createExtremes returns SQL for a table with a column for each type and a row for each
+// value; the other columns are null.
 func createExtremes(types []string) string {
 	var b strings.Builder
 	b.WriteString(`
@@ -103,7 +104,7 @@ func TestTypes(t *testing.T) {
 		t.Run(fmt.Sprintf("postgres%d to postgres%d", pair[0], pair[1]), func(t *testing.T) {
 			e := newEnv(t, sandbox.Shared(t, pair[0]), sandbox.Shared(t, pair[1]))
 			types := slices.DeleteFunc(slices.Sorted(maps.Keys(extremes)), func(typ string) bool {
-				return pair[0] < 11 && typ == "positive[]" // arrays of domains are newer
+				return pair[0] < 11 && typ == "positive[]" // PostgreSQL 10 has no arrays of domains
 			})
 			texts := slices.DeleteFunc(append([]string{"id"}, types...), func(typ string) bool {
 				return typ == "real" || typ == "double precision"
@@ -160,8 +161,8 @@ func TestNames(t *testing.T) {
 	})
 }
 
-// The columns that the engine adds are filled, and old rows get what a new
-// column holds for them at the source.
+// The columns that the engine adds are filled, and old rows get the values that they hold in
+// a new column at the source.
 func TestColumns(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -184,8 +185,8 @@ func TestColumns(t *testing.T) {
 	})
 }
 
-// PostgreSQL 15 has scales below zero and above the precision. An older one gets
-// the values without them.
+// PostgreSQL 15 has scales below zero and above the precision. An older server gets the
+// values without these scales.
 func TestScales(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, sandbox.SharedFrom(t, 15), sandbox.SharedBefore(t, 15))

@@ -10,9 +10,9 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
-// recordUnbegun records a run that failed before it began, for instance because the
-// source cannot be reached: all of its tables failed for that reason. It returns that
-// run and the reason. What was cancelled, and what cannot be recorded, is no run.
+// recordUnbegun records a run that failed before it began, for instance because the source
+// cannot be reached: all of its tables failed for that reason. It returns that run and the
+// reason. If the run was cancelled or cannot be recorded, there is no run.
 func recordUnbegun(ctx context.Context, destination pgclient.Endpoint, id int64, d Definition, reason error) (Run, error) {
 	if ctx.Err() != nil {
 		return Run{}, reason
@@ -29,12 +29,12 @@ func recordUnbegun(ctx context.Context, destination pgclient.Endpoint, id int64,
 		})
 	})
 	if err != nil {
-		return Run{}, reason // which is what counts
+		return Run{}, reason // the reason is what matters
 	}
 	return run, reason
 }
 
-// failedReports says of each table that it failed, and why.
+// failedReports returns a report for each table that says that it failed, and why.
 func failedReports(d Definition, why string) (reports []catalog.Report) {
 	for _, key := range d.keys() {
 		reports = append(reports, failedReport(d, key, why))
@@ -42,9 +42,9 @@ func failedReports(d Definition, why string) (reports []catalog.Report) {
 	return reports
 }
 
-// failedReport says of a table that nobody came to that it failed, and why.
+// failedReport returns a report for a table that no worker reached, with why it failed.
 func failedReport(d Definition, key, why string) catalog.Report {
-	name, _ := d.TableNameOf(key) // as good as it gets
+	name, _ := d.TableNameOf(key) // the table name is "" if the key has none
 	selection := d.Tables[key]
 	return catalog.Report{
 		SourceTable: key, TableName: name, Status: catalog.Failed, Method: selection.Method, ReplicationKey: selection.ReplicationKey,

@@ -8,13 +8,13 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A load that meets an index or a constraint which a user gave to a loaded table says
-// which it is, and what makes the next run succeed.
+// A load that conflicts with an index or a constraint which a user added to a loaded table
+// names it, and says what makes the next run succeed.
 func TestConstraintsOfUsers(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name, constraint, change string
-		want, remedy             string // the remedy is run as it is told
+		want, remedy             string // the test runs the remedy as the error gives it
 	}{
 		{"unique index", `CREATE UNIQUE INDEX mine ON shop.t (v, n)`, `UPDATE t SET v = CASE id WHEN 1 THEN 'b' ELSE 'a' END WHERE id < 3`,
 			`The index "mine"`, `DROP INDEX "shop"."mine"; ALTER TABLE "shop"."t" ADD CONSTRAINT "mine" UNIQUE ("v", "n") DEFERRABLE`},

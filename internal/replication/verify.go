@@ -23,10 +23,10 @@ type tally struct {
 	checksum string // "" if it was not asked for
 }
 
-// verify compares the source, in the snapshot that was extracted, with what the
-// transaction makes of the destination. Where the two differ, each row is looked for.
-// FULL_TABLE must leave both the same. INCREMENTAL keeps what is gone at the source,
-// and must have all rows of its range.
+// verify compares the source, in the snapshot that was extracted, with the destination as the
+// transaction leaves it. Where the two differ, it looks for each row. FULL_TABLE must leave
+// both the same. INCREMENTAL keeps what is gone at the source, and must have all rows of its
+// range.
 func (s *tableSync) verify(ctx context.Context, tx pgx.Tx, how string, r reading, p plan) (string, error) {
 	if how == VerifyNone {
 		return "", nil
@@ -59,14 +59,14 @@ func (s *tableSync) verify(ctx context.Context, tx pgx.Tx, how string, r reading
 	return fmt.Sprintf("different by %s: %s", how, rows.text(false)), nil
 }
 
-// missing begins what is said of rows of the source that the destination lacks.
+// missing begins the message about rows of the source that the destination lacks.
 const missing = "rows of the source that are missing in the destination"
 
 // MissesRows reports whether a verification says that the destination lacks rows.
 func MissesRows(verification string) bool { return strings.Contains(verification, missing) }
 
-// text says how many rows of which side have no partner. full says that none of them
-// is as it should be.
+// text says how many rows of which side have no partner. full says that every one of them is
+// an error.
 func (p pairing) text(full bool) string {
 	var facts []string
 	say := func(n int64, format string) {
@@ -97,8 +97,8 @@ func (t tally) String() string {
 	return text
 }
 
-// tallyOf counts the rows of a table, and sums up hashes of their text: of columns with
-// all digits of floats, and of those with fewer.
+// tallyOf counts the rows of a table, and sums up hashes of their text. exact are columns
+// with all digits of floats, and rounded those with fewer.
 func tallyOf(ctx context.Context, tx pgx.Tx, table relation.TableName, how string, exact, rounded []column, expression func(column) string) (t tally, err error) {
 	if how == VerifyCount {
 		err := tx.QueryRow(ctx, fmt.Sprintf("SELECT pg_catalog.count(*) FROM %s", table.SQL()), unprepared).Scan(&t.rows)

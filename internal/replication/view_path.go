@@ -12,11 +12,11 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// viewProblems returns what is wrong with views of the source, by name, as far as
-// planning a query of them shows it: it expands functions that are written in SQL,
-// and evaluates constant ones. Those belong to others, so they run in a transaction
-// that writes nothing, not for long, and in a session that ends after them. A
-// function may catch the server's timeout and go on.
+// viewProblems returns what is wrong with views of the source, by name, as far as planning a
+// query of them shows it. Planning expands functions that are written in SQL, and evaluates
+// constant ones. Those belong to others, so they run in a transaction that writes nothing,
+// for a limited time, and in a session that ends after them. A function may catch the
+// server's timeout and go on.
 func viewProblems(ctx context.Context, source pgclient.Endpoint, views []relation.TableName) (map[relation.TableName]string, error) {
 	if len(views) == 0 {
 		return nil, nil
@@ -40,7 +40,7 @@ func viewProblems(ctx context.Context, source pgclient.Endpoint, views []relatio
 	return problems, nil
 }
 
-// explain has the source plan a query of a view.
+// explain makes the source plan a query of a view.
 func explain(ctx context.Context, session sourceSession, view relation.TableName) error {
 	ctx, cancel := context.WithTimeout(ctx, planningLimit)
 	defer cancel()

@@ -7,7 +7,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A function of a view that goes on whatever happens does not hold up a plan.
+// A function of a view that never ends does not hold up a plan.
 func TestViewThatDoesNotEnd(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -28,8 +28,8 @@ func TestViewThatDoesNotEnd(t *testing.T) {
 	s.Query(t, "postgres", `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1`, e.reader)
 }
 
-// A view whose function needs another path than ours is found when planning, if
-// planning a query shows it, and else the run says which function it is.
+// A view whose function needs another path than the engine's is reported at plan time if
+// planning a query shows it. Otherwise the run says which function it is.
 func TestViewPath(t *testing.T) {
 	t.Parallel()
 	for _, s := range oldestAndNewest(t) {

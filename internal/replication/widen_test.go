@@ -7,7 +7,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// What is said to widen rewrites no table and changes no value, on any major.
+// widens accepts only changes of type that rewrite no table and change no value, on any major.
 func TestWidensInPlace(t *testing.T) {
 	t.Parallel()
 	values := map[string]string{

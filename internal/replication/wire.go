@@ -16,16 +16,16 @@ import (
 // relayBuffer is how much row data is gathered into one message and one write.
 const relayBuffer = 256 << 10
 
-// maxControl is more than any message has that is not row data.
+// maxControl is the greatest length of a message without row data.
 const maxControl = 1 << 20
 
-// A wire is a connection whose messages we read and write ourselves, as the
-// frontend of PostgreSQL's protocol: a byte of kind, four of length that count
-// themselves, and a body.
+// A wire is a connection on which the engine reads and writes messages itself, as the
+// frontend of PostgreSQL's protocol. A message is a byte for its kind, four bytes for its
+// length, which includes these four, and a body.
 type wire struct {
 	conn   net.Conn
 	reader *bufio.Reader
-	broken atomic.Bool // it could not be read or written, or not understood, and is of no more use
+	broken atomic.Bool // the connection is of no more use: an exchange on it failed, or was not understood
 }
 
 func newWire(conn net.Conn) *wire {
@@ -57,8 +57,8 @@ func (w *wire) skip(length int) error {
 	return nil
 }
 
-// other reads a message that is no row data. An error of the server is returned,
-// after the rest of what it has to say was read.
+// other reads a message without row data. If that is an error of the server, other returns it
+// after it has read the rest of the answer.
 func (w *wire) other(kind byte, length int) error {
 	switch kind {
 	case 'E':
@@ -68,7 +68,7 @@ func (w *wire) other(kind byte, length int) error {
 		}
 		w.outcome()
 		return failure
-	case 'N', 'S', 'A': // a notice, a parameter, a notification: whenever the server likes
+	case 'N', 'S', 'A': // a notice, a parameter, a notification: the server may send these at any time
 		return w.skip(length)
 	}
 	return w.fail(fmt.Errorf("the server sent a message %q in the middle of COPY", kind))
@@ -135,7 +135,7 @@ func (w *wire) outcome() (out outcome) {
 	for {
 		kind, length, err := w.header()
 		if err != nil && out.err != nil {
-			return out // it said why before it hung up
+			return out // the server reported why before it hung up
 		}
 		if err != nil {
 			return outcome{err: err}
@@ -169,8 +169,8 @@ func (w *wire) outcome() (out outcome) {
 	}
 }
 
-// A copyData gathers row data into messages of relayBuffer. Where one message
-// ends and the next begins has no meaning to COPY.
+// A copyData gathers row data into messages of relayBuffer. Where one message ends and the
+// next begins has no meaning to COPY.
 type copyData struct {
 	to     *wire
 	buffer []byte

@@ -21,7 +21,7 @@ type worker struct {
 	notes    []string // of the run, from its start
 }
 
-// errNotLed is met when a run has no leader any more.
+// errNotLed says that a run no longer has a leader.
 var errNotLed = errors.New("the process that led the run is gone, or has lost its connection to the destination: the next run goes on from what was committed")
 
 // work does units of the run until each is done, by whatever process.
@@ -40,8 +40,8 @@ func (w *worker) work(ctx context.Context) error {
 	return nil
 }
 
-// survive is work, of which a panic becomes an error: it would end the provider, and
-// with it what it does for other resources.
+// survive is work that turns a panic into an error: a panic would end the provider, and with
+// it what the provider does for other resources.
 func (w *worker) survive(ctx context.Context) (err error) {
 	defer func() {
 		if what := recover(); what != nil {
@@ -53,8 +53,8 @@ func (w *worker) survive(ctx context.Context) (err error) {
 	return w.work(ctx)
 }
 
-// workOnNext does the next unit. If there is none, it waits a little for those that
-// others do, which may be divided into ranges, and for those of workers that are lost.
+// workOnNext does the next unit. If there is none, it waits briefly for the units of other
+// workers, which may be divided into ranges, and for those of lost workers.
 func (w *worker) workOnNext(ctx context.Context) (found catalog.Tending, err error) {
 	var unit catalog.Unit
 	found = catalog.Tending{Left: true, Led: true}
@@ -72,7 +72,7 @@ func (w *worker) workOnNext(ctx context.Context) (found catalog.Tending, err err
 	case err != nil:
 		return found, err
 	case unit.ID == 0:
-		_ = sleep(ctx, pollInterval) // the caller asks whether it is cancelled
+		_ = sleep(ctx, pollInterval) // the caller checks whether it is cancelled
 		return found, nil
 	}
 	w.sessions.healthy = time.Time{}
@@ -88,8 +88,8 @@ func (w *worker) workOnNext(ctx context.Context) (found catalog.Tending, err err
 	return found, nil
 }
 
-// copyRange copies a range, or tells the worker whose table it is why not. That one
-// decides whether to try the table again: a snapshot may be gone.
+// copyRange copies a range, or reports to the worker of its table why it could not. That
+// worker decides whether to try the table again: a snapshot may be gone.
 func (w *worker) copyRange(ctx context.Context, unit catalog.Unit) error {
 	err := rangeCopier{w.job, w.sessions}.copyInTime(ctx, unit)
 	if err == nil || errors.Is(err, errSnapshotAge) { // which the other worker has met as well
@@ -98,10 +98,11 @@ func (w *worker) copyRange(ctx context.Context, unit catalog.Unit) error {
 	return w.queue.fail(ctx, unit, err)
 }
 
-// dropOrphanedStaging drops what tables could not drop while others copied into it, and
-// returns notes on what it cannot drop either. The next run tries it again.
+// dropOrphanedStaging drops the staging tables that could not be dropped while other workers
+// copied into them. It returns notes on those that it cannot drop either. The next run tries
+// them again.
 func (w *worker) dropOrphanedStaging(ctx context.Context) (notes []string) {
-	_ = w.sessions.record(ctx, func(ctx context.Context, tx pgx.Tx) error { // if it fails, the next run does that too
+	_ = w.sessions.record(ctx, func(ctx context.Context, tx pgx.Tx) error { // if it fails, the next run drops them
 		kept, err := dropOrphanedStaging(ctx, tx, w.definition.SchemaName)
 		notes = nil
 		for _, why := range kept {

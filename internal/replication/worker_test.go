@@ -17,12 +17,13 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// Large tables are read in parts, small ones several at once, and nothing is
-// left of either but the tables.
+// Workers read large tables in ranges, and several small ones at once, and leave nothing
+// behind but the tables.
 func TestStreams(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, shared *sandbox.Server) {
-		// Transactions of other tests that are open while a table is loaded have more rows read again.
+		// Transactions of other tests that are open while a table is loaded make the run read more
+		// rows again.
 		s := sandbox.OwnServer(t, sandbox.Config{Major: shared.Major})
 		e := newEnv(t, s, s)
 		e.servers = e.again(t, 4)
@@ -72,7 +73,7 @@ func TestStreams(t *testing.T) {
 	})
 }
 
-// Only what is read whole wants several workers, or many tables do.
+// Only a table that is read whole, or many tables, make several workers useful.
 func TestDivide(t *testing.T) {
 	t.Parallel()
 	w := &worker{job: job{rangeBytes: 100, definition: Definition{Tables: map[string]Selection{
@@ -98,8 +99,8 @@ func TestDivide(t *testing.T) {
 	}
 }
 
-// What a worker needs is in the catalog: one with connections of its own does
-// the units of a run that another process began.
+// The catalog has what a worker needs: a worker with connections of its own does the units of
+// a run that another process began.
 func TestUnitsElsewhere(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -129,14 +130,14 @@ func TestUnitsElsewhere(t *testing.T) {
 // shortLease is the lease of tests that wait until it has run out.
 const shortLease = 2 * time.Second
 
-// newWorker makes a worker that shares nothing with others but the catalog.
+// newWorker returns a worker that shares nothing with others but the catalog.
 func newWorker(t *testing.T, e *env, run catalog.Run) *worker {
 	t.Helper()
 	return workerOf(t, e.again(t, 1), e.definition.Destination, e.definition.SchemaName, run)
 }
 
-// workerOf makes a worker of what a process can know that has the name of a replication
-// and, for a run that is under way, its id.
+// workerOf returns a worker made from what a process knows that has the name of a replication
+// and, for a run in progress, its id.
 func workerOf(t *testing.T, servers *pgclient.Servers, at Endpoint, schema string, run catalog.Run) *worker {
 	t.Helper()
 	server, _ := servers.Server(at.Server)
@@ -164,8 +165,8 @@ func workerOf(t *testing.T, servers *pgclient.Servers, at Endpoint, schema strin
 	return w
 }
 
-// claimTable begins a run, in which it claims a table that has a column id, and
-// creates that into which its parts are copied.
+// claimTable begins a run, in which it claims a table that has a column id, and creates the
+// staging table for its ranges.
 func (e *env) claimTable(t *testing.T) (*worker, catalog.Unit) {
 	t.Helper()
 	leader := newWorker(t, e, catalog.Run{})
@@ -181,7 +182,7 @@ func (e *env) claimTable(t *testing.T) (*worker, catalog.Unit) {
 	return leader, table
 }
 
-// plantPart records a part of a table in the catalog, and claims it.
+// plantPart records a range of a table in the catalog, and claims it.
 func (e *env) plantPart(t *testing.T, w *worker, table catalog.Unit, values string) catalog.Unit {
 	t.Helper()
 	e.atDestination(t, fmt.Sprintf(`
@@ -194,7 +195,7 @@ func (e *env) plantPart(t *testing.T, w *worker, table catalog.Unit, values stri
 	return unit
 }
 
-// exportSnapshot shares a snapshot of a session, which holds it from then on.
+// exportSnapshot exports a snapshot of a session, which holds it from then on.
 func exportSnapshot(t *testing.T, conn *pgx.Conn) (name string) {
 	t.Helper()
 	do(t, conn, `BEGIN ISOLATION LEVEL REPEATABLE READ`)
@@ -204,8 +205,7 @@ func exportSnapshot(t *testing.T, conn *pgx.Conn) (name string) {
 	return name
 }
 
-// A worker whose unit was taken over, by another attempt or another run, can
-// not commit.
+// A worker whose unit another attempt or another run has taken over cannot commit.
 func TestFence(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -239,8 +239,8 @@ func TestFence(t *testing.T) {
 	}
 }
 
-// A connection that is lost in COMMIT does not say whether rows are there. The
-// run asks, and its report is that of what happened.
+// A connection that is lost in COMMIT does not say whether rows are there. The run asks the
+// destination, and its report says what happened.
 func TestUnknownCommit(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -264,7 +264,7 @@ func TestUnknownCommit(t *testing.T) {
 	}
 }
 
-// A run that is cancelled while it commits reports what was committed as such.
+// A run that is cancelled while it commits reports what was committed as committed.
 func TestCancelledInCommit(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -294,7 +294,7 @@ func TestClientGone(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		if s.Major < 14 {
-			return // the server does not look
+			return // the server does not check
 		}
 		conn := session(t, s)
 		if _, err := prepareSource(t.Context(), conn, "source"); err != nil {

@@ -14,8 +14,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// Keys are drawn when a row is written, or are as old as the transaction that
-// writes it: both come before keys that others have committed meanwhile.
+// Keys are drawn when a row is written, or are as old as the transaction that writes it: both
+// are before keys that others have committed in the meantime.
 const writtenSQL = `
 	CREATE SEQUENCE ids START 1000;
 	CREATE SEQUENCE numbers;
@@ -28,9 +28,8 @@ const writtenSQL = `
 
 var written = map[string]string{"keyed_by_number": "n", "keyed_by_time": "at", "keyless_by_number": "n", "keyless_by_time": "at"}
 
-// No row is missing, however late what wrote it commits: while runs are under
-// way, before the first one, long after its transaction began, in another
-// order, by way of subtransactions, or in two phases.
+// No row is missing, however late its transaction commits: during runs, before the first one,
+// long after it began, in another order, in subtransactions, or in two phases.
 func TestWriters(t *testing.T) {
 	t.Parallel()
 	majors := sandbox.NeedMajors(t)
@@ -79,7 +78,7 @@ func testWriters(t *testing.T, source *sandbox.Server) {
 	for began, runs := time.Now(), 0; runs < 3 || time.Since(began) < time.Duration(3*effort(t))*time.Second; runs++ {
 		e.run(t)
 		if runs%3 == 1 {
-			e.atSource(t, "VACUUM FREEZE") // rows then tell less of what wrote them
+			e.atSource(t, "VACUUM FREEZE") // rows then say less about what wrote them
 		}
 	}
 	stop.Store(true)
@@ -124,12 +123,12 @@ func (w *writer) tell(sql string) {
 	}
 }
 
-// transaction writes some rows and commits, mostly.
+// transaction writes some rows and, mostly, commits.
 func (w *writer) transaction() {
 	w.count++
 	w.tell("BEGIN")
 	if w.random.IntN(2) == 0 {
-		w.tell("SELECT now()") // others go on before this one writes
+		w.tell("SELECT now()") // other writers continue before this one writes
 		w.pause()
 	}
 	for range 1 + w.random.IntN(3) {
@@ -155,7 +154,7 @@ func (w *writer) transaction() {
 	}
 }
 
-// write inserts rows, or updates those that no other writer does.
+// write inserts rows, or updates those that no other writer updates.
 func (w *writer) write() {
 	v := fmt.Sprintf("'%d %d %d'", w.number, w.count, w.random.IntN(1e9))
 	mine := fmt.Sprintf("WHERE id = %d", w.number+10*w.random.IntN(10))
@@ -175,7 +174,8 @@ func (w *writer) write() {
 	}
 }
 
-// pause lets others go on: mostly for less than a run takes, sometimes for more.
+// pause lets the other writers continue: mostly for less time than a run takes, sometimes for
+// more.
 func (w *writer) pause() {
 	longest := 200
 	if w.random.IntN(8) == 0 {
