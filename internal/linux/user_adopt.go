@@ -16,7 +16,8 @@ const (
 
 // AdoptUser takes over a user that CreateUser found to exist, if the user is as CreateUser makes
 // it, carries the mark, and is unused since. It repairs what a crash of the host left unfinished.
-// Otherwise it returns why not, one line for each reason, and changes nothing.
+// If it does not take the user over, it returns why not, one line for each reason, and changes
+// nothing.
 func AdoptUser(ctx context.Context, h *sshclient.Host, u NewUser) (User, []string, error) {
 	adopted, refusals, err := adoptUser(ctx, h, u)
 	if err != nil {
