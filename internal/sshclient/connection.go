@@ -80,7 +80,7 @@ func (h *Host) newConnection(conn net.Conn, via *connection) *connection {
 // use starts the work of a connection that is logged in.
 func (c *connection) use(conn ssh.Conn, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request) {
 	c.wire.loggedIn.Store(true)
-	none := make(chan *ssh.Request) // watch handles all requests; their end is that of the connection
+	none := make(chan *ssh.Request) // all requests are handled below, and their end is that of the connection
 	close(none)
 	c.Client = ssh.NewClient(conn, channels, none)
 	go func() {

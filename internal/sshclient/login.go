@@ -77,7 +77,7 @@ func (l *login) next(state *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
 		l.keyboard = nil
 		return keyboard, nil
 	}
-	return nil, nil //nolint:nilnil // means the next of methods
+	return nil, nil //nolint:nilnil // it is the next of methods
 }
 
 func (h *Host) refused(l *login, err error) error {
