@@ -134,7 +134,7 @@ func (p *Proxy) serve(client net.Conn) {
 	p.mu.Lock()
 	p.open[client], p.open[server] = true, true
 	if p.refusing {
-		p.cut() // only one limit is set at a time
+		p.cut() // no other connection is open
 	}
 	p.mu.Unlock()
 
