@@ -33,7 +33,7 @@ func wantMessages(t *testing.T, got []Message, want ...string) {
 	}
 }
 
-// However many tables there are, there is one warning of a kind, which is short.
+// However many tables there are, there is one short warning of each kind.
 func TestWarnings(t *testing.T) {
 	run := replication.Run{
 		Tables: reportsOf(300, func(i int, r *catalog.Report) {
@@ -62,7 +62,7 @@ func TestWarnings(t *testing.T) {
 		t.Errorf("the notes of the run: %q", detail)
 	}
 
-	// What the run before noted is known.
+	// The notes of the previous run are known.
 	isKnown := func(_, note string) bool { return note == "the source is a standby" }
 	run = replication.Run{Tables: reportsOf(300, func(_ int, r *catalog.Report) { r.Notes = []string{"the source is a standby"} })}
 	wantMessages(t, Warnings("shop", run, isKnown))
