@@ -31,7 +31,7 @@ const (
 	hostileConnect = 700 * time.Millisecond
 	hostileSlack   = 2 * moment
 	hostileMemory  = 128 << 20 // of all simultaneous rounds, with their hosts
-	hostileStuck   = 16 << 20  // for each round: the ssh package does not free everything, see connection.watch
+	hostileStuck   = 16 << 20  // for each repetition: the ssh package does not free everything, see connection.watch
 	hostileAtOnce  = 8
 )
 
