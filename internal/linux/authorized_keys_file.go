@@ -97,8 +97,8 @@ func editKeys(ctx context.Context, h *sshclient.Host, username string, edit func
 	}
 }
 
-// locateKeys asks sshd where it looks for the keys of a user who connects as h does, if the login can
-// become root. Otherwise it assumes sshd's default.
+// locateKeys asks sshd where it looks for the keys of a user who connects as h does, if the login
+// can become root. Otherwise it assumes sshd's default.
 func locateKeys(ctx context.Context, h *sshclient.Host, username string) (keysFile, error) {
 	if err := checkLogin(username); err != nil {
 		return keysFile{}, err

@@ -130,7 +130,8 @@ func (c *claims) delete(ctx context.Context, o object) (end func(), ok bool, err
 	}, true, nil
 }
 
-// enter makes the object busy until leave is called. c is locked when enter is called and when leave is.
+// enter makes the object busy until leave is called. c is locked when enter is called and when
+// leave is.
 func (c *claims) enter(o object) (leave func()) {
 	ended := make(chan struct{})
 	c.busy[o.id()] = ended

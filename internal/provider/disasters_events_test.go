@@ -146,8 +146,8 @@ func (d *disasterTest) maybeChange(t *testing.T) {
 	}
 }
 
-// goOn changes a source that may have lost what it had written, so that its WAL ends before or after
-// what was lost. It reports whether it did.
+// goOn changes a source that may have lost what it had written, so that its WAL ends before or
+// after what was lost. It reports whether it did.
 func (d *disasterTest) goOn(t *testing.T) bool {
 	t.Helper()
 	times := d.random.IntN(5)

@@ -66,8 +66,8 @@ func (r *replicationResource) checkDestination(ctx context.Context, plan replica
 }
 
 // copyInWay refuses to move a replication to a place where one is already stored, as a copy of its
-// destination would have one. Otherwise the apply would delete the moved
-// replication before it found the other one.
+// destination would have one. Otherwise the apply would delete the moved replication before it
+// found the other one.
 func copyInWay(definition replication.Definition, found replication.Outlook) (diags diag.Diagnostics) {
 	if found.Stored && len(found.Refusals) > 0 {
 		diags.AddAttributeError(path.Root("destination").AtName("server"), fmt.Sprintf("%q holds a replication into %s already", definition.Destination.Server, definition.SchemaName), fmt.Sprintf(

@@ -123,8 +123,8 @@ func (r *sshUserResource) Create(ctx context.Context, req resource.CreateRequest
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
 }
 
-// Read reads the user. A user of the same name with another uid is a different one: the
-// provider neither changes nor removes it.
+// Read reads the user. A user of the same name with another uid is a different one: the provider
+// neither changes nor removes it.
 func (r *sshUserResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
 	var state sshUserModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)

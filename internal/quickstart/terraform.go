@@ -27,8 +27,8 @@ type terraform struct {
 	env []string
 }
 
-// build makes a mirror of the registry that holds the provider, a terraform that installs
-// only from there, and a copy of the example.
+// build makes a mirror of the registry that holds the provider, a terraform that installs only from
+// there, and a copy of the example.
 func (q *quickstart) build(ctx context.Context) error {
 	if _, err := exec.LookPath("terraform"); err != nil {
 		return errors.New("terraform is not on the PATH: install version 1.11 or later, see https://developer.hashicorp.com/terraform/install")
