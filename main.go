@@ -1,5 +1,4 @@
-// Terraform-provider-stitch sets up PostgreSQL replication as Stitch does it,
-// and runs it.
+// Terraform-provider-stitch sets up PostgreSQL replication as Stitch does, and runs it.
 package main
 
 import (
@@ -21,12 +20,12 @@ func main() {
 	debug := flag.Bool("debug", false, "serve for a debugger, and print the TF_REATTACH_PROVIDERS to export")
 	flag.Parse()
 
-	// Terraform asks a provider to stop over its own connection. A SIGTERM to
-	// the whole process group (systemd, CI runners) would kill it before that,
-	// and with it the state of what is being applied.
+	// Terraform asks a provider to stop over its own connection. A SIGTERM to the whole process
+	// group (systemd, CI runners) would kill the provider before that request, and lose the state
+	// of what it is applying.
 	signal.Ignore(syscall.SIGTERM)
 
-	// pgx reads a service file before it is told anything else.
+	// pgx reads a service file before any other setting.
 	for _, name := range []string{"PGSERVICE", "PGSERVICEFILE"} {
 		if err := os.Unsetenv(name); err != nil {
 			log.Fatal(err)

@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// A delay is a proxy that makes a server be further away: whatever is sent
-// arrives so much later, in either direction, and as fast as it was sent.
+// A delay is a proxy that makes a server seem further away: whatever is sent arrives that much
+// later, in either direction, and as fast as it was sent.
 type delay struct {
 	listener net.Listener
 	address  string
 	oneWay   time.Duration
 }
 
-// newDelay starts a proxy before an address, on a port of the loopback interface.
+// newDelay starts a proxy to an address, on a port of the loopback interface.
 func newDelay(ctx context.Context, address string, oneWay time.Duration) (*delay, error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -26,7 +26,7 @@ func newDelay(ctx context.Context, address string, oneWay time.Duration) (*delay
 	return d, nil
 }
 
-// stop lets no more connections in. Those that are open end with one of their ends.
+// stop accepts no more connections. Open connections end when either of their ends closes.
 func (d *delay) stop() { _ = d.listener.Close() }
 
 func (d *delay) port() int { return d.listener.Addr().(*net.TCPAddr).Port }
@@ -41,8 +41,8 @@ func (d *delay) accept() {
 	}
 }
 
-// serve connects the two ends. A client waits for the server to accept it, which
-// takes a way there and back; it was accepted here at once.
+// serve connects the two ends. For a client, connecting takes a round trip; the proxy accepts at
+// once, so serve adds that delay.
 func (d *delay) serve(client *net.TCPConn) {
 	defer client.Close()
 	time.Sleep(2 * d.oneWay)
@@ -58,15 +58,15 @@ func (d *delay) serve(client *net.TCPConn) {
 	both.Wait()
 }
 
-// A packet is what was read at once, and when it arrives.
+// A packet is what one read returned, and when it arrives.
 type packet struct {
 	bytes []byte
 	due   time.Time
 }
 
-// relay passes on what one end says until it has nothing more to say.
+// relay passes on what one end sends until that end closes.
 func (d *delay) relay(to, from *net.TCPConn) {
-	const packets = 1 << 10 // that are on their way, at most
+	const packets = 1 << 10 // in flight, at most
 	way := make(chan packet, packets)
 	go func() {
 		defer close(way)
@@ -82,7 +82,7 @@ func (d *delay) relay(to, from *net.TCPConn) {
 	for p := range way {
 		time.Sleep(time.Until(p.due))
 		if _, err := to.Write(p.bytes); err != nil {
-			_ = from.Close() // nobody is there to listen
+			_ = from.Close() // the reader is gone
 		}
 	}
 	_ = to.CloseWrite()

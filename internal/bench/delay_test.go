@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// What goes through a delay arrives whole, later, and no slower.
+// Data through a delay arrives whole, later, and no slower.
 func TestDelay(t *testing.T) {
 	const oneWay = 50 * time.Millisecond
 	echo, err := net.Listen("tcp", "127.0.0.1:0")

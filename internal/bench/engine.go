@@ -20,13 +20,13 @@ type engine struct {
 	definition  replication.Definition
 }
 
-// newEngine defines the replication of a dataset into a schema. It may use so
-// many connections to each server.
+// newEngine defines the replication of a dataset into a schema. connections bounds its connections
+// to each server.
 func (b *bench) newEngine(ctx context.Context, d dataset, schema string, connections int) (*engine, error) {
 	return b.newEngineFrom(ctx, b.source.config(), d, schema, connections)
 }
 
-// newEngineFrom is newEngine with another way to the source.
+// newEngineFrom is newEngine with another connection to the source.
 func (b *bench) newEngineFrom(ctx context.Context, source pgclient.Config, d dataset, schema string, connections int) (*engine, error) {
 	loadsInto := b.destination.config()
 	source.MaxConnections, loadsInto.MaxConnections = connections, connections
@@ -46,14 +46,13 @@ func (b *bench) newEngineFrom(ctx context.Context, source pgclient.Config, d dat
 	return e, replication.Create(ctx, e.destination, e.definition, false, pgclient.Identity{})
 }
 
-// remove removes the replication, and the tables that it loaded unless they are
-// to be kept.
+// remove removes the replication, and its loaded tables unless keepTables.
 func (e *engine) remove(ctx context.Context, keepTables bool) error {
 	defer e.servers.Close()
 	return replication.Delete(ctx, e.destination, e.definition.SchemaName, !keepTables)
 }
 
-// run is one sync run, with connections of its own.
+// run is one sync run, with new connections.
 func (e *engine) run(ctx context.Context) (measure, replication.Run, error) {
 	runner := replication.Runner{Server: func(name string) (*pgclient.Server, error) {
 		s, _ := e.servers.Server(name)
@@ -77,8 +76,8 @@ func (e *engine) run(ctx context.Context) (measure, replication.Run, error) {
 	return m, run, err
 }
 
-// runUnchanged is a run that finds nothing new. It counts what was done to the
-// rows of the destination.
+// runUnchanged is a run that finds nothing new. It counts the rows of the destination that the run
+// wrote or locked.
 func (e *engine) runUnchanged(ctx context.Context) (measure, error) {
 	before, err := e.look(ctx, 0)
 	if err != nil {
@@ -96,15 +95,15 @@ func (e *engine) runUnchanged(ctx context.Context) (measure, error) {
 	return m, err
 }
 
-// A sight is what the tables of a schema hold.
+// A sight is the state of the tables of a schema.
 type sight struct {
 	rows        int64
-	touched     int64 // of them written or locked since a transaction
-	transaction int64 // the next one
+	touched     int64 // rows written or locked since a transaction
+	transaction int64 // the next transaction
 }
 
-// look looks at the rows themselves: statistics come late, and do not count
-// rows that were locked, which writes to them too.
+// look reads the rows themselves: statistics arrive late, and do not count locked rows, although a
+// lock writes to the row, too.
 func (e *engine) look(ctx context.Context, since int64) (s sight, err error) {
 	var parts []string
 	for key := range e.definition.Tables {

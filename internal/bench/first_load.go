@@ -9,7 +9,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
-// The ways, as they are printed.
+// The ways, as printed.
 const (
 	oneStream    = "engine, 1 connection"
 	moreStreams  = "engine, 4 connections"
@@ -48,8 +48,8 @@ func (b *bench) firstLoads(ctx context.Context, d dataset) (*group, error) {
 	return g, nil
 }
 
-// inTurn does all ways, each round beginning with another one: what a way
-// leaves behind is not always found by the same.
+// inTurn does all ways. Each round begins with another way, so that no way always runs after the
+// same one.
 func inTurn(round int, ways []func() error) error {
 	for i := range ways {
 		if err := ways[(round+i)%len(ways)](); err != nil {
@@ -59,12 +59,12 @@ func inTurn(round int, ways []func() error) error {
 	return nil
 }
 
-// firstLoad is one by the engine and, if again is set, another run after it.
+// firstLoad measures a first load by the engine and, if again is set, another run after it.
 func (b *bench) firstLoad(ctx context.Context, d dataset, connections int, g *group, way string, again bool) error {
 	return b.firstLoadFrom(ctx, b.source.config(), d, connections, g, way, again)
 }
 
-// firstLoadFrom is firstLoad with another way to the source.
+// firstLoadFrom is firstLoad with another connection to the source.
 func (b *bench) firstLoadFrom(ctx context.Context, source pgclient.Config, d dataset, connections int, g *group, way string, again bool) error {
 	e, err := b.newEngineFrom(ctx, source, d, "bench", connections)
 	if err != nil {
@@ -86,7 +86,7 @@ func (b *bench) firstLoadFrom(ctx context.Context, source pgclient.Config, d dat
 	return e.remove(ctx, false)
 }
 
-// wideBars are those of the wide table.
+// wideBars are the bars of the wide table.
 func wideBars(g *group) []bar {
 	one, more, again, pipe := g.measures[oneStream], g.measures[moreStreams], g.measures[engineAgain], g.measures[psqlPipe]
 	perRows := func(m measure) float64 { return m.client.Seconds() / float64(m.rows) * 3e6 }
@@ -101,7 +101,7 @@ func wideBars(g *group) []bar {
 	}
 }
 
-// smallBars are those of many small tables.
+// smallBars are the bars of many small tables.
 func smallBars(g *group) []bar {
 	again := g.measures[engineAgain]
 	tables := again[0].tables
@@ -117,8 +117,8 @@ const (
 	psqlTenMillion = "psql | psql, 10 million"
 )
 
-// growth measures first loads of one million rows and of ten, if the size is such.
-// What more rows cost psql more says how much of it is the servers'.
+// growth measures first loads of one million rows and of ten, if the size asks for it. psql's
+// additional time for more rows shows how much of the growth is due to the servers.
 func (b *bench) growth(ctx context.Context, s size) (*group, error) {
 	g := newGroup("first load: growth", "", million, tenMillion, psqlMillion, psqlTenMillion)
 	few := dataset{name: million, tables: []table{{"wide_1", wideSQL, 1_000_000, fullTable}}}

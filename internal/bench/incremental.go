@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// incrementals measures runs that find one row in a hundred changed, and runs
-// that find none. The table is at the source already.
+// incrementals measures runs that find one row in a hundred changed, and runs that find none. The
+// table already exists at the source.
 func (b *bench) incrementals(ctx context.Context, t table) (*group, error) {
 	t.selection = incremental
 	const rounds = 7
@@ -42,7 +42,7 @@ func (b *bench) incrementals(ctx context.Context, t table) (*group, error) {
 			return nil, err
 		}
 		bookmark = next
-		// Nothing has changed in the table, but the source does not stand still.
+		// Nothing has changed in the table, but other transactions run at the source.
 		if err := b.source.execute(ctx, "UPDATE unrelated SET n = n + 1"); err != nil {
 			return nil, err
 		}
@@ -59,11 +59,11 @@ func (b *bench) incrementals(ctx context.Context, t table) (*group, error) {
 	return g, e.remove(ctx, false)
 }
 
-// hand is the schema of the copy that is kept up with psql.
+// hand is the schema of the copy that psql keeps current.
 const hand = "hand"
 
-// loadTwice loads a table into two copies that are alike to the byte: one that
-// the engine goes on with, from the bookmark returned, and one for psql.
+// loadTwice loads a table into two copies that are identical to the byte: one for the engine, which
+// continues from the returned bookmark, and one for psql.
 func (b *bench) loadTwice(ctx context.Context, d dataset) (e *engine, bookmark string, err error) {
 	if err := b.source.execute(ctx, "CREATE TABLE unrelated AS SELECT 0 AS n"); err != nil {
 		return nil, "", err
@@ -82,7 +82,7 @@ func (b *bench) loadTwice(ctx context.Context, d dataset) (e *engine, bookmark s
 				return nil, "", err
 			}
 		}
-		// As autovacuum does after so many rows.
+		// Autovacuum does the same after that many rows.
 		if err := b.destination.execute(ctx, "VACUUM ANALYZE "+schema+"."+d.tables[0].name); err != nil {
 			return nil, "", err
 		}
@@ -90,8 +90,7 @@ func (b *bench) loadTwice(ctx context.Context, d dataset) (e *engine, bookmark s
 	return e, bookmark, nil
 }
 
-// change changes one row in a hundred, each at a time of its own as an
-// application would.
+// change changes one row in a hundred, each at its own time as an application would.
 func (b *bench) change(ctx context.Context, t table) error {
 	return b.source.execute(ctx, fmt.Sprintf(`
 		UPDATE %[1]s SET a = md5(random()::text), n = n + 1, updated_at = clock_timestamp()

@@ -1,10 +1,9 @@
-// Bench is the program behind "make bench". In one run, between two servers of
-// its own, it measures the engine against what a user would write with psql,
-// provisioning against Terraform with a provider that does nothing, and tunnels
-// against ssh -L.
+// Bench is the program behind "make bench". In one run, between two servers that it starts, it
+// measures the engine against what a user would write with psql, provisioning against Terraform
+// with a provider that does nothing, and tunnels against ssh -L.
 //
-// Only ratios mean something on a machine that others use too. So the two
-// sides of a ratio take turns, and the ratio is the median of the rounds' own.
+// On a machine that is also used otherwise, only ratios mean something. Therefore the two sides of
+// a ratio take turns, and the ratio is the median of the rounds' ratios.
 package main
 
 import (
@@ -22,7 +21,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
 	size, errSize := newSize(os.Getenv("SIZE"))
 	parts, errPart := newParts(os.Getenv("PART"))
 	err := errors.Join(errSize, errPart)
@@ -35,8 +34,8 @@ func main() {
 	}
 }
 
-// profiled writes a CPU profile of this process, whose work is the engine's, to
-// a file if one is named.
+// profiled writes a CPU profile of this process, whose work is the engine's, to the named file, if
+// any.
 func profiled(name string, f func() error) error {
 	if name == "" {
 		return f()
@@ -56,9 +55,9 @@ func profiled(name string, f func() error) error {
 // A size says how much is measured.
 type size struct {
 	name        string
-	factor      int   // of the rows of a large table
-	rounds      int   // of its first loads
-	smallTables int   // how many
+	factor      int   // multiplies the rows of a large table
+	rounds      int   // of first loads of a large table
+	smallTables int   // number of small tables
 	growth      int   // rounds in which one million rows are compared with ten
 	disk        int64 // bytes that the servers need
 	plans       int   // rounds of plans of many resources
@@ -81,13 +80,13 @@ func newSize(name string) (size, error) {
 	return size{}, fmt.Errorf("SIZE is %q: small or full", name)
 }
 
-// A part is what can be measured without the rest.
+// A part is what can be measured by itself.
 type part struct {
 	name    string
-	check   func(size) error // whether it can be measured here
-	spare   bool             // whether it is left out where it cannot, unless it was asked for by name
+	check   func(size) error // returns why it cannot be measured here
+	spare   bool             // leaves it out where it cannot be measured, unless it was requested by name
 	measure func(*bench, context.Context, size) ([]*group, error)
-	columns []string // of its groups, after the way
+	columns []string // of its groups, after the name of the way
 	cells   func(g *group, way string) []string
 	legend  string
 }

@@ -19,17 +19,17 @@ type measure struct {
 	client      time.Duration // CPU of the engine, of psql, or of Terraform and its provider
 	source      time.Duration // CPU of the source's server
 	destination time.Duration // CPU of the destination's server
-	memory      int64         // most bytes that this process had more than before
+	memory      int64         // peak memory of this process beyond what it had before
 	wal         int64         // bytes of WAL that the destination wrote
 	rows        int64         // extracted
 	bytes       int64         // of row data that crossed the wire
-	tables      int           // how many the run has
-	report      time.Duration // what the loading report says that they took
-	heap        int64         // rows of the destination that were written or locked; only where that is looked at
-	effort                    // only of plans
+	tables      int           // number of tables in the run
+	report      time.Duration // duration of the tables according to the loading report
+	heap        int64         // rows of the destination that were written or locked; only where that is counted
+	effort                    // only for plans
 }
 
-// median returns the median of what of takes from each.
+// median returns the median of the figure that of takes from each.
 func median(all []measure, of func(measure) float64) float64 {
 	return middle(values(all, of))
 }
@@ -47,7 +47,7 @@ func middle(values []float64) float64 {
 	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
 }
 
-// ratios divides what of takes from a and b, round by round.
+// ratios divides the figures that of takes from a and b, round by round.
 func ratios(a, b []measure, of func(measure) float64) []float64 {
 	var result []float64
 	for i := range min(len(a), len(b)) {
@@ -56,7 +56,7 @@ func ratios(a, b []measure, of func(measure) float64) []float64 {
 	return result
 }
 
-// differences subtracts what of takes from b from a, round by round.
+// differences subtracts the figures that of takes from b from those from a, round by round.
 func differences(a, b []measure, of func(measure) float64) []float64 {
 	var result []float64
 	for i := range min(len(a), len(b)) {
@@ -73,10 +73,10 @@ type counter struct {
 	wal                 int64
 }
 
-// measure takes what f takes.
+// measure measures what f takes.
 func (b *bench) measure(ctx context.Context, f func() error) (measure, error) {
 	for _, s := range []*server{b.source, b.destination} {
-		if err := s.execute(ctx, "CHECKPOINT"); err != nil { // what was written before is not f's to write out
+		if err := s.execute(ctx, "CHECKPOINT"); err != nil { // so that f does not have to write out earlier changes
 			return measure{}, err
 		}
 	}
@@ -108,8 +108,8 @@ func (b *bench) measure(ctx context.Context, f func() error) (measure, error) {
 	return m, err
 }
 
-// count reads the counters once the sessions that were closed have ended: their
-// server counts what they used when they have.
+// count reads the counters once all closed sessions have ended: only then does their server count
+// what they used.
 func (b *bench) count(ctx context.Context) (c counter, err error) {
 	for _, s := range []*server{b.source, b.destination} {
 		if err := s.alone(ctx); err != nil {
@@ -126,7 +126,7 @@ func (b *bench) count(ctx context.Context) (c counter, err error) {
 	return c, err
 }
 
-// alone returns when no session is left but this one.
+// alone returns once this session is the only one.
 func (s *server) alone(ctx context.Context) error {
 	const others = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
@@ -135,7 +135,7 @@ func (s *server) alone(ctx context.Context) error {
 			return err
 		}
 		if n == 0 {
-			time.Sleep(20 * time.Millisecond) // the process ends after its entry
+			time.Sleep(20 * time.Millisecond) // the process ends after its entry disappears
 			return nil
 		}
 		if time.Now().After(deadline) {
@@ -144,12 +144,11 @@ func (s *server) alone(ctx context.Context) error {
 	}
 }
 
-// clientCPU is what this process has used, and the programs that it ran as far
-// as they have ended.
+// clientCPU is what this process has used, and the programs that it ran and that have ended.
 func clientCPU() (d time.Duration) {
 	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
 		var usage syscall.Rusage
-		_ = syscall.Getrusage(who, &usage) // fails for no valid argument
+		_ = syscall.Getrusage(who, &usage) // cannot fail for a valid argument
 		d += time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 	}
 	return d
@@ -170,8 +169,8 @@ func peakMemory(pid string) (int64, error) {
 	return 0, fmt.Errorf("/proc/%s/status has no VmHWM", pid)
 }
 
-// cpu is what the server has used: the postmaster with the children that ended,
-// and those that still run.
+// cpu is what the server has used: the postmaster, its children that have ended, and those that
+// still run.
 func (s *server) cpu() (time.Duration, error) {
 	pidFile, err := os.ReadFile(filepath.Join(s.Dir, "data", "postmaster.pid"))
 	if err != nil {
@@ -203,7 +202,7 @@ func (s *server) cpu() (time.Duration, error) {
 	return time.Duration(ticks) * tick, nil
 }
 
-// othersCPU is what the machine has used for others than the servers and us.
+// othersCPU is what the machine has used for processes other than the servers and this one.
 func (b *bench) othersCPU() (time.Duration, error) {
 	text, err := os.ReadFile("/proc/stat")
 	if err != nil {
@@ -222,7 +221,7 @@ func (b *bench) othersCPU() (time.Duration, error) {
 	return time.Duration(ticks)*tick - source - destination - clientCPU(), err
 }
 
-const tick = time.Second / 100 // of what /proc counts in
+const tick = time.Second / 100 // /proc counts in these
 
 func sum(fields []string) (total int64, err error) {
 	for _, field := range fields {

@@ -21,7 +21,7 @@ func TestMiddle(t *testing.T) {
 	}
 }
 
-// A ratio, or a difference, is of one round, whatever the other rounds took.
+// A ratio, or a difference, belongs to one round, whatever the other rounds took.
 func TestRatios(t *testing.T) {
 	took := func(seconds ...int) (all []measure) {
 		for _, s := range seconds {

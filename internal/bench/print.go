@@ -9,7 +9,7 @@ import (
 	"text/tabwriter"
 )
 
-// A group is the ways of doing one thing, each with a measure of every round.
+// A group holds the ways of doing one thing, each with a measure of every round.
 type group struct {
 	title    string
 	against  string // the way that the others are compared with; may be ""
@@ -31,7 +31,7 @@ func (g *group) add(way string, m measure, err error) error {
 	return nil
 }
 
-// sameBytes says that ways moved as many bytes as the engine, which counts them.
+// sameBytes assigns to other ways the bytes that the engine counted: they moved as many.
 func (g *group) sameBytes(engine string, ways ...string) {
 	for _, way := range ways {
 		for i := range g.measures[way] {
@@ -40,12 +40,12 @@ func (g *group) sameBytes(engine string, ways ...string) {
 	}
 }
 
-// A bar is what a figure is to be.
+// A bar is the limit that a figure must keep.
 type bar struct {
 	what   string
 	unit   string
 	rounds []float64 // the figure of each round
-	sign   string    // < or <=; "" if there is no bar, for a figure that explains one
+	sign   string    // < or <=; "" if there is no limit, for a figure that explains another
 	limit  float64
 }
 
@@ -54,8 +54,8 @@ func (b bar) met() bool {
 	return figure < b.limit || b.sign == "<=" && figure == b.limit
 }
 
-// printGroups prints medians. The first column, which is a text, is padded here:
-// the writer aligns all to the right.
+// printGroups prints medians. It pads the first column, which is text, itself: the writer aligns
+// all columns to the right.
 func (p part) printGroups(groups []*group) {
 	width := 0
 	for _, g := range groups {
@@ -95,7 +95,7 @@ func printTrimmed(text string) {
 	}
 }
 
-// compared returns how many times as long as the others' a way takes.
+// compared returns the duration of a way as a multiple of the duration of the way to compare with.
 func (g *group) compared(way string) string {
 	if g.against == "" {
 		return ""
@@ -107,7 +107,7 @@ func engineColumns() []string {
 	return []string{"rows", "seconds", "/ psql", "rows/s", "MB/s", "CPU: client", "source", "destination", "WAL MB", "peak MiB", "heap rows"}
 }
 
-// engineCells are the medians of a way, as they are printed.
+// engineCells are the medians of a way, as printed.
 func engineCells(g *group, way string) []string {
 	all := g.measures[way]
 	of := func(f func(measure) float64) float64 { return median(all, f) }
@@ -137,7 +137,7 @@ func provisioningColumns() []string {
 	return []string{"seconds", "/ idle", "CPU: client", "server", "sessions", "statements", "on pg_class", "peak MiB"}
 }
 
-// provisioningCells are the medians of a way, as they are printed.
+// provisioningCells are the medians of a way, as printed.
 func provisioningCells(g *group, way string) []string {
 	all := g.measures[way]
 	of := func(f func(measure) float64) float64 { return median(all, f) }
@@ -155,7 +155,7 @@ func provisioningCells(g *group, way string) []string {
 
 func tunnelColumns() []string { return []string{"seconds", "/ ssh -L", "MB/s"} }
 
-// tunnelCells are the medians of a way, as they are printed.
+// tunnelCells are the medians of a way, as printed.
 func tunnelCells(g *group, way string) []string {
 	all := g.measures[way]
 	return []string{

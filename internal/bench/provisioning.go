@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// The ways, as they are printed.
+// The ways, as printed.
 const (
 	stitch  = "stitch"
 	distant = "stitch, 20 ms further away"
@@ -22,7 +22,7 @@ const (
 
 const roundTrip = 20 * time.Millisecond
 
-// A scale is so many users, each with grants on each of so many schemas.
+// A scale is a number of users, each with grants on each of a number of schemas.
 type scale struct {
 	database string
 	users    int
@@ -51,8 +51,8 @@ func checkProvisioning(size) error {
 	return nil
 }
 
-// measureProvisioning measures what Terraform takes with the provider, and with
-// one that does nothing.
+// measureProvisioning measures what Terraform takes with the provider, and with a provider that
+// does nothing.
 func (b *bench) measureProvisioning(ctx context.Context, size size) (groups []*group, err error) {
 	dir, err := os.MkdirTemp("", "stitch-bench-")
 	if err != nil {
@@ -77,8 +77,7 @@ func (b *bench) measureProvisioning(ctx context.Context, size size) (groups []*g
 	return groups, nil
 }
 
-// provision measures what it takes to apply a scale and then to plan it again.
-// It leaves nothing on the server.
+// provision measures applying a scale and then planning it again. It leaves nothing on the server.
 func (b *bench) provision(ctx context.Context, dir string, s scale, applies, plans *group) error {
 	if err := b.createDatabase(ctx, s); err != nil {
 		return err
@@ -131,7 +130,7 @@ func (b *bench) plan(ctx context.Context, s scale, near, double *workspace, g *g
 	return err
 }
 
-// createDatabase makes what Terraform is to find, as autovacuum would leave it.
+// createDatabase creates what Terraform finds, as autovacuum would leave it.
 func (b *bench) createDatabase(ctx context.Context, s scale) error {
 	b.progress("fill the source: %s", s)
 	if err := b.source.execute(ctx, "CREATE DATABASE "+s.database); err != nil {
@@ -159,7 +158,7 @@ func (b *bench) createDatabase(ctx context.Context, s scale) error {
 	return at.execute(ctx, "VACUUM ANALYZE")
 }
 
-// resourcesBars are those of many resources.
+// resourcesBars are the bars of many resources.
 func resourcesBars(g *group) []bar {
 	near := g.measures[stitch]
 	sessions := func(m measure) float64 { return float64(m.sessions) }
@@ -172,7 +171,7 @@ func resourcesBars(g *group) []bar {
 	}
 }
 
-// tablesBars are those of many tables.
+// tablesBars are the bars of many tables.
 func tablesBars(g *group) []bar {
 	near := g.measures[stitch]
 	onTables := func(m measure) float64 { return float64(m.onTables) }

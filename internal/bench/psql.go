@@ -36,10 +36,10 @@ func (b *bench) pipe(ctx context.Context, d dataset) (measure, error) {
 		return measure{}, err
 	}
 	m.rows = d.rows()
-	return m, b.destination.drop(ctx, d) // so that the next way finds as many free buffers as this one did
+	return m, b.destination.drop(ctx, d) // so that the next way finds as many free buffers
 }
 
-// sourceOnly reads the tables and throws them away.
+// sourceOnly reads the tables and discards the rows.
 func (b *bench) sourceOnly(ctx context.Context, d dataset) (measure, error) {
 	var commands []string
 	for _, t := range d.tables {
@@ -61,8 +61,8 @@ func (b *bench) sourceOnly(ctx context.Context, d dataset) (measure, error) {
 
 func copyOut(t table) string { return fmt.Sprintf("COPY public.%s TO STDOUT (FORMAT binary)", t.name) }
 
-// merge brings the rows that have changed since a bookmark into a table, as
-// somebody would write it with psql.
+// merge brings the rows that have changed since a bookmark into a table, as a user would write it
+// with psql.
 func (b *bench) merge(ctx context.Context, name, target, bookmark string) (measure, error) {
 	d, err := b.definition(ctx, name)
 	if err != nil {
@@ -85,7 +85,7 @@ func (b *bench) merge(ctx context.Context, name, target, bookmark string) (measu
 	if err != nil {
 		return measure{}, err
 	}
-	m.rows, err = value[int64](ctx, b.source, "SELECT count(*) FROM ("+query+") AS changed") // not before: it would warm up the source
+	m.rows, err = value[int64](ctx, b.source, "SELECT count(*) FROM ("+query+") AS changed") // only now: earlier, it would warm up the source
 	return m, err
 }
 
@@ -112,7 +112,7 @@ func explain(cmd *exec.Cmd, err error) error {
 	return nil
 }
 
-// psql runs commands, each in a transaction of its own unless they say BEGIN.
+// psql runs commands, each in its own transaction unless they say BEGIN.
 func (s *server) psql(ctx context.Context, commands ...string) *exec.Cmd {
 	args := []string{"-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", s.Host, "-p", fmt.Sprint(s.Port), "-U", s.Username, "-d", database}
 	for _, command := range commands {
@@ -124,16 +124,16 @@ func (s *server) psql(ctx context.Context, commands ...string) *exec.Cmd {
 	return cmd
 }
 
-// A definition is what makes a table like one of the source, its names being
-// such that SQL needs no quotes.
+// A definition is what it takes to create a table like one of the source, whose names need no
+// quotes in SQL.
 type definition struct {
-	columns string // as CREATE TABLE has them
+	columns string // as in CREATE TABLE
 	names   []string
 	key     string
 }
 
-// definition reads the definition that the engine gives to its copy of a table,
-// without the system columns: of constraints, only those of the key.
+// definition reads the definition that the engine gives to its copy of a table, without the system
+// columns and, apart from the key, without constraints.
 func (b *bench) definition(ctx context.Context, name string) (d definition, err error) {
 	rows, _ := b.source.conn.Query(ctx, `
 		SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), coalesce(a.attnum = ANY (i.indkey), false)

@@ -15,7 +15,7 @@ import (
 
 const database = "postgres"
 
-// A server is one of the two, with a session to prepare and look at it.
+// A server is one of the two, with a session to prepare and inspect it.
 type server struct {
 	*sandbox.Server
 	conn *pgx.Conn
@@ -26,7 +26,7 @@ type bench struct {
 	source, destination *server
 }
 
-// start starts the newest PostgreSQL that has psql beside it, twice.
+// start starts the newest PostgreSQL that comes with psql, twice.
 func start(ctx context.Context) (*bench, error) {
 	for _, major := range slices.Backward(sandbox.Majors()) {
 		source, err := startServer(ctx, major)
@@ -48,8 +48,7 @@ func start(ctx context.Context) (*bench, error) {
 }
 
 func startServer(ctx context.Context, major int) (*server, error) {
-	// Neither checkpoints nor autovacuum begin while one side of a ratio is
-	// measured and not the other.
+	// Neither checkpoints nor autovacuum may begin while only one side of a ratio is measured.
 	settings := map[string]string{"max_wal_size": "8GB", "checkpoint_timeout": "1d", "autovacuum": "off", "log_connections": "on"}
 	s, err := sandbox.Start(ctx, sandbox.Config{Major: major, Settings: settings})
 	if err != nil {
@@ -63,7 +62,7 @@ func startServer(ctx context.Context, major int) (*server, error) {
 	return &server{s, conn}, nil
 }
 
-// config is how the provider reaches it.
+// config is how the provider reaches the server.
 func (s *server) config() pgclient.Config {
 	return pgclient.Config{Host: s.Host, Port: s.Port, Username: s.Username, Password: s.Password, SSLMode: "disable"}
 }
@@ -88,19 +87,19 @@ func (s *server) execute(ctx context.Context, sql string) error {
 	return err
 }
 
-// value returns the one value that a query has.
+// value returns the only value of a query's result.
 func value[T any](ctx context.Context, s *server, sql string, args ...any) (T, error) {
 	rows, _ := s.conn.Query(ctx, sql, args...)
 	return pgx.CollectExactlyOneRow(rows, pgx.RowTo[T])
 }
 
-// checkDisk fails if a directory has less room than the servers need in it.
+// checkDisk fails if a directory has less free space than the servers need.
 func checkDisk(dir string, need int64) error {
 	var disk syscall.Statfs_t
 	if err := syscall.Statfs(dir, &disk); err != nil {
 		return fmt.Errorf("look for room in %s: %w", dir, err)
 	}
-	// Their types differ from one system to the next.
+	// The types of the fields differ between systems.
 	if free := float64(disk.Bavail) * float64(disk.Bsize); free < float64(need) {
 		return fmt.Errorf("%s has %.0f GB free, and the servers may need %d: set TMPDIR to a directory that has", dir, free/(1<<30), need>>30)
 	}

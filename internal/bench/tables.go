@@ -7,7 +7,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
 )
 
-// A table is one of the source.
+// A table is a table of the source.
 type table struct {
 	name      string
 	create    string // SQL; %[1]s is the name, %[2]d the number of rows
@@ -15,12 +15,12 @@ type table struct {
 	selection replication.Selection
 }
 
-// A dataset is what is copied at once.
+// A dataset is a set of tables that are copied together.
 type dataset struct {
 	name    string
 	tables  []table
 	rounds  int
-	bars    func(*group) []bar // that its first loads have; may be nil
+	bars    func(*group) []bar // of its first loads; may be nil
 	again   bool               // whether the engine runs once more after a first load
 	changes bool               // whether its first table is then measured as it changes
 }
@@ -37,14 +37,14 @@ var (
 	incremental = replication.Selection{Method: replication.Incremental, ReplicationKey: "updated_at"}
 )
 
-// pgbenchSQL makes what pgbench makes.
+// pgbenchSQL creates what pgbench creates.
 const pgbenchSQL = `
 	CREATE TABLE %[1]s AS
 	SELECT g AS aid, g %% 10 AS bid, 0 AS abalance, ''::char(84) AS filler
 	FROM generate_series(1, %[2]d) AS g;
 	ALTER TABLE %[1]s ADD PRIMARY KEY (aid)`
 
-// wideSQL has rows that were changed one minute after another, up to now.
+// wideSQL has rows that changed at intervals of one minute, up to now.
 const wideSQL = `
 	CREATE TABLE %[1]s AS
 	SELECT g::bigint AS id, md5(g::text) AS a, repeat(md5(g::text), 4) AS b, (g * 1.37)::numeric(12,4) AS n,
@@ -84,8 +84,7 @@ func wide(s size) dataset {
 		tables: []table{{"wide", wideSQL, 300_000 * s.factor, fullTable}}}
 }
 
-// small is half of tables that are read whole, half of such that have a
-// replication key.
+// small has tables of which one half is read whole and the other half has a replication key.
 func small(s size) dataset {
 	d := dataset{name: fmt.Sprintf("%d small tables", s.smallTables), rounds: 3, bars: smallBars, again: true}
 	for i := range s.smallTables {
@@ -98,7 +97,7 @@ func small(s size) dataset {
 	return d
 }
 
-// fill makes the tables at the source, as they look once VACUUM has seen them.
+// fill creates the tables at the source, in the state after a VACUUM.
 func (b *bench) fill(ctx context.Context, d dataset) error {
 	b.progress("fill the source: %s", d.name)
 	for _, t := range d.tables {

@@ -21,8 +21,7 @@ const modulePath = "github.com/terraform-stitch/terraform-provider-stitch"
 //go:embed scale.tf
 var scaleConfig string
 
-// buildProviders compiles the provider and the idle one, each into a directory
-// of its name.
+// buildProviders compiles the provider and the idle one, each into a directory of its name.
 func buildProviders(ctx context.Context, dir string) error {
 	return errors.Join(
 		sandbox.BuildProvider(ctx, modulePath, filepath.Join(dir, stitch)),
@@ -33,7 +32,7 @@ func buildProviders(ctx context.Context, dir string) error {
 // A workspace is a directory in which Terraform manages a scale.
 type workspace struct {
 	provider string // stitch or idle
-	from     string // where the provider's program is
+	from     string // the directory of the provider's program
 	dir      string
 	env      []string
 }
@@ -44,7 +43,7 @@ func newWorkspace(in, provider string, s scale, at *server) (*workspace, error) 
 	if err != nil {
 		return nil, err
 	}
-	from, err := filepath.EvalSymlinks(filepath.Join(in, provider)) // as /proc shows it
+	from, err := filepath.EvalSymlinks(filepath.Join(in, provider)) // without links, as /proc shows it
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +59,7 @@ func newWorkspace(in, provider string, s scale, at *server) (*workspace, error) 
 	)
 }
 
-// through returns the workspace with its server at this port.
+// through returns the workspace with its server at the given port.
 func (w workspace) through(port int) *workspace {
 	w.env = append(slices.Clip(w.env), fmt.Sprint("TF_VAR_port=", port))
 	return &w
@@ -89,18 +88,17 @@ func (w *workspace) run(ctx context.Context, arguments ...string) error {
 	return nil
 }
 
-// An effort is what a plan takes that is counted, not timed: logging and
-// watching take time themselves.
+// An effort is what is counted of a plan, not timed: logging and watching take time themselves.
 type effort struct {
 	sessions       int
 	statements     int
 	onTables       int   // statements that read pg_class
-	providerMemory int64 // the most bytes that the provider had
+	providerMemory int64 // peak memory of the provider
 }
 
 // effort counts what a plan takes.
 func (w *workspace) effort(ctx context.Context, at *server) (effort, error) {
-	// For sessions to come, so not for ours.
+	// This applies to later sessions, not to this one.
 	if err := at.execute(ctx, "ALTER ROLE CURRENT_USER SET log_statement = 'all'"); err != nil {
 		return effort{}, err
 	}
@@ -123,7 +121,7 @@ func (w *workspace) effort(ctx context.Context, at *server) (effort, error) {
 
 var readsTables = regexp.MustCompile(`(FROM|JOIN) (pg_catalog\.)?pg_class\b`)
 
-// countLog counts by what a server logged.
+// countLog counts the statements in the log of a server.
 func countLog(log string) (e effort) {
 	for entry := range strings.SplitSeq(log, "LOG:  ") {
 		switch {
@@ -139,8 +137,8 @@ func countLog(log string) (e effort) {
 	return e
 }
 
-// watch returns the most memory that the provider has while f runs. Terraform
-// starts it several times.
+// watch returns the peak memory of the provider while f runs. Terraform starts the provider several
+// times.
 func (w *workspace) watch(f func() error) (peak int64, err error) {
 	ended := make(chan error, 1)
 	go func() { ended <- f() }()

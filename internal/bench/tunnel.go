@@ -17,17 +17,17 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
-// The ways, as they are printed.
+// The ways, as printed.
 const (
 	noTunnel  = "direct"
 	ourTunnel = "ssh_host"
 	sshTunnel = "ssh -L"
 )
 
-// cipher is the one that ssh_host comes to with every OpenSSH of the last ten years.
+// cipher is the one that ssh_host negotiates with every OpenSSH of the last ten years.
 const cipher = "aes128-gcm@openssh.com"
 
-// checkTunnel finds out whether an SSH host can be started here.
+// checkTunnel checks whether an SSH host can be started here.
 func checkTunnel(size) error {
 	if _, err := exec.LookPath("ssh"); err != nil {
 		return fmt.Errorf("compare tunnels with those of OpenSSH: %w", err)
@@ -39,8 +39,8 @@ func checkTunnel(size) error {
 	return h.Stop()
 }
 
-// measureTunnel measures what it takes to read a large table through an SSH
-// host, and to load one. Only how the source is reached differs between the ways.
+// measureTunnel measures reading a large table through an SSH host, and loading one. The ways
+// differ only in how they reach the source.
 func (b *bench) measureTunnel(ctx context.Context, s size) (groups []*group, err error) {
 	host, err := sandbox.StartHost(ctx, sandbox.HostConfig{})
 	if err != nil {
@@ -111,7 +111,7 @@ func (b *bench) eachTunnel(ctx context.Context, s size, title string, d dataset,
 	return g, b.source.drop(ctx, d)
 }
 
-// readThrough reads a table. To connect is not measured: ssh -L is up already.
+// readThrough reads a table. It does not measure connecting, because ssh -L is already connected.
 func (b *bench) readThrough(ctx context.Context, server *pgclient.Server, d dataset) (measure, error) {
 	conn, err := server.Acquire(ctx, database)
 	if err != nil {
@@ -125,7 +125,7 @@ func (b *bench) readThrough(ctx context.Context, server *pgclient.Server, d data
 	return measure{wall: time.Since(began), rows: d.rows(), bytes: int64(read)}, err
 }
 
-// A counted counts what is written to it.
+// A counted counts the bytes written to it.
 type counted int64
 
 func (c *counted) Write(p []byte) (int, error) {
@@ -135,7 +135,7 @@ func (c *counted) Write(p []byte) (int, error) {
 
 var _ io.Writer = (*counted)(nil)
 
-// openSSH starts ssh -L to a port of the host, and returns its own port.
+// openSSH starts ssh -L to a port of the host, and returns the local port.
 func openSSH(ctx context.Context, dir string, h *sandbox.Host, to int) (port int, stop func(), err error) {
 	key, known := filepath.Join(dir, "key"), filepath.Join(dir, "known_hosts")
 	err = errors.Join(

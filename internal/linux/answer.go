@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// maxAnswer is how long an answer of facts may be. A user has some hundred bytes
-// of them, sshd some thousand, but its lists of users may be long.
+// maxAnswer is the longest answer of facts that is accepted. The facts of a user take some hundred
+// bytes and those of sshd some thousand, but sshd's lists of users may be long.
 const maxAnswer = 1 << 20
 
-// parseFacts reads the lines "KEY VALUE" of an answer, of the keys that are asked
-// for. The last of several lines of a key counts.
+// parseFacts reads those lines "KEY VALUE" of an answer whose keys are asked for. Of several lines
+// with the same key, the last counts.
 func parseFacts(answer []byte, keys ...string) (map[string]string, error) {
 	if len(answer) > maxAnswer {
 		return nil, fmt.Errorf("the host's answer has %d bytes, which is too long for one: %.200q", len(answer), answer)
@@ -26,10 +26,10 @@ func parseFacts(answer []byte, keys ...string) (map[string]string, error) {
 	return facts, nil
 }
 
-// maxFact is how long a fact may be: Linux knows no longer path.
+// maxFact is the longest fact that is accepted: Linux has no longer paths.
 const maxFact = 4096
 
-// checkFact refuses what could be neither shown nor sent back.
+// checkFact refuses text that could neither be shown nor be sent back.
 func checkFact(what, text string) error {
 	if len(text) > maxFact || strings.ContainsFunc(text, unprintable) {
 		return fmt.Errorf("the host's answer is not understood: the %s is %.200q", what, text)

@@ -9,13 +9,13 @@ import (
 	"unicode/utf8"
 )
 
-// goodAnswer is what describe and check.sh print of a user that has nothing odd.
+// goodAnswer is what describe and check.sh print for an ordinary user.
 const goodAnswer = "origin local\nuid 1001\ngid 1001\ngecos ,,,,terraform-provider-stitch\nhome /home/stitch\nshell /bin/sh\ngroup stitch\n" +
 	"password none\nchanged 19000\nlongest 99999\nexpires \ntoday 20000\nexecutable yes\nhomedir 41c0 1001 1001\nsshdir absent\nkeysfile absent\n" +
 	"groups stitch\nsshd allowtcpforwarding yes\nsshd maxsessions 10\nsshd permitopen any\nsshd authorizedkeysfile .ssh/authorized_keys\n"
 
-// An answer is a shell's, and a shell may be anything: what is read of it is
-// whole and makes sense, or an error that is no longer than a screen.
+// An answer comes from a shell, and a shell may print anything: what is read from an answer is
+// complete and makes sense, or the result is an error no longer than a screen.
 func TestOddAnswers(t *testing.T) {
 	with := func(old, text string) string { return strings.Replace(goodAnswer, old, text, 1) }
 	stars := strings.Repeat("*a", 40) + "*b"
@@ -100,10 +100,10 @@ func many(what string) string {
 	return b.String()
 }
 
-// longest is how long what an answer is made into may be.
+// longest bounds the length of what is made of an answer.
 const longest = 20_000
 
-// checkAnswer has everything that reads answers read one, and says what is wrong.
+// checkAnswer makes every reader of answers read one, and says what is wrong.
 func checkAnswer(answer string) string {
 	var faults []string
 	fault := func(format string, values ...any) { faults = append(faults, fmt.Sprintf(format, values...)) }
@@ -180,7 +180,7 @@ func checkAnswer(answer string) string {
 	return strings.Join(faults, "; ")
 }
 
-// Whatever a shell answers makes sense or an error.
+// Whatever a shell answers, the result makes sense or is an error.
 func FuzzAnswers(f *testing.F) {
 	for _, answer := range []string{goodAnswer, "absent\n", "present 600\nAAAA\n", "busy\nprocess 1 x\n", "kept\n", "deleted\nhome x\n", "127.0.0.1 1 ::1 2", "origin absent\n"} {
 		f.Add(answer)
@@ -192,7 +192,7 @@ func FuzzAnswers(f *testing.F) {
 	})
 }
 
-// slowMatch is matchPattern by its definition.
+// slowMatch is matchPattern according to its definition.
 func slowMatch(pattern, text string) bool {
 	switch {
 	case pattern == "":

@@ -9,16 +9,16 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
-// An AuthorizedKey lets those who have a private key log in as a user.
+// An AuthorizedKey lets the holder of a private key log in as a user.
 type AuthorizedKey struct {
 	Username  string
-	PublicKey PublicKey // with the comment of the line
+	PublicKey PublicKey // including the comment of the line
 	Options   []string  // for example ["restrict", "port-forwarding"]
-	Problems  []string  // of a line that was read: why sshd refuses the file that it is in
+	Problems  []string  // of a line that was read: why sshd refuses its file
 }
 
-// AddAuthorizedKey adds a line. A key that is there already is ErrExists, and
-// a user that is not there is ErrNotFound.
+// AddAuthorizedKey adds a line. The error is ErrExists if the key is already there, and ErrNotFound
+// if the user does not exist.
 func AddAuthorizedKey(ctx context.Context, h *sshclient.Host, k AuthorizedKey) error {
 	err := k.check()
 	if err == nil {
@@ -29,8 +29,8 @@ func AddAuthorizedKey(ctx context.Context, h *sshclient.Host, k AuthorizedKey) e
 	return k.wrap("add", h, err)
 }
 
-// ReadAuthorizedKey finds the line of a key. ErrNotFound means that the host
-// said that it is not there, or that its user is not.
+// ReadAuthorizedKey finds the line of a key. ErrNotFound means that the host reported the key or
+// its user as absent.
 func ReadAuthorizedKey(ctx context.Context, h *sshclient.Host, username string, key PublicKey) (AuthorizedKey, error) {
 	k := AuthorizedKey{Username: username, PublicKey: key}
 	found, problems, err := readKey(ctx, h, username, key)
@@ -40,14 +40,14 @@ func ReadAuthorizedKey(ctx context.Context, h *sshclient.Host, username string, 
 	return AuthorizedKey{Username: username, PublicKey: found.key, Options: found.options, Problems: problems}, nil
 }
 
-// FindAuthorizedKey is ReadAuthorizedKey for a key of which only the fingerprint
-// is known, SHA256 as ssh-keygen -lf shows it.
+// FindAuthorizedKey is ReadAuthorizedKey for a key of which only the fingerprint is known: SHA256,
+// as ssh-keygen -lf shows it.
 func FindAuthorizedKey(ctx context.Context, h *sshclient.Host, username, fingerprint string) (AuthorizedKey, error) {
 	f, content, err := readKeys(ctx, h, username)
 	if err == nil {
 		for _, line := range keyLines(content.text) {
 			if line.key.Fingerprint() == fingerprint {
-				return ReadAuthorizedKey(ctx, h, username, line.key) // which finds out whether it stands there twice
+				return ReadAuthorizedKey(ctx, h, username, line.key) // which also detects duplicates
 			}
 		}
 		err = fmt.Errorf("%w in %s", ErrNotFound, f.path())
@@ -75,8 +75,7 @@ func readKeys(ctx context.Context, h *sshclient.Host, username string) (f keysFi
 	return f, content, err
 }
 
-// ChangeAuthorizedKey gives the line of a key other options, and its comment
-// unless that is empty.
+// ChangeAuthorizedKey gives the line of a key other options, and another comment unless k has none.
 func ChangeAuthorizedKey(ctx context.Context, h *sshclient.Host, k AuthorizedKey) error {
 	err := k.check()
 	if err == nil && slices.ContainsFunc(k.Options, isConfining) {
@@ -90,8 +89,8 @@ func ChangeAuthorizedKey(ctx context.Context, h *sshclient.Host, k AuthorizedKey
 	return k.wrap("change", h, err)
 }
 
-// RemoveAuthorizedKey removes the line of a key. One that is gone is done. The
-// key that this host is connected with is refused.
+// RemoveAuthorizedKey removes the line of a key. It succeeds if the line is already gone. It
+// refuses to remove the key that h is connected with.
 func RemoveAuthorizedKey(ctx context.Context, h *sshclient.Host, username string, key PublicKey) error {
 	err := checkNotLogin(ctx, h, username, key)
 	if err == nil {
@@ -105,7 +104,7 @@ func RemoveAuthorizedKey(ctx context.Context, h *sshclient.Host, username string
 	return AuthorizedKey{Username: username, PublicKey: key}.wrap("remove", h, err)
 }
 
-// check refuses what would make a line that sshd ignores, or more than a line.
+// check refuses a key that would make a line that sshd ignores, or more than one line.
 func (k AuthorizedKey) check() error {
 	if _, err := ParsePublicKey(k.PublicKey.String()); err != nil {
 		return err
@@ -136,7 +135,7 @@ func isLogin(ctx context.Context, h *sshclient.Host, username string, key Public
 	return ok && line.key.Same(key), err
 }
 
-// checkNotLogin refuses the key that h is connected with.
+// checkNotLogin refuses a key that h is connected with.
 func checkNotLogin(ctx context.Context, h *sshclient.Host, username string, key PublicKey) error {
 	is, err := isLogin(ctx, h, username, key)
 	if err != nil {

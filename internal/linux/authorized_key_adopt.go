@@ -8,9 +8,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
-// AdoptAuthorizedKey takes over a line that AddAuthorizedKey found to be there, if it
-// is the line that would be added. Otherwise it returns why not, a line each. It
-// changes nothing.
+// AdoptAuthorizedKey takes over a line that AddAuthorizedKey found to exist, if the line is the one
+// that would be added. Otherwise it returns why not, one line for each reason. It changes nothing.
 func AdoptAuthorizedKey(ctx context.Context, h *sshclient.Host, k AuthorizedKey) ([]string, error) {
 	found, _, err := readKey(ctx, h, k.Username, k.PublicKey)
 	if err != nil {
@@ -24,7 +23,7 @@ func AdoptAuthorizedKey(ctx context.Context, h *sshclient.Host, k AuthorizedKey)
 	return refusals, k.wrap("adopt", h, err)
 }
 
-// refusals returns why a line that is there is not taken over for k.
+// refusals returns why an existing line is not taken over for k.
 func (k AuthorizedKey) refusals(found keyLine) (lines []string) {
 	if !SameOptions(k.Options, found.options) {
 		lines = append(lines, fmt.Sprintf("options are [%s], not [%s]", strings.Join(found.options, ", "), strings.Join(k.Options, ", ")))

@@ -26,8 +26,8 @@ func splitOptions(text string) []string {
 	return append(options, text[start:])
 }
 
-// joinOptions puts restrict first: it takes back what options before it allow,
-// and whoever names some beside it wants them.
+// joinOptions puts restrict first: it revokes what options before it allow, and a user who names
+// some next to it wants them.
 func joinOptions(options []string) string {
 	ordered := slices.Clone(options)
 	slices.SortStableFunc(ordered, func(a, b string) int {
@@ -43,14 +43,14 @@ func rank(option string) int {
 	return 1
 }
 
-// SameOptions reports whether sshd takes both to mean the same. The order, upper
-// and lower case of names, and how a value is quoted do not matter, except that
-// restrict takes back what stands before it in have, the options of a line.
+// SameOptions reports whether both mean the same to sshd. The order, the case of names and the
+// quoting of values do not matter, with one exception: restrict revokes what stands before it in
+// have, the options of a line.
 func SameOptions(want, have []string) bool {
 	return slices.Equal(meaning(splitOptions(joinOptions(want))), meaning(have))
 }
 
-// meaning is the same for options that sshd takes to mean the same.
+// meaning returns equal lists for options that mean the same to sshd.
 func meaning(options []string) []string {
 	var result []string
 	for _, option := range options {

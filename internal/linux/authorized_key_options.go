@@ -12,14 +12,14 @@ import (
 	"unicode/utf8"
 )
 
-// An optionRule says what sshd wants of an option.
+// An optionRule says what sshd requires of an option.
 type optionRule struct {
 	negatable bool               // no-<name> exists as well
-	value     func(string) error // nil: it has none
+	value     func(string) error // nil: the option has no value
 	once      bool               // sshd refuses a second one
 }
 
-// optionRules are the options that sshd knows (sshauthopt_parse), in lower case.
+// optionRules has the options that sshd knows (sshauthopt_parse), in lower case.
 var optionRules = map[string]optionRule{
 	"restrict":         {},
 	"cert-authority":   {},
@@ -40,13 +40,12 @@ var optionRules = map[string]optionRule{
 	"tunnel":           {value: checkTunnel, once: true},
 }
 
-// restrictable are the options that restrict takes back.
+// restrictable has the options that restrict revokes.
 var restrictable = []string{"port-forwarding", "agent-forwarding", "x11-forwarding", "pty", "user-rc"}
 
-// CheckOptions refuses options of an authorized key that sshd would reject, for
-// one bad option makes it ignore the whole line, and those that contradict each
-// other. They are written as in authorized_keys: `restrict`,
-// `permitopen="10.0.0.5:5432"`.
+// CheckOptions refuses options of an authorized key that sshd would reject, because one bad option
+// makes sshd ignore the whole line. It also refuses options that contradict each other. They are
+// written as in authorized_keys: `restrict`, `permitopen="10.0.0.5:5432"`.
 func CheckOptions(options []string) error {
 	seen := map[string]bool{}
 	for _, option := range options {
@@ -119,8 +118,8 @@ func splitOption(option string) (name, value string, hasValue bool, err error) {
 	return strings.ToLower(name), value, hasValue, nil
 }
 
-// dequote reads a value as sshd does (opt_dequote): \" is a quote, any other
-// backslash stands for itself.
+// dequote reads a value as sshd does (opt_dequote): \" is a quote, and any other backslash stands
+// for itself.
 func dequote(quoted string) (string, error) {
 	rest, ok := strings.CutPrefix(quoted, `"`)
 	if !ok {
@@ -143,7 +142,7 @@ func dequote(quoted string) (string, error) {
 	return "", errors.New(`its closing quote is missing (\" is a quote within the value)`)
 }
 
-// anyText is what splitOption lets through.
+// anyText accepts everything that splitOption returns.
 func anyText(string) error { return nil }
 
 func checkPrincipals(value string) error {
@@ -163,7 +162,7 @@ func checkEnvironment(value string) error {
 	return nil
 }
 
-// checkTunnel: a2tun.
+// checkTunnel follows a2tun.
 func checkTunnel(value string) error {
 	if value == "any" {
 		return nil
@@ -174,7 +173,7 @@ func checkTunnel(value string) error {
 	return nil
 }
 
-// checkExpiryTime: parse_absolute_time.
+// checkExpiryTime follows parse_absolute_time.
 func checkExpiryTime(value string) error {
 	digits := strings.TrimSuffix(value, "Z")
 	for _, layout := range []string{"20060102", "200601021504", "20060102150405"} {
@@ -188,8 +187,8 @@ func checkExpiryTime(value string) error {
 	return errors.New("it is not of the form YYYYMMDD, YYYYMMDDHHMM or YYYYMMDDHHMMSS, in the time zone of the host or, with a Z at the end and OpenSSH 9.1 or later there, in UTC")
 }
 
-// checkPermitOpen: the host is compared literally with what whoever opens the
-// tunnel asks for, so a pattern would match nothing.
+// checkPermitOpen refuses patterns as hosts: sshd compares the host literally with the one that the
+// client asks for, so a pattern would match nothing.
 func checkPermitOpen(value string) error {
 	host, port, err := splitHostPort(value)
 	switch {
@@ -215,7 +214,7 @@ func checkPermitListen(value string) error {
 	return checkPort(port)
 }
 
-// splitHostPort: hpdelim2. An address of IPv6 is in brackets.
+// splitHostPort follows hpdelim2. An IPv6 address is in brackets.
 func splitHostPort(value string) (host, port string, err error) {
 	if rest, bracketed := strings.CutPrefix(value, "["); bracketed {
 		inside, port, ok := strings.Cut(rest, "]:")
@@ -249,7 +248,7 @@ func checkPort(port string) error {
 // hostPattern is a pattern of host names or addresses.
 var hostPattern = regexp.MustCompile(`^[A-Za-z0-9.:_*?-]+$`)
 
-// checkFrom: addr_match_list, which refuses everybody if one network is not canonical.
+// checkFrom follows addr_match_list, which refuses every client if one network is not canonical.
 func checkFrom(value string) error {
 	positive := false
 	for item := range strings.SplitSeq(value, ",") {

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// optionCases are options and a part of the error, "" if there is none.
+// optionCases are options and a part of the error, or "" if there is none.
 var optionCases = map[string]string{
 	`restrict`:                                   "",
 	`Restrict`:                                   "",

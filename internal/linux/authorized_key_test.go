@@ -12,7 +12,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
-// newUser creates a user of a test.
+// newUser creates a user for a test.
 func newUser(t testing.TB, h *sshclient.Host, name string) User {
 	t.Helper()
 	u, err := CreateUser(t.Context(), h, NewUser{Name: name})
@@ -93,8 +93,8 @@ func testAuthorizedKeyLife(t *testing.T, root string) {
 	}
 }
 
-// Whoever edits at the same time, no key is lost: through one connection and
-// another, by several processes and by hand.
+// No key is lost, whatever edits the file at the same time: several connections, several processes,
+// or a person.
 func TestAuthorizedKeysAtOnce(t *testing.T) {
 	eachRoot(t, testAuthorizedKeysAtOnce)
 }
@@ -142,7 +142,7 @@ func testAuthorizedKeysAtOnce(t *testing.T, root string) {
 	}
 }
 
-// What is not the user's own file is not touched, and root's least of all.
+// A file that is not the user's own is not touched, least of all one of root's.
 func TestAuthorizedKeyRefusals(t *testing.T) {
 	eachRoot(t, testAuthorizedKeyRefusals)
 }
@@ -182,7 +182,7 @@ func testAuthorizedKeyRefusals(t *testing.T, root string) {
 	}
 }
 
-// What the file is like stays: mode, group, extended attributes, other bytes.
+// The properties of the file stay: mode, group, extended attributes, other bytes.
 func TestAuthorizedKeysKept(t *testing.T) {
 	eachRoot(t, testAuthorizedKeysKept)
 }
@@ -213,7 +213,7 @@ func testAuthorizedKeysKept(t *testing.T, root string) {
 	}
 }
 
-// A disk that is full leaves the file as it is.
+// A full disk leaves the file unchanged.
 func TestAuthorizedKeysFullDisk(t *testing.T) {
 	eachRoot(t, testAuthorizedKeysFullDisk)
 }
@@ -244,8 +244,8 @@ func testAuthorizedKeysFullDisk(t *testing.T, root string) {
 	}
 }
 
-// The key of the login itself is not removed, nor confined. Without root, its
-// other keys are edited all the same.
+// The key of the login itself is neither removed nor confined. Without root, its other keys can
+// still be edited.
 func TestAuthorizedKeyOfLogin(t *testing.T) {
 	ctx, sandboxed := t.Context(), sandbox.SSHHost(t, sandbox.HostConfig{})
 	h := connectAs(t, sshclient.Config{Host: sandboxed.Host, Port: sandboxed.Port, Username: sandbox.OperatorName, PrivateKey: sandboxed.OperatorKey, HostKeys: sandboxed.HostKeys})
@@ -278,7 +278,7 @@ func TestAuthorizedKeyOfLogin(t *testing.T) {
 	}
 }
 
-// sshd says where keys are.
+// sshd decides where keys are.
 func TestAuthorizedKeysFileSetting(t *testing.T) {
 	ctx := t.Context()
 	sandboxed := sandbox.SSHHost(t, sandbox.HostConfig{Settings: []string{
@@ -306,8 +306,8 @@ func TestAuthorizedKeysFileSetting(t *testing.T) {
 	}
 }
 
-// What CheckOptions takes sshd takes, and what it refuses would have made sshd
-// ignore the line, unless it is only useless.
+// sshd accepts what CheckOptions accepts, and what CheckOptions refuses would have made sshd ignore
+// the line, unless the option is merely useless.
 func TestOptionsAsSSHD(t *testing.T) {
 	eachRoot(t, testOptionsAsSSHD)
 }

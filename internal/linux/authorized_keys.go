@@ -8,15 +8,15 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// A keyLine is a line of authorized_keys that sshd takes for a key.
+// A keyLine is a line of authorized_keys that sshd reads as a key.
 type keyLine struct {
 	number  int // from 1
 	options []string
 	key     PublicKey
 }
 
-// A DuplicateError says that a key stands in a file more than once, so that
-// there is no telling which line is meant.
+// A DuplicateError says that a file holds a key more than once, so that it is unclear which line is
+// meant.
 type DuplicateError struct {
 	Fingerprint string
 	Path        string
@@ -45,7 +45,7 @@ func keyLines(content string) (lines []keyLine) {
 	return lines
 }
 
-// findKey returns the line of a key, nil if there is none.
+// findKey returns the line of a key, or nil if there is none.
 func findKey(content, path string, key PublicKey) (*keyLine, error) {
 	var found []keyLine
 	for _, line := range keyLines(content) {
@@ -68,7 +68,7 @@ func findKey(content, path string, key PublicKey) (*keyLine, error) {
 
 // parseKeyLine reads a line as sshd does: a key, or options and then a key.
 func parseKeyLine(text string) (line keyLine, ok bool) {
-	text, _, _ = strings.Cut(strings.TrimRight(text, "\r\n"), "\x00") // for sshd, a line ends there
+	text, _, _ = strings.Cut(strings.TrimRight(text, "\r\n"), "\x00") // sshd ends the line there
 	text = strings.TrimLeft(text, blanks)
 	if strings.HasPrefix(text, "#") {
 		return keyLine{}, false
@@ -85,7 +85,7 @@ func parseKeyLine(text string) (line keyLine, ok bool) {
 	return line, ok
 }
 
-// optionsEnd returns where the first blank outside of quotes is.
+// optionsEnd returns the position of the first blank outside of quotes.
 func optionsEnd(text string) (end int, ok bool) {
 	quoted := false
 	for i := 0; i < len(text); i++ {
@@ -101,8 +101,8 @@ func optionsEnd(text string) (end int, ok bool) {
 	return 0, false
 }
 
-// parseKey reads a type, base64 that holds a key of that type, and a comment. A weak
-// key is one as well: this is about what is there.
+// parseKey reads a type, base64 that holds a key of that type, and a comment. It accepts a weak
+// key, too: the line exists.
 func parseKey(text string) (key PublicKey, ok bool) {
 	name, rest := cutBlank(text)
 	blob, comment := cutBlank(rest)
@@ -125,8 +125,8 @@ func (k AuthorizedKey) line() string {
 	return joinOptions(k.Options) + " " + k.PublicKey.String()
 }
 
-// withKey returns content and one more line. Lines that are there stay byte for
-// byte; the last one gets the end that it may lack.
+// withKey returns content with one more line. Existing lines stay byte for byte; the last one gets
+// a line end if it has none.
 func withKey(content, path string, k AuthorizedKey) (string, error) {
 	found, err := findKey(content, path, k.PublicKey)
 	if err != nil {
@@ -141,8 +141,8 @@ func withKey(content, path string, k AuthorizedKey) (string, error) {
 	return content + k.line() + "\n", nil
 }
 
-// withChangedKey returns content with another line in the place of that of the
-// key. Without a comment, the line's own stays.
+// withChangedKey returns content with the line of the key replaced. If k has no comment, the line
+// keeps its own.
 func withChangedKey(content, path string, k AuthorizedKey) (string, error) {
 	found, err := findKey(content, path, k.PublicKey)
 	if err != nil {

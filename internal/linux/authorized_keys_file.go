@@ -15,10 +15,10 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
-// keysPatience is how long an edit is tried again because others changed the file meanwhile.
+// keysPatience bounds how long an edit is retried when others change the file at the same time.
 const keysPatience = 2 * time.Minute
 
-// maxKeys is how large a file of keys may be; keys_read.sh refuses a larger one.
+// maxKeys is the largest file of keys that is accepted; keys_read.sh refuses a larger one.
 const maxKeys = 1 << 20
 
 // A keysFile is where sshd looks for a user's keys.
@@ -31,14 +31,15 @@ type keysFile struct {
 
 func (f keysFile) path() string { return path.Join(f.home, f.directory, f.name) }
 
-// keysContent is what is in the file.
+// keysContent is the content of the file.
 type keysContent struct {
 	exists bool
 	text   string
 	mode   uint32 // the permissions of the file
 }
 
-// problems says, a line each, why sshd refuses the keys of a file. Whose it is, the scripts look at.
+// problems says, one line for each reason, why sshd refuses the keys of a file. The scripts check
+// who owns it.
 func (c keysContent) problems(path string) []string {
 	if c.mode&0o022 == 0 {
 		return nil
@@ -46,12 +47,12 @@ func (c keysContent) problems(path string) []string {
 	return []string{fmt.Sprintf("others may write to %s (mode %04o)", path, c.mode)}
 }
 
-// is reports whether it is the same text.
+// is reports whether both have the same text.
 func (c keysContent) is(other keysContent) bool {
 	return c.exists == other.exists && c.text == other.text
 }
 
-// sum is what stands for the content, as the scripts work it out.
+// sum is a checksum of the content, computed as the scripts do.
 func (c keysContent) sum() string {
 	if !c.exists {
 		return "absent"
@@ -59,9 +60,9 @@ func (c keysContent) sum() string {
 	return fmt.Sprintf("%x", sha256.Sum256([]byte(c.text)))
 }
 
-// editKeys reads the file of a user, works out what is to be in it, and puts that
-// in its place unless somebody else changed it meanwhile: then all of that again. Others who
-// may write to it are kept from that first.
+// editKeys reads the file of a user, computes its new content, and replaces the file unless another
+// process has changed it since. In that case it starts again. The scripts first take write
+// permission away from others.
 func editKeys(ctx context.Context, h *sshclient.Host, username string, edit func(content, path string) (string, error)) error {
 	f, err := locateKeys(ctx, h, username)
 	if err != nil {
@@ -96,8 +97,8 @@ func editKeys(ctx context.Context, h *sshclient.Host, username string, edit func
 	}
 }
 
-// locateKeys asks sshd where the keys of a user are who connects as h does, if the login
-// may become root; else they are where sshd looks unless it is told otherwise.
+// locateKeys asks sshd where it looks for the keys of a user who connects as h does, if the login
+// can become root. Otherwise it assumes sshd's default.
 func locateKeys(ctx context.Context, h *sshclient.Host, username string) (keysFile, error) {
 	if err := checkLogin(username); err != nil {
 		return keysFile{}, err
@@ -118,8 +119,7 @@ func locateKeys(ctx context.Context, h *sshclient.Host, username string) (keysFi
 	return parseLocation(username, answer)
 }
 
-// isNotRoot reports whether a command was not run because the login cannot
-// become root.
+// isNotRoot reports whether a command was not run because the login cannot become root.
 func isNotRoot(ctx context.Context, err error) bool {
 	var root *sshclient.RootError
 	return ctx.Err() == nil && errors.As(err, &root)
@@ -160,11 +160,11 @@ func parseLocation(username string, answer []byte) (keysFile, error) {
 
 const defaultKeysFile = ".ssh/authorized_keys"
 
-// errNoUser is ErrNotFound as well.
+// errNoUser is also ErrNotFound.
 var errNoUser = fmt.Errorf("the user is %w on the host: stitch_ssh_user makes one", ErrNotFound)
 
-// chooseKeysFile returns the first of sshd's files (AuthorizedKeysFile) that is
-// in the home directory. What is elsewhere belongs to root, and is not edited.
+// chooseKeysFile returns the first of sshd's files (AuthorizedKeysFile) that is in the home
+// directory. A file elsewhere belongs to root, and is not edited.
 func chooseKeysFile(username string, uid int64, home string, patterns []string) (keysFile, error) {
 	home = path.Clean(home)
 	tokens := strings.NewReplacer("%%", "%", "%h", home, "%u", username, "%U", strconv.FormatInt(uid, 10))
@@ -204,8 +204,8 @@ func (f keysFile) read(ctx context.Context, h *sshclient.Host) (keysContent, err
 	return parseKeysContent(string(answer))
 }
 
-// write puts want in the place of have and returns it, or what it found instead
-// of have. If the connection breaks, the file says whether it was written.
+// write replaces have by want and returns want, or the content that it found instead of have. If
+// the connection breaks, the file shows whether it was written.
 func (f keysFile) write(ctx context.Context, h *sshclient.Host, have, want keysContent) (keysContent, error) {
 	data := f.data()
 	data["have"] = have.sum()
@@ -242,7 +242,7 @@ func parseKeysContent(answer string) (keysContent, error) {
 		if err != nil {
 			return keysContent{}, fmt.Errorf("the host's answer names no permissions: %w", err)
 		}
-		text, err := base64.StdEncoding.DecodeString(rest) // which takes no notice of line breaks
+		text, err := base64.StdEncoding.DecodeString(rest) // which ignores line breaks
 		if err != nil {
 			return keysContent{}, fmt.Errorf("the host's answer is not base64: %w", err)
 		}

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// otherLines are what may stand in a file: all of it stays as it is.
+// otherLines are lines that a file may hold: all of them stay unchanged.
 var otherLines = []string{
 	"", "\n", "# comment\n", "#" + ed25519Key + "\n", "nonsense\r\n", "\t  \n", securityKey + " other\n", "  \t" + securityKey + "\tother\r\n",
 	`command="echo \"a b\", # ` + ed25519Key + `" ` + securityKey + "\n", "ssh-ed25519 AAAA broken\n", "restrict\n", `command="never closed ` + ed25519Key + "\n",
@@ -32,7 +32,7 @@ func TestEditKeys(t *testing.T) {
 	}
 }
 
-// testEditKeys edits one key of a file. Of what else is there, no byte changes.
+// testEditKeys edits one key of a file. No other byte changes.
 func testEditKeys(t *testing.T, before, after string) {
 	k := ours(t, "laptop", "port-forwarding", "restrict", `permitopen="a:1"`)
 	line := `restrict,port-forwarding,permitopen="a:1" ` + ed25519Key + " laptop\n"

@@ -11,24 +11,24 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
-// A Check says what is to be looked at.
+// A Check says what to check.
 type Check struct {
-	Username  string     // who is to open the tunnel; "": the login of the host's entry
-	PublicKey *PublicKey // the key that it is to be opened with; nil: keys are not looked at
-	Host      string     // where the tunnel is to end, as whoever opens it will write it; "": anywhere
+	Username  string     // who will open the tunnel; "": the login of the host's entry
+	PublicKey *PublicKey // the key for opening it; nil: keys are not checked
+	Host      string     // where the tunnel will end, as its client will write it; "": anywhere
 	Port      int
 }
 
-// A Checked is what was found.
+// A Checked is the result of a check.
 type Checked struct {
 	Username string
 	User     *User // nil if there is none
 	SSHD     SSHD
-	Peer     string // the address that this machine connects from, as the host sees it; "" if it does not say
+	Peer     string // the address of this machine as the host sees it; "" if the host does not report it
 	Findings []Finding
 }
 
-// Blocked reports whether a finding stops a tunnel.
+// Blocked reports whether a finding prevents a tunnel.
 func (c Checked) Blocked() bool {
 	for _, f := range c.Findings {
 		if f.Blocks {
@@ -38,11 +38,10 @@ func (c Checked) Blocked() bool {
 	return false
 }
 
-// SSHD holds settings of sshd as they apply to one user and this machine, in the
-// words of sshd -T. It reads them from the file: a daemon that was not restarted
-// since may have others.
+// SSHD holds settings of sshd as they apply to one user and this machine, in the words of sshd -T.
+// sshd -T reads them from the file: a daemon that has not restarted since may use others.
 type SSHD struct {
-	Known              bool     // false: it was not asked, and all else is empty
+	Known              bool     // false: sshd was not asked, and all other fields are empty
 	Unknown            string   // why
 	AllowTCPForwarding string   // yes, no, local, remote
 	DisableForwarding  bool     //
@@ -54,12 +53,12 @@ type SSHD struct {
 	all map[string][]string // every value of every setting
 }
 
-// is reports whether a setting has a value; what is not known has none.
+// is reports whether a setting has a value; an unknown setting has none.
 func (s SSHD) is(setting, value string) bool {
 	return strings.EqualFold(strings.Join(s.all[setting], " "), value)
 }
 
-// text returns the values of a setting for people.
+// text returns the values of a setting, for people.
 func (s SSHD) text(setting string) string {
 	return sshclient.Shorten(strings.Join(s.words(setting), " "))
 }
@@ -69,7 +68,7 @@ func (s SSHD) words(setting string) []string {
 	return strings.Fields(strings.Join(s.all[setting], " "))
 }
 
-// A checkFacts is all that findings are made of.
+// checkFacts is everything from which findings are made.
 type checkFacts struct {
 	username string
 	user     *User
@@ -77,14 +76,14 @@ type checkFacts struct {
 	nologin  bool
 	sshd     SSHD
 	peer     string
-	keysFile string   // its path, if one is looked at
-	key      *keyLine // the line of the key that is asked for, if it is there
-	keyError error    // why the file could not be looked at
-	login    bool     // it is who this check is connected as, so that logging in works
+	keysFile string   // its path, if keys are checked
+	key      *keyLine // the line of the key in question, if it is there
+	keyError error    // why the file could not be read
+	login    bool     // the check is connected as this user, so logging in works
 }
 
-// CheckUser looks at what decides whether a user can open a tunnel. It changes
-// nothing. Only a tunnel that was opened proves that one can be.
+// CheckUser checks what decides whether a user can open a tunnel. It changes nothing. Only a tunnel
+// that was opened proves that one can be.
 func CheckUser(ctx context.Context, h *sshclient.Host, c Check) (Checked, error) {
 	c.Username = cmp.Or(c.Username, h.Username())
 	f, err := checkFactsOf(ctx, h, c)
@@ -123,7 +122,7 @@ func checkFactsOf(ctx context.Context, h *sshclient.Host, c Check) (checkFacts, 
 	return f, ctx.Err()
 }
 
-// addKey looks for the key. That it cannot is a finding as well.
+// addKey looks for the key. A failure to read the file is a finding, too.
 func (f *checkFacts) addKey(ctx context.Context, h *sshclient.Host, key PublicKey) {
 	patterns := f.sshd.AuthorizedKeysFile
 	if len(patterns) == 0 {

@@ -12,14 +12,14 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
-// What the check says of a tunnel is what becomes of one, setting by setting.
+// What the check says about a tunnel agrees with what happens to one, setting by setting.
 func TestCheckUserTunnels(t *testing.T) {
 	for name, tt := range map[string]struct {
 		pam      bool
 		settings []string
-		options  string // of the key; TARGET is the tunnel's
+		options  string // of the key; TARGET is the tunnel's address
 		script   string // $1 is the user
-		finding  string // a part of the one that blocks; "": the tunnel is open
+		finding  string // a part of the one that blocks; "": the tunnel opens
 	}{
 		"nothing":                  {},
 		"permitted":                {options: `restrict,port-forwarding,permitopen="TARGET",from="127.0.0.0/8"`},
@@ -85,7 +85,7 @@ func TestCheckUserTunnels(t *testing.T) {
 				t.Fatal(err)
 			}
 			text := findingsText(checked.Findings)
-			unknown := tt.finding == "not below the home directory" // and so it does not say that it blocks
+			unknown := tt.finding == "not below the home directory" // and so the check does not say that it blocks
 			if !strings.Contains(text, tt.finding) || checked.Blocked() != (tt.finding != "" && !unknown) {
 				t.Errorf("found %s", text)
 			}
@@ -110,7 +110,7 @@ func findingsText(all []Finding) string {
 	return b.String()
 }
 
-// Who may not ask sshd says so, and looks at what is left.
+// A login that may not ask sshd reports that, and checks the rest.
 func TestCheckUserWithoutRoot(t *testing.T) {
 	ctx, sandboxed := t.Context(), sandbox.SharedSSHHost(t, sandbox.HostConfig{})
 	h := connectAs(t, sshclient.Config{Host: sandboxed.Host, Port: sandboxed.Port, Username: sandbox.OperatorName, PrivateKey: sandboxed.OperatorKey, HostKeys: sandboxed.HostKeys})

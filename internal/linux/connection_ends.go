@@ -10,13 +10,14 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
-// ends are those of a connection to a host, as the host sees them. What it does not say is "".
+// ends are the two ends of a connection to a host, as the host sees them. "" is an end that the
+// host does not report.
 type ends struct{ peer, localAddress, localPort string }
 
-// connectionEnds asks for those of the connection that commands of h go over, on which Match
-// of sshd_config depends.
+// connectionEnds asks for the ends of the connection that carries the commands of h. Match in
+// sshd_config depends on them.
 func connectionEnds(ctx context.Context, h *sshclient.Host) (ends, error) {
-	answer, err := h.Run(ctx, sshclient.Command{Script: `printf '%s' "${SSH_CONNECTION-}"`, User: h.Username()}) // sudo drops it
+	answer, err := h.Run(ctx, sshclient.Command{Script: `printf '%s' "${SSH_CONNECTION-}"`, User: h.Username()}) // because sudo drops the variable
 	return parseEnds(answer), err
 }
 
@@ -36,7 +37,7 @@ func parseEnds(answer []byte) ends {
 	return ends{texts[0], texts[2], texts[3]}
 }
 
-// data is what keys_locate.sh has to know.
+// data is the data that keys_locate.sh needs.
 func (e ends) data(username string) map[string]string {
 	return map[string]string{
 		"name":          username,

@@ -11,8 +11,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
-// Wherever the connection breaks, a user is there whole or not at all, and a key
-// stands in the file once or not at all; what is said to have been done was.
+// Wherever the connection breaks, a user exists whole or not at all, and the file holds a key once
+// or not at all; what was reported as done was done.
 func TestCut(t *testing.T) {
 	t.Parallel()
 	ctx, sandboxed := t.Context(), sandbox.SSHHost(t, sandbox.HostConfig{})
@@ -65,7 +65,7 @@ func TestCut(t *testing.T) {
 	}
 }
 
-// Where nobody knows whether a script did its work, each error says what holds for it.
+// Where the outcome of a script is unknown, each error says what that means for the script.
 func TestOutcomeUnknown(t *testing.T) {
 	ctx, sandboxed := t.Context(), sandbox.SSHHost(t, sandbox.HostConfig{})
 	h := connect(t, sandboxed, sandbox.SudoNone)

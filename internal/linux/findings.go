@@ -10,15 +10,15 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
-// A Finding is something that was found out.
+// A Finding is one result of a check.
 type Finding struct {
 	Summary string
 	Detail  string
 	Remedy  string // what to do
-	Blocks  bool   // no tunnel can be opened until that is done
+	Blocks  bool   // no tunnel can be opened until the remedy is done
 }
 
-// findings says what stands in the way of a tunnel, and what was not looked at.
+// findings says what prevents a tunnel, and what was not checked.
 func findings(c Check, f checkFacts) []Finding {
 	if f.user == nil {
 		return []Finding{{
@@ -104,8 +104,8 @@ func userFindings(f checkFacts) (all []Finding) {
 	return all
 }
 
-// pathFindings are about what StrictModes wants: the file and all directories
-// from it up to the home directory are the user's or root's, and nobody else's to write.
+// pathFindings are about what StrictModes requires: the file and all directories from it up to the
+// home directory belong to the user or root, and no other user may write to them.
 func pathFindings(f checkFacts) (all []Finding) {
 	if f.sshd.is("strictmodes", "no") {
 		return nil
@@ -172,8 +172,7 @@ func loginFindings(f checkFacts) (all []Finding) {
 	return all
 }
 
-// refusedBy says which of sshd's lists keeps a user out, in the order in which it
-// looks at them.
+// refusedBy says which of sshd's lists keeps a user out, in the order in which sshd reads them.
 func refusedBy(f checkFacts) string {
 	s := f.sshd
 	matches := func(pattern string) bool { return matchUser(pattern, f.username, f.peer) }
@@ -222,7 +221,7 @@ func forwardingFindings(c Check, s SSHD) (all []Finding) {
 	return all
 }
 
-// permits reports whether a list of host:port lets a forward through.
+// permits reports whether a list of host:port permits a forward.
 func permits(list []string, host string, port int) bool {
 	return slices.ContainsFunc(list, func(item string) bool {
 		if item == "any" {

@@ -11,7 +11,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
-// keyFindings are about the line of the key that is asked for.
+// keyFindings are about the line of the key in question.
 func keyFindings(c Check, f checkFacts) []Finding {
 	fingerprint := c.PublicKey.Fingerprint()
 	where := f.keysFile
@@ -70,7 +70,7 @@ func keyFindings(c Check, f checkFacts) []Finding {
 	return all
 }
 
-// keyOptions are options as sshd puts them together.
+// keyOptions are the options of a line, combined as sshd combines them.
 type keyOptions struct {
 	forwarding bool
 	permitOpen []string
@@ -104,7 +104,8 @@ func effectiveOptions(options []string) keyOptions {
 	return o
 }
 
-// expired leaves a day's doubt about the time zone of the host to sshd.
+// expired allows for one day of uncertainty about the host's time zone; within that day, sshd
+// decides.
 func expired(text string, now time.Time) bool {
 	digits := strings.TrimSuffix(text, "Z")
 	doubt := 24 * time.Hour
@@ -118,7 +119,7 @@ func expired(text string, now time.Time) bool {
 	return err == nil && at.Add(doubt).Before(now)
 }
 
-// algorithms are those of signatures that sshd takes; older releases call them key types.
+// algorithms are the signature algorithms that sshd accepts; older releases call them key types.
 func algorithms(s SSHD) []string {
 	for _, setting := range []string{"pubkeyacceptedalgorithms", "pubkeyacceptedkeytypes"} {
 		if list := s.words(setting); len(list) > 0 {
@@ -128,7 +129,7 @@ func algorithms(s SSHD) []string {
 	return nil
 }
 
-// signatures are the algorithms that a key of a type signs with.
+// signatures are the algorithms with which a key of a type signs.
 func signatures(keyType string) []string {
 	if keyType == "ssh-rsa" {
 		return []string{"rsa-sha2-512", "rsa-sha2-256", "ssh-rsa"}

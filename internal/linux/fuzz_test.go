@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Whatever is in a file: adding and removing a key gives it back, and changing one
-// leaves all other lines.
+// Whatever a file holds: adding and removing a key restores it, and changing a key leaves all other
+// lines unchanged.
 func FuzzEditKeys(f *testing.F) {
 	for _, line := range otherLines {
 		f.Add(line+securityKey+"\n", "laptop", `command="a"`)
@@ -59,7 +59,7 @@ func FuzzEditKeys(f *testing.F) {
 	})
 }
 
-// An option that is taken is one, also for whoever reads the line.
+// An accepted option is one option, also to a reader of the line.
 func FuzzOptions(f *testing.F) {
 	for option := range optionCases {
 		f.Add(option, "restrict")

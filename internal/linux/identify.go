@@ -8,11 +8,11 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
-// An Identity tells a host from others, whatever its entry in the provider block is called,
-// and a user of it from others of its name.
+// An Identity distinguishes a host from other hosts, whatever its entry in the provider block is
+// called, and a user of the host from others of the same name.
 type Identity struct {
-	HostKey string // by which it proved who it is, which copies of a host share
-	Machine string // which start of which kernel, and which root directory, which no two hosts share
+	HostKey string // with which it proved its identity; copies of a host share it
+	Machine string // the boot of a kernel and the root directory; no two hosts share it
 	User    string // uid and home directory; "" if there is no such user
 }
 
@@ -24,14 +24,14 @@ func UserIdentity(ctx context.Context, h *sshclient.Host, name string) (Identity
 	}
 	machine, user, _ := strings.Cut(said, "\nuser ")
 	if !strings.Contains(machine, "\n") {
-		machine = "" // without a boot id, it is that of many
+		machine = "" // without a boot id, many hosts share it
 	}
 	return Identity{HostKey: key, Machine: machine, User: strings.TrimSpace(user)}, nil
 }
 
-// Identify returns what tells one host from all others, however it is reached. Its key is
-// not enough, as copies of one machine share it. What a host says of itself is not enough
-// either: another host could say the same.
+// Identify returns what distinguishes one host from all others, however it is reached. Its key is
+// not enough, because copies of one machine share it. What a host reports about itself is not
+// enough either: another host could report the same.
 func Identify(ctx context.Context, h *sshclient.Host) (string, error) {
 	key, said, err := identify(ctx, h, sshclient.Command{Script: identifyScript})
 	if err != nil {
@@ -40,7 +40,7 @@ func Identify(ctx context.Context, h *sshclient.Host) (string, error) {
 	return key + "\n" + said, nil
 }
 
-// identify returns the key of a host, and what a command on it prints for whoever logs in.
+// identify returns the key of a host, and the output of a command that runs there as the login.
 func identify(ctx context.Context, h *sshclient.Host, c sshclient.Command) (key, said string, err error) {
 	if key, err = h.HostKey(ctx); err != nil {
 		return "", "", err
@@ -54,12 +54,12 @@ func identify(ctx context.Context, h *sshclient.Host, c sshclient.Command) (key,
 	return key, said, err
 }
 
-// userScript prints who $name is after that, if there is such a user.
+// userScript then prints the uid and home directory of $name, if that user exists.
 const userScript = `
 account "$name"
 [ "$origin" = absent ] || printf 'user %s:%s\n' "$uid" "$home"`
 
-// identifyScript prints which start of which kernel it is, and which root directory: containers
+// identifyScript prints which boot of which kernel it runs on, and which root directory: containers
 // on one kernel have their own.
 const identifyScript = `cat /proc/sys/kernel/random/boot_id 2>/dev/null
 stat -c '%d %i' /`

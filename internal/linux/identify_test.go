@@ -7,7 +7,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
-// A host is the same one for each login and each way to it, and another host is another one.
+// A host has one identity for each login and each path to it, and another host has another.
 func TestIdentify(t *testing.T) {
 	eachRoot(t, func(t *testing.T, root string) {
 		h := sandbox.SharedSSHHost(t, sandbox.HostConfig{Root: root})

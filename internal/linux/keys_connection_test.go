@@ -7,7 +7,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A key goes where sshd looks for it on the connection that is really used, whoever logs in.
+// A key goes where sshd looks for it on the connection in use, whatever the login.
 func TestAuthorizedKeyConnection(t *testing.T) {
 	for name, tt := range map[string]struct {
 		match    string // %d is the port

@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// matchPattern: * stands for anything, ? for one character. Patterns come from
-// hosts, so it goes back to the latest * only, which is enough, and takes no more
-// time than the length of both multiplied.
+// matchPattern matches * with anything and ? with one character. Patterns come from hosts.
+// Therefore it backtracks to the latest * only, which is enough, and takes no more time than the
+// product of both lengths.
 func matchPattern(pattern, text string) bool {
-	star, from := -1, 0 // the latest *, and where what follows it begins in text
+	star, from := -1, 0 // the latest *, and where the text begins that matches what follows it
 	p := 0
 	for i := 0; i < len(text); {
 		switch {
@@ -29,8 +29,8 @@ func matchPattern(pattern, text string) bool {
 	return strings.Trim(pattern[p:], "*") == ""
 }
 
-// matchUser reports whether AllowUsers and the like match who comes from an
-// address: "name" or "name@address", with patterns. What is not known matches.
+// matchUser reports whether AllowUsers and similar lists match a user who connects from an address:
+// "name" or "name@address", with patterns. An unknown address matches.
 func matchUser(pattern, user, peer string) bool {
 	at := strings.LastIndexByte(pattern, '@')
 	if at < 0 {
@@ -39,8 +39,8 @@ func matchUser(pattern, user, peer string) bool {
 	return matchPattern(pattern[:at], user) && (peer == "" || matchAddresses(pattern[at+1:], peer))
 }
 
-// matchAddresses reports whether a list of networks and patterns, of which ! takes
-// some out, matches an address.
+// matchAddresses reports whether a list of networks and patterns matches an address. ! excludes
+// some.
 func matchAddresses(list, address string) bool {
 	addr, err := netip.ParseAddr(address)
 	found := false
@@ -58,8 +58,8 @@ func matchAddresses(list, address string) bool {
 	return found
 }
 
-// hasHostNames reports whether a list holds patterns of names, which only a host
-// that resolves addresses can compare.
+// hasHostNames reports whether a list holds patterns of names, which only a host that resolves
+// addresses can compare.
 func hasHostNames(list string) bool {
 	for item := range strings.SplitSeq(list, ",") {
 		item = strings.TrimPrefix(item, "!")

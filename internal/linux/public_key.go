@@ -12,25 +12,25 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// A PublicKey is one key as a line of a .pub file has it.
+// A PublicKey is one key, as in a line of a .pub file.
 type PublicKey struct {
 	Type    string // for example "ssh-ed25519"
-	Blob    string // base64, what identifies it
+	Blob    string // base64, identifies the key
 	Comment string // may be empty
 }
 
-// The types of keys that sshd takes in authorized_keys.
+// keyTypes are the types of keys that sshd accepts in authorized_keys.
 var keyTypes = []string{
 	ssh.KeyAlgoED25519, ssh.KeyAlgoRSA, ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521,
 	ssh.KeyAlgoSKED25519, ssh.KeyAlgoSKECDSA256,
 }
 
-// smallestRSA is what current sshd (RequiredRSASize) would have at least, with a margin.
+// smallestRSA is the least that a current sshd (RequiredRSASize) accepts, with a margin.
 const smallestRSA = 2048
 
-// ParsePublicKey reads a line of a .pub file. It refuses options, more than one
-// line, keys that are damaged, and those that are too weak: DSA, and RSA under
-// 2048 bits. No error quotes the text, which may be a private key by mistake.
+// ParsePublicKey reads a line of a .pub file. It refuses options, more than one line, damaged keys,
+// and weak ones: DSA, and RSA under 2048 bits. No error quotes the text, which may be a private key
+// by mistake.
 func ParsePublicKey(text string) (PublicKey, error) {
 	line := strings.TrimSpace(text)
 	switch {
@@ -65,7 +65,7 @@ func ParsePublicKey(text string) (PublicKey, error) {
 	return PublicKey{Type: name, Blob: blob, Comment: comment}, nil
 }
 
-// checkKeyType tells apart what may stand where a type belongs.
+// checkKeyType explains what stands in place of a type.
 func checkKeyType(name, line string) error {
 	switch {
 	case slices.Contains(keyTypes, name):
@@ -84,7 +84,7 @@ func checkKeyType(name, line string) error {
 func checkStrength(key ssh.PublicKey) error {
 	crypto, ok := key.(ssh.CryptoPublicKey)
 	if !ok {
-		return nil // those of security keys, which have one strength
+		return nil // security keys, which have one strength
 	}
 	if rsaKey, ok := crypto.CryptoPublicKey().(*rsa.PublicKey); ok && rsaKey.N.BitLen() < smallestRSA {
 		return fmt.Errorf("the RSA key has %d bits, which is too weak: it needs %d, better is a key of type ssh-ed25519", rsaKey.N.BitLen(), smallestRSA)
@@ -92,7 +92,7 @@ func checkStrength(key ssh.PublicKey) error {
 	return nil
 }
 
-// String is the form that ParsePublicKey reads.
+// String returns the form that ParsePublicKey reads.
 func (k PublicKey) String() string {
 	if k.Comment == "" {
 		return k.Type + " " + k.Blob
@@ -100,7 +100,7 @@ func (k PublicKey) String() string {
 	return k.Type + " " + k.Blob + " " + k.Comment
 }
 
-// Fingerprint is what ssh-keygen -l shows, "SHA256:" and base64.
+// Fingerprint returns what ssh-keygen -l shows, "SHA256:" and base64.
 func (k PublicKey) Fingerprint() string {
 	key, err := ssh.ParsePublicKey([]byte(k.wire()))
 	if err != nil {
@@ -112,7 +112,7 @@ func (k PublicKey) Fingerprint() string {
 // Same reports whether both are the same key, whatever their comments.
 func (k PublicKey) Same(other PublicKey) bool { return k.wire() == other.wire() }
 
-// wire is the key as it is sent, "" if it is damaged.
+// wire returns the key as SSH sends it, or "" if the key is damaged.
 func (k PublicKey) wire() string {
 	wire, err := base64.StdEncoding.DecodeString(k.Blob)
 	if err != nil {
@@ -121,7 +121,7 @@ func (k PublicKey) wire() string {
 	return string(wire)
 }
 
-// blanks are what sshd takes to separate the parts of a line.
+// blanks are the characters that separate the parts of a line for sshd.
 const blanks = " \t"
 
 // cutBlank splits text at its first blanks.

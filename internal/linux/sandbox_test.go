@@ -17,8 +17,8 @@ import (
 // logins are the ways to become root.
 var logins = map[string]sandbox.Sudo{"root": sandbox.SudoNone, "sudo": sandbox.SudoNoPassword, "sudo with password": sandbox.SudoPassword}
 
-// eachRoot runs f for this machine's root filesystem and, in make torture, for
-// those of other systems.
+// eachRoot runs f for this machine's root filesystem and, in make torture, for those of other
+// systems.
 func eachRoot(t *testing.T, f func(t *testing.T, root string)) {
 	t.Helper()
 	if os.Getenv("STITCH_TORTURE") != "" {
@@ -33,7 +33,7 @@ func hasPAM(root string) bool {
 	return err == nil
 }
 
-// loginsOf are those that a root filesystem has: busybox knows no sudo.
+// loginsOf returns the logins that work with a root filesystem: busybox has no sudo.
 func loginsOf(root string) map[string]sandbox.Sudo {
 	if _, err := os.Stat(filepath.Join("/", root, "usr/bin/sudo")); err != nil {
 		return map[string]sandbox.Sudo{"root": sandbox.SudoNone}
@@ -41,7 +41,7 @@ func loginsOf(root string) map[string]sandbox.Sudo {
 	return logins
 }
 
-// connect returns h as one login sees it: root without sudo, else the operator.
+// connect returns h for one login: root without sudo, else the operator.
 func connect(t testing.TB, h *sandbox.Host, sudo sandbox.Sudo) *sshclient.Host {
 	config := sshclient.Config{Host: h.Host, Port: h.Port, Username: "root", PrivateKey: h.RootKey, HostKeys: h.HostKeys}
 	if sudo != sandbox.SudoNone {

@@ -10,8 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// A User is a user of a Linux host, as /etc/passwd, /etc/shadow and the file
-// system have it.
+// A User is a user of a Linux host, as /etc/passwd, /etc/shadow and the file system describe it.
 type User struct {
 	Name     string
 	UID      int64
@@ -19,44 +18,44 @@ type User struct {
 	Group    string // the name of GID; "" if it has none
 	Home     string
 	Shell    string
-	Comment  string        // of the GECOS field, without the mark
+	Comment  string        // the GECOS field, without the mark
 	Created  bool          // it carries the mark of users that CreateUser made
-	Local    bool          // it stands in /etc/passwd, not only in a directory such as LDAP
+	Local    bool          // it is in /etc/passwd, not only in a directory such as LDAP
 	Password PasswordState // never a password, nor its hash
-	Expires  string        // the day from which on it may not log in, for example "2026-12-31"; "": never
+	Expires  string        // the day from which it can no longer log in, for example "2026-12-31"; "": never
 	Expired  bool          // that day has come, by the host's clock
 
-	aged       bool // the password is too old, or is to be changed at the next login
-	executable bool // the shell can be run
+	aged       bool // the password is too old, or must be changed at the next login
+	executable bool // the shell can be executed
 	home       fileFacts
 	ssh        fileFacts // ~/.ssh
 	keys       fileFacts // ~/.ssh/authorized_keys
 }
 
-// A NewUser says how a user is to be made. What is "" is left to CreateUser,
-// and by UpdateUser as it is.
+// A NewUser says how to make a user. For a value of "", CreateUser chooses a default and UpdateUser
+// keeps what is there.
 type NewUser struct {
 	Name    string
-	Group   string  // an existing group; "" or Name: one of the user's own name, which is made with it
+	Group   string  // an existing group; "" or Name: a group of the user's own name, made with the user
 	Home    string  // "": /home/ and the name
 	Shell   string  // "": /bin/sh
 	Comment *string // nil: none
 }
 
-// A PasswordState is what the password field of /etc/shadow says. sshd without
-// PAM refuses a user whose field begins with "!", also with a key.
+// A PasswordState is the meaning of the password field in /etc/shadow. sshd without PAM refuses a
+// user whose field begins with "!", even with a key.
 type PasswordState string
 
 // The states of a password.
 const (
-	PasswordNone    PasswordState = "none"    // *: no password opens it, a key does
+	PasswordNone    PasswordState = "none"    // *: no password logs in, a key does
 	PasswordLocked  PasswordState = "locked"  // !, !! or a hash behind an exclamation mark
-	PasswordEmpty   PasswordState = "empty"   // whoever may ask for one gets in without
+	PasswordEmpty   PasswordState = "empty"   // anyone who can reach a password prompt gets in without one
 	PasswordSet     PasswordState = "set"     // a hash
 	PasswordUnknown PasswordState = "unknown" // not in /etc/shadow
 )
 
-// mark stands in the last part of the GECOS field, which only root can change.
+// mark is in the last part of the GECOS field, which only root can change.
 const mark = "terraform-provider-stitch"
 
 // The errors that callers branch on.
@@ -75,7 +74,7 @@ var portableName = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
 // CheckUserName refuses what the tools of some Linux would, or should, refuse.
 func CheckUserName(name string) error { return checkPortableName("user", name) }
 
-// CheckGroupName refuses likewise.
+// CheckGroupName does the same for groups.
 func CheckGroupName(name string) error { return checkPortableName("group", name) }
 
 func checkPortableName(what, name string) error {
@@ -93,8 +92,8 @@ func checkLogin(name string) error {
 	return nil
 }
 
-// CheckComment refuses what /etc/passwd cannot hold, and what could not be
-// told from the mark when it is read.
+// CheckComment refuses what /etc/passwd cannot hold, and what a reader could not distinguish from
+// the mark.
 func CheckComment(comment string) error {
 	switch {
 	case strings.Contains(comment, ":"):
@@ -137,7 +136,7 @@ func isText(text string) bool {
 	return utf8.ValidString(text) && !strings.ContainsFunc(text, unprintable)
 }
 
-// check refuses what cannot be a user. What is "" is not looked at.
+// check refuses what cannot be a user. It does not check values of "".
 func (u NewUser) check() error {
 	if err := CheckUserName(u.Name); err != nil {
 		return err
@@ -163,7 +162,7 @@ func (u NewUser) check() error {
 	return nil
 }
 
-// gecos puts the mark behind a comment.
+// gecos appends the mark to a comment.
 func gecos(comment string, created bool) string {
 	if !created {
 		return comment
@@ -171,7 +170,7 @@ func gecos(comment string, created bool) string {
 	return comment + strings.Repeat(",", 4-strings.Count(comment, ",")) + mark
 }
 
-// splitGECOS is the reverse. Commas at the end of a comment stand for nothing.
+// splitGECOS is the reverse. Commas at the end of a comment have no meaning.
 func splitGECOS(field string) (comment string, created bool) {
 	parts := strings.Split(field, ",")
 	if created = len(parts) == 5 && parts[4] == mark; created {

@@ -10,14 +10,14 @@ import (
 )
 
 const (
-	wholeWait  = 15 * time.Second // for a script whose client is gone, and that still makes a user
+	wholeWait  = 15 * time.Second // for a script that has lost its client and is still making a user
 	wholePause = 500 * time.Millisecond
 )
 
-// AdoptUser takes over a user that CreateUser found to exist, if it is as CreateUser
-// makes it, carries its mark, and nothing has become of it since. Otherwise it returns
-// why not, a line each, and changes nothing. What a crash of the host has left
-// unfinished is repaired.
+// AdoptUser takes over a user that CreateUser found to exist, if the user is as CreateUser makes
+// it, carries the mark, and is unused since. It repairs what a crash of the host left unfinished.
+// If it does not take the user over, it returns why not, one line for each reason, and changes
+// nothing.
 func AdoptUser(ctx context.Context, h *sshclient.Host, u NewUser) (User, []string, error) {
 	adopted, refusals, err := adoptUser(ctx, h, u)
 	if err != nil {
@@ -44,14 +44,14 @@ func adoptUser(ctx context.Context, h *sshclient.Host, u NewUser) (User, []strin
 	return adopted, nil, err
 }
 
-// A foundUser is a user that exists, and what has become of it.
+// A foundUser is a user that exists, and what it has gained since it was made.
 type foundUser struct {
 	User
 	groups []string // all that it is a member of
-	files  []string // some of what its home directory holds
+	files  []string // some of the files in its home directory
 }
 
-// refusals returns why a user that exists is not taken over for u.
+// refusals returns why an existing user is not taken over for u.
 func (u NewUser) refusals(found foundUser) (lines []string) {
 	switch {
 	case !found.Local:
@@ -92,8 +92,8 @@ func (u NewUser) refusals(found foundUser) (lines []string) {
 	return lines
 }
 
-// readWholeUser waits a moment for a user of which only a part is there: the script
-// that makes it may outlive its client, and would remove what is repaired too early.
+// readWholeUser waits a moment for a user of which only a part exists: the script that makes it may
+// outlive its client, and would remove what is repaired too early.
 func readWholeUser(ctx context.Context, h *sshclient.Host, name string) (foundUser, error) {
 	for began := time.Now(); ; {
 		answer, err := h.Run(ctx, sshclient.Command{

@@ -44,8 +44,8 @@ func TestUserRefusals(t *testing.T) {
 	}
 }
 
-// A user is adopted as CreateUser left it, and no longer once anything has become of
-// it. Its own rights do not suffice to forge the mark.
+// A user is adopted as CreateUser left it, but not once it has been used. The user's own privileges
+// do not suffice to forge the mark.
 func TestAdoptUser(t *testing.T) {
 	eachRoot(t, testAdoptUser)
 }
@@ -64,14 +64,14 @@ func testAdoptUser(t *testing.T, root string) {
 	}
 	for _, tt := range []struct{ change, undo, refusal string }{
 		{"", "", ""},
-		// The ls of busybox writes a question mark for a line break.
+		// busybox's ls writes a question mark for a line break.
 		{`touch "/home/$1/$(printf 'a\nb')"`, `rm "/home/$1"/a*`, `its home directory holds "a`},
 		{`mkdir "/home/$1/.ssh"`, `rmdir "/home/$1/.ssh"`, `its home directory holds ".ssh"`},
 		{`sed -i "/^$1:/s/,terraform-provider-stitch:/,another:/" /etc/passwd`, `sed -i "/^$1:/s/,another:/,terraform-provider-stitch:/" /etc/passwd`, "lacks the mark"},
 		{`sed -i "/^$1:/s,:/bin/sh$,:/bin/false," /etc/passwd`, `sed -i "/^$1:/s,:/bin/false$,:/bin/sh," /etc/passwd`, `shell is "/bin/false"`},
 		{`sed -i "/^root:/s/\$/,$1/; /^root:/s/:,/:/" /etc/group`, `sed -i "/^root:/s/,\?$1\$//" /etc/group`, `it is a member of group "root"`},
 		{`printf '%s:%s\n' "$1" '$6$x$y' | chpasswd -e`, `printf '%s:*\n' "$1" | chpasswd -e`, "it has a password"},
-		{`rmdir "/home/$1"`, "", ""}, // is repaired
+		{`rmdir "/home/$1"`, "", ""}, // repaired
 		{"", "", ""},
 	} {
 		sandboxed.Exec(t, tt.change, name)
@@ -89,14 +89,14 @@ func testAdoptUser(t *testing.T, root string) {
 	}
 }
 
-// The script of a client that died may still make the user when the next one finds it:
-// that waits for it to be whole, and does not repair what is being made.
+// The script of a dead client may still be making the user when the next client finds it. That
+// client waits until the user is complete, and does not repair it before.
 func TestAdoptUserMeanwhile(t *testing.T) {
 	t.Parallel()
 	ctx, sandboxed := t.Context(), sandbox.SSHHost(t, sandbox.HostConfig{})
 	h, name := connect(t, sandboxed, sandbox.SudoNone), sandboxed.UserName()
-	// The home directory is made once somebody has looked at the user three times, or has
-	// made it instead.
+	// The home directory is made once a client has read the user three times, or when a client
+	// makes it itself.
 	sandboxed.Exec(t, `
 		mv /bin/mkdir /bin/mkdir.real && mv /usr/bin/id /usr/bin/id.real
 		cat >/bin/mkdir <<'END'
@@ -152,7 +152,7 @@ func TestAdoptedKeyRefusals(t *testing.T) {
 	}
 }
 
-// A key is adopted as AddAuthorizedKey left it, but not the one that Terraform logs in with.
+// A key is adopted as AddAuthorizedKey left it, but not the one that Terraform is logged in with.
 func TestAdoptAuthorizedKey(t *testing.T) {
 	t.Parallel()
 	ctx, sandboxed := t.Context(), sandbox.SharedSSHHost(t, sandbox.HostConfig{})

@@ -10,8 +10,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
-// The exit statuses of the scripts that stand for something. Others are errors
-// whose text is what the script wrote.
+// The exit statuses of the scripts that have a meaning. Any other is an error whose text is what
+// the script wrote.
 const (
 	statusUserExists  = 80
 	statusGroupExists = 81
@@ -22,11 +22,11 @@ const (
 	statusDirectory   = 86
 )
 
-// CreateUser makes a user that has no password and that sshd accepts with a
-// key. Its home directory is empty, and nobody else may enter it, unless DeleteUser left the
-// one of an earlier user of that name: then that is the new one's, with the same uid. A user that is there
-// already is ErrExists, and nothing of it is changed. What was made is removed
-// again if not all of it can be.
+// CreateUser makes a user that has no password and that sshd accepts with a key. Its home directory
+// is empty, and no other user may enter it. If DeleteUser left the home directory of an earlier
+// user of that name, the new user gets that directory, and the same uid. If the user already
+// exists, the error is ErrExists and nothing changes. If one part cannot be made, the parts that
+// were made are removed again.
 func CreateUser(ctx context.Context, h *sshclient.Host, u NewUser) (User, error) {
 	if err := u.check(); err != nil {
 		return User{}, err
@@ -46,7 +46,7 @@ func CreateUser(ctx context.Context, h *sshclient.Host, u NewUser) (User, error)
 		var made User
 		made, err = parseUser(u.Name, answer)
 		if taken := strings.HasPrefix(string(answer), "taken yes\n"); err == nil && taken && made.Problems() != nil {
-			made, err = updateUser(ctx, h, made.UID, u) // of the home directory that was left
+			made, err = updateUser(ctx, h, made.UID, u) // applies to the home directory that was left
 		}
 		if err == nil {
 			return made, nil

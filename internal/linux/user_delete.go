@@ -10,20 +10,20 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
-// DeleteOptions say what goes with a user.
+// DeleteOptions say what goes together with a user.
 type DeleteOptions struct {
-	RemoveHome bool // the home directory with all that is in it, if it belongs to the user
+	RemoveHome bool // the home directory with everything in it, if it belongs to the user
 	Force      bool // end the processes of the user: TERM, and KILL after 5 seconds
 }
 
 // A Deletion says what was done.
 type Deletion struct {
 	Deleted  bool   // false: it was gone already, or Kept says why it is still there
-	Kept     string // why the user was left, for a warning; "" otherwise
-	KeptHome string // why its home directory was left, for a warning; "" otherwise
+	Kept     string // why the user was not deleted, for a warning; "" otherwise
+	KeptHome string // why its home directory was not deleted, for a warning; "" otherwise
 }
 
-// A Process is one that runs as a user.
+// A Process is a process that runs as a user.
 type Process struct {
 	PID     int
 	Command string // its name, as /proc has it
@@ -38,7 +38,7 @@ type BusyError struct {
 // shown is how many processes an error lists.
 const shown = 20
 
-// removeHomeLimit is how long it may take to delete a user with all its files.
+// removeHomeLimit bounds the time for deleting a user with all its files.
 const removeHomeLimit = 6 * time.Hour
 
 func (e *BusyError) Error() string {
@@ -54,12 +54,11 @@ func (e *BusyError) Error() string {
 	return b.String()
 }
 
-// DeleteUser removes the user called name if its uid is uid and it carries the
-// mark of CreateUser. Any other is left alone: a different uid is an error, for
-// it is somebody else; without the mark, Kept of the Deletion says so. One that is
-// gone is done. The home directory stays, unless it is empty or RemoveHome is
-// set. While a user is being deleted nobody can log in as it; if it is not
-// deleted, they can again.
+// DeleteUser removes the user called name if its uid is uid and it carries the mark of CreateUser.
+// It does not touch any other user: a different uid is an error, because it belongs to a different
+// user; if the mark is absent, Kept of the Deletion says so. It succeeds if the user is already
+// gone. The home directory stays, unless it is empty or RemoveHome is set. During the deletion,
+// logins as the user are refused; if the user is not deleted, they work again.
 func DeleteUser(ctx context.Context, h *sshclient.Host, name string, uid int64, options DeleteOptions) (Deletion, error) {
 	d, err := deleteUser(ctx, h, name, uid, options)
 	if err != nil {
@@ -110,7 +109,7 @@ func parseDeletion(name, answer string) (Deletion, error) {
 	return Deletion{}, notUnderstood([]byte(answer))
 }
 
-// longestCommand is how long the name of a process may be: /proc has shorter ones.
+// longestCommand is the longest name of a process that is accepted: the names in /proc are shorter.
 const longestCommand = 64
 
 func parseBusy(name, lines string) *BusyError {

@@ -8,7 +8,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A user who is at work is not deleted, unless that is asked for.
+// A user with running processes is not deleted, unless Force is set.
 func TestDeleteUserBusy(t *testing.T) {
 	eachRoot(t, testDeleteUserBusy)
 }
@@ -29,7 +29,7 @@ func testDeleteUserBusy(t *testing.T, root string) {
 				t.Fatal(err)
 			}
 			defer client.Close()
-			// One that does not listen to TERM, and whose name is meant to confuse.
+			// A process that ignores TERM, and whose name is meant to confuse.
 			sandboxed.Exec(t, `cd "/home/$1"
 				printf '#!/bin/sh\ntrap "" TERM; while :; do sleep 1; done' >"a b)(c"
 				chmod 755 "a b)(c"
@@ -59,8 +59,7 @@ func testDeleteUserBusy(t *testing.T, root string) {
 	}
 }
 
-// Only the user that was made is deleted, and only what it left behind in its own
-// home directory.
+// Only a user that CreateUser made is deleted, and only what it left in its own home directory.
 func TestDeleteUserOnlyOurs(t *testing.T) {
 	eachRoot(t, testDeleteUserOnlyOurs)
 }
@@ -157,8 +156,8 @@ func TestDeleteUserUndone(t *testing.T) {
 	}
 }
 
-// Another user may own a directory on the way to a home directory, and replace what is
-// below it at the worst moment: root removes nothing that a link leads to.
+// Another user may own a directory on the path to a home directory, and replace what is below it at
+// the worst moment: root removes nothing that a link leads to.
 func TestDeleteHomeByAnotherWay(t *testing.T) {
 	ctx, sandboxed := t.Context(), sandbox.SSHHost(t, sandbox.HostConfig{})
 	h := connect(t, sandboxed, sandbox.SudoNone)

@@ -8,12 +8,12 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// What others change is seen, named, and repaired, so that a key opens a tunnel again.
+// What others change is detected, named, and repaired, so that a key opens a tunnel again.
 func TestUserDrift(t *testing.T) {
 	eachRoot(t, testUserDrift)
 }
 
-// change changes a field of an entry as somebody does who knows the files.
+// change changes a field of an entry, as a person who knows the files would.
 const change = `
 	change() {
 		user=$1 field=$3 value=$4 awk 'BEGIN { FS = OFS = ":" } $1 == ENVIRON["user"] { $(ENVIRON["field"] + 0) = ENVIRON["value"] } { print }' "$2" >/tmp/"$1"
@@ -26,8 +26,8 @@ func testUserDrift(t *testing.T, root string) {
 	for name, tt := range map[string]struct {
 		script  string // $1 is the user
 		pam     bool
-		problem string // of Problems; "" if an attribute shows it
-		opens   bool   // a tunnel can be opened all the same
+		problem string // a part of Problems; "" if an attribute shows it
+		opens   bool   // a tunnel can be opened nevertheless
 	}{
 		"shell":                    {script: `change "$1" /etc/passwd 7 /bin/cat`, opens: true},
 		"comment":                  {script: `change "$1" /etc/passwd 5 "other,,,,terraform-provider-stitch"`, opens: true},
@@ -92,8 +92,8 @@ func testUserDrift(t *testing.T, root string) {
 	}
 }
 
-// A home directory that went comes back, empty. The one of another user, or of
-// root, is not taken away from them.
+// A home directory that is gone comes back, empty. One that belongs to another user, or to root, is
+// not taken from its owner.
 func TestUserHomeRepair(t *testing.T) {
 	eachRoot(t, testUserHomeRepair)
 }
@@ -124,7 +124,7 @@ func testUserHomeRepair(t *testing.T, root string) {
 			t.Errorf("home %s: was %s, is %s", home, before, after)
 		}
 	}
-	// Nor does a link lead the repair to what is not the user's.
+	// A link does not lead the repair to other users' files either.
 	sandboxed.Exec(t, `cd "$1" && mkdir /etc/open && chmod 777 /etc/open && ln -s /etc/open .ssh`, elsewhere)
 	if linked, err := UpdateUser(ctx, h, u.UID, NewUser{Name: u.Name, Shell: "/bin/cat"}); err != nil || linked.Shell != "/bin/cat" {
 		t.Errorf("linked: %+v, %v", linked, err)
@@ -134,7 +134,7 @@ func testUserHomeRepair(t *testing.T, root string) {
 	}
 }
 
-// A password that somebody has stays, and so does a user who is somebody else.
+// A password in use stays, and so does a user with another uid.
 func TestUpdateUserRefused(t *testing.T) {
 	ctx, sandboxed := t.Context(), sandbox.SharedSSHHost(t, sandbox.HostConfig{})
 	h := connect(t, sandboxed, sandbox.SudoNone)

@@ -7,8 +7,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A home directory is not made where others could replace it before it is given away: root would
-// give them what a link leads to.
+// A home directory is not made where other users could replace it before root gives it to the user:
+// root would give away what a link leads to.
 func TestHomeOfOthers(t *testing.T) {
 	eachRoot(t, testHomeOfOthers)
 }
@@ -16,7 +16,7 @@ func TestHomeOfOthers(t *testing.T) {
 func testHomeOfOthers(t *testing.T, root string) {
 	ctx, sandboxed := t.Context(), sandbox.SSHHost(t, sandbox.HostConfig{Root: root})
 	h := connect(t, sandboxed, sandbox.SudoNone)
-	// Whoever owns the directory replaces what root makes in it, at the worst moment.
+	// The owner of the directory replaces what root makes in it, at the worst moment.
 	sandboxed.Exec(t, `
 		mkdir -p /srv/app /srv/shared /srv/ours /srv/way/in
 		chown operator /srv/app /srv/way; chmod 775 /srv/shared
@@ -52,7 +52,7 @@ END
 			t.Fatalf("moving to %s gave /etc away: %s", home, got)
 		}
 	}
-	// The way to it may be replaced meanwhile: what was entered stays what it is.
+	// The path may be replaced at any time: the directory, once entered, stays the same.
 	if _, err := CreateUser(ctx, h, NewUser{Name: "way", Home: "/srv/way/in/way"}); err != nil {
 		t.Errorf("made by another way: %v", err)
 	}

@@ -7,15 +7,15 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// The home directory that a deleted user left is given to a new one of its name, with its uid,
-// and no other is.
+// A new user gets the home directory that a deleted user of its name left, with that user's uid; no
+// other new user does.
 func TestUserHomeLeft(t *testing.T) {
 	eachRoot(t, testUserHomeLeft)
 }
 
 func testUserHomeLeft(t *testing.T, root string) {
 	for name, tt := range map[string]struct {
-		script  string // $1 is the user, $2 its uid; in what it left
+		script  string // $1 is the user, $2 its uid; runs in what it left
 		refused bool
 	}{
 		"as it was left":           {script: ":"},

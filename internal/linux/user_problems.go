@@ -2,7 +2,7 @@ package linux
 
 import "fmt"
 
-// A repair is what makes sshd accept the user's keys again.
+// A repair makes sshd accept the user's keys again.
 type repair struct {
 	password bool // lock it in the way that sshd accepts
 	expiry   bool
@@ -12,10 +12,9 @@ type repair struct {
 	keys     bool
 }
 
-// Problems says, a line each, what about the user makes sshd refuse its keys:
-// a locked password, an expiry in the past, owners and permissions that
-// StrictModes refuses. UpdateUser repairs them, or says why it cannot. There
-// are none after CreateUser.
+// Problems says, one line for each, what about the user makes sshd refuse its keys: a locked
+// password, an expiry in the past, owners and permissions that StrictModes refuses. UpdateUser
+// repairs them, or says why it cannot. There are none after CreateUser.
 func (u User) Problems() []string {
 	_, problems := u.problems()
 	return problems
@@ -34,7 +33,7 @@ func (u User) problems() (r repair, problems []string) {
 		r.expiry = true
 		problems = append(problems, "the account expired on "+u.Expires)
 	}
-	if u.aged && u.Password != PasswordSet { // a password that somebody uses is to grow old
+	if u.aged && u.Password != PasswordSet { // a password that is in use is meant to age
 		r.age = true
 		problems = append(problems, "a password that nobody has is too old, so that sshd with PAM asks for a new one")
 	}
@@ -56,7 +55,7 @@ func (u User) problems() (r repair, problems []string) {
 	return r, problems
 }
 
-// directoryProblem is pathProblem, of a directory. A symbolic link is for its owner to judge.
+// directoryProblem is pathProblem for a directory. It leaves a symbolic link to its owner.
 func (u User) directoryProblem(path string, f fileFacts) string {
 	if !f.isDirectory() {
 		return ""
@@ -64,13 +63,13 @@ func (u User) directoryProblem(path string, f fileFacts) string {
 	return u.pathProblem(path, f)
 }
 
-// pathProblem says why sshd's StrictModes refuses a directory or a file, or why the
-// user cannot read it; "" if neither is so.
+// pathProblem says why sshd's StrictModes refuses a directory or a file, or why the user cannot
+// read it; "" if neither is the case.
 func (u User) pathProblem(path string, f fileFacts) string {
 	mode := f.mode & 0o7777
 	need := uint32(0o4)
 	if f.isDirectory() {
-		need = 0o1 // to pass through
+		need = 0o1 // to enter it
 	}
 	switch {
 	case !f.exists, f.mode&modeType == modeLink:

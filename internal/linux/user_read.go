@@ -9,7 +9,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
-// ReadUser returns the user called name. ErrNotFound means that the host said so.
+// ReadUser returns the user called name. ErrNotFound means that the host reported it as absent.
 func ReadUser(ctx context.Context, h *sshclient.Host, name string) (User, error) {
 	u, err := readUser(ctx, h, name)
 	if err != nil {
@@ -32,11 +32,11 @@ func readUser(ctx context.Context, h *sshclient.Host, name string) (User, error)
 	return parseUser(name, answer)
 }
 
-// fileFacts is what lstat says of a file.
+// fileFacts is what lstat reports about a file.
 type fileFacts struct {
-	known  bool // it was looked at
+	known  bool // lstat was called
 	exists bool
-	mode   uint32 // with the type of the file, as st_mode
+	mode   uint32 // including the type of the file, as in st_mode
 	uid    int64
 }
 
@@ -49,7 +49,7 @@ const (
 
 func (f fileFacts) isDirectory() bool { return f.exists && f.mode&modeType == modeDirectory }
 
-// parseUser reads what describe of account.sh prints.
+// parseUser reads the output of describe in account.sh.
 func parseUser(name string, answer []byte) (User, error) {
 	facts, err := parseFacts(answer, "origin", "uid", "gid", "gecos", "home", "shell", "group", "password", "today", "changed", "longest", "expires", "executable", "homedir", "sshdir", "keysfile")
 	if err != nil {
@@ -85,13 +85,13 @@ func parseUser(name string, answer []byte) (User, error) {
 	return u, nil
 }
 
-// parseID reads the number of a user or a group.
+// parseID reads a uid or gid.
 func parseID(text string) (int64, error) {
 	n, err := strconv.ParseUint(text, 10, 32)
 	return int64(n), err //nolint:gosec // of 32 bits
 }
 
-// age reads the days of /etc/shadow, which count from 1970.
+// age reads the days in /etc/shadow, which count from 1970.
 func (u *User) age(facts map[string]string) {
 	day := func(key string) (int64, bool) {
 		n, err := strconv.ParseInt(facts[key], 10, 32)

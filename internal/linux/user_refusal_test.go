@@ -52,7 +52,7 @@ func TestGECOS(t *testing.T) {
 	}
 }
 
-// What cannot be made as asked for is not made at all.
+// What cannot be made as requested is not made at all.
 func TestCreateUserRefused(t *testing.T) {
 	eachRoot(t, testCreateUserRefused)
 }
@@ -101,7 +101,7 @@ func testCreateUserRefused(t *testing.T, root string) {
 	}
 }
 
-// Names and paths that a shell would take apart arrive whole.
+// Names and paths that a shell would split arrive whole.
 func TestCreateUserHostile(t *testing.T) {
 	eachRoot(t, testCreateUserHostile)
 }
@@ -138,7 +138,7 @@ func testCreateUserHostile(t *testing.T, root string) {
 	}
 }
 
-// A user that could not be made whole is not left behind.
+// A user that could not be made completely is not left behind.
 func TestCreateUserUndone(t *testing.T) {
 	ctx, sandboxed := t.Context(), sandbox.SSHHost(t, sandbox.HostConfig{})
 	h := connect(t, sandboxed, sandbox.SudoNone)
@@ -167,8 +167,8 @@ func TestCreateUserUndone(t *testing.T) {
 	newUser(t, h, "new")
 }
 
-// A user of a directory such as LDAP is seen, and not changed. A directory that
-// does not answer says nothing of who is in it.
+// A user from a directory such as LDAP is found, and not changed. A directory that does not answer
+// says nothing about its users.
 func TestUserOfDirectory(t *testing.T) {
 	ctx, sandboxed := t.Context(), sandbox.SSHHost(t, sandbox.HostConfig{})
 	h := connect(t, sandboxed, sandbox.SudoNone)

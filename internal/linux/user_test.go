@@ -12,7 +12,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A user lives through all that can be done to it, whoever the login is.
+// A user goes through everything that can be done to it, with each login.
 func TestUserLife(t *testing.T) {
 	eachRoot(t, func(t *testing.T, root string) {
 		for name, sudo := range loginsOf(root) {
@@ -106,7 +106,7 @@ func dial(h *sandbox.Host, user string, signer ssh.Signer) (*ssh.Client, error) 
 	})
 }
 
-// tunnel opens a way to the host's own sshd as a user, and reads its banner.
+// tunnel opens a tunnel to the host's own sshd as a user, and reads its banner.
 func tunnel(h *sandbox.Host, user string, signer ssh.Signer) error {
 	client, err := dial(h, user, signer)
 	if err != nil {

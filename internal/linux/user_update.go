@@ -7,11 +7,11 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
-// UpdateUser changes what differs from u of the user called u.Name, whose uid is
-// uid, and repairs what Problems lists. What is "" or nil in u stays as it is. A
-// password that is set stays. No file is moved when Home changes: the new directory
-// is made if it is not there, one that is there has to belong to the user, and
-// what is in the old one, authorized keys too, stays there.
+// UpdateUser changes what differs from u in the user called u.Name, whose uid is uid, and repairs
+// what Problems lists. A value of "" or nil in u stays unchanged, and so does a password that is
+// set. UpdateUser moves no file when Home changes: it makes the new directory if it does not exist,
+// and an existing one must belong to the user. The contents of the old one, authorized keys
+// included, stay there.
 func UpdateUser(ctx context.Context, h *sshclient.Host, uid int64, u NewUser) (User, error) {
 	updated, err := updateUser(ctx, h, uid, u)
 	if err != nil {
@@ -21,7 +21,7 @@ func UpdateUser(ctx context.Context, h *sshclient.Host, uid int64, u NewUser) (U
 }
 
 func updateUser(ctx context.Context, h *sshclient.Host, uid int64, u NewUser) (User, error) {
-	if err := checkLogin(u.Name); err != nil { // an imported one may be called as it likes
+	if err := checkLogin(u.Name); err != nil { // an imported user may have any name
 		return User{}, err
 	}
 	named := u
@@ -46,8 +46,8 @@ func updateUser(ctx context.Context, h *sshclient.Host, uid int64, u NewUser) (U
 	return parseUser(u.Name, answer)
 }
 
-// changes returns what user_update.sh is to do, "" for what is to stay as it
-// is, and whether that is anything.
+// changes returns what user_update.sh must change, with "" for what stays unchanged, and whether
+// there is any change.
 func (u NewUser) changes(have User) (data map[string]string, differs bool) {
 	data = map[string]string{"want_gecos": ""}
 	set := func(key, value string, changed bool) {

@@ -10,32 +10,32 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
-// An object is what a resource stands for, as it is called where it lives.
+// An object is what a resource manages, named as its server or SSH host names it.
 type object struct {
 	noun     string // database user
 	name     string
 	on       string   // server "app"
-	place    string   // where that is; see claims
+	place    string   // where the server or SSH host is; see claims
 	typeName string   // of the resource
 	key      []string // the parts of its import id
-	inTheWay string   // what else to say if it exists already
+	inTheWay string   // what to add if the object already exists
 }
 
-// inServer is an object of a server, or of a database of it.
+// inServer makes an object of a server, or of a database of that server.
 func inServer(server *pgclient.Server, o object) object {
 	o.on, o.place = fmt.Sprintf("server %q", server.Name()), server.Place()
 	o.key = append([]string{server.Name()}, o.key...)
 	return o
 }
 
-// id tells objects apart, for claims. Two entries of the provider block that lead to
-// one place give the same one, as far as that can be told: a server is known by its
-// address as it is written, and an SSH host by what it is (linux.Identify).
+// id identifies an object for claims. Two entries of the provider block that lead to one place give
+// the same id, as far as the provider can tell: a server is identified by its address as it is
+// written, and an SSH host by what it is (linux.Identify).
 func (o object) id() string {
 	return strings.Join(append([]string{o.typeName, o.place}, o.key[1:]...), "\x00")
 }
 
-// A creation is how an object is made or, if it exists already, taken over.
+// A creation says how to create an object or, if it already exists, how to adopt it.
 type creation struct {
 	object
 	create     func() error
@@ -63,7 +63,7 @@ func (c creation) run(ctx context.Context, claims *claims) (diags diag.Diagnosti
 	return diags
 }
 
-// remove deletes the object, unless another resource has taken it over meanwhile.
+// remove deletes the object, unless another resource has taken it over since.
 func (o object) remove(ctx context.Context, claims *claims, remove func() error) (diags diag.Diagnostics) {
 	end, ok, err := claims.delete(ctx, o)
 	switch {
@@ -85,12 +85,12 @@ func (o object) failed(verb string, err error) diag.Diagnostic {
 	return diagnose("Cannot "+verb+" "+o.noun, err)
 }
 
-// adoption is what to say of an object that existed already: that it was adopted, or why not.
+// adoption reports on an object that already existed: that it was adopted, or why not.
 func (o object) adoption(refusals []string) diag.Diagnostic {
 	if len(refusals) > 0 {
 		return o.refused(refusals)
 	}
-	// Of warnings with one summary, Terraform shows only the first: hence the name in it.
+	// Terraform shows only the first of the warnings that share a summary: hence the name in it.
 	return diag.NewWarningDiagnostic(
 		fmt.Sprintf("%s %q was adopted", capital(o.noun), o.name),
 		fmt.Sprintf("The %s %q on %s existed already, is empty and equals the configuration: it was adopted, "+
@@ -105,7 +105,7 @@ func (o object) refused(refusals []string) diag.Diagnostic {
 	fmt.Fprintf(&b, "The %s %q exists already on %s. It was not adopted, and nothing was changed, because it is not empty or not equal to the configuration:\n",
 		o.noun, o.name, o.on)
 	for _, line := range refusals[:min(len(refusals), listed)] {
-		b.WriteString("\n  - " + oneLine(line)) // with a name of others, which may hold line breaks
+		b.WriteString("\n  - " + oneLine(line)) // with names given by others, which may hold line breaks
 	}
 	if rest := len(refusals) - listed; rest > 0 {
 		fmt.Fprintf(&b, "\n  - and %d more", rest)
@@ -115,10 +115,10 @@ func (o object) refused(refusals []string) diag.Diagnostic {
 	return diag.NewErrorDiagnostic("Cannot create "+o.noun, b.String())
 }
 
-// importBlock brings the object into the state. Terraform does not tell a provider
-// what a resource is called, and shows it beside the error. The id needs no escapes:
-// what is special in HCL is percent-encoded in it. Where the line would be broken at
-// a blank (indent in terminal.go), it has none, for HCL does not allow that.
+// importBlock returns the block that imports the object. Terraform does not tell a provider the
+// name of a resource, but shows it next to the error. The id needs no escapes: characters that are
+// special in HCL are percent-encoded in it. The line has no blank where indent (terminal.go) would
+// break it, because HCL does not allow a line break there.
 func (o object) importBlock() string {
 	id := fmt.Sprintf("    id = %q", joinID(o.key...))
 	if len(margin+id) > columns {

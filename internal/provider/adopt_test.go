@@ -56,8 +56,8 @@ To manage it here, paste this block into the configuration, with the name of thi
 	}
 }
 
-// One object belongs to one resource in an apply: it is not adopted by a second one,
-// nor deleted once another has created or adopted it.
+// In one apply, an object belongs to one resource: a second one does not adopt it, nor does a
+// destroy delete it once another resource has created or adopted it.
 func TestClaims(t *testing.T) {
 	t.Parallel()
 	o := object{noun: "database user", name: "a", typeName: "stitch_database_user", place: "10.0.0.1:5432", key: []string{"app", "a"}}
@@ -87,8 +87,8 @@ func TestClaims(t *testing.T) {
 	}
 }
 
-// What another resource was to take over, and could not, stays where it is: neither it nor
-// its state goes, in whichever order the two are done.
+// An object that another resource tried to take over and could not stays where it is: neither the
+// object nor its state goes, in whichever order Terraform does the two.
 func TestClaimsRefused(t *testing.T) {
 	t.Parallel()
 	o := object{noun: "SSH user", name: "a", typeName: "stitch_ssh_user", key: []string{"bastion", "a"}}
@@ -110,7 +110,7 @@ func TestClaimsRefused(t *testing.T) {
 	})
 }
 
-// tryCreate creates an object, which ends in an error or not, and returns what is wrong.
+// tryCreate claims and creates an object with the given result, and returns what is wrong.
 func tryCreate(t *testing.T, c *claims, o object, err error) string {
 	t.Helper()
 	diags := creation{object: o, create: func() error { return err }, isExisting: func(error) bool { return false }}.run(t.Context(), c)
@@ -120,7 +120,7 @@ func tryCreate(t *testing.T, c *claims, o object, err error) string {
 	return ""
 }
 
-// Whoever creates or deletes an object that is being deleted waits for the end of that.
+// A resource that creates or deletes an object waits until its deletion by another resource ends.
 func TestClaimsInTurn(t *testing.T) {
 	t.Parallel()
 	o := object{noun: "database user", name: "a", typeName: "stitch_database_user", key: []string{"app", "a"}}
@@ -162,7 +162,7 @@ func TestClaimsInTurn(t *testing.T) {
 	})
 }
 
-// adoptConfig is one resource of each kind. LABEL stands for what they are called.
+// adoptConfig has one resource of each kind. LABEL stands for their labels.
 const adoptConfig = requiredProviders + `
 variable "port" { type = number }
 variable "password" {
@@ -222,7 +222,8 @@ resource "stitch_ssh_authorized_key" "LABEL" {
 }
 `
 
-// An adoptTest is a server, a host where one can be started, and what is managed there.
+// An adoptTest is a server, a host where one can be started, and the names of what is managed
+// there.
 type adoptTest struct {
 	*killedTest
 	config string
@@ -242,17 +243,17 @@ func newAdoptTest(t *testing.T) *adoptTest {
 	return a
 }
 
-// configure writes the configuration with what its resources are called, and the entry of the provider.
+// configure writes the configuration with a label for its resources, and an entry of the provider.
 func (a *adoptTest) configure(t *testing.T, label, entry string) {
 	t.Helper()
 	a.write(t, "main.tf", strings.NewReplacer("LABEL", label, "ENTRY", entry).Replace(a.config))
 }
 
-// kinds is how many resources there are.
+// kinds returns the number of resources.
 func (a *adoptTest) kinds() int { return strings.Count(a.config, "\nresource ") }
 
-// What exists and is what would be created is adopted, with a warning, and is then
-// deleted like what was created.
+// An object that exists and is what would be created is adopted, with a warning, and later deleted
+// like a created one.
 func TestAccAdopt(t *testing.T) {
 	t.Parallel()
 	a := newAdoptTest(t)
@@ -269,7 +270,7 @@ func TestAccAdopt(t *testing.T) {
 	}
 }
 
-// Two resources that mean the same object do not both get it.
+// Of two resources for the same object, only one gets it.
 func TestAccAdopt_twice(t *testing.T) {
 	t.Parallel()
 	a := newAdoptTest(t)
@@ -287,8 +288,8 @@ func TestAccAdopt_twice(t *testing.T) {
 	}
 }
 
-// A resource that gets another name is destroyed and created at once: in whichever order that
-// happens, the object is there afterwards. Another entry for the same server is a change in place.
+// A resource with a new label is destroyed and created at the same time: in whichever order that
+// happens, the object exists afterwards. Another entry for the same server is a change in place.
 func TestAccAdopt_renamed(t *testing.T) {
 	t.Parallel()
 	a := newAdoptTest(t)
@@ -308,7 +309,7 @@ func TestAccAdopt_renamed(t *testing.T) {
 	a.run(t, "destroy", "-auto-approve")
 }
 
-// What cannot be adopted is imported by the block that the error shows, whatever its name.
+// The block that the error shows imports what cannot be adopted, whatever its name.
 func TestAccAdopt_paste(t *testing.T) {
 	if os.Getenv("TF_ACC") == "" {
 		t.Skip("set TF_ACC to run acceptance tests")

@@ -8,22 +8,23 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
-// Claims are the objects that resources have created or adopted, or are deleting, since
-// the provider was configured: in one apply. What exists already may be another resource's of
-// the same configuration: a block that is renamed without a moved block is destroyed and
-// created at the same time, in any order, and two new blocks may mean the same object.
+// claims holds the objects that resources have created, adopted or begun to delete since the
+// provider was configured, which means in one apply. An object that already exists may belong to
+// another resource of the same configuration: Terraform destroys and creates at the same time, in
+// any order, when a block is renamed without a moved block; and two new blocks may name the same
+// object.
 //
-// A resource that an earlier apply created is not known here: Terraform does not ask the
-// provider about what does not change, nor does it tell which resource it asks about. A second
-// block for its object adopts it if it is still as created, with a warning.
+// claims does not know a resource that an earlier apply created: Terraform does not ask the
+// provider about what does not change, nor does it say which resource it asks about. A second block
+// for such an object adopts it if it is still as it was created, with a warning.
 type claims struct {
 	mu      sync.Mutex
-	kept    map[string]bool          // those that the state has, as far as it was looked at
-	moved   map[string]bool          // those that are planned in the place of one elsewhere
-	created map[string]bool          // also those that are about to be
+	kept    map[string]bool          // those that the state has, as far as the provider has read them
+	moved   map[string]bool          // those that are planned to replace one elsewhere
+	created map[string]bool          // includes those that are about to be created
 	refused map[string]bool          // those that could not be created
-	left    map[string]bool          // not deleted, for another one of the same name to be made of
-	busy    map[string]chan struct{} // those that are being created or deleted; closed at the end of that
+	left    map[string]bool          // not deleted, so that another one of the same name can be made of them
+	busy    map[string]chan struct{} // those that are being created or deleted; closed when that ends
 }
 
 func newClaims() *claims {
@@ -33,8 +34,8 @@ func newClaims() *claims {
 	}
 }
 
-// keep notes that the state has an object. One of the same name that is planned without
-// a state takes its place.
+// keep notes that the state has an object. An object of the same name that is planned without a
+// state replaces it.
 func (c *claims) keep(o object) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -47,7 +48,7 @@ func (c *claims) isKept(o object) bool {
 	return c.kept[o.id()]
 }
 
-// leave notes that an object that is replaced was not deleted, because others depend on it.
+// leave notes that a replaced object was not deleted, because others depend on it.
 func (c *claims) leave(o object) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -60,7 +61,7 @@ func (c *claims) isLeft(o object) bool {
 	return c.left[o.id()]
 }
 
-// move notes that an object is planned in the place of one elsewhere.
+// move notes that an object is planned to replace one elsewhere.
 func (c *claims) move(o object) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -80,8 +81,9 @@ func (c *claims) isCreated(o object) bool {
 	return c.created[o.id()]
 }
 
-// create claims an object for a resource that is about to create or adopt it, when
-// others that are creating or deleting it have come to an end. end says whether it did.
+// create claims an object for a resource that is about to create or adopt it. It waits for other
+// resources that are creating or deleting the object. The caller reports success or failure through
+// end.
 func (c *claims) create(ctx context.Context, o object) (end func(ok bool), err error) {
 	if err := c.lockIdle(ctx, o); err != nil {
 		return nil, err
@@ -103,9 +105,9 @@ func (c *claims) create(ctx context.Context, o object) (end func(ok bool), err e
 	}, nil
 }
 
-// delete claims an object for a resource that is about to delete it. It is not to be
-// deleted (!ok) once another resource has created or adopted it, nor, which is an error,
-// when another one was to: the object would be gone, or in no state.
+// delete claims an object for a resource that is about to delete it. The resource must not delete
+// the object (!ok) once another resource has created or adopted it. If another resource tried to
+// and was refused, that is an error: the object would end up deleted, or in no state.
 func (c *claims) delete(ctx context.Context, o object) (end func(), ok bool, err error) {
 	if err := c.lockIdle(ctx, o); err != nil {
 		return nil, false, err
@@ -128,7 +130,8 @@ func (c *claims) delete(ctx context.Context, o object) (end func(), ok bool, err
 	}, true, nil
 }
 
-// enter makes the object busy until leave is called. c is locked at both times.
+// enter makes the object busy until leave is called. c is locked when enter is called and when
+// leave is.
 func (c *claims) enter(o object) (leave func()) {
 	ended := make(chan struct{})
 	c.busy[o.id()] = ended
@@ -138,7 +141,7 @@ func (c *claims) enter(o object) (leave func()) {
 	}
 }
 
-// lockIdle locks c at a time when nobody is creating or deleting the object.
+// lockIdle locks c at a moment when no resource is creating or deleting the object.
 func (c *claims) lockIdle(ctx context.Context, o object) error {
 	for {
 		c.mu.Lock()

@@ -18,7 +18,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
-// clients is what the provider gives to its resources and data sources.
+// clients is what the provider hands to its resources and data sources.
 type clients struct {
 	servers     *pgclient.Servers // nil as long as none of them is known
 	serverNames entries
@@ -29,12 +29,12 @@ type clients struct {
 	grantsPlans *grantsPlans
 }
 
-// entries are those of an attribute of the provider block: servers, ssh_hosts.
+// entries holds the entries of an attribute of the provider block: servers, ssh_hosts.
 type entries struct {
 	attribute string
-	noun      string              // what an entry is, for people
+	noun      string              // what an entry is called in messages
 	names     []string            // of all, sorted
-	unknown   map[string][]string // by name: what is not known yet of those that cannot be reached because of that
+	unknown   map[string][]string // by name: the unknown values because of which an entry cannot be reached
 }
 
 func (e *entries) add(name string) {
@@ -49,7 +49,7 @@ func (e *entries) isUnknown(name string, attributes []string) {
 	}
 }
 
-// check returns why there is nothing to reach by that name, or nil.
+// check returns why no entry of that name can be reached, or nil.
 func (e entries) check(name string) error {
 	if paths, unknown := e.unknown[name]; unknown {
 		return &unknownError{paths}
@@ -60,8 +60,8 @@ func (e entries) check(name string) error {
 	return nil
 }
 
-// An unknownError says that a server or SSH host cannot be reached yet because
-// parts of its entry come from resources that are still to be created.
+// An unknownError says that a server or SSH host cannot be reached yet because parts of its entry
+// come from resources that Terraform has not created yet.
 type unknownError struct{ paths []string } // such as servers.app.host
 
 func (e *unknownError) Error() string {
@@ -92,7 +92,7 @@ func (c *configured) Configure(_ context.Context, req resource.ConfigureRequest,
 	c.clients, _ = req.ProviderData.(*clients) // nil until the provider itself is configured
 }
 
-// configuredDataSource is what configured is, for data sources.
+// configuredDataSource does the same for data sources.
 type configuredDataSource struct{ *clients }
 
 func (c *configuredDataSource) Configure(_ context.Context, req datasource.ConfigureRequest, _ *datasource.ConfigureResponse) {
@@ -111,8 +111,8 @@ func (c *clients) server(name string) (*pgclient.Server, error) {
 	return s, nil
 }
 
-// serverToChange is server for what changes something there: what should be known
-// of the change is added to diags.
+// serverToChange is server for an operation that changes something on the server. It adds what the
+// user must know about the change to diags.
 func (c *clients) serverToChange(name string, diags *diag.Diagnostics) (*pgclient.Server, error) {
 	s, err := c.server(name)
 	if err != nil {
@@ -133,7 +133,7 @@ func (c *clients) host(name string) (*sshclient.Host, error) {
 	return h, nil
 }
 
-// checkServer finds out when planning that the provider block has no such entry.
+// checkServer reports at plan time that the provider block has no such entry.
 func (c *clients) checkServer(at path.Path, name types.String) diag.Diagnostics {
 	if c == nil || c.servers == nil {
 		return nil
@@ -160,13 +160,13 @@ func (e entries) checkReference(at path.Path, name types.String) (diags diag.Dia
 	return diags
 }
 
-// ModifyPlan checks the attribute "server". Without that, a misspelt one would
-// be planned as a replacement, which begins by destroying.
+// ModifyPlan checks the attribute "server". Without this check, Terraform would plan a misspelt
+// name as a replacement, which begins with a destroy.
 func (c *configured) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
 	checkPlanned(ctx, req, resp, "server", c.checkServer)
 }
 
-// onHost is what configured is, for resources that live on an SSH host.
+// onHost does the same as configured, for resources that live on an SSH host.
 type onHost struct{ configured }
 
 // ModifyPlan checks the attribute "host", for the same reason.
@@ -183,8 +183,7 @@ func checkPlanned(ctx context.Context, req resource.ModifyPlanRequest, resp *res
 	resp.Diagnostics.Append(check(path.Root(attribute), name)...)
 }
 
-// serverToRead is server for Read and plans: one failed dial of the server is
-// shared by all resources.
+// serverToRead is server for Read and plans: all resources share one failed dial of the server.
 func (c *clients) serverToRead(name string) (*pgclient.Server, error) {
 	s, err := c.server(name)
 	if err != nil {
@@ -202,7 +201,7 @@ func (c *clients) hostToRead(name string) (*sshclient.Host, error) {
 	return h.Planning(), nil
 }
 
-// close closes the connections that are idle.
+// close closes the idle connections.
 func (c *clients) close() {
 	if c.servers != nil {
 		c.servers.Close()
@@ -212,8 +211,8 @@ func (c *clients) close() {
 	}
 }
 
-// leave closes what this process may have open as a user of an SSH host, who is
-// about to be removed: tunnels of idle connections to servers, and commands.
+// leave closes what this process may have open as a user of an SSH host who is about to be removed:
+// tunnels of idle connections to servers, and commands.
 func (c *clients) leave(username string) {
 	if c.servers != nil {
 		c.servers.Close()

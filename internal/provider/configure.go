@@ -14,12 +14,12 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
-// addHosts prepares the SSH hosts of the provider block. Those that are not
-// known yet do without, and so do those that are reached through them.
+// addHosts prepares the SSH hosts of the provider block. It leaves out hosts that are not known
+// yet, and those that are reached through them.
 func (c *clients) addHosts(ctx context.Context, block types.Map) diag.Diagnostics {
 	c.hostNames = entries{attribute: "ssh_hosts", noun: "SSH host", unknown: map[string][]string{}}
 	if block.IsUnknown() {
-		return nil // resources then say that it is not known
+		return nil // resources then report that it is not known
 	}
 	models, diags := decodeEntries[sshHostModel](ctx, block, &c.hostNames)
 	configs := map[string]sshclient.Config{}
@@ -56,9 +56,9 @@ func (c *clients) addHosts(ctx context.Context, block types.Map) diag.Diagnostic
 	return diags
 }
 
-// unknownOnTheWay returns what is not known of the hosts that one is reached through.
+// unknownOnTheWay returns what is unknown about the hosts that lead to a host.
 func (e entries) unknownOnTheWay(configs map[string]sshclient.Config, name string) []string {
-	for range len(configs) + 1 { // no way is longer: the last may have no Config
+	for range len(configs) + 1 { // no path is longer: its last host may have no Config
 		if paths, unknown := e.unknown[name]; unknown {
 			return paths
 		}
@@ -101,8 +101,8 @@ func (c *clients) addServers(ctx context.Context, block types.Map) diag.Diagnost
 	return diags
 }
 
-// decodeEntries returns the entries of a map, and notes the names of all and
-// those that are not known as a whole.
+// decodeEntries returns the entries of a map. It notes the names of all entries, and which of them
+// are unknown as a whole.
 func decodeEntries[M any](ctx context.Context, block types.Map, e *entries) (map[string]M, diag.Diagnostics) {
 	models := map[string]M{}
 	var diags diag.Diagnostics
@@ -120,7 +120,7 @@ func decodeEntries[M any](ctx context.Context, block types.Map, e *entries) (map
 	return models, diags
 }
 
-// checkHostOf refuses what validHost does, of a host that was not known when that looked.
+// checkHostOf refuses what validHost refuses, for a host that was still unknown to validHost.
 func checkHostOf(attribute, name, host string) (diags diag.Diagnostics) {
 	if text := hostMistake(host); text != "" {
 		diags.AddAttributeError(path.Root(attribute).AtMapKey(name).AtName("host"), "Invalid host", text)

@@ -7,7 +7,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
-// A host is not known yet as long as one on the way to it is not.
+// A host is unknown as long as one of the hosts that lead to it is.
 func TestUnknownOnTheWay(t *testing.T) {
 	e := entries{unknown: map[string][]string{"unknown": {"ssh_hosts.unknown.host"}}}
 	configs := map[string]sshclient.Config{
@@ -23,7 +23,7 @@ func TestUnknownOnTheWay(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}
 	}
-	// Those that are not known have no Config.
+	// Unknown hosts have no Config.
 	alone := map[string]sshclient.Config{"next": {JumpHost: "unknown"}}
 	if got := e.unknownOnTheWay(alone, "next"); got == nil {
 		t.Error("a jump host that is not known yet was overlooked")

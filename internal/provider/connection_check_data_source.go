@@ -14,7 +14,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// connectionCheckDataSource logs in to a server and says what it found.
+// connectionCheckDataSource logs in to a server and reports what it found.
 type connectionCheckDataSource struct{ configuredDataSource }
 
 var (
@@ -81,7 +81,7 @@ type privilegeModel struct {
 	Reason    types.String `tfsdk:"reason"`
 }
 
-// ValidateConfig refuses what would be asked for and not be looked at.
+// ValidateConfig refuses attributes that ask for a check that would not take place.
 func (*connectionCheckDataSource) ValidateConfig(ctx context.Context, req datasource.ValidateConfigRequest, resp *datasource.ValidateConfigResponse) {
 	var config connectionCheckModel
 	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
@@ -96,7 +96,7 @@ func (*connectionCheckDataSource) ValidateConfig(ctx context.Context, req dataso
 	}
 }
 
-// Read logs in and looks. The advice is given as warnings too.
+// Read logs in and checks. It also gives the advice as warnings.
 func (d *connectionCheckDataSource) Read(ctx context.Context, req datasource.ReadRequest, resp *datasource.ReadResponse) {
 	var model connectionCheckModel
 	resp.Diagnostics.Append(req.Config.Get(ctx, &model)...)
@@ -125,7 +125,7 @@ func (d *connectionCheckDataSource) Read(ctx context.Context, req datasource.Rea
 	resp.Diagnostics.Append(resp.State.Set(ctx, model)...)
 }
 
-// deferrable says how to read a data source only when the server is known.
+// deferrable explains how to read a data source only once the server is known.
 func deferrable(err error) error {
 	var unknown *unknownError
 	if errors.As(err, &unknown) {
@@ -134,7 +134,7 @@ func deferrable(err error) error {
 	return err
 }
 
-// toCheck decodes what is to be checked.
+// toCheck decodes what to check.
 func (m connectionCheckModel) toCheck(ctx context.Context) (preflight.ConnectionCheck, diag.Diagnostics) {
 	check := preflight.ConnectionCheck{Database: m.Database.ValueString(), Use: preflight.Use(m.UseAs.ValueString())}
 	check.Schemas, _ = setStrings(m.Schemas)
@@ -163,8 +163,8 @@ func (m connectionCheckModel) toCheck(ctx context.Context) (preflight.Connection
 	return check, diags
 }
 
-// fromConnection encodes what was found. What a server that is too old was not
-// asked stays null.
+// fromConnection encodes what the check found. Values that the check does not ask of an old server
+// stay null.
 func (m *connectionCheckModel) fromConnection(ctx context.Context, c preflight.Connection) (diags diag.Diagnostics) {
 	m.Ready = types.BoolValue(c.Ready())
 	m.Version, m.MajorVersion, m.Tested = textValue(c.Version), types.Int64Value(int64(c.Major)), types.BoolValue(c.Tested())

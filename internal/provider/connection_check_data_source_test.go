@@ -96,7 +96,7 @@ func TestAccConnectionCheck(t *testing.T) {
 					})),
 				},
 			},
-			{ // and is no more
+			{ // and no longer is
 				PreConfig: func() {
 					s.Exec(t, database, `
 						GRANT SELECT ON ALL TABLES IN SCHEMA public TO `+user+`;
@@ -123,7 +123,7 @@ func TestAccConnectionCheck(t *testing.T) {
 	})
 }
 
-// Advice on indexes that somebody has decided to do without is not given again. The fact stays.
+// Advice on indexes that the user has decided to do without is not repeated. The fact stays.
 func TestAccConnectionCheck_withoutIndex(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	database := s.Database(t)
@@ -177,7 +177,7 @@ func TestAccConnectionCheckMistakes(t *testing.T) {
 	resource.ParallelTest(t, resource.TestCase{ProtoV6ProviderFactories: factories(), Steps: steps})
 }
 
-// The advice is a warning, once, and says what to do; nothing fails for it.
+// The advice is a warning, once, and says what to do; it fails nothing.
 func TestAccConnectionCheckAdvice(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	w := newWorkspace(t, requiredProviders+checkConfig(administrator(s), `use_as = "source"`))
@@ -191,7 +191,7 @@ func TestAccConnectionCheckAdvice(t *testing.T) {
 	}
 }
 
-// What a check waits for is not there when planning. It is then made when applying.
+// A check of something that does not exist at plan time takes place during the apply.
 func TestAccConnectionCheckDeferred(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	name := s.RoleName(t)
@@ -229,7 +229,7 @@ func TestAccConnectionCheckDeferred(t *testing.T) {
 	w.run(t, "destroy", "-auto-approve")
 }
 
-// What a password command prints is in no log, plan or state.
+// The output of a password command is in no log, plan or state.
 func TestAccPasswordCommandIsNotLogged(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	dir := t.TempDir()

@@ -152,7 +152,7 @@ func computedString(description string) schema.StringAttribute {
 	return schema.StringAttribute{MarkdownDescription: description, Computed: true}
 }
 
-// privilegeType is that of an element of privileges.
+// privilegeType is the type of an element of privileges.
 func privilegeType() types.ObjectType {
 	return types.ObjectType{AttrTypes: map[string]attr.Type{
 		"privilege": types.StringType, "object": types.StringType, "held": types.BoolType, "reason": types.StringType,

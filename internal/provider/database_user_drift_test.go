@@ -38,7 +38,7 @@ const (
 	wholeRole = `t|5|t|2040-01-01 00:00:00+00|{"DateStyle=ISO, DMY","search_path=app, \"$user\", public",statement_timeout=30s}`
 )
 
-// Each attribute that is changed on the server is in the next plan, and repaired.
+// The next plan shows each attribute that was changed on the server, and its apply repairs it.
 func TestAccDatabaseUserDrift(t *testing.T) {
 	const address = "stitch_database_user.stitch"
 	s := sandbox.Shared(t, 0)
@@ -85,7 +85,7 @@ func TestAccDatabaseUserDrift(t *testing.T) {
 		})
 	}
 	steps = append(steps,
-		resource.TestStep{ // import: what the server has, in its own words
+		resource.TestStep{ // import: the server's values, in its own spelling
 			ResourceName:                         address,
 			ImportState:                          true,
 			ImportStateId:                        joinID("app", name),
@@ -93,12 +93,12 @@ func TestAccDatabaseUserDrift(t *testing.T) {
 			ImportStateVerifyIdentifierAttribute: "name",
 			ImportStateVerifyIgnore:              []string{"valid_until", "parameters.%", "parameters.datestyle", "parameters.DateStyle", "parameters.search_path"},
 		},
-		resource.TestStep{ // what is left out is reset, but for parameters
+		resource.TestStep{ // what is left out is reset, except parameters
 			Config:           userConfig(s, name, ""),
 			ConfigPlanChecks: planned(address, plancheck.ResourceActionUpdate),
 			Check:            role(`t|-1|f|infinity|{"DateStyle=ISO, DMY","search_path=app, \"$user\", public",statement_timeout=30s}`),
 		},
-		resource.TestStep{ // which nobody looks at any more
+		resource.TestStep{ // which are no longer checked
 			PreConfig:        func() { s.Exec(t, "postgres", "ALTER ROLE "+name+" SET statement_timeout = '45s'") },
 			Config:           userConfig(s, name, ""),
 			ConfigPlanChecks: planned(address, plancheck.ResourceActionNoop),
@@ -108,7 +108,7 @@ func TestAccDatabaseUserDrift(t *testing.T) {
 			ConfigPlanChecks: planned(address, plancheck.ResourceActionUpdate),
 			Check:            role("t|-1|f|infinity|{}"),
 		},
-		resource.TestStep{ // renamed: it is gone, and created again
+		resource.TestStep{ // renamed: the old name is gone, and created again
 			PreConfig:        func() { s.Exec(t, "postgres", "ALTER ROLE "+name+" RENAME TO "+s.RoleName(t)) },
 			Config:           userConfig(s, name, ""),
 			ConfigPlanChecks: planned(address, plancheck.ResourceActionCreate),
@@ -118,9 +118,9 @@ func TestAccDatabaseUserDrift(t *testing.T) {
 	resource.ParallelTest(t, resource.TestCase{ProtoV6ProviderFactories: factories(), Steps: steps})
 }
 
-// A password that was changed on the server is planned to be set again, with a
-// warning that says why; another ephemeral one is not. Neither the password nor
-// what the server keeps of it is in plan or state.
+// A plan sets a password again that was changed on the server, with a warning that says why; it
+// does not do so for another ephemeral value. Neither plan nor state contains the password or what
+// the server stores of it.
 func TestAccDatabaseUserPasswordDrift(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	name := s.RoleName(t)
@@ -161,7 +161,7 @@ func TestAccDatabaseUserPasswordDrift(t *testing.T) {
 		}
 	}
 
-	// Who manages it no longer does not care; nor does who took it over.
+	// A resource that does not manage the password ignores it, and so does one that was imported.
 	w.write(t, "main.tf", requiredProviders+userConfig(s, name, ""))
 	apply("x")
 	s.Exec(t, "postgres", "ALTER ROLE "+name+" PASSWORD 'by-hand'")
@@ -190,7 +190,7 @@ func (want onlyDiffers) CheckPlan(_ context.Context, req plancheck.CheckPlanRequ
 	}
 }
 
-// Names and values with anything in them do what they name, and nothing else.
+// Names and values with any content affect what they name, and nothing else.
 func TestAccDatabaseUserHostile(t *testing.T) {
 	const address = "stitch_database_user.stitch"
 	s := sandbox.Shared(t, 0)
@@ -264,7 +264,7 @@ func hcl(text string) string {
 	return strings.NewReplacer(`${`, `$${`, `%{`, `%%{`).Replace(string(quoted))
 }
 
-// What cannot be is refused when it is planned.
+// A plan refuses what PostgreSQL would refuse.
 func TestAccDatabaseUserRefused(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	name := s.RoleName(t)
@@ -299,7 +299,7 @@ func TestAccDatabaseUserRefused(t *testing.T) {
 	})
 }
 
-// A user goes, and what it owned stays, where that was asked for.
+// With reassign_owned_to, a user goes and what it owned stays.
 func TestAccDatabaseUserReassigns(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	name, heir, database := s.RoleName(t), s.Role(t), s.Database(t)

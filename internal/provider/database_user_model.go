@@ -49,8 +49,8 @@ func (m databaseUserModel) object(server *pgclient.Server) object {
 	return inServer(server, object{noun: "database user", name: m.Name.ValueString(), typeName: "stitch_database_user", key: []string{m.Name.ValueString()}})
 }
 
-// fromUser overwrites only what the server can tell us, and leaves what means
-// the same as it is written. A user that is being imported has no attributes yet.
+// fromUser overwrites only what the server reports, and keeps the user's spelling of equal values.
+// A user that is being imported has no attributes yet.
 func (m *databaseUserModel) fromUser(u postgres.User) {
 	imported := m.Login.IsNull()
 	m.Name = types.StringValue(u.Name)

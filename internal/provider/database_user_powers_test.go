@@ -11,8 +11,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A user that is more than it is meant to be is drift, item by item, and so is a role that
-// it is no member of any more. Importing one warns.
+// Powers of a user beyond the configured ones are drift, item by item, and so is a role of which
+// the user is no longer a member. An import warns of such powers.
 func TestAccDatabaseUserPowers(t *testing.T) {
 	const address = "stitch_database_user.stitch"
 	s := sandbox.Shared(t, 0)
@@ -54,7 +54,7 @@ func TestAccDatabaseUserPowers(t *testing.T) {
 	})
 }
 
-// Importing a user that is more than Stitch's warns, by name.
+// Importing a user with more powers than Stitch's names them in a warning.
 func TestAccDatabaseUserPowers_import(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	name, group := s.RoleName(t), s.Role(t)
@@ -73,9 +73,9 @@ func TestAccDatabaseUserPowers_import(t *testing.T) {
 	}
 }
 
-// A secret that was rotated where runs log in with it, while password_wo_version was not
-// raised, is named: in the plan, and where the login fails. Another one that nobody logs in
-// with, such as one that is made for each plan, is not.
+// A secret was rotated in an entry that runs log in with, but password_wo_version was not raised:
+// the plan names it, and so does the error of the login. A plan does not name a password that no
+// entry logs in with, such as one that is generated for each plan.
 func TestAccDatabaseUserRotated(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	name, source, destination := s.RoleName(t), s.Database(t), s.Database(t)

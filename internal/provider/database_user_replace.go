@@ -12,15 +12,15 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
-// A user that is replaced by one of the same name, because it is tainted or Terraform was told
-// to, keeps what was granted to it and what it owns: the resources of its grants do not
-// change, and Terraform does not ask about them. It is dropped only if nothing depends on it.
+// A user that a user of the same name replaces, because it is tainted or because of -replace, keeps
+// its grants and what it owns: the resources of its grants do not change, and Terraform does not
+// ask about them. The provider drops the user only if nothing depends on it.
 
-// replacesKey is where the private state of a plan keeps that it replaces the user by one of
-// the same name. Terraform hands that to the deletion.
+// replacesKey is where the private state of a plan records that the plan replaces the user by one
+// of the same name. Terraform hands the private state to the deletion.
 const replacesKey = "replaces"
 
-// planReplacement notes that a user which the state has is planned as a new one.
+// planReplacement notes that a plan creates a user that the state already has.
 func (r *databaseUserResource) planReplacement(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
 	var plan databaseUserModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
@@ -35,7 +35,7 @@ func isReplacement(ctx context.Context, private privateState) bool {
 	return string(text) == "true"
 }
 
-// endReplacement has a later deletion be one.
+// endReplacement makes a later deletion an ordinary one.
 func endReplacement(ctx context.Context, private privateState) (diags diag.Diagnostics) {
 	if isReplacement(ctx, private) {
 		return private.SetKey(ctx, replacesKey, []byte("false"))
@@ -43,8 +43,8 @@ func endReplacement(ctx context.Context, private privateState) (diags diag.Diagn
 	return nil
 }
 
-// dropReplaced drops a user that is replaced, or leaves it to be given the attributes of the
-// configuration in the same apply.
+// dropReplaced drops a user that is replaced. A user that it leaves in place gets the attributes of
+// the configuration in the same apply.
 func (r *databaseUserResource) dropReplaced(ctx context.Context, server *pgclient.Server, state databaseUserModel, diags *diag.Diagnostics) error {
 	err := postgres.DropUser(ctx, server, state.Name.ValueString(), postgres.DropOptions{TerminateSessions: state.TerminateSessions.ValueBool()})
 	var dependents *postgres.DependentsError

@@ -9,8 +9,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A user that is replaced or tainted keeps what was granted to it and what it owns, and is as
-// the configuration has it. A replication that logs in as it goes on.
+// A user that is replaced or tainted keeps its grants and what it owns, and gets the configured
+// attributes. A replication that logs in as this user goes on.
 func TestAccDatabaseUser_replaced(t *testing.T) {
 	p := newPipe(t, sandbox.Shared(t, 0))
 	user, database := p.RoleName(t), p.DatabaseName(t)
@@ -98,7 +98,7 @@ func TestAccDatabaseUser_replaced(t *testing.T) {
 	w.run(t, "destroy", "-auto-approve")
 }
 
-// One that nothing depends on is dropped, and another one made.
+// A user on whom nothing depends is dropped and created again.
 func TestAccDatabaseUser_replacedAlone(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	user := s.RoleName(t)

@@ -32,7 +32,7 @@ func (*databaseUserResource) Metadata(_ context.Context, req resource.MetadataRe
 	resp.TypeName = req.ProviderTypeName + "_database_user"
 }
 
-// ValidateConfig refuses what could only fail when the user is destroyed.
+// ValidateConfig refuses what would fail only when the user is destroyed.
 func (*databaseUserResource) ValidateConfig(ctx context.Context, req resource.ValidateConfigRequest, resp *resource.ValidateConfigResponse) {
 	var config databaseUserModel
 	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
@@ -45,7 +45,7 @@ func (*databaseUserResource) ValidateConfig(ctx context.Context, req resource.Va
 	}
 }
 
-// ModifyPlan says why a password is set again that nobody asked to be changed.
+// ModifyPlan says why the plan sets a password again although the configuration did not change it.
 func (r *databaseUserResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
 	r.configured.ModifyPlan(ctx, req, resp)
 	if req.Plan.Raw.IsNull() || resp.Diagnostics.HasError() {
@@ -71,9 +71,9 @@ func (r *databaseUserResource) ModifyPlan(ctx context.Context, req resource.Modi
 	}
 }
 
-// checkRotation warns of a password that an entry of the provider block logs in with
-// already, and that the server was not sent since its version was not raised. A password
-// that nobody logs in with may be another one for each plan.
+// checkRotation warns of a password that an entry of the provider block already logs in with, but
+// that the server did not get because its version was not raised. A password that no entry logs in
+// with may differ from plan to plan.
 func (r *databaseUserResource) checkRotation(ctx context.Context, config tfsdk.Config, plan databaseUserModel) (diags diag.Diagnostics) {
 	password, err := newPassword(ctx, config, plan)
 	if err != nil || password == nil {
@@ -82,7 +82,7 @@ func (r *databaseUserResource) checkRotation(ctx context.Context, config tfsdk.C
 	name := plan.Name.ValueString()
 	server, err := r.serverToRead(plan.Server.ValueString())
 	if err != nil {
-		return nil // reading it has said so
+		return nil // Read has reported it
 	}
 	entries := server.EntriesWith(name, password.Text)
 	if len(entries) == 0 {
@@ -139,8 +139,8 @@ func (r *databaseUserResource) Create(ctx context.Context, req resource.CreateRe
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
 }
 
-// newPassword reads the password that a version stands for, which exists
-// nowhere but in the configuration; nil if there is no version.
+// newPassword reads the password that a version stands for, which exists only in the configuration.
+// It returns nil if there is no version.
 func newPassword(ctx context.Context, config tfsdk.Config, plan databaseUserModel) (*postgres.Password, error) {
 	if plan.PasswordWOVersion.IsNull() {
 		return nil, nil
@@ -180,13 +180,13 @@ func (r *databaseUserResource) Read(ctx context.Context, req resource.ReadReques
 	}
 	state.fromUser(user)
 	if user.PasswordChanged(seal) {
-		state.PasswordWOVersion = types.Int64Null() // so that a plan sets it again
+		state.PasswordWOVersion = types.Int64Null() // so that the next plan sets it again
 	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, state)...)
 }
 
-// Update changes what differs, and sends the password if its version, or what
-// the server is to keep of it, changed.
+// Update changes what differs. It sends the password if its version changed, or if the server is to
+// store it in another way.
 func (r *databaseUserResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
 	var plan, state databaseUserModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
@@ -212,14 +212,13 @@ func (r *databaseUserResource) Update(ctx context.Context, req resource.UpdateRe
 		resp.Diagnostics.Append(diagnose("Cannot update database user", err))
 		return
 	}
-	if sends { // also a password that is no longer managed: it may change from now on
+	if sends { // also for a password that is no longer managed: it may change from now on
 		resp.Diagnostics.Append(writeSeal(ctx, resp.Private, seal)...)
 	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
 }
 
-// Delete drops the user, and takes along what reassign_owned_to and
-// terminate_sessions say.
+// Delete drops the user, together with what reassign_owned_to and terminate_sessions name.
 func (r *databaseUserResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
 	var state databaseUserModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
@@ -242,12 +241,12 @@ func (r *databaseUserResource) Delete(ctx context.Context, req resource.DeleteRe
 	})...)
 }
 
-// ImportState takes over a user, and leaves its password alone until a version is configured.
+// ImportState takes over a user, and does not touch its password until a version is configured.
 func (*databaseUserResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
 	importByID(ctx, req, resp, "server", "name")
 }
 
-// warnOfPowers says what an imported user is, more than one for Stitch needs to be.
+// warnOfPowers says which powers an imported user has beyond those that one for Stitch needs.
 func warnOfPowers(m databaseUserModel, u postgres.User) (diags diag.Diagnostics) {
 	powers := u.Excess(postgres.User{})
 	if u.BypassRLS {
@@ -265,12 +264,12 @@ func warnOfPowers(m databaseUserModel, u postgres.User) (diags diag.Diagnostics)
 	return diags
 }
 
-// sealKey is where the private state, which no plan shows, holds the seal of
-// the password that was sent.
+// sealKey is where the private state, which no plan shows, holds the seal of the password that was
+// sent to the server.
 const sealKey = "password_seal"
 
-// readSeal returns nil if there is none. The framework does not export the type
-// of the private state, hence the interfaces.
+// readSeal returns nil if there is no seal. It takes an interface because the framework does not
+// export the type of the private state.
 func readSeal(ctx context.Context, private interface {
 	GetKey(context.Context, string) ([]byte, diag.Diagnostics)
 }) (*postgres.PasswordSeal, diag.Diagnostics) {
@@ -285,7 +284,7 @@ func readSeal(ctx context.Context, private interface {
 	return seal, diags
 }
 
-// writeSeal of nil forgets the seal.
+// writeSeal with nil forgets the seal.
 func writeSeal(ctx context.Context, private interface {
 	SetKey(context.Context, string, []byte) diag.Diagnostics
 }, seal *postgres.PasswordSeal) (diags diag.Diagnostics) {

@@ -39,7 +39,7 @@ func userConfig(s *sandbox.Server, name, arguments string) string {
 		}`, name, arguments)
 }
 
-// wantRows checks what the server answers after a step.
+// wantRows checks the server's answer after a step.
 func wantRows(t *testing.T, s *sandbox.Server, database, sql, name string, want ...string) resource.TestCheckFunc {
 	return func(*terraform.State) error {
 		if got := s.Query(t, database, sql, name); strings.Join(got, "\n") != strings.Join(want, "\n") {
@@ -175,8 +175,8 @@ func TestAccDatabaseUserMistakes(t *testing.T) {
 	})
 }
 
-// A password that is not known when it is planned, as one of a resource that is
-// still to be created, is known when it is sent.
+// A password that is unknown at plan time, because its resource is still to be created, is known
+// when it is sent.
 func TestAccDatabaseUserUnknownPassword(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	name := s.RoleName(t)
@@ -190,7 +190,7 @@ func TestAccDatabaseUserUnknownPassword(t *testing.T) {
 	})
 }
 
-// A user that objects depend on is not dropped, and the error names them.
+// A user on whom objects depend is not dropped, and the error names them.
 func TestAccDatabaseUserWithObjects(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	name, database := s.RoleName(t), s.Database(t)
@@ -214,8 +214,8 @@ func TestAccDatabaseUserWithObjects(t *testing.T) {
 	})
 }
 
-// A user and the database with what it owns go together, in whatever order
-// Terraform takes them, even over a single connection.
+// A user and the database with its objects go together, in whatever order Terraform destroys them,
+// even over a single connection.
 func TestAccDatabaseUserWithItsDatabase(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	name, database := s.RoleName(t), s.DatabaseName(t)
@@ -245,7 +245,7 @@ func TestAccDatabaseUserWithItsDatabase(t *testing.T) {
 	})
 }
 
-// A server that cannot be reached says nothing about what is on it.
+// A server that cannot be reached says nothing about its contents.
 func TestAccDatabaseUserUnreachable(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	name := s.RoleName(t)

@@ -14,7 +14,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
-// withoutZeroByte refuses what PostgreSQL takes in no text. It does not say what it refuses.
+// withoutZeroByte refuses text with a zero byte, which PostgreSQL accepts in no text. Its message
+// does not repeat the text.
 type withoutZeroByte struct{}
 
 func (withoutZeroByte) Description(context.Context) string { return "must not hold a zero byte" }

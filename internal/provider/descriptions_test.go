@@ -6,11 +6,11 @@ import (
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
 )
 
-// longest is how many bytes an attribute's description has at most.
+// longest is the greatest length of an attribute's description, in bytes.
 const longest = 400
 
-// An attribute says in a sentence or two what it is, and links to the guide that holds
-// the exceptions.
+// The description of an attribute says in a sentence or two what it is, and links to the guide that
+// holds the exceptions.
 func TestDescriptions(t *testing.T) {
 	all, err := NewServer(New("test")).GetProviderSchema(t.Context(), &tfprotov6.GetProviderSchemaRequest{})
 	if err != nil {

@@ -39,8 +39,8 @@ type destinationDatabaseModel struct {
 	TerminateSessions types.Bool   `tfsdk:"terminate_sessions"`
 }
 
-// toDatabase makes of what is not known, since it is not configured, what
-// PostgreSQL does without being told.
+// toDatabase replaces unknown values, which are those that are not configured, by PostgreSQL's
+// defaults.
 func (m destinationDatabaseModel) toDatabase() postgres.Database {
 	limit := int64(-1)
 	if !m.ConnectionLimit.IsUnknown() && !m.ConnectionLimit.IsNull() {
@@ -64,7 +64,7 @@ func (m destinationDatabaseModel) object(server *pgclient.Server) object {
 	return inServer(server, object{noun: "destination database", name: m.Name.ValueString(), typeName: "stitch_destination_database", key: []string{m.Name.ValueString()}})
 }
 
-// fromDatabase overwrites only what the server can tell us.
+// fromDatabase overwrites only what the server reports.
 func (m *destinationDatabaseModel) fromDatabase(d postgres.Database) {
 	m.Name = types.StringValue(d.Name)
 	m.Owner = types.StringValue(d.Owner)
@@ -78,7 +78,7 @@ func (m *destinationDatabaseModel) fromDatabase(d postgres.Database) {
 	m.Comment = types.StringValue(d.Comment)
 }
 
-// leftover is all that is known of a database that should not be there.
+// leftover returns all that is known of a database that should not exist.
 func (m destinationDatabaseModel) leftover() destinationDatabaseModel {
 	return destinationDatabaseModel{
 		Server: m.Server, Name: m.Name, Template: m.Template, ForceDestroy: m.ForceDestroy, TerminateSessions: m.TerminateSessions,
@@ -96,8 +96,8 @@ func (*destinationDatabaseResource) Metadata(_ context.Context, req resource.Met
 	resp.TypeName = req.ProviderTypeName + "_destination_database"
 }
 
-// ModifyPlan replaces the database when something is to be different that
-// PostgreSQL cannot change, and says what that means.
+// ModifyPlan replaces the database when an attribute changes that PostgreSQL cannot change, and
+// says what that means.
 func (r *destinationDatabaseResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
 	r.configured.ModifyPlan(ctx, req, resp)
 	resp.Diagnostics.Append(r.warnOfRemoval(ctx, req)...)
@@ -122,9 +122,9 @@ func (r *destinationDatabaseResource) ModifyPlan(ctx context.Context, req resour
 		fmt.Sprintf("Of a database that exists, %s cannot be changed: it would be dropped, and an empty one created. %s", strings.Join(fixed, ", "), follows))
 }
 
-// fixed returns the attributes in which a plan differs from the state and that
-// cannot be changed. What is not known, then or now, replaces nothing: such as
-// the template of a database that was imported.
+// fixed returns the attributes that cannot be changed and in which a plan differs from the state. A
+// value that is unknown on either side replaces nothing: the template of an imported database, for
+// example.
 func (m destinationDatabaseModel) fixed(state destinationDatabaseModel) []string {
 	var names []string
 	for _, a := range []struct {
@@ -183,7 +183,7 @@ func (r *destinationDatabaseResource) Create(ctx context.Context, req resource.C
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
 }
 
-// Read looks the database up, without connecting to it.
+// Read reads the database without connecting to it.
 func (r *destinationDatabaseResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
 	var state destinationDatabaseModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
@@ -212,7 +212,7 @@ func (r *destinationDatabaseResource) Read(ctx context.Context, req resource.Rea
 	resp.Diagnostics.Append(resp.State.Set(ctx, state)...)
 }
 
-// Update changes what PostgreSQL can change of a database.
+// Update changes what PostgreSQL can change about a database.
 func (r *destinationDatabaseResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
 	var plan destinationDatabaseModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
@@ -230,7 +230,8 @@ func (r *destinationDatabaseResource) Update(ctx context.Context, req resource.U
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
 }
 
-// warnOfRemoval says which tables go with a database that is to be removed, or keep it.
+// warnOfRemoval names the tables that go with a database that the plan removes, or that prevent the
+// removal.
 func (r *destinationDatabaseResource) warnOfRemoval(ctx context.Context, req resource.ModifyPlanRequest) diag.Diagnostics {
 	model, is := removed(ctx, req, r.claims, r.objectOf)
 	if !is {
@@ -238,11 +239,11 @@ func (r *destinationDatabaseResource) warnOfRemoval(ctx context.Context, req res
 	}
 	server, err := r.serverToRead(model.Server.ValueString())
 	if err != nil {
-		return nil // Read has said so
+		return nil // Read has reported it
 	}
 	losses, err := postgres.Losses(ctx, server, model.Name.ValueString(), "")
 	if err != nil {
-		return nil // whoever removes it is told
+		return nil // the destroy reports it
 	}
 	return takesTables(model.object(server), losses, model.ForceDestroy.ValueBool())
 }
@@ -274,7 +275,8 @@ func (r *destinationDatabaseResource) Delete(ctx context.Context, req resource.D
 	})...)
 }
 
-// ImportState takes over a database, which is then not dropped with its tables unless that is configured.
+// ImportState takes over a database. A destroy then drops it with its tables only if that is
+// configured.
 func (*destinationDatabaseResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
 	importByID(ctx, req, resp, "server", "name")
 	resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("force_destroy"), false)...)

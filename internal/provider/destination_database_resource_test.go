@@ -140,7 +140,7 @@ func TestAccDestinationDatabaseMistakes(t *testing.T) {
 	})
 }
 
-// With a provider that is not known yet, creating is planned from the configuration.
+// With a provider that is not known yet, Terraform plans a creation from the configuration.
 func TestAccDestinationDatabaseOfUnknownServer(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	name := s.DatabaseName(t)
@@ -169,8 +169,8 @@ const databaseSettingsSQL = `
 	FROM pg_catalog.pg_database
 	WHERE datname = $1`
 
-// Everything that a database can be told, and what becomes of it when somebody
-// else changes it, attribute by attribute.
+// Every setting of a database, and what happens when someone else changes it, attribute by
+// attribute.
 func TestAccDestinationDatabaseSettings(t *testing.T) {
 	const address = "stitch_destination_database.warehouse"
 	s := sandbox.Shared(t, 0)
@@ -203,7 +203,7 @@ func TestAccDestinationDatabaseSettings(t *testing.T) {
 				ImportStateId:                        joinID("warehouse", name),
 				ImportStateVerify:                    true,
 				ImportStateVerifyIdentifierAttribute: "name",
-				ImportStateVerifyIgnore:              []string{"template"}, // nobody knows it any more
+				ImportStateVerifyIgnore:              []string{"template"}, // no longer known
 			},
 			drift("COMMENT ON DATABASE "+name+" IS NULL", "comment", knownvalue.StringExact("loaded")),
 			drift("ALTER DATABASE "+name+" CONNECTION LIMIT 6", "connection_limit", knownvalue.Int64Exact(5)),
@@ -223,7 +223,7 @@ func TestAccDestinationDatabaseSettings(t *testing.T) {
 				Check:            settings("LATIN1|C|C|5|∅"),
 			},
 			{Config: databaseConfig(s, name, ""), ConfigPlanChecks: planned(address, plancheck.ResourceActionNoop)},
-			{ // a comment by hand is drift from none
+			{ // a comment set by hand is drift if none is configured
 				PreConfig:        func() { s.Exec(t, "postgres", "COMMENT ON DATABASE "+name+" IS 'by hand'") },
 				Config:           databaseConfig(s, name, "comment = \"\""),
 				ConfigPlanChecks: planned(address, plancheck.ResourceActionUpdate),
@@ -244,7 +244,7 @@ func TestAccDestinationDatabaseSettings(t *testing.T) {
 	})
 }
 
-// Text of any kind changes nothing but what it names.
+// Text of any kind affects only what it names.
 func TestAccDestinationDatabaseInjection(t *testing.T) {
 	const address = "stitch_destination_database.warehouse"
 	s := sandbox.Shared(t, 0)
@@ -275,9 +275,8 @@ func TestAccDestinationDatabaseInjection(t *testing.T) {
 	})
 }
 
-// A comment that the database which the login connects to has no letters for
-// fails after the database was created. Nothing is left of it, so that the next
-// apply is no other than the first.
+// A comment with letters that the encoding of the login's database lacks fails after the database
+// was created. Nothing of the database is left, so that the next apply is like the first.
 func TestAccDestinationDatabaseDroppedAgain(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	name, latin := s.DatabaseName(t), s.DatabaseName(t)
@@ -301,7 +300,7 @@ func TestAccDestinationDatabaseDroppedAgain(t *testing.T) {
 	})
 }
 
-// Sessions of others keep a database, until ending them is asked for.
+// Other sessions keep a database from being dropped unless terminate_sessions is set.
 func TestAccDestinationDatabaseTerminateSessions(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	name := s.DatabaseName(t)

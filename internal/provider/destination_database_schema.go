@@ -76,7 +76,8 @@ func (*destinationDatabaseResource) Schema(_ context.Context, _ resource.SchemaR
 	}
 }
 
-// fixedAttribute is what cannot be changed of a database. ModifyPlan replaces it then.
+// fixedAttribute is an attribute that PostgreSQL cannot change. ModifyPlan replaces the database
+// instead.
 func fixedAttribute(description string, validators ...validator.String) schema.StringAttribute {
 	return schema.StringAttribute{
 		MarkdownDescription: description,
@@ -87,8 +88,8 @@ func fixedAttribute(description string, validators ...validator.String) schema.S
 	}
 }
 
-// commentAttribute is the attribute "comment". No comment and an empty one are
-// the same to the server, and "" here.
+// commentAttribute is the attribute "comment". To the server, no comment and an empty one are the
+// same; both are "" here.
 func commentAttribute(noun string) schema.StringAttribute {
 	return schema.StringAttribute{
 		MarkdownDescription: "Comment on the " + noun + ", as psql and other tools show it; `\"\"` is none. One that is no longer configured stays.",
@@ -99,8 +100,8 @@ func commentAttribute(noun string) schema.StringAttribute {
 	}
 }
 
-// ownerAttribute is the attribute "owner". One that is no longer configured
-// stays the owner: nobody said who else should be.
+// ownerAttribute is the attribute "owner". An owner that is no longer configured stays the owner:
+// the configuration names no other.
 func ownerAttribute(noun string) schema.StringAttribute {
 	return schema.StringAttribute{
 		MarkdownDescription: "Role that owns the " + noun + ". It is changed in place. By default, the login of the server entry owns it at first, and a later owner is left alone. " +
@@ -112,7 +113,7 @@ func ownerAttribute(noun string) schema.StringAttribute {
 	}
 }
 
-// forceDestroyAttribute is the attribute "force_destroy" of what holds data.
+// forceDestroyAttribute is the attribute "force_destroy" of resources that hold data.
 func forceDestroyAttribute(what string) schema.BoolAttribute {
 	return schema.BoolAttribute{
 		MarkdownDescription: "Whether destroying drops " + what + ". `false` by default. It must be applied before it can take effect on destroy.",

@@ -115,7 +115,7 @@ func (r *destinationGrantsResource) Create(ctx context.Context, req resource.Cre
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
 }
 
-// Read looks up what is missing.
+// Read reads which grants are missing.
 func (r *destinationGrantsResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
 	var state destinationGrantsModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
@@ -141,7 +141,7 @@ func (r *destinationGrantsResource) Read(ctx context.Context, req resource.ReadR
 	resp.Diagnostics.Append(resp.State.Set(ctx, state)...)
 }
 
-// Update grants what is missing and takes back what is not configured any more.
+// Update grants what is missing and revokes what is no longer configured.
 func (r *destinationGrantsResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
 	var plan, state destinationGrantsModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
@@ -162,7 +162,7 @@ func (r *destinationGrantsResource) Update(ctx context.Context, req resource.Upd
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
 }
 
-// Delete takes the grants back.
+// Delete revokes the grants.
 func (r *destinationGrantsResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
 	var state destinationGrantsModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
@@ -180,7 +180,7 @@ func (r *destinationGrantsResource) Delete(ctx context.Context, req resource.Del
 	}
 }
 
-// ImportState reads nothing yet: what is missing, the Read that follows looks up.
+// ImportState reads nothing: the Read that follows finds what is missing.
 func (*destinationGrantsResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
 	importByID(ctx, req, resp, "server", "database", "user")
 	resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("system_catalogs"), false)...)

@@ -58,7 +58,7 @@ func TestAccDestinationGrants(t *testing.T) {
 				}),
 				ConfigStateChecks: systemCatalogs(true),
 			},
-			{ // disappears: the user is dropped, and made again
+			{ // disappears: the user is dropped and created again
 				PreConfig:          shop.changed(t, "DROP OWNED BY "+shop.user+"; DROP ROLE "+shop.user),
 				RefreshState:       true,
 				ExpectNonEmptyPlan: true,
@@ -76,7 +76,7 @@ func TestAccDestinationGrants(t *testing.T) {
 	})
 }
 
-// One user may read from a database and load into it; each resource takes back its own.
+// One user may read from a database and load into it; each resource revokes its own grants.
 func TestAccGrantsOfBothEnds(t *testing.T) {
 	shop := newGrantsShop(t)
 	config := shop.config(`schemas = ["public"]`) + fmt.Sprintf(`
@@ -90,7 +90,7 @@ func TestAccGrantsOfBothEnds(t *testing.T) {
 		CheckDestroy:             shop.assertNoRights(t),
 		Steps: []resource.TestStep{
 			{Config: config},
-			{ // CONNECT, which both grant, stays for the one that is left
+			{ // CONNECT, which both grant, stays for the remaining one
 				Config:           shop.config(`schemas = ["public"]`),
 				ConfigPlanChecks: planned("stitch_destination_grants.app", plancheck.ResourceActionDestroy),
 			},

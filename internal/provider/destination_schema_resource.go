@@ -48,7 +48,7 @@ func (m destinationSchemaModel) object(server *pgclient.Server) object {
 	})
 }
 
-// fromSchema overwrites only what the server can tell us.
+// fromSchema overwrites only what the server reports.
 func (m *destinationSchemaModel) fromSchema(c postgres.Schema) {
 	m.Database = types.StringValue(c.Database)
 	m.Name = types.StringValue(c.Name)
@@ -120,7 +120,7 @@ func (r *destinationSchemaResource) Create(ctx context.Context, req resource.Cre
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
 }
 
-// Read looks the schema up. It is gone if its database is.
+// Read reads the schema. The schema is gone if its database is.
 func (r *destinationSchemaResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
 	var state destinationSchemaModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
@@ -163,7 +163,8 @@ func (r *destinationSchemaResource) Update(ctx context.Context, req resource.Upd
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
 }
 
-// ModifyPlan says which tables go with what is to be removed, or keep it.
+// ModifyPlan names the tables that go with a schema that the plan removes, or that prevent the
+// removal.
 func (r *destinationSchemaResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
 	r.configured.ModifyPlan(ctx, req, resp)
 	model, is := removed(ctx, req, r.claims, r.objectOf)
@@ -172,7 +173,7 @@ func (r *destinationSchemaResource) ModifyPlan(ctx context.Context, req resource
 	}
 	server, err := r.serverToRead(model.Server.ValueString())
 	if err != nil {
-		return // Read has said so
+		return // Read has reported it
 	}
 	losses, err := postgres.Losses(ctx, server, model.Database.ValueString(), model.Name.ValueString())
 	if err == nil {
@@ -205,7 +206,8 @@ func (r *destinationSchemaResource) Delete(ctx context.Context, req resource.Del
 	})...)
 }
 
-// ImportState takes over a schema, which is then not dropped with its tables unless that is configured.
+// ImportState takes over a schema. A destroy then drops it with its tables only if that is
+// configured.
 func (*destinationSchemaResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
 	importByID(ctx, req, resp, "server", "database", "name")
 	resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("force_destroy"), false)...)

@@ -133,7 +133,7 @@ func TestAccDestinationSchemaWithTables(t *testing.T) {
 	})
 }
 
-// A schema is gone when its database is, and destroying it then is nothing to do.
+// A schema is gone when its database is. Destroying it then succeeds.
 func TestAccDestinationSchemaOfDroppedDatabase(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	database := s.Database(t)

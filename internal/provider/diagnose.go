@@ -24,8 +24,8 @@ func diagnose(summary string, err error) diag.Diagnostic {
 	return diag.NewErrorDiagnostic(summary, text)
 }
 
-// unchecked is the warning that something could not be looked at. Before the
-// first apply that is no fault, so it says what follows rather than what to do.
+// unchecked is the warning that something could not be checked. Before the first apply this is no
+// fault, so the warning says what follows rather than what to do.
 func unchecked(what string, err error, follows string) diag.Diagnostic {
 	text := what + ": " + err.Error() + "\n\n"
 	if postgres.IsPasswordRefused(err) {
@@ -37,9 +37,9 @@ func unchecked(what string, err error, follows string) diag.Diagnostic {
 		"That is as it should be while the user, the database or the server is still to be created, or its password to be changed, for instance by the next apply. "+follows)
 }
 
-// unasked is the summary of what could not be read or checked: it says why, if that is so
-// for all that is there. Of warnings with one summary, Terraform shows the first and counts
-// the others, so that one server that is down does not fill the screen.
+// unasked is the summary for what could not be read or checked. It gives the reason if the reason
+// holds for everything on that server or SSH host. Terraform shows the first of the warnings that
+// share a summary and counts the others, so one server that is down does not fill the screen.
 func unasked(what string, err error) string {
 	var unknown *unknownError
 	if where := unreachable(err); where != "" {
@@ -51,10 +51,9 @@ func unasked(what string, err error) string {
 	return what
 }
 
-// unread is what to say of an object that could not be read: a warning that its state
-// is kept where nothing could be asked of its server or SSH host, for one that is down
-// stops only what has to be changed there. Else, and where there is no state yet
-// because it is imported, it is an error.
+// unread reports an object that could not be read. Where its server or SSH host could not be asked
+// at all, it is a warning that the state is kept: a server that is down holds up only what must
+// change there. Otherwise, and during an import, which has no state yet, it is an error.
 func unread(noun, name string, imported bool, err error) diag.Diagnostic {
 	if unreachable(err) == "" || imported {
 		return diagnose("Cannot read "+noun, err)
@@ -64,9 +63,9 @@ func unread(noun, name string, imported bool, err error) diag.Diagnostic {
 		capital(noun), name, pgclient.Explain(err)))
 }
 
-// unreadCatalog is unread for what a catalog holds. One that its server has and that
-// cannot be read any more, because it belongs to another role or was changed, is drift:
-// what it held is to be stored again.
+// unreadCatalog is unread for the contents of a catalog. A catalog that exists but can no longer be
+// read, because it belongs to another role or was changed, is drift: the next apply must store its
+// contents again.
 func unreadCatalog(noun, name string, imported bool, destination pgclient.Endpoint, err error) (_ diag.Diagnostic, drift bool) {
 	var unknown *unknownError
 	var none *noEntryError
@@ -86,7 +85,7 @@ func unreadCatalog(noun, name string, imported bool, destination pgclient.Endpoi
 		"So this plan stores its replications and runs them again, which fails unless the catalog can be read by then."), true
 }
 
-// unreachable names the server or SSH host of which nothing could be asked; "" is none.
+// unreachable names the server or SSH host that could not be asked at all; "" if none.
 func unreachable(err error) string {
 	var server *pgclient.ConnectError
 	var host *sshclient.ConnectError

@@ -13,15 +13,15 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A disaster happens between two applies. Where it takes the source back to a moment, it
-// returns what was there then.
+// A disaster happens between two applies. A disaster that takes the source back to an earlier
+// moment returns the state of that moment.
 type disaster struct {
 	name   string
 	since  int // major version of the source
 	strike func(t *testing.T, d *disasterTest) *past
 }
 
-// disasters are all but the death of an apply of fifty resources.
+// disasters has all disasters except the death of an apply of fifty resources.
 var disasters = []disaster{
 	{"source: moved as it was", 0, func(t *testing.T, d *disasterTest) *past {
 		d.moveTo(t, d.copyOf(t, d.source.CopyData(t)))
@@ -115,7 +115,7 @@ var disasters = []disaster{
 	}},
 }
 
-// play has each disaster happen, in a random order.
+// play makes each disaster happen, in a random order.
 func (d *disasterTest) play(t *testing.T, table *disasterTable) {
 	for _, i := range d.random.Perm(len(disasters)) {
 		disaster := disasters[i]
@@ -135,10 +135,10 @@ func (d *disasterTest) play(t *testing.T, table *disasterTable) {
 	}
 }
 
-// anyTable is one of the loaded tables.
+// anyTable returns one of the loaded tables.
 func (d *disasterTest) anyTable() string { return d.tables[d.random.IntN(len(d.tables))] }
 
-// maybeChange changes the source before the next apply, or does not.
+// maybeChange may change the source before the next apply.
 func (d *disasterTest) maybeChange(t *testing.T) {
 	t.Helper()
 	if d.random.IntN(2) == 0 {
@@ -146,8 +146,8 @@ func (d *disasterTest) maybeChange(t *testing.T) {
 	}
 }
 
-// goOn changes a source that may have lost what it had written, so that it ends before
-// what was lost, or after it, and reports whether it did.
+// goOn changes a source that may have lost what it had written, so that its WAL ends before or
+// after what was lost. It reports whether it did.
 func (d *disasterTest) goOn(t *testing.T) bool {
 	t.Helper()
 	times := d.random.IntN(5)
@@ -162,14 +162,14 @@ func (d *disasterTest) atDestination(t *testing.T, sql string) {
 	d.destination.Exec(t, d.database, sql)
 }
 
-// dump keeps what a table of the destination holds.
+// dump keeps the contents of a table of the destination.
 func (d *disasterTest) dump(t *testing.T, table string) {
 	t.Helper()
 	d.atDestination(t, fmt.Sprintf(`CREATE SCHEMA IF NOT EXISTS aside; DROP TABLE IF EXISTS aside.%[1]s;
 		CREATE TABLE aside.%[1]s (LIKE shop.%[1]s INCLUDING ALL); INSERT INTO aside.%[1]s TABLE shop.%[1]s`, table))
 }
 
-// recreateSQL makes a table again, without rows.
+// recreateSQL creates a table again, without rows.
 func (d *disasterTest) recreateSQL(table string) string {
 	return fmt.Sprintf("DROP TABLE shop.%[1]s; CREATE TABLE shop.%[1]s (LIKE aside.%[1]s INCLUDING ALL); ALTER TABLE shop.%[1]s OWNER TO %[2]s; ", table, d.writer)
 }
@@ -180,7 +180,7 @@ func (d *disasterTest) copyOf(t *testing.T, copied string) *sandbox.Server {
 	return sandbox.OwnServer(t, sandbox.Config{Major: d.source.Major, Settings: quiet, Data: copied})
 }
 
-// standby starts a standby of the source, which it reaches at a port.
+// standby starts a standby of the source. The standby reaches the source at the given port.
 func (d *disasterTest) standby(t *testing.T, port int) *sandbox.Server {
 	t.Helper()
 	settings := maps.Clone(quiet)
@@ -188,8 +188,8 @@ func (d *disasterTest) standby(t *testing.T, port int) *sandbox.Server {
 	return sandbox.OwnServer(t, sandbox.Config{Major: d.source.Major, Settings: settings, Data: d.source.CopyData(t), StandbyOf: d.source})
 }
 
-// restored starts a server from a copy of the source, which recovers what the source has
-// written until the restore point.
+// restored starts a server from a copy of the source. It recovers what the source has written until
+// the restore point.
 func (d *disasterTest) restored(t *testing.T, backup string) *sandbox.Server {
 	t.Helper()
 	settings := maps.Clone(quiet)
@@ -203,19 +203,19 @@ func (d *disasterTest) restored(t *testing.T, backup string) *sandbox.Server {
 // rows are rows by table and id: all columns as one text.
 type rows map[string]map[string]string
 
-// A past is what source and destination held at a moment.
+// A past is the contents of source and destination at a moment.
 type past struct {
 	source, destination rows
-	vague               bool // whether it is not known how far the source went back, because it has gone on since
+	vague               bool // it is unknown how far the source went back, because it has gone on since
 }
 
-// now is what source and destination hold now of the tables whose rows INCREMENTAL keeps.
+// now returns what source and destination hold now of the tables whose rows INCREMENTAL keeps.
 func (d *disasterTest) now(t *testing.T) past {
 	t.Helper()
 	return past{source: d.rowsOf(t, d.source, "shop", "public"), destination: d.held(t)}
 }
 
-// held is what the destination holds of these tables.
+// held returns what the destination holds of these tables.
 func (d *disasterTest) held(t *testing.T) rows {
 	t.Helper()
 	return d.rowsOf(t, d.destination, d.database, "shop")
@@ -237,10 +237,10 @@ func (d *disasterTest) rowsOf(t *testing.T, s *sandbox.Server, database, schema 
 	return all
 }
 
-// compare compares source and destination by EXCEPT ALL both ways over every column's
-// text, and returns how many rows are wrong. before is what the destination held before
-// the apply. What the source lacks of it is to be there still, but for what was undone
-// when the source went back, if the report says how far that was.
+// compare compares source and destination by EXCEPT ALL both ways over every column's text, and
+// returns how many rows are wrong. before is the contents of the destination before the apply. Rows
+// of before that the source lacks must still be there, except for what was undone when the source
+// went back, if the report says how far that was.
 func (d *disasterTest) compare(t *testing.T, disaster string, before rows, back *past) (wrong int) {
 	t.Helper()
 	notes, now := d.notes(t), d.now(t)
@@ -259,7 +259,8 @@ func (d *disasterTest) compare(t *testing.T, disaster string, before rows, back 
 			must, may := true, true
 			if back != nil && knownPoint.MatchString(notes[table]) {
 				must = back.destination[table][id] == row
-				// Nothing tells a row that was read after that moment, and deleted before this run, from one that was lost.
+				// A row that was read after that moment, and deleted before this run, cannot be
+				// distinguished from a lost one.
 				may = must || back.source[table][id] == row || back.vague
 			}
 			i := slices.Index(differences, "+"+row)
@@ -279,10 +280,10 @@ func (d *disasterTest) compare(t *testing.T, disaster string, before rows, back 
 	return wrong
 }
 
-// knownPoint is what a report says when it is known how far the source went back.
+// knownPoint matches a report that knows how far the source went back.
 var knownPoint = regexp.MustCompile(`its WAL ends at|is lost there`)
 
-// notes are those of the last run, by table.
+// notes returns the notes of the last run, by table.
 func (d *disasterTest) notes(t *testing.T) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -300,8 +301,7 @@ var (
 	anyNumber = regexp.MustCompile(`[0-9A-F]+/[0-9A-F]+|\d+`)
 )
 
-// reasons are those of the last run to read tables whole, without what is different in
-// each.
+// reasons returns why the last run read tables whole, without what differs between the tables.
 func (d *disasterTest) reasons(t *testing.T) (reasons []string) {
 	t.Helper()
 	for _, notes := range d.notes(t) {

@@ -12,23 +12,23 @@ import (
 	"time"
 )
 
-// A disasterTable says what was done, and what came of it.
+// A disasterTable records what was done, and with what result.
 type disasterTable struct {
 	mu   sync.Mutex
 	rows map[string]*disasterRow
 }
 
-// A disasterRow is about all disasters of one name.
+// A disasterRow summarises all disasters of one name.
 type disasterRow struct {
 	times, wrong  int
-	reasons       map[string]int // for which rows were read whole, and how often
+	reasons       map[string]int // why rows were read whole, and how often
 	took, longest time.Duration
 }
 
 // nothingWhole stands for a run that read no table whole.
 const nothingWhole = "nothing had to be read whole"
 
-// add adds what came of one disaster.
+// add adds the result of one disaster.
 func (d *disasterTable) add(name string, reasons []string, wrong int, took time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -52,7 +52,7 @@ func (d *disasterTable) add(name string, reasons []string, wrong int, took time.
 	}
 }
 
-// print ends a test with the table, in the file that STITCH_TABLE names if any does.
+// print ends a test with the table, also in the file that STITCH_TABLE names, if any.
 func (d *disasterTable) print(t *testing.T, seed uint64) {
 	t.Helper()
 	var b strings.Builder

@@ -18,10 +18,10 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// Whatever happens to a source, to a loaded table or to an apply, at any moment, the
-// next apply makes the destination what the method promises: with FULL_TABLE what the
-// source is, and with INCREMENTAL that and what was deleted at the source. It ends with
-// a table of what was done, why rows were read again, and how many are wrong.
+// Whatever happens to a source, to a loaded table or to an apply, at any moment, the next apply
+// gives the destination what the method promises: the rows of the source with FULL_TABLE, and with
+// INCREMENTAL also those that were deleted at the source. The test ends with a table of what was
+// done, why rows were read again, and how many are wrong.
 func TestAccDisasters(t *testing.T) {
 	majors := sandbox.NeedMajors(t)
 	effort, seed := sandbox.Effort(t), sandbox.Seed(t)
@@ -40,12 +40,12 @@ func TestAccDisasters(t *testing.T) {
 	table.print(t, seed)
 }
 
-// disasterTables are the tables of the source. All have the columns id, k, which is the
-// replication key, amount and v.
+// disasterTables are the tables of the source. All have the columns id, k, which is the replication
+// key, amount and v.
 var disasterTables = []struct {
 	name, key string // the type of the replication key
 	full      bool   // FULL_TABLE
-	keyed     bool   // whether they have a primary key
+	keyed     bool   // whether it has a primary key
 	since     int    // major version
 }{
 	{"numbered", "bigint", false, true, 0},
@@ -61,15 +61,15 @@ type disasterTest struct {
 	*workspace
 	source, destination *sandbox.Server
 	database, writer    string // of the destination
-	grants              bool   // whether the login at the source may read the server's history
+	grants              bool   // whether the login at the source may read the server's timeline history
 	tables              []string
 	random              *rand.Rand
 	late                *pgx.Conn // a transaction that commits late; nil if there is none
 	applies             int
-	took                time.Duration // the last apply
+	took                time.Duration // duration of the last apply
 }
 
-// quiet keeps a server from writing anything by itself.
+// quiet prevents a server from writing on its own.
 var quiet = map[string]string{"autovacuum": "off"}
 
 func newDisasterTest(t *testing.T, major, number int, seed uint64) *disasterTest {
@@ -114,7 +114,7 @@ func newDisasterTest(t *testing.T, major, number int, seed uint64) *disasterTest
 	return d
 }
 
-// config is the configuration of the next apply.
+// config returns the configuration of the next apply.
 func (d *disasterTest) config() string {
 	var tables strings.Builder
 	for _, table := range disasterTables {
@@ -144,7 +144,7 @@ resource "stitch_sync_run" "shop" {
 `, d.database, tables.String(), d.applies)
 }
 
-// apply runs the replication by Terraform.
+// apply runs the replication through Terraform.
 func (d *disasterTest) apply(t *testing.T) {
 	t.Helper()
 	d.applies++
@@ -154,7 +154,7 @@ func (d *disasterTest) apply(t *testing.T) {
 	d.took = time.Since(began)
 }
 
-// load runs the replication by the engine alone.
+// load runs the replication with the engine alone.
 func (d *disasterTest) load(t *testing.T) {
 	t.Helper()
 	servers := pgclient.NewServers(map[string]pgclient.Config{
@@ -186,7 +186,7 @@ func (d *disasterTest) insertSQL(table string, rows int) string {
 	return fmt.Sprintf("INSERT INTO %s (amount, v) SELECT g / 3.0, 'inserted %d ' || g FROM generate_series(1, %d) g", table, d.random.IntN(1e9), rows)
 }
 
-// ofLate is how many of the rows of each table are left to late transactions.
+// ofLate is how many rows of each table late transactions write.
 const ofLate = 5
 
 // change writes to the source, as its users do.
@@ -200,7 +200,7 @@ func (d *disasterTest) change(t *testing.T) {
 			d.commitLate(t)
 		case kind == 1:
 			d.source.Exec(t, "shop", "VACUUM "+table)
-		case kind == 2: // much else is written
+		case kind == 2: // much unrelated data is written
 			d.source.Exec(t, "shop", "SELECT pg_logical_emit_message(false, 'else', repeat('x', 200000))")
 		case kind < 5 || table == "appended":
 			d.insert(t, table, 1+d.random.IntN(40))
@@ -212,7 +212,7 @@ func (d *disasterTest) change(t *testing.T) {
 	}
 }
 
-// commitLate commits a transaction that has written long ago, or begins one.
+// commitLate commits a transaction that wrote long ago, or begins one.
 func (d *disasterTest) commitLate(t *testing.T) {
 	t.Helper()
 	if d.late == nil {
@@ -241,7 +241,7 @@ func (d *disasterTest) commitLate(t *testing.T) {
 	d.late = nil
 }
 
-// live lets some time pass: the source changes, and is replicated.
+// live simulates the passage of time: the source changes, and is replicated.
 func (d *disasterTest) live(t *testing.T) {
 	t.Helper()
 	for range 1 + d.random.IntN(2) {
@@ -249,11 +249,11 @@ func (d *disasterTest) live(t *testing.T) {
 		d.load(t)
 	}
 	if d.random.IntN(2) == 0 {
-		d.change(t) // and is not replicated
+		d.change(t) // without being replicated
 	}
 }
 
-// moveTo has another server take the place of the source.
+// moveTo makes another server replace the source.
 func (d *disasterTest) moveTo(t *testing.T, s *sandbox.Server) {
 	t.Helper()
 	before := d.source
@@ -267,7 +267,7 @@ func (d *disasterTest) moveTo(t *testing.T, s *sandbox.Server) {
 	}
 }
 
-// interrupt begins to apply, and kills Terraform and the provider at a random moment.
+// interrupt begins an apply, and kills Terraform and the provider at a random moment.
 func (d *disasterTest) interrupt(t *testing.T) {
 	t.Helper()
 	d.applies++
@@ -280,7 +280,7 @@ func (d *disasterTest) interrupt(t *testing.T) {
 	if code := cmd.ProcessState.ExitCode(); code > 0 {
 		t.Fatalf("the apply that should have been killed failed with exit code %d:\n%s", code, output)
 	}
-	if !json.Valid([]byte(d.state(t))) { // a backend would not leave a part of it
+	if !json.Valid([]byte(d.state(t))) { // a backend would not leave it half written
 		d.write(t, "terraform.tfstate", state)
 	}
 	for deadline := time.Now().Add(time.Minute); d.destination.Query(t, d.database, `SELECT FROM pg_stat_activity WHERE usename = $1`, d.writer) != nil; time.Sleep(20 * time.Millisecond) {

@@ -1,6 +1,5 @@
-// Package provider is Terraform's side of the product, and all of it: schemas,
-// decoding, one call of the domain, encoding. No SQL and no decision about a
-// server is made here.
+// Package provider is Terraform's side of the product, and all of it: schemas, decoding, one call
+// of the domain, encoding. It holds no SQL and makes no decision about a server.
 //
 // It guarantees:
 //
@@ -10,9 +9,9 @@
 //     order Create, Read, Update, Delete. So is each data source, with Read alone.
 //   - An error becomes a diagnostic in one place, with the server's detail and
 //     hint (diagnose.go).
-//   - What reaches Terraform's output or its log holds nothing that a terminal would
-//     obey or not show, whoever had a part in it; a diagnostic has a bounded size, and
-//     none of its lines passes for one of Terraform's (protocol.go, terminal.go).
+//   - Terraform's output and its log get no character that a terminal would obey
+//     or not show, wherever the text comes from; a diagnostic has a bounded size, and
+//     none of its lines can be taken for one of Terraform's (protocol.go, terminal.go).
 //   - Import ids are the natural key, each part percent-encoded (importid.go).
 //   - Passwords are write-only: they are read from the configuration and reach
 //     neither plan nor state.

@@ -11,8 +11,8 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 )
 
-// validDuration refuses what is no duration, and one that is negative or longer
-// than the limit.
+// validDuration refuses text that is not a duration, and a duration that is negative or longer than
+// the limit.
 type validDuration struct{ limit time.Duration }
 
 func (v validDuration) Description(context.Context) string {
@@ -54,14 +54,14 @@ func (sameDuration) PlanModifyString(_ context.Context, req planmodifier.StringR
 	}
 }
 
-// equalDurations reports whether both texts are durations, and the same one.
+// equalDurations reports whether both texts are durations, and equal.
 func equalDurations(a, b types.String) bool {
 	d, err := time.ParseDuration(a.ValueString())
 	e, err2 := time.ParseDuration(b.ValueString())
 	return err == nil && err2 == nil && d == e
 }
 
-// durationText writes a duration as people do: "24h", not "24h0m0s".
+// durationText writes a duration as people write it: "24h", not "24h0m0s".
 func durationText(d time.Duration) string {
 	text := d.String()
 	if strings.HasSuffix(text, "m0s") {

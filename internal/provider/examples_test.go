@@ -24,7 +24,7 @@ const examplesDir = "../../examples"
 type example struct {
 	name    string // of the directory: "resources/stitch_sync_run"
 	config  string // all of its files
-	imports string // its import.sh, if there is one
+	imports string // its import.sh, if any
 }
 
 func examples(t *testing.T) (all []example) {
@@ -52,7 +52,7 @@ func examples(t *testing.T) (all []example) {
 	return all
 }
 
-// Each example is applied, plans empty, imports, and is destroyed.
+// Each example can be applied, plans nothing after that, can be imported, and can be destroyed.
 func TestAccExamples(t *testing.T) {
 	if os.Getenv("TF_ACC") == "" {
 		t.Skip("set TF_ACC to run acceptance tests")
@@ -135,8 +135,8 @@ var (
 	plainSecret   = regexp.MustCompile(`(?m)^\s*\w*(password|secret|token)(_wo)?\s*=\s*"|PRIVATE KEY`) // a private_key may be a path
 )
 
-// What users copy from an example must not put their secrets into a plan or state, or give
-// those of one server to another.
+// An example that users copy must not put their secrets into a plan or state, nor send the secrets
+// of one server to another.
 func TestExamplesKeepSecrets(t *testing.T) {
 	for _, e := range examples(t) {
 		for _, variable := range variableBlock.FindAllStringSubmatch(e.config, -1) {
@@ -153,7 +153,7 @@ func TestExamplesKeepSecrets(t *testing.T) {
 				t.Errorf("%s: variable %q has a default", e.name, name)
 			}
 		}
-		for _, copied := range []string{`var.stitch_password`, `"disable"`} { // one password for two servers, a server that proves nothing
+		for _, copied := range []string{`var.stitch_password`, `"disable"`} { // the same password for two servers, a server that proves nothing
 			if strings.Contains(e.config, copied) {
 				t.Errorf("%s: %s is no example to follow", e.name, copied)
 			}
@@ -164,9 +164,8 @@ func TestExamplesKeepSecrets(t *testing.T) {
 	}
 }
 
-// A stage is a pair of servers such as examples presuppose, and for those with
-// SSH a host. They are an example's own: users and databases belong to a whole
-// server.
+// A stage is a pair of servers as examples require, and a host for those with SSH. They belong to
+// one example alone: users and databases belong to a whole server.
 type stage struct {
 	app, warehouse *sandbox.Server
 	bastion        *sandbox.Host // or nil
@@ -186,7 +185,7 @@ func newStage(t *testing.T, e example) stage {
 	return s
 }
 
-// Passwords of the users that runs log in as.
+// The passwords of the users that runs log in as.
 const (
 	appStitchPassword       = "correct horse battery staple"
 	warehouseStitchPassword = "Tr0ub4dor & 3"
@@ -202,7 +201,7 @@ const exampleSource = `
 	CREATE TABLE billing.orders (id int PRIMARY KEY, address jsonb);
 	INSERT INTO billing.orders VALUES (1, '{"zip": "12345"}')`
 
-// pgbenchTables are those of "pgbench -i", without pgbench: not every server has it.
+// pgbenchTables creates the tables of "pgbench -i", without pgbench: not every server has it.
 const pgbenchTables = `
 	CREATE TABLE pgbench_accounts (aid int PRIMARY KEY, bid int, abalance int, filler char(84));
 	CREATE TABLE pgbench_branches (bid int PRIMARY KEY, bbalance int, filler char(88));
@@ -211,7 +210,7 @@ const pgbenchTables = `
 	INSERT INTO pgbench_accounts SELECT n, 1, 0, '' FROM generate_series(1, 1000) AS n;
 	INSERT INTO pgbench_branches VALUES (1, 0);`
 
-// prepare makes what an example presupposes.
+// prepare creates what an example requires.
 func (s stage) prepare(t *testing.T, name string) {
 	t.Helper()
 	s.app.Exec(t, "postgres", "CREATE DATABASE shop")
@@ -241,8 +240,8 @@ func (s stage) prepare(t *testing.T, name string) {
 	}
 }
 
-// workspace holds the configuration of an example and what it lacks: a provider
-// block or, in the example of that, resources that use each server.
+// workspace holds the configuration of an example and what that lacks: a provider block or, for the
+// example of the provider block, resources that use each server.
 func (s stage) workspace(t *testing.T, e example) *workspace {
 	t.Helper()
 	config := e.config
@@ -289,7 +288,7 @@ func (s stage) workspace(t *testing.T, e example) *workspace {
 	return w
 }
 
-// inImport puts the stage's own key where an example imports another.
+// inImport replaces the key that an example imports by the stage's own.
 func (s stage) inImport(t *testing.T, script string) string {
 	t.Helper()
 	if s.bastion == nil {
@@ -302,7 +301,7 @@ func (s stage) inImport(t *testing.T, script string) string {
 	return regexp.MustCompile(`SHA256:[\w/+%]+`).ReplaceAllLiteralString(script, strings.ReplaceAll(ssh.FingerprintSHA256(key.PublicKey()), "/", "%2F"))
 }
 
-// inPlaceOf puts the servers where the provider's example names others.
+// inPlaceOf replaces the servers in the provider's example by the stage's.
 func (s stage) inPlaceOf(t *testing.T, config string) string {
 	t.Helper()
 	config = regexp.MustCompile(`(?m)^\s*port\s*=.*\n`).ReplaceAllString(config, "")

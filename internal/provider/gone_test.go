@@ -8,7 +8,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// What was there when it was planned, and is gone when a saved plan is applied, is to be planned again.
+// An object that existed at plan time and is gone when the saved plan is applied must be planned
+// again.
 func TestAccSavedPlanOfWhatIsGone(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{Sudo: sandbox.SudoNoPassword})

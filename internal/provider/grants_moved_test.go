@@ -9,11 +9,11 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// movedUsers is how many users have their grants moved at once: in which order Terraform
-// creates and destroys what does not depend on one another is chance.
+// movedUsers is how many users have their grants moved at once: Terraform creates and destroys
+// independent resources in a random order.
 const movedUsers = 5
 
-// movedGrants is a workspace whose administrator grants rights in one database to some users.
+// movedGrants is a workspace whose administrator grants privileges in one database to some users.
 func movedGrants(t *testing.T) (w *workspace, write func(resources string)) {
 	t.Helper()
 	w = newWorkspace(t, "")
@@ -39,7 +39,7 @@ func movedGrants(t *testing.T) (w *workspace, write func(resources string)) {
 	}
 }
 
-// grantsBlock is a resource for each of the users.
+// grantsBlock returns a resource for each of the users.
 func grantsBlock(kind, label, arguments string) string {
 	if !strings.Contains(arguments, "server ") {
 		arguments = "server = \"app\"\n" + arguments
@@ -47,8 +47,8 @@ func grantsBlock(kind, label, arguments string) string {
 	return fmt.Sprintf("resource \"stitch_%s_grants\" %q {\n for_each = local.users\n database = local.database\n user = each.key\n%s\n}\n", kind, label, arguments)
 }
 
-// However a block is renamed, split or replaced, an apply that says that it is complete
-// leaves the rights that the configuration asks for, and a second one changes nothing.
+// However a block is renamed, split or replaced, a complete apply leaves the privileges that the
+// configuration asks for, and a second one changes nothing.
 func TestAccGrantsMoved(t *testing.T) {
 	t.Parallel()
 	source := func(label, arguments string) string { return grantsBlock("source", label, arguments) }
@@ -120,8 +120,8 @@ func TestAccGrantsMoved(t *testing.T) {
 	}
 }
 
-// Two resources of one user and schema are warned of, and so is what one that goes would
-// take from another one that stays.
+// A plan warns when two resources grant the same to one user, and when one that goes would revoke
+// what another one still needs.
 func TestAccGrantsOverlap(t *testing.T) {
 	t.Parallel()
 	w, write := movedGrants(t)
@@ -144,8 +144,8 @@ func TestAccGrantsOverlap(t *testing.T) {
 	w.run(t, "destroy", "-auto-approve")
 }
 
-// Whether a role reads as a reader of a replication or by grants on its schema: when the one
-// takes the place of the other in an apply, in whatever order, it goes on reading.
+// A role reads either as a reader of a replication or by grants on its schema. When an apply
+// replaces one by the other, in whatever order, the role can still read.
 func TestAccReadersMoved(t *testing.T) {
 	p := newPipe(t, sandbox.Shared(t, 0))
 	role := p.Role(t)

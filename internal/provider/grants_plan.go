@@ -13,11 +13,11 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 )
 
-// grantsIDKey is where the private state, which no plan shows, holds what tells one
-// resource of grants apart from all others: Terraform tells a provider no addresses.
+// grantsIDKey is where the private state, which no plan shows, holds the id that tells one resource
+// of grants from all others: Terraform tells a provider no addresses.
 const grantsIDKey = "grants_id"
 
-// readGrantsID returns "" if there is none. See readSeal for the interfaces.
+// readGrantsID returns "" if there is no id. See readSeal for the interfaces.
 func readGrantsID(ctx context.Context, private interface {
 	GetKey(context.Context, string) ([]byte, diag.Diagnostics)
 }) (id string, diags diag.Diagnostics) {
@@ -31,7 +31,7 @@ func readGrantsID(ctx context.Context, private interface {
 	return id, diags
 }
 
-// newGrantsID makes one, and keeps it.
+// newGrantsID makes an id and stores it.
 func newGrantsID(ctx context.Context, private interface {
 	SetKey(context.Context, string, []byte) diag.Diagnostics
 }) (string, diag.Diagnostics) {
@@ -39,7 +39,7 @@ func newGrantsID(ctx context.Context, private interface {
 	return id, private.SetKey(ctx, grantsIDKey, []byte(`"`+id+`"`))
 }
 
-// grantsIDOf is readGrantsID, or newGrantsID if there is none: of what was imported.
+// grantsIDOf reads the id, or makes one for a resource that has none because it was imported.
 func grantsIDOf(ctx context.Context, private privateState) (string, diag.Diagnostics) {
 	id, diags := readGrantsID(ctx, private)
 	if id == "" && !diags.HasError() {
@@ -48,23 +48,23 @@ func grantsIDOf(ctx context.Context, private privateState) (string, diag.Diagnos
 	return id, diags
 }
 
-// A grantsPlan is what is planned for one resource of grants: what it had, and what it
-// is to have. An item is what it may read, a name in quotes as in SQL, or another right.
+// A grantsPlan is the plan of one resource of grants: what it had, and what it will have. An item
+// is something that the user may read, named in quotes as in SQL, or another privilege.
 type grantsPlan struct {
 	whose     string // such as: user "stitch" rights on database "shop" of server "app"
 	place     string // which tells apart servers, databases and users
 	had, want []string
-	unchanged bool // nothing will be done about it
+	unchanged bool // the plan changes nothing
 }
 
-// grantsPlans are those of the resources that were planned since the provider was configured.
+// grantsPlans are the plans of resources since the provider was configured.
 type grantsPlans struct {
 	mu   sync.Mutex
 	byID map[string]grantsPlan
 }
 
-// add notes a plan. It returns what that and an earlier one both grant, and what one of
-// the two gives up while the other, which this apply does not change, needs it.
+// add notes a plan. It returns what this plan and an earlier one both grant, and what one of the
+// two gives up although the other, which this apply does not change, needs it.
 func (all *grantsPlans) add(id string, plan grantsPlan) (overlap, lost []string) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
@@ -116,7 +116,7 @@ func first(items []string) []string {
 	return items
 }
 
-// warn says what add found. A plan is told of it once, by the second of two resources.
+// warn reports what add found. A plan gets the warning once, from the second of two resources.
 func (p grantsPlan) warn(overlap, lost []string) (diags diag.Diagnostics) {
 	if len(overlap) > 0 {
 		diags.AddWarning("Two resources grant the same rights", fmt.Sprintf(
@@ -136,8 +136,8 @@ type values interface {
 	Get(ctx context.Context, target any) diag.Diagnostics
 }
 
-// checkGrants notes what is planned for one resource of grants, whose model has the
-// items, and warns of another one that it collides with. Whose grants they are must be known.
+// checkGrants notes the plan of one resource of grants, whose model has the items, and warns if it
+// collides with another resource. The user and the place must be known.
 func (c *clients) checkGrants(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse, items func(values) (grantsOf, diag.Diagnostics)) {
 	if c == nil || c.servers == nil || resp.Diagnostics.HasError() {
 		return
@@ -156,7 +156,7 @@ func (c *clients) checkGrants(ctx context.Context, req resource.ModifyPlanReques
 	}
 	server, err := c.server(of.server)
 	if resp.Diagnostics.HasError() || err != nil || of.database == "" || of.user == "" {
-		return // apply looks again when it is known
+		return // the apply checks again, once it is known
 	}
 	id, diags := grantsIDOf(ctx, resp.Private)
 	resp.Diagnostics.Append(diags...)
@@ -166,7 +166,7 @@ func (c *clients) checkGrants(ctx context.Context, req resource.ModifyPlanReques
 	resp.Diagnostics.Append(plan.warn(c.grantsPlans.add(id, plan))...)
 }
 
-// grantsOf says whose grants they are, as far as that is known, and what they are.
+// grantsOf says whose grants these are, as far as that is known, and which.
 type grantsOf struct {
 	server, database, user string
 	items                  []string

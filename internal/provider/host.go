@@ -10,8 +10,8 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 )
 
-// hostMistake says what is wrong with a host as somebody wrote it, or "". It is a name, an
-// address or, of a server, the directory of a socket: all else is an attribute of its own.
+// hostMistake says what is wrong with a host as the configuration has it, or "". A host is a name,
+// an address or, for a server, the directory of a socket: everything else has its own attribute.
 func hostMistake(host string) string {
 	bare := strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 	name, port, err := net.SplitHostPort(host)
@@ -39,7 +39,7 @@ func hostMistake(host string) string {
 	return ""
 }
 
-// validHost refuses what hostMistake finds.
+// validHost refuses the mistakes that hostMistake finds.
 type validHost struct{}
 
 func (validHost) Description(context.Context) string { return "must be one name or address" }

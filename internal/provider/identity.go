@@ -8,28 +8,28 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 )
 
-// An identity tells what a resource stands for from all else, whatever the entry of the
-// provider block is called that leads there. "" is not known, or not there.
+// An identity distinguishes what a resource stands for from everything else, whatever name the
+// entry of the provider block has. "" means unknown or absent.
 type identity struct {
 	System   string `json:"system,omitempty"`   // system identifier, or host key: copies share it
-	Started  string `json:"started,omitempty"`  // which start of it: copies do not share it
-	Database string `json:"database,omitempty"` // oid, of what lies in one
+	Started  string `json:"started,omitempty"`  // when it started: copies do not share it
+	Database string `json:"database,omitempty"` // oid, for an object within a database
 	Object   string `json:"object,omitempty"`   // oid, or uid and home directory, or row of the catalog
 	Was      string `json:"was,omitempty"`      // what the same entry led to until the latest refresh
 }
 
-// A verdict is whether two entries lead to the same.
+// A verdict says whether two entries lead to the same object.
 type verdict int
 
 const (
-	isUnsettled verdict = iota // it cannot be said
+	isUnsettled verdict = iota // cannot be determined
 	isSame
 	isOther
 )
 
-// compareIdentities says whether an entry leads to what a resource stands for, and why not. Of that,
-// stored is what was remembered, and before what its own entry leads to now, each nil if
-// it is not known; after is what the other entry leads to.
+// compareIdentities says whether an entry leads to what a resource stands for, and why not. stored
+// is the remembered identity, before is what the resource's own entry leads to now, and after is
+// what the other entry leads to; stored and before are nil if they are not known.
 func compareIdentities(stored, before, after *identity, words placeWords) (verdict, string) {
 	base := before
 	if base == nil {
@@ -60,9 +60,9 @@ func (id identity) isSameStart(now identity) bool {
 	return id.Started != "" && id.Started == now.Started
 }
 
-// isElsewhere reports whether two identities are of different databases or systems, as far as
-// that is known. A system that was not started again since is the same, by whichever of its host
-// keys it is known.
+// isElsewhere reports whether two identities are of different databases or systems, as far as that
+// is known. A system that has not restarted since is the same, whichever of its host keys
+// identifies it.
 func (id identity) isElsewhere(now identity) bool {
 	if id.Database != "" && now.Database != "" && id.Database != now.Database {
 		return true
@@ -70,10 +70,10 @@ func (id identity) isElsewhere(now identity) bool {
 	return !id.isSameStart(now) && id.System != "" && now.System != "" && id.System != now.System
 }
 
-// placeWords are what people call the parts of an identity.
+// placeWords are the words for the parts of an identity in messages.
 type placeWords struct{ system, object, number string }
 
-// of names what an identity is of.
+// of names the object of an identity.
 func (w placeWords) of(id identity) string {
 	text := w.system + " " + orUnknown(id.System)
 	if id.Database != "" {
@@ -99,7 +99,8 @@ func orUnknown(text string) string {
 	return text
 }
 
-// A privateState is that of a request or a response, whose type has no name outside of the framework.
+// A privateState is the private state of a request or a response. The framework does not export its
+// type.
 type privateState interface {
 	GetKey(context.Context, string) ([]byte, diag.Diagnostics)
 	SetKey(context.Context, string, []byte) diag.Diagnostics
@@ -108,7 +109,7 @@ type privateState interface {
 // identityKey is where the private state keeps the identity.
 const identityKey = "identity"
 
-// storedIdentity returns what is remembered, or nil.
+// storedIdentity returns the remembered identity, or nil.
 func storedIdentity(ctx context.Context, private privateState) *identity {
 	text, _ := private.GetKey(ctx, identityKey)
 	var id identity

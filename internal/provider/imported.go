@@ -9,11 +9,11 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 )
 
-// importedKey is where the private state keeps that something was imported: Terraform did
-// not create it, and a plan that drops it says so.
+// importedKey is where the private state records that an object was imported: Terraform did not
+// create it, and a plan that drops it says so.
 const importedKey = "imported"
 
-// ImportState also remembers that it was imported.
+// ImportState also remembers that the object was imported.
 func (l *located) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
 	l.managed.ImportState(ctx, req, resp)
 	if !resp.Diagnostics.HasError() && l.place.dropped != "" {
@@ -21,13 +21,13 @@ func (l *located) ImportState(ctx context.Context, req resource.ImportStateReque
 	}
 }
 
-// isImported reports whether that is remembered.
+// isImported reports whether the object is remembered as imported.
 func isImported(ctx context.Context, private privateState) bool {
 	text, _ := private.GetKey(ctx, importedKey)
 	return string(text) == "true"
 }
 
-// forgetImport remembers that it was created in the place of what was imported.
+// forgetImport records that Terraform has created the object, in place of the imported one.
 func forgetImport(ctx context.Context, private privateState) (diags diag.Diagnostics) {
 	if isImported(ctx, private) {
 		return private.SetKey(ctx, importedKey, []byte("false"))
@@ -35,12 +35,13 @@ func forgetImport(ctx context.Context, private privateState) (diags diag.Diagnos
 	return nil
 }
 
-// importedInWalk is how what was imported is known in a plan that has no state of it any more.
+// importedInWalk is the key of an imported object in the walk, for a plan that no longer has a
+// state of it.
 func (l *located) importedInWalk(ctx context.Context, of attributes) string {
 	return importedKey + "\x00" + l.key(ctx, of)
 }
 
-// dropsImported says that a plan drops what Terraform did not create.
+// dropsImported warns that a plan drops an object that Terraform did not create.
 func (l *located) dropsImported(ctx context.Context, of attributes) (diags diag.Diagnostics) {
 	var named resource.MetadataResponse
 	l.managed.Metadata(ctx, resource.MetadataRequest{ProviderTypeName: "stitch"}, &named)

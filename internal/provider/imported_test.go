@@ -8,8 +8,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// What was imported, and is dropped by destroying or replacing it, is warned of by the
-// plan: Terraform did not create it. What takes its place, it did.
+// A plan warns when destroying or replacing an object drops one that was imported: Terraform did
+// not create it. Terraform did create its replacement.
 func TestAccImported(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	user, database := s.RoleName(t), s.DatabaseName(t)
@@ -71,7 +71,7 @@ func TestAccImported(t *testing.T) {
 	w.run(t, "destroy", "-auto-approve")
 }
 
-// So is a key that somebody else had put into the file.
+// The same holds for a key that someone else had put into the file.
 func TestAccImportedKey(t *testing.T) {
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{})
 	_, public := newSSHKey(t)

@@ -11,7 +11,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 )
 
-// joinID makes an id of a natural key: its parts, percent-encoded, joined by slashes.
+// joinID makes an id from a natural key: its parts, percent-encoded, joined by slashes.
 func joinID(parts ...string) string {
 	escaped := make([]string, len(parts))
 	for i, part := range parts {
@@ -20,8 +20,8 @@ func joinID(parts ...string) string {
 	return strings.Join(escaped, "/")
 }
 
-// splitID reads an id of as many parts as there are names. The names say, in
-// errors, what the parts are.
+// splitID reads an id with as many parts as there are names. The names describe the parts in
+// errors.
 func splitID(id string, names ...string) ([]string, error) {
 	parts := strings.Split(id, "/")
 	if len(parts) != len(names) {

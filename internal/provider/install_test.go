@@ -11,7 +11,7 @@ import (
 )
 
 // After "make install", "terraform init" finds the provider as the README says: without any
-// settings of Terraform's, in modules, and in the place of an earlier build.
+// settings in Terraform, in modules, and in place of an earlier build.
 func TestAccInstall(t *testing.T) {
 	if os.Getenv("TF_ACC") == "" {
 		t.Skip("set TF_ACC to run acceptance tests")
@@ -55,7 +55,7 @@ func TestAccInstall(t *testing.T) {
 	w.initAnew(t)
 }
 
-// initAnew is terraform init without a lock file.
+// initAnew runs terraform init without a lock file.
 func (w *workspace) initAnew(t *testing.T) {
 	t.Helper()
 	if err := os.Remove(filepath.Join(w.dir, ".terraform.lock.hcl")); err != nil {
@@ -65,7 +65,7 @@ func (w *workspace) initAnew(t *testing.T) {
 	w.run(t, "validate")
 }
 
-// A home is an empty home directory, as of a user who has just cloned the repository.
+// A home is an empty home directory, like that of a user who has just cloned the repository.
 type home struct {
 	dir string
 	env []string
@@ -74,7 +74,7 @@ type home struct {
 func newHome(t *testing.T) home {
 	t.Helper()
 	sandbox.NeedProgram(t, "make", "make")
-	names := []string{"GOCACHE", "GOENV", "GOMODCACHE", "GOPATH"} // which depend on HOME
+	names := []string{"GOCACHE", "GOENV", "GOMODCACHE", "GOPATH"} // these depend on HOME
 	output, err := exec.Command("go", append([]string{"env"}, names...)...).Output()
 	if err != nil {
 		t.Fatal(err)
@@ -88,10 +88,10 @@ func newHome(t *testing.T) home {
 	return h
 }
 
-// install runs make install with a version of the provider's own, and returns what it prints.
+// install runs make install with the given version of the provider, and returns its output.
 func (h home) install(t *testing.T, version string) string {
 	t.Helper()
-	// Without -trimpath, which would compile all packages a second time.
+	// Without -trimpath, which would compile all packages again.
 	cmd := exec.CommandContext(t.Context(), "make", "--no-print-directory", "-C", "../..", "install",
 		"BUILDFLAGS=-ldflags '-X main.version="+version+"'")
 	cmd.Env = h.env

@@ -20,8 +20,8 @@ func (ipAddressesDataSource) Metadata(_ context.Context, req datasource.Metadata
 	resp.TypeName = req.ProviderTypeName + "_ip_addresses"
 }
 
-// hostedAddresses are those that Stitch's documents list for a region: any of
-// them may be the one that connects.
+// hostedAddresses are the addresses that Stitch's documents list for a region: a connection may
+// come from any of them.
 func hostedAddresses(region string) []string {
 	switch region {
 	case "na":

@@ -18,8 +18,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// killedConfig is fifty resources of all kinds. The administrator may be no
-// superuser; one who is gives databases away.
+// killedConfig has fifty resources of all kinds. Where the administrator is a superuser, it also
+// changes the owners of databases.
 const killedConfig = requiredProviders + `
 variable "port" { type = number }
 variable "admin" { type = string }
@@ -133,12 +133,12 @@ resource "stitch_ssh_authorized_key" "k" {
 type killedTest struct {
 	*workspace
 	server   *sandbox.Server
-	database string        // that is there before
+	database string        // that exists before the apply
 	host     *sandbox.Host // nil where none can be started
 	random   *rand.Rand
 }
 
-// newKilledTest starts what is managed.
+// newKilledTest starts the servers and the host.
 func newKilledTest(t *testing.T, major int, superuser bool, seed uint64) *killedTest {
 	t.Helper()
 	w := newWorkspace(t, killedConfig)
@@ -159,8 +159,8 @@ func newKilledTest(t *testing.T, major int, superuser bool, seed uint64) *killed
 	return k
 }
 
-// startHost starts an SSH host for the configuration if one can be started here, with
-// an attribute that holds public keys.
+// startHost starts an SSH host if one can be started here, and adds it to the configuration with an
+// attribute that holds public keys.
 func (k *killedTest) startHost(t *testing.T, value func(keys []string) any, attribute string) bool {
 	t.Helper()
 	h := sandbox.SSHHostIfAny(t, sandbox.HostConfig{})
@@ -181,7 +181,7 @@ func (k *killedTest) startHost(t *testing.T, value func(keys []string) any, attr
 	return true
 }
 
-// held lists all that an apply could leave behind.
+// held lists everything that an apply could leave behind.
 func (k *killedTest) held(t *testing.T) []string {
 	t.Helper()
 	list := inventory(t, k.server, k.database)
@@ -191,7 +191,8 @@ func (k *killedTest) held(t *testing.T) []string {
 	return list
 }
 
-// progress counts what Terraform prints of resources, and tells when there is as much as is wanted.
+// progress counts what Terraform prints about resources, and signals when the wanted number is
+// reached.
 type progress struct {
 	mu     sync.Mutex
 	text   bytes.Buffer
@@ -211,8 +212,8 @@ func (p *progress) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// kill begins to apply, and kills Terraform and the provider when some resources were
-// created, or are being.
+// kill begins an apply, and kills Terraform and the provider once some resources were created, or
+// are being created.
 func (k *killedTest) kill(t *testing.T, atLeast int) {
 	t.Helper()
 	cmd := sandbox.Terraform(t.Context(), k.dir, k.env, "apply", "-auto-approve", "-parallelism=10")
@@ -230,19 +231,19 @@ func (k *killedTest) kill(t *testing.T, atLeast int) {
 	select {
 	case <-output.enough:
 		select {
-		case <-time.After(after): // so that it dies between what it prints as well
+		case <-time.After(after): // so that it also dies between two of its outputs
 		case <-ended:
 		}
 	case <-ended:
 	}
 	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // the whole group; it may have ended
 	<-ended
-	if code := cmd.ProcessState.ExitCode(); code > 0 { // it may have come to its end before
+	if code := cmd.ProcessState.ExitCode(); code > 0 { // it may have finished before
 		t.Fatalf("the apply that should have been killed failed with exit code %d:\n%s", code, output.text.String())
 	}
 }
 
-// A message is one that Terraform prints with -json.
+// A message is what Terraform prints with -json.
 type message struct {
 	Diagnostic struct {
 		Severity, Summary, Detail, Address string
@@ -259,7 +260,7 @@ func (k *killedTest) tryApply(t *testing.T) (warnings, failures []message) {
 	for line := range strings.Lines(output) {
 		var m message
 		if err := json.Unmarshal([]byte(line), &m); err != nil {
-			continue // what Terraform says of its own settings
+			continue // about Terraform's own settings
 		}
 		switch m.Diagnostic.Severity {
 		case "warning":
@@ -276,8 +277,8 @@ func (k *killedTest) tryApply(t *testing.T) (warnings, failures []message) {
 
 var importBlock = regexp.MustCompile(`(?s)import {\n.*?\n *}`)
 
-// paste writes the import blocks that errors show into the configuration, as
-// whoever reads them would.
+// paste writes the import blocks that errors show into the configuration, as a reader of the errors
+// would.
 func (k *killedTest) paste(t *testing.T, failures []message) {
 	t.Helper()
 	var blocks strings.Builder
@@ -292,8 +293,8 @@ func (k *killedTest) paste(t *testing.T, failures []message) {
 	k.write(t, "imports.tf", blocks.String())
 }
 
-// hasState reports whether Terraform recorded anything. Killed while it wrote the
-// state, it leaves a part of it, which is removed.
+// hasState reports whether Terraform recorded anything. If it was killed while it wrote the state,
+// it leaves a truncated one, which hasState removes.
 func (k *killedTest) hasState(t *testing.T) bool {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(k.dir, "terraform.tfstate"))
@@ -304,7 +305,7 @@ func (k *killedTest) hasState(t *testing.T) bool {
 	return false
 }
 
-// forget removes what Terraform knows.
+// forget removes Terraform's state.
 func (k *killedTest) forget(t *testing.T) {
 	t.Helper()
 	for _, name := range []string{"terraform.tfstate", "terraform.tfstate.backup"} {
@@ -314,8 +315,9 @@ func (k *killedTest) forget(t *testing.T) {
 	}
 }
 
-// converge applies until all is as configured, and returns what was adopted. With
-// its state, Terraform must get there by itself, and otherwise with the import blocks that errors show.
+// converge applies until everything is as configured, and returns what was adopted. If Terraform
+// has its state, it must get there by itself, and otherwise with the import blocks that errors
+// show.
 func (k *killedTest) converge(t *testing.T, hasState bool) (adopted []string) {
 	t.Helper()
 	const rounds = 6 // users, databases, grants and schemas, replications, runs, nothing
@@ -341,16 +343,16 @@ func (k *killedTest) converge(t *testing.T, hasState bool) (adopted []string) {
 		k.paste(t, blocks)
 	}
 	t.Logf("adopted %q, imported %d", adopted, len(blocks))
-	k.paste(t, nil) // or the blocks would be in the way of destroying
+	k.paste(t, nil) // otherwise the blocks would prevent the destroy
 	if output, code := k.try(t, "plan", "-detailed-exitcode"); code != 0 {
 		t.Fatalf("the plan afterwards is not empty:\n%s", output)
 	}
 	return adopted
 }
 
-// testKilled kills Terraform and the provider at any instant of an apply of fifty
-// resources. The next apply takes over what they made and did not record: by itself if
-// Terraform has its state, and otherwise with the import blocks that it shows.
+// testKilled kills Terraform and the provider at any instant of an apply of fifty resources. The
+// next apply takes over what they made and did not record: by itself if Terraform has its state,
+// and otherwise with the import blocks that it shows.
 func testKilled(t *testing.T, table *disasterTable) {
 	majors := sandbox.NeedMajors(t)
 	seed := sandbox.Seed(t)
@@ -364,7 +366,7 @@ func testKilled(t *testing.T, table *disasterTable) {
 			name := "kill -9 of an apply of fifty resources"
 			if losesState {
 				name += ", and its state lost"
-				k.kill(t, 40) // when something is whole
+				k.kill(t, 40) // once something is complete
 				k.forget(t)
 			} else {
 				k.kill(t, 0)
@@ -384,7 +386,7 @@ func testKilled(t *testing.T, table *disasterTable) {
 	}
 }
 
-// compare returns how many rows differ of those that were replicated.
+// compare returns how many of the replicated rows differ.
 func (k *killedTest) compare(t *testing.T) (differ int) {
 	t.Helper()
 	columns := []string{"id", "total"}

@@ -15,17 +15,17 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
-// managed is what the resources have that a located one is made of.
+// managed is what a resource must implement to be made a located one.
 type managed interface {
 	resource.ResourceWithConfigure
 	resource.ResourceWithImportState
 	resource.ResourceWithModifyPlan
 }
 
-// A located resource remembers what it stands for, apart from what the entry of the provider
-// block is called that leads there. Another entry that leads to the same is a change in
-// place, another server under the same name is noticed, and what could not be looked at when
-// it was planned is looked at before anything is changed.
+// A located resource remembers what it stands for, independently of the name of the entry of the
+// provider block that leads there. Another entry that leads to the same object is a change in
+// place. Another server under the same name is noticed. What could not be checked at plan time is
+// checked before anything is changed.
 type located struct {
 	managed
 	place   place
@@ -34,25 +34,25 @@ type located struct {
 
 var _ resource.ResourceWithValidateConfig = (*located)(nil)
 
-// at makes located resources of those that create makes.
+// at makes located resources of the resources that create makes.
 func at(p place, create func() managed) func() resource.Resource {
 	return func() resource.Resource { return &located{managed: create(), place: p} }
 }
 
-// Configure gives it the provider's clients.
+// Configure gives the resource the provider's clients.
 func (l *located) Configure(ctx context.Context, req resource.ConfigureRequest, resp *resource.ConfigureResponse) {
 	l.clients, _ = req.ProviderData.(*clients)
 	l.managed.Configure(ctx, req, resp)
 }
 
-// ValidateConfig is that of the resource, if it has one.
+// ValidateConfig calls the resource's own, if it has one.
 func (l *located) ValidateConfig(ctx context.Context, req resource.ValidateConfigRequest, resp *resource.ValidateConfigResponse) {
 	if validates, ok := l.managed.(resource.ResourceWithValidateConfig); ok {
 		validates.ValidateConfig(ctx, req, resp)
 	}
 }
 
-// Create also remembers what was created.
+// Create also remembers the identity of what was created.
 func (l *located) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
 	l.managed.Create(ctx, req, resp)
 	if !resp.Diagnostics.HasError() {
@@ -61,7 +61,7 @@ func (l *located) Create(ctx context.Context, req resource.CreateRequest, resp *
 	}
 }
 
-// remember stores the identity. If it cannot be found out, the next refresh does.
+// remember stores the identity. If the identity cannot be read, the next refresh stores it.
 func (l *located) remember(ctx context.Context, of attributes, private privateState) diag.Diagnostics {
 	id, err := l.place.identify(ctx, l.clients, l.place.entry(ctx, of), false, of)
 	if err != nil {
@@ -70,8 +70,8 @@ func (l *located) remember(ctx context.Context, of attributes, private privateSt
 	return storeIdentity(ctx, private, id)
 }
 
-// Read keeps the state of what cannot be reached because its entry is gone: the plan says what
-// becomes of it. It notices that an entry leads elsewhere than before.
+// Read keeps the state of an object that cannot be reached because its entry is gone: the plan says
+// what becomes of it. Read notices when an entry leads elsewhere than before.
 func (l *located) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
 	entry := l.place.entry(ctx, req.State)
 	if l.clients != nil {
@@ -107,15 +107,16 @@ func (l *located) Read(ctx context.Context, req resource.ReadRequest, resp *reso
 	}
 }
 
-// ModifyPlan plans another entry as a change in place, or as a replacement if that leads elsewhere.
+// ModifyPlan plans another entry as a change in place, or as a replacement if the entry leads
+// elsewhere.
 func (l *located) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
 	l.managed.ModifyPlan(ctx, req, resp)
 	if resp.Diagnostics.HasError() || l.clients == nil {
 		return
 	}
 	if req.State.Raw.IsNull() {
-		// Of -replace and a tainted resource, Terraform says no more than that it creates what was
-		// just found. Of -replace, it shows errors alone.
+		// For -replace and a tainted resource, Terraform reports only that it creates what the
+		// provider has just read. For -replace, it shows errors alone.
 		if l.place.lost != nil && l.clients.walk.has(l.key(ctx, req.Plan)) {
 			resp.Diagnostics.Append(l.loses(ctx, l.place.entry(ctx, req.Plan), req.Plan)...)
 		}
@@ -126,7 +127,7 @@ func (l *located) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest
 	}
 	at, from := l.place.path(), l.place.entry(ctx, req.State)
 	defer func() {
-		// The framework adds only afterwards what the attributes themselves make a replacement of.
+		// The framework adds only later the replacements that the attributes themselves require.
 		drops := req.Plan.Raw.IsNull() || len(resp.RequiresReplace) > 0 || namesOf(ctx, req.State) != namesOf(ctx, req.Plan)
 		if drops && isImported(ctx, req.Private) {
 			resp.Diagnostics.Append(l.dropsImported(ctx, req.State)...)
@@ -153,7 +154,8 @@ func (l *located) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest
 		resp.Diagnostics.AddAttributeWarning(at, fmt.Sprintf("Whether %q leads to the same was not checked", to.ValueString()), fmt.Sprintf(
 			"%s. It is planned as a change in place. Applying looks first, and changes nothing if it leads elsewhere than %q.", why, from))
 	case isOther:
-		// Terraform plans once more when it applies, without a refresh, and takes nothing but the same.
+		// When it applies, Terraform plans once more, without a refresh, and accepts only the same
+		// plan.
 		if !l.clients.walk.isPlanning() {
 			resp.Diagnostics.AddAttributeError(at, fmt.Sprintf("%q leads elsewhere than %q", to.ValueString(), from), why+". Nothing was changed. Plan again, with a refresh.")
 			return
@@ -166,7 +168,8 @@ func (l *located) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest
 	}
 }
 
-// checkDestroy refuses to plan what could not be done, or would hit what this resource has not created.
+// checkDestroy refuses to plan a destroy that could not be done, or that would hit what this
+// resource has not created.
 func (l *located) checkDestroy(entry string, stored *identity) (diags diag.Diagnostics) {
 	if gone := l.place.isGone(l.clients, entry); gone != nil {
 		diags.AddError("Cannot destroy what cannot be reached", gone.Error()+".")
@@ -200,7 +203,7 @@ func (l *located) replace(ctx context.Context, at path.Path, from, to, why strin
 	return diags
 }
 
-// loses says what deleting it through an entry, in order to create it again, loses.
+// loses says what would be lost if the object were deleted through an entry and created again.
 func (l *located) loses(ctx context.Context, entry string, of attributes) (diags diag.Diagnostics) {
 	var contents *postgres.ContentsError
 	if !errors.As(l.place.lost(ctx, l.clients, entry, of), &contents) {
@@ -217,14 +220,14 @@ func (l *located) loses(ctx context.Context, entry string, of attributes) (diags
 	return diags
 }
 
-// key tells what holds data from what else a plan reads.
+// key distinguishes objects that hold data from everything else that a plan reads.
 func (l *located) key(ctx context.Context, of attributes) string {
 	var named resource.MetadataResponse
 	l.managed.Metadata(ctx, resource.MetadataRequest{}, &named)
 	return strings.Join([]string{named.TypeName, l.place.entry(ctx, of), namesOf(ctx, of)}, "\x00")
 }
 
-// namesOf tells apart what is in one place.
+// namesOf distinguishes the objects within one place.
 func namesOf(ctx context.Context, of attributes) string {
 	var parts []string
 	for _, attribute := range []string{"database", "username", "name"} {
@@ -238,7 +241,7 @@ func namesOf(ctx context.Context, of attributes) string {
 	return strings.Join(parts, "\x00")
 }
 
-// compare asks both entries, as far as they are there and answer.
+// compare asks both entries, as far as they exist and answer.
 func (l *located) compare(ctx context.Context, from, to string, stored *identity, plans bool, of attributes) (verdict, string) {
 	ask := func(entry string) (*identity, error) {
 		id, err := l.place.identify(ctx, l.clients, entry, plans, of)
@@ -248,7 +251,7 @@ func (l *located) compare(ctx context.Context, from, to string, stored *identity
 		return &id, nil
 	}
 	after, err := ask(to)
-	before, _ := ask(from) // what was remembered does then
+	before, _ := ask(from) // if that fails, the remembered identity serves
 	v, why := compareIdentities(stored, before, after, l.place.words)
 	if err != nil {
 		why = err.Error()
@@ -274,7 +277,7 @@ func (l *located) confirm(ctx context.Context, from, to string, private privateS
 	return diags
 }
 
-// Update also makes sure that what is updated is what was planned, and remembers it.
+// Update also confirms that it updates what was planned, and remembers it.
 func (l *located) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
 	resp.Diagnostics.Append(l.confirm(ctx, l.place.entry(ctx, req.State), l.place.entry(ctx, req.Plan), req.Private, req.State)...)
 	if resp.Diagnostics.HasError() {
@@ -286,7 +289,7 @@ func (l *located) Update(ctx context.Context, req resource.UpdateRequest, resp *
 	}
 }
 
-// Delete makes sure of that as well.
+// Delete confirms that as well.
 func (l *located) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
 	entry := l.place.entry(ctx, req.State)
 	resp.Diagnostics.Append(l.confirm(ctx, entry, entry, req.Private, req.State)...)

@@ -10,7 +10,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// everywhere is a configuration of one of each resource that lives on a server or an SSH host.
+// everywhere is a configuration with one of each resource that lives on a server or an SSH host.
 type everywhere struct {
 	role, source, database, user, public string
 }
@@ -61,7 +61,7 @@ func (e everywhere) config(hosts, servers map[string]string, host, server string
 		}`, server, host, e.role, e.source, e.database, e.user, e.public)
 }
 
-// Another name of an entry, and another login for the same server, change nothing there.
+// Another name of an entry, and another login for the same server, change nothing on the server.
 func TestAccLocated_renamed(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{Sudo: sandbox.SudoNoPassword})
@@ -98,7 +98,7 @@ func TestAccLocated_renamed(t *testing.T) {
 			t.Errorf("%s: %q became %q", step.name, before, after)
 		}
 	}
-	// An entry that is gone, and nothing written in its place.
+	// An entry is gone, and none replaces it.
 	w.write(t, "main.tf", e.config(map[string]string{"other": rootOf(h)}, map[string]string{"other": administrator(s)}, "jump", "b"))
 	if output, code := w.try(t, "plan"); code != 1 || !strings.Contains(words(output), "or another one leads to the same server, write that one's name instead") {
 		t.Errorf("no such entry: %d\n%s", code, output)
@@ -111,14 +111,15 @@ func TestAccLocated_renamed(t *testing.T) {
 	w.run(t, "destroy", "-auto-approve")
 }
 
-// anotherServer is no copy of the shared one, as all of its major are.
+// anotherServer returns a server that is not a copy of the shared one, as all others of its major
+// are.
 func anotherServer(t *testing.T) *sandbox.Server {
 	majors := sandbox.NeedMajors(t)
 	return sandbox.OwnServer(t, sandbox.Config{Major: sandbox.SharedBefore(t, majors[len(majors)-1]).Major})
 }
 
-// An entry that leads to another server replaces what holds nothing, and is refused, before
-// anything is changed, for what holds tables. What could not be looked at is not changed.
+// An entry that leads to another server replaces what holds no data, and is refused, before
+// anything changes, for what holds tables. What could not be checked is not changed.
 func TestAccLocated_elsewhere(t *testing.T) {
 	s, elsewhere := sandbox.Shared(t, 0), anotherServer(t)
 	role, database := s.RoleName(t), s.DatabaseName(t)
@@ -154,7 +155,7 @@ func TestAccLocated_elsewhere(t *testing.T) {
 	if got := there(); got != role+" "+database {
 		t.Errorf("left: %q", got)
 	}
-	// It cannot be reached when that is planned, and leads elsewhere when it is applied.
+	// The entry cannot be reached at plan time, and leads elsewhere during the apply.
 	proxy.Refuse()
 	w.write(t, "main.tf", config("c"))
 	if output := w.run(t, "plan", "-out=saved"); !strings.Contains(output, "2 to change") || !strings.Contains(words(output), "was not checked") {
@@ -168,7 +169,7 @@ func TestAccLocated_elsewhere(t *testing.T) {
 	if got := elsewhere.Query(t, "postgres", `SELECT rolname FROM pg_roles WHERE rolname = $1`, role); got != nil {
 		t.Errorf("created elsewhere: %q", got)
 	}
-	// What holds nothing moves.
+	// What holds no data moves.
 	s.Exec(t, database, "DROP TABLE loaded")
 	w.write(t, "main.tf", config("b"))
 	if output := w.run(t, "plan"); !strings.Contains(output, "2 to add, 0 to change, 2 to destroy") {
@@ -181,8 +182,8 @@ func TestAccLocated_elsewhere(t *testing.T) {
 	w.run(t, "destroy", "-auto-approve")
 }
 
-// The same entry that leads to another server all at once is named, and what has the same
-// name there is not destroyed.
+// When the same entry suddenly leads to another server, the plan names it, and does not destroy
+// what has the same name there.
 func TestAccLocated_replacedServer(t *testing.T) {
 	s, elsewhere := sandbox.Shared(t, 0), anotherServer(t)
 	database := s.DatabaseName(t)

@@ -10,10 +10,10 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 )
 
-// missingAttribute is how grants show drift: what a refresh found to be missing
-// is in the state, nothing is what is planned, so a plan lists each item and its
-// update grants them again. It is a sorted list: Terraform's framework compares
-// each item of a set with all others, and there may be thousands.
+// missingAttribute is how grants show drift. The state holds what a refresh found to be missing and
+// the plan holds nothing, so the plan lists each item and its update grants them again. The
+// attribute is a sorted list: Terraform's framework compares each item of a set with all others,
+// and there may be thousands.
 func missingAttribute(example string) schema.ListAttribute {
 	return schema.ListAttribute{
 		MarkdownDescription: "Expected privileges that the user does not have in any way, as of the last refresh: for example `" + example + "`. " +
@@ -24,8 +24,7 @@ func missingAttribute(example string) schema.ListAttribute {
 	}
 }
 
-// excessAttribute shows drift as missingAttribute does. It may hold more than options to
-// pass rights on.
+// excessAttribute shows drift as missingAttribute does. It may hold more than grant options.
 func excessAttribute(more string) schema.ListAttribute {
 	return schema.ListAttribute{
 		MarkdownDescription: "What the user may do beyond these grants, as of the last refresh: pass a privilege on to others, such as `SELECT ON TABLE public.orders WITH GRANT OPTION`" + more + ". " +
@@ -36,8 +35,8 @@ func excessAttribute(more string) schema.ListAttribute {
 	}
 }
 
-// listed is how many items a list of drift names. Each costs Terraform's framework
-// time that grows with their number, and nobody reads a hundred thousand.
+// listed is how many items a list of drift names. Each item costs Terraform's framework time that
+// grows with the number of items, and people do not read a hundred thousand.
 const listed = 1000
 
 func stringList(items []string) types.List {
@@ -50,7 +49,7 @@ func stringList(items []string) types.List {
 // textValue is a text for people, as opposed to a value for a server.
 func textValue(text string) types.String { return types.StringValue(asValue(text)) }
 
-// textList is a list of such texts.
+// textList is a list of texts for people.
 func textList(texts []string) types.List {
 	values := make([]attr.Value, len(texts))
 	for i, text := range texts {
@@ -71,7 +70,7 @@ func stringValues(items []string) []attr.Value {
 	return values
 }
 
-// setStrings returns the known elements of a set of strings, and whether that is all of them.
+// setStrings returns the known elements of a set of strings, and whether these are all elements.
 func setStrings(set types.Set) (items []string, whole bool) {
 	whole = !set.IsUnknown()
 	for _, element := range set.Elements() {

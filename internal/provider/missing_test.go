@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Of very many items of drift the first are named, and the others counted.
+// Of very many items of drift, the list names the first and counts the others.
 func TestStringList(t *testing.T) {
 	for n, want := range map[int]string{0: "[]", 2: `["0","1"]`, listed: "", listed + 7: ""} {
 		items := make([]string, n)

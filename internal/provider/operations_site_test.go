@@ -15,14 +15,14 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// kinds are the resources that operations are carried out on, in the order of the table.
+// kinds are the resources that operations apply to, in the order of the table.
 var kinds = []string{
 	"database_user", "source_grants", "destination_database", "destination_schema", "destination_grants",
 	"ssh_user", "ssh_authorized_key", "replication", "sync_run",
 }
 
-// siteConfig is one resource of each kind, called LABEL, and what they depend on or
-// what depends on them, called of_something. Nothing is done to those.
+// siteConfig has one resource of each kind, called LABEL, and others that they depend on or that
+// depend on them, called of_something. The operations leave those alone.
 const siteConfig = `
 resource "stitch_database_user" "LABEL" {
 	server              = "ADMIN"
@@ -96,27 +96,27 @@ resource "stitch_sync_run" "LABEL" {
 }
 `
 
-// A site is what the resources of one operation are made on: databases, roles and users
-// of its own, of a server and a host that all operations share.
+// A site is what the resources of one operation work on: its own databases, roles and users, on a
+// server and a host that all operations share.
 type site struct {
 	*workspace
 	*pipe
 	host             *sandbox.Host
-	role, database   string            // to be made
-	grantee          string            // a role that is there
-	account, keeper  string            // a user of the host to be made, and one that is there
+	role, database   string            // to be created
+	grantee          string            // an existing role
+	account, keeper  string            // a user of the host to be created, and an existing one
 	key, fingerprint string            // of the keeper
-	second           map[string]string // entries of servers with other logins, which may do the same
+	second           map[string]string // entries of servers with other logins that have the same privileges
 }
 
-// A layout is how siteConfig is written.
+// A layout says how siteConfig is written.
 type layout struct {
 	renamed  []string // kinds with another label
-	entries  string   // before the names of the provider's entries, which have other names then
+	entries  string   // a prefix for the names of the provider's entries
 	second   bool     // the entries with other logins are used
 	early    bool     // create_before_destroy
 	inModule bool
-	more     string // blocks beside the resources
+	more     string // blocks next to the resources
 }
 
 func newSite(t *testing.T, s *sandbox.Server, h *sandbox.Host) *site {
@@ -142,7 +142,7 @@ func newSite(t *testing.T, s *sandbox.Server, h *sandbox.Host) *site {
 	return site
 }
 
-// provider is the configuration without the resources.
+// provider returns the configuration without the resources.
 func (s *site) provider(l layout) string {
 	servers := map[string]string{
 		l.entries + "admin":     administrator(s.Server),
@@ -198,12 +198,12 @@ func (s *site) resources(l layout) string {
 func address(kind string) string { return "stitch_" + kind + ".it" }
 func renamed(kind string) string { return "stitch_" + kind + ".renamed" }
 
-// belongings are what belongs to a kind.
+// belongings are the resources that belong to a kind.
 var belongings = map[string]string{
 	"database_user": "stitch_source_grants.of_user", "replication": "stitch_sync_run.of_replication", "sync_run": "stitch_replication.of_run",
 }
 
-// importIDs are all addresses, with what each resource is imported by.
+// importIDs returns the import id of each resource, by address.
 func (s *site) importIDs() map[string]string {
 	shop, other := joinID("warehouse", s.destination, "shop"), joinID("warehouse", s.destination, "other")
 	return map[string]string{
@@ -222,7 +222,7 @@ func (s *site) importIDs() map[string]string {
 	}
 }
 
-// fill puts something into what holds things.
+// fill puts data into what holds data.
 func (s *site) fill(t *testing.T) {
 	t.Helper()
 	for database, schema := range map[string]string{s.database: "public", s.destination: "own"} {
@@ -231,7 +231,7 @@ func (s *site) fill(t *testing.T) {
 	s.host.Exec(t, `echo precious >"/home/$1/file"`, s.account)
 }
 
-// empty takes the tables from a database or a schema.
+// empty removes the tables from a database or a schema.
 func (s *site) empty(t *testing.T, kind string) {
 	t.Helper()
 	switch kind {
@@ -242,10 +242,10 @@ func (s *site) empty(t *testing.T, kind string) {
 	}
 }
 
-// facts are what the object of a resource is, empty if it is not there, and what it holds.
+// facts are the identity of the object of a resource, empty if it does not exist, and its data.
 type facts struct{ object, data string }
 
-// look looks at the server or the host.
+// look reads them from the server or the host.
 func (s *site) look(t *testing.T, kind string) facts {
 	t.Helper()
 	switch kind {
@@ -291,7 +291,7 @@ func (s *site) one(t *testing.T, database, sql string, args ...any) string {
 	return strings.Join(s.Query(t, database, sql, args...), "\n")
 }
 
-// rights are what the grantee was granted.
+// rights lists the grantee's privileges.
 func (s *site) rights(t *testing.T, database string) string {
 	t.Helper()
 	return s.one(t, database, `
@@ -306,7 +306,8 @@ func (s *site) rights(t *testing.T, database string) string {
 		ORDER BY 1, 2`, s.grantee)
 }
 
-// rows are the oid of a table that a run or fill has filled, and the rows that came from elsewhere.
+// rows returns the oid of a table that a run or fill has filled, and the rows that came from
+// elsewhere.
 func (s *site) rows(t *testing.T, database, schema, table string) string {
 	t.Helper()
 	columns := map[string]string{"orders": "id, total, updated_at", "loaded": "id"}[table]
@@ -317,7 +318,7 @@ func (s *site) rows(t *testing.T, database, schema, table string) string {
 		WHERE n.nspname = $1 AND c.relname = $2`, schema, table)
 }
 
-// checkLoaded checks that what a replication or a run has loaded is what the source holds.
+// checkLoaded checks that what a replication or a run has loaded equals the source.
 func (s *site) checkLoaded(t *testing.T, kind string) {
 	t.Helper()
 	schema, ok := map[string]string{"replication": "shop", "sync_run": "other"}[kind]
@@ -337,14 +338,14 @@ func (s *site) inCatalog(t *testing.T, sql, schema string) string {
 	return s.one(t, s.destination, sql, schema)
 }
 
-// said is what a command of Terraform said of each kind, and of what belongs to it.
+// said is the output of a Terraform command about each kind, and about what belongs to it.
 type said struct {
 	failed   bool
 	actions  map[string][]string // planned, sorted
 	problems map[string][]string // warnings and errors
 }
 
-// tell runs a command that plans or applies.
+// tell runs a plan or an apply.
 func (s *site) tell(t *testing.T, arguments ...string) said {
 	t.Helper()
 	text, code := s.try(t, append(arguments, "-json")...)
@@ -359,7 +360,7 @@ func (s *site) tell(t *testing.T, arguments ...string) said {
 			}
 		}
 		if json.Unmarshal([]byte(line), &m) != nil {
-			continue // what Terraform says of its own settings
+			continue // about Terraform's own settings
 		}
 		switch m.Type {
 		case "planned_change":
@@ -374,7 +375,7 @@ func (s *site) tell(t *testing.T, arguments ...string) said {
 	return told
 }
 
-// then is what was said by one command and by the next.
+// then combines the output of one command and of the next.
 func (s said) then(next said) said {
 	for kind, actions := range next.actions {
 		s.actions[kind] = slices.Sorted(slices.Values(append(s.actions[kind], actions...)))
@@ -386,7 +387,8 @@ func (s said) then(next said) said {
 	return s
 }
 
-// kindOf is the kind of what has an address, or the address of what belongs to one.
+// kindOf returns the kind of the resource at an address, or the address if the resource belongs to
+// one.
 func kindOf(address string) string {
 	address = strings.TrimPrefix(address, "module.m.")
 	typeName, label, _ := strings.Cut(address, ".")

@@ -12,7 +12,7 @@ func (s *site) apply(t *testing.T, more ...string) said {
 	return s.tell(t, append([]string{"apply", "-auto-approve"}, more...)...)
 }
 
-// options is an option for the address of each kind.
+// options repeats an option for the address of each kind.
 func options(option string, chosen []string) (list []string) {
 	for _, kind := range chosen {
 		list = append(list, option+address(kind))
@@ -38,7 +38,7 @@ func rename(t *testing.T, s *site, chosen []string) said {
 	return s.apply(t)
 }
 
-// renameWithoutMoved gives all others their first name back.
+// renameWithoutMoved gives all resources that are not chosen their first label back.
 func renameWithoutMoved(t *testing.T, s *site, chosen []string) said {
 	t.Helper()
 	addresses := map[string]string{}
@@ -63,7 +63,7 @@ func moveThroughModule(t *testing.T, s *site, _ []string) said {
 	return told.then(s.apply(t))
 }
 
-// importElsewhere moves all to a second state and on to a third one.
+// importElsewhere imports all resources into a second state and then into a third one.
 func importElsewhere(t *testing.T, s *site, _ []string) said {
 	t.Helper()
 	var removed, imports strings.Builder
@@ -82,7 +82,7 @@ func importElsewhere(t *testing.T, s *site, _ []string) said {
 	s.workspace = newWorkspace(t, "")
 	s.configure(t, layout{more: imports.String()})
 	told = told.then(s.apply(t))
-	s.configure(t, layout{}) // or the blocks would be in the way of destroying
+	s.configure(t, layout{}) // otherwise the blocks would prevent the destroy
 	return told
 }
 
@@ -106,7 +106,7 @@ func taint(t *testing.T, s *site, chosen []string) said {
 	told := s.apply(t)
 	if told.failed {
 		for _, kind := range chosen {
-			s.try(t, "untaint", address(kind)) // which is an error for what is not tainted any more
+			s.try(t, "untaint", address(kind)) // which is an error for what is no longer tainted
 		}
 	}
 	return told

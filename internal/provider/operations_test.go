@@ -14,29 +14,30 @@ import (
 // templates/guides/changes.md.
 type operation struct {
 	name     string // of the subtest
-	does     string // as the table has it
+	does     string // as in the table
 	planned  string // actions for each resource, sorted
 	isFirst  bool   // nothing was applied before
-	atOnce   bool   // to all resources, also those that it is refused for
+	atOnce   bool   // on all resources, including those for which it is refused
 	carryOut func(t *testing.T, s *site, chosen []string) said
 	outcomes [7]outcome // by column
 }
 
-// tableColumns are what the table has of one operation: the resources of a column behave alike.
+// tableColumns are the columns of the table: the resources of a column behave alike.
 var tableColumns = [7][]string{
 	{"database_user"}, {"source_grants", "destination_grants"}, {"destination_database", "destination_schema"},
 	{"ssh_user"}, {"ssh_authorized_key"}, {"replication"}, {"sync_run"},
 }
 
 // An outcome is what an operation does to a resource: a cell of the table. Unless it says
-// otherwise, the object is the same as before, and what it holds always is.
+// otherwise, the object stays the same; what the object holds always does.
 type outcome struct {
 	says    string
 	planned string // if it differs from that of the operation
 	becomes fate
 	warns   string
-	// refused is what an error says. The resource and its object stay as they were, unless
-	// that may also succeed. Where it is for its tables, they are removed, and all else holds then.
+	// refused is the text of the error. The resource and its object stay as they were, unless the
+	// operation may also succeed. Where the tables are the reason, the test removes them, and
+	// everything else then holds.
 	refused    string
 	maySucceed bool
 	forTables  bool
@@ -64,8 +65,8 @@ var (
 	created    = outcome{says: "created", becomes: becomesNew}
 )
 
-// operations are the rows. What belongs to a resource (see siteConfig) is not named by an
-// operation, and stays where it is.
+// operations are the rows. An operation does not name what belongs to a resource (see siteConfig),
+// which stays where it is.
 var operations = []operation{
 	{
 		name: "renamed", does: "rename its label, with a `moved` block", planned: "move", carryOut: rename,
@@ -159,8 +160,8 @@ var operations = []operation{
 	},
 }
 
-// groups are the kinds that the operation is carried out on together: first those that
-// hold tables, then those that it is refused for otherwise, then all others, by when the tables are gone.
+// groups are the kinds that the operation applies to together: first those that hold tables, then
+// those for which it is refused for other reasons, then, once the tables are gone, all others.
 func (o operation) groups() (groups [3][]string) {
 	for _, kind := range kinds {
 		switch outcome := o.outcome(kind); {
@@ -184,8 +185,7 @@ func (o operation) outcome(kind string) outcome {
 	return outcome
 }
 
-// Whatever a user does to a resource has the outcome that the table of the guide tells,
-// for each kind of resource.
+// For each kind of resource, whatever a user does to it has the outcome in the guide's table.
 func TestAccOperations(t *testing.T) {
 	server := sandbox.Shared(t, 0)
 	host := sandbox.SharedSSHHost(t, sandbox.HostConfig{Sudo: sandbox.SudoNoPassword})
@@ -218,8 +218,8 @@ func TestAccOperations(t *testing.T) {
 	}
 }
 
-// runGroups carries the operation out, and returns what was there before and, of each kind,
-// what is not as the table has it.
+// runGroups does the operation, and returns what existed before and, for each kind, what differs
+// from the table.
 func (o operation) runGroups(t *testing.T, s *site) (before map[string]facts, wrong map[string][]string) {
 	t.Helper()
 	before, wrong = map[string]facts{}, map[string][]string{}
@@ -253,7 +253,7 @@ func (o operation) runGroups(t *testing.T, s *site) (before map[string]facts, wr
 	return before, wrong
 }
 
-// planAgain checks that the next plan is empty, except for what the table has another apply for.
+// planAgain checks that the next plan is empty, except where the table calls for another apply.
 func (o operation) planAgain(t *testing.T, s *site, before map[string]facts, wrong map[string][]string) {
 	t.Helper()
 	again := s.tell(t, "plan")
@@ -292,7 +292,7 @@ func (o outcome) checkRefused(told said, kind string, before, after facts) (wron
 	if !strings.Contains(problems, "error: ") && o.maySucceed {
 		return append(o.checkTold(told, kind), o.check(before, after)...)
 	}
-	problems += "\n" + strings.Join(told.problems[""], "\n") // of what Terraform deletes, it gives no address
+	problems += "\n" + strings.Join(told.problems[""], "\n") // for deletions, Terraform gives no address
 	if !strings.Contains(problems, "error: ") || !strings.Contains(problems, o.refused) {
 		wrong = append(wrong, fmt.Sprintf("not with the error %q: %s", o.refused, problems))
 	}

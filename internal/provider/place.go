@@ -13,19 +13,20 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 )
 
-// A place is how to find out where what a resource stands for is. Names are attributes.
+// A place says how to find the server or SSH host of what a resource stands for. Names are those of
+// attributes.
 type place struct {
-	in        string // the attribute that holds that of the entry, if that is not one of the resource: destination
-	attribute string // of the entry: server, host
+	in        string // the attribute that contains the entry's attribute, if the resource itself does not: destination
+	attribute string // the attribute that names the entry: server, host
 	words     placeWords
 	entries   func(*clients) entries
 	identify  func(ctx context.Context, c *clients, entry string, plans bool, of attributes) (identity, error)
-	dropped   string                                                                   // what names it, if destroying drops it; "" if it drops nothing that was imported
+	dropped   string                                                                   // the attribute that names what destroying drops; "" if a destroy drops nothing that was imported
 	lost      func(ctx context.Context, c *clients, entry string, of attributes) error // says what deleting it would lose; nil: nothing
-	moves     func(ctx context.Context, c *clients, of attributes)                     // notes that what is planned replaces one elsewhere; may be nil
+	moves     func(ctx context.Context, c *clients, of attributes)                     // notes that a plan replaces an object elsewhere; may be nil
 }
 
-// path is that of the attribute of the entry.
+// path is the path of the attribute that names the entry.
 func (p place) path() path.Path {
 	if p.in != "" {
 		return path.Root(p.in).AtName(p.attribute)
@@ -33,19 +34,19 @@ func (p place) path() path.Path {
 	return path.Root(p.attribute)
 }
 
-// entry returns the name of the entry, "" if it is not known.
+// entry returns the name of the entry, or "" if it is not known.
 func (p place) entry(ctx context.Context, of attributes) string {
 	var value types.String
 	of.GetAttribute(ctx, p.path(), &value)
 	return value.ValueString()
 }
 
-// attributes are those of a plan or a state.
+// attributes are the attributes of a plan or a state.
 type attributes interface {
 	GetAttribute(context.Context, path.Path, any) diag.Diagnostics
 }
 
-// text returns a text attribute, "" if it is null or unknown.
+// text returns a text attribute, or "" if it is null or unknown.
 func text(ctx context.Context, of attributes, name string) string {
 	var value types.String
 	of.GetAttribute(ctx, path.Root(name), &value)
@@ -71,7 +72,7 @@ func onAServer(object string, identify func(ctx context.Context, s *pgclient.Ser
 	}
 }
 
-// dropping is a place of what an attribute names and destroying drops.
+// dropping marks a place whose object, named by an attribute, a destroy drops.
 func (p place) dropping(attribute string) place {
 	p.dropped = attribute
 	return p
@@ -84,14 +85,14 @@ func asRole(attribute string) place {
 	})
 }
 
-// inDatabase is the place of what is in the database that an attribute names, or is that.
+// inDatabase is the place of the database that an attribute names, or of an object in it.
 func inDatabase(attribute string) place {
 	return onAServer("database", func(ctx context.Context, s *pgclient.Server, of attributes) (pgclient.Identity, error) {
 		return s.DatabaseIdentity(ctx, text(ctx, of, attribute))
 	})
 }
 
-// holding is a place of what holds data.
+// holding marks a place whose object holds data.
 func (p place) holding(lost func(ctx context.Context, s *pgclient.Server, of attributes) error) place {
 	p.lost = func(ctx context.Context, c *clients, entry string, of attributes) error {
 		server, err := c.serverToRead(entry)
@@ -103,7 +104,8 @@ func (p place) holding(lost func(ctx context.Context, s *pgclient.Server, of att
 	return p
 }
 
-// ofHostUser is the place of what belongs to the user of an SSH host that username names.
+// ofHostUser is the place of what belongs to the user of an SSH host whom the attribute username
+// names.
 func ofHostUser() place {
 	return place{
 		attribute: "host",
@@ -123,7 +125,7 @@ func ofHostUser() place {
 	}
 }
 
-// isGone returns the error that an entry is not there any more, or nil.
+// isGone returns the error that an entry no longer exists, or nil.
 func (p place) isGone(c *clients, entry string) error {
 	var missing *noEntryError
 	if c != nil && errors.As(p.entries(c).check(entry), &missing) {
@@ -132,12 +134,12 @@ func (p place) isGone(c *clients, entry string) error {
 	return nil
 }
 
-// tablesOf says which tables a destination database holds.
+// tablesOf returns an error that names the tables of a destination database.
 func tablesOf(ctx context.Context, s *pgclient.Server, of attributes) error {
 	return postgres.TablesOf(ctx, s, text(ctx, of, "name"))
 }
 
-// contentsOf says what a destination schema holds.
+// contentsOf returns an error that names the contents of a destination schema.
 func contentsOf(ctx context.Context, s *pgclient.Server, of attributes) error {
 	return postgres.ContentsOf(ctx, s, text(ctx, of, "database"), text(ctx, of, "name"))
 }

@@ -14,19 +14,19 @@ import (
 	"github.com/hashicorp/terraform-plugin-log/tflog"
 )
 
-// NewServer serves the provider in Terraform's protocol. All text for people passes
-// through here, the framework's too: what a terminal would obey is escaped
-// (terminal.go), and a diagnostic has a bounded size.
+// NewServer serves the provider over Terraform's protocol. All text for people passes through it,
+// the framework's text too: it escapes what a terminal would obey (terminal.go), and bounds the
+// size of a diagnostic.
 func NewServer(p *Provider) tfprotov6.ProviderServer {
 	return protocolServer{providerserver.NewProtocol6(p)()}
 }
 
-// newLogger returns a logger for what knows nothing of Terraform. It is the one way to the
-// log, which belongs to the context that a message is logged with.
+// newLogger returns a logger for code that does not know Terraform. It is the only way to the log,
+// which belongs to the context of each logging call.
 func newLogger() *slog.Logger { return slog.New(logHandler{}) }
 
-// A logHandler writes to Terraform's log, which decides what it keeps. The names of
-// attributes are constants.
+// A logHandler writes to Terraform's log, which decides what to keep. The names of attributes are
+// constants.
 type logHandler struct {
 	prefix string // of the names of attributes
 	attrs  []slog.Attr
@@ -66,7 +66,7 @@ func (h logHandler) Handle(ctx context.Context, record slog.Record) error {
 	return nil
 }
 
-// addFields adds an attribute, or those of a group. Text becomes one line.
+// addFields adds an attribute, or the attributes of a group. Text becomes one line.
 func addFields(fields map[string]any, prefix string, attr slog.Attr) {
 	name, value := join(prefix, attr.Key), attr.Value.Resolve()
 	switch value.Kind() {
@@ -88,8 +88,8 @@ func join(prefix, name string) string {
 	return prefix + "." + name
 }
 
-// call calls a method. One that panics fails by itself: the process lives on, and with it
-// what other resources have still to record.
+// call calls a method. A method that panics fails by itself: the process lives on, and with it the
+// results that other resources have yet to record.
 func call[Q, A any](ctx context.Context, method func(context.Context, *Q) (*A, error), req *Q) (answer *A, err error) {
 	defer func() {
 		if why := recover(); why != nil {
@@ -105,13 +105,13 @@ func call[Q, A any](ctx context.Context, method func(context.Context, *Q) (*A, e
 
 const issues = "https://github.com/terraform-stitch/terraform-provider-stitch/issues"
 
-// logPanic also logs where that was. These lines are names of functions and files.
+// logPanic also logs where the panic happened. Its lines are names of functions and files.
 func logPanic(ctx context.Context, why any) {
 	stack := shorten(string(debug.Stack()), detailBytes)
 	tflog.Error(ctx, "panic: "+oneLine(fmt.Sprint(why)), map[string]any{"stack": escape(stack, "\n\t")})
 }
 
-// addFailure puts an error into an answer, in the form that it has for that.
+// addFailure puts an error into an answer, in the form that the answer has for errors.
 func addFailure(answer any, summary, detail string) {
 	for i, fields := 0, reflect.ValueOf(answer).Elem(); i < fields.NumField(); i++ {
 		switch field := fields.Field(i).Addr().Interface().(type) {
@@ -125,7 +125,7 @@ func addFailure(answer any, summary, detail string) {
 	}
 }
 
-// fit makes what a method answers fit for a terminal.
+// fit makes the answer of a method safe for a terminal.
 func fit[A any](answer *A, err error) (*A, error) {
 	if answer != nil {
 		fitAnswer(answer)
@@ -138,7 +138,7 @@ func fit[A any](answer *A, err error) (*A, error) {
 	return answer, err
 }
 
-// fitAnswer finds what an answer says to people: the protocol has three forms of it.
+// fitAnswer finds the text for people in an answer: the protocol has three forms of it.
 func fitAnswer(answer any) {
 	for i, fields := 0, reflect.ValueOf(answer).Elem(); i < fields.NumField(); i++ {
 		switch field := fields.Field(i).Addr().Interface().(type) {
@@ -154,8 +154,8 @@ func fitAnswer(answer any) {
 	}
 }
 
-// fitDiagnostics leaves the paths of attributes as they are: Terraform finds the
-// lines of the configuration by them, and prints those.
+// fitDiagnostics leaves the paths of attributes unchanged: Terraform finds the lines of the
+// configuration by them, and prints those lines.
 func fitDiagnostics(all []*tfprotov6.Diagnostic) []*tfprotov6.Diagnostic {
 	clean := make([]*tfprotov6.Diagnostic, 0, len(all))
 	for _, d := range all {
@@ -166,8 +166,8 @@ func fitDiagnostics(all []*tfprotov6.Diagnostic) []*tfprotov6.Diagnostic {
 	return clean
 }
 
-// A protocolServer does not embed the next server, so that it does not compile when
-// the protocol gets a method that it lacks.
+// A protocolServer does not embed the next server, so that it does not compile when the protocol
+// gains a method that it lacks.
 type protocolServer struct{ next tfprotov6.ProviderServer }
 
 func (s protocolServer) GetMetadata(ctx context.Context, req *tfprotov6.GetMetadataRequest) (*tfprotov6.GetMetadataResponse, error) {

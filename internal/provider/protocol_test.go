@@ -22,17 +22,16 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// forged is a name or a message that clears the screen, returns to the beginning of
-// the line, rings the bell, begins a control sequence with one character, reverses
-// the direction of writing, holds an invisible character, and has a line of its own
-// that looks like Terraform's.
+// forged is a name or a message that clears the screen, returns to the beginning of the line, rings
+// the bell, begins a control sequence with one character, reverses the direction of writing, holds
+// an invisible character, and has a separate line that looks like Terraform's.
 const forged = forgedLine + "\nApply complete!"
 
-// forgedLine has no line of its own: Terraform itself prints unchanged a string of
-// several lines that the configuration holds.
+// forgedLine has no line break: Terraform itself prints unchanged a string of several lines in a
+// configuration.
 const forgedLine = "\x1b[2J\x1b[H\r\a\u009b31m\u202e\u200b"
 
-// unfit returns the characters of a text that a terminal would obey, or not show.
+// unfit returns the characters of a text that a terminal would obey or not show.
 func unfit(text string) (found []string) {
 	for i, r := range text {
 		_, size := utf8.DecodeRuneInString(text[i:])
@@ -47,7 +46,7 @@ func unfit(text string) (found []string) {
 	return found
 }
 
-// quoted is a string of a configuration, which is made of printable ASCII.
+// quoted returns a string for a configuration, in printable ASCII.
 func quoted(text string) string {
 	var b strings.Builder
 	for _, r := range text {
@@ -63,7 +62,7 @@ func quoted(text string) string {
 	return `"` + b.String() + `"`
 }
 
-// saidIn collects what an answer of the protocol says to people.
+// saidIn collects the text for people in an answer of the protocol.
 func saidIn(answer reflect.Value) (texts []string) {
 	for i := range answer.NumField() {
 		switch field := answer.Field(i).Interface().(type) {
@@ -82,7 +81,7 @@ func saidIn(answer reflect.Value) (texts []string) {
 	return texts
 }
 
-// Each method of the protocol makes its answer fit, and does nothing else.
+// Each method of the protocol makes its answer fit for a terminal, and does nothing else.
 func TestProtocolServer(t *testing.T) {
 	source, err := os.ReadFile("protocol.go")
 	if err != nil {
@@ -126,9 +125,9 @@ func TestFitAnswer(t *testing.T) {
 	}
 }
 
-// A method that panics answers with an error, and the log says where it was.
+// A method that panics answers with an error, and the log says where the panic happened.
 func TestPanic(t *testing.T) {
-	server := reflect.ValueOf(protocolServer{struct{ tfprotov6.ProviderServer }{}}) // of which each method panics
+	server := reflect.ValueOf(protocolServer{struct{ tfprotov6.ProviderServer }{}}) // each of its methods panics
 	protocol := reflect.TypeFor[tfprotov6.ProviderServer]()
 	for i := range protocol.NumMethod() {
 		method := protocol.Method(i)
@@ -148,7 +147,7 @@ func TestPanic(t *testing.T) {
 	}
 }
 
-// A log entry is one line, and no other way leads to the log or to Terraform.
+// A log entry is one line, and there is no other way to the log or to Terraform.
 func TestOneWayOut(t *testing.T) {
 	var log bytes.Buffer
 	ctx := tflogtest.RootLogger(t.Context(), &log)
@@ -192,8 +191,7 @@ func productFiles(t *testing.T) []string {
 	return append(files, "../../main.go")
 }
 
-// A terminal is a workspace whose output and whose log, at the level that says
-// most, are looked through.
+// A terminal is a workspace whose output and most detailed log are checked.
 type terminal struct{ *workspace }
 
 func newTerminal(t *testing.T, config string) terminal {
@@ -203,8 +201,8 @@ func newTerminal(t *testing.T, config string) terminal {
 	return terminal{w}
 }
 
-// shows runs terraform, which is to end with a code, and returns what it printed:
-// nothing that a terminal would obey, and among it what matches a pattern.
+// shows runs terraform, which must end with a code, and returns its output. The output contains
+// nothing that a terminal would obey, and matches a pattern.
 func (w terminal) shows(t *testing.T, code int, pattern *regexp.Regexp, arguments ...string) string {
 	t.Helper()
 	log := filepath.Join(w.dir, "log")
@@ -231,12 +229,11 @@ func (w terminal) shows(t *testing.T, code int, pattern *regexp.Regexp, argument
 	return output
 }
 
-// escaped matches the beginning of what is forged, as it is to be shown: once more
-// quoted where Terraform prints a value.
+// escaped matches the beginning of forged as it must be shown: quoted once more where Terraform
+// prints a value.
 var escaped = regexp.MustCompile(`\\+x1b\[2J\\+x1b\[H\\+r\\+a\\+u009b31m\\+u202e\\+u200b`)
 
-// Names are chosen by the roles that may create objects, at the source or at the
-// destination.
+// Roles that may create objects, at the source or at the destination, choose their names.
 func TestAccTerminal_names(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	t.Run("tables and columns", func(t *testing.T) {
@@ -314,7 +311,7 @@ func TestAccTerminal_names(t *testing.T) {
 	})
 }
 
-// Messages are chosen by the server, and by the functions of views.
+// The server, and the functions of views, choose their messages.
 func TestAccTerminal_messages(t *testing.T) {
 	p := newPipe(t, sandbox.Shared(t, 0))
 	p.atSource(t, `

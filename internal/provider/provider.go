@@ -17,15 +17,15 @@ type Provider struct {
 	version string
 
 	mu      sync.Mutex
-	clients []*clients // one for each time that Terraform configured it
+	clients []*clients // one for each time that Terraform configured the provider
 }
 
 var _ provider.ProviderWithFunctions = (*Provider)(nil)
 
-// New returns the provider. The version is shown to Terraform.
+// New returns the provider. Terraform shows the version.
 func New(version string) *Provider { return &Provider{version: version} }
 
-// Close closes the connections that are idle.
+// Close closes the idle connections.
 func (p *Provider) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -12,7 +12,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// factories serve a new provider for each command that a test runs.
+// factories serve a new provider for each command of a test.
 func factories() map[string]func() (tfprotov6.ProviderServer, error) {
 	return map[string]func() (tfprotov6.ProviderServer, error){
 		"stitch": func() (tfprotov6.ProviderServer, error) {
@@ -21,7 +21,7 @@ func factories() map[string]func() (tfprotov6.ProviderServer, error) {
 	}
 }
 
-// providerBlock is the configuration of the provider with the given entries of servers.
+// providerBlock returns the configuration of the provider with the given entries of servers.
 func providerBlock(entries map[string]string) string {
 	var b strings.Builder
 	b.WriteString("provider \"stitch\" {\n  servers = {\n")
@@ -32,15 +32,15 @@ func providerBlock(entries map[string]string) string {
 	return b.String()
 }
 
-// login is an entry of servers that logs in to s as username.
+// login returns an entry of servers that logs in to s as username.
 func login(s *sandbox.Server, username, password string) string {
 	return fmt.Sprintf("{ host = %q, port = %d, username = %q, password = %q }", s.Host, s.Port, username, password)
 }
 
-// administrator is an entry of servers that logs in to s as the superuser.
+// administrator returns an entry of servers that logs in to s as the superuser.
 func administrator(s *sandbox.Server) string { return login(s, s.Username, s.Password) }
 
-// says matches text as Terraform prints it, which breaks lines at any blank.
+// says matches text as Terraform prints it: Terraform may break a line at any blank.
 func says(text string) *regexp.Regexp {
 	return regexp.MustCompile(strings.ReplaceAll(regexp.QuoteMeta(text), " ", `[\s│]+`))
 }

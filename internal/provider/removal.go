@@ -9,9 +9,9 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 )
 
-// removed returns the model of an object that a plan removes: because its resource is
-// destroyed, or because another one takes its place. One that is tainted is planned as a
-// new one. What Terraform is told to replace is as well, but it drops warnings of that.
+// removed returns the model of an object that a plan removes, either because its resource is
+// destroyed or because another resource replaces it. Terraform plans a tainted resource as a new
+// one. It does the same for -replace, but then drops the warnings.
 func removed[M any](ctx context.Context, req resource.ModifyPlanRequest, claims *claims, objectOf func(M) (object, bool)) (M, bool) {
 	var state, plan M
 	hasState, hasPlan := !req.State.Raw.IsNull(), !req.Plan.Raw.IsNull()
@@ -29,8 +29,8 @@ func removed[M any](ctx context.Context, req resource.ModifyPlanRequest, claims 
 	return state, ok && okBefore && before.id() != after.id()
 }
 
-// takesTables says which tables go when something that holds them is removed, or that it
-// is not removed because of them.
+// takesTables says which tables go with the object that holds them, or that they prevent its
+// removal.
 func takesTables(o object, losses []string, force bool) (diags diag.Diagnostics) {
 	if len(losses) == 0 {
 		return nil

@@ -8,8 +8,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A plan that removes something says who loses access and which tables go, or that they
-// will stand in the way of its last steps.
+// A plan that removes something says who loses access and which tables go, or that the tables will
+// make its last steps fail.
 func TestAccRemoval(t *testing.T) {
 	p := newPipe(t, sandbox.Shared(t, 0))
 	reader, database := p.Role(t), p.DatabaseName(t)

@@ -8,8 +8,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A user that is replaced, tainted, or destroyed alone and applied again is the same user, with
-// what its home directory held.
+// A user that is replaced, tainted, or destroyed alone and applied again is the same user, with the
+// contents of its home directory.
 func TestAccSSHUser_replaced(t *testing.T) {
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{Sudo: sandbox.SudoNoPassword})
 	name := h.UserName()
@@ -50,7 +50,8 @@ func TestAccSSHUser_replaced(t *testing.T) {
 	h.Exec(t, `rm -r "/home/$1"`, name)
 }
 
-// A destination database that is replaced without a change says what is lost, or that it is not.
+// A plan that replaces a destination database without a change says what is lost, or that the
+// tables prevent it.
 func TestAccDestinationDatabase_replaced(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	database := s.DatabaseName(t)
@@ -82,7 +83,7 @@ func TestAccDestinationDatabase_replaced(t *testing.T) {
 	}
 	w.write(t, "main.tf", config(true))
 	w.run(t, "apply", "-auto-approve")
-	w.run(t, "taint", "stitch_destination_database.d") // of -replace, Terraform drops warnings
+	w.run(t, "taint", "stitch_destination_database.d") // for -replace, Terraform drops warnings
 	output := w.run(t, "apply", "-auto-approve")
 	if !strings.Contains(words(output), "Replacing loses data") {
 		t.Errorf("nothing is said:\n%s", output)

@@ -104,7 +104,7 @@ func (m replicationModel) toDefinition(ctx context.Context) (replication.Definit
 	return d, diags
 }
 
-// readers is nil if there are none that were given, and while they are not known.
+// readers is nil if no readers are configured, and while they are not known.
 func (m replicationModel) readers() []string {
 	if m.Readers.IsNull() || m.Readers.IsUnknown() {
 		return nil
@@ -131,8 +131,8 @@ func (m endpointModel) toEndpoint() replication.Endpoint {
 	return replication.Endpoint{Server: m.Server.ValueString(), Database: m.Database.ValueString()}
 }
 
-// fromDefinition overwrites what the catalog knows. The destination stays: it
-// says where the catalog was found.
+// fromDefinition overwrites what the catalog knows. The destination stays: it says where the
+// provider found the catalog.
 func (m *replicationModel) fromDefinition(ctx context.Context, d replication.Definition) diag.Diagnostics {
 	m.Name = types.StringValue(d.Name)
 	m.SchemaName = types.StringValue(d.SchemaName)
@@ -147,7 +147,7 @@ func (m *replicationModel) fromDefinition(ctx context.Context, d replication.Def
 		window = *d.LateCommitWindow
 	}
 	if text := types.StringValue(durationText(window)); !equalDurations(m.LateCommitWindow, text) {
-		m.LateCommitWindow = text // else it stays as the user wrote it
+		m.LateCommitWindow = text // otherwise the user's spelling stays
 	}
 
 	var diags, more diag.Diagnostics
@@ -182,8 +182,8 @@ func (m *replicationModel) fromDefinition(ctx context.Context, d replication.Def
 	return diags
 }
 
-// replicationID is the natural key: where the catalog is, and the schema name,
-// which is unique in it.
+// replicationID is the natural key: where the catalog is, and the schema name, which is unique in
+// that catalog.
 func replicationID(d replication.Definition) string {
 	return joinID(d.Destination.Server, d.Destination.Database, d.SchemaName)
 }

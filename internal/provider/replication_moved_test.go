@@ -13,7 +13,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A route is a pipe whose entries of the provider block can be called anything, and lead anywhere.
+// A route is a pipe whose entries of the provider block can have any name and lead anywhere.
 type route struct {
 	*pipe
 	entries             map[string]string
@@ -30,7 +30,7 @@ func newRoute(t *testing.T, s *sandbox.Server) route {
 	}
 }
 
-// with is r with another set of entries, of which those two are used.
+// with returns r with another set of entries, and the two that it uses.
 func (r route) with(source, destination string, entries map[string]string) route {
 	r.source, r.destination = source, destination
 	r.entries = maps.Clone(r.entries)
@@ -58,7 +58,7 @@ func (r route) write(t *testing.T, w *workspace) {
 	w.write(t, "main.tf", r.config())
 }
 
-// plans checks what a plan says, in this order of changes.
+// plans checks the output of a plan, in this order of changes.
 func plans(t *testing.T, w *workspace, what, changes string, want ...string) {
 	t.Helper()
 	output := w.run(t, "plan")
@@ -97,8 +97,8 @@ func loginThrough(p *sandbox.Proxy, username, password string) string {
 	return fmt.Sprintf("{ host = \"127.0.0.1\", port = %d, username = %q, password = %q, connect_timeout = 3 }", p.Port, username, password)
 }
 
-// Another name of an entry, another address and another login of the same server change
-// nothing: no run, and the next one reads nothing whole.
+// Another name of an entry, another address or another login of the same server changes nothing:
+// there is no run, and the next one reads no table whole.
 func TestAccReplication_renamed(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -113,7 +113,7 @@ func TestAccReplication_renamed(t *testing.T) {
 	app, warehouse := r.entries["app"], r.entries["warehouse"]
 	for _, step := range []struct {
 		what, source, destination string
-		entries                   map[string]string // "": none any more
+		entries                   map[string]string // "": no longer configured
 		changes                   int
 	}{
 		{"source", "shop", "warehouse", map[string]string{"shop": app, "app": ""}, 1},
@@ -148,7 +148,7 @@ func TestAccReplication_renamed(t *testing.T) {
 	w.run(t, "destroy", "-auto-approve")
 }
 
-// copySource makes something like the source of a route on another server.
+// copySource creates a similar source on another server.
 func (r route) copySource(t *testing.T, s *sandbox.Server) {
 	t.Helper()
 	s.Exec(t, "postgres", "CREATE ROLE "+r.reader+" LOGIN PASSWORD '"+r.Password+"'")
@@ -175,7 +175,8 @@ func (r route) wantLoaded(t *testing.T, what string, source *sandbox.Server, des
 	}
 }
 
-// A source that is another database than before is named, and read again by the same apply.
+// When the source is a database other than before, the plan names it, and the same apply reads it
+// again.
 func TestAccReplication_sourceElsewhere(t *testing.T) {
 	t.Parallel()
 	s, elsewhere := sandbox.OwnServer(t, sandbox.Config{}), anotherServer(t)
@@ -203,7 +204,7 @@ func TestAccReplication_sourceElsewhere(t *testing.T) {
 		}
 	}
 
-	// The database is another one.
+	// Another database has the same name.
 	r.Exec(t, "postgres", "DROP DATABASE "+r.pipe.source+" WITH (FORCE)")
 	r.Exec(t, "postgres", "CREATE DATABASE "+r.pipe.source)
 	r.atSource(t, `CREATE TABLE orders (id int PRIMARY KEY, total numeric, note json, updated_at timestamptz NOT NULL); INSERT INTO orders VALUES (3, 3, NULL, '2026-01-01');
@@ -246,8 +247,8 @@ func TestAccReplication_sourceElsewhere(t *testing.T) {
 	r.wantLoaded(t, "accepted", s, s)
 }
 
-// Where the source cannot be asked when it is planned, its revision is known after the
-// apply, which looks: no run, or a refusal that changes nothing.
+// Where the source cannot be asked at plan time, the apply asks it, and its revision is known after
+// the apply: there is no run, or a refusal that changes nothing.
 func TestAccReplication_sourceUnchecked(t *testing.T) {
 	t.Parallel()
 	s, elsewhere := sandbox.Shared(t, 0), anotherServer(t)
@@ -286,8 +287,8 @@ func TestAccReplication_sourceUnchecked(t *testing.T) {
 	}
 }
 
-// A destination that is elsewhere replaces the replication, unless tables would be lost or
-// one is there already, which is said before anything is changed.
+// A destination that is elsewhere replaces the replication, unless tables would be lost or a
+// replication already exists there; the plan says so before anything changes.
 func TestAccReplication_destinationElsewhere(t *testing.T) {
 	t.Parallel()
 	s, elsewhere := sandbox.OwnServer(t, sandbox.Config{}), anotherServer(t)
@@ -350,7 +351,7 @@ func TestAccReplication_destinationElsewhere(t *testing.T) {
 		t.Errorf("left: %q", got)
 	}
 
-	// Back by the same name: nothing of it is there. Its tables are taken over.
+	// Back under the same name: nothing of the replication exists there. Its tables are taken over.
 	r = r.with("app", "new", map[string]string{"new": login(s, r.writer, s.Password)})
 	r.write(t, w)
 	plans(t, w, "the same entry", "2 to add, 0 to change, 0 to destroy", `destination.server "new" leads elsewhere than before`)
@@ -358,7 +359,7 @@ func TestAccReplication_destinationElsewhere(t *testing.T) {
 	plansNothing(t, w, "the same entry")
 	r.wantLoaded(t, "the same entry", s, s)
 
-	// The database is another one.
+	// Another database has the same name.
 	r.Exec(t, "postgres", "DROP DATABASE "+r.pipe.destination+" WITH (FORCE)")
 	r.Exec(t, "postgres", "CREATE DATABASE "+r.pipe.destination)
 	r.atDestination(t, "GRANT CREATE ON DATABASE "+r.pipe.destination+" TO "+r.writer)
@@ -367,7 +368,7 @@ func TestAccReplication_destinationElsewhere(t *testing.T) {
 	plansNothing(t, w, "recreated")
 	r.wantLoaded(t, "recreated", s, s)
 
-	// The same entry leads to where one of its name is: that is not destroyed as this one.
+	// The same entry leads to a replication of the same name: a destroy does not touch that one.
 	r = r.with("app", "new", map[string]string{"new": login(elsewhere, r.writer, s.Password)})
 	r.write(t, w)
 	refuses(t, w, "destroy", []string{"destroy", "-auto-approve"}, `destination.server "new" leads elsewhere than before`, "is not destroyed")
@@ -377,8 +378,8 @@ func TestAccReplication_destinationElsewhere(t *testing.T) {
 	w.run(t, "destroy", "-auto-approve")
 }
 
-// A replication that is to be created before the one in its place is destroyed says why
-// that cannot be.
+// A replication with create_before_destroy that would be created in its own place says why that
+// cannot be.
 func TestAccReplication_createBeforeDestroy(t *testing.T) {
 	t.Parallel()
 	r := newRoute(t, sandbox.Shared(t, 0))
@@ -394,7 +395,7 @@ func TestAccReplication_createBeforeDestroy(t *testing.T) {
 	}
 	r.arguments = "schema_name = \"shop_2\"\n" + r.arguments
 	r.write(t, w)
-	w.run(t, "apply", "-auto-approve") // another schema can be created before
+	w.run(t, "apply", "-auto-approve") // another schema can be created first
 	plansNothing(t, w, "another schema")
 	w.run(t, "destroy", "-auto-approve")
 }

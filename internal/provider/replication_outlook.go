@@ -18,8 +18,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/report"
 )
 
-// What an apply would meet is said when planning: as an error where nothing but another
-// configuration helps, as a warning where the same apply may still change it.
+// A plan reports what its apply would meet: as an error where only another configuration helps, as
+// a warning where the same apply may still change it.
 
 func isMissingDatabase(err error) bool {
 	return pgclient.IsUnreachable(err) && pgclient.Code(err) == pgclient.InvalidCatalogName
@@ -31,8 +31,8 @@ func missingDatabase(attribute string, e replication.Endpoint, follows string) d
 		fmt.Sprintf("Server %q has no such database. Unless this apply creates it before, %s.", e.Server, follows))
 }
 
-// checkDestination looks whether the definition can be stored. It returns the cluster that
-// runs have read, "" if there is none.
+// checkDestination checks whether the definition can be stored. It returns the cluster that runs
+// have read, or "" if there is none.
 func (r *replicationResource) checkDestination(ctx context.Context, plan replicationModel, definition, before replication.Definition) (system string, diags diag.Diagnostics) {
 	isNew := before.SchemaName == ""
 	var found replication.Outlook
@@ -42,7 +42,7 @@ func (r *replicationResource) checkDestination(ctx context.Context, plan replica
 		found, err = replication.Foresee(ctx, destination, definition, source)
 	}
 	switch {
-	case err != nil && !isNew: // Read has said so
+	case err != nil && !isNew: // Read has reported it
 		return "", nil
 	case isMissingDatabase(err):
 		diags.Append(missingDatabase("destination", definition.Destination, "storing the replication fails"))
@@ -65,8 +65,9 @@ func (r *replicationResource) checkDestination(ctx context.Context, plan replica
 	return found.SourceSystem, diags
 }
 
-// copyInWay refuses to move a replication to where one is stored already, which is what a copy
-// of its destination has. It would be deleted before that was found out.
+// copyInWay refuses to move a replication to a place where one is already stored, as a copy of its
+// destination would have one. Otherwise the apply would delete the moved replication before it
+// found the other one.
 func copyInWay(definition replication.Definition, found replication.Outlook) (diags diag.Diagnostics) {
 	if found.Stored && len(found.Refusals) > 0 {
 		diags.AddAttributeError(path.Root("destination").AtName("server"), fmt.Sprintf("%q holds a replication into %s already", definition.Destination.Server, definition.SchemaName), fmt.Sprintf(
@@ -77,7 +78,7 @@ func copyInWay(definition replication.Definition, found replication.Outlook) (di
 	return diags
 }
 
-// schemaInWay says what stands against a new replication into its schema.
+// schemaInWay says what prevents a new replication into its schema.
 func schemaInWay(definition replication.Definition, found replication.Outlook, adopt bool) (diags diag.Diagnostics) {
 	at := path.Root("schema_name")
 	switch {
@@ -92,8 +93,8 @@ func schemaInWay(definition replication.Definition, found replication.Outlook, a
 	return diags
 }
 
-// foreseeRun says what a run would be refused: tables that the login may not read, and
-// another cluster than the one that was read before.
+// foreseeRun reports what would make a run fail: tables that the login may not read, and a cluster
+// other than the one that earlier runs read.
 func (r *replicationResource) foreseeRun(ctx context.Context, definition, before replication.Definition, system string) (diags diag.Diagnostics) {
 	server, err := r.serverToRead(definition.Source.Server)
 	if err != nil {
@@ -101,7 +102,7 @@ func (r *replicationResource) foreseeRun(ctx context.Context, definition, before
 	}
 	found, err := replication.ForeseeSource(ctx, pgclient.Endpoint{Server: server, Database: definition.Source.Database}, definition)
 	if err != nil {
-		return nil // checkSource has said so
+		return nil // checkSource has reported it
 	}
 	if len(found.Unreadable) > 0 {
 		var lacked report.Grouped
@@ -135,8 +136,8 @@ func (r *replicationResource) objectOf(model replicationModel) (object, bool) {
 	return replicationObject(destination, model.SchemaName.ValueString()), true
 }
 
-// warnOfRemoval says who loses access, and which tables go, with a replication that is to
-// be removed, or with readers that are.
+// warnOfRemoval says who loses access, and which tables go, when the plan removes a replication or
+// some of its readers.
 func (r *replicationResource) warnOfRemoval(ctx context.Context, req resource.ModifyPlanRequest) (diags diag.Diagnostics) {
 	var state, plan replicationModel
 	isUpdate := !req.State.Raw.IsNull() && !req.Plan.Raw.IsNull()
@@ -156,7 +157,8 @@ func (r *replicationResource) warnOfRemoval(ctx context.Context, req resource.Mo
 	return diags
 }
 
-// isAt reports whether two replications have one place, unless their entries lead apart.
+// isAt reports whether two replications share one place, unless their entries lead to different
+// places.
 func (m replicationModel) isAt(other replicationModel) bool {
 	var a, b endpointModel
 	m.Destination.As(context.Background(), &a, basetypes.ObjectAsOptions{UnhandledUnknownAsEmpty: true})

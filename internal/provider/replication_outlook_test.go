@@ -8,7 +8,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// What an apply would meet at the source and the destination is in the plan.
+// The plan reports what an apply would meet at the source and the destination.
 func TestAccReplication_outlook(t *testing.T) {
 	p := newPipe(t, sandbox.Shared(t, 0))
 	config := func(arguments string) string { return requiredProviders + p.runConfig(arguments, "1") }
@@ -26,7 +26,7 @@ func TestAccReplication_outlook(t *testing.T) {
 		}
 	}
 
-	// Before there is a replication.
+	// No replication exists yet.
 	w.write(t, "main.tf", elsewhere(p.source, "none"))
 	says1("no source database", 0, `The source database "none" does not exist`)
 	w.write(t, "main.tf", elsewhere(p.destination, "none"))
@@ -47,7 +47,7 @@ func TestAccReplication_outlook(t *testing.T) {
 		t.Errorf("a right on the columns that are replicated: exit code %d\n%s", code, output)
 	}
 
-	// Taken by another.
+	// Another replication has the schema.
 	p.atSource(t, `GRANT SELECT ON countries TO `+p.reader)
 	w.write(t, "main.tf", config(twoTables))
 	w.run(t, "apply", "-auto-approve")
@@ -56,7 +56,7 @@ func TestAccReplication_outlook(t *testing.T) {
 		t.Errorf("taken: exit code %d\n%s", code, output)
 	}
 
-	// In another cluster than before.
+	// The source is in a cluster other than before.
 	identity := p.Query(t, "postgres", `SELECT system_identifier FROM pg_control_system()`)[0]
 	p.atDestination(t, `UPDATE _stitch.replication SET source_system = '123'`)
 	says1("another cluster", 0, "The source is in another cluster than before", fmt.Sprintf(`set accept_source_identity = %q`, identity))

@@ -17,9 +17,9 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
 )
 
-// A replication has two places. Where its destination is, there is its row in the catalog:
-// that makes it a located resource. Its source may become another database: whether it has is
-// remembered beside that, and counted in the definition, which makes it another revision.
+// A replication has two places. The place of its destination holds its row in the catalog: that
+// makes it a located resource. Its source may become another database. Whether it has is remembered
+// next to the identity, and counted in the definition, which makes another revision of it.
 
 // ofReplication is the place of a replication: its destination.
 func ofReplication() place {
@@ -57,7 +57,7 @@ func ofReplication() place {
 	}
 }
 
-// replicationAt returns where the catalog of a replication is if an entry leads there.
+// replicationAt returns where the catalog of a replication would be if an entry led there.
 func replicationAt(ctx context.Context, c *clients, entry string, plans bool, of attributes) (pgclient.Endpoint, string, error) {
 	server, err := c.server(entry)
 	if err != nil {
@@ -71,7 +71,8 @@ func replicationAt(ctx context.Context, c *clients, entry string, plans bool, of
 	return pgclient.Endpoint{Server: server, Database: database.ValueString()}, text(ctx, of, "schema_name"), nil
 }
 
-// asIdentity is what a server says. Of a database that it does not have, all is empty.
+// asIdentity converts what a server reports. All fields are empty for a database that the server
+// does not have.
 func asIdentity(id pgclient.Identity, err error) (identity, error) {
 	if isMissingDatabase(err) {
 		return identity{}, nil
@@ -83,13 +84,13 @@ func asIdentity(id pgclient.Identity, err error) (identity, error) {
 type source struct {
 	identity
 	Changes int       `json:"changes"`       // see replication.Definition
-	Now     *identity `json:"now,omitempty"` // what the same entry led to at the latest refresh, if that is another database
+	Now     *identity `json:"now,omitempty"` // what the same entry led to at the latest refresh, if that was another database
 }
 
-// sourceKey is where the private state keeps it.
+// sourceKey is where the private state keeps the source.
 const sourceKey = "source"
 
-// sourceWords are what people call the parts of its identity.
+// sourceWords are the words for the parts of the source's identity in messages.
 var sourceWords = placeWords{system: "system identifier", object: "database", number: "oid"}
 
 func storedSource(ctx context.Context, private privateState) (s source) {
@@ -108,7 +109,7 @@ func (s source) store(ctx context.Context, private privateState) diag.Diagnostic
 	return private.SetKey(ctx, sourceKey, text)
 }
 
-// remembered is nil while nothing is known.
+// remembered returns nil while nothing is known.
 func (s source) remembered() *identity {
 	if s.identity == (identity{}) {
 		return nil
@@ -116,15 +117,15 @@ func (s source) remembered() *identity {
 	return &s.identity
 }
 
-// isFound notes what the entry of the source leads to now, and reports whether that is
-// another database than what was applied.
+// isFound notes what the entry of the source leads to now, and reports whether that is a database
+// other than the one that was applied.
 func (s *source) isFound(now identity) (elsewhere bool) {
 	s.Now = nil
 	if s.isElsewhere(now) {
 		s.Now = &now
 		return true
 	}
-	now.System = cmp.Or(now.System, s.System) // a right may be lost
+	now.System = cmp.Or(now.System, s.System) // the login may have lost a privilege
 	s.identity = now
 	return false
 }
@@ -146,7 +147,7 @@ func (r *replicationResource) readSource(ctx context.Context, private privateSta
 	s = storedSource(ctx, private)
 	s.Changes = definition.SourceChanges
 	id, err := r.identifySource(ctx, definition.Source, true)
-	if err != nil { // the plan says so
+	if err != nil { // the plan reports it
 		return s, nil
 	}
 	now, _ := asIdentity(id, nil)
@@ -159,8 +160,8 @@ func (r *replicationResource) readSource(ctx context.Context, private privateSta
 	return s, diags
 }
 
-// planSource says how often the source is another database once the plan is applied. Where
-// that cannot be said, because another entry cannot be asked, it is not known.
+// planSource says how often the source will have become another database once the plan is applied.
+// The count is unknown where another entry cannot be asked.
 func (r *replicationResource) planSource(ctx context.Context, s source, from, to replication.Endpoint) (changes int, known bool, diags diag.Diagnostics) {
 	switch {
 	case from.Database != to.Database: // which is another revision by itself
@@ -180,7 +181,7 @@ func (r *replicationResource) planSource(ctx context.Context, s source, from, to
 			"%q leads elsewhere than %q: %s. So the plan has another revision: what that triggers runs again, and reads whole what is not known to be the same.", to.Server, from.Server, why))
 		return s.Changes + 1, true, diags
 	case s.remembered() != nil && !r.walk.isPlanning():
-		// Terraform plans once more when it applies, and takes nothing but the same.
+		// When it applies, Terraform plans once more and accepts only the same plan.
 		diags.AddAttributeError(at, fmt.Sprintf("%q is not known to lead to the same as %q", to.Server, from.Server), fmt.Sprintf(
 			"%s. Nothing was changed. See that both entries can be connected to, and apply again.", capital(why)))
 		return s.Changes, true, diags
@@ -191,8 +192,8 @@ func (r *replicationResource) planSource(ctx context.Context, s source, from, to
 	return s.Changes, false, diags
 }
 
-// compareSource asks both entries, as far as they are there and answer. One that is known to
-// lead elsewhere does not stand for what was applied any more.
+// compareSource asks both entries, as far as they exist and answer. An entry that is known to lead
+// elsewhere no longer stands for what was applied.
 func (r *replicationResource) compareSource(ctx context.Context, s source, from, to replication.Endpoint, plans bool) (verdict, string) {
 	ask := func(e replication.Endpoint) (*identity, error) {
 		id, err := r.identifySource(ctx, e, plans)
@@ -214,8 +215,8 @@ func (r *replicationResource) compareSource(ctx context.Context, s source, from,
 	return v, why
 }
 
-// confirmSource refuses to go on if the source is another database than planned, and
-// returns what is to be remembered of it.
+// confirmSource refuses to go on if the source is a database other than planned, and returns what
+// to remember of it.
 func (r *replicationResource) confirmSource(ctx context.Context, s source, from, to replication.Endpoint) (after source, diags diag.Diagnostics) {
 	after = source{identity: s.identity, Changes: s.Changes}
 	if s.Now != nil {
@@ -227,7 +228,7 @@ func (r *replicationResource) confirmSource(ctx context.Context, s source, from,
 	case errors.As(err, &none):
 		diags.AddAttributeError(path.Root("source").AtName("server"), "No such server", err.Error()+".")
 		return after, diags
-	case err != nil && from == to: // the run says so
+	case err != nil && from == to: // the run reports it
 		return after, nil
 	case err != nil:
 		return source{Changes: s.Changes}, nil

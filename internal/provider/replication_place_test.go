@@ -10,8 +10,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A problem of a table is told at its line, whether or not the attribute that would
-// solve it is configured.
+// The plan reports a problem of a table at its line, whether or not the attribute that would solve
+// it is configured.
 func TestAccReplication_lines(t *testing.T) {
 	p := newPipe(t, sandbox.Shared(t, 0))
 	many := strings.TrimSuffix(strings.Repeat("c int, ", 1597), ", ")
@@ -39,8 +39,8 @@ func TestAccReplication_lines(t *testing.T) {
 	resource.ParallelTest(t, resource.TestCase{ProtoV6ProviderFactories: factories(), Steps: steps})
 }
 
-// INCREMENTAL on what has no key keeps every version of a row: the plan says so once for
-// all tables of a replication, and so does the run.
+// INCREMENTAL on a table without a key keeps every version of a row: the plan says so once for all
+// tables of a replication, and so does the run.
 func TestAccReplication_versions(t *testing.T) {
 	p := newPipe(t, sandbox.Shared(t, 0))
 	p.atSource(t, `CREATE VIEW open_orders AS SELECT id, updated_at FROM orders; CREATE VIEW closed_orders AS SELECT id, updated_at FROM orders;

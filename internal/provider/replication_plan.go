@@ -18,8 +18,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/report"
 )
 
-// atTables puts each problem at the line of its table: Terraform does not know where
-// the attributes within are.
+// atTables attaches each problem to the line of its table: Terraform does not know the positions of
+// the attributes inside.
 func atTables(problems []replication.Problem) (diags diag.Diagnostics) {
 	for _, p := range problems {
 		message := p.Message + "."
@@ -31,8 +31,8 @@ func atTables(problems []replication.Problem) (diags diag.Diagnostics) {
 	return diags
 }
 
-// ModifyPlan works out what follows from the configuration, and checks it
-// against source and destination if they can be read now.
+// ModifyPlan computes what follows from the configuration, and checks it against source and
+// destination if they can be read now.
 func (r *replicationResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
 	resp.Diagnostics.Append(r.warnOfRemoval(ctx, req)...)
 	if req.Plan.Raw.IsNull() {
@@ -82,21 +82,21 @@ func (r *replicationResource) ModifyPlan(ctx context.Context, req resource.Modif
 	}
 }
 
-// replaces reports whether what is planned without a state replaces a replication that
-// the state has. Its bookmarks go, so that whatever refers to it is to run again.
+// replaces reports whether a plan without a state replaces a replication that the state has. The
+// bookmarks of that replication go, so whatever refers to it must run again.
 func (r *replicationResource) replaces(plan replicationModel) bool {
 	o, ok := r.objectOf(plan)
 	return ok && r.claims.isKept(o)
 }
 
-// isMoved is replaces for one that is elsewhere.
+// isMoved does the same for a replication that is elsewhere.
 func (r *replicationResource) isMoved(plan replicationModel) bool {
 	o, ok := r.objectOf(plan)
 	return ok && r.claims.isMoved(o)
 }
 
-// check checks the definition against what source and destination hold now; before is
-// that of the state.
+// check checks the definition against what source and destination hold now; before is the
+// definition of the state.
 func (r *replicationResource) check(ctx context.Context, plan replicationModel, definition, before replication.Definition) diag.Diagnostics {
 	diags := r.checkSource(ctx, definition, before)
 	system, more := r.checkDestination(ctx, plan, definition, before)
@@ -106,8 +106,8 @@ func (r *replicationResource) check(ctx context.Context, plan replicationModel, 
 	return diags
 }
 
-// warnOfSnapshots names the tables that take longer to read than a snapshot may be
-// held. What cannot be read is left to the run.
+// warnOfSnapshots names the tables that take longer to read than a snapshot may be held. It leaves
+// what it cannot read to the run.
 func (r *replicationResource) warnOfSnapshots(ctx context.Context, plan replicationModel, definition replication.Definition) (diags diag.Diagnostics) {
 	if definition.MaxSnapshotMinutes == 0 {
 		return nil
@@ -143,8 +143,8 @@ func (r *replicationResource) checkServers(ctx context.Context, plan replication
 	return diags
 }
 
-// plannedSchemaName is what the configuration says, or what it was when the
-// replication was created, or what follows from the name.
+// plannedSchemaName is the configured name, or the name with which the replication was created, or
+// the one that follows from the replication's name.
 func plannedSchemaName(ctx context.Context, req resource.ModifyPlanRequest, plan replicationModel) (types.String, diag.Diagnostics) {
 	var configured, before types.String
 	if diags := req.Config.GetAttribute(ctx, path.Root("schema_name"), &configured); diags.HasError() || !configured.IsNull() {
@@ -182,9 +182,9 @@ func definitionBefore(ctx context.Context, state tfsdk.State) (replication.Defin
 	return before.toDefinition(ctx)
 }
 
-// checkSource checks the definition against the source. A source that cannot be read
-// yet leaves it to the run, and so does one that lost what was replicated before. What is
-// only to be known is told of a definition that is new.
+// checkSource checks the definition against the source. If the source cannot be read yet, or has
+// lost what was replicated before, the run decides. Remarks that require no action are made only
+// about a new or changed definition.
 func (r *replicationResource) checkSource(ctx context.Context, definition, before replication.Definition) (diags diag.Diagnostics) {
 	server, err := r.serverToRead(definition.Source.Server)
 	var problems []replication.Problem
@@ -216,7 +216,7 @@ func (r *replicationResource) checkSource(ctx context.Context, definition, befor
 	return diags
 }
 
-// warnOfRegressions names what the source has no more as it was replicated before.
+// warnOfRegressions names what the source no longer has as it was replicated before.
 func warnOfRegressions(problems []replication.Problem) (diags diag.Diagnostics) {
 	if len(problems) == 0 {
 		return nil

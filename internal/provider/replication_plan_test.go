@@ -8,9 +8,9 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// What was replicated before and is gone at the source is a warning that names it, and
-// stops nothing else: the run fails for it alone. What is new or changed in the
-// configuration is an error.
+// What was replicated before and is gone at the source is a warning that names it, and stops
+// nothing else: the run fails for that table alone. For what is new or changed in the
+// configuration, it is an error.
 func TestAccReplication_goneAtSource(t *testing.T) {
 	p := newPipe(t, sandbox.Shared(t, 0))
 	three := strings.Replace(twoTables, "tables = {", `tables = { "billing.orders" = { replication_method = "FULL_TABLE", table_name = "billing_orders" }`, 1)

@@ -18,7 +18,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// mayRead checks who may read a table of the schema shop, of those that are named.
+// mayRead checks which of the named roles may read a table of the schema shop.
 func (p *pipe) mayRead(t *testing.T, table string, may []string, not ...string) resource.TestCheckFunc {
 	return func(*terraform.State) error {
 		for _, role := range slices.Concat(may, not) {
@@ -31,7 +31,7 @@ func (p *pipe) mayRead(t *testing.T, table string, may []string, not ...string) 
 	}
 }
 
-// readersOf is the argument for readers.
+// readersOf returns the argument for readers.
 func readersOf(names ...string) string {
 	quoted := make([]string, len(names))
 	for i, name := range names {
@@ -40,7 +40,8 @@ func readersOf(names ...string) string {
 	return "readers = [" + strings.Join(quoted, ", ") + "]\n"
 }
 
-// lackingReaders checks what a refresh found that readers lack, which the plan then grants.
+// lackingReaders checks which privileges a refresh found missing for readers. The plan then grants
+// them.
 type lackingReaders []string
 
 func (want lackingReaders) CheckPlan(_ context.Context, req plancheck.CheckPlanRequest, resp *plancheck.CheckPlanResponse) {
@@ -57,8 +58,8 @@ func (want lackingReaders) CheckPlan(_ context.Context, req plancheck.CheckPlanR
 	}
 }
 
-// Readers come and go in place, without a run, and what they lost is drift, item
-// by item.
+// Readers come and go in place, without a run, and privileges that they lost are drift, item by
+// item.
 func TestAccReplication_readers(t *testing.T) {
 	const address = "stitch_replication.shop"
 	majors := sandbox.NeedMajors(t)
@@ -85,7 +86,7 @@ func TestAccReplication_readers(t *testing.T) {
 			}
 			resource.ParallelTest(t, resource.TestCase{
 				ProtoV6ProviderFactories: factories(),
-				CheckDestroy: func(*terraform.State) error { // the tables stay, the rights do not
+				CheckDestroy: func(*terraform.State) error { // the tables stay, the privileges do not
 					if got := p.Query(t, p.destination, `SELECT relname FROM pg_class CROSS JOIN aclexplode(relacl) WHERE grantee = $1::text::regrole`, analysts); got != nil {
 						return fmt.Errorf("%s may still read %q", analysts, got)
 					}
@@ -94,7 +95,7 @@ func TestAccReplication_readers(t *testing.T) {
 				Steps: []resource.TestStep{
 					{Config: config("", "1"), Check: p.mayRead(t, "orders", nil, analysts, auditors)},
 					imported,
-					{ // added: in place, and no run
+					{ // added: in place, without a run
 						Config: config(readersOf(analysts, auditors), "1"), ConfigPlanChecks: inPlace(plancheck.ResourceActionNoop),
 						Check: p.mayRead(t, "orders", []string{analysts, auditors}),
 					},
@@ -130,8 +131,8 @@ func TestAccReplication_readers(t *testing.T) {
 	}
 }
 
-// Readers are granted by the run that creates the schema; names may be odd, and
-// known only when applying.
+// The run that creates the schema grants readers their privileges; names may be odd, and may be
+// known only during the apply.
 func TestAccReplication_readersOfNewSchema(t *testing.T) {
 	const address = "stitch_replication.shop"
 	s := sandbox.Shared(t, 0)
@@ -180,14 +181,14 @@ func TestAccReplication_readersMistakes(t *testing.T) {
 		steps = append(steps, resource.TestStep{Config: p.config("Shop", "readers = "+readers+"\n"+twoTables), PlanOnly: true, ExpectError: says(message)})
 	}
 	steps = append(steps,
-		resource.TestStep{ // another resource of the same apply might create it
+		resource.TestStep{ // another resource of the same apply might create the role
 			Config: p.config("Shop", readersOf("nobody")+twoTables), PlanOnly: true, ExpectNonEmptyPlan: true,
 		},
 		resource.TestStep{
 			Config:      p.config("Shop", readersOf("nobody")+twoTables),
 			ExpectError: says(`Create the role first, for instance with CREATE ROLE "nobody", or take it out of readers`),
 		},
-		resource.TestStep{ // known only when applying
+		resource.TestStep{ // known only during the apply
 			Config: p.config("Shop", "readers = [terraform_data.all.output]\n"+twoTables) + `
 				resource "terraform_data" "all" { input = "public" }`,
 			ExpectError: says(`"public" is everybody`),

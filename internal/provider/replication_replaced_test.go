@@ -7,9 +7,9 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A replication and its run that are replaced, tainted, or destroyed by target and applied
-// again, take over the tables that were loaded before, load them again in the same apply,
-// and let their readers read.
+// A replication and its run that are replaced, tainted, or destroyed by target and applied again
+// take over the tables that were loaded before, load them again in the same apply, and let their
+// readers read.
 func TestAccReplication_replaced(t *testing.T) {
 	p := newPipe(t, sandbox.Shared(t, 0))
 	reader := p.Role(t)

@@ -48,7 +48,7 @@ func (*replicationResource) ValidateConfig(ctx context.Context, req resource.Val
 	}
 	definition, diags := config.toDefinition(ctx)
 	if diags.HasError() {
-		return // the validators of the schema say where null is
+		return // the schema's validators report null values
 	}
 	resp.Diagnostics.Append(atTables(definition.Check())...)
 }
@@ -68,7 +68,7 @@ func (r *replicationResource) Create(ctx context.Context, req resource.CreateReq
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	if plan.SchemaName.IsUnknown() { // the name was not known when planning
+	if plan.SchemaName.IsUnknown() { // the name was unknown at plan time
 		name, diags := derivedSchemaName(plan.Name.ValueString())
 		resp.Diagnostics.Append(diags...)
 		if diags.HasError() {
@@ -97,8 +97,8 @@ func (r *replicationResource) Create(ctx context.Context, req resource.CreateReq
 	}
 }
 
-// complete adds to the plan what follows from its definition, and returns that and
-// where it is stored.
+// complete adds to the plan what follows from its definition. It returns the definition, and where
+// it is stored.
 func (r *replicationResource) complete(ctx context.Context, plan *replicationModel, sourceChanges int) (pgclient.Endpoint, replication.Definition, diag.Diagnostics) {
 	definition, diags := plan.toDefinition(ctx)
 	definition.SourceChanges = sourceChanges
@@ -120,8 +120,8 @@ func replicationObject(destination pgclient.Endpoint, schemaName string) object 
 	})
 }
 
-// Read reads the definition. While the destination cannot be reached, the state stays
-// as it is. A catalog that cannot be read has no revision.
+// Read reads the definition. While the destination cannot be reached, the state stays unchanged. A
+// catalog that cannot be read has no revision.
 func (r *replicationResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
 	var state replicationModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
@@ -162,8 +162,7 @@ func (r *replicationResource) Read(ctx context.Context, req resource.ReadRequest
 	}
 }
 
-// setDefaults gives an imported replication the defaults of what the catalog
-// does not know.
+// setDefaults gives an imported replication the default values of what the catalog does not store.
 func (m *replicationModel) setDefaults() {
 	if m.ValidateAtPlan.IsNull() {
 		m.ValidateAtPlan = types.BoolValue(true)
@@ -185,7 +184,7 @@ func (r *replicationResource) Update(ctx context.Context, req resource.UpdateReq
 	}
 	before, diags := state.toDefinition(ctx)
 	resp.Diagnostics.Append(diags...)
-	source := storedSource(ctx, req.Private) // with what was planned of it
+	source := storedSource(ctx, req.Private) // includes what was planned for it
 	destination, definition, diags := r.complete(ctx, &plan, source.Changes)
 	resp.Diagnostics.Append(diags...)
 	if resp.Diagnostics.HasError() {
@@ -204,7 +203,7 @@ func (r *replicationResource) Update(ctx context.Context, req resource.UpdateReq
 	resp.Diagnostics.Append(source.store(ctx, resp.Private)...)
 }
 
-// Delete forgets the definition.
+// Delete deletes the definition.
 func (r *replicationResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
 	var state replicationModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)

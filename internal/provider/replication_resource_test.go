@@ -19,8 +19,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A pipe is a source with a shop and an empty destination, each with a login
-// that has the documented grants and no more.
+// A pipe is a source with a shop and an empty destination, each with a login that has the
+// documented grants and no more.
 type pipe struct {
 	*sandbox.Server
 	source, destination string // databases
@@ -52,7 +52,7 @@ func (p *pipe) atDestination(t *testing.T, sql string) {
 	p.Exec(t, p.destination, sql)
 }
 
-// config is the provider and a replication with further arguments.
+// config returns the provider and a replication with further arguments.
 func (p *pipe) config(name, arguments string) string {
 	return providerBlock(map[string]string{
 		"app":       login(p.Server, p.reader, p.Password),
@@ -66,8 +66,8 @@ func (p *pipe) config(name, arguments string) string {
 		}`, name, p.source, p.destination, arguments)
 }
 
-// moved is a configuration whose destination has another server, which is the
-// login entry, and which the provider block has instead of the first one.
+// moved returns a configuration whose destination has another server. Its entry replaces the first
+// one in the provider block.
 func (p *pipe) moved(config, entry string) string {
 	return strings.NewReplacer(
 		"warehouse = "+login(p.Server, p.writer, p.Password), "other = "+entry,
@@ -89,7 +89,7 @@ const (
 	}`
 )
 
-// assertNoCatalog checks that nothing of a replication is left.
+// assertNoCatalog checks that a replication has left nothing behind.
 func (p *pipe) assertNoCatalog(t *testing.T) func(*terraform.State) error {
 	return func(*terraform.State) error {
 		if left := p.Query(t, p.destination, `SELECT nspname FROM pg_namespace WHERE nspname = '_stitch'`); left != nil {
@@ -107,7 +107,7 @@ func TestAccReplication(t *testing.T) {
 		ProtoV6ProviderFactories: factories(),
 		CheckDestroy:             p.assertNoCatalog(t),
 		Steps: []resource.TestStep{
-			{ // create: the id and the revision are known when planning
+			{ // create: the id and the revision are known at plan time
 				Config: p.config("Shop", twoTables),
 				ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{
 					plancheck.ExpectKnownValue(address, tfjsonpath.New("id"), knownvalue.StringExact(p.id())),
@@ -126,7 +126,7 @@ func TestAccReplication(t *testing.T) {
 					plancheck.ExpectKnownValue(address, tfjsonpath.New("schema_name"), knownvalue.StringExact("shop")),
 				}},
 			},
-			{ // even one that no schema could be named after
+			{ // even a name from which no schema name could be derived
 				Config:           p.config("Public", twoTables),
 				ConfigPlanChecks: planned(address, plancheck.ResourceActionUpdate),
 			},
@@ -142,7 +142,7 @@ func TestAccReplication(t *testing.T) {
 				Config:           p.config("Shop, renamed", threeTables),
 				ConfigPlanChecks: planned(address, plancheck.ResourceActionUpdate),
 			},
-			{ // disappeared
+			{ // the replication has disappeared
 				PreConfig:        func() { p.atDestination(t, `DELETE FROM _stitch.replication`) },
 				Config:           p.config("Shop", threeTables),
 				ConfigPlanChecks: planned(address, plancheck.ResourceActionCreate),
@@ -155,8 +155,7 @@ func TestAccReplication(t *testing.T) {
 	})
 }
 
-// A late-commit window changes in place and runs nothing, and another spelling
-// of it is no change.
+// A late-commit window changes in place without a run, and another spelling of it is no change.
 func TestAccReplication_lateCommitWindow(t *testing.T) {
 	p := newPipe(t, sandbox.Shared(t, 0))
 	const address = "stitch_replication.shop"
@@ -195,7 +194,7 @@ func TestAccReplication_lateCommitWindow(t *testing.T) {
 			{Config: config(`"1440m"`), PlanOnly: true},
 			{Config: config(`"90m"`), ConfigPlanChecks: inPlace, Check: stored(5400), ConfigStateChecks: is("90m")},
 			{Config: config("terraform_data.window.output"), PlanOnly: true},
-			{ // beside a change, it stays as it was written first
+			{ // together with a change, the first spelling stays
 				Config: strings.Replace(config(`"5400s"`), `"Shop"`, `"Shop, renamed"`, 1), ConfigPlanChecks: inPlace, Check: stored(5400), ConfigStateChecks: is("90m"),
 			},
 			{Config: config(`"0s"`), ConfigPlanChecks: inPlace, Check: stored(0), ConfigStateChecks: is("0s")},
@@ -211,7 +210,7 @@ func TestAccReplication_lateCommitWindow(t *testing.T) {
 	})
 }
 
-// A window and an identity that are not known yet are planned, the revision with them.
+// A window and an identity that are not known yet can be planned, and so can the revision.
 func TestAccReplication_unknownArguments(t *testing.T) {
 	p := newPipe(t, sandbox.Shared(t, 0))
 	const address = "stitch_replication.shop"
@@ -236,8 +235,7 @@ func TestAccReplication_unknownArguments(t *testing.T) {
 	})
 }
 
-// A source in another cluster than before is refused, until the value that the
-// error says is set.
+// A source in a cluster other than before is refused, until the value in the error is configured.
 func TestAccReplication_acceptSourceIdentity(t *testing.T) {
 	p := newPipe(t, sandbox.Shared(t, 0))
 	const address = "stitch_replication.shop"
@@ -259,7 +257,7 @@ func TestAccReplication_acceptSourceIdentity(t *testing.T) {
 				Config:      p.runConfig(twoTables, "2"),
 				ExpectError: says(`earlier runs read 123: it was restored, upgraded or replaced by another one. To replicate all tables from it again, set accept_source_identity = "` + identity + `"`),
 			},
-			{ // all tables are replicated whole
+			{ // reads all tables whole
 				Config: p.runConfig(accepting, "2"), ConfigPlanChecks: both(plancheck.ResourceActionUpdate),
 				ConfigStateChecks: append(rowsLoaded(12), statecheck.ExpectKnownValue(address, tfjsonpath.New("accept_source_identity"), knownvalue.StringExact(identity))),
 			},
@@ -267,14 +265,14 @@ func TestAccReplication_acceptSourceIdentity(t *testing.T) {
 			{
 				ResourceName: address, ImportState: true, ImportStateId: p.id(), ImportStateVerify: true, ImportStateVerifyIdentifierAttribute: "id",
 			},
-			{ // nor is it needed any more
+			{ // and is no longer needed
 				Config: p.runConfig(twoTables, "2"), ConfigPlanChecks: both(plancheck.ResourceActionUpdate), ConfigStateChecks: rowsLoaded(0),
 			},
 		},
 	})
 }
 
-// What is wrong is an error of the plan, on the attribute.
+// A mistake is an error of the plan, at its attribute.
 func TestAccReplication_mistakes(t *testing.T) {
 	p := newPipe(t, sandbox.Shared(t, 0))
 	var steps []resource.TestStep
@@ -326,7 +324,7 @@ func TestAccReplication_adopt(t *testing.T) {
 	})
 }
 
-// A replication does not move to where another one loads into the same schema.
+// A replication cannot move to a destination where another one loads into the same schema.
 func TestAccReplication_elsewhere(t *testing.T) {
 	p := newPipe(t, sandbox.Shared(t, 0))
 	elsewhere := sandbox.OwnServer(t, sandbox.Config{})
@@ -355,8 +353,8 @@ func TestAccReplication_elsewhere(t *testing.T) {
 	})
 }
 
-// A login that does not work yet is no reason for a plan to fail: the state is
-// kept, and the plan says what was not checked.
+// A login that does not work yet does not fail a plan: the state is kept, and the plan says what
+// was not checked.
 func TestAccReplication_unreachable(t *testing.T) {
 	p := newPipe(t, sandbox.Shared(t, 0))
 	resource.ParallelTest(t, resource.TestCase{
@@ -378,7 +376,7 @@ func TestAccReplication_unreachable(t *testing.T) {
 	})
 }
 
-// differ compares that consecutive values differ.
+// differ requires that consecutive values differ.
 type differ struct{}
 
 func (differ) CompareValues(values ...any) error {

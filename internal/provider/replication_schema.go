@@ -23,8 +23,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
 )
 
-// maxLateCommitWindow is longer than any transaction should take: each run
-// looks through that much of each table.
+// maxLateCommitWindow is longer than any transaction should take: each run reads that much of each
+// table again.
 const maxLateCommitWindow = 30 * 24 * time.Hour
 
 // maxSnapshotMinutes is a week.
@@ -142,7 +142,8 @@ func (*replicationResource) Schema(_ context.Context, _ resource.SchemaRequest, 
 	}
 }
 
-// endpointAttribute takes what happens when the database changes.
+// endpointAttribute is a source or a destination. The modifiers say what happens when the database
+// changes.
 func endpointAttribute(description string, modifiers ...planmodifier.String) schema.SingleNestedAttribute {
 	return schema.SingleNestedAttribute{
 		MarkdownDescription: description,

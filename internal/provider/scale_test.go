@@ -12,7 +12,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// scaleConfig has so many users, each with grants on each of so many schemas.
+// scaleConfig has a number of users, each with grants on each of a number of schemas.
 const scaleConfig = requiredProviders + `
 variable "port" { type = number }
 variable "password" {
@@ -40,8 +40,8 @@ resource "stitch_source_grants" "reader" {
 }
 `
 
-// newScale starts a server with so many schemas of so many tables, and prepares
-// a workspace for each prefix.
+// newScale starts a server with the given schemas and tables, and prepares a workspace for each
+// prefix.
 func newScale(t *testing.T, users, schemas, tables int, prefixes ...string) (*sandbox.Server, []*workspace) {
 	t.Helper()
 	s := sandbox.OwnServer(t, sandbox.Config{LogStatements: true, Settings: map[string]string{"log_connections": "on"}})
@@ -60,7 +60,7 @@ func newScale(t *testing.T, users, schemas, tables int, prefixes ...string) (*sa
 	return s, all
 }
 
-// asked counts the statements that a server was sent, and the sessions that sent them.
+// asked counts the statements that a server received, and the sessions that sent them.
 func asked(t *testing.T, s *sandbox.Server, f func()) (statements, sessions int) {
 	t.Helper()
 	count := func() (int, int) {
@@ -87,21 +87,21 @@ func TestAccScale(t *testing.T) {
 			t.Errorf("the second plan is not empty:\n%s", output)
 		}
 	})
-	if statements-sessions > 20 || sessions > 4 { // each session begins with a statement of its own
+	if statements-sessions > 20 || sessions > 4 { // each session begins with one more statement
 		t.Errorf("a plan of 220 resources that changes nothing took %d statements of %d sessions", statements, sessions)
 	}
 	w.run(t, "destroy", "-auto-approve", "-parallelism=10")
 }
 
-// Two Terraforms change rights on the same objects at once, ten at a time each.
+// Two Terraforms change privileges on the same objects at the same time, ten at a time each.
 func TestAccTwoTerraforms(t *testing.T) {
 	t.Parallel()
 	s, workspaces := newScale(t, 5, 5, 10, "one", "two")
 	runTogether(t, s, workspaces, "")
 }
 
-// The same while a login that may do nothing else holds the lock by which they take
-// turns: they say so.
+// The same, while a login without any other privilege holds the lock by which they take turns: both
+// report it.
 func TestAccTwoTerraformsWithoutTurns(t *testing.T) {
 	t.Parallel()
 	s, workspaces := newScale(t, 5, 5, 10, "one", "two")
@@ -117,8 +117,8 @@ func TestAccTwoTerraformsWithoutTurns(t *testing.T) {
 	runTogether(t, s, workspaces, fmt.Sprintf("pid %d (user mallory, idle)", holder.PgConn().PID()))
 }
 
-// runTogether applies and destroys all workspaces at once, twice. What each says has
-// to contain a text.
+// runTogether applies and destroys all workspaces at the same time, twice. The output of each must
+// contain a text.
 func runTogether(t *testing.T, s *sandbox.Server, workspaces []*workspace, says string) {
 	t.Helper()
 	for _, command := range []string{"apply", "destroy", "apply", "destroy"} {

@@ -8,8 +8,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// newWholeBehindProxies is newWhole, applied, with servers that can be made to go away
-// and administrators who can be made to lose their login.
+// newWholeBehindProxies is newWhole, applied, with servers that tests can cut off and
+// administrators who can lose their login.
 func newWholeBehindProxies(t *testing.T) (w *workspace, source, destination *sandbox.Server, behind map[string]*sandbox.Proxy) {
 	t.Helper()
 	w, source, destination = newWhole(t, 0)
@@ -24,8 +24,8 @@ func newWholeBehindProxies(t *testing.T) (w *workspace, source, destination *san
 	return w, source, destination, behind
 }
 
-// A server that cannot be read stops nothing but what has to be changed there: the
-// state of its resources is kept, and one warning names it.
+// A server that cannot be read holds up only what must change there: the state of its resources is
+// kept, and one warning names it.
 func TestAccServerDown(t *testing.T) {
 	w, source, destination, behind := newWholeBehindProxies(t)
 	servers := map[string]*sandbox.Server{"app": source, "warehouse": destination}
@@ -49,7 +49,7 @@ func TestAccServerDown(t *testing.T) {
 			if code != 0 || !says(`Server "`+entry+`" was not read`).MatchString(output) {
 				t.Errorf("%s: the plan: exit code %d\n%s", what, code, output)
 			}
-			// What has to be changed elsewhere is changed, what has to be changed there fails.
+			// Changes elsewhere succeed, changes there fail.
 			limit := map[string]string{"app": "source", "warehouse": "destination"}
 			changed := strings.NewReplacer(
 				`resource "stitch_database_user" "`+limit[entry]+`" {`, `resource "stitch_database_user" "`+limit[entry]+`" { `+"\nconnection_limit = 7\n",
@@ -108,8 +108,8 @@ func TestAccServerDownOnce(t *testing.T) {
 	warns("both down", "app", "app_stitch", "warehouse", "warehouse_stitch")
 }
 
-// A destination that became a standby can be read, and one whose database was dropped
-// is drift. Neither stops the plan.
+// A destination that became a standby can be read, and a destination whose database was dropped is
+// drift. Neither stops the plan.
 func TestAccServerOtherwise(t *testing.T) {
 	w, _, destination, behind := newWholeBehindProxies(t)
 	env := w.env
@@ -126,7 +126,7 @@ func TestAccServerOtherwise(t *testing.T) {
 	w.run(t, "apply", "-auto-approve")
 }
 
-// Nor does an SSH host that is down.
+// Neither does an SSH host that is down.
 func TestAccSSHHostDown(t *testing.T) {
 	h, s := sandbox.SharedSSHHost(t, sandbox.HostConfig{}), sandbox.Shared(t, 0)
 	proxy := sandbox.StartProxy(t, fmt.Sprintf("%s:%d", h.Host, h.Port))

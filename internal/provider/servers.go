@@ -162,7 +162,8 @@ func serversAttribute() schema.MapNestedAttribute {
 	}
 }
 
-// authority requires an authority where the system's would vouch for anyone's server.
+// authority requires a configured authority wherever the system's authorities would vouch for
+// anyone's server.
 type authority struct{}
 
 func (authority) Description(context.Context) string {
@@ -179,8 +180,8 @@ func (authority) ValidateObject(_ context.Context, req validator.ObjectRequest, 
 	}
 }
 
-// complete requires what an entry cannot do without. The framework's own
-// check takes the attributes of an entry that is not known yet for missing.
+// complete requires the attributes that an entry cannot do without. The framework's own check
+// reports the attributes of an entry that is not known yet as missing.
 type complete struct {
 	noun  string
 	needs []string

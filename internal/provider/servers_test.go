@@ -10,7 +10,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// What is wrong with the provider block is said when planning.
+// The plan reports mistakes in the provider block.
 func TestAccProvider_mistakes(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	schema := `
@@ -36,7 +36,7 @@ func TestAccProvider_mistakes(t *testing.T) {
 			Steps:                    []resource.TestStep{{Config: config + schema, PlanOnly: true, ExpectError: says(message)}},
 		})
 	}
-	// What only an operation can find out.
+	// Only an operation can find these.
 	for entries, message := range map[string]string{
 		"b":     `servers of the provider block has no entry "a": it has b`,
 		"wrong": "Check username and password of servers.a",
@@ -52,9 +52,8 @@ func TestAccProvider_mistakes(t *testing.T) {
 	}
 }
 
-// A host that is not known yet is no reason for a plan to fail, nor does it
-// become another host: what is created is planned from the configuration, and
-// what exists is not looked for.
+// A host that is not known yet does not fail a plan, nor does it become another host: creations are
+// planned from the configuration, and existing objects are not read.
 func TestAccProvider_unknown(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	name := s.RoleName(t)
@@ -88,7 +87,7 @@ func TestAccProvider_unknown(t *testing.T) {
 	w.run(t, "destroy", "-auto-approve")
 }
 
-// Nor is a whole entry that is not known yet.
+// An entry that is unknown as a whole does not either.
 func TestAccProvider_unknownEntry(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	name := s.RoleName(t)
@@ -116,8 +115,8 @@ func TestAccProvider_unknownEntry(t *testing.T) {
 	w.run(t, "destroy", "-auto-approve")
 }
 
-// A user whose password the server keeps as MD5 can log in where nothing proves that
-// it is the right server only if the entry says so, and the error names the ways out.
+// The server stores the user's password as MD5. Where nothing proves that the server is the right
+// one, the user can log in only if the entry allows it, and the error names the alternatives.
 func TestAccProvider_allowMD5(t *testing.T) {
 	s := sandbox.OwnServer(t, sandbox.Config{HBA: "host all all all md5"})
 	config := func(more string) string {

@@ -7,8 +7,8 @@ import (
 	"github.com/hashicorp/terraform-plugin-testing/plancheck"
 )
 
-// Columns are granted, imported, repaired item by item, narrowed and taken back; the
-// column that is not listed is never granted.
+// Columns are granted, imported, repaired item by item, narrowed and revoked; a column that is not
+// listed is never granted.
 func TestAccSourceGrantsColumns(t *testing.T) {
 	const address = "stitch_source_grants.app"
 	shop := newGrantsShop(t)
@@ -34,20 +34,20 @@ func TestAccSourceGrantsColumns(t *testing.T) {
 				ConfigPlanChecks: planned(address, plancheck.ResourceActionUpdate,
 					foundDrift{address, "missing", []any{"SELECT (name) ON TABLE public.customers"}}),
 			},
-			{ // the table was created again, and default privileges show all of it
+			{ // the table was created again, and default privileges expose all of it
 				PreConfig: shop.changed(t, "DROP TABLE public.customers; CREATE TABLE public.customers (id int, name text, secret text)"),
 				Config:    listed,
 				ConfigPlanChecks: planned(address, plancheck.ResourceActionUpdate,
 					foundDrift{address, "excess", []any{"SELECT ON TABLE public.customers"}}),
 			},
-			{ // fewer, alone, in place
+			{ // only fewer, in place
 				Config: shop.config(`
 					schemas = ["public"]
 					tables  = []
 					columns = { "public.customers" = ["id"] }`),
 				ConfigPlanChecks: planned(address, plancheck.ResourceActionUpdate),
 			},
-			{ // a column that is not there any more
+			{ // a column no longer exists
 				PreConfig: shop.changed(t, "ALTER TABLE public.customers DROP COLUMN id"),
 				Config: shop.config(`
 					schemas = ["public"]

@@ -50,7 +50,7 @@ func (m sourceGrantsModel) toGrants(id string) (privilege.SourceGrants, error) {
 	}
 	tables, _ := setStrings(m.Tables)
 	if !m.Tables.IsNull() {
-		g.Tables = []relation.TableName{} // these alone, even if there are none
+		g.Tables = []relation.TableName{} // only these, even if there are none
 	}
 	for _, text := range tables {
 		table, err := relation.ParseTableName(text)
@@ -129,7 +129,7 @@ func (r *sourceGrantsResource) Create(ctx context.Context, req resource.CreateRe
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
 }
 
-// Read looks up what is missing.
+// Read reads which grants are missing.
 func (r *sourceGrantsResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
 	var state sourceGrantsModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
@@ -161,7 +161,7 @@ func (r *sourceGrantsResource) Read(ctx context.Context, req resource.ReadReques
 	resp.Diagnostics.Append(resp.State.Set(ctx, state)...)
 }
 
-// Update grants what is missing and takes back what is not configured any more.
+// Update grants what is missing and revokes what is no longer configured.
 func (r *sourceGrantsResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
 	var plan, state sourceGrantsModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
@@ -189,7 +189,7 @@ func (r *sourceGrantsResource) Update(ctx context.Context, req resource.UpdateRe
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
 }
 
-// Delete takes the grants back.
+// Delete revokes the grants.
 func (r *sourceGrantsResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
 	var state sourceGrantsModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
@@ -212,9 +212,9 @@ func (r *sourceGrantsResource) Delete(ctx context.Context, req resource.DeleteRe
 	}
 }
 
-// ImportState reads the schemas that the user was granted, and the columns of tables
-// that it was not granted whole. Which of the other tables it should read, only a
-// configuration can tell: all is assumed.
+// ImportState reads the schemas that the user was granted, and the columns of tables on which it
+// was granted only some. Only a configuration can say which of the other tables the user should
+// read: ImportState assumes all.
 func (r *sourceGrantsResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
 	id, err := splitID(req.ID, "server", "database", "user")
 	if err != nil {

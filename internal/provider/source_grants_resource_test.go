@@ -17,8 +17,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A grantsShop is a database with two schemas that only the superuser may read,
-// and a user that is to read them.
+// A grantsShop is a database with two schemas that only the superuser may read, and a user that
+// will read them.
 type grantsShop struct {
 	*sandbox.Server
 	database, user string
@@ -49,7 +49,7 @@ func (s grantsShop) changed(t *testing.T, sql string) func() {
 	return func() { s.exec(t, sql) }
 }
 
-// config is the provider and source grants with further arguments.
+// config returns the provider and source grants with further arguments.
 func (s grantsShop) config(arguments string) string {
 	return providerBlock(map[string]string{"app": administrator(s.Server)}) + fmt.Sprintf(`
 		resource "stitch_source_grants" "app" {
@@ -62,7 +62,7 @@ func (s grantsShop) config(arguments string) string {
 
 func (s grantsShop) importID() string { return joinID("app", s.database, s.user) }
 
-// assertNoRights checks that the user was granted nothing in the database, or has it no more.
+// assertNoRights checks that the user has no privilege in the database, never granted or no longer.
 func (s grantsShop) assertNoRights(t *testing.T) func(*terraform.State) error {
 	return func(*terraform.State) error {
 		left := s.Query(t, s.database, `
@@ -83,8 +83,7 @@ func planned(address string, action plancheck.ResourceActionType, more ...planch
 	}
 }
 
-// foundDrift checks which items a refresh found, in missing or excess, which the
-// plan then sets right.
+// foundDrift checks which items a refresh found, in missing or excess. The plan then corrects them.
 type foundDrift struct {
 	address, attribute string
 	items              []any
@@ -135,21 +134,21 @@ func TestAccSourceGrants(t *testing.T) {
 				Config:           shop.config(`schemas = ["public", "billing"]`),
 				ConfigPlanChecks: planned(address, plancheck.ResourceActionUpdate),
 			},
-			{ // drift: two rights are gone
+			{ // drift: two privileges are gone
 				PreConfig: shop.changed(t, "REVOKE SELECT ON public.open_orders FROM "+shop.user+"; REVOKE USAGE ON SCHEMA billing FROM "+shop.user),
 				Config:    shop.config(`schemas = ["public", "billing"]`),
 				ConfigPlanChecks: planned(address, plancheck.ResourceActionUpdate,
 					foundDrift{address, "missing", []any{"SELECT ON VIEW public.open_orders", "USAGE ON SCHEMA billing"}}),
 				ConfigStateChecks: []statecheck.StateCheck{state("missing", knownvalue.ListExact(nil))},
 			},
-			{ // drift: the user may pass a right on
+			{ // drift: the user has a grant option
 				PreConfig: shop.changed(t, "GRANT SELECT ON public.orders TO "+shop.user+" WITH GRANT OPTION"),
 				Config:    shop.config(`schemas = ["public", "billing"]`),
 				ConfigPlanChecks: planned(address, plancheck.ResourceActionUpdate,
 					foundDrift{address, "excess", []any{"SELECT ON TABLE public.orders WITH GRANT OPTION"}}),
 				ConfigStateChecks: []statecheck.StateCheck{state("excess", knownvalue.ListExact(nil))},
 			},
-			{ // what is created later is covered
+			{ // later objects are covered
 				PreConfig:        shop.changed(t, "CREATE TABLE billing.later (id int)"),
 				Config:           shop.config(`schemas = ["public", "billing"]`),
 				ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{plancheck.ExpectEmptyPlan()}},
@@ -160,7 +159,7 @@ func TestAccSourceGrants(t *testing.T) {
 					future_tables = false`),
 				ConfigPlanChecks: planned(address, plancheck.ResourceActionUpdate),
 			},
-			{ // and what is created then, is not
+			{ // and later objects are not
 				PreConfig: shop.changed(t, "CREATE TABLE billing.uncovered (id int)"),
 				Config: shop.config(`
 					schemas       = ["public", "billing"]
@@ -174,7 +173,7 @@ func TestAccSourceGrants(t *testing.T) {
 				ConfigPlanChecks:  planned(address, plancheck.ResourceActionUpdate),
 				ConfigStateChecks: []statecheck.StateCheck{state("future_tables", knownvalue.Bool(false))},
 			},
-			{ // disappears: the user is dropped, and made again
+			{ // disappears: the user is dropped and created again
 				PreConfig:          shop.changed(t, "DROP OWNED BY "+shop.user+"; DROP ROLE "+shop.user),
 				RefreshState:       true,
 				ExpectNonEmptyPlan: true,

@@ -81,7 +81,7 @@ func columnsAttribute() schema.MapAttribute {
 	}
 }
 
-// ValidateConfig checks what is known of the configuration.
+// ValidateConfig checks those parts of the configuration that are known.
 func (*sourceGrantsResource) ValidateConfig(ctx context.Context, req resource.ValidateConfigRequest, resp *resource.ValidateConfigResponse) {
 	var config sourceGrantsModel
 	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
@@ -141,7 +141,7 @@ func checkColumns(config sourceGrantsModel) (diags diag.Diagnostics) {
 	return diags
 }
 
-// futureTablesDefault makes future_tables true, but false if tables are listed.
+// futureTablesDefault sets future_tables to true, or to false if tables are listed.
 type futureTablesDefault struct{}
 
 func (futureTablesDefault) Description(context.Context) string {

@@ -2,8 +2,8 @@ package provider
 
 import "testing"
 
-// The source is remembered as it was applied until another one is, and a start of it is
-// no other one.
+// The applied source is remembered until another one is applied. A restart of a source does not
+// make it another one.
 func TestSourceIsFound(t *testing.T) {
 	is := func(system, started, database string) identity {
 		return identity{System: system, Started: started, Database: database, Object: database}
@@ -12,7 +12,7 @@ func TestSourceIsFound(t *testing.T) {
 	for name, tt := range map[string]struct {
 		before source
 		now    identity
-		want   identity // that is remembered
+		want   identity // the remembered one
 		other  bool
 	}{
 		"the first time":         {source{}, applied, applied, false},

@@ -38,7 +38,7 @@ type sshAuthorizedKeyModel struct {
 	Problems    types.List   `tfsdk:"problems"`
 }
 
-// toKey decodes what a plan holds, which was validated.
+// toKey decodes the values of a plan, which are already validated.
 func (m sshAuthorizedKeyModel) toKey(ctx context.Context) (key linux.AuthorizedKey, err error) {
 	key.Username = m.Username.ValueString()
 	if key.PublicKey, err = linux.ParsePublicKey(m.PublicKey.ValueString()); err != nil {
@@ -57,8 +57,8 @@ func (m sshAuthorizedKeyModel) object(ctx context.Context, host *sshclient.Host,
 	})
 }
 
-// fromKey overwrites what differs in meaning from what was configured: options
-// can be written in several ways, and a key without a comment says nothing of it.
+// fromKey overwrites what differs in meaning from the configuration: options can be written in
+// several ways, and a key without a configured comment may have any.
 func (m *sshAuthorizedKeyModel) fromKey(ctx context.Context, found linux.AuthorizedKey) {
 	m.Username = types.StringValue(found.Username)
 	m.Fingerprint = types.StringValue(found.PublicKey.Fingerprint())
@@ -179,7 +179,7 @@ func (r *sshAuthorizedKeyResource) Create(ctx context.Context, req resource.Crea
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
 }
 
-// Read looks the line up, by the key or, after an import, by its fingerprint.
+// Read finds the line by the key or, after an import, by its fingerprint.
 func (r *sshAuthorizedKeyResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
 	var state sshAuthorizedKeyModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
@@ -259,7 +259,7 @@ func (*sshAuthorizedKeyResource) ImportState(ctx context.Context, req resource.I
 	importByID(ctx, req, resp, "host", "username", "fingerprint")
 }
 
-// validOptions refuses options for which sshd would ignore the line.
+// validOptions refuses options that make sshd ignore the line.
 type validOptions struct{}
 
 func (validOptions) Description(context.Context) string {
@@ -276,7 +276,7 @@ func (validOptions) ValidateList(ctx context.Context, req validator.ListRequest,
 	for _, element := range req.ConfigValue.Elements() {
 		text, ok := element.(types.String)
 		if !ok || text.IsNull() || text.IsUnknown() {
-			return // is looked at when it is known
+			return // is checked once it is known
 		}
 		options = append(options, text.ValueString())
 	}

@@ -38,7 +38,7 @@ func TestAccSSHAuthorizedKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// What was there stays, byte for byte: it lacks only the end of its last line.
+	// Existing lines stay, byte for byte; the last one only lacks its line end.
 	before := "# by hand\r\n\n\tnot a key $(touch /root/injected)\ncommand=\"echo 'x'\" " + other + " somebody's \\ key"
 	h.Exec(t, `useradd -m -p '*' "$1" && cd "/home/$1" && mkdir -m 700 .ssh && printf '%s' "$2" >.ssh/authorized_keys && chmod 640 .ssh/authorized_keys && chown -R "$1:" .ssh`, name, before)
 	file := func(want string) resource.TestCheckFunc {
@@ -131,8 +131,8 @@ func TestAccSSHAuthorizedKey_mistakes(t *testing.T) {
 	})
 }
 
-// Two Terraforms that add and remove keys of one user at once lose none, and
-// leave what was there.
+// Two Terraforms that add and remove keys of one user at the same time lose none, and leave what
+// was there before.
 func TestAccSSHAuthorizedKey_together(t *testing.T) {
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{Sudo: sandbox.SudoNoPassword})
 	name := h.UserName()

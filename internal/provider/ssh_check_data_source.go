@@ -15,7 +15,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
-// sshCheckDataSource reaches an SSH host and says whether tunnels through it will work.
+// sshCheckDataSource connects to an SSH host and reports whether tunnels through it will work.
 type sshCheckDataSource struct{ configuredDataSource }
 
 var (
@@ -111,7 +111,7 @@ func (*sshCheckDataSource) Schema(_ context.Context, _ datasource.SchemaRequest,
 	}
 }
 
-// ValidateConfig refuses what could not be looked at.
+// ValidateConfig refuses what the check could not test.
 func (*sshCheckDataSource) ValidateConfig(ctx context.Context, req datasource.ValidateConfigRequest, resp *datasource.ValidateConfigResponse) {
 	var config sshCheckModel
 	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
@@ -120,7 +120,7 @@ func (*sshCheckDataSource) ValidateConfig(ctx context.Context, req datasource.Va
 	}
 }
 
-// Read reaches the host and looks. The advice is given as warnings too.
+// Read connects to the host and checks it. It also gives the advice as warnings.
 func (d *sshCheckDataSource) Read(ctx context.Context, req datasource.ReadRequest, resp *datasource.ReadResponse) {
 	var model sshCheckModel
 	resp.Diagnostics.Append(req.Config.Get(ctx, &model)...)
@@ -148,7 +148,7 @@ func (d *sshCheckDataSource) Read(ctx context.Context, req datasource.ReadReques
 	resp.Diagnostics.Append(resp.State.Set(ctx, model)...)
 }
 
-// check fills in the model, and returns what was found out.
+// check fills in the model, and returns what it found.
 func (d *sshCheckDataSource) check(ctx context.Context, model *sshCheckModel) (checked linux.Checked, err error) {
 	host, err := d.hostToRead(model.Host.ValueString())
 	if err != nil {
@@ -176,7 +176,7 @@ func (d *sshCheckDataSource) check(ctx context.Context, model *sshCheckModel) (c
 	switch {
 	case err != nil && (sshclient.IsUnreachable(err) || ctx.Err() != nil):
 		return linux.Checked{}, err
-	case err != nil: // a login that may only forward has no shell to look with
+	case err != nil: // a login that may only forward has no shell to check with
 		checked.Findings = []linux.Finding{{
 			Summary: "The host was not looked at",
 			Detail:  err.Error() + ".",

@@ -68,7 +68,7 @@ func TestAccSSHCheck(t *testing.T) {
 					state("ready", knownvalue.Bool(false)), state("advice", text("permitopen")), state("forwarded", knownvalue.Bool(true)),
 				},
 			},
-			{ // a key that is not there
+			{ // an absent key
 				Config:            config("forwarding", "db.internal", s.Port, strings.Replace(whole, public, unknown, 1)),
 				ConfigStateChecks: []statecheck.StateCheck{state("ready", knownvalue.Bool(false)), state("advice", text("authorized_keys"))},
 			},

@@ -8,8 +8,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// An SSH host that gives its login a command of its own instead of a shell, as
-// cloud images do for root, fails what needs that shell, and nothing beside it.
+// An SSH host that runs a forced command instead of a shell for its login, as cloud images do for
+// root, fails what needs that shell, and nothing else.
 func TestAccForcedCommand(t *testing.T) {
 	bastion := sandbox.SSHHost(t, sandbox.HostConfig{})
 	bastion.Exec(t, `sed -i 's/^/command="echo use the bastion" /' /root/.ssh/authorized_keys`)

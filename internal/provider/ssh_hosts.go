@@ -148,8 +148,8 @@ func sshHostsAttribute() schema.MapNestedAttribute {
 	}
 }
 
-// verifiedSSHHost requires a way to verify an SSH host and one to log in to it,
-// and refuses what would have no effect.
+// verifiedSSHHost requires a way to verify an SSH host and a way to log in to it, and refuses
+// attributes that would have no effect.
 type verifiedSSHHost struct{}
 
 func (verifiedSSHHost) Description(context.Context) string {

@@ -18,7 +18,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// sshProviderBlock is providerBlock with entries of ssh_hosts beside those of servers.
+// sshProviderBlock is providerBlock with entries of ssh_hosts next to those of servers.
 func sshProviderBlock(hosts, servers map[string]string) string {
 	var b strings.Builder
 	b.WriteString("ssh_hosts = {\n")
@@ -29,10 +29,10 @@ func sshProviderBlock(hosts, servers map[string]string) string {
 	return strings.Replace(providerBlock(servers), "servers = {", b.String(), 1)
 }
 
-// rootOf is an entry of ssh_hosts that logs in as root.
+// rootOf returns an entry of ssh_hosts that logs in as root.
 func rootOf(h *sandbox.Host) string { return sshLogin(h, "root", h.RootKey) }
 
-// sshLogin is an entry of ssh_hosts that logs in with a key.
+// sshLogin returns an entry of ssh_hosts that logs in with a key.
 func sshLogin(h *sandbox.Host, username, key string) string {
 	return fmt.Sprintf("{ host = %q, port = %d, username = %q, private_key = %q, host_key = %q }", h.Host, h.Port, username, key, h.HostKeys[0])
 }
@@ -55,7 +55,7 @@ func newSSHKey(t *testing.T) (private, public string) {
 	return string(pem.EncodeToMemory(block)), strings.TrimSpace(string(ssh.MarshalAuthorizedKey(half)))
 }
 
-// What is wrong with ssh_hosts is said when planning, and where.
+// The plan reports mistakes in ssh_hosts, and where they are.
 func TestAccSSHHosts_mistakes(t *testing.T) {
 	const user = `
 		resource "stitch_ssh_user" "a" {
@@ -104,9 +104,9 @@ func TestAccSSHHosts_mistakes(t *testing.T) {
 	}
 }
 
-// A host that another resource of the same apply makes reachable is no reason
-// for a plan to fail: the user of the tunnel, its key, and what is reached
-// through it come in one apply. No secret is in plan, state or log.
+// A host that another resource of the same apply makes reachable does not fail a plan: the user of
+// the tunnel, its key, and what is reached through the tunnel come in one apply. No secret is in
+// plan, state or log.
 func TestAccTunnel(t *testing.T) {
 	bastion := sandbox.SSHHost(t, sandbox.HostConfig{Hosts: map[string]string{"db.internal": "127.0.0.1"}})
 	s := sandbox.Shared(t, 0)

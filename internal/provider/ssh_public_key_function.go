@@ -8,7 +8,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
-// sshPublicKeyFunction gives the public half of a private key.
+// sshPublicKeyFunction computes the public half of a private key.
 type sshPublicKeyFunction struct{}
 
 func newSSHPublicKeyFunction() function.Function { return sshPublicKeyFunction{} }

@@ -11,7 +11,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// usersWithKeys is a configuration of users, by labels, with a key each.
+// usersWithKeys returns a configuration of users, by labels, with one key each.
 func usersWithKeys(h *sandbox.Host, names map[string]string, public string) string {
 	var labels []string
 	for _, label := range slices.Sorted(maps.Keys(names)) {
@@ -31,13 +31,13 @@ func usersWithKeys(h *sandbox.Host, names map[string]string, public string) stri
 		}`, strings.Join(labels, ", "), public)
 }
 
-// words is text without the line breaks and margins that Terraform puts into it.
+// words returns text without Terraform's line breaks and margins.
 func words(text string) string {
 	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" \n│╷╵", r) }), " ")
 }
 
-// What is wrong with a user is repaired although its key cannot be read meanwhile, and
-// what stands in the way of the key alone is a warning.
+// A user is repaired although its key cannot be read at that time, and an obstacle to the key alone
+// is a warning.
 func TestAccSSHUser_unreadable(t *testing.T) {
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{UsePAM: true})
 	_, public := newSSHKey(t)
@@ -98,7 +98,7 @@ func TestAccSSHUser_unreadable(t *testing.T) {
 	w.run(t, "destroy", "-auto-approve")
 }
 
-// A key is changed and removed although its user has expired meanwhile.
+// A key can be changed and removed although its user has expired.
 func TestAccSSHAuthorizedKey_expired(t *testing.T) {
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{UsePAM: true})
 	_, public := newSSHKey(t)
@@ -125,7 +125,7 @@ func TestAccSSHAuthorizedKey_expired(t *testing.T) {
 	w.run(t, "destroy", "-auto-approve")
 }
 
-// A file of keys that is not edited is named, by a warning, in plans that have nothing to do with it.
+// A warning names a file of keys that the provider does not edit, in plans that do not concern it.
 func TestAccSSHAuthorizedKey_unreadable(t *testing.T) {
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{Sudo: sandbox.SudoNoPassword})
 	_, public := newSSHKey(t)
@@ -168,8 +168,8 @@ func TestAccSSHAuthorizedKey_unreadable(t *testing.T) {
 	w.run(t, "destroy", "-auto-approve")
 }
 
-// Others who may write to a file of keys are drift of the key, wherever sshd looks for it and
-// whoever manages the user.
+// Write permission of others on a file of keys is drift of the key, wherever sshd reads the file
+// and whatever manages the user.
 func TestAccSSHAuthorizedKey_problems(t *testing.T) {
 	h := sandbox.SSHHost(t, sandbox.HostConfig{Settings: []string{"Match User elsewhere", "AuthorizedKeysFile .config/keys"}})
 	_, public := newSSHKey(t)
@@ -197,7 +197,7 @@ func TestAccSSHAuthorizedKey_problems(t *testing.T) {
 	w.run(t, "destroy", "-auto-approve")
 }
 
-// A host that is down keeps what is known of it, and one that proves to be another is refused.
+// A host that is down keeps what is known of it, and a host that proves to be another is refused.
 func TestAccSSHUser_hostDown(t *testing.T) {
 	h := sandbox.SSHHost(t, sandbox.HostConfig{})
 	proxy := sandbox.StartProxy(t, net.JoinHostPort(h.Host, fmt.Sprint(h.Port)))

@@ -13,7 +13,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
-// sshUserResource manages a user of a Linux host, whom tunnels log in as.
+// sshUserResource manages a user of a Linux host, the one that tunnels log in as.
 type sshUserResource struct{ onHost }
 
 var (
@@ -51,7 +51,7 @@ func (m sshUserModel) object(ctx context.Context, host *sshclient.Host) (object,
 	return onSSHHost(ctx, host, object{noun: "SSH user", name: m.Username.ValueString(), typeName: "stitch_ssh_user", key: []string{m.Username.ValueString()}})
 }
 
-// fromUser overwrites only what the host can tell us.
+// fromUser overwrites only what the host reports.
 func (m *sshUserModel) fromUser(u linux.User) {
 	m.Username = types.StringValue(u.Name)
 	m.Group = types.StringValue(u.Group)
@@ -66,7 +66,7 @@ func (*sshUserResource) Metadata(_ context.Context, req resource.MetadataRequest
 	resp.TypeName = req.ProviderTypeName + "_ssh_user"
 }
 
-// ModifyPlan also says that the numbers of a user stay, unless it gets another group.
+// ModifyPlan also plans the gid of a user to stay the same, unless its group changes.
 func (r *sshUserResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
 	r.onHost.ModifyPlan(ctx, req, resp)
 	if req.Plan.Raw.IsNull() || req.State.Raw.IsNull() || resp.Diagnostics.HasError() {
@@ -123,8 +123,8 @@ func (r *sshUserResource) Create(ctx context.Context, req resource.CreateRequest
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
 }
 
-// Read looks the user up. One of the same name with another number is somebody
-// else: it is neither changed nor removed.
+// Read reads the user. A user of the same name with another uid is a different one: the provider
+// neither changes nor removes it.
 func (r *sshUserResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
 	var state sshUserModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
@@ -159,7 +159,7 @@ func (r *sshUserResource) Read(ctx context.Context, req resource.ReadRequest, re
 	resp.Diagnostics.Append(resp.State.Set(ctx, state)...)
 }
 
-// Update changes what differs, and repairs what sshd would refuse.
+// Update changes what differs, and repairs what would make sshd refuse the user.
 func (r *sshUserResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
 	var plan, state sshUserModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
@@ -181,7 +181,7 @@ func (r *sshUserResource) Update(ctx context.Context, req resource.UpdateRequest
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
 }
 
-// Delete removes the user if it was created here, which its mark on the host says.
+// Delete removes the user if this provider created it, which its mark on the host shows.
 func (r *sshUserResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
 	var state sshUserModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
@@ -221,7 +221,7 @@ func deleteUser(ctx context.Context, host *sshclient.Host, state sshUserModel) (
 	})
 }
 
-// ImportState takes over a user, which is then not removed with it.
+// ImportState takes over a user. Destroying the resource does not remove that user.
 func (*sshUserResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
 	importByID(ctx, req, resp, "host", "username")
 	for _, attribute := range []string{"remove_home", "terminate_processes"} {

@@ -24,7 +24,7 @@ func sshUserConfig(h *sandbox.Host, username, arguments string) string {
 		}`, username, arguments)
 }
 
-// wantOnHost fails unless a script prints what is wanted.
+// wantOnHost fails unless a script prints the wanted text.
 func wantOnHost(t *testing.T, h *sandbox.Host, want, script string, args ...string) resource.TestCheckFunc {
 	return func(*terraform.State) error {
 		if got := strings.TrimSpace(h.Exec(t, script, args...)); got != want {
@@ -77,7 +77,7 @@ func TestAccSSHUser(t *testing.T) {
 				ConfigPlanChecks: planned(address, plancheck.ResourceActionUpdate),
 				Check:            shell("/usr/sbin/nologin"),
 			},
-			{ // drift that sshd would refuse keys for
+			{ // drift that makes sshd refuse keys
 				PreConfig: func() {
 					h.Exec(t, `chmod 777 "/home/$1"; mkdir "/home/$1/.ssh"; chmod 770 "/home/$1/.ssh"; chown root: "/home/$1/.ssh"; usermod -L "$1"`, name)
 				},
@@ -110,7 +110,7 @@ func TestAccSSHUser(t *testing.T) {
 	})
 }
 
-// A host that has two entries is one host: a user that gets the other entry stays as it is.
+// A host with two entries is one host: a user that gets the other entry stays unchanged.
 func TestAccSSHUser_entries(t *testing.T) {
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{Sudo: sandbox.SudoNoPassword})
 	name := h.UserName()
@@ -145,7 +145,7 @@ func TestAccSSHUser_entries(t *testing.T) {
 	})
 }
 
-// A user that is there already is not taken over, and one that was imported is left.
+// An existing user is not taken over, and an imported one is not removed.
 func TestAccSSHUser_others(t *testing.T) {
 	const address = "stitch_ssh_user.u"
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{Sudo: sandbox.SudoNoPassword})

@@ -63,7 +63,8 @@ func (*sshUserResource) Schema(_ context.Context, _ resource.SchemaRequest, resp
 	}
 }
 
-// ofUserAttribute is an attribute that stays as it was applied, or imported, unless it is configured; see planSettled.
+// ofUserAttribute is an attribute that keeps its applied or imported value unless it is configured;
+// see planSettled.
 func ofUserAttribute(description string, valid validator.String) schema.StringAttribute {
 	return schema.StringAttribute{
 		MarkdownDescription: description,

@@ -10,11 +10,11 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 )
 
-// settledKey is where the private state keeps what a user was when it was last applied, or
-// imported. What is not configured is to stay so: that the host has it otherwise is drift.
+// settledKey is where the private state keeps what a user was when it was last applied or imported.
+// What is not configured must stay that way: a different value on the host is drift.
 const settledKey = "settled"
 
-// settledUser is by attributes that need not be configured.
+// settledUser holds the attributes that need not be configured, by name.
 type settledUser map[string]string
 
 func (m sshUserModel) settled() settledUser {
@@ -26,7 +26,7 @@ func (m sshUserModel) settled() settledUser {
 	}
 }
 
-// settle remembers what a user is.
+// settle remembers the attributes of a user.
 func (m sshUserModel) settle(ctx context.Context, private privateState) diag.Diagnostics {
 	text, err := json.Marshal(m.settled())
 	if err != nil {
@@ -35,13 +35,13 @@ func (m sshUserModel) settle(ctx context.Context, private privateState) diag.Dia
 	return private.SetKey(ctx, settledKey, text)
 }
 
-// planSettled plans what is not configured to be what was applied last.
+// planSettled plans for what is not configured the value that was applied last.
 func planSettled(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
 	text, diags := req.Private.GetKey(ctx, settledKey)
 	resp.Diagnostics.Append(diags...)
 	var settled settledUser
 	if text == nil || json.Unmarshal(text, &settled) != nil {
-		return // a state that has none keeps what was found
+		return // a state that has none keeps what Read found
 	}
 	for attribute, value := range settled {
 		var configured types.String

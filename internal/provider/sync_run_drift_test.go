@@ -15,8 +15,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A loaded table that is not at the destination any more is drift, in whatever way it
-// went. What the replication does not load any more may go.
+// A loaded table that is gone from the destination is drift, however it went. Tables that the
+// replication no longer loads may go.
 func TestAccSyncRun_missingTables(t *testing.T) {
 	p := newPipe(t, sandbox.Shared(t, 0))
 	missing := tfjsonpath.New("missing_tables")
@@ -55,9 +55,9 @@ func TestAccSyncRun_missingTables(t *testing.T) {
 	})
 }
 
-// A catalog that cannot be read any more is drift: the plan says so, proposes to store
-// the replication and to run it, and stops nothing else. It never advises to grant an
-// administrator's role.
+// A catalog that can no longer be read is drift: the plan says so, proposes to store the
+// replication and to run it, and stops nothing else. It never advises to grant an administrator's
+// role.
 func TestAccSyncRun_catalogUnreadable(t *testing.T) {
 	p := newPipe(t, sandbox.Shared(t, 0))
 	other := p.Role(t)

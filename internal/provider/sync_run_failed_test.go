@@ -9,7 +9,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// shownRun is what Terraform shows of a run.
+// shownRun is what Terraform shows about a run.
 type shownRun struct {
 	ID           string            `json:"id"`
 	Status       string            `json:"status"`
@@ -25,8 +25,8 @@ const shownRunOutput = `
 		}
 	}`
 
-// shown refreshes and returns what Terraform shows of a run. "terraform refresh" does
-// not compute outputs again unless a resource has changed meanwhile.
+// shown refreshes and returns what Terraform shows about a run. "terraform refresh" computes
+// outputs again only if a resource has changed.
 func (w *workspace) shown(t *testing.T) (run shownRun) {
 	t.Helper()
 	w.run(t, "apply", "-refresh-only", "-auto-approve")
@@ -45,8 +45,7 @@ func (p *pipe) latestRun(t *testing.T) string {
 	return rows[0]
 }
 
-// A run that failed is what Terraform shows, with its errors, in whatever way it
-// failed, and what it plans again in place.
+// Terraform shows a failed run with its errors, however it failed, and plans it again in place.
 func TestAccSyncRun_failedIsShown(t *testing.T) {
 	p := newPipe(t, sandbox.Shared(t, 0))
 	config := func(trigger string) string {
@@ -57,7 +56,7 @@ func TestAccSyncRun_failedIsShown(t *testing.T) {
 	for trigger, failure := range map[string]struct {
 		harm, repair string // at the source
 		failed       []string
-		message      string // of each table, and of the apply
+		message      string // for each table, and of the apply
 	}{
 		"a table":              {`REVOKE SELECT ON countries FROM ` + p.reader, `GRANT SELECT ON countries TO ` + p.reader, []string{"public.countries"}, "permission denied for table countries"},
 		"a run that began not": {`ALTER ROLE ` + p.reader + ` NOLOGIN`, `ALTER ROLE ` + p.reader + ` LOGIN`, []string{"public.countries", "public.orders"}, "is not permitted to log in"},
@@ -95,7 +94,7 @@ func TestAccSyncRun_failedIsShown(t *testing.T) {
 	}
 }
 
-// Refresh shows the run that the catalog recorded last, whoever ran it.
+// Refresh shows the latest run in the catalog, whatever ran it.
 func TestAccSyncRun_latestIsShown(t *testing.T) {
 	p := newPipe(t, sandbox.Shared(t, 0))
 	config := requiredProviders + p.runConfig(twoTables, "1") + shownRunOutput
@@ -117,7 +116,7 @@ func TestAccSyncRun_latestIsShown(t *testing.T) {
 	}
 }
 
-// A first run that failed leaves no state. Where its report is, the error says.
+// A first run that failed leaves no state. The error says where its report is.
 func TestAccSyncRun_firstFailureSaysWhere(t *testing.T) {
 	p := newPipe(t, sandbox.Shared(t, 0))
 	p.atSource(t, `REVOKE SELECT ON countries FROM `+p.reader)

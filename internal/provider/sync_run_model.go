@@ -55,8 +55,8 @@ var reportType = types.ObjectType{AttrTypes: map[string]attr.Type{
 	"verification": types.StringType, "error": types.StringType,
 }}
 
-// fromRun overwrites what a run says. Its texts are for people: the engine reads
-// exact bookmarks from the catalog.
+// fromRun overwrites the model with the results of a run. Its texts are for people: the engine
+// reads exact bookmarks from the catalog.
 func (m *syncRunModel) fromRun(ctx context.Context, run replication.Run) diag.Diagnostics {
 	m.RunID = textValue(run.ID)
 	m.Status = textValue(run.Status)
@@ -80,7 +80,7 @@ func (m *syncRunModel) fromRun(ctx context.Context, run replication.Run) diag.Di
 	return diags
 }
 
-// notes returns what a run noted of each table, by table.
+// notes returns the notes of a run, by table.
 func (m syncRunModel) notes(ctx context.Context) (map[string][]string, diag.Diagnostics) {
 	if m.Tables.IsNull() || m.Tables.IsUnknown() {
 		return nil, nil

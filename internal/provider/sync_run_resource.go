@@ -38,20 +38,19 @@ func (*syncRunResource) Metadata(_ context.Context, req resource.MetadataRequest
 	resp.TypeName = req.ProviderTypeName + "_sync_run"
 }
 
-// ifAnotherReplication tells a replication apart from the same one that another
-// server entry leads to.
+// ifAnotherReplication distinguishes another replication from the same one by another server entry.
 func ifAnotherReplication(_ context.Context, req planmodifier.StringRequest, resp *stringplanmodifier.RequiresReplaceIfFuncResponse) {
 	before, err := splitReplicationID(req.StateValue.ValueString())
 	after, err2 := splitReplicationID(req.PlanValue.ValueString())
-	if req.PlanValue.IsUnknown() { // it is to be replaced itself, and keeps its id
+	if req.PlanValue.IsUnknown() { // the replication itself is to be replaced, and keeps its id
 		return
 	}
 	resp.RequiresReplace = err != nil || err2 != nil || !slices.Equal(before[1:], after[1:])
 }
 
-// ModifyPlan plans a run if triggers changed, if it is to verify in another way than
-// the one before, if that one did not succeed, or if loaded tables are missing. Whatever
-// else changed leaves the report of that one as it is.
+// ModifyPlan plans a run if triggers changed, if verify changed since the previous run, if that run
+// did not succeed, or if loaded tables are missing. Any other change leaves the report of that run
+// as it is.
 func (r *syncRunResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
 	if req.Plan.Raw.IsNull() {
 		return
@@ -82,8 +81,8 @@ func (r *syncRunResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, report)...)
 }
 
-// isRenewed reports whether the replication is or was created in this apply: what was
-// loaded before is then not known to it.
+// isRenewed reports whether this apply creates, or has created, the replication: the replication
+// then does not know what was loaded before.
 func (r *syncRunResource) isRenewed(plan syncRunModel) bool {
 	if plan.Replication.IsUnknown() {
 		return true
@@ -102,8 +101,8 @@ func (r *syncRunResource) Create(ctx context.Context, req resource.CreateRequest
 		return
 	}
 	r.run(ctx, &plan, nil, limit, &resp.Diagnostics)
-	// On failure there is no state: a tainted run would be replaced, which says
-	// nothing that a new one does not.
+	// A failed create leaves no state: Terraform would replace a tainted run, which says no more
+	// than a new run does.
 	if !resp.Diagnostics.HasError() {
 		resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
 	}
@@ -124,15 +123,15 @@ func (r *syncRunResource) Update(ctx context.Context, req resource.UpdateRequest
 	if plan.RunID.IsUnknown() {
 		r.run(ctx, &plan, notes, limit, &resp.Diagnostics)
 	}
-	// The next plan proposes a run again that failed and is stored. Where there is
-	// none, the state stays as it was: what the run was asked for still differs.
+	// The next plan proposes a failed run that is stored again. If none is stored, the state stays
+	// as it was: what the configuration asks for still differs.
 	if !plan.RunID.IsUnknown() {
 		resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
 	}
 }
 
-// run runs the replication of the plan, and completes the plan unless no run could be
-// recorded. before are the notes of the run before, by table.
+// run runs the replication of the plan, and completes the plan unless no run could be recorded.
+// before are the notes of the previous run, by table.
 func (r *syncRunResource) run(ctx context.Context, plan *syncRunModel, before map[string][]string, limit time.Duration, diags *diag.Diagnostics) {
 	destination, schemaName, err := r.find(plan.Replication.ValueString(), r.server)
 	if err != nil {
@@ -147,7 +146,7 @@ func (r *syncRunResource) run(ctx context.Context, plan *syncRunModel, before ma
 	}
 	runner := replication.Runner{Server: r.server, Logger: newLogger(), Verify: plan.Verify.ValueString()}
 	run, err := runner.Run(limited, destination, schemaName)
-	// Also if it failed: changes are not told again.
+	// Also if it failed: changes are reported only once.
 	for _, m := range report.Warnings(schemaName, run, func(table, note string) bool { return slices.Contains(before[asValue(table)], asValue(note)) }) {
 		diags.AddWarning(m.Summary, m.Detail)
 	}
@@ -178,8 +177,8 @@ func (*syncRunResource) find(id string, server func(string) (*pgclient.Server, e
 	return pgclient.Endpoint{Server: s, Database: parts[1]}, parts[2], err
 }
 
-// Read reads the run that the catalog recorded last: of this resource, or of whoever
-// else runs the replication.
+// Read reads the latest run in the catalog, whether this resource or another client of the
+// replication ran it.
 func (r *syncRunResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
 	var state syncRunModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
@@ -189,7 +188,7 @@ func (r *syncRunResource) Read(ctx context.Context, req resource.ReadRequest, re
 	id := state.Replication.ValueString()
 	destination, schemaName, err := r.find(id, r.serverToRead)
 	var none *noEntryError
-	if errors.As(err, &none) && !state.RunID.IsNull() { // the plan says so, if it is not another one from now on
+	if errors.As(err, &none) && !state.RunID.IsNull() { // the plan reports it, unless the resource then refers to another replication
 		return
 	}
 	var run replication.Run
@@ -219,7 +218,7 @@ func (r *syncRunResource) Read(ctx context.Context, req resource.ReadRequest, re
 	}
 }
 
-// Delete removes nothing: what was loaded stays.
+// Delete removes nothing: the loaded tables stay.
 func (*syncRunResource) Delete(context.Context, resource.DeleteRequest, *resource.DeleteResponse) {}
 
 // ImportState takes the latest run of the replication with the given id.

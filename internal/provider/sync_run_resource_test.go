@@ -21,7 +21,7 @@ import (
 
 const syncRunAddress = "stitch_sync_run.shop"
 
-// runConfig is config with a run whose trigger is text.
+// runConfig is config plus a run whose trigger is text.
 func (p *pipe) runConfig(tables, trigger string) string {
 	return p.config("Shop", tables) + fmt.Sprintf(`
 		resource "stitch_sync_run" "shop" {
@@ -30,7 +30,7 @@ func (p *pipe) runConfig(tables, trigger string) string {
 		}`, trigger)
 }
 
-// same checks that a table holds the same on both sides.
+// same checks that a table holds the same rows on both sides.
 func (p *pipe) same(t *testing.T, source, destination string, columns ...string) resource.TestCheckFunc {
 	return func(*terraform.State) error {
 		differences, err := sandbox.Differences(context.WithoutCancel(t.Context()),
@@ -58,7 +58,7 @@ func TestAccSyncRun(t *testing.T) {
 	orders := tfjsonpath.New("tables").AtMapKey("public.orders")
 	resource.ParallelTest(t, resource.TestCase{
 		ProtoV6ProviderFactories: factories(),
-		CheckDestroy: func(*terraform.State) error { // what was loaded stays
+		CheckDestroy: func(*terraform.State) error { // the loaded tables stay
 			if got := p.Query(t, p.destination, `SELECT count(*) FROM shop.orders`); !slices.Equal(got, []string{"11"}) {
 				return fmt.Errorf("the loaded table holds %q rows", got)
 			}
@@ -103,19 +103,19 @@ func TestAccSyncRun(t *testing.T) {
 				ConfigPlanChecks: planned(syncRunAddress, plancheck.ResourceActionUpdate),
 				Check:            check,
 			},
-			{ // a definition that changed runs again
+			{ // a changed definition runs again
 				Config: p.runConfig(threeTables, "3"),
 				ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{
 					plancheck.ExpectResourceAction("stitch_replication.shop", plancheck.ResourceActionUpdate),
 					plancheck.ExpectResourceAction(syncRunAddress, plancheck.ResourceActionUpdate),
 				}},
 			},
-			{ // a run that was interrupted is planned again
+			{ // an interrupted run is planned again
 				PreConfig:        func() { p.atDestination(t, `UPDATE _stitch.run SET status = 'interrupted'`) },
 				Config:           p.runConfig(threeTables, "3"),
 				ConfigPlanChecks: planned(syncRunAddress, plancheck.ResourceActionUpdate),
 			},
-			{ // and so is one that the catalog has lost
+			{ // and so is a run that the catalog has lost
 				PreConfig:        func() { p.atDestination(t, `DELETE FROM _stitch.run`) },
 				Config:           p.runConfig(threeTables, "3"),
 				ConfigPlanChecks: planned(syncRunAddress, plancheck.ResourceActionCreate),
@@ -124,7 +124,7 @@ func TestAccSyncRun(t *testing.T) {
 	})
 }
 
-// What changes no rows does not run again, and the plan says so.
+// A change that does not affect rows causes no run, and the plan says so.
 func TestAccSyncRun_notAgain(t *testing.T) {
 	p := newPipe(t, sandbox.Shared(t, 0))
 	other := p.Role(t)
@@ -155,7 +155,7 @@ func TestAccSyncRun_notAgain(t *testing.T) {
 				ConfigPlanChecks:  inPlace("stitch_replication.shop", syncRunAddress),
 				ConfigStateChecks: sameRun(),
 			},
-			{ // goes on from the bookmarks
+			{ // continues from the bookmarks
 				PreConfig:         func() { p.atSource(t, `INSERT INTO orders VALUES (11, 1, NULL, '2026-01-02')`) },
 				Config:            p.moved(p.runConfig(twoTables, "2"), login(p.Server, other, p.Password)),
 				ConfigStateChecks: rowsLoaded(1),
@@ -164,8 +164,8 @@ func TestAccSyncRun_notAgain(t *testing.T) {
 	})
 }
 
-// The first run may fail too: it leaves no state, the finished tables keep what
-// they loaded, and the next apply goes on.
+// Even the first run may fail: it leaves no state, the finished tables keep what they loaded, and
+// the next apply continues.
 func TestAccSyncRun_firstFails(t *testing.T) {
 	p := newPipe(t, sandbox.Shared(t, 0))
 	p.atSource(t, `REVOKE SELECT ON countries FROM `+p.reader)
@@ -182,7 +182,7 @@ func TestAccSyncRun_firstFails(t *testing.T) {
 				},
 				Config:            p.runConfig(twoTables, "1"),
 				ConfigPlanChecks:  planned(syncRunAddress, plancheck.ResourceActionCreate),
-				ConfigStateChecks: rowsLoaded(2), // the orders are there already
+				ConfigStateChecks: rowsLoaded(2), // the orders are already there
 			},
 		},
 	})
@@ -216,7 +216,7 @@ func TestAccSyncRun_timeout(t *testing.T) {
 	})
 }
 
-// What is to be compared is asked for in place, and runs the replication.
+// Setting verify is a change in place, and runs the replication.
 func TestAccSyncRun_verify(t *testing.T) {
 	p := newPipe(t, sandbox.Shared(t, 0))
 	config := func(verify string) string {
@@ -267,8 +267,8 @@ func TestAccSyncRun_verify(t *testing.T) {
 	})
 }
 
-// Rows without a replication key are counted, and a report on pieces of a table
-// that failed is shown as it is.
+// Rows without a replication key are counted, and a report on chunks of a table that failed is
+// shown unchanged.
 func TestAccSyncRun_report(t *testing.T) {
 	p := newPipe(t, sandbox.Shared(t, 0))
 	p.atSource(t, `CREATE TABLE items (id int PRIMARY KEY, at timestamptz); INSERT INTO items VALUES (1, NULL), (2, NULL), (3, '2026-01-01');
@@ -299,8 +299,7 @@ func TestAccSyncRun_report(t *testing.T) {
 	})
 }
 
-// A note is one warning of the run that has it first, and of no plan. It stays
-// in the report.
+// A note is a warning of the run that makes it first, and of no plan. It stays in the report.
 func TestAccSyncRun_notes(t *testing.T) {
 	p := newPipe(t, sandbox.Shared(t, 0))
 	p.atSource(t, `CREATE VIEW open AS SELECT id, updated_at FROM orders; CREATE VIEW late AS SELECT id, updated_at FROM orders; GRANT SELECT ON open, late TO `+p.reader)

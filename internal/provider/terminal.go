@@ -11,27 +11,27 @@ import (
 )
 
 const (
-	summaryBytes = 1 << 10 // of a text that are shown
+	summaryBytes = 1 << 10 // the most that is shown of a text
 	detailBytes  = 8 << 10
-	columns      = 78 // that a line has, with its margin: Terraform takes two of 80
+	columns      = 78 // of a line, including its margin: Terraform takes two of 80
 	margin       = "  "
-	deepest      = 8 // columns that a list may be indented by
+	deepest      = 8 // the most columns that a list may be indented by
 )
 
-// oneLine prepares text for people for where one line is shown: in the summary of a
-// diagnostic, in a log. The text may hold names and messages of others.
+// oneLine prepares text for people for a place that shows one line: the summary of a diagnostic, or
+// a log. The text may hold names and messages from outside the provider.
 func oneLine(text string) string { return escape(shorten(text, summaryBytes), "") }
 
-// paragraphs prepares such text for the detail of a diagnostic. Its lines stay lines,
-// but begin with blanks, as those that Terraform ends an apply or begins a
-// diagnostic with do not: the words of a server cannot pass for one of these.
+// paragraphs prepares such text for the detail of a diagnostic. Its lines stay lines, but begin
+// with blanks. The lines with which Terraform ends an apply or begins a diagnostic do not, so a
+// server's message cannot be taken for one of these.
 func paragraphs(text string) string {
 	text = strings.NewReplacer("\r\n", "\n", "\t", "    ").Replace(shorten(text, detailBytes))
 	return indent(escape(text, "\n"))
 }
 
-// asValue prepares such text for an attribute that people read. Terraform quotes a
-// string of one line, but prints one of several lines unchanged.
+// asValue prepares such text for an attribute that people read. Terraform quotes a string of one
+// line, but prints a string of several lines unchanged.
 func asValue(text string) string {
 	text = shorten(text, detailBytes)
 	if !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return !isShown(r) && r != '\n' && r != '\t' }) {
@@ -40,8 +40,8 @@ func asValue(text string) string {
 	return text
 }
 
-// escape writes characters that a terminal would obey or not show, except kept ones,
-// as Go and Terraform do: \x1b, \u202e.
+// escape replaces characters that a terminal would obey or not show, except the kept ones, by the
+// escapes of Go and Terraform: \x1b, \u202e.
 func escape(text, kept string) string {
 	var b strings.Builder
 	for len(text) > 0 {
@@ -60,15 +60,14 @@ func escape(text, kept string) string {
 	return b.String()
 }
 
-// isShown reports whether a character is visible and has no other effect. The only
-// blank that counts as visible is ASCII's: other ones, and joiners, make different
-// names look alike.
+// isShown reports whether a character is visible and has no other effect. ASCII's blank is the only
+// one that counts as visible: other blanks, and joiners, make different names look alike.
 func isShown(r rune) bool {
 	return strconv.IsPrint(r) && (r <= unicode.MaxASCII || !unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector))
 }
 
-// shorten cuts a text in the middle: what was attempted is at its beginning, and
-// what to do at its end.
+// shorten cuts a text in the middle: its beginning says what was attempted, and its end says what
+// to do.
 func shorten(text string, limit int) string {
 	if len(text) <= limit {
 		return text
@@ -83,10 +82,10 @@ func shorten(text string, limit int) string {
 	return fmt.Sprintf("%s [%d bytes left out] %s", head, len(text)-len(head)-len(tail), tail)
 }
 
-// indent puts a margin before each line, and wraps lines that are too wide: a
-// terminal would continue them at its own margin, and so would Terraform, which does
-// not wrap lines that are indented. A word that is wider than a line stays where it
-// is, for it would not fit elsewhere, and could be meant to be copied.
+// indent puts a margin before each line, and wraps lines that are too wide: a terminal would
+// continue them at its own margin, and so would Terraform, which does not wrap indented lines. A
+// word that is wider than a line stays where it is: it would not fit on another line either, and
+// the user may want to copy it.
 func indent(text string) string {
 	var b strings.Builder
 	for i, line := range strings.Split(text, "\n") {
@@ -118,7 +117,7 @@ func indent(text string) string {
 	return b.String()
 }
 
-// widthOf is how many columns of a terminal a word takes.
+// widthOf returns how many columns of a terminal a word takes.
 func widthOf(word string) (columns int) {
 	for _, r := range word {
 		switch width.LookupRune(r).Kind() {

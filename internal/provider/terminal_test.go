@@ -90,7 +90,7 @@ func TestShorten(t *testing.T) {
 func TestAsValue(t *testing.T) {
 	for text, want := range map[string]string{
 		"":               "",
-		"one\n\ttwo":     "one\n\ttwo", // as it is: Terraform indents what it prints
+		"one\n\ttwo":     "one\n\ttwo", // unchanged: Terraform indents what it prints
 		"one\ntwo\x1b":   `one\ntwo\x1b`,
 		"one\ntwo\u202e": `one\ntwo\u202e`,
 		"one\ntwo\xff":   `one\ntwo\xff`,

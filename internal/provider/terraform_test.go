@@ -15,8 +15,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A workspace is a directory in which the real terraform runs the real,
-// compiled provider, as a user would: each command is a process of its own.
+// A workspace is a directory in which the real terraform runs the real, compiled provider, as a
+// user would: each command is a separate process.
 type workspace struct {
 	dir string
 	env []string
@@ -79,7 +79,7 @@ func (w *workspace) write(t *testing.T, name, text string) {
 	}
 }
 
-// state returns what Terraform keeps.
+// state returns Terraform's state.
 func (w *workspace) state(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(w.dir, "terraform.tfstate"))
@@ -89,7 +89,7 @@ func (w *workspace) state(t *testing.T) string {
 	return string(text)
 }
 
-// try runs terraform and returns what it printed and its exit code.
+// try runs terraform and returns its output and exit code.
 func (w *workspace) try(t *testing.T, arguments ...string) (string, int) {
 	t.Helper()
 	cmd, output := w.start(t, arguments...)
@@ -97,7 +97,7 @@ func (w *workspace) try(t *testing.T, arguments ...string) (string, int) {
 	return output.String(), cmd.ProcessState.ExitCode()
 }
 
-// run is try for what must succeed.
+// run is try for a command that must succeed.
 func (w *workspace) run(t *testing.T, arguments ...string) string {
 	t.Helper()
 	output, code := w.try(t, arguments...)
@@ -107,7 +107,7 @@ func (w *workspace) run(t *testing.T, arguments ...string) string {
 	return output
 }
 
-// start runs terraform.
+// start starts terraform.
 func (w *workspace) start(t *testing.T, arguments ...string) (*exec.Cmd, *bytes.Buffer) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Minute)

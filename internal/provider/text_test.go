@@ -14,7 +14,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
 )
 
-// What servers and hosts say for people holds nothing that a terminal would obey, whatever they say.
+// Text for people from servers and hosts contains nothing that a terminal would obey, whatever they
+// send.
 func TestTextsOfOthers(t *testing.T) {
 	ctx := t.Context()
 	var run syncRunModel
@@ -36,7 +37,7 @@ func TestTextsOfOthers(t *testing.T) {
 		"a run": run, "sshd": check, "a connection": connection,
 		"a definition": []any{definition.AcceptSourceIdentity, definition.Tables},
 	} {
-		// The framework shows a string as Go does: what is escaped already has two backslashes.
+		// The framework shows a string as Go does: an escape already has two backslashes.
 		shown := strings.NewReplacer(`\\`, "", `\"`, "").Replace(fmt.Sprint(said))
 		if i := strings.Index(shown, `\`); i >= 0 || !strings.Contains(shown, "x1b") {
 			t.Errorf("%s: %s", what, shown[max(0, i-40):min(len(shown), i+40)])

@@ -9,9 +9,9 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
-// unreadOnHost is unread for an object of an SSH host. Its state is kept as well where
-// the host answers: what stands in the way may be repaired by the very apply that is
-// planned. A host that does not prove who it is, and one that is not known yet, are errors.
+// unreadOnHost is unread for an object of an SSH host. It also keeps the state where the host
+// answers: the planned apply may be what removes the obstacle. A host that does not prove its
+// identity, and a host that is not known yet, are errors.
 func unreadOnHost(ctx context.Context, noun, name string, imported bool, err error) diag.Diagnostic {
 	var unknown *unknownError
 	var hostKey *sshclient.HostKeyError

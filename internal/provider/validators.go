@@ -14,8 +14,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
-// A checkedString refuses texts, once they are known, for the reason that the
-// domain gives.
+// A checkedString refuses texts, once they are known, for the reason that the domain package gives.
 type checkedString struct {
 	description string // what it must be
 	check       func(string) error
@@ -75,7 +74,7 @@ func validUserName() checkedString {
 	return checkedString{"must begin with a small letter or an underscore, and hold only small letters, digits, _ and -, at most 32", linux.CheckUserName}
 }
 
-// validGroupName refuses likewise.
+// validGroupName refuses what cannot be the name of a Linux group everywhere.
 func validGroupName() checkedString {
 	return checkedString{validUserName().description, linux.CheckGroupName}
 }
@@ -95,7 +94,7 @@ func validUserComment() checkedString {
 	return checkedString{"must hold no colon and no control characters", linux.CheckComment}
 }
 
-// validPublicKey refuses what is no key to let anybody in with.
+// validPublicKey refuses what is not a key to log in with.
 func validPublicKey() checkedString {
 	return checkedString{"must be a public key such as ssh-ed25519 AAAA..., and not a weak one", func(text string) error {
 		_, err := linux.ParsePublicKey(text)
@@ -103,7 +102,7 @@ func validPublicKey() checkedString {
 	}}
 }
 
-// validHostKeys refuses what no host key can be equal to.
+// validHostKeys refuses what no host key can equal.
 func validHostKeys() checkedString {
 	return checkedString{"must be public keys, such as ssh-ed25519 AAAA..., one per line", func(text string) error {
 		return sshclient.CheckHostKeys(lines(text))

@@ -15,7 +15,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// wholeConfig is all that a user needs from empty servers to replicated tables.
+// wholeConfig is everything that a user needs from empty servers to replicated tables.
 const wholeConfig = requiredProviders + `
 variable "ports" { type = object({ source = number, destination = number }) }
 variable "admin" { type = object({ source = string, destination = string }) }
@@ -93,7 +93,7 @@ const wholeSource = `
 	CREATE SCHEMA billing; CREATE TABLE billing.orders (id int PRIMARY KEY, data jsonb);
 	INSERT INTO billing.orders VALUES (1, '{"a": 1}')`
 
-// Passwords that must turn up nowhere.
+// wholePassword must not appear anywhere.
 const wholePassword = `pa'ss"w\ord $tück`
 
 // newWhole starts two servers of a major, because users and databases belong to
@@ -146,9 +146,8 @@ func assertReplicated(t *testing.T, source, destination *sandbox.Server) {
 	}
 }
 
-// A whole configuration applies in one go on empty servers, through one
-// connection for each login, plans empty, and destroys in one go, leaving both
-// servers as they were.
+// A whole configuration applies in one go on empty servers, through one connection for each login,
+// plans nothing after that, and destroys in one go, leaving both servers as they were.
 func TestAccWhole(t *testing.T) {
 	majors := sandbox.NeedMajors(t)
 	for _, major := range slices.Compact([]int{majors[0], majors[len(majors)-1]}) {
@@ -183,7 +182,7 @@ func TestAccWhole(t *testing.T) {
 	}
 }
 
-// No password turns up in state, plan, trace or a server's log.
+// No password appears in state, plan, trace or a server's log.
 func TestAccSecrets(t *testing.T) {
 	w, source, destination := newWhole(t, 0)
 	w.env = append(w.env, "TF_LOG=TRACE")
@@ -213,7 +212,7 @@ func TestAccSecrets(t *testing.T) {
 		for name, secret := range map[string]string{
 			"the user's password": wholePassword, "the source's": source.Password, "the destination's": destination.Password,
 		} {
-			// As JSON, HCL and SQL would write it too.
+			// Also as JSON, HCL and SQL would write it.
 			for _, form := range []string{secret, fmt.Sprintf("%q", secret), strings.ReplaceAll(secret, "'", "''"), strings.ReplaceAll(secret, `\`, `\\`)} {
 				if strings.Contains(text, form) {
 					t.Errorf("%s holds %s password", place, name)
@@ -245,8 +244,8 @@ func unzip(t *testing.T, path string) string {
 	return all.String()
 }
 
-// Ctrl-C, and SIGTERM to the process group, end a run cleanly: what was
-// committed stays, the state says so, and the next apply goes on in place.
+// Ctrl-C, and SIGTERM to the process group, end a run cleanly: committed rows stay, the state says
+// so, and the next apply continues in place.
 func TestAccInterrupt(t *testing.T) {
 	for name, signal := range map[string]syscall.Signal{"interrupt": syscall.SIGINT, "terminate": syscall.SIGTERM} {
 		t.Run(name, func(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// bastionState prints what a user, or a key of another, would leave on the SSH host.
+// bastionState prints what a user, or a key of another user, would leave on the SSH host.
 const bastionState = `
 	cd /etc
 	cat passwd group
@@ -27,8 +27,8 @@ func (q *quickstart) startBastion(ctx context.Context) (err error) {
 	return err
 }
 
-// prepareBastion puts beside the configuration what it needs, and lets Terraform
-// work there from now on.
+// prepareBastion copies into the working directory what the configuration needs, and makes
+// Terraform work there from now on.
 func (q *quickstart) prepareBastion(ctx context.Context) (err error) {
 	if q.bastionBefore, err = q.bastion.Run(ctx, bastionState); err != nil {
 		return err
@@ -56,7 +56,7 @@ func (q *quickstart) applyBastion(ctx context.Context) error {
 	return q.terraform.run(ctx, "apply", "-auto-approve")
 }
 
-// verifyBastion checks that nothing was left, on the SSH host neither.
+// verifyBastion checks that nothing is left, including on the SSH host.
 func (q *quickstart) verifyBastion(ctx context.Context) error {
 	now, err := q.bastion.Run(ctx, bastionState)
 	if err != nil {

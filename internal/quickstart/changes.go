@@ -11,8 +11,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// changes are what happens at the source between the two runs. Each statement
-// affects, or returns, as many rows as there are that have changed.
+// changes are what happens at the source between the two runs. Each statement affects, or returns,
+// exactly the rows that have changed.
 var changes = []struct{ table, what, sql string }{
 	{"public.pgbench_history", "transactions were made by pgbench", `SELECT FROM public.pgbench_history`},
 	{"public.pgbench_accounts", "accounts have another balance since", `SELECT DISTINCT aid FROM public.pgbench_history`},
@@ -50,7 +50,7 @@ func (q *quickstart) change(ctx context.Context) error {
 //go:embed rights.sql
 var rightsSQL string
 
-// rights lists roles, databases, and what somebody owns or may do, of both servers.
+// rights lists roles, databases, owners and privileges on both servers.
 func (q *quickstart) rights(ctx context.Context) ([]string, error) {
 	var all []string
 	for name, s := range map[string]*sandbox.Server{"source": q.source, "destination": q.destination} {
@@ -72,7 +72,7 @@ func (q *quickstart) rights(ctx context.Context) ([]string, error) {
 	return all, nil
 }
 
-// verify compares the servers with what they were before Terraform.
+// verify compares the servers with their state before Terraform.
 func (q *quickstart) verify(ctx context.Context) error {
 	after, err := q.rights(ctx)
 	if err != nil {

@@ -1,6 +1,6 @@
-// Quickstart is the program behind "make quickstart" and "make sandbox". It
-// shows the provider at work with real Terraform between two real PostgreSQL
-// servers, checks all that it shows, and leaves nothing behind.
+// Quickstart is the program behind "make quickstart" and "make sandbox". It shows the provider at
+// work with real Terraform between two real PostgreSQL servers, checks everything that it shows,
+// and leaves nothing behind.
 package main
 
 import (
@@ -20,9 +20,9 @@ func main() {
 	play := flag.Bool("play", false, "leave the servers running, with a configuration to play with, until Ctrl-C")
 	flag.Parse()
 
-	signal.Ignore(syscall.SIGPIPE) // "| head" must not keep this from cleaning up
+	signal.Ignore(syscall.SIGPIPE) // "| head" must not keep this program from cleaning up
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
 	q := &quickstart{began: time.Now(), play: *play}
 	err := q.run(ctx)
 	if left := q.cleanUp(); left != nil {
@@ -60,20 +60,19 @@ servers, started for that on this machine. Nothing of it stays, and Ctrl-C ends 
 type quickstart struct {
 	began               time.Time
 	play, playing       bool
-	dir                 string // of all files that it writes
-	module              string // where the source of the provider is
+	dir                 string // for all files that it writes
+	module              string // the directory of the provider's source
 	source, destination *sandbox.Server
 	appPassword         string // of the user stitch
 	warehousePassword   string
-	bastion             *sandbox.Host // nil where none can be started
+	bastion             *sandbox.Host // nil where no SSH host can be started
 	bastionBefore       string        // its users
 	terraform           terraform
-	before              []string         // roles, databases and rights on both servers
+	before              []string         // roles, databases and privileges on both servers
 	changed             map[string]int64 // rows that have changed, by table
 }
 
-// A step says what it is about to do before it does it. The name completes
-// "could not".
+// A step announces what it is about to do. The name completes "could not".
 type step struct {
 	title, name string
 	do          func(context.Context) error
@@ -127,7 +126,7 @@ func (q *quickstart) run(ctx context.Context) (err error) {
 	}...))
 }
 
-// tell does the steps, and says what each does and how long it took.
+// tell does the steps, and reports what each does and how long it took.
 func (q *quickstart) tell(ctx context.Context, steps []step) error {
 	for i, s := range steps {
 		began := time.Now()

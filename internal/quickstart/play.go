@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// letPlay leaves everything as it is until ctx is cancelled.
+// letPlay leaves everything in place until ctx is cancelled.
 func (q *quickstart) letPlay(ctx context.Context) error {
 	if err := os.WriteFile(q.path("env.sh"), []byte(q.shell()), 0o600); err != nil {
 		return fmt.Errorf("write env.sh: %w", err)
@@ -19,7 +19,7 @@ func (q *quickstart) letPlay(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// shell is what a shell sources, to be set up as Terraform is here.
+// shell is the text that a shell sources to use Terraform as this program does.
 func (q *quickstart) shell() string {
 	var b strings.Builder
 	b.WriteString("# Where the sandbox's servers are, and how to log in. It ends with the sandbox.\n")

@@ -37,11 +37,10 @@ func (q *quickstart) compare(ctx context.Context) error {
 	return q.compareTables(ctx, reports)
 }
 
-// slack is how many rows may be read again that the run before may not have seen.
+// slack is how many rows may be read again because the previous run may not have seen them.
 const slack = 100
 
-// compareChanges also checks that the incremental tables moved what changed and
-// no more.
+// compareChanges also checks that the incremental tables moved what changed and no more.
 func (q *quickstart) compareChanges(ctx context.Context) error {
 	reports, err := q.reports(ctx)
 	if err != nil {
@@ -139,8 +138,8 @@ func (q *quickstart) compareTables(ctx context.Context, reports map[string]repor
 	return nil
 }
 
-// sides returns a table's rows on both sides, in all columns that both have, and
-// the columns that the destination lacks.
+// sides returns a table's rows on both sides, in all columns that both have, and the columns that
+// the destination lacks.
 func (q *quickstart) sides(ctx context.Context, key, tableName string) (from, to sandbox.Rows, missing []string, err error) {
 	from = sandbox.Rows{Server: q.source, Database: sourceDatabase, Table: key}
 	to = sandbox.Rows{Server: q.destination, Database: destinationDatabase, Table: destinationSchema + "." + tableName}

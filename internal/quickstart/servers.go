@@ -27,8 +27,8 @@ const (
 //go:embed source.sql
 var sourceSQL string
 
-// startServers starts the servers, and tells Terraform and PostgreSQL's programs
-// where they are: through the environment, which other users cannot read.
+// startServers starts the servers, and passes their addresses to Terraform and PostgreSQL's
+// programs through the environment, which other users cannot read.
 func (q *quickstart) startServers(ctx context.Context) (err error) {
 	major, err := newestWithPgbench()
 	if err != nil {
@@ -50,8 +50,8 @@ func (q *quickstart) startServers(ctx context.Context) (err error) {
 	return os.WriteFile(q.path("services.conf"), []byte(q.services()), 0o600)
 }
 
-// newestWithPgbench returns the newest major that comes with pgbench: not all
-// that the sandbox can start do.
+// newestWithPgbench returns the newest major that comes with pgbench: not every major that the
+// sandbox can start does.
 func newestWithPgbench() (int, error) {
 	for _, major := range slices.Backward(sandbox.Majors()) {
 		for _, root := range []string{os.Getenv("STITCH_POSTGRES_DIR"), "/usr/lib/postgresql"} {
@@ -63,7 +63,7 @@ func newestWithPgbench() (int, error) {
 	return 0, errors.New("there is no PostgreSQL server with pgbench under /usr/lib/postgresql: on Debian, apt-get install postgresql")
 }
 
-// variables are those of examples/quickstart.
+// variables are the variables of examples/quickstart.
 func (q *quickstart) variables() []string {
 	return []string{
 		"TF_VAR_app_host=" + q.source.Host,
@@ -97,7 +97,7 @@ func (q *quickstart) services() string {
 	return b.String()
 }
 
-// fillSource makes what Terraform is going to find.
+// fillSource creates what Terraform will find.
 func (q *quickstart) fillSource(ctx context.Context) error {
 	if err := q.pgbench(ctx, "-i", "-s", "10", "-q"); err != nil {
 		return err
@@ -133,7 +133,7 @@ func (q *quickstart) pgbench(ctx context.Context, args ...string) error {
 	return nil
 }
 
-// connect opens a session of the superuser.
+// connect opens a session as superuser.
 func connect(ctx context.Context, s *sandbox.Server, database string) (*pgx.Conn, error) {
 	return pgx.Connect(ctx, s.URL(database))
 }

@@ -21,14 +21,14 @@ const (
 	providerVersion = "0.1.0" // satisfies examples/quickstart
 )
 
-// A terraform runs the real program in a directory.
+// A terraform runs the real Terraform in a directory.
 type terraform struct {
 	dir string
 	env []string
 }
 
-// build makes a mirror of the registry that holds the provider, a Terraform
-// that installs from nowhere else, and a copy of the example for it.
+// build makes a mirror of the registry that holds the provider, a terraform that installs only from
+// there, and a copy of the example.
 func (q *quickstart) build(ctx context.Context) error {
 	if _, err := exec.LookPath("terraform"); err != nil {
 		return errors.New("terraform is not on the PATH: install version 1.11 or later, see https://developer.hashicorp.com/terraform/install")
@@ -91,7 +91,7 @@ func (q *quickstart) applyAgain(ctx context.Context) error {
 }
 
 func (q *quickstart) planNothing(ctx context.Context) error {
-	return q.terraform.run(ctx, "plan", "-detailed-exitcode", "-var", "run=2") // exits with 2 if there is something to do
+	return q.terraform.run(ctx, "plan", "-detailed-exitcode", "-var", "run=2") // exits with 2 if the plan has changes
 }
 
 func (q *quickstart) destroy(ctx context.Context) error {
@@ -103,8 +103,8 @@ func (t terraform) run(ctx context.Context, args ...string) error {
 	return err
 }
 
-// say runs a command and returns all that it says. It shows the important lines
-// of that, or all of it if the command fails.
+// say runs a command and returns its whole output. It shows the important lines, or all of them if
+// the command fails.
 func (t terraform) say(ctx context.Context, args ...string) (string, error) {
 	fmt.Printf("  $ terraform %s\n", strings.Join(args, " "))
 	said := &transcript{}
@@ -131,12 +131,12 @@ func (t terraform) output(ctx context.Context, name string) ([]byte, error) {
 // A transcript shows important lines as they are written to it, and keeps all.
 type transcript struct {
 	all   bytes.Buffer
-	shown int // how much of all was looked at
+	shown int // how much of all was checked
 }
 
 var (
 	important = regexp.MustCompile(`^(  # stitch_|stitch_\S+: |- Installed |Plan: |No changes|Apply complete|Destroy complete|Warning: )`)
-	noise     = regexp.MustCompile(`: Refreshing state\.\.\.|Incomplete lock file`) // the latter is of every mirror
+	noise     = regexp.MustCompile(`: Refreshing state\.\.\.|Incomplete lock file`) // the latter appears with every mirror
 )
 
 func (t *transcript) Write(p []byte) (int, error) {

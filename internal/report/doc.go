@@ -5,8 +5,8 @@
 //
 //   - The text stays readable for hundreds of tables: tables with the same text share one
 //     line, and lists end with how many more there are (grouped.go).
-//   - A note that the run before had as well is not repeated (run.go).
+//   - A note that the previous run already had is not repeated (run.go).
 //
-// Texts hold names and messages of servers as they are. Whoever shows them escapes
+// Texts hold names and messages of servers unchanged. A caller that shows them must escape
 // control characters.
 package report

@@ -25,7 +25,7 @@ func (all *Grouped) Add(table, text string) {
 	(*all)[i].tables = append((*all)[i].tables, table)
 }
 
-// sortFirst puts those texts first that are of a kind.
+// sortFirst puts the texts of a kind first.
 func (all Grouped) sortFirst(kind func(text string) bool) {
 	slices.SortStableFunc(all, func(a, b group) int {
 		switch {

@@ -13,8 +13,8 @@ import (
 // A Message is a warning or an error, for people.
 type Message struct{ Summary, Detail string }
 
-// Warnings returns what a person should know about a run that is no error: one message for
-// each kind. isKnown reports whether the run before had the same note on a table: notes
+// Warnings returns what a person should know about a run, apart from errors: one message for
+// each kind. isKnown reports whether the previous run had the same note on a table: notes
 // hold for run after run.
 func Warnings(schemaName string, run replication.Run, isKnown func(table, note string) bool) (messages []Message) {
 	var changes, notes, different Grouped
@@ -62,7 +62,7 @@ func notesOf(run replication.Run) []string {
 }
 
 // Errors says why a run failed, and names the tables that failed: those with the same
-// error in one message. where is a sentence to end each with, or "".
+// error in one message. where is a sentence that ends each message, or "".
 func Errors(schemaName string, err error, where string) (messages []Message) {
 	var failed *replication.TablesError
 	if !errors.As(err, &failed) {

@@ -9,7 +9,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
 )
 
-// reportsOf are n reports that the function completes.
+// reportsOf returns n reports that the function completes.
 func reportsOf(n int, complete func(i int, r *catalog.Report)) []catalog.Report {
 	reports := make([]catalog.Report, n)
 	for i := range reports {
@@ -33,7 +33,7 @@ func wantMessages(t *testing.T, got []Message, want ...string) {
 	}
 }
 
-// However many tables there are, there is one warning of a kind, which is short.
+// However many tables there are, there is one short warning of each kind.
 func TestWarnings(t *testing.T) {
 	run := replication.Run{
 		Tables: reportsOf(300, func(i int, r *catalog.Report) {
@@ -62,7 +62,7 @@ func TestWarnings(t *testing.T) {
 		t.Errorf("the notes of the run: %q", detail)
 	}
 
-	// What the run before noted is known.
+	// The notes of the previous run are known.
 	isKnown := func(_, note string) bool { return note == "the source is a standby" }
 	run = replication.Run{Tables: reportsOf(300, func(_ int, r *catalog.Report) { r.Notes = []string{"the source is a standby"} })}
 	wantMessages(t, Warnings("shop", run, isKnown))
@@ -70,8 +70,8 @@ func TestWarnings(t *testing.T) {
 	wantMessages(t, Warnings("shop", run, isKnown), "Sync run of shop has notes on tables\n- public.t007: rows cross as text\n\n")
 }
 
-// Tables with the same error are named together, and what was committed of one
-// that failed is said.
+// Tables with the same error are named together, and the error of a table says what was
+// committed of it.
 func TestErrors(t *testing.T) {
 	failed := &replication.TablesError{Reports: reportsOf(300, func(i int, r *catalog.Report) {
 		switch i {

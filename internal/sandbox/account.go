@@ -17,8 +17,8 @@ type account struct {
 	credential *syscall.Credential // nil: the user of this process
 }
 
-// unprivileged returns the user of this process or, as PostgreSQL refuses to
-// run as root, the one that stands in for root.
+// unprivileged returns the user of this process or, because PostgreSQL refuses to run as root, the
+// user that stands in for root.
 func unprivileged() (account, error) {
 	if os.Geteuid() != 0 {
 		return account{name: "this user"}, nil
@@ -41,8 +41,8 @@ func unprivileged() (account, error) {
 	return account{}, errors.New("PostgreSQL does not run as root, and there is neither a user postgres nor nobody")
 }
 
-// makeDir makes a private directory. It is this process's until the account is given it:
-// where somebody else may put links, nothing is written.
+// makeDir makes a private directory. It belongs to this process until the caller gives it to the
+// account: nothing is written where another user may put links.
 func (a account) makeDir() (string, error) {
 	parent, err := a.sandboxDir()
 	if err != nil {
@@ -66,9 +66,9 @@ func (a account) own(name string) error {
 	return os.Chown(name, int(a.credential.Uid), int(a.credential.Gid))
 }
 
-// sandboxDir returns the parent of all private directories of this user, in which the
-// account can remove its own. Nobody else may write to it, nor have made it: such a user
-// could put another directory, or a link, in the place of one.
+// sandboxDir returns the parent of all private directories of this user, in which the account can
+// remove its own. No other user may have made it or may write to it: such a user could replace a
+// directory by another one, or by a link.
 func (a account) sandboxDir() (string, error) {
 	dir := filepath.Join(os.TempDir(), fmt.Sprintf("stitch-sandbox-%d", os.Geteuid()))
 	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {

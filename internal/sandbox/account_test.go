@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Another user of the machine can be first to make what has a known name in /tmp.
+// Another user of the machine may be the first to create a well-known name in /tmp.
 func TestSandboxDirOfAnother(t *testing.T) {
 	as, err := unprivileged()
 	if err != nil {
@@ -52,8 +52,8 @@ func TestSandboxDirOfAnother(t *testing.T) {
 	}
 }
 
-// What is written for the account is written before it owns the directory, and could
-// put links there.
+// What is written for the account is written before the account owns the directory and could put
+// links there.
 func TestFilesBeforeOwner(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	if err := os.Chmod(filepath.Dir(os.TempDir()), 0o755); err != nil {

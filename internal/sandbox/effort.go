@@ -7,16 +7,16 @@ import (
 	"time"
 )
 
-// Effort is how many times as much as in `make test` the adversarial tests are
-// to do. `make torture` sets it.
+// Effort is the factor by which the adversarial tests do more than in `make test`. `make torture`
+// sets it.
 func Effort(t testing.TB) int {
 	t.Helper()
 	return environment(t, "STITCH_TORTURE", 1)
 }
 
-// Seed is the seed from which a test draws all that is random: the one that
-// was asked for, a new one in `make torture`, and otherwise always the same, so
-// that a test that fails says something about the change at hand.
+// Seed is the seed of everything random in a test. It is the requested one, or a new one in `make
+// torture`, or otherwise always the same, so that a test that fails says something about the change
+// at hand.
 func Seed(t testing.TB) uint64 {
 	t.Helper()
 	seed := 1

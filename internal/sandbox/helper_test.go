@@ -17,8 +17,8 @@ import (
 // hundredths of a second.
 const patience = time.Minute
 
-// A process that uses the package must leave nothing, however it ends. The
-// process is this test binary, which runs TestHelper.
+// A process that uses the package must leave nothing behind, however it ends. The process is this
+// test binary, which runs TestHelper.
 func TestNothingIsLeft(t *testing.T) {
 	NeedMajors(t)
 	started := func(t *testing.T, _ string, said *bufio.Reader) {
@@ -36,7 +36,7 @@ func TestNothingIsLeft(t *testing.T) {
 		}
 	}
 	signal := func(s syscall.Signal) func(*os.Process, io.Closer) {
-		return func(p *os.Process, _ io.Closer) { _ = syscall.Kill(-p.Pid, s) } // its group, as a terminal does
+		return func(p *os.Process, _ io.Closer) { _ = syscall.Kill(-p.Pid, s) } // its process group, as a terminal does
 	}
 
 	for name, tt := range map[string]struct {
@@ -52,7 +52,7 @@ func TestNothingIsLeft(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil { // servers of root run as another user
+			if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil { // root's servers run as another user
 				t.Fatal(err)
 			}
 			helper := exec.Command(os.Args[0], "-test.run=^TestHelper$")
@@ -109,8 +109,8 @@ func eventually(condition func() bool) bool {
 	return false
 }
 
-// processes returns the command lines of the processes that work below dir,
-// whether or not dir is still there.
+// processes returns the command lines of the processes that work below dir, whether or not dir
+// still exists.
 func processes(dir string) []string {
 	var found []string
 	links, _ := filepath.Glob("/proc/[0-9]*/cwd")

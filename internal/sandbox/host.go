@@ -15,38 +15,37 @@ import (
 // Sudo says what the operator of a [Host] may do as root.
 type Sudo int
 
-// With SudoPassword, sudo wants the operator's own password.
+// With SudoPassword, sudo asks for the operator's own password.
 const (
 	SudoNone Sudo = iota
 	SudoNoPassword
 	SudoPassword
 )
 
-// A HostConfig says what a host is to be like. The zero value is a host like this
-// machine, whose operator is an ordinary user, and whose sshd does without PAM.
+// A HostConfig describes a host. The zero value is a host like this machine, whose operator is an
+// ordinary user, and whose sshd runs without PAM.
 type HostConfig struct {
 	Sudo   Sudo
 	UsePAM bool
-	// Settings are lines of sshd_config. They come before the defaults, but not
-	// before the sandbox's own: port, host keys, PAM, log and the user CA.
+	// Settings are lines of sshd_config. They take precedence over the defaults, but not over the
+	// sandbox's own: port, host keys, PAM, log and the user CA.
 	Settings []string
-	// Hosts are names that the host alone knows, with their addresses: what a
-	// client reaches by such a name, it reaches through this host.
+	// Hosts are names that only the host knows, with their addresses: a client that reaches such a
+	// name reaches it through this host.
 	Hosts map[string]string
-	// Root is the directory of the root filesystem that the host starts from, one
-	// of [HostRoots]; empty is this machine's own. It is read, never written.
+	// Root is the directory of the root filesystem that the host starts from, one of [HostRoots];
+	// if empty, it is this machine's own. The host reads it and never writes it.
 	Root string
 }
 
-// OperatorName is the user of every host who is not root.
+// OperatorName is the user of every host, apart from root.
 const OperatorName = "operator"
 
-// A Host is a running OpenSSH server with a root filesystem, processes and a
-// hostname of its own, on this machine's network. Root logs in by RootKey, the
-// operator by OperatorKey, by CertifiedKey together with Certificate, or by
-// OperatorPassword. All keys are text: private ones in OpenSSH's PEM, public ones in
-// the form of authorized_keys, without a comment. All are fresh, but OperatorKey is the
-// same on all hosts of this process.
+// A Host is a running OpenSSH server with its own root filesystem, processes and hostname, on this
+// machine's network. Root logs in by RootKey; the operator logs in by OperatorKey, by CertifiedKey
+// together with Certificate, or by OperatorPassword. All keys are text: private ones in OpenSSH's
+// PEM, public ones in the form of authorized_keys, without a comment. All are fresh, except that
+// OperatorKey is the same on all hosts of this process.
 type Host struct {
 	Host     string // 127.0.0.1
 	Port     int
@@ -54,17 +53,17 @@ type Host struct {
 
 	RootKey              string
 	OperatorKey          string
-	OperatorEncryptedKey string // OperatorKey once more, encrypted with OperatorPassphrase
+	OperatorEncryptedKey string // OperatorKey, encrypted with OperatorPassphrase
 	OperatorPassphrase   string
 	OperatorPassword     string
 	CertifiedKey         string
 	Certificate          string // of CertifiedKey, valid for the operator alone
-	UserCA               string // the private key that signed it, and that the host trusts
+	UserCA               string // the private key that signed Certificate; the host trusts it
 
 	process *hostProcess
 }
 
-// lackNamespaces says that this machine does not let root start hosts.
+// lackNamespaces reports that this machine does not let root start hosts.
 func lackNamespaces(cause error) error {
 	return &lackError{"namespaces and mounts of its own, which SSH hosts need: run the tests where root may make them", cause}
 }
@@ -96,7 +95,7 @@ func StartHost(ctx context.Context, cfg HostConfig) (*Host, error) {
 	return h, nil
 }
 
-// check says what is missing before anything is started.
+// check reports what is missing before anything starts.
 func (cfg HostConfig) check() error {
 	if os.Geteuid() != 0 {
 		return &lackError{"root, who alone may start SSH hosts: run the tests as root", nil}
@@ -117,7 +116,7 @@ func (cfg HostConfig) check() error {
 	return nil
 }
 
-// start starts the host on h.Port, or leaves nothing.
+// start starts the host on h.Port. If it fails, it leaves nothing behind.
 func (h *Host) start(ctx context.Context, cfg HostConfig, keys hostKeys) error {
 	files, err := h.files(cfg, keys)
 	if err != nil {
@@ -146,8 +145,8 @@ func (h *Host) start(ctx context.Context, cfg HostConfig, keys hostKeys) error {
 	return nil
 }
 
-// Stop ends all that runs on the host, and the host. It returns when nothing is
-// left. Stopping again does nothing.
+// Stop ends everything that runs on the host, and the host. It returns when nothing is left. A
+// second Stop does nothing.
 func (h *Host) Stop() error {
 	h.process.kill()
 	return nil
@@ -170,7 +169,7 @@ func (h *Host) run(ctx context.Context, stdin, script string, args ...string) (s
 	cmd := exec.CommandContext(ctx, "nsenter", append(command, args...)...)
 	cmd.Env = hostEnvironment()
 	cmd.Stdin = strings.NewReader(stdin)
-	cmd.WaitDelay = time.Second // what the script leaves running may hold its output
+	cmd.WaitDelay = time.Second // processes that the script leaves running may hold its output open
 	output, err := cmd.Output()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return string(output), fmt.Errorf("%w:\n%s%s", err, output, exit.Stderr)
@@ -178,8 +177,8 @@ func (h *Host) run(ctx context.Context, stdin, script string, args ...string) (s
 	return string(output), err
 }
 
-// Restart makes sshd read its configuration and host keys again. Sessions stay.
-// HostKeys is then what it was, whatever was put in the place of the keys.
+// Restart makes sshd read its configuration and host keys again. Sessions stay. HostKeys keeps its
+// value, even if the keys were replaced.
 func (h *Host) Restart(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -190,8 +189,8 @@ func (h *Host) Restart(ctx context.Context) error {
 	return h.await(ctx, starts+1)
 }
 
-// ReplaceHostKeys gives the host new keys, as when it is installed again, or when
-// another one answers in its place.
+// ReplaceHostKeys gives the host new keys, as a new installation would, or another host at its
+// address.
 func (h *Host) ReplaceHostKeys(ctx context.Context) error {
 	pairs, err := newHostKeys()
 	if err != nil {
@@ -211,7 +210,7 @@ func (h *Host) starts() int {
 	return strings.Count(h.Log(), fmt.Sprintf("Server listening on %s port %d.", h.Host, h.Port))
 }
 
-// await returns when sshd has begun to listen as many times.
+// await returns once sshd has begun to listen that many times.
 func (h *Host) await(ctx context.Context, starts int) error {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -234,7 +233,7 @@ func HostRoots() []string {
 	if err != nil {
 		return nil
 	}
-	found, _ := filepath.Glob(filepath.Join(cache, "ssh-roots", "[a-z]*", "usr/sbin/sshd")) // the pattern is a good one
+	found, _ := filepath.Glob(filepath.Join(cache, "ssh-roots", "[a-z]*", "usr/sbin/sshd")) // the pattern is valid
 	for i, sshd := range found {
 		found[i] = strings.TrimSuffix(sshd, "/usr/sbin/sshd")
 	}

@@ -157,7 +157,7 @@ func TestHostRestart(t *testing.T) {
 	login(t, h, "root", signer(t, h.RootKey), "true")
 }
 
-// Whatever is done to a host, this machine is as it was.
+// Whatever is done on a host, this machine stays as it was.
 func TestHostIsPrivate(t *testing.T) {
 	SharedSSHHost(t, HostConfig{}) // or skip
 	before := machine(t)
@@ -224,7 +224,7 @@ func inNamespace(namespace string) []string {
 	return found
 }
 
-// machine describes what a host could spoil: files, mounts, and names.
+// machine describes what a host could damage: files, mounts, and names.
 func machine(t *testing.T) map[string]string {
 	t.Helper()
 	state := map[string]string{}
@@ -239,7 +239,7 @@ func machine(t *testing.T) map[string]string {
 		_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 			state[path] = fmt.Sprint(err)
 			if d == nil {
-				return nil // there is none
+				return nil // it does not exist
 			}
 			if info, err := d.Info(); err == nil {
 				state[path] += fmt.Sprint(info.Mode(), info.Size(), info.ModTime())
@@ -363,7 +363,7 @@ func TestHostRoots(t *testing.T) {
 		if diff := cmp.Diff(before, login(t, again, "root", signer(t, again.RootKey), `cat /etc/passwd`)); diff != "" {
 			t.Error("the root filesystem has changed", diff)
 		}
-		for range 8 { // more than newer versions forgive an address
+		for range 8 { // more than newer versions tolerate from one address
 			if _, err := dial(h, "root", ssh.Password("wrong")); err == nil {
 				t.Fatal("a wrong password is let in")
 			}

@@ -23,7 +23,7 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// operatorID is the operator's uid and gid, far from those that adduser gives.
+// operatorID is the operator's uid and gid, far from those that adduser assigns.
 const operatorID = 59000
 
 // A keyPair is a private key in OpenSSH's PEM, and its public half as in
@@ -57,7 +57,7 @@ func authorizedKey(key ssh.PublicKey) string {
 	return strings.TrimSuffix(string(ssh.MarshalAuthorizedKey(key)), "\n")
 }
 
-// hostKeys are what a host proves its identity with.
+// hostKeys are the keys with which a host proves its identity.
 type hostKeys struct{ ed25519, ecdsa, rsa keyPair }
 
 func newHostKeys() (k hostKeys, err error) {
@@ -70,7 +70,7 @@ func newHostKeys() (k hostKeys, err error) {
 	return k, errors.Join(errs[:]...)
 }
 
-// all yields the kinds, as in the names of sshd's files, and their keys.
+// all yields the types, as in the names of sshd's files, and their keys.
 func (k hostKeys) all() iter.Seq2[string, keyPair] {
 	return func(yield func(string, keyPair) bool) {
 		_ = yield("ed25519", k.ed25519) && yield("ecdsa", k.ecdsa) && yield("rsa", k.rsa)
@@ -81,8 +81,8 @@ func (k hostKeys) public() []string {
 	return []string{k.ed25519.public, k.ecdsa.public, k.rsa.public}
 }
 
-// operatorKeys makes the operator's key, once for all hosts of this process: it takes
-// more time to encrypt one than to start a host.
+// operatorKeys makes the operator's key, once for all hosts of this process: encrypting a key takes
+// longer than starting a host.
 var operatorKeys = sync.OnceValues(func() (encryptedKey, error) {
 	pair, err := newEd25519()
 	if err != nil {
@@ -128,7 +128,7 @@ func (h *Host) makeKeys() (hostKeys, error) {
 	return keys, err
 }
 
-// certifyUser returns a certificate that lets the operator in, and nobody else.
+// certifyUser returns a certificate that lets only the operator in.
 func certifyUser(user, ca keyPair) (string, error) {
 	signer, err := ssh.NewSignerFromSigner(ca.key)
 	if err != nil {
@@ -191,8 +191,8 @@ func (h *Host) files(cfg HostConfig, keys hostKeys) (io.Reader, error) {
 	return a.close()
 }
 
-// sshdConfig ends with the defaults: sshd takes the first value that it reads. They
-// are under "Match all", so that a Match among the settings ends before them.
+// sshdConfig puts the defaults last: sshd uses the first value that it reads. They follow "Match
+// all", which ends any Match among the settings.
 func (h *Host) sshdConfig(cfg HostConfig) string {
 	pam := "no"
 	if cfg.UsePAM {
@@ -223,7 +223,7 @@ func hostsFile(hosts map[string]string) string {
 	return text.String()
 }
 
-// An archive is a tar file that is being written. Its errors are seen at the end.
+// An archive is a tar file that is being written. It reports its errors at the end.
 type archive struct {
 	buffer *bytes.Buffer
 	tar    *tar.Writer

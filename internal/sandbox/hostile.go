@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// A Hostile is a server that speaks PostgreSQL's protocol as a test wants, not as
-// PostgreSQL does, and remembers what its clients say.
+// A Hostile is a server that speaks PostgreSQL's protocol as a test wants, not as PostgreSQL does,
+// and remembers what its clients send.
 type Hostile struct {
 	Host string // 127.0.0.1
 	Port int
@@ -27,20 +27,20 @@ type Hostile struct {
 	open        map[net.Conn]bool
 }
 
-// heardLimit is how much of what clients say is remembered.
+// heardLimit bounds how much of what clients send is remembered.
 const heardLimit = 16 << 20
 
-// A Client is one connection to a Hostile, as that sees it. What is read from it
+// A Client is one connection to a Hostile, as the Hostile sees it. What the Hostile reads from it
 // is remembered.
 type Client struct {
 	net.Conn     // within TLS, where that was negotiated
-	Number   int // of the connection, from 0
+	Number   int // of the connection, counted from 0
 	hostile  *Hostile
-	gone     chan struct{} // of a middle: closed when the client has hung up
+	gone     chan struct{} // for a middle: closed when the client has hung up
 }
 
-// StartHostile starts a server that does serve with each connection, and closes
-// it then. It ends with the test.
+// StartHostile starts a server that calls serve with each connection and then closes the
+// connection. The server ends with the test.
 func StartHostile(t testing.TB, serve func(*Client)) *Hostile {
 	t.Helper()
 	c, err := newCertificate()
@@ -94,7 +94,7 @@ func (h *Hostile) accept(conn net.Conn) {
 	h.mu.Unlock()
 }
 
-// Heard returns what the clients said, all connections together, TLS removed.
+// Heard returns what the clients sent, all connections together, without TLS.
 func (h *Hostile) Heard() []byte {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -118,14 +118,14 @@ func (c *Client) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// sslRequest and cancelRequest are the protocol versions that stand for something else.
+// sslRequest and cancelRequest are the protocol versions that mean something else.
 const (
 	sslRequest    = 80877103
 	cancelRequest = 80877102
 )
 
-// Begin reads up to the startup message, which it returns whole. With encrypt, a
-// client that asks for TLS gets it; else it is told that there is none.
+// Begin reads up to the startup message, and returns that message whole. With encrypt, a client
+// that asks for TLS gets it; otherwise the server declines TLS.
 func (c *Client) Begin(encrypt bool) (startup []byte, err error) {
 	for {
 		var head [8]byte
@@ -152,7 +152,7 @@ func (c *Client) Begin(encrypt bool) (startup []byte, err error) {
 	}
 }
 
-// StartTLS says yes to a client that asked for TLS, and goes on within it.
+// StartTLS accepts a client's request for TLS, and continues within TLS.
 func (c *Client) StartTLS() error {
 	if _, err := c.Write([]byte{'S'}); err != nil {
 		return err
@@ -175,7 +175,7 @@ func (c *Client) Hear() (kind byte, body []byte, err error) {
 	return head[0], body, err
 }
 
-// rest reads what a message has beside the part of its length that was read.
+// rest reads the remainder of a message, after the part of its length that was read.
 func (c *Client) rest(length uint32, read int) ([]byte, error) {
 	if length < uint32(read) || length > heardLimit {
 		return nil, fmt.Errorf("the client's message has the length %d", length)
@@ -191,7 +191,7 @@ func (c *Client) Say(kind byte, body ...byte) error {
 	return err
 }
 
-// Header is the beginning of a message with a body of that length, or that says so.
+// Header is the beginning of a message whose body has, or claims to have, that length.
 func Header(kind byte, body int64) []byte {
 	return binary.BigEndian.AppendUint32([]byte{kind}, uint32(body+4))
 }

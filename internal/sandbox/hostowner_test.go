@@ -15,8 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// A host must leave nothing, however the process that started it ends. The process
-// is this test binary, which runs TestHostHelper.
+// A host must leave nothing behind, however the process that started it ends. The process is this
+// test binary, which runs TestHostHelper.
 func TestHostGoesWithItsOwner(t *testing.T) {
 	SharedSSHHost(t, HostConfig{}) // or skip
 	signal := func(s syscall.Signal) func(*os.Process, io.Closer) {
@@ -72,7 +72,7 @@ func TestHostGoesWithItsOwner(t *testing.T) {
 	}
 }
 
-// Without the right to make namespaces a test is skipped, and says why; in CI it fails.
+// Without the privilege to make namespaces, a test is skipped and says why; in CI, it fails.
 func TestHostUnavailable(t *testing.T) {
 	SharedSSHHost(t, HostConfig{}) // or skip
 	setpriv := NeedProgram(t, "setpriv", "util-linux")
@@ -94,13 +94,13 @@ func TestHostHelper(t *testing.T) {
 	if os.Getenv("STITCH_SANDBOX_HOST_HELPER") == "" {
 		return
 	}
-	h := SharedSSHHost(t, HostConfig{}) // not stopped: it goes with the process
+	h := SharedSSHHost(t, HostConfig{}) // not stopped: it ends with the process
 	h.Exec(t, `setsid sleep 600 </dev/null >/dev/null 2>&1 &`)
 	fmt.Printf("%s:%d %s\n", h.Host, h.Port, h.namespace(t))
 	_, _ = io.ReadAll(os.Stdin)
 }
 
-// namespaceOfChild waits for a child in a PID namespace of its own.
+// namespaceOfChild waits for a child in a new PID namespace.
 func namespaceOfChild(t *testing.T, pid int) string {
 	t.Helper()
 	own, err := os.Readlink("/proc/self/ns/pid")

@@ -12,9 +12,9 @@ import (
 	"syscall"
 )
 
-// A hostProcess is the first process of a host's namespaces. The kernel ends all
-// others with it, takes the mounts away, and ends it with this process, however
-// that ends: there is no directory, and no file that could be left.
+// A hostProcess is the first process of a host's namespaces. When it ends, the kernel ends all
+// others and removes the mounts; and the kernel ends it when this process ends, for whatever
+// reason. There is no directory and no file that could be left behind.
 type hostProcess struct {
 	pid   int // as this machine sees it
 	log   logBuffer
@@ -23,10 +23,10 @@ type hostProcess struct {
 	stop  func() error
 }
 
-// hostScript is the first process. It mounts a private root, with the tmpfs of its
-// changes at "$1" above the directory "$2", fills it with the archive on standard
-// input, and becomes its sshd. None of the mounts is ever seen outside. The exit
-// status 77 says that the machine does not let it.
+// hostScript is the first process. It mounts a private root, with the tmpfs of its changes at "$1"
+// above the directory "$2". Then it fills that root with the archive on standard input, and becomes
+// its sshd. The mounts are never visible outside. Exit status 77 means that the machine does not
+// allow this.
 const hostScript = `
 	set -eu
 	base=$1 lower=$2 r=$1/r
@@ -81,8 +81,7 @@ func hostEnvironment() []string {
 	return []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "HOME=/root"}
 }
 
-// startHostProcess returns when the process runs, which is long before it accepts
-// connections.
+// startHostProcess returns once the process runs, which is long before it accepts connections.
 func startHostProcess(base, lower string, files io.Reader) (*hostProcess, error) {
 	p := &hostProcess{ended: make(chan struct{})}
 	cmd := exec.Command("/bin/sh", "-c", hostScript, "host", base, lower)
@@ -92,17 +91,17 @@ func startHostProcess(base, lower string, files io.Reader) (*hostProcess, error)
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC,
 		Pdeathsig:  syscall.SIGKILL,
-		Setsid:     true, // Ctrl-C reaches this process, not the host
+		Setsid:     true, // so that Ctrl-C reaches this process, not the host
 	}
 	started := make(chan error)
 	go func() {
-		// Pdeathsig is sent when the thread that started the process ends.
+		// The kernel sends Pdeathsig when the thread that started the process ends.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := cmd.Start()
 		started <- err
 		if err == nil {
-			p.err = cmd.Wait() // for whoever holds the log, too
+			p.err = cmd.Wait() // also for holders of the log
 			close(p.ended)
 		}
 	}()
@@ -117,13 +116,13 @@ func startHostProcess(base, lower string, files io.Reader) (*hostProcess, error)
 	return p, nil
 }
 
-// kill returns when nothing is left.
+// kill returns once nothing is left.
 func (p *hostProcess) kill() {
-	_ = p.stop() // an error says that it has ended
+	_ = p.stop() // an error means that it has ended
 	<-p.ended
 }
 
-// failure describes a process that ended when it should not have.
+// failure describes a process that ended too early.
 func (p *hostProcess) failure() error {
 	log := p.log.String()
 	if strings.Contains(log, "Address already in use") {
@@ -135,7 +134,7 @@ func (p *hostProcess) failure() error {
 	return fmt.Errorf("%w:\n%s", p.err, log)
 }
 
-// A logBuffer is text that is read while it is written.
+// A logBuffer is text that can be read while it is written.
 type logBuffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer

@@ -11,8 +11,8 @@ import (
 // sharedHosts live as long as the test process.
 var sharedHosts perKey[string, *Host]
 
-// SSHHost starts a host that is the test's own, and stops it when the test ends.
-// Where this machine does not let it the test is skipped, but fails in CI.
+// SSHHost starts a host for this test alone, and stops it when the test ends. Where this machine
+// does not allow that, the test is skipped; in CI, it fails.
 func SSHHost(t testing.TB, cfg HostConfig) *Host {
 	t.Helper()
 	h, err := StartHost(t.Context(), cfg)
@@ -26,8 +26,8 @@ func SSHHost(t testing.TB, cfg HostConfig) *Host {
 	return h
 }
 
-// SSHHostIfAny is [SSHHost] for a test that has enough to do without a host: it returns
-// nil where this machine does not let it, but fails in CI.
+// SSHHostIfAny is [SSHHost] for a test that has enough to do without a host: it returns nil where
+// this machine does not allow one. In CI, the test fails.
 func SSHHostIfAny(t testing.TB, cfg HostConfig) *Host {
 	t.Helper()
 	h, err := StartHost(t.Context(), cfg)
@@ -39,9 +39,9 @@ func SSHHostIfAny(t testing.TB, cfg HostConfig) *Host {
 	return h
 }
 
-// SharedSSHHost returns the one host of this configuration that the tests of this
-// process share. It is not theirs to stop, nor to change as a whole; what they
-// make on it wants names of its own, such as those of [Host.UserName].
+// SharedSSHHost returns the one host of this configuration that the tests of this process share.
+// They must not stop it, nor change it as a whole. What they make on it needs unique names, such as
+// those of [Host.UserName].
 func SharedSSHHost(t testing.TB, cfg HostConfig) *Host {
 	t.Helper()
 	h, err := sharedHosts.get(t.Context(), fmt.Sprintf("%#v", cfg), func() (*Host, error) {
@@ -51,7 +51,7 @@ func SharedSSHHost(t testing.TB, cfg HostConfig) *Host {
 	return h
 }
 
-// UserName returns a name for a user that the test creates on a host.
+// UserName returns a unique name for a user that the test creates on a host.
 func (h *Host) UserName() string { return uniqueName("u_") }
 
 // Exec runs a shell script on the host as root, with args as $1 and so on, and

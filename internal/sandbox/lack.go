@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// A lackError says what this machine lacks. The line is the same for everything
-// that lacks it and says what to do: `make test` counts the tests by it.
+// A lackError says what this machine lacks, and what to do. The line is the same for all tests that
+// need it: `make test` counts the tests by that line.
 type lackError struct {
 	line  string
 	cause error // or nil
@@ -24,8 +24,8 @@ func (e *lackError) Error() string {
 
 func (e *lackError) Unwrap() error { return e.cause }
 
-// need ends a test whose preparation failed. For lack of something the test is
-// skipped and says why; in CI, which must have everything, it fails.
+// need ends a test whose preparation failed. If this machine lacks something, the test is skipped
+// and says why; in CI, which must have everything, it fails.
 func need(t testing.TB, err error) {
 	t.Helper()
 	if lacks(t, err) {
@@ -33,8 +33,8 @@ func need(t testing.TB, err error) {
 	}
 }
 
-// lacks reports whether a preparation failed for lack of something, and takes note of it.
-// Any other failure ends the test, as each does in CI.
+// lacks reports whether a preparation failed because this machine lacks something, and notes it.
+// Any other failure ends the test; in CI, every failure does.
 func lacks(t testing.TB, err error) bool {
 	t.Helper()
 	if err == nil {
@@ -50,9 +50,8 @@ func lacks(t testing.TB, err error) bool {
 	return true
 }
 
-// note appends a line to the file that scripts/skipped.sh sums up when the tests
-// of all packages have ended. Their processes write at the same time, each line
-// at once.
+// note appends a line to the file that scripts/skipped.sh summarises when the tests of all packages
+// have ended. Their processes write at the same time, each line in one write.
 func note(line string) error {
 	name := os.Getenv("STITCH_SKIPPED")
 	if name == "" {
@@ -66,7 +65,7 @@ func note(line string) error {
 	return errors.Join(err, file.Close())
 }
 
-// NeedMajors is [Majors] for a test, which is skipped where there are none.
+// NeedMajors is [Majors] for a test. The test is skipped where none is installed.
 func NeedMajors(t testing.TB) []int {
 	t.Helper()
 	majors := Majors()
@@ -76,9 +75,9 @@ func NeedMajors(t testing.TB) []int {
 	return majors
 }
 
-// NeedProgram returns the path of a program of a Debian package, without which the
-// test is skipped. It is asked for its version, because psql may be a wrapper of
-// programs that are not there.
+// NeedProgram returns the path of a program of a Debian package. The test is skipped without that
+// program. NeedProgram asks the program for its version, because psql may be a wrapper of programs
+// that are not installed.
 func NeedProgram(t testing.TB, name, debianPackage string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)

@@ -24,8 +24,7 @@ func summed(t *testing.T, ci string, command ...string) (stdout, summary string,
 	return out.String(), errOut.String(), cmd.ProcessState.ExitCode()
 }
 
-// A test that needs what this machine lacks is skipped, says why, and is counted;
-// in CI it fails.
+// A test that needs what this machine lacks is skipped, says why, and is counted; in CI, it fails.
 func TestLack(t *testing.T) {
 	helper := []string{os.Args[0], "-test.run=^TestLackHelper$", "-test.v"}
 	stdout, summary, status := summed(t, "", helper...)
@@ -50,7 +49,7 @@ func TestLack(t *testing.T) {
 	}
 }
 
-// counts returns what is in the lines of a summary, without the blanks between.
+// counts returns the content of a summary's lines, without the blanks between.
 func counts(summary string) string {
 	var found []string
 	for line := range strings.Lines(summary) {
@@ -62,8 +61,7 @@ func counts(summary string) string {
 	return strings.Join(found, "|")
 }
 
-// A run that fails is summed up as well, and what it prints and its exit status
-// are its own.
+// A run that fails is summarised, too, and keeps its own output and exit status.
 func TestSummary(t *testing.T) {
 	for script, want := range map[string]struct {
 		stdout, counts string
@@ -80,7 +78,7 @@ func TestSummary(t *testing.T) {
 	}
 }
 
-// TestLackHelper is not a test, but what TestLack runs.
+// TestLackHelper is not a test: TestLack runs it.
 func TestLackHelper(t *testing.T) {
 	if os.Getenv("STITCH_SANDBOX_LACK_HELPER") == "" {
 		return

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// A Message is one of a server's.
+// A Message is one message of a server.
 type Message struct {
 	Kind  byte
 	Body  []byte
@@ -20,14 +20,13 @@ type Message struct {
 // Bytes returns the message as it is sent.
 func (m Message) Bytes() []byte { return append(Header(m.Kind, int64(len(m.Body))), m.Body...) }
 
-// A Meddler has each message of a server and passes it on to the client, or does
-// something else. After an error the connection ends.
+// A Meddler gets each message of a server and passes it on to the client, or does something else.
+// After an error, the connection ends.
 type Meddler func(Message) error
 
-// StartMiddle starts a Hostile between its clients and a real server. What clients
-// say is passed on; what the server says goes through the Meddler of the connection.
-// With encrypt there is TLS on both sides, the clients' with the Hostile's own
-// certificate, else there is none.
+// StartMiddle starts a Hostile between its clients and a real server. It passes on what the clients
+// send; what the server sends goes through the Meddler of the connection. With encrypt, both sides
+// use TLS, the clients' side with the Hostile's own certificate; otherwise neither side does.
 func StartMiddle(t testing.TB, s *Server, encrypt bool, meddle func(*Client) Meddler) *Hostile {
 	t.Helper()
 	return StartHostile(t, func(c *Client) {
@@ -49,13 +48,13 @@ func StartMiddle(t testing.TB, s *Server, encrypt bool, meddle func(*Client) Med
 			_, _ = io.Copy(server, onlyReader{c})
 			server.Close()
 		}()
-		_ = passOn(server, meddle(c)) // whatever ended it, both sides are closed now
+		_ = passOn(server, meddle(c)) // whatever the reason, both sides are closed now
 		c.Close()
 		<-c.gone
 	})
 }
 
-// onlyReader keeps io.Copy from ways of reading that would not be remembered.
+// onlyReader hides from io.Copy the ways of reading that would not be remembered.
 type onlyReader struct{ io.Reader }
 
 // Gone is closed when the client of a middle has hung up.

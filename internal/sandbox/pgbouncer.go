@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// A PgBouncer is a running pool before a server. It wants the same passwords.
+// A PgBouncer is a running pool in front of a server. It accepts the same passwords.
 type PgBouncer struct {
 	Host string // 127.0.0.1
 	Port int
@@ -19,9 +19,9 @@ type PgBouncer struct {
 	watchdog *watchdog
 }
 
-// StartPgBouncer starts a PgBouncer with this pool_mode before s, for users who
-// have the password of the superuser (see [Server.Role]), and for all databases.
-// The context bounds the start.
+// StartPgBouncer starts a PgBouncer with this pool_mode in front of s, for users who have the
+// password of the superuser (see [Server.Role]), and for all databases. The context bounds the
+// start.
 func StartPgBouncer(ctx context.Context, s *Server, mode string, users ...string) (*PgBouncer, error) {
 	program, err := pgbouncerProgram()
 	if err != nil {
@@ -61,11 +61,10 @@ func StartPgBouncer(ctx context.Context, s *Server, mode string, users ...string
 	return p, nil
 }
 
-// Stop ends all sessions and the pool, and removes its directory. Stopping again
-// does nothing.
+// Stop ends all sessions and the pool, and removes its directory. A second Stop does nothing.
 func (p *PgBouncer) Stop() error { return p.watchdog.stop() }
 
-// pgbouncerProgram looks where root's PATH leads, too.
+// pgbouncerProgram also searches root's PATH.
 func pgbouncerProgram() (string, error) {
 	for _, name := range []string{"pgbouncer", "/usr/sbin/pgbouncer"} {
 		if path, err := exec.LookPath(name); err == nil {
@@ -91,7 +90,7 @@ query_wait_timeout = 20
 `, s.Host, s.Port, p.Host, p.Port, users, mode)
 }
 
-// await returns when the pool says that it is up.
+// await returns once the pool says that it is up.
 func (p *PgBouncer) await(ctx context.Context) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

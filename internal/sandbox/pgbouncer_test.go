@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// A pool serves the server's databases, and ends without a trace.
+// A pool serves the server's databases, and leaves nothing behind.
 func TestPgBouncer(t *testing.T) {
 	s := Shared(t, 0)
 	database, role := s.Database(t), s.Role(t)

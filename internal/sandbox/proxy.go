@@ -8,8 +8,7 @@ import (
 	"testing"
 )
 
-// A Proxy forwards the connections of a test to an address, until the test wants
-// the network to fail.
+// A Proxy forwards the connections of a test to an address, until the test makes the network fail.
 type Proxy struct {
 	Host string // 127.0.0.1
 	Port int
@@ -18,16 +17,16 @@ type Proxy struct {
 	listener net.Listener
 
 	mu          sync.Mutex
-	changed     sync.Cond // silent or open
+	changed     sync.Cond // signals changes of silent and open
 	silent      bool
 	refusing    bool
-	open        map[net.Conn]bool // both sides of each
+	open        map[net.Conn]bool // both sides of each connection
 	connections int
 	bytes       int64
-	limit       int64 // cut when bytes reach it; 0 is never
+	limit       int64 // cut when bytes reaches it; 0 means never
 }
 
-// StartProxy starts a proxy to an address (host:port), which ends with the test.
+// StartProxy starts a proxy to an address (host:port). The proxy ends with the test.
 func StartProxy(t testing.TB, target string) *Proxy {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -69,19 +68,19 @@ func (p *Proxy) cut() {
 	p.changed.Broadcast()
 }
 
-// CutAfter cuts all connections, once, when so many more bytes have passed. What
-// passes stops within a buffer of it.
+// CutAfter cuts all connections, once, after that many more bytes have passed, give or take a
+// buffer.
 func (p *Proxy) CutAfter(bytes int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.limit = p.bytes + bytes
 }
 
-// Silence makes the proxy a black hole: connections, new ones too, stay open, and
-// nothing passes, not even their end.
+// Silence makes the proxy a black hole: connections, including new ones, stay open, and nothing
+// passes, not even their end.
 func (p *Proxy) Silence() { p.set(&p.silent, true) }
 
-// Speak ends Silence. What was sent meanwhile passes, as TCP would have it.
+// Speak ends Silence. What was sent in between now passes, as with TCP.
 func (p *Proxy) Speak() { p.set(&p.silent, false) }
 
 // Refuse cuts all connections and resets all new ones until Accept.
@@ -100,7 +99,7 @@ func (p *Proxy) set(state *bool, value bool) {
 	p.changed.Broadcast()
 }
 
-// Connections returns how many connections were made, those refused included.
+// Connections returns how many connections were made, including refused ones.
 func (p *Proxy) Connections() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -114,7 +113,7 @@ func (p *Proxy) Open() int {
 	return len(p.open) / 2
 }
 
-// Bytes returns how many bytes have passed, both ways.
+// Bytes returns how many bytes have passed, in both directions.
 func (p *Proxy) Bytes() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -135,7 +134,7 @@ func (p *Proxy) serve(client net.Conn) {
 	p.mu.Lock()
 	p.open[client], p.open[server] = true, true
 	if p.refusing {
-		p.cut() // there is no other one
+		p.cut() // no other connection is open
 	}
 	p.mu.Unlock()
 
@@ -151,7 +150,7 @@ func (p *Proxy) serve(client net.Conn) {
 	server.Close()
 }
 
-// forward copies one direction to its end, and then ends that direction alone.
+// forward copies one direction to its end, and then closes that direction alone.
 func (p *Proxy) forward(to, from net.Conn) {
 	buffer := make([]byte, 32<<10)
 	for {
@@ -176,7 +175,7 @@ func (p *Proxy) forward(to, from net.Conn) {
 	}
 }
 
-// pass waits while the proxy is silent, and says whether the connection is open.
+// pass waits while the proxy is silent, and reports whether the connection is open.
 func (p *Proxy) pass(from net.Conn, n int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// echo is a server that sends back what it gets, to its end.
+// echo starts a server that sends back what it gets, until the end.
 func echo(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -44,7 +44,7 @@ func (p *Proxy) dial(t *testing.T) net.Conn {
 	return conn
 }
 
-// try is say on a connection of its own, which may already fail to be made.
+// try is say on a new connection, which may fail to open.
 func (p *Proxy) try(text string) error {
 	conn, err := net.Dial("tcp", net.JoinHostPort(p.Host, strconv.Itoa(p.Port)))
 	if err != nil {

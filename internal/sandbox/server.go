@@ -1,30 +1,28 @@
-// Package sandbox starts real PostgreSQL servers and real SSH hosts that are thrown
-// away, and runs the real Terraform with a provider compiled from here
-// (terraform.go): for tests, the quickstart and the benchmark.
+// Package sandbox starts real PostgreSQL servers and real SSH hosts that are thrown away, and runs
+// the real Terraform with a provider compiled from this module (terraform.go): for tests, the
+// quickstart and the benchmark.
 //
 // It promises that
-//   - nothing is left: when this process stops a server, exits or is killed, the
-//     server ends and its directory goes (watchdog.go);
-//   - nor is anything of a host, which has no directory: the kernel ends its
-//     processes and mounts with this process (hostprocess.go);
-//   - what is done on a host, as root too, does not change this machine: the host
-//     has a root filesystem, processes and a hostname of its own (hostprocess.go);
+//   - no server leaves anything behind: when this process stops a server, exits or
+//     is killed, the server ends and its directory goes (watchdog.go);
+//   - no host does either, for it has no directory: the kernel ends its processes
+//     and mounts with this process (hostprocess.go);
+//   - nothing done on a host, not even as root, changes this machine: the host
+//     has its own root filesystem, processes and hostname (hostprocess.go);
 //   - servers share nothing, neither with each other nor with the machine: each
-//     has its directory, a port of the loopback interface and a random password,
+//     has its own directory, port of the loopback interface and random password,
 //     and sees none of the environment (server.go, watchdog.go);
 //   - they are alike everywhere: UTF8, locale C, time zone UTC (template.go, server.go);
 //   - starting one is cheap: initdb runs once for each major and process (template.go);
-//   - tests on one server do not meet: names are unique, and dropped with their
+//   - tests on one server do not collide: names are unique, and dropped with their
 //     sessions when the test ends (testing.go);
 //   - a hostile server, or one in the middle, does what a test wants and keeps what
-//     its clients say (hostile.go, middle.go, tricks.go);
+//     its clients send (hostile.go, middle.go, tricks.go);
 //   - a test that needs what this machine lacks is skipped and says what that is,
-//     for make test to sum up; in CI it fails (lack.go).
-//   - a hostile server, or one in the middle, does what a test wants and keeps what
-//     its clients say (hostile.go, middle.go, tricks.go);
+//     for make test to summarise; in CI it fails (lack.go).
 //
-// It does not promise that a server survives a crash of the machine: fsync is off.
-// Nor that a host is a prison: it sees this machine's network and files.
+// It does not promise that a server survives a crash of the machine: fsync is off. Nor is a host a
+// prison: it sees this machine's network and files.
 package sandbox
 
 import (
@@ -45,33 +43,33 @@ import (
 const (
 	superuser = "postgres"
 
-	startTimeout  = 3 * time.Minute // initdb included, on a machine that is busy
+	startTimeout  = 3 * time.Minute // including initdb, on a busy machine
 	maxSocketPath = 103             // Linux: 107, macOS: 103
 )
 
 var errPortTaken = errors.New("port taken by another process")
 
-// A Config says what a server is to be like. The zero value is a server of the
-// newest installed major, without TLS.
+// A Config describes a server. The zero value is a server of the newest installed major, without
+// TLS.
 type Config struct {
 	Major         int               // 0 means the newest installed
 	TLS           bool              // with a fresh CA, and a certificate for localhost and 127.0.0.1
 	LogStatements bool              // log every statement
-	Locales       string            // a folder of locales that localedef made, besides those of the machine
-	HBA           string            // pg_hba.conf; else everyone is asked for SCRAM-SHA-256
-	Settings      map[string]string // further settings, as if given by -c: ALTER SYSTEM does not change them
-	// StandbyOf makes it a hot standby of a server of this process, of the same
-	// major (12 or newer), which still has all of its WAL.
+	Locales       string            // a folder of locales that localedef made, in addition to the machine's
+	HBA           string            // pg_hba.conf; by default all use SCRAM-SHA-256
+	Settings      map[string]string // further settings, passed with -c: ALTER SYSTEM does not change them
+	// StandbyOf makes it a hot standby of a server of this process, of the same major (12 or
+	// newer), which must still have all of its WAL.
 	StandbyOf *Server
-	// Data is what [Server.CopyData] returned: it begins as what that server was then.
+	// Data is the result of [Server.CopyData]: the server begins as that copy.
 	Data string
-	// Recovers makes a server with Data (12 or newer) wait to be promoted: it then has
-	// a timeline of its own, as one that was restored to a point in time does.
+	// Recovers makes a server with Data (12 or newer) wait for its promotion. It then has its own
+	// timeline, as a server that was restored to a point in time has.
 	Recovers bool
 }
 
-// A Server is a running PostgreSQL server. It wants a password from everyone;
-// with TLS, it still accepts connections without.
+// A Server is a running PostgreSQL server. It requires a password from all users. With TLS, it
+// still accepts connections without.
 type Server struct {
 	Major    int
 	Host     string // 127.0.0.1
@@ -110,11 +108,10 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// Stop ends all sessions and the server, and removes its directory. Stopping
-// again does nothing.
+// Stop ends all sessions and the server, and removes its directory. A second Stop does nothing.
 func (s *Server) Stop() error { return s.watchdog.stop() }
 
-// Log returns what the server has logged so far. Once stopped, it has no log.
+// Log returns what the server has logged so far. A stopped server has no log.
 func (s *Server) Log() (string, error) { return s.watchdog.log() }
 
 // Program returns the path of a program that came with the server, such as
@@ -149,7 +146,7 @@ func (s *Server) URLAs(user, database string) string {
 
 func (s *Server) path(name string) string { return filepath.Join(s.Dir, name) }
 
-// start starts the server on s.Port, or leaves nothing.
+// start starts the server on s.Port. If it fails, it leaves nothing behind.
 func (s *Server) start(ctx context.Context, cfg Config) error {
 	as, err := unprivileged()
 	if err != nil {
@@ -191,8 +188,8 @@ func (s *Server) certify(as account) error {
 		as.writeFile(s.path("server.key"), c.key))
 }
 
-// command copies the template's data and becomes the server. Copies of one
-// template have one history, so one of them can follow another.
+// command copies the template's data and becomes the server. Copies of one template share one
+// history, so one can follow another.
 func (s *Server) command(from *template, cfg Config) []string {
 	script := `cp -Rp "$1" "$2" && shift 2 && exec "$@"`
 	if cfg.StandbyOf != nil || cfg.Recovers {
@@ -215,8 +212,8 @@ func (s *Server) command(from *template, cfg Config) []string {
 	return command
 }
 
-// settings leaves synchronous_commit on: without it, logical decoding does not
-// see what was just committed.
+// settings leaves synchronous_commit on: without it, logical decoding does not see the latest
+// commits.
 func (s *Server) settings(cfg Config) map[string]string {
 	settings := map[string]string{
 		"listen_addresses":        s.Host,
@@ -251,7 +248,7 @@ func (s *Server) settings(cfg Config) map[string]string {
 	return settings
 }
 
-// await returns when the server accepts connections.
+// await returns once the server accepts connections.
 func (s *Server) await(ctx context.Context) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -271,8 +268,8 @@ func (s *Server) await(ctx context.Context) error {
 	return nil
 }
 
-// ready reads what the server says of itself, as pg_ctl does. A connection would
-// not tell: another server may have taken the port.
+// ready reads the server's own status, as pg_ctl does. A connection would prove nothing: another
+// server may have taken the port.
 func (s *Server) ready() bool {
 	text, err := os.ReadFile(s.path("data/postmaster.pid"))
 	lines := strings.Split(string(text), "\n")

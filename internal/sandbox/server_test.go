@@ -71,7 +71,7 @@ func TestTLS(t *testing.T) {
 		}
 
 		stranger := *OwnServer(t, Config{Major: shared.Major, TLS: true})
-		stranger.Dir = s.Dir // and with it, the CA
+		stranger.Dir = s.Dir // and with it the CA
 		if c, err := pgx.Connect(t.Context(), stranger.URL("postgres")); err == nil {
 			c.Close(t.Context())
 			t.Error("a certificate of another CA is accepted")

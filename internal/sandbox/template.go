@@ -9,13 +9,12 @@ import (
 	"sync"
 )
 
-// What is made once in the life of a process (templates, shared servers and hosts,
-// the key of their operator) is the package's only state: it belongs to no value
-// that a caller could hold.
+// What is made once in the life of a process (templates, shared servers and hosts, the key of their
+// operator) is the package's only state: no value that a caller holds could own it.
 var templates perKey[int, *template]
 
-// A template is a data directory fresh from initdb, which takes a second. Servers
-// start from copies of it, which take some hundredths.
+// A template is a data directory fresh from initdb, which takes a second. Servers start from copies
+// of it, which take some hundredths of a second.
 type template struct {
 	*watchdog // as long as this process lives
 	password  string
@@ -49,20 +48,20 @@ func newTemplate(ctx context.Context, as account, bin string) (*template, error)
 	return nil, errors.Join(fmt.Errorf("initdb: %w", err), w.stop())
 }
 
-// perKey holds one value for each key, made when it is first asked for.
+// perKey holds one value for each key, made on first use.
 type perKey[K comparable, T any] struct {
 	mu    sync.Mutex
 	slots map[K]*slot[T]
 }
 
 type slot[T any] struct {
-	lock  chan struct{} // a mutex that a context can give up on
+	lock  chan struct{} // a mutex whose waiters can give up with their contexts
 	value T
 	made  bool
 }
 
-// get returns the value of a key. Callers wait for the one that makes it; if
-// that fails, the next one tries again.
+// get returns the value of a key. Callers wait for the one that makes the value; if that one fails,
+// the next one tries again.
 func (p *perKey[K, T]) get(ctx context.Context, key K, create func() (T, error)) (T, error) {
 	s := p.slot(key)
 	select {

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// BuildProvider compiles a package of this module into a directory from which
-// [ProviderFrom] makes Terraform run it as the provider stitch.
+// BuildProvider compiles a package of this module into a directory. [ProviderFrom] makes Terraform
+// run it from there as the provider stitch.
 func BuildProvider(ctx context.Context, path, dir string) error {
 	build := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(dir, "terraform-provider-stitch"), path)
 	if out, err := build.CombinedOutput(); err != nil {
@@ -22,8 +22,8 @@ func BuildProvider(ctx context.Context, path, dir string) error {
 	return nil
 }
 
-// ProviderFrom is a CLI configuration with which Terraform takes the provider
-// from a directory, and needs no init.
+// ProviderFrom returns a CLI configuration with which Terraform takes the provider from a
+// directory, and needs no init.
 func ProviderFrom(dir string) string {
 	return fmt.Sprintf(`provider_installation {
   dev_overrides {
@@ -33,8 +33,8 @@ func ProviderFrom(dir string) string {
 `, dir)
 }
 
-// Environment is that of this process, without what would lead Terraform or
-// PostgreSQL's programs elsewhere, and with more.
+// Environment returns the environment of this process, plus more, minus what would point Terraform
+// or PostgreSQL's programs elsewhere.
 func Environment(more ...string) []string {
 	ours := slices.DeleteFunc(os.Environ(), func(entry string) bool {
 		return strings.HasPrefix(entry, "PG") || strings.HasPrefix(entry, "TF_")
@@ -42,10 +42,9 @@ func Environment(more ...string) []string {
 	return append(ours, more...)
 }
 
-// Terraform is the real program in a directory: the one that
-// TF_ACC_TERRAFORM_PATH names, or that on the PATH. It has a process group of
-// its own: a Ctrl-C in the terminal reaches it once, through ctx, and it stops
-// cleanly.
+// Terraform runs the real program in a directory: the one that TF_ACC_TERRAFORM_PATH names, or the
+// one on the PATH. It has its own process group: a Ctrl-C in the terminal reaches it once, through
+// ctx, and it stops cleanly.
 func Terraform(ctx context.Context, dir string, env []string, arguments ...string) *exec.Cmd {
 	program := "terraform"
 	if path := os.Getenv("TF_ACC_TERRAFORM_PATH"); path != "" {

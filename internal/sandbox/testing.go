@@ -13,12 +13,11 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// shared servers live as long as the test process.
+// The shared servers live as long as the test process.
 var shared perKey[int, *Server]
 
-// Each runs f as a sub-test for each installed major ("postgres15", ...), on
-// the server that [Shared] returns. The sub-tests of those of [TestedMajors] that
-// are not installed are skipped.
+// Each runs f as a sub-test for each installed major ("postgres15", ...), on the server that
+// [Shared] returns. It skips the sub-tests of those [TestedMajors] that are not installed.
 func Each(t *testing.T, f func(t *testing.T, s *Server)) {
 	t.Helper()
 	majors := append(NeedMajors(t), TestedMajors()...)
@@ -28,9 +27,9 @@ func Each(t *testing.T, f func(t *testing.T, s *Server)) {
 	}
 }
 
-// Shared returns the one server of a major, 0 being the newest, that the tests
-// of this process share. It is not theirs to stop, nor to change as a whole. Where
-// the major is not installed the test is skipped, but fails in CI.
+// Shared returns the one server of a major, 0 being the newest, that the tests of this process
+// share. They must not stop it, nor change it as a whole. Where the major is not installed, the
+// test is skipped; in CI, it fails.
 func Shared(t testing.TB, major int) *Server {
 	t.Helper()
 	major, _, err := binaries(major)
@@ -63,8 +62,8 @@ func SharedBefore(t testing.TB, major int) *Server {
 	return Shared(t, oldest)
 }
 
-// OwnServer starts a server that is the test's own, and stops it when the test ends.
-// Where its major is not installed the test is skipped, but fails in CI.
+// OwnServer starts a server for this test alone, and stops it when the test ends. Where its major
+// is not installed, the test is skipped; in CI, it fails.
 func OwnServer(t testing.TB, cfg Config) *Server {
 	t.Helper()
 	s, err := Start(t.Context(), cfg)
@@ -77,8 +76,8 @@ func OwnServer(t testing.TB, cfg Config) *Server {
 	return s
 }
 
-// CopyData copies what the server is, while nobody writes to it, into a directory that
-// is gone when the server is stopped.
+// CopyData copies the server's data, while nothing writes to it, into a directory that goes when
+// the server is stopped.
 func (s *Server) CopyData(t testing.TB) string {
 	t.Helper()
 	s.Exec(t, superuser, "CHECKPOINT")
@@ -90,27 +89,27 @@ func (s *Server) CopyData(t testing.TB) string {
 	return name
 }
 
-// Follow returns when a standby has all that its primary has written so far.
+// Follow returns once a standby has everything that its primary has written so far.
 func (s *Server) Follow(t testing.TB, primary *Server) {
 	t.Helper()
 	now := primary.Query(t, superuser, "SELECT pg_catalog.pg_current_wal_lsn()")[0]
 	s.awaitTrue(t, "SELECT pg_catalog.pg_last_wal_replay_lsn() >= $1::text::pg_lsn", now)
 }
 
-// Promote makes a standby (of 12 or newer) a server of its own.
+// Promote turns a standby (of 12 or newer) into a server of its own.
 func (s *Server) Promote(t testing.TB) {
 	t.Helper()
 	s.Query(t, superuser, "SELECT pg_catalog.pg_promote()")
 	s.AwaitPromotion(t)
 }
 
-// AwaitPromotion returns when what was a standby is a server of its own.
+// AwaitPromotion returns once a former standby is a server of its own.
 func (s *Server) AwaitPromotion(t testing.TB) {
 	t.Helper()
 	s.awaitTrue(t, "SELECT NOT pg_catalog.pg_is_in_recovery()")
 }
 
-// awaitTrue returns when a query does so with true.
+// awaitTrue returns once a query returns true.
 func (s *Server) awaitTrue(t testing.TB, query string, args ...any) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !slices.Equal(s.Query(t, superuser, query, args...), []string{"t"}); time.Sleep(20 * time.Millisecond) {
@@ -120,8 +119,8 @@ func (s *Server) awaitTrue(t testing.TB, query string, args ...any) {
 	}
 }
 
-// OwnPgBouncer is [StartPgBouncer] for a test: it stops the pool when the test
-// ends. Where PgBouncer is not installed the test is skipped, but fails in CI.
+// OwnPgBouncer is [StartPgBouncer] for a test: it stops the pool when the test ends. Where
+// PgBouncer is not installed, the test is skipped; in CI, it fails.
 func OwnPgBouncer(t testing.TB, s *Server, mode string, users ...string) *PgBouncer {
 	t.Helper()
 	p, err := StartPgBouncer(t.Context(), s, mode, users...)
@@ -134,17 +133,17 @@ func OwnPgBouncer(t testing.TB, s *Server, mode string, users ...string) *PgBoun
 	return p
 }
 
-// Database creates an empty database and returns its name. It is dropped when
-// the test ends, with all its sessions.
+// Database creates an empty database and returns its name. The database is dropped with all its
+// sessions when the test ends.
 func (s *Server) Database(t testing.TB) string {
 	t.Helper()
 	name := s.DatabaseName(t)
-	s.Exec(t, superuser, "CREATE DATABASE "+name+" TEMPLATE template0") // no session of another test is ever in template0
+	s.Exec(t, superuser, "CREATE DATABASE "+name+" TEMPLATE template0") // no session of another test ever uses template0
 	return name
 }
 
-// DatabaseName returns a name for a database that the test creates, which is
-// dropped like one of [Server.Database].
+// DatabaseName returns a name for a database that the test creates. That database is dropped like
+// one of [Server.Database].
 func (s *Server) DatabaseName(t testing.TB) string {
 	name := uniqueName("db_")
 	t.Cleanup(func() { s.dropDatabase(t, name) })
@@ -161,9 +160,9 @@ func (s *Server) dropDatabase(t testing.TB, name string) {
 	s.Exec(t, superuser, "DROP DATABASE IF EXISTS "+name)
 }
 
-// Role creates a role that can log in, with the password of the superuser (see
-// [Server.URLAs]), and returns its name. When the test ends it is dropped, with
-// all that it owns and was granted.
+// Role creates a role that can log in, with the password of the superuser (see [Server.URLAs]), and
+// returns its name. When the test ends, the role is dropped with everything that it owns and all
+// its privileges.
 func (s *Server) Role(t testing.TB) string {
 	t.Helper()
 	name := s.RoleName(t)
@@ -171,8 +170,8 @@ func (s *Server) Role(t testing.TB) string {
 	return name
 }
 
-// RoleName returns a name for a role that the test creates, which is dropped
-// like one of [Server.Role].
+// RoleName returns a name for a role that the test creates. That role is dropped like one of
+// [Server.Role].
 func (s *Server) RoleName(t testing.TB) string {
 	name := uniqueName("role_")
 	t.Cleanup(func() { s.dropRole(t, name) })
@@ -185,7 +184,7 @@ func (s *Server) dropRole(t testing.TB, name string) {
 		return
 	}
 	s.Exec(t, superuser, "ALTER ROLE "+name+" NOLOGIN")
-	s.terminate(t, "usename", name) // their locks would hold up what follows
+	s.terminate(t, "usename", name) // their locks would delay what follows
 	for _, database := range s.Query(t, superuser, `
 		SELECT DISTINCT d.datname
 		FROM pg_catalog.pg_shdepend AS s
@@ -196,12 +195,12 @@ func (s *Server) dropRole(t testing.TB, name string) {
 		  AND d.datallowconn`, name) {
 		s.Exec(t, database, "DROP OWNED BY "+name+" CASCADE")
 	}
-	// What is left is the whole server's: databases that the role owns, rights on others.
+	// What is left belongs to the whole server: databases that the role owns, privileges on others.
 	s.Exec(t, superuser, fmt.Sprintf("REASSIGN OWNED BY %[1]s TO %[2]s; DROP OWNED BY %[1]s; DROP ROLE %[1]s", name, superuser))
 }
 
-// terminate ends the sessions whose column of pg_stat_activity is name, and
-// returns when they are gone.
+// terminate ends the sessions whose column of pg_stat_activity is name, and returns once they are
+// gone.
 func (s *Server) terminate(t testing.TB, column, name string) {
 	t.Helper()
 	sessions := `
@@ -221,8 +220,7 @@ func uniqueName(prefix string) string {
 	return prefix + strings.ToLower(rand.Text()[:12])
 }
 
-// Exec runs SQL as superuser in a database. Several statements are one
-// transaction.
+// Exec runs SQL as superuser in a database. Several statements form one transaction.
 func (s *Server) Exec(t testing.TB, database, sql string) {
 	t.Helper()
 	err := s.connect(t, database, func(ctx context.Context, c *pgx.Conn) error {
@@ -264,8 +262,8 @@ func text(row [][]byte) string {
 	return strings.Join(columns, "|")
 }
 
-// connect calls f with a session of its own, so that nothing of one call shows
-// in the next. It works in a Cleanup, where the context of the test is over.
+// connect calls f with a new session, so that no call affects the next. It works in a Cleanup,
+// after the test's context has ended.
 func (s *Server) connect(t testing.TB, database string, f func(context.Context, *pgx.Conn) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Minute)
 	defer cancel()

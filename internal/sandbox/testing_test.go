@@ -25,7 +25,7 @@ func TestEach(t *testing.T) {
 	}
 }
 
-// Many tests ask for the same server at once, and get it.
+// Many tests request the same server at the same time, and get it.
 func TestSharedInParallel(t *testing.T) {
 	for i := range 8 {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
@@ -89,8 +89,8 @@ func (s *Server) contents(t *testing.T) []string {
 		ORDER BY 1`)
 }
 
-// clutter makes role own and be granted things in many places, and leaves a
-// session of it in a transaction that locks them.
+// clutter makes role the owner and the grantee of things in many places, and leaves one of its
+// sessions in a transaction that locks them.
 func (s *Server) clutter(t *testing.T, role, database string) {
 	t.Helper()
 	s.Exec(t, "postgres", "CREATE DATABASE "+s.DatabaseName(t)+" OWNER "+role)

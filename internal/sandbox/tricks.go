@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// A Trick is what somebody in the middle does to a session that has logged in, from
-// some message of the server on.
+// A Trick is what an attacker in the middle does to a session that has logged in, from some message
+// of the server on.
 type Trick struct {
 	Name string
 	play func(*turn) error
@@ -20,12 +20,12 @@ type Trick struct {
 type turn struct {
 	*Client
 	m   Message
-	n   int // how many messages of the trick came before
+	n   int // how many messages came before, since the trick began
 	rng *rand.Rand
 }
 
-// Meddler plays the trick on a client, from message number from on that the server
-// sends after the login.
+// Meddler plays the trick on a client, beginning with message number from that the server sends
+// after the login.
 func (trick Trick) Meddler(c *Client, from int, rng *rand.Rand) Meddler {
 	seen := 0
 	return func(m Message) error {
@@ -40,7 +40,7 @@ func (trick Trick) Meddler(c *Client, from int, rng *rand.Rand) Meddler {
 	}
 }
 
-// Tricks are all that is tried.
+// Tricks returns all tricks.
 func Tricks() []Trick {
 	return []Trick{
 		{"a message of a gigabyte", once(func(t *turn) error { return t.flood(Header(t.m.Kind, 1<<30-16), make([]byte, 64<<10)) })},
@@ -147,7 +147,7 @@ func Tricks() []Trick {
 // errTrick ends a connection.
 var errTrick = fmt.Errorf("the trick is over")
 
-// once plays a trick with one message, and passes on those after it.
+// once plays a trick on one message, and passes on those after it.
 func once(play func(*turn) error) func(*turn) error {
 	return func(t *turn) error {
 		if t.n > 0 {
@@ -174,7 +174,7 @@ func (t *turn) say(kind byte, body []byte) error {
 	return err
 }
 
-// flood sends a beginning, and then the same again and again until the client hangs up.
+// flood sends a beginning, and then the rest again and again until the client hangs up.
 func (t *turn) flood(beginning, rest []byte) error {
 	if _, err := t.Write(beginning); err != nil {
 		return err
@@ -191,7 +191,7 @@ func (t *turn) repeat(kind byte, body string) error {
 	return t.flood(nil, bytes.Repeat(m, 1+(64<<10)/len(m)))
 }
 
-// drip sends what the server says byte by byte.
+// drip sends the server's messages byte by byte.
 func (t *turn) drip() error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -208,7 +208,7 @@ func (t *turn) drip() error {
 	return nil
 }
 
-// change changes one in so many values of rows.
+// change changes one in oneIn values of rows.
 func (t *turn) change(oneIn int, changed func(values [][]byte, i int) []byte) error {
 	if t.m.Kind != 'D' {
 		return t.pass()
@@ -223,7 +223,7 @@ func (t *turn) change(oneIn int, changed func(values [][]byte, i int) []byte) er
 	return t.pass()
 }
 
-// changed returns another value of about the same type as the one at i; nil is null.
+// changed returns another value of about the same type as the value at i; nil is null.
 func (t *turn) changed(values [][]byte, i int) []byte {
 	value := slices.Clone(values[i])
 	switch kind := t.rng.IntN(8); {
@@ -245,7 +245,7 @@ func (t *turn) changed(values [][]byte, i int) []byte {
 	return value
 }
 
-// number returns another number of the same type, if it is one: small or at a limit.
+// number returns another number of the same type, small or at a limit, if the value is a number.
 func (t *turn) number(value []byte) []byte {
 	if n := len(value); n != 1 && n != 2 && n != 4 && n != 8 {
 		return value
@@ -260,8 +260,8 @@ func (t *turn) number(value []byte) []byte {
 	return value
 }
 
-// shorter returns an array without its last element, if it is one: as it is sent
-// in binary, of one dimension.
+// shorter returns an array without its last element, if the value is an array: in the binary form,
+// of one dimension.
 func shorter(value []byte) []byte {
 	if len(value) < 20 || binary.BigEndian.Uint32(value) != 1 {
 		return value

@@ -12,9 +12,9 @@ import (
 	"syscall"
 )
 
-// A watchdog is a shell that runs one command in a directory of its own. The
-// command ends and the directory goes when this process says so, exits or is
-// killed: the shell's standard input is a pipe that only this process holds open.
+// A watchdog is a shell that runs one command in a directory made for it. The command ends and the
+// directory goes when this process says so, exits or is killed: the shell's standard input is a
+// pipe that only this process holds open.
 type watchdog struct {
 	dir   string // the command's output is in dir/log
 	cmd   *exec.Cmd
@@ -24,11 +24,10 @@ type watchdog struct {
 	stop  func() error  // ends the command and removes dir; idempotent
 }
 
-// watchdogScript starts the command "$@", and a keeper that waits for the pipe
-// to close and then signals the command: SIGINT is PostgreSQL's fast shutdown,
-// SIGQUIT its immediate one; each has ten seconds. The keeper ends with the
-// command, lest it signal a later process of the same number. The directory
-// stays until the pipe closes: it holds the log.
+// watchdogScript starts the command "$@", and a keeper that waits for the pipe to close and then
+// signals the command: SIGINT is PostgreSQL's fast shutdown, SIGQUIT its immediate one; each has
+// ten seconds. The keeper ends with the command, so that it cannot signal a later process with the
+// same number. The directory stays until the pipe closes: it holds the log.
 const watchdogScript = `
 	trap '' PIPE
 	dir=$1
@@ -85,9 +84,9 @@ func startWatchdog(as account, dir string, command []string) (*watchdog, error) 
 
 	cmd := exec.Command("/bin/sh", append([]string{"-c", watchdogScript, "watchdog", dir}, command...)...)
 	cmd.Dir = dir
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "TZ=UTC"} // nothing of PGPORT and its like
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "TZ=UTC"} // without PGPORT and similar variables
 	cmd.Stderr = log
-	// A session of its own: Ctrl-C reaches this process, not the server.
+	// With its own session, Ctrl-C reaches this process, not the server.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: as.credential}
 	hold, err := cmd.StdinPipe()
 	if err != nil {
@@ -125,7 +124,7 @@ func (w *watchdog) log() (string, error) {
 	return string(text), err
 }
 
-// failure describes a command that ended when it should not have.
+// failure describes a command that ended too early.
 func (w *watchdog) failure() error {
 	log, _ := w.log()
 	return fmt.Errorf("exit status %s:\n%s", w.exit, log)

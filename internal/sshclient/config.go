@@ -15,28 +15,28 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// Defaults of a Config's fields.
+// The defaults of a Config's fields.
 const (
 	DefaultPort           = 22
 	DefaultConnectTimeout = 10 * time.Second
 )
 
-// A Config says how to reach a host, how to know it, and how to log in. Zero
-// values stand for the defaults above.
+// A Config says how to reach a host, how to verify it, and how to log in. Zero values stand for the
+// defaults above.
 type Config struct {
 	Host                 string
 	Port                 int
 	Username             string
 	PrivateKey           string   // OpenSSH or PEM text, or the path of a file
-	PrivateKeyPassphrase string   // if it is encrypted
+	PrivateKeyPassphrase string   // if PrivateKey is encrypted
 	Certificate          string   // of PrivateKey or of a key of the agent: a line of text, or the path of a file
-	Agent                bool     // whether the agent of SSH_AUTH_SOCK may be asked
+	Agent                bool     // whether to ask the agent of SSH_AUTH_SOCK
 	Password             string   // of Username
 	HostKeys             []string // "ssh-ed25519 AAAA...": the host has one of them
 	KnownHosts           string   // the path of a known_hosts file; this or HostKeys is needed
 	JumpHost             string   // the name of the host that this one is reached through, or ""
 	Sudo                 bool     // whether Username becomes root by sudo
-	SudoPassword         string   // that sudo asks for, or ""
+	SudoPassword         string   // the password that sudo asks for, or ""
 	ConnectTimeout       time.Duration
 }
 
@@ -52,13 +52,13 @@ func (c Config) withDefaults() Config {
 
 func (c Config) address() string { return net.JoinHostPort(c.Host, strconv.Itoa(c.Port)) }
 
-// limits bound how long a host that was reached may take.
+// limits bound how long a host may take once it is reached.
 type limits struct {
-	interval time.Duration // between two questions whether it is there
-	answer   time.Duration // for an answer to that: the data of a tunnel may be sent before
+	interval time.Duration // between two keepalive requests
+	answer   time.Duration // for the answer to a keepalive; the host may send the data of a tunnel first
 	settle   time.Duration // for the reason of a connection's end, after that end
-	shell    time.Duration // for a session, and for a shell: sudo may have to ask a directory who may what
-	command  time.Duration // for a command that names no limit of its own
+	shell    time.Duration // for a session, and for a shell: sudo may have to ask a directory service for its rules
+	command  time.Duration // for a command that sets no limit of its own
 }
 
 func defaultLimits() limits {
@@ -68,15 +68,15 @@ func defaultLimits() limits {
 // A JumpError says that a host is reached through itself.
 type JumpError struct {
 	Name string   // of the host
-	Way  []string // from it back to it
+	Way  []string // from the host back to itself
 }
 
 func (e *JumpError) Error() string {
 	return fmt.Sprintf("SSH host %q would be reached through itself: %s", e.Name, strings.Join(e.Way, " -> "))
 }
 
-// CheckJumps returns a *JumpError if a host is reached through itself. Of jump
-// hosts that configs does not hold nothing is said.
+// CheckJumps returns a *JumpError if a host is reached through itself. It ignores jump hosts that
+// are not in configs.
 func CheckJumps(configs map[string]Config) error {
 	for _, name := range slices.Sorted(maps.Keys(configs)) {
 		way := []string{name}
@@ -86,7 +86,7 @@ func CheckJumps(configs map[string]Config) error {
 				return &JumpError{Name: name, Way: way}
 			}
 			if len(way) > len(configs)+1 {
-				break // a circle that this host leads to, but is no part of
+				break // this host leads to a circle, but is not part of it
 			}
 		}
 	}
@@ -96,8 +96,8 @@ func CheckJumps(configs map[string]Config) error {
 // Hosts are the SSH hosts of one provider block.
 type Hosts struct{ byName map[string]*Host }
 
-// NewHosts prepares hosts without connecting to them. The jump host of each is
-// to be among them, and none is to be reached through itself (see CheckJumps).
+// NewHosts prepares hosts without connecting to them. The jump host of each must be among them, and
+// no host may be reached through itself (see CheckJumps).
 func NewHosts(configs map[string]Config) *Hosts {
 	all := &Hosts{byName: map[string]*Host{}}
 	for name, config := range configs {
@@ -119,11 +119,11 @@ func (all *Hosts) Host(name string) (*Host, bool) {
 	return h, ok
 }
 
-// Close closes the connections that commands share. Tunnels are closed by those who use them.
+// Close closes the connections that commands share. The users of tunnels close those.
 func (all *Hosts) Close() { all.closeThose(func(Config) bool { return true }) }
 
-// CloseOf closes the connections that commands share and that log in as a user,
-// who is about to be removed.
+// CloseOf closes the connections that commands share and that are logged in as a user who is about
+// to be removed.
 func (all *Hosts) CloseOf(username string) {
 	all.closeThose(func(c Config) bool { return c.Username == username })
 }
@@ -143,8 +143,8 @@ func (all *Hosts) closeThose(match func(Config) bool) {
 	}
 }
 
-// A Host is one SSH host as one login sees it. It is safe for concurrent use and
-// opens no connection before it needs one.
+// A Host is one SSH host with one login. It is safe for concurrent use and connects only when
+// needed.
 type Host struct {
 	*shared
 	planning bool
@@ -156,23 +156,23 @@ type shared struct {
 	limits     limits
 	siblings   *Hosts
 	sessions   *semaphore.Weighted
-	open       atomic.Int32  // how many sessions are
+	open       atomic.Int32  // the number of open sessions
 	violations atomic.Int32  // how many connections ended because the host broke the protocol
-	connects   chan struct{} // held by the one who connects for commands
+	connects   chan struct{} // held by the goroutine that connects for commands
 
 	mu         sync.Mutex
-	connection *connection   // of commands; nil if there is none yet
-	failure    error         // what connecting for planning met
-	login      ssh.PublicKey // that the latest connection logged in with; nil if by password
-	hostKey    ssh.PublicKey // by which the host proved who it is, when it was connected to last
+	connection *connection   // for commands; nil if there is none yet
+	failure    error         // the error of connecting for planning
+	login      ssh.PublicKey // the key of the latest login; nil if it was a password
+	hostKey    ssh.PublicKey // with which the host proved its identity in the latest connection
 }
 
-// Name is the host's key in the provider block.
+// Name returns the host's key in the provider block.
 func (h *Host) Name() string { return h.name }
 
-// Username is who commands and tunnels log in as.
+// Username returns the user that commands and tunnels log in as.
 func (h *Host) Username() string { return h.config.Username }
 
-// Planning returns a view of h for Plan and Read, which shares its connection. A
-// connect that failed is not repeated: whoever asks later is told the same.
+// Planning returns a view of h for Plan and Read, which shares its connection. It does not repeat a
+// failed connect: later callers get the same error.
 func (h *Host) Planning() *Host { return &Host{shared: h.shared, planning: true} }

@@ -10,41 +10,40 @@ import (
 )
 
 const (
-	chunkSize = 64 << 10        // more than a packet of SSH holds
+	chunkSize = 64 << 10        // more than an SSH packet holds
 	chunks    = 4               // how many may be read ahead
-	linger    = 2 * time.Second // how long what was written before Close may take to leave
+	linger    = 2 * time.Second // how long to wait for data written before Close
 )
 
-// A conn is a connection through a tunnel. A channel of SSH knows no deadlines.
-// So what is written goes through a pipe, which does, and what is read through a
-// queue of chunks: a pipe would wait for each of them to be taken, which halves
-// the speed of large results.
+// A conn is a connection through a tunnel. An SSH channel has no deadlines. Therefore writes go
+// through a pipe, which has them, and reads through a queue of chunks: a pipe would wait until each
+// chunk is read, which halves the speed of large results.
 type conn struct {
 	net.Conn // of the pipe
 	over     *connection
 	remote   net.Addr
-	settle   func()        // ends the channel once what was written has left
+	settle   func()        // ends the channel once all written data is sent
 	deadline *deadline     // of Read
-	come     chan []byte   // chunks that have come, closed at the end
+	come     chan []byte   // received chunks, closed at the end
 	free     chan []byte   // chunks to fill
-	turn     chan partial  // whoever reads holds it
-	closed   chan struct{} // by Close
+	turn     chan partial  // held by the reader
+	closed   chan struct{} // closed by Close
 	close    func()
 }
 
-// A partial is a chunk of which some was read.
+// A partial is the unread rest of a chunk.
 type partial struct {
 	chunk []byte
 	read  int
 }
 
-// A remote is what was dialled, as it was written.
+// A remote is the dialled address, as the caller wrote it.
 type remote struct{ network, address string }
 
 func (r remote) Network() string { return r.network }
 func (r remote) String() string  { return r.address }
 
-// newConn calls done once, when the connection has ended on both sides.
+// newConn calls done once, after the connection has ended on both sides.
 func newConn(channel net.Conn, over *connection, to net.Addr, done func()) net.Conn {
 	ours, theirs := net.Pipe()
 	c := &conn{
@@ -64,7 +63,7 @@ func newConn(channel net.Conn, over *connection, to net.Addr, done func()) net.C
 		end()
 	})
 	both.Go(func() {
-		_, _ = io.CopyBuffer(onlyWriter{channel}, onlyReader{theirs}, make([]byte, chunkSize)) // whoever writes meets the error
+		_, _ = io.CopyBuffer(onlyWriter{channel}, onlyReader{theirs}, make([]byte, chunkSize)) // the writer meets the error
 		end()
 	})
 	ended := make(chan struct{})
@@ -74,7 +73,7 @@ func newConn(channel net.Conn, over *connection, to net.Addr, done func()) net.C
 		done()
 	}()
 	c.settle = sync.OnceFunc(func() {
-		go func() { // the other side confirms that it has all, unless it does not read
+		go func() { // the other side confirms that it has everything, unless it does not read
 			timer := time.NewTimer(linger)
 			defer timer.Stop()
 			select {
@@ -88,7 +87,7 @@ func newConn(channel net.Conn, over *connection, to net.Addr, done func()) net.C
 	return c
 }
 
-// receive reads to the end. After Close it drops what comes.
+// receive reads to the end. After Close it drops what it reads.
 func (c *conn) receive(channel net.Conn) {
 	defer close(c.come)
 	for made := 0; ; {
@@ -96,7 +95,7 @@ func (c *conn) receive(channel net.Conn) {
 		select {
 		case chunk = <-c.free:
 		default:
-			if made <= chunks { // what is not used is not made
+			if made <= chunks { // a chunk is made only when it is needed
 				chunk = make([]byte, chunkSize)
 				made++
 				break
@@ -109,7 +108,7 @@ func (c *conn) receive(channel net.Conn) {
 			}
 		}
 		n, err := channel.Read(chunk)
-		if err != nil { // a channel gives what it has first
+		if err != nil { // a channel returns its data before the error
 			return
 		}
 		select {
@@ -119,7 +118,7 @@ func (c *conn) receive(channel net.Conn) {
 	}
 }
 
-// io.CopyBuffer would leave its buffer alone if one side had a way of its own.
+// Without these types, io.CopyBuffer would use the methods of one side instead of its buffer.
 type (
 	onlyWriter struct{ io.Writer }
 	onlyReader struct{ io.Reader }
@@ -132,7 +131,7 @@ func (c *conn) Read(p []byte) (int, error) {
 
 func (c *conn) read(p []byte) (int, error) {
 	over := c.deadline.passed()
-	select { // which goes before data that is there
+	select { // has precedence over available data
 	case <-c.closed:
 		return 0, io.ErrClosedPipe
 	case <-over:
@@ -190,10 +189,10 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 
 func (c *conn) SetDeadline(t time.Time) error {
 	c.deadline.set(t)
-	return c.SetWriteDeadline(t) // of the pipe
+	return c.SetWriteDeadline(t) // the pipe's
 }
 
-// explain says that a connection ended because its tunnel did.
+// explain adds that the connection ended because its tunnel did.
 func (c *conn) explain(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe) {
 		if why := c.over.isLost(); why != nil && !errors.Is(why, errClosed) {

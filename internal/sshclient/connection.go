@@ -13,14 +13,14 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// A host is asked every interval whether it is there. One of which nothing came
-// in the meantime is silent; it is lost when it was for that many in a row, which
-// is 15 seconds after its last word at the latest.
+// A keepalive request goes to the host every interval. A host that sent nothing in an interval is
+// silent; the connection is lost after patience silent intervals in a row, at most 15 seconds after
+// the host last sent anything.
 const patience = 2
 
-// maxBeforeLogin is how much a host may send before it lets us in. Some thousand
-// bytes are normal; of what it sends right after the login, some is read before
-// we know that we are in.
+// maxBeforeLogin is how much a host may send before it accepts the login. Some thousand bytes are
+// normal. Some of what it sends right after the login is also counted, because it is read before
+// this side has seen that the login succeeded.
 const maxBeforeLogin = 8 << 20
 
 var (
@@ -32,9 +32,8 @@ var (
 	errProtocol = errors.New("the host broke the rules of the SSH protocol")
 )
 
-// A wire is what an SSH connection runs over. It counts what comes, as a host
-// that is busy sending answers late, and knows of its end before those who wait
-// for data learn that there is no more.
+// A wire is the transport of an SSH connection. It counts received bytes, because a busy host
+// answers late, and it learns of the connection's end before the readers do.
 type wire struct {
 	net.Conn
 	reader   *bufio.Reader // packets are many and small
@@ -53,23 +52,24 @@ func (w *wire) Read(p []byte) (int, error) {
 	if err == nil && received > maxBeforeLogin && !w.loggedIn.Load() {
 		n, err = 0, errTooMuch
 	}
-	if err != nil && !errors.Is(err, net.ErrClosed) { // whoever closed it knows why
+	if err != nil && !errors.Is(err, net.ErrClosed) { // the caller of Close knows the reason
 		w.fail(err)
 	}
 	return n, err
 }
 
-// fail notes why it has ended, unless that is known.
+// fail notes the reason of the end, unless one is known.
 func (w *wire) fail(err error) { w.broken.CompareAndSwap(nil, &err) }
 
-// A connection is one to a host, with those to the jump hosts that lead there.
+// A connection is an SSH connection to a host, together with those to the jump hosts that lead
+// there.
 type connection struct {
 	*ssh.Client
 	of   *shared
 	wire *wire
 	via  *connection   // nil without a jump host
-	over chan struct{} // closed when nothing comes over it any more
-	lost chan struct{} // closed when it is known why
+	over chan struct{} // closed when nothing more arrives
+	lost chan struct{} // closed when the reason is known
 }
 
 // newConnection returns a connection that is not logged in yet.
@@ -77,10 +77,10 @@ func (h *Host) newConnection(conn net.Conn, via *connection) *connection {
 	return &connection{of: h.shared, wire: newWire(conn), via: via, over: make(chan struct{}), lost: make(chan struct{})}
 }
 
-// use begins to use a connection that is logged in.
+// use starts the work of a connection that is logged in.
 func (c *connection) use(conn ssh.Conn, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request) {
 	c.wire.loggedIn.Store(true)
-	none := make(chan *ssh.Request) // of all requests, whose end is that of the connection, we take care
+	none := make(chan *ssh.Request) // all requests are handled below, and their end is that of the connection
 	close(none)
 	c.Client = ssh.NewClient(conn, channels, none)
 	go func() {
@@ -90,8 +90,8 @@ func (c *connection) use(conn ssh.Conn, channels <-chan ssh.NewChannel, requests
 	go c.watch()
 }
 
-// watch notices the end of the connection, and makes an end of one whose host is
-// silent, or answers nothing.
+// watch notices the end of the connection. It ends a connection whose host is silent or does not
+// answer.
 func (c *connection) watch() {
 	defer close(c.lost)
 	if err := c.untilOver(); err != nil {
@@ -106,14 +106,14 @@ func (c *connection) watch() {
 	case err := <-why:
 		c.wire.fail(err)
 	case <-timer.C:
-		// The ssh package waits for itself where a host goes on sending after it
-		// has broken the protocol: this connection's last packets are not freed.
+		// The ssh package deadlocks if a host goes on sending after it has broken the protocol: the
+		// last packets of this connection are never freed.
 		c.wire.fail(errProtocol)
 		c.of.violations.Add(1)
 	}
 }
 
-// untilOver returns nil when the connection has ended, or why it is to.
+// untilOver returns nil when the connection has ended, or the reason why it must end.
 func (c *connection) untilOver() error {
 	tick := time.NewTicker(c.of.limits.interval)
 	defer tick.Stop()
@@ -146,14 +146,14 @@ func (c *connection) untilOver() error {
 	}
 }
 
-// ask asks the host whether it is there. Hosts say no to the question, which is an answer.
+// ask sends a keepalive request. Hosts refuse it, which is an answer.
 func (c *connection) ask() error {
 	_, _, err := c.SendRequest("keepalive@openssh.com", true, nil)
 	return err
 }
 
-// abort ends the connection, and frees all that waits for it. What it runs over
-// goes first: to close a channel of a jump host that is silent might wait itself.
+// abort ends the connection, and releases everything that waits for it. It closes the transport
+// first: closing a channel of a silent jump host might itself block.
 func (c *connection) abort() {
 	if c.via != nil {
 		c.via.abort()
@@ -161,7 +161,7 @@ func (c *connection) abort() {
 	_ = c.wire.Close()
 }
 
-// close ends the connection, and those that lead to it.
+// close ends the connection, and those of the jump hosts that lead to it.
 func (c *connection) close() {
 	c.wire.fail(errClosed)
 	c.abort()
@@ -174,7 +174,7 @@ func (c *connection) isLost() error {
 	if broken == nil {
 		select {
 		case <-c.over:
-			<-c.lost // in a moment
+			<-c.lost // closed shortly
 			broken = c.wire.broken.Load()
 		default:
 			return nil
@@ -192,8 +192,8 @@ func (c *connection) isLost() error {
 	return fmt.Errorf("the SSH connection to %q was lost: %w", c.of.name, c.of.said(err))
 }
 
-// hasEnded is isLost for whoever met an error that may stand for the end of the
-// connection before that is known. It asks the host.
+// hasEnded is isLost for a caller with an error that may come from the end of the connection before
+// that end is known. It asks the host.
 func (c *connection) hasEnded(ctx context.Context) error {
 	if why := c.isLost(); why != nil {
 		return why
@@ -209,9 +209,8 @@ func (c *connection) hasEnded(ctx context.Context) error {
 	return c.isLost()
 }
 
-// within calls f, which waits for the host's answer, and returns when ctx is
-// done although f has not: it ends at the latest when the connection does, and
-// drop is then given what it returned.
+// within calls f, which waits for the host's answer, and returns when ctx is done even if f has
+// not. f then ends at the latest with the connection, and drop gets its result.
 func within[T any](ctx context.Context, f func() (T, error), drop func(T)) (T, error) {
 	type answer struct {
 		value T

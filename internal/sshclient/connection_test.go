@@ -20,8 +20,8 @@ func timesRun(t *testing.T, h *sandbox.Host, file string) int {
 	return strings.Count(h.Exec(t, `cat "$1" 2>/dev/null || :`, file), "x\n")
 }
 
-// A connection that is cut after any number of bytes makes an error, and never
-// makes a command run twice.
+// A connection that is cut after any number of bytes results in an error, and never runs a command
+// twice.
 func TestCut(t *testing.T) {
 	t.Parallel()
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{})
@@ -78,10 +78,10 @@ func TestCutInACommand(t *testing.T) {
 	}
 	run(t, client, "true") // connects again
 	proxy.Cut()
-	run(t, client, "true") // although nobody noticed that it was cut
+	run(t, client, "true") // although the cut went unnoticed
 }
 
-// A host that falls silent is noticed, by those who wait and by those who come.
+// Callers that wait, and callers that come later, notice a host that falls silent.
 func TestSilence(t *testing.T) {
 	t.Parallel()
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{})
@@ -121,13 +121,13 @@ func TestSilence(t *testing.T) {
 	}
 }
 
-// A host that is silent from the start is given up at the deadline.
+// A host that is silent from the start is abandoned at the deadline.
 func TestHandshakeThatHangs(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close() // whose connections nobody accepts
+	defer listener.Close() // nothing accepts its connections
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{})
 	silent := asRoot(h)
 	silent.Port = listener.Addr().(*net.TCPAddr).Port
@@ -154,7 +154,7 @@ func TestHandshakeThatHangs(t *testing.T) {
 	}
 }
 
-// sshd drops some of many connections that come at once; they come back.
+// sshd drops some of many simultaneous connections; the client tries those again.
 func TestMaxStartups(t *testing.T) {
 	t.Parallel()
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{Settings: []string{"MaxStartups 3:50:6"}})
@@ -190,7 +190,7 @@ func TestRefused(t *testing.T) {
 		t.Errorf("it was tried again for the same plan: %v", again)
 	}
 	time.AfterFunc(300*time.Millisecond, proxy.Accept)
-	run(t, client, "true") // the host is there in a moment
+	run(t, client, "true") // the host is back in a moment
 	run(t, client.Planning(), "true")
 }
 
@@ -225,7 +225,7 @@ func TestJumpHosts(t *testing.T) {
 	wantText(t, err, `"middle" cannot reach gone.internal`)
 
 	wrong := configs["middle"]
-	wrong.HostKeys = inner.HostKeys // each has its own
+	wrong.HostKeys = inner.HostKeys // each host has its own
 	configs["middle"] = wrong
 	_, err = hosts(t, configs, "inner").Run(t.Context(), Command{Script: "true"})
 	if key := as[*HostKeyError](t, err); key.Host != "middle" {
@@ -233,7 +233,7 @@ func TestJumpHosts(t *testing.T) {
 	}
 }
 
-// Whatever was done, nothing is left that runs.
+// Whatever was done before, nothing is left running.
 func TestNothingIsLeft(t *testing.T) {
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{})
 	proxy := proxyTo(t, h)

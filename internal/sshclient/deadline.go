@@ -5,24 +5,24 @@ import (
 	"time"
 )
 
-// A deadline is one that may be set again while somebody waits for it.
+// A deadline can be set again while a goroutine waits for it.
 type deadline struct {
 	mu     sync.Mutex
 	over   chan struct{} // closed while the deadline has passed
 	isOver bool
 	timer  *time.Timer
-	times  int // how often it was set, so that a timer knows whether it is the latest
+	times  int // how often it was set: a timer uses this to see whether it is the latest
 }
 
-// passed returns a channel that is closed when the deadline passes, whatever it
-// is until then.
+// passed returns a channel that is closed when the deadline passes, even if the deadline changes
+// before.
 func (d *deadline) passed() <-chan struct{} {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.over
 }
 
-// set sets the deadline; the zero time stands for none.
+// set sets the deadline; the zero time means none.
 func (d *deadline) set(t time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -13,20 +13,20 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// attempts is how often connecting is tried: sshd drops some of many that come
-// at once (MaxStartups), and a host that starts refuses for a moment.
+// attempts bounds how often to try to connect: sshd drops some of many simultaneous connections
+// (MaxStartups), and a starting host refuses connections for a moment.
 const attempts = 4
 
-// maxViolations is after how many connections on which a host broke the protocol
-// it is not connected to again, as each may leave some megabytes in use.
+// maxViolations is the number of protocol violations after which a host is not connected to again,
+// because each may leave some megabytes in use.
 const maxViolations = 8
 
 var errViolations = fmt.Errorf("it broke the rules of the SSH protocol on %d connections, and is not connected to again", maxViolations)
 
 var errTooLate = errors.New("connect_timeout was over")
 
-// connect opens a connection of its own, through jump hosts if there are any. It
-// takes connect_timeout at most, all attempts together.
+// connect opens a new connection, through jump hosts if there are any. All attempts together take
+// at most connect_timeout.
 func (h *Host) connect(ctx context.Context) (*connection, error) {
 	if failure := h.plannedFailure(); failure != nil {
 		return nil, failure
@@ -48,7 +48,7 @@ func (h *Host) connect(ctx context.Context) (*connection, error) {
 	return c, err
 }
 
-// plannedFailure returns what connecting for planning met before.
+// plannedFailure returns the earlier error of connecting for planning.
 func (h *Host) plannedFailure() error {
 	if !h.planning {
 		return nil
@@ -73,8 +73,8 @@ func (h *Host) dialAgain(ctx context.Context) (*connection, error) {
 	}
 }
 
-// mayRetry reports whether err may be gone in a moment. It never is what came
-// after the host was known: a login that was refused counts on the other side.
+// mayRetry reports whether err may be gone in a moment. Errors after the host key was verified
+// never are: the host counts refused logins.
 func mayRetry(err error) bool {
 	var setting *settingError
 	var login *loginError
@@ -93,7 +93,7 @@ func mayRetry(err error) bool {
 	return errors.As(err, &network) || errors.Is(err, io.EOF)
 }
 
-// dial connects once.
+// dial tries once to connect.
 func (h *Host) dial(ctx context.Context) (*connection, error) {
 	failed := func(err error) (*connection, error) {
 		if ctx.Err() != nil {
@@ -115,8 +115,8 @@ func (h *Host) dial(ctx context.Context) (*connection, error) {
 		return failed(err)
 	}
 	c := h.newConnection(raw, via)
-	release := context.AfterFunc(ctx, c.abort) // the only deadline that channels of a jump host know
-	// The callback runs again when keys are exchanged again.
+	release := context.AfterFunc(ctx, c.abort) // channels of a jump host have no other deadline
+	// The callback runs again at each key re-exchange.
 	var known atomic.Bool
 	var hostKey atomic.Pointer[ssh.PublicKey]
 	client, channels, requests, err := ssh.NewClientConn(c.wire, h.knownAs(), &ssh.ClientConfig{
@@ -142,7 +142,7 @@ func (h *Host) dial(ctx context.Context) (*connection, error) {
 		}
 		return failed(err)
 	}
-	c.use(client, channels, requests) // also to end it: somebody has to read what comes until then
+	c.use(client, channels, requests) // also to end it: its input must be read until then
 	if !release() {
 		c.close()
 		return failed(context.Cause(ctx))
@@ -153,8 +153,8 @@ func (h *Host) dial(ctx context.Context) (*connection, error) {
 	return c, nil
 }
 
-// reach opens what the SSH connection runs over: a TCP connection, or a channel
-// of one to the jump host.
+// reach opens the transport of the SSH connection: a TCP connection, or a channel of a connection
+// to the jump host.
 func (h *Host) reach(ctx context.Context) (net.Conn, *connection, error) {
 	if h.config.JumpHost == "" {
 		conn, err := (&net.Dialer{KeepAlive: 30 * time.Second}).DialContext(ctx, "tcp", h.config.address())
@@ -179,8 +179,8 @@ func (h *Host) reach(ctx context.Context) (net.Conn, *connection, error) {
 	return conn, via, nil
 }
 
-// ciphers are the modern ones, the fastest first where the processor helps with
-// AES, as those of servers and notebooks do.
+// ciphers are the modern ciphers. The fastest come first where the processor has AES instructions,
+// as those of servers and notebooks do.
 func ciphers() []string {
 	return []string{ssh.CipherAES128GCM, ssh.CipherAES256GCM, ssh.CipherChaCha20Poly1305, ssh.CipherAES128CTR, ssh.CipherAES192CTR, ssh.CipherAES256CTR}
 }

@@ -67,17 +67,16 @@ func (h *Host) connectError(err error) *ConnectError {
 	return &ConnectError{Host: h.name, Address: h.config.address(), Username: h.config.Username, Via: h.config.JumpHost, Err: err}
 }
 
-// A settingError says that a Config cannot be used, wherever the host is.
+// A settingError says that a Config cannot be used, whatever the host.
 type settingError struct{ err error }
 
 func (e *settingError) Error() string { return e.err.Error() }
 func (e *settingError) Unwrap() error { return e.err }
 
-// A loginError says that a host, which proved to be the one that was meant, did
-// not let us in.
+// A loginError says that the intended host, whose key was verified, refused the login.
 type loginError struct {
-	offered []string // what was tried, without secrets
-	accepts string   // methods, as the host said; "" if it said nothing
+	offered []string // the methods that were tried, without secrets
+	accepts string   // the methods that the host named; "" if it named none
 	err     error
 }
 
@@ -91,8 +90,8 @@ func (e *loginError) Error() string {
 
 func (e *loginError) Unwrap() error { return e.err }
 
-// IsUnreachable reports whether err means that nothing could be asked of the
-// host, as opposed to an answer from it.
+// IsUnreachable reports whether err means that no question reached the host, as opposed to an
+// answer from it.
 func IsUnreachable(err error) bool {
 	var connect *ConnectError
 	return errors.As(err, &connect)
@@ -116,12 +115,12 @@ type RootError struct{ text string }
 
 func (e *RootError) Error() string { return e.text }
 
-// A ShellError says that a host runs no command of ours for a login. Nothing was run.
+// A ShellError says that a host does not run our commands for a login. Nothing was run.
 type ShellError struct {
 	Host     string // the entry in the provider block
 	Username string
-	Other    string // the user whom the login was to become, or ""
-	Said     string // by what the host ran instead, see Shorten
+	Other    string // the user that the login had to become, or ""
+	Said     string // by the program that the host ran instead, see Shorten
 	Err      error
 }
 
@@ -144,8 +143,8 @@ func (e *ShellError) Error() string {
 
 func (e *ShellError) Unwrap() error { return e.Err }
 
-// An OutcomeError says that a command may have run or not: its connection broke,
-// or it was not waited for.
+// An OutcomeError says that a command may or may not have run: its connection broke, or the caller
+// stopped waiting.
 type OutcomeError struct {
 	Host string
 	Err  error
@@ -157,11 +156,11 @@ func (e *OutcomeError) Error() string {
 
 func (e *OutcomeError) Unwrap() error { return e.Err }
 
-// A ForwardError says that a host did not open a way to an address.
+// A ForwardError says that a host did not open a connection to an address.
 type ForwardError struct {
 	Host    string // the entry in the provider block
-	Address string // that it was to forward to
-	Refused bool   // whether it is not allowed, as opposed to the address not answering
+	Address string // the address to forward to
+	Refused bool   // whether the host does not allow it, as opposed to an address that does not answer
 	Err     error
 }
 

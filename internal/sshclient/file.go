@@ -7,13 +7,13 @@ import (
 	"os"
 )
 
-// maxFile is how long a file of keys, certificates or known hosts may be, in bytes.
+// maxFile bounds the length of a file of keys, certificates or known hosts, in bytes.
 const maxFile = 16 << 20
 
 var errNoFile = errors.New("it is not a regular file")
 
-// ReadFile reads a file that an attribute of the provider block names. A device may
-// have no end, and a pipe no beginning: they are refused. Errors are *os.PathError.
+// ReadFile reads a file that an attribute of the provider block names. It refuses a device, which
+// may have no end, and a pipe, which may have no beginning. Its errors are *os.PathError.
 func ReadFile(name string) ([]byte, error) {
 	info, err := os.Stat(name)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// What an attribute names is read to its end only if it has one.
+// A file that an attribute names is read to its end only if it has one.
 func TestReadFile(t *testing.T) {
 	t.Parallel()
 	at := func(name string) string { return filepath.Join(t.TempDir(), name) }

@@ -9,8 +9,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A login may be given a command of the host's choosing instead of a shell, as
-// cloud images do for root. However that command ends, the error says what it said.
+// A host may run a forced command for a login instead of a shell, as cloud images do for root.
+// However that command ends, the error quotes its output.
 func TestForcedCommand(t *testing.T) {
 	const givesUp = "none began within"
 	t.Parallel()
@@ -52,7 +52,7 @@ func TestForcedCommand(t *testing.T) {
 				if slices.Contains(tt.want, givesUp) {
 					client.limits.shell = 300 * time.Millisecond
 				}
-				for range 2 { // the second on the connection that is there
+				for range 2 { // the second over the existing connection
 					output, err := client.Run(within10(t), Command{Script: "true"})
 					if output != nil {
 						t.Errorf("as %s: %q", login, output)

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// channelCases are about channels and requests, and what comes through a tunnel.
+// channelCases are about channels, requests, and the traffic of a tunnel.
 func channelCases() []misbehaviour {
 	reasons := []ssh.RejectionReason{ssh.Prohibited, ssh.ConnectionFailed, ssh.UnknownChannelType, ssh.ResourceShortage, 0, 5, 0xffffffff}
 	refuses := func(size int) func(*stage) behaviour {
@@ -118,7 +118,7 @@ func channelCases() []misbehaviour {
 	}
 }
 
-// trickle shows that the host is there, which is all that it does.
+// trickle shows that the host is alive, and does nothing else.
 func (s *stage) trickle(c *ssh.ServerConn) {
 	for {
 		if _, _, err := c.SendRequest("x", false, nil); err != nil {

@@ -15,7 +15,7 @@ func logins(name, as string, works bool, change func(*stage, *ssh.ServerConfig))
 	}}
 }
 
-// An insatiable host wants more of whatever it is given.
+// An insatiable host asks for more, whatever it gets.
 type insatiable struct{}
 
 func (i insatiable) key(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) {

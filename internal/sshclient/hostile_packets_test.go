@@ -26,7 +26,7 @@ func loggedIn(name, as string, serve func(*rawPeer, *stage)) misbehaviour {
 	return m
 }
 
-// inSession is loggedIn once there is a session, which has the number id at the client.
+// inSession is loggedIn once a session is open; id is its number at the client.
 func inSession(name string, serve func(p *rawPeer, r *stage, id uint32)) misbehaviour {
 	return loggedIn(name, "root", func(p *rawPeer, r *stage) {
 		id := p.openSession(1<<20, 1<<15)
@@ -35,7 +35,7 @@ func inSession(name string, serve func(p *rawPeer, r *stage, id uint32)) misbeha
 	})
 }
 
-// rest listens until the client is gone.
+// rest reads until the client is gone.
 func (p *rawPeer) rest() {
 	for {
 		p.receive()
@@ -45,11 +45,11 @@ func (p *rawPeer) rest() {
 func (p *rawPeer) repeat(packet []byte) {
 	for sent := 0; ; sent++ {
 		p.send(packet)
-		p.breathe(sent * max(len(packet), 2000)) // small ones take time as well
+		p.breathe(sent * max(len(packet), 2000)) // small packets take time, too
 	}
 }
 
-// packetCases are about what no server of the ssh package would send.
+// packetCases are about packets that no server of the ssh package would send.
 func packetCases() []misbehaviour {
 	disconnect := append([]byte{msgDisconnect}, ssh.Marshal(struct {
 		Reason        uint32
@@ -300,7 +300,7 @@ func packetCases() []misbehaviour {
 	}
 }
 
-// anything is a message of any kind, rather one that means something.
+// anything is a message of any kind, preferably a meaningful one.
 func anything(r *stage, id uint32) []byte {
 	kinds := []byte{
 		msgDisconnect, msgIgnore, 3, msgDebug, msgServiceRequest, msgServiceAccept, 7, msgKexInit, msgNewKeys, 30, msgKexReply, msgAuthRequest, msgAuthFailure, msgAuthSuccess,
@@ -327,14 +327,14 @@ func anything(r *stage, id uint32) []byte {
 	return append([]byte{kind}, rest...)
 }
 
-// A liner writes lines that are short.
+// A liner writes short lines.
 type liner struct{ io.Writer }
 
 func (l liner) Write(p []byte) (int, error) {
 	return l.Writer.Write(bytes.Repeat([]byte("welcome\n"), len(p)/8))
 }
 
-// An impostor shows a key that is not its own.
+// An impostor presents a key that is not its own.
 type impostor struct {
 	ssh.Signer
 	shows ssh.PublicKey

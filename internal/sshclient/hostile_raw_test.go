@@ -19,7 +19,7 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// Numbers of messages (RFC 4250).
+// The numbers of messages (RFC 4250).
 const (
 	msgDisconnect     = 1
 	msgIgnore         = 2
@@ -60,7 +60,7 @@ type rawPeer struct {
 	in        *bufio.Reader
 	key       ssh.Signer
 	host      *hostileHost
-	held      *bytes.Buffer // of atOnce
+	held      *bytes.Buffer // by atOnce
 	sealing   *direction
 	opening   *direction
 	sessionID []byte
@@ -99,7 +99,7 @@ func (p *rawPeer) must(err error) {
 	}
 }
 
-// write writes bytes as they are.
+// write writes bytes unchanged.
 func (p *rawPeer) write(text []byte) {
 	if p.held != nil {
 		p.held.Write(text)
@@ -109,7 +109,7 @@ func (p *rawPeer) write(text []byte) {
 	p.must(err)
 }
 
-// atOnce has what f writes leave in one piece.
+// atOnce sends what f writes in one piece.
 func (p *rawPeer) atOnce(f func()) {
 	held := &bytes.Buffer{}
 	p.held = held
@@ -141,8 +141,8 @@ func (p *rawPeer) kexInit() []byte {
 	})
 }
 
-// exchangeKeys is a whole key exchange, or, without reply, one that ends before
-// the server's answer.
+// exchangeKeys does a whole key exchange or, without reply, one that ends before the server's
+// answer.
 func (p *rawPeer) exchangeKeys(reply bool) {
 	mine := p.kexInit()
 	p.send(mine)
@@ -194,7 +194,7 @@ func (p *rawPeer) acceptService() {
 	p.send(append([]byte{msgServiceAccept}, ssh.Marshal(struct{ Name string }{"ssh-userauth"})...))
 }
 
-// login lets the client in, whoever it is.
+// login accepts any client.
 func (p *rawPeer) login() {
 	p.exchangeVersions()
 	p.exchangeKeys(true)
@@ -203,7 +203,7 @@ func (p *rawPeer) login() {
 	p.send([]byte{msgAuthSuccess})
 }
 
-// openSession confirms the next session, with such a window and size of packets.
+// openSession confirms the next session, with the given window and packet size.
 func (p *rawPeer) openSession(window, packet uint32) (client uint32) {
 	var open struct {
 		Type           string
@@ -226,7 +226,7 @@ func (p *rawPeer) shell(id uint32) {
 	p.send(to(msgSuccess, id, nil))
 }
 
-// to is a message for a channel.
+// to returns a message for a channel.
 func to(message byte, id uint32, rest any) []byte {
 	packet := binary.BigEndian.AppendUint32([]byte{message}, id)
 	if rest != nil {
@@ -292,7 +292,7 @@ func (p *rawPeer) receive() []byte {
 	return payload
 }
 
-// receiveOne drops messages until one of a kind.
+// receiveOne drops messages until one of the given kind.
 func (p *rawPeer) receiveOne(kind byte) []byte {
 	for {
 		if payload := p.receive(); payload[0] == kind {

@@ -34,26 +34,26 @@ func (r *recorder) holds(text string) bool {
 	return bytes.Contains(r.text.Bytes(), []byte(text))
 }
 
-// A behaviour is how a host behaves; what is not set, it does as it should.
+// A behaviour says how a host behaves; where it is not set, the host behaves correctly.
 type behaviour struct {
 	raw     func(*rawPeer)          // instead of all below
 	config  func(*ssh.ServerConfig) // of the login
-	greet   func(*ssh.ServerConn)   // runs beside the rest once somebody is logged in
+	greet   func(*ssh.ServerConn)   // runs in addition once a client is logged in
 	global  func(*ssh.Request)
-	open    func(ssh.NewChannel) bool       // whether it has dealt with it
+	open    func(ssh.NewChannel) bool       // reports whether it has handled the channel
 	exec    func(ssh.Channel, *ssh.Request) // answers the request for a shell
-	shell   func(*hostShell)                // speaks as the shell, until it ends
+	shell   func(*hostShell)                // acts as the shell, until it ends
 	forward func(ssh.Channel)               // is the other end of a tunnel
-	slow    func(net.Conn) net.Conn         // what the connection runs over
+	slow    func(net.Conn) net.Conn         // wraps the transport
 }
 
-// A hostileHost is an SSH server that behaves as it is told.
+// A hostileHost is an SSH server that behaves as a test wants.
 type hostileHost struct {
 	behaviour
 	*stage
 	listener net.Listener
 	key      ssh.Signer
-	heard    recorder // all that clients sent, but their logins
+	heard    recorder // all that clients sent, except their logins
 	logins   recorder // passwords and answers
 
 	lock  sync.Mutex
@@ -61,7 +61,7 @@ type hostileHost struct {
 	all   sync.WaitGroup
 }
 
-// A stage is where a host misbehaves: it has chance, and comes to an end.
+// A stage is where a host misbehaves: it has a source of random numbers, and an end.
 type stage struct {
 	mu     sync.Mutex
 	random *rand.Rand
@@ -74,7 +74,7 @@ func (s *stage) n(n int) int {
 	return s.random.IntN(n)
 }
 
-// pause waits, at most until the end.
+// pause waits, but not beyond the end.
 func (s *stage) pause(d time.Duration) {
 	select {
 	case <-time.After(d):
@@ -106,9 +106,9 @@ func startHostile(key ssh.Signer, s *stage, b behaviour) (*hostileHost, error) {
 	return h, nil
 }
 
-// stop returns when nothing of the host is left.
+// stop returns once nothing of the host is left.
 func (h *hostileHost) stop() {
-	close(h.over) // the misbehaviour's stage
+	close(h.over) // the end of the misbehaviour's stage
 	h.listener.Close()
 	h.lock.Lock()
 	for conn := range h.conns {
@@ -169,7 +169,7 @@ func (h *hostileHost) serve(conn net.Conn) {
 	}
 }
 
-// pong is what is at the end of a tunnel.
+// pong is the far end of a tunnel.
 func pong(c ssh.Channel) {
 	ping := make([]byte, 4)
 	if _, err := io.ReadFull(c, ping); err == nil && string(ping) == "ping" {
@@ -239,7 +239,7 @@ func (s *hostShell) program() {
 func (s *hostShell) begin()            { s.write("\nbegin " + s.nonce + "\n") }
 func (s *hostShell) end(status string) { s.write("\nend " + s.nonce + " " + status + "\n") }
 
-// exit says how it ended.
+// exit reports how the command ended.
 func (s *hostShell) exit(status int) {
 	_, _ = s.SendRequest("exit-status", false, binary.BigEndian.AppendUint32(nil, uint32(status)))
 }
@@ -253,7 +253,7 @@ func (s *hostShell) signal(name, message string) {
 	}{name, false, message, ""}))
 }
 
-// hear goes on listening to the client, and does nothing else to the end.
+// hear only reads from the client, to the end.
 func (s *hostShell) hear() {
 	_, _ = io.Copy(&s.host.heard, s.Channel)
 	<-s.host.over
@@ -261,14 +261,14 @@ func (s *hostShell) hear() {
 
 const rightAnswer = "right\n"
 
-// speak is what a shell should say.
+// speak sends what a shell should send.
 func (s *hostShell) speak() {
 	s.login()
 	s.answer()
 	s.exit(0)
 }
 
-// login is what comes before the program.
+// login sends what comes before the program.
 func (s *hostShell) login() {
 	if s.command == sudoAskShell {
 		s.complain(prompt)

@@ -9,7 +9,7 @@ func shells(name string, works bool, shell func(*hostShell)) misbehaviour {
 	return misbehaviour{name: name, works: works, makes: func(*stage) behaviour { return behaviour{shell: shell} }}
 }
 
-// rooted is shells for clients that do not use sudo.
+// rooted makes a case of a shell, for clients that do not use sudo.
 func rooted(name string, works bool, shell func(*hostShell)) misbehaviour {
 	m := shells(name, works, shell)
 	m.as = "root"

@@ -26,12 +26,12 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// Bounds of the clients of a hostile host, and of what they may take.
+// Bounds of the clients of a hostile host, and of what they may use.
 const (
 	hostileConnect = 700 * time.Millisecond
 	hostileSlack   = 2 * moment
-	hostileMemory  = 128 << 20 // of all rounds at a time, with their hosts
-	hostileStuck   = 16 << 20  // of each time: the ssh package does not free all, see connection.watch
+	hostileMemory  = 128 << 20 // of all simultaneous rounds, with their hosts
+	hostileStuck   = 16 << 20  // for each repetition: the ssh package does not free everything, see connection.watch
 	hostileAtOnce  = 8
 )
 
@@ -49,10 +49,10 @@ type round struct {
 	faults  []string
 }
 
-// Whatever a host does: no panic, an error that names the host and says what to
-// do or a right result, within the time that was set, in bounded memory, with
-// no secret told, and nothing left. STITCH_TORTURE is how often each misbehaviour
-// is tried, STITCH_SEED what chance is drawn from.
+// Whatever a host does, the client does not panic. It returns an error that names the host and says
+// what to do, or a correct result, within the limit of time and memory; it reveals no secret, and
+// leaves nothing behind. STITCH_TORTURE is how often each misbehaviour is tried, STITCH_SEED is the
+// random seed.
 func TestHostileHost(t *testing.T) {
 	t.Parallel()
 	times, seed := sandbox.Effort(t), sandbox.Seed(t)
@@ -90,8 +90,8 @@ func TestHostileHost(t *testing.T) {
 	}
 }
 
-// A host that breaks the protocol again and again is left alone: what the ssh
-// package keeps of each such connection has a bound.
+// A host that breaks the protocol again and again is no longer connected to: what the ssh package
+// keeps of each such connection is bounded.
 func TestProtocolBrokenAgain(t *testing.T) {
 	t.Parallel()
 	s := &stage{over: make(chan struct{})}
@@ -115,7 +115,7 @@ func TestProtocolBrokenAgain(t *testing.T) {
 	wantText(t, err, "not connected to again", "ssh_hosts.bastion")
 }
 
-// watchMemory returns what returns how much more memory was in use at most.
+// watchMemory returns a function that returns the peak of additional memory.
 func watchMemory(t *testing.T) func() uint64 {
 	heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
 	read := func() uint64 {
@@ -141,7 +141,7 @@ func watchMemory(t *testing.T) func() uint64 {
 	}
 }
 
-// table says what was tried.
+// table lists what was tried.
 func table(rounds []*round) string {
 	type line struct {
 		rounds   int
@@ -214,7 +214,7 @@ func (r *round) play(t *testing.T, key ssh.Signer) {
 	}
 }
 
-// connect does what clients do, and closes all.
+// connect does what clients do, and closes everything.
 func (r *round) connect(ctx context.Context, t *testing.T, host *hostileHost, as string) error {
 	all := NewHosts(host.configs(t, as, !r.early || !r.waits))
 	for _, h := range all.byName {
@@ -245,9 +245,8 @@ func (r *round) connect(ctx context.Context, t *testing.T, host *hostileHost, as
 	return err
 }
 
-// goroutines returns those that a round has left. Some of the ssh package's own
-// may stay where a host breaks the protocol and goes on sending: it waits for
-// itself then.
+// goroutines returns the goroutines that a round has left. Some of the ssh package's own may stay
+// where a host breaks the protocol and goes on sending, because the package then deadlocks.
 func goroutines(t *testing.T, round string) (left string) {
 	var profile strings.Builder
 	if err := pprof.Lookup("goroutine").WriteTo(&profile, 1); err != nil {
@@ -262,7 +261,7 @@ func goroutines(t *testing.T, round string) (left string) {
 	return left
 }
 
-// judge looks at what a client got.
+// judge checks the result of a client.
 func (r *round) judge(said string, err error) {
 	if r.took > hostileSlack {
 		r.fault("it took %s", r.took)
@@ -290,7 +289,7 @@ func (r *round) judge(said string, err error) {
 	}
 	var exit *ExitError
 	if errors.As(err, &exit) {
-		return // these are the words of a script of ours
+		return // the text of our own script
 	}
 	if !strings.Contains(text, `"bastion"`) {
 		r.fault("the error does not name the host: %.500q", text)
@@ -332,12 +331,12 @@ func (r *round) try(ctx context.Context, h *Host, as string) (string, error) {
 	return rightAnswer, nil
 }
 
-// inTunnel stands for what whoever uses a tunnel makes of an error.
+// inTunnel stands for the error of a user of the tunnel.
 func inTunnel(err error) error {
 	return fmt.Errorf(`in a tunnel through "bastion" (ssh_hosts.bastion): %w`, err)
 }
 
-// clientKey returns a private key. It takes much time to encrypt one and to decrypt it.
+// clientKey returns a private key. Encrypting and decrypting one takes long.
 func clientKey(t *testing.T, encrypted bool) (key, passphrase string) {
 	_, private, err := ed25519.GenerateKey(crand.Reader)
 	if err != nil {
@@ -354,7 +353,7 @@ func clientKey(t *testing.T, encrypted bool) (key, passphrase string) {
 	return string(pem.EncodeToMemory(block)), passphrase
 }
 
-// configs are those of clients that log in with all that they have.
+// configs returns the configurations of clients that log in with everything that they have.
 func (h *hostileHost) configs(t *testing.T, as string, patient bool) map[string]Config {
 	c := Config{
 		Host: "127.0.0.1", Port: h.port(), Username: "root", ConnectTimeout: hostileConnect,
@@ -369,7 +368,7 @@ func (h *hostileHost) configs(t *testing.T, as string, patient bool) map[string]
 	case "sudo":
 		c.Username, c.Sudo, c.SudoPassword = "operator", true, hostileSudo
 	case "root":
-		c.SudoPassword = hostileSudo // which is never asked for
+		c.SudoPassword = hostileSudo // the host never asks for it
 	case "password":
 		c.PrivateKey, c.PrivateKeyPassphrase = "", ""
 	}
@@ -382,8 +381,8 @@ func (h *hostileHost) configs(t *testing.T, as string, patient bool) map[string]
 	return all
 }
 
-// A deadline that passes just when the host lets us in leaves nothing, also if the
-// host has sent more by then than anybody reads.
+// A deadline that passes just as the host accepts the login leaves nothing behind, even if the host
+// has by then sent more than was read.
 func TestTooLateAfterLogin(t *testing.T) {
 	t.Parallel()
 	key := newKey(t)
@@ -401,7 +400,7 @@ func TestTooLateAfterLogin(t *testing.T) {
 					p.send(append([]byte{msgGlobalRequest}, ssh.Marshal(channelRequest{"x", false, nil})...))
 				}
 			})
-			for began, wait := time.Now(), time.Duration(p.n(150))*time.Microsecond; time.Since(began) < wait; { // less than a pause may take
+			for began, wait := time.Now(), time.Duration(p.n(150))*time.Microsecond; time.Since(began) < wait; { // shorter than any pause
 			}
 			cancel()
 			still(p.in)

@@ -12,13 +12,13 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 )
 
-// A HostKeyError says that a host did not prove to be the one that was meant.
+// A HostKeyError says that a host did not prove to be the intended one.
 type HostKeyError struct {
 	Host    string   // the entry in the provider block
 	Address string   // host:port
-	Got     string   // fingerprint of the key that the host has
-	Want    []string // fingerprints of the keys that it should have one of; none if nothing is known of it
-	Source  string   // where those stand: host_key, or the known_hosts file
+	Got     string   // the fingerprint of the host's key
+	Want    []string // the fingerprints of the accepted keys; none if no key of the host is known
+	Source  string   // where the accepted keys are: host_key, or the known_hosts file
 	Revoked bool     // whether the key is marked as revoked
 	Reason  string   // what is wrong with the certificate of its key, or ""
 }
@@ -39,7 +39,7 @@ func (e *HostKeyError) Error() string {
 		e.Host, e.Address, e.Got, e.Source, strings.Join(e.Want, " or "), e.Source)
 }
 
-// CheckHostKeys returns why one of the keys cannot be a host's.
+// CheckHostKeys returns the reason why one of the keys cannot be a host's.
 func CheckHostKeys(keys []string) error {
 	if len(keys) == 0 {
 		return errors.New("it is empty: it is to be the host's public key, such as \"ssh-ed25519 AAAA...\"")
@@ -62,8 +62,8 @@ func parseHostKeys(texts []string) (keys []ssh.PublicKey, err error) {
 	return keys, nil
 }
 
-// verification returns what checks the host's key, and the algorithms to ask for:
-// those of the keys that are known, or a host that has several would show another.
+// verification returns the function that verifies the host's key, and the algorithms to ask for:
+// those of the known keys, because a host with several keys would otherwise show another one.
 func (h *Host) verification() (check ssh.HostKeyCallback, algorithms []string, err error) {
 	if len(h.config.HostKeys) > 0 {
 		keys, err := parseHostKeys(h.config.HostKeys)
@@ -125,17 +125,17 @@ func (h *Host) checkKnown(known ssh.HostKeyCallback) ssh.HostKeyCallback {
 	}
 }
 
-// knownAs is what the host is looked up by, and its certificate is for: names
-// are in lower case there, as ssh has it.
+// knownAs is the name under which the host is looked up, and that its certificate must have: names
+// are in lower case there, as in OpenSSH.
 func (h *Host) knownAs() string { return strings.ToLower(h.config.address()) }
 
-// somewhere stands for the address of the other side, which only the hostname is looked up by.
+// somewhere stands for the remote address. Only the hostname is looked up.
 var somewhere = &net.TCPAddr{IP: net.IPv4zero}
 
-// knownKeys returns the keys that the lines of a known_hosts file hold for the host, and
-// whether they hold an authority that may have signed others.
+// knownKeys returns the keys that the lines of a known_hosts file hold for the host, and whether
+// they hold an authority that may have signed other keys.
 func (h *Host) knownKeys(known ssh.HostKeyCallback, lines []string) (keys []ssh.PublicKey, hasAuthority bool) {
-	// The package tells what it would accept when it is shown a key that it does not know.
+	// The package lists the keys that it would accept when it gets a key that it does not know.
 	var unknown *knownhosts.KeyError
 	if !errors.As(known(h.knownAs(), somewhere, noKey{}), &unknown) {
 		return nil, false
@@ -143,9 +143,8 @@ func (h *Host) knownKeys(known ssh.HostKeyCallback, lines []string) (keys []ssh.
 	return withoutAuthorities(unknown.Want, lines)
 }
 
-// withoutAuthorities returns the keys that are the host's own, and whether others
-// are those of authorities. The lines are those that the keys were read from,
-// unless somebody else has written the file since.
+// withoutAuthorities returns the host's own keys, and whether the others belong to authorities. The
+// lines are those from which the keys were read, unless another process has written the file since.
 func withoutAuthorities(known []knownhosts.KnownKey, lines []string) (keys []ssh.PublicKey, hasAuthority bool) {
 	for _, k := range known {
 		if k.Line >= 1 && k.Line <= len(lines) && strings.HasPrefix(strings.TrimSpace(lines[k.Line-1]), "@cert-authority") {
@@ -175,8 +174,8 @@ func certificateAlgorithms() []string {
 	return []string{ssh.CertAlgoED25519v01, ssh.CertAlgoECDSA256v01, ssh.CertAlgoECDSA384v01, ssh.CertAlgoECDSA521v01, ssh.CertAlgoRSASHA512v01, ssh.CertAlgoRSASHA256v01}
 }
 
-// algorithmsOf returns the algorithms by which hosts prove to have one of the
-// keys; none stands for all that the ssh package knows.
+// algorithmsOf returns the algorithms with which hosts prove that they have one of the keys; none
+// means all that the ssh package knows.
 func algorithmsOf(keys []ssh.PublicKey) (algorithms []string) {
 	for _, key := range keys {
 		of := []string{key.Type()}

@@ -24,7 +24,7 @@ func TestHostKeys(t *testing.T) {
 	for name, tt := range map[string]struct {
 		pinned []string
 		known  string
-		fails  []string // what the error says; none if it works
+		fails  []string // a part of the error; none if it works
 	}{
 		"ed25519":               {pinned: h.HostKeys[0:1]},
 		"ecdsa":                 {pinned: h.HostKeys[1:2]},
@@ -141,7 +141,7 @@ func TestCheckHostKeys(t *testing.T) {
 	}
 }
 
-// A known_hosts file that is rewritten between two readings has other lines.
+// A known_hosts file that was rewritten between two reads has other lines.
 func TestWithoutAuthorities(t *testing.T) {
 	key := newKey(t).PublicKey()
 	for name, tt := range map[string]struct {

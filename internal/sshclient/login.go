@@ -16,8 +16,8 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 )
 
-// PublicKey returns the public half of a private key, as authorized_keys holds
-// it, without a comment. The key is text; the passphrase "" stands for none.
+// PublicKey returns the public half of a private key, as authorized_keys holds it, without a
+// comment. The key is text; an empty passphrase means none.
 func PublicKey(privateKey, passphrase string) (string, error) {
 	signer, err := parsePrivateKey(privateKey, passphrase)
 	if err != nil {
@@ -29,7 +29,7 @@ func PublicKey(privateKey, passphrase string) (string, error) {
 // parsePrivateKey returns errors that never quote the text.
 func parsePrivateKey(text, passphrase string) (ssh.Signer, error) {
 	if !strings.HasSuffix(text, "\n") {
-		text += "\n" // what trims a key should not break it
+		text += "\n" // a key that has lost its line end must still parse
 	}
 	signer, err := ssh.ParsePrivateKey([]byte(text))
 	var encrypted *ssh.PassphraseMissingError
@@ -56,20 +56,19 @@ func parsePrivateKey(text, passphrase string) (ssh.Signer, error) {
 	return nil, errors.New("it is not a private key in OpenSSH's or PEM form, which begins with -----BEGIN")
 }
 
-// A login is what one connect authenticates with.
+// A login is what one connect uses to authenticate.
 type login struct {
 	methods []ssh.AuthMethod
 	offered []string      // the same in words
-	used    ssh.PublicKey // that was signed with last: the one that the host accepted
-	accepts []string      // methods that the host said to accept
+	used    ssh.PublicKey // the key that signed last, which is the one that the host accepted
+	accepts []string      // the methods that the host named
 
-	keyboard ssh.AuthMethod // gives the password to hosts that ask for it rather than take it; nil without one
+	keyboard ssh.AuthMethod // gives the password to hosts that ask for it instead of accepting it directly; nil without a password
 	close    func()
 }
 
-// next chooses the method to try next, where that is not simply the next of
-// methods: a password that was refused is not offered once more in another way,
-// as hosts count failures.
+// next chooses the next method where it is not simply the next of methods: a refused password is
+// not offered again in another way, because hosts count failures.
 func (l *login) next(state *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
 	const method = "keyboard-interactive"
 	l.accepts = state.AllowedMethods
@@ -85,8 +84,8 @@ func (h *Host) refused(l *login, err error) error {
 	return &loginError{offered: l.offered, accepts: h.quote(strings.Join(l.accepts, ", ")), err: err}
 }
 
-// newLogin reads what the Config names, again for each connect: an agent may
-// have been restarted, a file replaced.
+// newLogin reads what the Config names, again for each connect: the agent may have restarted, and a
+// file may have been replaced.
 func (h *Host) newLogin(ctx context.Context) (*login, error) {
 	l := &login{close: func() {}}
 	signers, err := l.signers(ctx, h.config)
@@ -94,7 +93,7 @@ func (h *Host) newLogin(ctx context.Context) (*login, error) {
 		l.close()
 		return nil, err
 	}
-	if len(signers) > 0 { // all of them in one: of each method one is tried
+	if len(signers) > 0 { // all keys in one, because only one of each method is tried
 		l.methods = append(l.methods, ssh.PublicKeys(signers...))
 	}
 	if password := h.config.Password; password != "" {
@@ -108,11 +107,11 @@ func (h *Host) newLogin(ctx context.Context) (*login, error) {
 	return l, nil
 }
 
-// maxRounds is how often a host may ask, some of them nothing.
+// maxRounds is how often a host may ask, empty rounds included.
 const maxRounds = 10
 
-// answerOnce answers the one question for a password. Another, such as for a
-// one-time code, is not answered: the password is not for it.
+// answerOnce answers a single question for a password. It answers no other question, such as one
+// for a one-time code: the password is not meant for it.
 func answerOnce(password string) ssh.KeyboardInteractiveChallenge {
 	answered, rounds := false, 0
 	return func(_, _ string, questions []string, echos []bool) ([]string, error) {
@@ -132,7 +131,7 @@ func answerOnce(password string) ssh.KeyboardInteractiveChallenge {
 	}
 }
 
-// signers returns the keys to log in with, that of private_key first.
+// signers returns the keys to log in with, private_key's first.
 func (l *login) signers(ctx context.Context, c Config) (signers []ssh.Signer, err error) {
 	certificate, err := c.certificate()
 	if err != nil {
@@ -151,7 +150,7 @@ func (l *login) signers(ctx context.Context, c Config) (signers []ssh.Signer, er
 			return nil, fmt.Errorf("read certificate: %w", err)
 		}
 		l.offered = append(l.offered, "private_key "+ssh.FingerprintSHA256(signer.PublicKey()))
-		certificate = nil // it was for this one
+		certificate = nil // it belonged to this key
 	}
 	if c.Agent {
 		more, err := l.askAgent(ctx, certificate)
@@ -193,8 +192,8 @@ func (l *login) askAgent(ctx context.Context, certificate *ssh.Certificate) ([]s
 	return signers, nil
 }
 
-// certified returns signers that note which of them is used; with a certificate,
-// only the one that it is for.
+// certified returns signers that note which of them is used. With a certificate, it returns only
+// the signer that the certificate is for.
 func (l *login) certified(signers []ssh.Signer, certificate *ssh.Certificate) (result []ssh.Signer, err error) {
 	for _, signer := range signers {
 		algorithms, ok := signer.(ssh.AlgorithmSigner)
@@ -221,8 +220,8 @@ func (l *login) certified(signers []ssh.Signer, certificate *ssh.Certificate) (r
 	return result, nil
 }
 
-// A notingSigner notes that it was used. Hosts are asked for a signature only
-// by a key that they have said to accept.
+// A notingSigner notes that it was used. A key signs only after the host has said that it accepts
+// the key.
 type notingSigner struct {
 	ssh.AlgorithmSigner
 	login *login
@@ -238,7 +237,7 @@ func (s *notingSigner) SignWithAlgorithm(rand io.Reader, data []byte, algorithm 
 	return s.AlgorithmSigner.SignWithAlgorithm(rand, data, algorithm)
 }
 
-// certificate returns nil if none is set.
+// certificate returns nil if no certificate is set.
 func (c Config) certificate() (*ssh.Certificate, error) {
 	if c.Certificate == "" {
 		return nil, nil
@@ -258,13 +257,13 @@ func (c Config) certificate() (*ssh.Certificate, error) {
 	return certificate, nil
 }
 
-// textOrFile returns a value that holds mark, or the text of the file that it names.
-// Its errors quote no value but an absolute path: a key without its header looks like a relative one.
+// textOrFile returns a value that holds mark, or the text of the file that the value names. Its
+// errors quote only absolute paths: a key without its header looks like a relative one.
 func textOrFile(value, attribute, mark string) (string, error) {
 	if strings.Contains(value, mark) || strings.ContainsAny(value, "\r\n") {
 		return value, nil
 	}
-	if _, _, _, _, err := ssh.ParseAuthorizedKey([]byte(value)); err == nil { // which is not the text that is wanted, but text
+	if _, _, _, _, err := ssh.ParseAuthorizedKey([]byte(value)); err == nil { // text, but not the expected one
 		return value, nil
 	}
 	text, err := ReadFile(value)

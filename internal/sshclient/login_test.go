@@ -82,7 +82,7 @@ func TestLoginByKeyboard(t *testing.T) {
 	wantText(t, err, "the login failed", "keyboard-interactive")
 }
 
-// A password answers the one question for it, and no other.
+// A password answers a single question for it, and no other question.
 func TestAnswerOnce(t *testing.T) {
 	answer := answerOnce("s3cret")
 	if got, err := answer("", "", nil, nil); got != nil || err != nil {
@@ -145,7 +145,7 @@ func TestLoginByAgent(t *testing.T) {
 		t.Error(err)
 	}
 	both := c
-	both.PrivateKey = h.UserCA // which the host refuses
+	both.PrivateKey = h.UserCA // the host refuses it
 	if err := login(both); err != nil {
 		t.Errorf("a key that is refused, then the agent's: %v", err)
 	}
@@ -170,7 +170,7 @@ func TestLoginByAgent(t *testing.T) {
 	wantText(t, login(c), "SSH_AUTH_SOCK is not set")
 }
 
-// serveAgent starts an agent that holds no key, and names it in SSH_AUTH_SOCK.
+// serveAgent starts an agent without keys, and names it in SSH_AUTH_SOCK.
 func serveAgent(t *testing.T) agent.Agent {
 	socket := filepath.Join(t.TempDir(), "agent")
 	listener, err := net.Listen("unix", socket)
@@ -256,10 +256,10 @@ func TestPublicKey(t *testing.T) {
 	}
 }
 
-// A key that has lost its header, as CI systems keep them, looks like a path.
+// A key without its header, as CI systems store keys, looks like a path.
 func TestKeyWithoutHeader(t *testing.T) {
 	key := ""
-	for !strings.Contains(key, "/") { // base64 holds one more often than not
+	for !strings.Contains(key, "/") { // most base64 holds one
 		_, private, err := ed25519.GenerateKey(rand.Reader)
 		if err != nil {
 			t.Fatal(err)

@@ -20,28 +20,28 @@ import (
 // of a second.
 const moment = 30 * time.Second
 
-// asRoot returns what it takes to log in as root on a sandbox's host.
+// asRoot returns the configuration for logging in as root on a sandbox's host.
 func asRoot(h *sandbox.Host) Config {
 	return Config{Host: h.Host, Port: h.Port, Username: "root", PrivateKey: h.RootKey, HostKeys: h.HostKeys[:1]}
 }
 
-// asOperator returns what it takes to log in as its ordinary user.
+// asOperator returns the configuration for logging in as its ordinary user.
 func asOperator(h *sandbox.Host) Config {
 	return Config{Host: h.Host, Port: h.Port, Username: sandbox.OperatorName, PrivateKey: h.OperatorKey, HostKeys: h.HostKeys[:1]}
 }
 
-// through returns the same for a proxy before the host.
+// through returns the same for a proxy in front of the host.
 func through(p *sandbox.Proxy, c Config) Config {
 	c.Host, c.Port = p.Host, p.Port
 	return c
 }
 
-// proxyTo starts a proxy before a host.
+// proxyTo starts a proxy in front of a host.
 func proxyTo(t *testing.T, h *sandbox.Host) *sandbox.Proxy {
 	return sandbox.StartProxy(t, fmt.Sprintf("%s:%d", h.Host, h.Port))
 }
 
-// only returns the one host of a configuration, which is closed with the test.
+// only returns the one host of a configuration. It is closed when the test ends.
 func only(t *testing.T, c Config) *Host {
 	t.Helper()
 	return hosts(t, map[string]Config{"bastion": c}, "bastion")
@@ -80,7 +80,7 @@ func wantText(t *testing.T, err error, texts ...string) {
 	}
 }
 
-// as fails the test unless err is an E, and returns that.
+// as fails the test unless err is an E, and returns the E.
 func as[E error](t *testing.T, err error) (target E) {
 	t.Helper()
 	if !errors.As(err, &target) {
@@ -89,7 +89,7 @@ func as[E error](t *testing.T, err error) (target E) {
 	return target
 }
 
-// wantA is as, for whom the type is all.
+// wantA is as for callers that need only the type.
 func wantA[E error](t *testing.T, err error) {
 	t.Helper()
 	_ = as[E](t, err)
@@ -104,7 +104,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 	}
 }
 
-// noGoroutine fails the test if a goroutine is left that product code started.
+// noGoroutine fails the test if a goroutine of product code is left.
 func noGoroutine(t *testing.T) {
 	t.Helper()
 	var stacks string

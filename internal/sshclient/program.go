@@ -15,22 +15,22 @@ import (
 // A Command is a program and the data that it works on.
 type Command struct {
 	Script string            // POSIX sh, a constant; its exit status and standard output are the answer
-	Data   map[string]string // shell variables that it sees, but what it runs does not; any text without zero bytes
-	User   string            // whom it runs as; "" is root
-	Limit  time.Duration     // how long it may run; 0 stands for 10 minutes
+	Data   map[string]string // shell variables, which the programs that it starts do not see; any text without zero bytes
+	User   string            // the user to run as; "" is root
+	Limit  time.Duration     // how long it may run; 0 means 10 minutes
 }
 
 var variable = regexp.MustCompile(`^[a-z_][a-z0-9_]*$`)
 
-// A program is what a shell is sent: a command between two lines that nothing
-// else writes, as login shells and PAM may have something to say too.
+// A program is the text that is sent to a shell: a command between two marks that no other program
+// writes, because login shells and PAM may write, too.
 type program struct {
 	text  string
 	nonce string
 }
 
-// newProgram quotes data in the one way that holds for any text. The script is a
-// function that is called in the last line: one that is cut short does nothing.
+// newProgram quotes data in the one way that holds for any text. The script is a function that the
+// last line calls: a truncated one does nothing.
 func newProgram(script string, data map[string]string) (program, error) {
 	nonce := rand.Text()
 	var b strings.Builder
@@ -49,9 +49,9 @@ func newProgram(script string, data map[string]string) (program, error) {
 	return program{text: b.String(), nonce: nonce}, nil
 }
 
-// becoming runs a program as another user. Run by root, runuser and su ask for no password,
-// and the user's own shell, which may be nologin, is not used. Where there is runuser, the
-// user's account or password may have expired.
+// becoming runs a program as another user. When root runs them, runuser and su ask for no password.
+// They do not use the user's own shell, which may be nologin. With runuser, the user's account or
+// password may have expired.
 const becoming = `become=su
 if command -v runuser >/dev/null; then become=runuser; fi
 printf '%s' "$program" | "$become" -s /bin/sh -c 'exec /bin/sh -s' -- "$user"`
@@ -62,12 +62,12 @@ func (p program) as(user string) (program, error) {
 	if err != nil {
 		return program{}, err
 	}
-	outer.nonce = p.nonce // what is looked for is what p says
+	outer.nonce = p.nonce // the mark to look for is p's
 	return outer, nil
 }
 
-// answer returns what the script wrote, its exit status, and whether it begun
-// and whether this is all of it.
+// answer returns the output of the script, its exit status, and whether the script began and
+// whether this is its complete output.
 func (p program) answer(output []byte) (answer []byte, status int, begun, complete bool) {
 	_, rest, begun := bytes.Cut(output, []byte("\nbegin "+p.nonce+"\n"))
 	if !begun {

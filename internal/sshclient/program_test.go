@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// hostile are texts that mean something to shells and their tools.
+// hostile are texts with a meaning to shells and their tools.
 var hostile = []string{
 	"", "plain", "'", "''", `'\''`, `"`, "`id`", "$(touch /tmp/pwned)", "a;b", "a|b", "a&b", "%s%n", "-rf", "--", "*", "~root", "$HOME", "${IFS}", `\`, `\n`, `a\`,
 	"two\nlines", "\n", "trailing\n\n", "\r\n", " blanks  ", "\ttab", "ünïcödé", "日本", "\x01\x02\x7f\x80\x81\x82\x83\x84\x88\xff\xfe", "'; exit 3; '", "EOF", "}\nmain() {", "!!",
@@ -49,7 +49,7 @@ func TestProgramRefuses(t *testing.T) {
 	}
 }
 
-// A program that is cut anywhere does nothing, or its answer is not complete.
+// A program that is cut anywhere does nothing, or its answer is incomplete.
 func TestProgramCut(t *testing.T) {
 	p, err := newProgram("echo done", map[string]string{"text": "it's\nhere"})
 	if err != nil {
@@ -58,7 +58,7 @@ func TestProgramCut(t *testing.T) {
 	for length := range len(p.text) - 1 {
 		sh := exec.Command("/bin/sh", "-s")
 		sh.Stdin = strings.NewReader(p.text[:length])
-		output, _ := sh.Output() // a syntax error is one
+		output, _ := sh.Output() // it may be a syntax error
 		if _, _, _, complete := p.answer(output); complete && length < len(p.text)-2 {
 			t.Fatalf("cut after %d of %d bytes it is complete: %q", length, len(p.text), output)
 		}

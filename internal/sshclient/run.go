@@ -13,13 +13,13 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// maxSessions is how many commands run at a time: sshd allows 10 sessions of a
-// connection (MaxSessions) unless it is told otherwise.
+// maxSessions is how many commands run at a time: by default, sshd allows 10 sessions per
+// connection (MaxSessions).
 const maxSessions = 4
 
-// Run runs a command and returns what it wrote to standard output. Errors are a
-// *ConnectError, a *RootError or a *ShellError if it did not begin for that reason, an
-// *ExitError if it failed, and an *OutcomeError if nobody knows.
+// Run runs a command and returns what it wrote to standard output. Errors are a *ConnectError, a
+// *RootError or a *ShellError if that kept the command from starting, an *ExitError if it failed,
+// and an *OutcomeError if the outcome is unknown.
 func (h *Host) Run(ctx context.Context, c Command) ([]byte, error) {
 	p, asRoot, err := h.program(c)
 	if err != nil {
@@ -44,7 +44,7 @@ func (h *Host) Run(ctx context.Context, c Command) ([]byte, error) {
 	return answer, err
 }
 
-// program returns what to send for a command, and whether root is to run it.
+// program returns the program for a command, and whether root must run it.
 func (h *Host) program(c Command) (p program, asRoot bool, err error) {
 	if p, err = newProgram(c.Script, c.Data); err != nil {
 		return program{}, false, err
@@ -68,8 +68,8 @@ func (h *Host) program(c Command) (p program, asRoot bool, err error) {
 	return p, true, err
 }
 
-// converse opens a shell that waits for a program. As nothing was sent to it yet,
-// a shared connection that turns out to be lost is replaced, once.
+// converse opens a shell that waits for a program. Because the shell has received no program yet,
+// converse replaces, once, a shared connection that turns out to be lost.
 func (h *Host) converse(ctx context.Context, asRoot bool) (*conversation, *connection, error) {
 	for {
 		c, fresh, err := h.commands(ctx)
@@ -96,8 +96,8 @@ func (h *Host) converse(ctx context.Context, asRoot bool) (*conversation, *conne
 	}
 }
 
-// newSession opens a session. A host that allows few at a time refuses those
-// beyond, for which others of ours make room.
+// newSession opens a session. A host that allows few at a time refuses more: newSession then waits
+// until other commands of this process have ended theirs.
 func (h *Host) newSession(ctx context.Context, c *connection) (*conversation, error) {
 	for alone := 0; ; {
 		others := h.open.Load()
@@ -106,7 +106,7 @@ func (h *Host) newSession(ctx context.Context, c *connection) (*conversation, er
 		if err == nil || !errors.As(err, &refused) {
 			return s, err
 		}
-		if others == 0 { // though the host may not have noticed yet that the last has ended
+		if others == 0 { // though the host may not have noticed that the last one has ended
 			alone++
 		}
 		if alone == 40 {
@@ -134,7 +134,7 @@ func (h *Host) openSession(ctx context.Context, c *connection) (*conversation, e
 	return nil, &ShellError{Host: h.name, Username: h.config.Username, Err: h.said(err)}
 }
 
-// commands returns the connection that commands share, and whether it was made for this call.
+// commands returns the connection that commands share, and whether this call made it.
 func (h *Host) commands(ctx context.Context) (c *connection, fresh bool, err error) {
 	select {
 	case h.connects <- struct{}{}:
@@ -157,10 +157,10 @@ func (h *Host) commands(ctx context.Context) (c *connection, fresh bool, err err
 	return c, true, nil
 }
 
-// finish sends the program and returns its answer. From here on it may have run.
+// finish sends the program and returns its answer. From here on the program may have run.
 func (h *Host) finish(ctx context.Context, p program, c *conversation, connection *connection, limit time.Duration) ([]byte, error) {
 	go func() {
-		_, _ = io.WriteString(c.channel, p.text) // whoever waits for the answer learns that it did not arrive
+		_, _ = io.WriteString(c.channel, p.text) // the reader of the answer learns that it did not arrive
 		_ = c.channel.CloseWrite()
 	}()
 	unknown := func(err error) ([]byte, error) { return nil, &OutcomeError{Host: h.name, Err: err} }
@@ -192,15 +192,15 @@ func (h *Host) finish(ctx context.Context, p program, c *conversation, connectio
 	case begun || !c.ending.known || c.ending.signal != "":
 		return unknown(h.said(fmt.Errorf("its shell ended in the middle, with %s", c.ending)))
 	}
-	// For instance, runuser or su did not start the shell of another user.
+	// For example, runuser or su did not start the shell of another user.
 	return nil, &ShellError{
 		Host: h.name, Username: h.config.Username, Said: h.quote(strings.TrimSpace(c.stderr.String())),
 		Err: h.said(fmt.Errorf("it ended with %s before the command began", c.ending)),
 	}
 }
 
-// HostKey returns the fingerprint of the key by which the host proved who it is. That of a
-// certificate is the key that it is for.
+// HostKey returns the fingerprint of the key with which the host proved its identity. For a
+// certificate, it is the fingerprint of the certified key.
 func (h *Host) HostKey(ctx context.Context) (string, error) {
 	if _, _, err := h.commands(ctx); err != nil {
 		return "", err
@@ -214,8 +214,8 @@ func (h *Host) HostKey(ctx context.Context) (string, error) {
 	return ssh.FingerprintSHA256(key), nil
 }
 
-// LoginKey returns the public key, in the form of authorized_keys, that the host
-// let us in with, or "" if that was a password.
+// LoginKey returns the public key of the login, in the form of authorized_keys, or "" if the login
+// was by password.
 func (h *Host) LoginKey(ctx context.Context) (string, error) {
 	if _, _, err := h.commands(ctx); err != nil {
 		return "", err

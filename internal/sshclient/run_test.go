@@ -68,7 +68,7 @@ func TestRunAs(t *testing.T) {
 	}
 }
 
-// The shells, su and sudo of other systems do the same.
+// The shells, su and sudo of other systems behave alike.
 func TestRunOnOtherSystems(t *testing.T) {
 	t.Parallel()
 	sandbox.EachHostRoot(t, func(t *testing.T, root string) {
@@ -106,7 +106,7 @@ func TestSudoWantsATerminal(t *testing.T) {
 	wantText(t, err, "requiretty", "Defaults:operator !requiretty")
 }
 
-// sudo-rs, the sudo of newer systems, has words of its own.
+// sudo-rs, the sudo of newer systems, has its own messages.
 func TestSudoRS(t *testing.T) {
 	for name, tt := range map[string]struct{ says, password, want string }{
 		"asks for a password": {"sudo: interactive authentication is required", "", "Set sudo_password of ssh_hosts."},
@@ -144,8 +144,8 @@ chmod 755 /usr/bin/sudo`, tt.says)
 	}
 }
 
-// While a command runs nothing of its data stands in a command line or an
-// environment that others can read.
+// While a command runs, none of its data is in a command line or an environment that other users
+// can read.
 func TestRunShowsNoData(t *testing.T) {
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{Sudo: sandbox.SudoPassword})
 	c := asOperator(h)
@@ -230,7 +230,7 @@ func TestRunCancelled(t *testing.T) {
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{})
 	client := only(t, asRoot(h))
 	run(t, client, "true")
-	for range 2 * maxSessions { // sessions are given back
+	for range 2 * maxSessions { // the sessions are released
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		start := time.Now()
 		_, err := client.Run(ctx, Command{Script: "sleep 60"})
@@ -285,7 +285,7 @@ func TestRunMany(t *testing.T) {
 	all.Wait()
 }
 
-// An answer that repeats a password is dropped: what it holds may become part of a state.
+// An answer that repeats a password is dropped: its contents may end up in a state.
 func TestRunDropsSecrets(t *testing.T) {
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{Sudo: sandbox.SudoPassword})
 	c := asOperator(h)

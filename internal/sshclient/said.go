@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// maxSaid is how much of what a host says an error quotes.
+// maxSaid bounds how much text from a host an error quotes.
 const maxSaid = 2000
 
-// Shorten leaves out the middle of a text that came from a host, if that is long.
+// Shorten removes the middle of a text from a host, if the text is long.
 func Shorten(text string) string {
 	const half = maxSaid / 2
 	if len(text) <= maxSaid {
@@ -20,8 +20,8 @@ func Shorten(text string) string {
 	return fmt.Sprintf("%s [%d bytes are left out] %s", strings.ToValidUTF8(head, ""), len(text)-2*half, strings.ToValidUTF8(tail, ""))
 }
 
-// quote is what an error may show of what the host said: not the secrets that the
-// host was told, which it may repeat, and no more than Shorten leaves.
+// quote returns what an error may show of a text from the host: without the secrets that were sent
+// to the host, which it may repeat, and as short as Shorten makes it.
 func (h *shared) quote(text string) string {
 	for _, secret := range []string{h.config.Password, h.config.SudoPassword} {
 		if secret != "" {
@@ -32,12 +32,12 @@ func (h *shared) quote(text string) string {
 	return Shorten(text)
 }
 
-// shortestSecret is how long a password has to be for an answer to be searched for it:
-// what an honest host says may well hold a shorter one, such as root.
+// shortestSecret is the length from which a password is searched for in answers: an honest host's
+// answer may well contain a shorter one, such as root.
 const shortestSecret = 8
 
-// repeats reports whether an answer holds a secret that the host was told. What it holds
-// may become part of a state, and be shown.
+// repeats reports whether an answer holds a secret that was sent to the host. Parts of an answer
+// may end up in the state, and on a screen.
 func (h *shared) repeats(answer []byte) bool {
 	for _, secret := range []string{h.config.Password, h.config.SudoPassword} {
 		if len(secret) >= shortestSecret && bytes.Contains(answer, []byte(secret)) {
@@ -47,7 +47,7 @@ func (h *shared) repeats(answer []byte) bool {
 	return false
 }
 
-// said is an error that may quote what the host said.
+// said returns an error that may quote text from the host.
 func (h *shared) said(err error) error { return &saidError{text: h.quote(err.Error()), err: err} }
 
 type saidError struct {

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// Shells that programs are sent to. Each says that it is there before it is sent
-// any: until then, standard input is sudo's.
+// The shells that receive programs. Each announces itself first, and receives no program before
+// that: until then, standard input belongs to sudo.
 const (
 	ready        = "terraform-provider-stitch: ready"
 	prompt       = "terraform-provider-stitch: password of sudo: "
@@ -23,19 +23,19 @@ const (
 	sudoAskShell = `env LC_ALL=C sudo -S -k -p 'terraform-provider-stitch: password of sudo: ' -- ` + plainShell
 )
 
-// A conversation is one command: a shell, what it is sent, and what it says.
+// A conversation is one command: a shell, its input, and its output.
 type conversation struct {
 	channel        ssh.Channel
 	stdout, stderr *written
-	ended          chan struct{} // closed when the host has ended it and all that it wrote was read
+	ended          chan struct{} // closed when the host has ended it and all its output was read
 	ending         ending        // valid once ended is closed
 }
 
-// An ending is what a host says of how a command ended.
+// An ending is what a host reports about the end of a command.
 type ending struct {
-	known  bool // it said anything
+	known  bool // the host reported something
 	status int
-	signal string // that ended it, or ""
+	signal string // the signal that ended it, or ""
 }
 
 func (e ending) String() string {
@@ -48,8 +48,7 @@ func (e ending) String() string {
 	return "no exit status"
 }
 
-// note takes in what a request of the host says of the ending. What is cut says
-// nothing.
+// note reads what a request of the host reports about the ending. It ignores a truncated report.
 func (e *ending) note(kind string, payload []byte) {
 	switch kind {
 	case "exit-status":
@@ -67,9 +66,9 @@ func (e *ending) note(kind string, payload []byte) {
 	}
 }
 
-// newConversation opens a session. It is not a Session of the ssh package, which
-// stops reading the host's requests at one that is malformed, and with them all
-// that comes over the connection.
+// newConversation opens a session. It does not use a Session of the ssh package, which stops
+// reading the host's requests at a malformed one, and thereby everything that arrives over the
+// connection.
 func newConversation(c *connection) (*conversation, error) {
 	channel, requests, err := c.OpenChannel("session", nil)
 	if err != nil {
@@ -103,15 +102,15 @@ func (s *conversation) start(command string) error {
 
 var errNotRun = errors.New("the host refuses to run any command")
 
-// end ends the session. Nobody waits for that: the host may not listen.
+// end ends the session. It does not wait: the host may not answer.
 func (s *conversation) end() {
 	s.stdout.drop()
 	s.stderr.drop()
 	go s.channel.Close()
 }
 
-// begin starts a shell, and returns once it waits for a program. Nothing of a
-// command has run before that.
+// begin starts a shell, and returns once the shell waits for a program. No part of a command has
+// run before that.
 func (h *Host) begin(ctx context.Context, s *conversation, asRoot bool) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, h.limits.shell, errNoShellYet)
 	defer cancel()
@@ -127,7 +126,7 @@ func (h *Host) begin(ctx context.Context, s *conversation, asRoot bool) error {
 	}
 	asked := s.stderr.seen
 	if password == "" {
-		asked = nil // who asks is not sudo
+		asked = nil // this prompt is not sudo's
 	}
 	for {
 		select {
@@ -142,7 +141,7 @@ func (h *Host) begin(ctx context.Context, s *conversation, asRoot bool) error {
 			}
 		case <-s.stdout.noisy:
 			return h.notBegun(ctx, s, sudo, errNoise)
-		case <-s.ended: // after all that it wrote, which may have come at the same time
+		case <-s.ended: // after all its output, which may have arrived at the same time
 			switch marked, noisy := s.stdout.began(); {
 			case marked:
 				return nil
@@ -161,11 +160,11 @@ var (
 	errNoise      = fmt.Errorf("it wrote more than %d KiB of something else", maxNoise>>10)
 )
 
-// withoutPrompts removes what sudo, and sudo-rs around that, ask with.
+// withoutPrompts removes the prompts of sudo, and those that sudo-rs wraps around them.
 var withoutPrompts = strings.NewReplacer("[sudo: "+prompt+"] Password: ", "", prompt, "")
 
-// notBegun explains why there is no shell. Without an error, what was to become
-// one has ended.
+// notBegun explains why there is no shell. If err is nil, the process that was to become the shell
+// has ended.
 func (h *Host) notBegun(ctx context.Context, s *conversation, sudo bool, err error) error {
 	complaint := strings.TrimSpace(withoutPrompts.Replace(s.stderr.String()))
 	none := &ShellError{Host: h.name, Username: h.config.Username, Said: h.quote(strings.TrimSpace(complaint + "\n" + s.stdout.String()))}
@@ -180,7 +179,7 @@ func (h *Host) notBegun(ctx context.Context, s *conversation, sudo bool, err err
 		return none
 	}
 	none.Err = h.said(fmt.Errorf("what the host ran instead ended with %s", s.ending))
-	if !sudo || complaint == "" { // a login shell such as nologin, or a command that is forced, which sudo has no part in
+	if !sudo || complaint == "" { // a login shell such as nologin, or a forced command: not sudo's doing
 		return none
 	}
 	advice := fmt.Sprintf(". Let %q use sudo on that host, or log in as root", h.config.Username)
@@ -193,15 +192,15 @@ func (h *Host) notBegun(ctx context.Context, s *conversation, sudo bool, err err
 	return &RootError{fmt.Sprintf("%q of SSH host %q (ssh_hosts.%s) cannot become root by sudo: %s%s", h.config.Username, h.name, h.name, h.quote(complaint), advice)}
 }
 
-// Bounds of what is kept of a command's output.
+// Bounds of the output that is kept of a command.
 const (
 	maxOutput = 8 << 20
 	maxStderr = 64 << 10
 	maxNoise  = 64 << 10 // before a mark
 )
 
-// A written is the end of a pipe that keeps what comes, up to a limit, and
-// notices each time that mark has come once more.
+// A written is the writing end of a pipe. It keeps what arrives, up to a limit, and notices each
+// mark.
 type written struct {
 	mark string
 
@@ -211,9 +210,9 @@ type written struct {
 	full  bool
 	late  bool
 	marks int
-	seen  chan int      // how often mark has come
-	noisy chan struct{} // closed when so much came without a mark that none is looked for
-	over  chan struct{} // closed when there was more than limit
+	seen  chan int      // the number of marks so far
+	noisy chan struct{} // closed when so much arrived without a mark that the search ends
+	over  chan struct{} // closed when more than limit arrived
 }
 
 func newWritten(limit int, mark string) *written {
@@ -264,21 +263,21 @@ func (w *written) began() (marked, noisy bool) {
 	return w.marks > 0, w.marks == 0 && w.late
 }
 
-// overflowed reports whether there was more than limit.
+// overflowed reports whether more than limit arrived.
 func (w *written) overflowed() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.full
 }
 
-// drop forgets all, as nobody asks for it any more.
+// drop discards everything, because it is no longer needed.
 func (w *written) drop() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.limit, w.text, w.late, w.full = 0, bytes.Buffer{}, true, true
 }
 
-// bytes is what has come, for when no more is to come.
+// bytes returns what has arrived, for use once nothing more will.
 func (w *written) bytes() []byte {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -5,30 +5,29 @@ import (
 	"net"
 )
 
-// A Tunnel is a way through a host: an SSH connection of its own, which is made
-// when it is first needed, and ends with the last connection through it.
+// A Tunnel leads through a host. It has its own SSH connection, which is made when it is first
+// needed and ends with the last connection through it.
 type Tunnel struct {
 	host  *Host
-	state chan tunnelState // holds the state when nobody uses it: whoever connects does, and others stop waiting with their contexts
+	state chan tunnelState // holds the state while it is not in use: the goroutine that connects takes it, and others give up waiting when their contexts end
 }
 
 type tunnelState struct {
 	connection *connection // nil if there is none
-	open       int         // connections through it, and those that are being opened
+	open       int         // connections through it, including those being opened
 }
 
-// Tunnel returns a tunnel through the host, which is not opened yet.
+// Tunnel returns a tunnel through the host. It is not open yet.
 func (h *Host) Tunnel() *Tunnel {
 	t := &Tunnel{host: h, state: make(chan tunnelState, 1)}
 	t.state <- tunnelState{}
 	return t
 }
 
-// DialContext connects to an address as the host sees it: network is "tcp", or
-// "unix" for a socket there. Deadlines of the connection work; its remote
-// address is the one that was asked for, so that whoever dials that again
-// through the tunnel reaches the same. Errors are a *ConnectError if the host was
-// not reached, and a *ForwardError if it did not reach the address.
+// DialContext connects to an address as the host sees it: network is "tcp", or "unix" for a socket
+// there. Deadlines of the connection work. Its remote address is the requested one, so that a
+// caller that dials it again through the tunnel reaches the same server. Errors are a *ConnectError
+// if the host was not reached, and a *ForwardError if the host did not reach the address.
 func (t *Tunnel) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	c, err := t.acquire(ctx)
 	if err != nil {
@@ -64,8 +63,8 @@ func (t *Tunnel) acquire(ctx context.Context) (*connection, error) {
 	return s.connection, nil
 }
 
-// release closes the SSH connection if nothing goes through it any more. One
-// that was lost, and replaced meanwhile, has nothing to close.
+// release closes the SSH connection if it carries nothing any more. A connection that was lost and
+// replaced has nothing to close.
 func (t *Tunnel) release(c *connection) {
 	s := <-t.state
 	if s.connection != c {

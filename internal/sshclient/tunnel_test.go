@@ -45,7 +45,7 @@ func serve(t *testing.T, f func(net.Conn)) string {
 
 func echo(conn net.Conn) { _, _ = io.Copy(conn, conn) }
 
-// holds waits for the other side to close, and never reads what it sends.
+// holds waits until the other side closes, and never reads what that side sends.
 func holds(t *testing.T) func(net.Conn) {
 	return func(conn net.Conn) {
 		<-t.Context().Done()
@@ -65,7 +65,7 @@ func dial(t *testing.T, tunnel *Tunnel, address string) net.Conn {
 func TestTunnel(t *testing.T) {
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{Hosts: map[string]string{"database.internal": "127.0.0.1"}})
 	_, port, _ := net.SplitHostPort(serve(t, echo))
-	address := net.JoinHostPort("database.internal", port) // which only the host resolves
+	address := net.JoinHostPort("database.internal", port) // only the host resolves it
 	proxy := proxyTo(t, h)
 	tunnel := only(t, through(proxy, asOperator(h))).Tunnel()
 	if proxy.Connections() != 0 {
@@ -90,7 +90,7 @@ func TestTunnel(t *testing.T) {
 			t.Errorf("with the first the second ended: %v, %d open", err, proxy.Open())
 		}
 		two.Close()
-		two.Close() // once more does nothing
+		two.Close() // a second Close does nothing
 		eventually(t, "the SSH connection ends with the last", func() bool { return proxy.Open() == 0 })
 		if proxy.Connections() != round {
 			t.Errorf("%d connections", proxy.Connections())
@@ -99,7 +99,7 @@ func TestTunnel(t *testing.T) {
 	noGoroutine(t)
 }
 
-// What the other side sends before it closes arrives, as does what is written
+// Everything that the other side sends before it closes arrives, and so does everything written
 // before Close.
 func TestTunnelLosesNothing(t *testing.T) {
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{})
@@ -171,7 +171,7 @@ func TestTunnelDeadlines(t *testing.T) {
 	}
 }
 
-// A connection through a tunnel does all that a net.Conn has to.
+// A connection through a tunnel does everything that a net.Conn must.
 func TestTunnelIsAConn(t *testing.T) {
 	tunnel := only(t, asRoot(sandbox.SharedSSHHost(t, sandbox.HostConfig{}))).Tunnel()
 	nettest.TestConn(t, func() (one, two net.Conn, stop func(), err error) {
@@ -212,8 +212,8 @@ func TestTunnelIsLost(t *testing.T) {
 	}
 	_, err := conn.Write([]byte("x"))
 	wantText(t, err, `the SSH connection to "bastion" was lost`)
-	again := dial(t, tunnel, address) // by a new SSH connection
-	conn.Close()                      // which does not end that
+	again := dial(t, tunnel, address) // over a new SSH connection
+	conn.Close()                      // which does not end the new one
 	if _, err := again.Write([]byte("x")); err != nil {
 		t.Error(err)
 	}
@@ -255,11 +255,11 @@ func TestTunnelFallsSilent(t *testing.T) {
 	}
 }
 
-// A link that is slow, but not silent, is not given up.
+// A slow connection that is not silent is kept.
 func TestTunnelIsSlow(t *testing.T) {
 	t.Parallel()
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{})
-	trickle := serve(t, func(conn net.Conn) { // of an SSH host: two thirds of a packet in each interval
+	trickle := serve(t, func(conn net.Conn) { // to an SSH host: two thirds of a packet in each interval
 		sshd, err := net.Dial("tcp", net.JoinHostPort(h.Host, strconv.Itoa(h.Port)))
 		if err != nil {
 			return
@@ -272,7 +272,7 @@ func TestTunnelIsSlow(t *testing.T) {
 			if err != nil {
 				return
 			}
-			if n == len(buffer) { // bulk
+			if n == len(buffer) { // bulk data
 				if slow.IsZero() {
 					slow = time.Now()
 				}
@@ -347,7 +347,7 @@ func TestTunnelRefused(t *testing.T) {
 	}
 }
 
-// Both directions at once, over several connections, while deadlines pass.
+// Both directions at the same time, over several connections, while deadlines pass.
 func TestTunnelBothWays(t *testing.T) {
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{})
 	tunnel := only(t, asRoot(h)).Tunnel()

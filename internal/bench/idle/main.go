@@ -1,5 +1,5 @@
-// Idle is a provider for the benchmark. It has the schemas of the real one and
-// does nothing: what Terraform takes with it, it takes with any provider.
+// Idle is a provider for the benchmark. It has the schemas of the real one and does nothing: the
+// time that Terraform takes with it, it takes with any provider.
 package main
 
 import (
@@ -29,7 +29,7 @@ type idleProvider struct{ *provider.Provider }
 func (idleProvider) Configure(context.Context, frameworkprovider.ConfigureRequest, *frameworkprovider.ConfigureResponse) {
 }
 
-// Resources lists those of the real provider, idle.
+// Resources lists the resources of the real provider, idle.
 func (p idleProvider) Resources(ctx context.Context) (all []func() resource.Resource) {
 	for _, newReal := range p.Provider.Resources(ctx) {
 		all = append(all, func() resource.Resource { return idleResource{newReal()} })
@@ -37,19 +37,19 @@ func (p idleProvider) Resources(ctx context.Context) (all []func() resource.Reso
 	return all
 }
 
-// An idleResource has the name and the schema of a real one. What that does
-// beyond the methods of resource.Resource, such as ModifyPlan, is hidden.
+// An idleResource has the name and the schema of a real one. It hides methods of the real one
+// beyond resource.Resource, such as ModifyPlan.
 type idleResource struct{ resource.Resource }
 
-// Create keeps what is planned.
+// Create stores the plan.
 func (idleResource) Create(_ context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
 	resp.State.Raw = req.Plan.Raw
 }
 
-// Read leaves the state as it is.
+// Read leaves the state unchanged.
 func (idleResource) Read(context.Context, resource.ReadRequest, *resource.ReadResponse) {}
 
-// Update keeps what is planned.
+// Update stores the plan.
 func (idleResource) Update(_ context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
 	resp.State.Raw = req.Plan.Raw
 }
