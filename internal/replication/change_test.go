@@ -5,7 +5,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -45,7 +44,7 @@ func TestTruncatedMeanwhile(t *testing.T) {
 				_, err := e.tryRun(t.Context())
 				done <- err
 			}()
-			time.Sleep(500 * time.Millisecond)
+			await(t, s, e.sourceDatabase, `SELECT FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`, 1)
 			if _, err := conn.Exec(t.Context(), "COMMIT"); err != nil {
 				t.Fatal(err)
 			}
@@ -152,12 +151,15 @@ func TestDeadSource(t *testing.T) {
 	e.atSource(t, `CREATE VIEW a AS SELECT pg_sleep(30) IS NULL AS slept`)
 	e.definition.Tables["public.a"] = Selection{Method: FullTable}
 	e.create(t)
+	done := make(chan error, 1)
 	go func() {
-		time.Sleep(2 * time.Second)
-		s.Exec(t, e.sourceDatabase, `ALTER ROLE `+e.reader+` NOLOGIN`)
-		s.Query(t, e.sourceDatabase, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1`, e.reader)
+		_, err := e.tryRun(t.Context())
+		done <- err
 	}()
-	if _, err := e.tryRun(t.Context()); err == nil {
+	await(t, s, e.sourceDatabase, `SELECT FROM pg_stat_activity WHERE usename = '`+e.reader+`' AND wait_event = 'PgSleep'`, 1)
+	s.Exec(t, e.sourceDatabase, `ALTER ROLE `+e.reader+` NOLOGIN`)
+	s.Query(t, e.sourceDatabase, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1`, e.reader)
+	if err := <-done; err == nil {
 		t.Error("no error")
 	}
 	e.wantRows(t, `SELECT r.status, t.status FROM _stitch.run r JOIN _stitch.report t ON run = r.id`, "failed|failed")

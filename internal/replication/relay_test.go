@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -92,6 +91,12 @@ func session(t *testing.T, s *sandbox.Server) *pgx.Conn {
 	return conn
 }
 
+// awaitCopy waits until a session is in the middle of a COPY.
+func awaitCopy(t *testing.T, s *sandbox.Server, pid uint32) {
+	t.Helper()
+	await(t, s, "postgres", fmt.Sprintf(`SELECT FROM pg_stat_activity WHERE pid = %d AND state = 'active' AND query LIKE 'COPY %%'`, pid), 1)
+}
+
 // The relay tells a server that goes away from one that refuses.
 func TestRelayLoss(t *testing.T) {
 	t.Parallel()
@@ -102,12 +107,15 @@ func TestRelayLoss(t *testing.T) {
 			t.Fatal(err)
 		}
 		pid := map[string]uint32{"source": source.PgConn().PID(), "destination": destination.PgConn().PID()}[lost]
+		done := make(chan error, 1)
 		go func() {
-			time.Sleep(300 * time.Millisecond)
-			s.Query(t, "postgres", "SELECT pg_terminate_backend($1)", int(pid))
+			_, err := relay(t.Context(), source.PgConn(), "COPY (SELECT g, repeat('x', 100) || pg_sleep(0.01) FROM generate_series(1, 100000) g) TO STDOUT (FORMAT binary)",
+				destination.PgConn(), "COPY pg_temp.t FROM STDIN (FORMAT binary)")
+			done <- err
 		}()
-		_, err := relay(t.Context(), source.PgConn(), "COPY (SELECT g, repeat('x', 100) || pg_sleep(0.01) FROM generate_series(1, 100000) g) TO STDOUT (FORMAT binary)",
-			destination.PgConn(), "COPY pg_temp.t FROM STDIN (FORMAT binary)")
+		awaitCopy(t, s, pid)
+		s.Query(t, "postgres", "SELECT pg_terminate_backend($1)", int(pid))
+		err := <-done
 		if code := pgclient.Code(err); code != "57P01" {
 			t.Errorf("%s: %v", lost, err)
 		}
@@ -128,12 +136,15 @@ func TestRelayCancelled(t *testing.T) {
 	source, destination := session(t, s), session(t, s)
 	do(t, destination, "CREATE TEMP TABLE t (a int, b text)")
 	pid := destination.PgConn().PID()
+	done := make(chan error, 1)
 	go func() {
-		time.Sleep(300 * time.Millisecond)
-		s.Query(t, "postgres", "SELECT pg_cancel_backend($1)", int(pid))
+		_, err := relay(t.Context(), source.PgConn(), "COPY (SELECT g, repeat('x', 10000) || pg_sleep(0.001) FROM generate_series(1, 100000) g) TO STDOUT (FORMAT binary)",
+			destination.PgConn(), "COPY pg_temp.t FROM STDIN (FORMAT binary)")
+		done <- err
 	}()
-	_, err := relay(t.Context(), source.PgConn(), "COPY (SELECT g, repeat('x', 10000) || pg_sleep(0.001) FROM generate_series(1, 100000) g) TO STDOUT (FORMAT binary)",
-		destination.PgConn(), "COPY pg_temp.t FROM STDIN (FORMAT binary)")
+	awaitCopy(t, s, pid)
+	s.Query(t, "postgres", "SELECT pg_cancel_backend($1)", int(pid))
+	err := <-done
 	if err == nil || !strings.HasPrefix(err.Error(), "load: ERROR: canceling statement due to user request") {
 		t.Errorf("got %v", err)
 	}

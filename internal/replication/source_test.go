@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
@@ -71,7 +70,7 @@ func TestStandby(t *testing.T) {
 		}
 		done <- run
 	}()
-	time.Sleep(time.Second)
+	await(t, standby, e.sourceDatabase, `SELECT FROM pg_stat_activity WHERE usename = '`+e.reader+`' AND wait_event = 'PgSleep'`, 1)
 	e.atSource(t, `DELETE FROM base WHERE slow; INSERT INTO base VALUES (7, false)`)
 	e.atSource(t, `VACUUM base`)
 	if got := report(<-done, "public.v"); got.Status != catalog.Succeeded || got.RowsExtracted != 1 {
