@@ -136,7 +136,7 @@ func (r *limitedReader) follow(data []byte) error {
 func (r *limitedReader) keeps() bool { return r.header[0] == 'R' || r.header[0] == 'S' }
 
 func (r *limitedReader) begin() error {
-	length := int32(binary.BigEndian.Uint32(r.header[1:])) //nolint:gosec // a larger length becomes negative, and is refused
+	length := int32(binary.BigEndian.Uint32(r.header[1:])) //nolint:gosec // what is beyond is negative, and refused
 	if length < 4 {
 		return &protocolError{fmt.Sprintf("a message of the server has the length %d", length)}
 	}
