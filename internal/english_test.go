@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// unwelcome are phrases, as regular expressions, that stay out of the whole tree, each with
-// what to write instead.
+// unwelcome are phrases, as regular expressions, that must not appear anywhere in the tree, each
+// with what to write instead.
 var unwelcome = []struct{ words, instead string }{
 	{`can not`, "cannot"},
 	{`anew`, "again"},
