@@ -145,8 +145,8 @@ func ownership(s ownedSchema, user string) Privilege {
 	return p
 }
 
-// ownershipTo gives a schema and the loaded tables in it to the login's side: membership in
-// their owner would grant too much.
+// ownershipTo gives a schema and the loaded tables in it to user: membership in their owner
+// would grant too much.
 func ownershipTo(s ownedSchema, user string) string {
 	statements := []string{"ALTER SCHEMA " + pgclient.Ident(s.Name) + " OWNER TO " + user}
 	for _, table := range s.Foreign {
