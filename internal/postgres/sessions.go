@@ -14,7 +14,7 @@ import (
 type SessionsError struct {
 	Sessions  []Session
 	Obstacles []string // what uses it without a connection, each with how to remove it
-	Err       error    // the server's
+	Err       error    // the server's error
 	advice    string
 }
 

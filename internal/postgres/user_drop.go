@@ -132,7 +132,7 @@ func dropRole(ctx context.Context, s *pgclient.Server, name string, really bool)
 	}
 }
 
-// errNotReally rolls a trial back.
+// errNotReally rolls back a trial.
 var errNotReally = errors.New("it was only to be found out whether it can be done")
 
 // tryDropRole returns what depends on the role if that is why the server refuses; it returns

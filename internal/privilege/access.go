@@ -41,7 +41,7 @@ const everybody = 0
 // and with one access control list.
 type relations struct {
 	object
-	kind      string   // as right.Kind
+	kind      string   // as in Right.Kind
 	extension bool     // whether they belong to an extension
 	names     []string // sorted
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// TableColumns are some columns of one table, view or the like.
+// TableColumns are some columns of one table, view or similar relation.
 type TableColumns struct {
 	Table   relation.TableName
 	Columns []string
