@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// unwelcome are phrases, as regular expressions, that stay out of the whole tree, each with
-// what to write instead.
+// unwelcome are phrases, as regular expressions, that must not appear anywhere in the tree, each
+// with what to write instead.
 var unwelcome = []struct{ words, instead string }{
 	{`can not`, "cannot"},
 	{`anew`, "again"},
@@ -21,7 +21,7 @@ var unwelcome = []struct{ words, instead string }{
 	{`tells? beforehand`, "checks in advance"},
 }
 
-// unwelcomeInDocs are those that also stay out of what users read. Most hide who does what.
+// unwelcomeInDocs are phrases that must not appear in what users read. Most hide who does what.
 var unwelcomeInDocs = append(slices.Clip(unwelcome), []struct{ words, instead string }{
 	{`(some|no|every)body`, "who it is, such as: another role, every role, PUBLIC; or the passive"},
 	{`whoever`, "anyone who"},
@@ -40,7 +40,7 @@ var unwelcomeInDocs = append(slices.Clip(unwelcome), []struct{ words, instead st
 	{`(and|or) (the|their|its) like`, "and similar ones"},
 }...)
 
-// What is written in the tree reads as plain English.
+// Every text in the tree reads as plain English.
 func TestEnglish(t *testing.T) {
 	names := written(t)
 	if len(names) < 300 {
@@ -79,8 +79,8 @@ func TestLines(t *testing.T) {
 	}
 }
 
-// lines returns the numbers of the lines in which words begin, in small letters or
-// capitals, on one line or on several.
+// lines returns the numbers of the lines in which words begin, in lower case or upper case, on
+// one line or across several.
 func lines(text, words string) (numbers []int) {
 	pattern := regexp.MustCompile(`(?i)\b` + strings.ReplaceAll(words, " ", `\s+`) + `\b`)
 	for _, at := range pattern.FindAllStringIndex(text, -1) {
@@ -89,7 +89,7 @@ func lines(text, words string) (numbers []int) {
 	return numbers
 }
 
-// written lists the files of the tree that people wrote, and docs/, but for this one.
+// written lists the files of the tree that people wrote, and docs/, except this file.
 func written(t *testing.T) (names []string) {
 	t.Helper()
 	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {

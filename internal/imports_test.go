@@ -1,5 +1,5 @@
-// Package internal holds the product; these tests keep the arrows between its
-// packages, and the rules for all SQL and all sessions.
+// Package internal holds the product. Its tests check the arrows between the packages, and the
+// rules for all SQL and all sessions.
 package internal
 
 import (
@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// arrows are all imports between the packages in product code: what a package does not
-// list, it does not know.
+// arrows are all imports between the packages in product code: a package imports only those that
+// its entry lists.
 var arrows = map[string][]string{
 	"sshclient":   nil,
 	"sqltext":     nil, // for tests
@@ -34,14 +34,14 @@ var arrows = map[string][]string{
 	"bench/idle":  {"provider"},
 }
 
-// forbidden are modules of others that a package's product code must not import, as
-// regular expressions.
+// forbidden are modules of others that a package's product code must not import, as regular
+// expressions.
 var forbidden = []struct{ pkg, imports string }{
 	{"provider", "jackc/pgx"}, // SQL lives in the domain
 	{"provider", "x/crypto"},
 }
 
-// terraform are the packages that know it: the domain does not.
+// terraform are the packages that import Terraform's modules: the domain does not.
 var terraform = []string{"provider", "bench/idle"}
 
 func TestImports(t *testing.T) {

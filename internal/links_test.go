@@ -13,14 +13,15 @@ var (
 	markdownLink = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	heading      = regexp.MustCompile(`(?m)^#+ (.+)$`)
 	anchor       = regexp.MustCompile(`<a id="([^"]+)">`)
-	unanchored   = regexp.MustCompile(`[^a-z0-9 _-]`) // what GitHub and the registry leave out of a heading's anchor
+	unanchored   = regexp.MustCompile(`[^a-z0-9 _-]`) // the characters that GitHub and the registry leave out of a heading's anchor
 )
 
-// Links between the pages of the documentation lead to a page, and to a heading in it.
+// Links between the pages of the documentation lead to an existing page, and to an existing
+// heading.
 func TestLinks(t *testing.T) {
 	checked := 0
 	for _, name := range written(t) {
-		if filepath.Ext(name) != ".md" || strings.HasPrefix(name, "templates/") { // whose links are those of docs/
+		if filepath.Ext(name) != ".md" || strings.HasPrefix(name, "templates/") { // templates have the links of docs/
 			continue
 		}
 		for _, link := range markdownLink.FindAllStringSubmatch(page(t, name), -1) {
@@ -45,7 +46,7 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// anchors lists what a link may name in a page.
+// anchors lists the anchors in a page that a link may name.
 func anchors(text string) (names []string) {
 	for _, match := range heading.FindAllStringSubmatch(text, -1) {
 		plain := unanchored.ReplaceAllString(strings.ToLower(match[1]), "")

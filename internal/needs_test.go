@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// unaccounted are ways to need something of a machine that would fail where it
-// lacks that, or skip a test without counting it, each with what does both well.
+// unaccounted are ways to require something of a machine that would fail on a machine without
+// it, or skip a test without counting it, each with a replacement that avoids both.
 var unaccounted = []struct{ code, instead string }{
 	{`sandbox\.Start\(`, "sandbox.Shared or sandbox.OwnServer"},
 	{`sandbox\.StartHost\(`, "sandbox.SharedSSHHost or sandbox.SSHHost"},
@@ -19,8 +19,8 @@ var unaccounted = []struct{ code, instead string }{
 	{`\b[tb]\.Skip(f|Now)?\(`, "a function of the sandbox that skips"},
 }
 
-// What a test needs of a machine, it asks of the sandbox, which skips it where that
-// is lacking, fails in CI, and takes note for the summary of make test.
+// A test requests what it needs of a machine from the sandbox. If that is missing, the sandbox
+// skips the test, fails it in CI, and notes it for the summary of make test.
 func TestNeeds(t *testing.T) {
 	files, err := filepath.Glob("*/*_test.go")
 	if err != nil || len(files) == 0 {

@@ -15,19 +15,19 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sqltext"
 )
 
-// ownServers are packages that connect only to servers that they started themselves,
-// where no other role exists.
+// ownServers are packages that connect only to servers that they started themselves, where no
+// other role exists.
 var ownServers = []string{"sandbox", "bench", "pgtest", "quickstart"}
 
-// unchecked are those of them whose SQL is no example for users.
+// unchecked are those of ownServers whose SQL is no example for users.
 var unchecked = ownServers[:3]
 
-// fewestNames is how many names the SQL of a package holds at least: a check that finds
-// none would pass.
+// fewestNames is the minimum number of names in the SQL of a package: a check that finds no
+// names would pass.
 var fewestNames = map[string]int{"catalog": 100, "pgclient": 40, "postgres": 200, "preflight": 60, "privilege": 100, "relation": 40, "replication": 300}
 
-// Functions, relations and types are written with their schema, and so are operators
-// of columns that may have any type: another role cannot decide what they mean.
+// Functions, relations and types are written with their schema, and so are operators of columns
+// that may have any type: another role cannot decide what they mean.
 func TestQualifiedNames(t *testing.T) {
 	for _, directory := range packages(t) {
 		if slices.Contains(unchecked, directory) {
@@ -81,13 +81,13 @@ func unsafeNames(t *testing.T, directory string) (unsafe []string, names int) {
 		}
 	}
 	slices.Sort(unsafe)
-	return slices.Compact(unsafe), names // a constant may be part of several
+	return slices.Compact(unsafe), names // a constant may be part of several literals
 }
 
 // opening are the functions of pgx that open a connection.
 var opening = regexp.MustCompile(`^(Connect|ConnectConfig|ConnectWithOptions|New|NewWithConfig|Construct|Open|OpenDB|OpenDBFromPool|GetConnector)$`)
 
-// All sessions are opened in one place, which pins what their names mean.
+// All sessions are opened in one place, which pins how their names are resolved.
 func TestOneConnect(t *testing.T) {
 	var found []string
 	for _, directory := range packages(t) {
@@ -136,7 +136,7 @@ func openings(t *testing.T, name string, source any) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pgx := map[string]bool{} // what the file calls pgx and its packages
+	pgx := map[string]bool{} // the file's names for pgx and its packages
 	for _, imported := range file.Imports {
 		path := strings.Trim(imported.Path.Value, `"`)
 		if !strings.Contains(path, "jackc/pgx") {

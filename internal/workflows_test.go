@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Workflows run no action that its owner can change behind our back, and have no
-// permission but those that a job names.
+// Workflows run no action that its owner can change unnoticed, and have only the permissions
+// that a job names.
 func TestWorkflows(t *testing.T) {
 	files, err := filepath.Glob("../.github/workflows/*.yml")
 	if err != nil || len(files) == 0 {

@@ -10,22 +10,23 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// Address is where the server listens, as whoever connects to it sees it: a host
-// and a port, or the directory of a Unix socket and the port in its name.
+// Address is where the server listens, as a client that connects to it sees it: a host and a
+// port, or the directory of a Unix socket and the port in its name.
 func (s *Server) Address() (host string, port int) { return s.config.Host, s.config.Port }
 
-// Place is where the server listens, as all entries say it that lead there in the same way.
+// Place identifies the address where the server listens: all entries that reach it in the same
+// way have the same place.
 func (s *Server) Place() string { return s.config.address() }
 
-// AnswersThrough returns why PostgreSQL does not answer at the server's address
-// when that is reached by dial, or nil. Nobody logs in, so it says nothing of that.
+// AnswersThrough returns why PostgreSQL does not answer at the server's address when dial
+// connects to it, or nil. It does not log in, so the result says nothing about the login.
 func (s *Server) AnswersThrough(ctx context.Context, dial func(ctx context.Context, network, address string) (net.Conn, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, s.config.ConnectTimeout)
 	defer cancel()
 	failed := func(err error) error {
 		return fmt.Errorf("ask server %q for an answer: %w", s.name, err)
 	}
-	network, address := pgconn.NetworkAddress(s.config.Host, uint16(s.config.Port)) // validated to be a port where it is configured
+	network, address := pgconn.NetworkAddress(s.config.Host, uint16(s.config.Port)) // validated as a port when the provider is configured
 	conn, err := dial(ctx, network, address)
 	if err != nil {
 		return failed(err)
@@ -33,7 +34,8 @@ func (s *Server) AnswersThrough(ctx context.Context, dial func(ctx context.Conte
 	defer conn.Close() //nolint:errcheck // nothing was sent that could be lost
 	release := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer release()
-	// A server that offers TLS says S to this, another N, before any login.
+	// Before any login, a server that offers TLS answers S to this request; another server
+	// answers N.
 	request, err := (&pgproto3.SSLRequest{}).Encode(nil)
 	if err != nil {
 		return failed(err)

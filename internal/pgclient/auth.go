@@ -11,7 +11,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// Ways to log in, as libpq's require_auth calls them.
+// Login methods, as libpq's require_auth calls them.
 const (
 	authNone  = "none" // the server asks for nothing, or for a certificate
 	authSCRAM = "scram-sha-256"
@@ -19,16 +19,17 @@ const (
 	authPlain = "password" // in clear text
 )
 
-// leastIterations is what SCRAM-SHA-256 is to have at least (RFC 7677), and what
-// PostgreSQL has by default. With one, what the client answers is no better than MD5.
+// leastIterations is the minimum iteration count of SCRAM-SHA-256 (RFC 7677), and PostgreSQL's
+// default. With one iteration, the client's answer is no better protected than with MD5.
 const leastIterations = 4096
 
-// acceptedAuth returns the ways to log in that a server may ask for. Whoever
-// answers in a server's place can try passwords against the answer to SCRAM, which
-// leastIterations makes slow; finds out a weak one from MD5; and reads it in clear
-// text. So these two need a server that has proved who it is, or cannot be another
-// one. With SCRAM, a server proves that it knows the password. One that asks for
-// nothing proves nothing, and would be told what follows all the same.
+// acceptedAuth returns the login methods that a server may ask for. An impostor that answers in
+// place of the server can test guesses of the password against the answer to SCRAM, which
+// leastIterations makes slow; can derive a weak password from the answer to MD5; and can read a
+// password in clear text. MD5 and clear text therefore require a server that has proved its
+// identity, or whose place no impostor can take. With SCRAM, the server proves that it knows the
+// password. A server that asks for nothing proves nothing, and would still receive the
+// statements that follow.
 func (c Config) acceptedAuth() []string {
 	accepted := []string{authSCRAM}
 	if c.onlySCRAM {
@@ -40,16 +41,16 @@ func (c Config) acceptedAuth() []string {
 	if c.AllowMD5 || c.SSHHost != nil && isLoopback(c.Host) {
 		accepted = append(accepted, authMD5)
 	}
-	if c.Password == "" && len(c.PasswordCommand) == 0 { // so that trust in the network is the operator's choice
+	if c.Password == "" && len(c.PasswordCommand) == 0 { // so that the operator decides whether to trust the network
 		accepted = append(accepted, authNone)
 	}
 	return accepted
 }
 
-// provesServer reports whether it takes the server's own key, or its own machine
-// and account, to answer. A port of the loopback interface does not: while the
-// server is down, anyone on the machine may listen there. Who may create a socket
-// on an SSH host is not known.
+// provesServer reports whether only the holder of the server's own key, or a process on its own
+// machine and account, can answer. A port of the loopback interface proves nothing: while the
+// server is down, any user of the machine may listen there. Nor does a socket on an SSH host:
+// who can create one there is unknown.
 func (c Config) provesServer() bool {
 	switch {
 	case isSocket(c.Host):
@@ -62,9 +63,9 @@ func (c Config) provesServer() bool {
 	return false
 }
 
-// A LoginError says that a server asked for a login that would have told it, or
-// whoever answers in its place, the password; or for none, although there is one.
-// Nothing was answered.
+// A LoginError says that a server asked for a login that would have revealed the password to it,
+// or to an impostor in its place; or that it asked for no login although the entry has a
+// password. The client sent no answer.
 type LoginError struct {
 	Server     string // the entry in the provider block
 	Username   string
@@ -97,15 +98,14 @@ func (e *LoginError) Error() string {
 	return fmt.Sprintf("the server asks for a login by %s, which this provider does not know: let pg_hba.conf ask %q for scram-sha-256", e.Asked, e.Username)
 }
 
-// How pgconn says that a server asked for what acceptedAuth does not name, up to the
-// name, or for nothing.
+// The beginning of pgconn's error for a server that asked for a method that acceptedAuth does
+// not list, up to the method's name, and its error for a server that asked for nothing.
 const (
 	refusedAuth = "failed: server requested "
 	askedNone   = "failed: server did not complete authentication"
 )
 
-// loginError returns what a server asked for and did not get, if err is about that,
-// or nil.
+// loginError returns what a server asked for in vain if err is about that, or nil.
 func (c Config) loginError(server string, err error) error {
 	var few *fewIterationsError
 	if errors.As(err, &few) {
@@ -116,7 +116,7 @@ func (c Config) loginError(server string, err error) error {
 	if strings.Contains(err.Error(), askedNone) {
 		asked, found = authNone, true
 	}
-	if !found || isServers(err) { // which may say so, too
+	if !found || isServers(err) { // the server's own text may contain the phrase, too
 		return nil
 	}
 	return &LoginError{Server: server, Username: c.Username, Asked: asked}
@@ -128,8 +128,8 @@ func (e *fewIterationsError) Error() string {
 	return fmt.Sprintf("SCRAM with %d iterations", e.iterations)
 }
 
-// checkIterations refuses the first message of a SCRAM server (RFC 5802) that asks
-// for too few iterations. Whether it is one at all is pgconn's business.
+// checkIterations refuses the first message of a SCRAM server (RFC 5802) if it asks for too few
+// iterations. pgconn checks whether the message is valid at all.
 func checkIterations(first []byte) error {
 	_, text, _ := bytes.Cut(first, []byte(",i="))
 	if n, err := strconv.Atoi(string(text)); err == nil && n > 0 && n < leastIterations {
@@ -138,12 +138,12 @@ func checkIterations(first []byte) error {
 	return nil
 }
 
-// SASLprep prepares a password exactly as PostgreSQL's server and libpq do,
-// because both ends of a login must arrive at the same bytes. That is the
-// SASLprep of RFC 4013 with four habits of PostgreSQL's: it is skipped for
-// ASCII; U+200B becomes a space instead of nothing; characters are checked
-// before they are normalised, not after; and a password that is refused, or
-// comes out empty, is used as it is. The library lacks U+1806 in table B.1.
+// SASLprep prepares a password exactly as PostgreSQL's server and libpq do, because both ends of
+// a login must arrive at the same bytes. That is the SASLprep of RFC 4013 with four
+// peculiarities of PostgreSQL's: ASCII passwords are left unchanged; U+200B becomes a space
+// instead of nothing; characters are checked before they are normalised, not after; and a
+// password that is refused, or becomes empty, is used unchanged. The library lacks U+1806 in
+// table B.1.
 func SASLprep(password string) string {
 	if isASCII(password) {
 		return password

@@ -39,7 +39,7 @@ func TestAcceptedAuth(t *testing.T) {
 		{Config{Host: "db"}, whatever}, // verify-full is the default
 		{Config{Host: "db", SSLMode: "verify-full", SSHHost: ssh}, whatever},
 		{Config{Host: "db", SSLMode: "verify-ca", SSLRootCert: "ca.pem"}, whatever},
-		{Config{Host: "db", SSLMode: "verify-ca"}, scram}, // by the system's authorities, it could be anyone
+		{Config{Host: "db", SSLMode: "verify-ca"}, scram}, // the system's authorities vouch for anyone's server
 		{Config{Host: "db", SSLMode: "require", SSLRootCert: "ca.pem"}, whatever},
 		{Config{Host: "db", SSLMode: "require"}, scram},
 		{Config{Host: "db", SSLMode: "require", AllowMD5: true}, hash},
@@ -54,7 +54,7 @@ func TestAcceptedAuth(t *testing.T) {
 		{Config{Host: "127.0.0.1", AllowMD5: true}, hash},
 		{Config{Host: private}, whatever},
 		{Config{Host: private, SSLMode: "disable"}, whatever},
-		{Config{Host: private, SSHHost: ssh}, hash}, // who can create a socket there is not known
+		{Config{Host: private, SSHHost: ssh}, hash}, // who can create a socket there is unknown
 		{Config{Host: shared}, scram},
 		{Config{Host: shared, SSLMode: "verify-full"}, scram}, // there is no TLS
 		{Config{Host: private + "/none"}, scram},
@@ -80,7 +80,8 @@ func TestAcceptedAuth(t *testing.T) {
 	}
 }
 
-// loginWays is a pg_hba.conf that asks logins of createLogins for what they are called.
+// loginWays is a pg_hba.conf that asks each login of createLogins for the method that it is
+// named after.
 const loginWays = `
 	local all by_trust trust
 	local all all md5
@@ -89,7 +90,8 @@ const loginWays = `
 	host  all by_password,by_accent all password
 	host  all all all md5`
 
-// clientCertificate has a server let in whoever has a certificate for a user.
+// clientCertificate makes the server accept a user with a certificate, and returns such a
+// certificate.
 func clientCertificate(t *testing.T, s *sandbox.Server, user string) (certificate, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -124,8 +126,8 @@ func createLogins(t *testing.T, s *sandbox.Server) {
 		CREATE ROLE by_accent LOGIN PASSWORD '½'; CREATE ROLE by_trust LOGIN; CREATE ROLE by_certificate LOGIN`, s.Password))
 }
 
-// Real servers are answered what they ask for only where it may be known who they
-// are, on every attempt of a connection; else the error says what to do.
+// A real server gets the login that it asks for only if its identity may be known, on every
+// attempt of a connection. Otherwise the error says what to do.
 func TestLoginRefused(t *testing.T) {
 	majors := sandbox.NeedMajors(t)
 	for _, major := range slices.Compact([]int{majors[0], majors[len(majors)-1]}) {
@@ -137,9 +139,9 @@ func TestLoginRefused(t *testing.T) {
 		for name, tt := range map[string]struct {
 			user   string
 			change func(*Config)
-			asked  string   // "" if it goes well
-			advice []string // that is given
-			silent []string // that is not
+			asked  string   // "" if the login succeeds
+			advice []string // what the error advises
+			silent []string // what the error must not advise
 		}{
 			"MD5, plain":                 {"by_md5", func(c *Config) { c.SSLMode = "disable" }, authMD5, []string{verify, scram, allow, "Unix socket", "SSH host"}, nil},
 			"MD5, by default":            {"by_md5", nil, authMD5, []string{verify, scram, allow}, nil},
@@ -202,9 +204,7 @@ func TestLoginRefused(t *testing.T) {
 	}
 }
 
-// A tunnel that ends on the server itself needs no TLS for MD5, and does for clear text.
-// One that goes on from the SSH host needs it for both.
-// A key that has lost its PEM header, or stands in the certificate's place, looks like a path.
+// A key that has lost its PEM header, or is in the certificate's place, looks like a path.
 func TestKeyWithoutHeader(t *testing.T) {
 	const key = "MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp/K06/nwoy/HU++CXqI9EdVhC"
 	for attribute, c := range map[string]Config{
@@ -218,6 +218,8 @@ func TestKeyWithoutHeader(t *testing.T) {
 	}
 }
 
+// A tunnel that ends on the server itself needs TLS for clear text, but not for MD5. A tunnel
+// whose traffic goes on from the SSH host needs TLS for both.
 func TestLoginThroughSSH(t *testing.T) {
 	s := sandbox.OwnServer(t, sandbox.Config{HBA: loginWays})
 	createLogins(t, s)
@@ -239,9 +241,9 @@ func TestLoginThroughSSH(t *testing.T) {
 	}
 }
 
-// Whoever stands between and ends TLS with a certificate of their own cannot have the
-// server let them in: SCRAM is bound to the certificate that the client sees. Nor
-// does it help to hide that the server offers that.
+// An attacker on the network path who ends TLS with another certificate cannot log in to the
+// server: SCRAM is bound to the certificate that the client sees. Hiding that the server offers
+// channel binding does not help the attacker either.
 func TestChannelBinding(t *testing.T) {
 	s := sandbox.OwnServer(t, sandbox.Config{TLS: true})
 	for name, meddle := range map[string]func(m sandbox.Message) sandbox.Message{

@@ -30,18 +30,18 @@ const (
 	DefaultConnectTimeout = 10 * time.Second
 )
 
-// ApplicationName is what servers show as the name of our sessions.
+// ApplicationName is the name that servers show for our sessions.
 const ApplicationName = "terraform-provider-stitch"
 
 // SSLModes are the values of Config.SSLMode, with libpq's meanings.
 var SSLModes = []string{"disable", "prefer", "require", "verify-ca", "verify-full"}
 
-// A Config says how to reach a server and how to log in. Zero values stand for
-// the defaults above; Host and Username have none.
+// A Config says how to reach a server and how to log in. A zero value stands for the default
+// above; Host and Username have none.
 type Config struct {
 	Host            string // a name, an address, or the directory of a Unix socket
 	Port            int
-	Database        string // where to connect when no other database is asked for
+	Database        string // where to connect when the caller names no database
 	Username        string
 	Password        string
 	PasswordCommand []string // prints the password; run for each connection
@@ -50,7 +50,7 @@ type Config struct {
 	SSLCert         string
 	SSLKey          string
 	AllowMD5        bool            // accept an MD5 login from a server that has not proved who it is
-	SSHHost         *sshclient.Host // that the server is reached through, or nil; Host is as that sees it
+	SSHHost         *sshclient.Host // the host through which the server is reached, or nil; Host is then resolved there
 	MaxConnections  int
 	ConnectTimeout  time.Duration
 
@@ -102,9 +102,8 @@ func (c Config) address() string {
 	return address
 }
 
-// connConfig translates c for pgx. The parser is given every setting that it
-// would otherwise look for in the environment, and what it returns is then
-// overwritten with ours.
+// connConfig translates c for pgx. The parser receives every setting that it would otherwise
+// look for in the environment. The parser's results are then overwritten with ours.
 func (c Config) connConfig(database string) (*pgx.ConnConfig, error) {
 	if c.Host == "" {
 		return nil, errors.New("host is empty")
@@ -116,18 +115,18 @@ func (c Config) connConfig(database string) (*pgx.ConnConfig, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Statements have no names: what others replaced by name would run in their place.
+	// Statements have no names: a proxy or another role could replace a named one with its own.
 	config.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	config.Host = c.Host
-	config.Port = uint16(c.Port) // validated to be a port where it is configured
+	config.Port = uint16(c.Port) // validated as a port when the provider is configured
 	config.Database = database
 	config.User = c.Username
 	config.Password = c.Password
 	config.ConnectTimeout = c.ConnectTimeout
 	config.DialFunc = (&net.Dialer{Timeout: c.ConnectTimeout, KeepAlive: 30 * time.Second}).DialContext
 	if c.SSHHost != nil {
-		// One SSH connection for each of PostgreSQL's, and for the requests to
-		// cancel what that does: rows of one never wait for those of another.
+		// Each PostgreSQL connection, and each request to cancel its statement, has an SSH
+		// connection of its own: rows of one connection never wait for those of another.
 		config.DialFunc = c.SSHHost.Tunnel().DialContext
 		config.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil } // the SSH host resolves it
 	}
@@ -140,11 +139,11 @@ func (c Config) connConfig(database string) (*pgx.ConnConfig, error) {
 	return config, err
 }
 
-// limit bounds what a server is answered, and what it may send.
+// limit bounds what is answered to a server, and what the server may send.
 func (c Config) limit(config *pgx.ConnConfig) {
 	accepted := c.acceptedAuth()
 	config.RequireAuth = strings.Join(accepted, ",")
-	config.OnNotification = func(*pgconn.PgConn, *pgconn.Notification) {} // nobody listens; pgx would keep them
+	config.OnNotification = func(*pgconn.PgConn, *pgconn.Notification) {} // notifications are not used; pgx would keep them
 	b, dial := &backlog{}, config.DialFunc
 	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dial(ctx, network, address)
@@ -165,8 +164,8 @@ func (c Config) limit(config *pgx.ConnConfig) {
 	}
 }
 
-// tls returns the TLS settings of the first attempt and, for "prefer", the
-// plain second attempt.
+// tls returns the TLS settings of the first attempt and, for "prefer", the second attempt,
+// without TLS.
 func (c Config) tls() (*tls.Config, []*pgconn.FallbackConfig, error) {
 	if c.SSLMode == "disable" || isSocket(c.Host) {
 		return nil, nil, nil
@@ -179,20 +178,20 @@ func (c Config) tls() (*tls.Config, []*pgconn.FallbackConfig, error) {
 	case "verify-full":
 		return config, nil, nil
 	case "verify-ca":
-		if config.RootCAs == nil { // the system's authorities vouch for anyone's server
+		if config.RootCAs == nil { // a system authority vouches for any server, also for one that is not ours
 			return nil, nil, errors.New(`sslmode "verify-ca" needs sslrootcert, or else "verify-full"`)
 		}
 		return withoutHostname(config), nil, nil
 	case "prefer", "require":
-		// Like libpq: with an authority at hand, require verifies against it.
+		// Like libpq: if an authority is configured, require verifies against it.
 		if config.RootCAs != nil && c.SSLMode == "require" {
 			return withoutHostname(config), nil, nil
 		}
-		config.InsecureSkipVerify = true // what these two modes mean; the default is verify-full
+		config.InsecureSkipVerify = true // these two modes mean this; the default is verify-full
 		if c.SSLMode == "require" {
 			return config, nil, nil
 		}
-		return config, []*pgconn.FallbackConfig{{Host: c.Host, Port: uint16(c.Port)}}, nil // a port
+		return config, []*pgconn.FallbackConfig{{Host: c.Host, Port: uint16(c.Port)}}, nil // a valid port
 	}
 	return nil, nil, fmt.Errorf("sslmode %q is not one of %s", c.SSLMode, strings.Join(SSLModes, ", "))
 }
@@ -234,8 +233,8 @@ func pemOrFile(value string) ([]byte, error) {
 	return sshclient.ReadFile(value)
 }
 
-// withoutPath keeps a value that was taken for a relative path out of its error: it may
-// be a key that was written without its PEM header, or in the place of the certificate.
+// withoutPath removes from an error a value that was taken for a relative path: it may be a key
+// that lacks its PEM header, or a key in the place of the certificate.
 func withoutPath(err error) error {
 	var path *os.PathError
 	if errors.As(err, &path) && !filepath.IsAbs(path.Path) {

@@ -5,20 +5,20 @@ import (
 	"slices"
 )
 
-// What the entries of one provider block have in common. Entries that lead to the same
-// address, whoever they log in as, are one server here.
+// What the entries of one provider block have in common. Entries with the same address count as
+// one server here, whatever login they use.
 
-// Memory returns the T of the provider block that s belongs to, which is made when it is
-// first asked for: what those who manage servers remember of all of them, for as long as
-// this process runs.
+// Memory returns the T of the provider block that s belongs to, and makes it on the first call.
+// The T holds what the packages that manage servers remember about all of them while this
+// process runs.
 func Memory[T any](s *Server) *T {
 	found, _ := s.siblings.memory.LoadOrStore((*T)(nil), new(T))
-	memory, _ := found.(*T) // it is no other: the key has the type
+	memory, _ := found.(*T) // always a *T: the key has the type
 	return memory
 }
 
-// Changed forgets, for all entries, the dials that failed, because a login may work from
-// now on, and what was read, because it may be otherwise now.
+// Changed forgets, for all entries, the failed dials, because a login may work from now on, and
+// the shared readings, because they may be out of date.
 func (s *Server) Changed() {
 	for _, other := range s.siblings.byName {
 		other.mu.Lock()
@@ -28,7 +28,7 @@ func (s *Server) Changed() {
 	}
 }
 
-// same are the entries that lead to where s leads.
+// same returns the entries with the same address as s.
 func (s *Server) same(yield func(*Server) bool) {
 	for _, other := range s.siblings.byName {
 		if other.config.address() == s.config.address() && !yield(other) {
@@ -37,8 +37,8 @@ func (s *Server) same(yield func(*Server) bool) {
 	}
 }
 
-// BeginDrop notes, until end, that a database is being dropped, so that those who are in
-// its way leave it, and those whose way it is in wait.
+// BeginDrop notes, until end is called, that a database is being dropped, so that connections to
+// it are closed, and so that operations which the database blocks wait.
 func (s *Server) BeginDrop(database string) (end func()) {
 	all, key := s.siblings, s.config.address()+"/"+database
 	all.mu.Lock()
@@ -60,7 +60,7 @@ func (p *pool) IsDropping(database string) bool {
 	return p.siblings.dropping[p.config.address()+"/"+database] > 0
 }
 
-// LeaveDatabase closes the idle connections to a database, of all entries.
+// LeaveDatabase closes the idle connections of all entries to a database.
 func (s *Server) LeaveDatabase(database string) {
 	for other := range s.same {
 		other.closeIdle(func(c *Conn) bool { return c.database == database })
@@ -76,8 +76,8 @@ func (s *Server) LeaveAs(username string) {
 	}
 }
 
-// leaveAll closes the idle connections of all entries to the server, and returns how many
-// of theirs are in use, and how many it closed.
+// leaveAll closes the idle connections of all entries to the server. It returns how many of the
+// matching connections are in use, and how many it closed.
 func (s *Server) leaveAll() (inUse, closed int) {
 	for other := range s.same {
 		closed += other.closeIdle(func(*Conn) bool { return true })
@@ -101,9 +101,9 @@ func (s *Server) EntriesWith(user, password string) []string {
 	return names
 }
 
-// TryLogin opens a session as a user, with SCRAM and nothing less, and ends it. It
-// counts as one of the connections that the Config allows. A session that is refused
-// only after the password was accepted is no error.
+// TryLogin opens a session as a user, with SCRAM and nothing less, and ends it. It counts as one
+// of the connections that the Config allows. A session that the server refuses only after it has
+// accepted the password is no error.
 func (s *Server) TryLogin(ctx context.Context, user, password string) error {
 	as := &Server{pool: &pool{name: s.name, config: s.config}}
 	as.config.Username, as.config.Password, as.config.PasswordCommand, as.config.onlySCRAM = user, password, nil, true
@@ -126,8 +126,8 @@ func (s *Server) TryLogin(ctx context.Context, user, password string) error {
 	return nil
 }
 
-// isAfterLogin reports whether a server refused a session only after it had accepted
-// the password: the user lacks CONNECT, or has as many sessions as it may have.
+// isAfterLogin reports whether a server refused a session only after it had accepted the
+// password: the user lacks CONNECT, or has reached its connection limit.
 func isAfterLogin(err error) bool {
 	switch Code(err) {
 	case InsufficientPrivilege, InvalidCatalogName:

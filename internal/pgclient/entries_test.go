@@ -6,7 +6,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A login that is tried leaves no connection, whether or not it succeeds.
+// TryLogin leaves no connection, whether or not the login succeeds.
 func TestTryLogin(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)

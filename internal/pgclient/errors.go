@@ -42,7 +42,7 @@ type settingError struct {
 func (e *settingError) Error() string { return e.err.Error() }
 func (e *settingError) Unwrap() error { return e.err }
 
-// advice says what the attribute is to be.
+// advice says what value the attribute must have.
 func (e *settingError) advice(server string) string {
 	if e.attribute == "password_command" {
 		return fmt.Sprintf("Run the command of servers.%s.password_command by hand, as the user and in the environment that Terraform has: it is to print the password, and nothing else.", server)
@@ -50,15 +50,15 @@ func (e *settingError) advice(server string) string {
 	return fmt.Sprintf("Correct %s of servers.%s: it is PEM text, or the path of a file on the machine that runs Terraform, which is looked up from the directory that Terraform runs in.", e.attribute, server)
 }
 
-// A silenceError says that a server let a login in, and then did not finish an answer.
+// A silenceError says that a server accepted a login, and then did not finish an answer.
 type silenceError struct{ waited time.Duration }
 
 func (e *silenceError) Error() string {
 	return fmt.Sprintf("the login succeeded, and then the server did not finish its answers within %v", e.waited)
 }
 
-// IsUnreachable reports whether err means that nothing could be asked of the
-// server, as opposed to an answer from it.
+// IsUnreachable reports whether err means that the server could not be asked anything, as
+// opposed to an answer from it.
 func IsUnreachable(err error) bool {
 	var connect *ConnectError
 	return errors.As(err, &connect)
@@ -73,20 +73,20 @@ func Code(err error) string {
 	return ""
 }
 
-// isServers reports whether err is, or holds, an error of the server's own.
+// isServers reports whether err is, or wraps, an error that the server sent.
 func isServers(err error) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg)
 }
 
-// IsRowSecurity reports whether a server refused a statement because policies
-// would have hidden rows from it. It has no code of its own.
+// IsRowSecurity reports whether a server refused a statement because policies would have hidden
+// rows from it. PostgreSQL has no SQLSTATE for this, so the routine is compared.
 func IsRowSecurity(err error) bool {
 	return routine(err) == "check_enable_rls"
 }
 
-// routine returns which function of the server raised an error, or "": it tells apart
-// what has the same code, and is never translated.
+// routine returns which function of the server raised an error, or "". It distinguishes errors
+// with the same SQLSTATE, and is never translated.
 func routine(err error) string {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
@@ -95,7 +95,7 @@ func routine(err error) string {
 	return ""
 }
 
-// IsExisting reports whether err means that something of the same name is there already.
+// IsExisting reports whether err means that an object of the same name exists already.
 func IsExisting(err error) bool {
 	switch Code(err) {
 	case DuplicateObject, DuplicateDatabase, DuplicateSchema: // a role, database, schema
@@ -104,7 +104,7 @@ func IsExisting(err error) bool {
 	return false
 }
 
-// Advise adds to err what Explain is to tell a person to do about it.
+// Advise adds to err what Explain tells a person to do about it.
 func Advise(err error, advice string) error { return &advisedError{error: err, advice: advice} }
 
 type advisedError struct {
@@ -114,16 +114,15 @@ type advisedError struct {
 
 func (e *advisedError) Unwrap() error { return e.error }
 
-// Explain renders err for a person: with the detail, hint and context that
-// pgconn.PgError leaves out of its Error method, and with advice where the
-// server's own words do not say what to do.
+// Explain renders err for a person: with the detail, hint and context that pgconn.PgError leaves
+// out of its Error method, and with advice where the server's own words do not say what to do.
 func Explain(err error) string {
 	lines := []string{err.Error()}
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
 		detail := pg.Detail
 		if pg.Code == NotNullViolation || pg.Code == CheckViolation {
-			detail = "" // it shows a whole row, which is nobody's business here
+			detail = "" // the detail shows a whole row, which must not be disclosed
 		}
 		for _, part := range []struct{ label, text string }{
 			{"Detail", detail}, {"Hint", pg.Hint}, {"Where", pg.Where},
@@ -139,7 +138,7 @@ func Explain(err error) string {
 	return strings.Join(lines, "\n")
 }
 
-// advise says what to do about errors whose text does not.
+// advise says what to do about errors whose text does not say it.
 func advise(err error) string {
 	var advised *advisedError
 	if errors.As(err, &advised) {
@@ -158,14 +157,14 @@ func advise(err error) string {
 		return "A column of the table takes no nulls: give it a default, or drop its NOT NULL."
 	case LockNotAvailable:
 		return "Another session holds a lock that conflicts. Apply again when it has finished."
-	case InvalidSQLStatementName, DuplicatePreparedStatement: // of prepared statements, which nobody names but this provider
+	case InvalidSQLStatementName, DuplicatePreparedStatement: // of prepared statements, which only this provider names
 		return "A statement that one session prepared met another session: a proxy that pools sessions by transaction stands before the server, such as PgBouncer with pool_mode = transaction. " +
 			"Set host and port of the server entry to the server itself, or to a pool with pool_mode = session."
 	}
 	return ""
 }
 
-// refusedTLS is how pgconn says that a server does not offer TLS.
+// refusedTLS is pgconn's text for a server that does not offer TLS.
 const refusedTLS = "server refused TLS connection"
 
 func adviseConnect(e *ConnectError) string {
@@ -184,7 +183,7 @@ func adviseConnect(e *ConnectError) string {
 		return fmt.Sprintf("No connection is free. Lower max_connections of servers.%s, or raise the limit that the server names: its own max_connections, or the CONNECTION LIMIT of the role or of the database.", e.Server)
 	case "":
 		if isServers(e.Err) {
-			return "" // whatever it is about: what a server writes is not advice to follow
+			return "" // whatever the error is about: text from a server is not advice to follow
 		}
 		var setting *settingError
 		if errors.As(e.Err, &setting) {
@@ -210,7 +209,7 @@ func adviseConnect(e *ConnectError) string {
 		var network net.Error
 		var forward *sshclient.ForwardError
 		if sshclient.IsUnreachable(e.Err) || errors.As(e.Err, &forward) {
-			return "" // they say so themselves
+			return "" // the error contains its own advice
 		}
 		if errors.As(e.Err, &network) {
 			return fmt.Sprintf("Check host and port of servers.%s, that the server is running, and that a firewall lets this machine reach it.", e.Server)
@@ -219,10 +218,10 @@ func adviseConnect(e *ConnectError) string {
 	return ""
 }
 
-// connectCause strips the prefix in which pgconn repeats what ConnectError says
-// and, of several attempts, those that say the same, or only found out that an address
-// offers no TLS, which another attempt at the same address did without. A login that
-// was refused is the cause, whatever other attempts met.
+// connectCause strips the prefix in which pgconn repeats what ConnectError says. Of several
+// attempts, it drops those with the same error, and those that only found that an address offers
+// no TLS if another attempt at the same address did without TLS. A refused login is the cause,
+// whatever errors other attempts met.
 func (s *Server) connectCause(err error) error {
 	var connect *pgconn.ConnectError
 	if errors.As(err, &connect) {
@@ -250,23 +249,23 @@ func (s *Server) connectCause(err error) error {
 	return errors.Join(causes...)
 }
 
-// lacksTLS reports whether an attempt only found out that there is no TLS.
+// lacksTLS reports whether an attempt failed only because the server offers no TLS.
 func lacksTLS(err error) bool { return !isServers(err) && strings.Contains(err.Error(), refusedTLS) }
 
-// attempted returns the address with which pgconn begins the error of one attempt:
-// a name such as localhost may have several.
+// attempted returns the address with which pgconn begins the error of one attempt: a name such
+// as localhost may have several addresses.
 func attempted(err error) string {
 	address, _, _ := strings.Cut(err.Error(), " (")
 	return address
 }
 
-// listed is how many items an error names.
+// listed is the maximum number of items that an error names.
 const listed = 20
 
 // First returns as many items as an error names.
 func First(items []string) []string { return items[:min(len(items), listed)] }
 
-// List writes the first items one a line and counts the rest.
+// List writes the first items, one a line, and counts the rest.
 func List(items []string) string {
 	text := ""
 	for _, item := range First(items) {

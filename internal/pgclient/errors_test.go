@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// What is told of several attempts is each address's last word: that there is
-// no TLS only where nothing was tried without.
+// The error of several attempts reports the last one at each address: that there is no TLS only
+// where no attempt was made without it.
 func TestConnectCause(t *testing.T) {
 	const (
 		noTLS     = "127.0.0.1:5432 (localhost): " + refusedTLS

@@ -4,16 +4,16 @@ import (
 	"time"
 )
 
-// What tests of other packages' promises see of this one.
+// Names that external tests and tests of other packages use.
 const (
 	MaxControl = maxControl
 	RefusedTLS = refusedTLS
 )
 
-// SetPatience sets how long a plan waits for what it asked.
+// SetPatience sets how long a plan waits for what it asked for.
 func (s *Server) SetPatience(d time.Duration) { s.patience = d }
 
-// Open returns how many connections there are.
+// Open returns the number of open connections.
 func (s *Server) Open() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -9,8 +9,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// One failed dial is shared by all that plan, each of whom reads of the database it asked
-// for. What is about one database is said of no other.
+// All resources of a plan share one failed dial, and each error names the database that its
+// resource asked for. An error about one database is not reported for another.
 func TestFailuresOfPlans(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	closed, open, role := s.Database(t), s.Database(t), s.Role(t)
@@ -20,7 +20,7 @@ func TestFailuresOfPlans(t *testing.T) {
 	wrong.Password = "wrong"
 	for name, tt := range map[string]struct {
 		config Config
-		second string // what asking for the open database says, after the closed one
+		second string // the error for the open database, after the closed one
 	}{
 		"of the server":   {wrong, "password authentication failed"},
 		"of one database": {login, ""},
@@ -46,7 +46,7 @@ func TestFailuresOfPlans(t *testing.T) {
 	}
 }
 
-// What an entry names and is not there has nothing to do with the network.
+// A missing file that an entry names has nothing to do with the network.
 func TestSettingsThatAreNotThere(t *testing.T) {
 	empty := filepath.Join(t.TempDir(), "empty.pem")
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {

@@ -41,8 +41,8 @@ func FuzzLiteral(f *testing.F) {
 	})
 }
 
-// readQuoted reads what is between quotes, in which they are doubled, as
-// PostgreSQL does, and returns what follows.
+// readQuoted reads text up to the closing quote, in which quotes are doubled, as PostgreSQL
+// does, and returns the rest.
 func readQuoted(t *testing.T, text string, quote byte) (inner, rest string) {
 	t.Helper()
 	if text == "" || text[0] != quote {

@@ -31,7 +31,7 @@ var unending = map[string]func(c *sandbox.Client){
 	},
 }
 
-// every sends the same now and then until the client hangs up.
+// every sends the same bytes again and again until the client hangs up.
 func every(c *sandbox.Client, said []byte) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -47,8 +47,8 @@ func every(c *sandbox.Client, said []byte) {
 	}
 }
 
-// neverEnds starts what stands before a server, lets clients log in and begin a session,
-// and then never finishes an answer.
+// neverEnds starts a server in front of s that lets clients log in and begin a session, and then
+// never finishes an answer.
 func neverEnds(t *testing.T, s *sandbox.Server, instead func(c *sandbox.Client)) *sandbox.Hostile {
 	t.Helper()
 	return sandbox.StartMiddle(t, s, false, func(c *sandbox.Client) sandbox.Meddler {
@@ -64,9 +64,9 @@ func neverEnds(t *testing.T, s *sandbox.Server, instead func(c *sandbox.Client))
 	})
 }
 
-// A server that lets a login in and then never finishes an answer is given up in time,
-// whatever a plan asks for and although nobody cancels it: as one that cannot be reached,
-// and once for all resources.
+// A server that accepts a login and then never finishes an answer is abandoned in time, whatever
+// a plan asks for, even if nothing cancels the plan. It counts as unreachable, and does so once
+// for all resources.
 func TestPlanWaitsForAWhile(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -84,7 +84,7 @@ func TestPlanWaitsForAWhile(t *testing.T) {
 				server := pgtest.Server(t, config).Planning()
 				server.SetPatience(planTime)
 				ended := make(chan error, 1)
-				go func() { ended <- asked.do(context.Background(), server) }() // nothing but its own patience ends it
+				go func() { ended <- asked.do(context.Background(), server) }() // only its own patience ends it
 				select {
 				case err := <-ended:
 					if !pgclient.IsUnreachable(err) {
@@ -107,8 +107,8 @@ func TestPlanWaitsForAWhile(t *testing.T) {
 	}
 }
 
-// A statement whose outcome must be known is waited for, also when it is cancelled, but
-// not for ever.
+// A statement whose outcome must be known is waited for, even when it is cancelled, but not for
+// ever.
 func TestExecToTheEnd(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)

@@ -27,11 +27,11 @@ const (
 // A task is what a resource or data source asks of a server.
 type task struct {
 	name  string
-	plans bool // it is given a server as plans use it
+	plans bool // it gets a server as plans use it
 	do    func(ctx context.Context, s *pgclient.Server) error
 }
 
-// tasks are what the package does for a shop.
+// tasks are what the provider does for a shop.
 func tasks(shop pgtest.Shop) []task {
 	table := relation.TableName{Schema: "public", Name: "kinds"}
 	source := privilege.SourceGrants{Database: shop.Name, User: shop.User, Schemas: []string{"public", "billing"}, FutureTables: true}
@@ -97,9 +97,8 @@ func tasks(shop pgtest.Shop) []task {
 	}
 }
 
-// Whatever comes instead of what a server says after the login, a plan ends by itself,
-// and an apply at the latest when it is cancelled. Neither needs more than a bounded
-// memory.
+// Whatever a server sends instead of its answers after the login, a plan ends by itself, and an
+// apply ends at the latest when it is cancelled. Both need only bounded memory.
 func TestHostileSession(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	shop := pgtest.NewShop(t, s)
@@ -112,7 +111,7 @@ func TestHostileSession(t *testing.T) {
 	tricks, todo := sandbox.Tricks(), tasks(shop)
 	names, rows := make([]string, len(tricks)), make([]hostileRow, len(tricks))
 	_, heap := measure(func() {
-		t.Run("tricks", func(t *testing.T) { // which returns when all of them have
+		t.Run("tricks", func(t *testing.T) { // it returns when all tricks have ended
 			for i, trick := range tricks {
 				names[i] = trick.Name
 				t.Run(trick.Name, func(t *testing.T) {
@@ -126,7 +125,7 @@ func TestHostileSession(t *testing.T) {
 			}
 		})
 	})
-	if heap > 2*sessionHeap { // several at once
+	if heap > 2*sessionHeap { // several run at once
 		t.Errorf("it took %d MiB", heap>>20)
 	}
 	logHostile(t, names, rows)
@@ -136,11 +135,11 @@ func TestHostileSession(t *testing.T) {
 	}
 }
 
-// A sessionRound is one trick that is played on one task.
+// A sessionRound is one trick played on one task.
 type sessionRound struct {
 	trick sandbox.Trick
 	task  task
-	from  int // the message that it begins with
+	from  int // the message at which it begins
 	seed  uint64
 }
 
@@ -154,7 +153,7 @@ func (r sessionRound) play(t *testing.T, s *sandbox.Server) hostileRow {
 	server, _ := servers.Server("server")
 	round := fmt.Sprintf("%s, from message %d on, to %s", r.trick.Name, r.from, r.task.name)
 	ctx, cancel := context.WithTimeout(t.Context(), sessionTimeout)
-	if r.task.plans { // which ends by itself
+	if r.task.plans { // it ends by itself
 		server = server.Planning()
 		server.SetPatience(sessionTimeout / 4)
 		ctx, cancel = context.WithTimeout(t.Context(), sessionTimeout+sessionSlack)
@@ -175,14 +174,14 @@ func (r sessionRound) play(t *testing.T, s *sandbox.Server) hostileRow {
 	if len(row.said) > 2*pgclient.MaxControl {
 		t.Errorf("%s: %d bytes are said", round, len(row.said))
 	}
-	pgtest.WaitFor(t, func() bool { // what those who plan share is cancelled when nobody waits for it any more
+	pgtest.WaitFor(t, func() bool { // what plans share is cancelled when no caller waits for it any longer
 		servers.Close()
 		return server.Open() == 0
 	})
 	return row
 }
 
-// Rows without end are refused, also where each of them is kept.
+// An endless stream of rows is refused, also if each row is kept.
 func TestRowsWithoutEnd(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	shop := pgtest.NewShop(t, s)

@@ -20,19 +20,19 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// hostilePassword is what no server without a proof of who it is may come to hear.
+// hostilePassword is a password that no server without a proof of identity may learn.
 const hostilePassword = "correct-horse-battery-staple"
 
-// loginTimeout is how long a login may take in these tests, and loginSlack how
-// much longer it may be until that is noticed, on a machine that is busy.
+// loginTimeout is how long a login may take in these tests. loginSlack is how much longer its
+// end may take on a busy machine.
 const (
 	loginTimeout = time.Second
 	loginSlack   = 10 * time.Second
 	loginHeap    = 48 << 20
 )
 
-// A prank is what a server does to a client that logs in. err is part of what the
-// client is told, whatever its sslmode, or "" if that differs.
+// A prank is what a server does to a client that logs in. err is part of the client's error,
+// whatever its sslmode, or "" if the error differs.
 type prank struct {
 	name string
 	do   func(c *sandbox.Client, rng *rand.Rand)
@@ -48,12 +48,12 @@ func afterStartup(do func(c *sandbox.Client, rng *rand.Rand)) func(*sandbox.Clie
 	}
 }
 
-// authentication is the body of a message that asks for a way to log in.
+// authentication is the body of a message that asks for a login method.
 func authentication(code uint32, rest ...byte) []byte {
 	return append(binary.BigEndian.AppendUint32(nil, code), rest...)
 }
 
-// asks asks for a way to log in, and is content with whatever comes back.
+// asks asks for a login method, and accepts any answer.
 func asks(code uint32, rest ...byte) func(*sandbox.Client, *rand.Rand) {
 	return afterStartup(func(c *sandbox.Client, _ *rand.Rand) {
 		_ = c.Say('R', authentication(code, rest...)...)
@@ -96,8 +96,8 @@ func flood(c *sandbox.Client) {
 	}
 }
 
-// scram offers SCRAM-SHA-256, answers the client's first message with what first
-// makes of its nonce, and its second with last.
+// scram256 offers SCRAM-SHA-256. It answers the client's first message with what first makes of
+// its nonce, and the client's second message with last.
 func scram256(first func(nonce string) string, last ...[]byte) func(*sandbox.Client, *rand.Rand) {
 	return afterStartup(func(c *sandbox.Client, _ *rand.Rand) {
 		_ = c.Say('R', authentication(10, []byte("SCRAM-SHA-256\x00\x00")...)...)
@@ -116,7 +116,7 @@ func scram256(first func(nonce string) string, last ...[]byte) func(*sandbox.Cli
 	})
 }
 
-// asIterations is an answer that asks for so many iterations.
+// asIterations is an answer that asks for an iteration count.
 func asIterations(n string) func(string) string {
 	return func(nonce string) string { return "r=" + nonce + "server,s=c2FsdHNhbHRzYWx0c2FsdA==,i=" + n }
 }
@@ -239,7 +239,7 @@ func noise(rng *rand.Rand, n int) []byte {
 	return b
 }
 
-// A hostileRow is a row of the table of what was tried.
+// A hostileRow is a row of the table of results.
 type hostileRow struct {
 	rounds  int
 	longest time.Duration
@@ -247,7 +247,7 @@ type hostileRow struct {
 	said    string
 }
 
-// add counts further rounds.
+// add adds further rounds.
 func (r *hostileRow) add(more hostileRow) {
 	r.rounds, r.longest, r.heap = r.rounds+more.rounds, max(r.longest, more.longest), max(r.heap, more.heap)
 	if more.said != "" {
@@ -255,9 +255,9 @@ func (r *hostileRow) add(more hostileRow) {
 	}
 }
 
-// A client that logs in to a server which is not PostgreSQL, or not well disposed,
-// is told so in time, needs little memory, and gives away nothing that it was not
-// told to, whatever the server does.
+// A client that logs in to a hostile server, or to one that is not PostgreSQL, gets an error in
+// time, needs little memory, and reveals nothing that it must not reveal, whatever the server
+// does.
 func TestHostileLogin(t *testing.T) {
 	seed := sandbox.Seed(t)
 	rng := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // repeatable is what it has to be
@@ -278,7 +278,7 @@ func TestHostileLogin(t *testing.T) {
 	}
 }
 
-// logHostile ends a test with the table of what was tried.
+// logHostile ends a test with the table of results.
 func logHostile(t *testing.T, names []string, rows []hostileRow) {
 	t.Helper()
 	var table strings.Builder
@@ -330,7 +330,7 @@ func playLogin(t *testing.T, p prank, rng *rand.Rand, row *hostileRow) {
 		brief = connect.Err.Error()
 	}
 	row.add(hostileRow{rounds: 1, longest: took, heap: heap, said: brief})
-	// Some clients do not come so far: they end with TLS that is not what they want.
+	// Some clients do not get that far: they end with TLS that they do not accept.
 	early := strings.Contains(said, pgclient.RefusedTLS) || strings.Contains(said, "x509:") || strings.Contains(said, "tls: first record")
 	if p.err != "" && !strings.Contains(said, p.err) && !early {
 		t.Errorf("%s: %.500s, which is not about %q", round, said, p.err)
@@ -349,7 +349,7 @@ func playLogin(t *testing.T, p prank, rng *rand.Rand, row *hostileRow) {
 
 var md5Answer = regexp.MustCompile(`p\x00\x00\x00\x28md5[0-9a-f]{32}`)
 
-// checkHeard checks that a server did not hear what it could misuse.
+// checkHeard checks that a server received nothing that it could misuse.
 func checkHeard(t *testing.T, round string, h *sandbox.Hostile, verified, allowMD5 bool) {
 	t.Helper()
 	heard := h.Heard()
@@ -364,7 +364,7 @@ func checkHeard(t *testing.T, round string, h *sandbox.Hostile, verified, allowM
 	}
 }
 
-// measure returns how long f took, and how much larger the heap became meanwhile.
+// measure returns how long f took, and how much the heap grew while it ran.
 func measure(f func()) (took time.Duration, heap uint64) {
 	runtime.GC()
 	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}

@@ -8,13 +8,13 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// An Identity tells a server from others, whatever its entry in the provider block is called,
-// and an object on it from others of its name.
+// An Identity distinguishes a server from others, whatever the name of its entry in the provider
+// block, and an object on it from others of the same name.
 type Identity struct {
 	System   string // the system identifier, which copies of a server share; "" where the login may not read it
-	Started  string // when it was started, which no two servers share
-	Database string // the oid of the database that was asked; "" if the server was
-	Object   string // the oid; "" if there is none of that name
+	Started  string // when the server was started, which no two servers share
+	Database string // the oid of the database that was asked for; "" for the server itself
+	Object   string // the oid; "" if there is no object of that name
 }
 
 // identities are those of a server and of all its roles and databases.
@@ -24,13 +24,13 @@ type identities struct {
 	roles, databases map[string]string // oids by name
 }
 
-// RoleIdentity returns the identity of a role. All who ask share one reading.
+// RoleIdentity returns the identity of a role. All callers share one reading.
 func (s *Server) RoleIdentity(ctx context.Context, name string) (Identity, error) {
 	all, err := s.identify(ctx)
 	return all.of(all.roles[name]), err
 }
 
-// DatabaseIdentity returns the identity of a database likewise.
+// DatabaseIdentity returns the identity of a database. All callers share one reading.
 func (s *Server) DatabaseIdentity(ctx context.Context, name string) (Identity, error) {
 	all, err := s.identify(ctx)
 	return all.of(all.databases[name]), err
@@ -102,7 +102,7 @@ func readServer(ctx context.Context, tx pgx.Tx) (system string, started time.Tim
 	return system, started, database, err
 }
 
-// ReadIdentity returns the identity of the database that a transaction is in.
+// ReadIdentity returns the identity of the database that a transaction runs in.
 func ReadIdentity(ctx context.Context, tx pgx.Tx) (Identity, error) {
 	system, started, database, err := readServer(ctx, tx)
 	if err != nil {

@@ -16,24 +16,24 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// What a server may send. Of all that PostgreSQL sends during a login, a message
-// has some hundred bytes and there are some twenty. After it, the largest are what
-// _stitch holds of thousands of tables, and a schema's names in one array; the most
-// are the columns of a structure sync. Rows that are replicated are no part of
-// this: they pass through package replication, which keeps none.
+// What a server may send. During a login, PostgreSQL sends about twenty messages of at most some
+// hundred bytes. After the login, the largest messages are what _stitch holds about thousands of
+// tables, and a schema's names in one array; the largest answer in all is the columns of a
+// structure sync. Replicated rows do not count: they pass through package replication, which
+// keeps none.
 const (
 	maxLoginMessage = 64 << 10  // one message until the login is complete
 	maxLogin        = 1 << 20   // all of them
 	maxMessage      = 64 << 20  // one message after that
-	maxControl      = 1 << 20   // one that says something, rather than answers: an error, a notice
+	maxControl      = 1 << 20   // a message that informs rather than answers: an error, a notice
 	maxAnswer       = 256 << 20 // all messages that answer one request
-	messageCost     = 256       // what a message counts beside its bytes: about what becomes of it in memory
-	maxNotices      = 1 << 30   // notices while one request is answered: nothing is kept of them, and a function may raise one for each row
-	maxParameters   = 200       // that the server reports; PostgreSQL 18 has 15
+	messageCost     = 256       // what a message counts in addition to its bytes: about what it takes in memory
+	maxNotices      = 1 << 30   // notices while one request is answered: none are kept, and a function may raise one for each row
+	maxParameters   = 200       // that the server reports; PostgreSQL 18 reports 15
 )
 
-// SameLength returns an error unless arrays that a server sent in one row are
-// equally long: each says something else of the same items.
+// SameLength returns an error unless the arrays that a server sent in one row are equally long:
+// each array describes the same items.
 func SameLength(lengths ...int) error {
 	if slices.Min(lengths) != slices.Max(lengths) {
 		return &protocolError{"the server sent arrays of different lengths for the same items"}
@@ -41,29 +41,30 @@ func SameLength(lengths ...int) error {
 	return nil
 }
 
-// A protocolError says that a server sent more than it may, or what PostgreSQL does not send.
+// A protocolError says that a server sent more than it may, or a message that PostgreSQL does
+// not send.
 type protocolError struct{ text string }
 
 func (e *protocolError) Error() string { return e.text }
 
-// A limitedReader passes on what a server sends, and fails where that is more than
-// it may be: before pgconn makes room for it. It reads message after message: a
-// byte of kind, four of length that count themselves, and a body.
+// A limitedReader passes on what a server sends, and fails on a message that exceeds a limit
+// before pgconn allocates memory for it. It reads message after message: a byte for the kind,
+// four bytes for the length, which includes them, and a body.
 type limitedReader struct {
 	from     io.Reader
 	backlog  *backlog
 	exchange *exchange
-	strict   bool  // whether SCRAM is to have leastIterations
-	err      error // that it failed with, for good
-	lost     error // that the connection ended with
+	strict   bool  // whether SCRAM must have leastIterations
+	err      error // the error that the reader failed with, permanently
+	lost     error // the error that the connection ended with
 
-	header     []byte // of the message under way, up to 5 bytes
-	rest       int    // of its body
-	kept       []byte // of its body, for the kinds that are looked into
+	header     []byte // of the current message, up to 5 bytes
+	rest       int    // bytes of its body still to come
+	kept       []byte // its body, for the kinds that are inspected
 	ready      bool   // the login is complete
 	spent      int    // by messages since the server was last ready
-	noticed    int    // by notices since then, which are no part of that
-	concluded  bool   // since then, what was executed last
+	noticed    int    // by notices since then, which are not part of spent
+	concluded  bool   // whether, since then, the last execution was concluded
 	parameters map[string]bool
 }
 
@@ -82,11 +83,11 @@ func (r *limitedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// readerKey is where a connection of pgconn keeps its limitedReader.
+// readerKey is the key under which a connection of pgconn keeps its limitedReader.
 const readerKey = "limitedReader"
 
-// explainClosed adds to an error that conn is closed why it is: pgconn may forget
-// what it met.
+// explainClosed adds to the error of a closed conn why it was closed: pgconn may forget the
+// cause.
 func explainClosed(conn *pgx.Conn, err error) error {
 	r, ok := conn.PgConn().CustomData()[readerKey].(*limitedReader)
 	if !ok || !errors.Is(err, pgconn.ErrConnClosed) {
@@ -102,7 +103,7 @@ func explainClosed(conn *pgx.Conn, err error) error {
 	return fmt.Errorf("%w: %w", cause, err)
 }
 
-// follow goes on through messages.
+// follow advances through messages.
 func (r *limitedReader) follow(data []byte) error {
 	for len(data) > 0 {
 		if missing := 5 - len(r.header); missing > 0 {
@@ -131,7 +132,7 @@ func (r *limitedReader) follow(data []byte) error {
 	return nil
 }
 
-// keeps reports whether the body of the message under way is looked into.
+// keeps reports whether the body of the current message is inspected.
 func (r *limitedReader) keeps() bool { return r.header[0] == 'R' || r.header[0] == 'S' }
 
 func (r *limitedReader) begin() error {
@@ -190,14 +191,14 @@ func (r *limitedReader) end() error {
 	return nil
 }
 
-// saslContinue is the kind of AuthenticationSASLContinue.
+// saslContinue is the type of the message AuthenticationSASLContinue.
 const saslContinue = 11
 
-// A backlog counts what a server sends while it is being written to and does not
-// read: pgconn takes that in, so that the two do not wait for each other.
+// A backlog counts what a server sends while the client writes and the server does not read:
+// pgconn buffers it, so that the two do not wait for each other.
 type backlog struct{ bytes atomic.Int64 }
 
-// limit makes a connection count for the backlog.
+// limit makes a connection count towards the backlog.
 func (b *backlog) limit(conn net.Conn) net.Conn { return &backlogConn{Conn: conn, backlog: b} }
 
 // A backlogConn is a connection as it was dialled, beneath TLS.
@@ -216,19 +217,19 @@ func (c *backlogConn) Write(p []byte) (int, error) {
 func (c *backlogConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if c.writing.Load() > 0 && c.backlog.bytes.Add(int64(n)) > maxAnswer {
-		_ = c.Close() // or the write would go on
+		_ = c.Close() // otherwise the write would go on
 		return 0, &protocolError{fmt.Sprintf("the server sent more than %d MiB without reading what it was sent", maxAnswer>>20)}
 	}
 	return n, err
 }
 
-// An exchange is what was asked of a server and is not answered yet. pgconn counts
-// on a server to be ready exactly once for each request, and after its answer: one
-// that says so too often makes it panic, and one that says so too early makes it
-// read on for ever, also when it is cancelled.
+// An exchange holds the requests that the server has not answered yet. pgconn relies on a server
+// to report readiness exactly once for each request, after its answer: a server that reports it
+// too often makes pgconn panic, and one that reports it too early makes pgconn read on for ever,
+// even when it is cancelled.
 type exchange struct {
 	mu      sync.Mutex
-	pending []bool // by request, the oldest first: whether something is executed, and so concluded
+	pending []bool // for each request, the oldest first: whether it executes something, and so must be concluded
 }
 
 // expect notes a request.
@@ -238,8 +239,8 @@ func (e *exchange) expect(executes bool) {
 	e.pending = append(e.pending, executes)
 }
 
-// ready returns whether the oldest request has executed something. ok is false if
-// there is none.
+// ready returns whether the oldest request has executed something. ok is false if there is no
+// request.
 func (e *exchange) ready() (executes, ok bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -250,21 +251,20 @@ func (e *exchange) ready() (executes, ok bool) {
 	return executes, true
 }
 
-// An askingWriter notes what is asked of a server. pgconn's frontend writes whole
-// messages, the startup message first, and all that are part of a request: only
-// ExecBatch, which the modes of executing queries that are used here do not use,
-// goes another way.
+// An askingWriter notes the requests to a server. pgconn's frontend writes whole messages, the
+// startup message first, and all messages of a request: only ExecBatch, which the query
+// execution modes in use here do not use, writes in another way.
 type askingWriter struct {
 	to       io.Writer
 	exchange *exchange
 	started  bool
-	executes bool // in the request under way
+	executes bool // whether the current request executes something
 }
 
 func (w *askingWriter) Write(p []byte) (int, error) {
 	if !w.started {
 		w.started = true
-		w.exchange.expect(false) // to be ready when the login is complete
+		w.exchange.expect(false) // the server reports readiness when the login is complete
 		return w.to.Write(p)
 	}
 	for rest := p; len(rest) >= 5; {

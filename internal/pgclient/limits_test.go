@@ -41,8 +41,8 @@ func asked(t *testing.T, to *askingWriter, messages ...pgproto3.FrontendMessage)
 	}
 }
 
-// What a server says passes as it is, however it is cut into pieces, up to what it
-// may not say.
+// What a server sends passes unchanged, however it is cut into pieces, up to the first message
+// that the server may not send.
 func TestLimitedReader(t *testing.T) {
 	t.Parallel()
 	ready, done := &pgproto3.ReadyForQuery{TxStatus: 'I'}, &pgproto3.CommandComplete{CommandTag: []byte("SELECT 1")}
@@ -58,7 +58,7 @@ func TestLimitedReader(t *testing.T) {
 		asked  []pgproto3.FrontendMessage // after the startup message
 		said   []byte
 		strict bool
-		err    string // "" if all of it passes
+		err    string // "" if everything passes
 	}{
 		"a login":                        {nil, login, true, ""},
 		"a query":                        {query, append(login, said(t, described, row, done, ready)...), true, ""},
@@ -106,7 +106,7 @@ func TestLimitedReader(t *testing.T) {
 	}
 }
 
-// A repeater says the same without end.
+// A repeater repeats its bytes without end.
 type repeater struct {
 	message []byte
 	at      int
@@ -121,7 +121,7 @@ func (r *repeater) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// What comes without end comes to an end.
+// A server that sends without end is cut off.
 func TestLimitedReaderWithoutEnd(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -145,7 +145,7 @@ func TestLimitedReaderWithoutEnd(t *testing.T) {
 	}
 }
 
-// A deaf connection takes nothing that is written to it, and says something all the time.
+// A deaf connection accepts nothing that is written to it, and sends all the time.
 type deaf struct {
 	net.Conn
 	written, closed chan struct{}
@@ -161,14 +161,13 @@ func (d deaf) Read(p []byte) (int, error) { return len(p), nil }
 
 func (d deaf) Close() error { close(d.closed); return nil }
 
-// A server that says more and more while it does not read what it is sent is not
-// listened to for ever: pgconn would keep all of it.
+// A server that keeps sending while it reads nothing is cut off: pgconn would keep all of it.
 func TestBacklog(t *testing.T) {
 	t.Parallel()
 	b, silent := &backlog{}, deaf{written: make(chan struct{}), closed: make(chan struct{})}
 	conn := b.limit(silent)
 	p := make([]byte, 1<<20)
-	for range 2 * maxAnswer / len(p) { // nobody writes
+	for range 2 * maxAnswer / len(p) { // no write is in progress
 		if _, err := conn.Read(p); err != nil {
 			t.Fatal(err)
 		}

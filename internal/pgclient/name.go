@@ -31,8 +31,8 @@ func Idents(names []string) string {
 	return strings.Join(quoted, ", ")
 }
 
-// CutName splits off the first name of text, which ends at a dot or, if it is
-// quoted, at its closing quote.
+// CutName splits off the first name of text, which ends at a dot or, if it is quoted, at its
+// closing quote.
 func CutName(text string) (name, rest string, err error) {
 	if !strings.HasPrefix(text, `"`) {
 		i := strings.IndexByte(text, '.')
@@ -54,7 +54,7 @@ func CutName(text string) (name, rest string, err error) {
 	return "", "", fmt.Errorf("the quote is never closed")
 }
 
-// CheckName refuses what cannot be the name of anything in PostgreSQL.
+// CheckName refuses text that PostgreSQL cannot accept as a name.
 func CheckName(name string) error {
 	switch {
 	case name == "":
@@ -67,7 +67,7 @@ func CheckName(name string) error {
 	return nil
 }
 
-// CheckText refuses what cannot be the value of anything in PostgreSQL.
+// CheckText refuses text that PostgreSQL cannot accept as a value.
 func CheckText(text string) error {
 	if strings.ContainsRune(text, 0) {
 		return fmt.Errorf("%q holds a zero byte", text)

@@ -4,5 +4,5 @@ package pgclient
 
 import "io/fs"
 
-// isOurs: whom a file belongs to is not known here.
+// isOurs reports false: the owner of a file is not known on this system.
 func isOurs(fs.FileInfo) bool { return false }

@@ -10,13 +10,13 @@ import (
 )
 
 const (
-	passwordTime  = 20 * time.Second // for a password command, beside the time for the connection itself
-	passwordBytes = 64 << 10         // more than any token
+	passwordTime  = 20 * time.Second // for a password command, in addition to the time for the connection itself
+	passwordBytes = 64 << 10         // longer than any token
 )
 
-// password returns what to log in with: the password, or what the password
-// command prints. What it prints is never part of an error; what it writes to
-// its standard error is, for people.
+// password returns the password to log in with: the configured one, or the one that the password
+// command prints. The command's standard output is never part of an error; its standard error
+// is, for people.
 func (c Config) password(ctx context.Context) (string, error) {
 	if len(c.PasswordCommand) == 0 {
 		return c.Password, nil
@@ -32,14 +32,14 @@ func (c Config) password(ctx context.Context) (string, error) {
 	return password, nil
 }
 
-// runPasswordCommand returns what the command prints, without the line's end.
-// When ctx is done it ends the command, and what that has started.
+// runPasswordCommand returns what the command prints, without the final newline. When ctx is
+// done, it ends the command and the processes that the command started.
 func runPasswordCommand(ctx context.Context, command []string) (string, error) {
 	stdout, stderr := &boundedBuffer{limit: passwordBytes}, &boundedBuffer{limit: passwordBytes}
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	endAsGroup(cmd)
-	cmd.WaitDelay = time.Second // for those who left the group and hold the output open
+	cmd.WaitDelay = time.Second // for processes that left the group and hold the output open
 	err := cmd.Run()
 	password := strings.TrimRight(stdout.String(), "\r\n")
 	switch {
@@ -47,7 +47,7 @@ func runPasswordCommand(ctx context.Context, command []string) (string, error) {
 		return "", context.Cause(ctx)
 	case stdout.full:
 		return "", fmt.Errorf("it printed more than %d bytes, which is no password", passwordBytes)
-	case errors.Is(err, exec.ErrWaitDelay): // it succeeded, and left somebody behind
+	case errors.Is(err, exec.ErrWaitDelay): // the command succeeded, and left a process behind
 	case err != nil:
 		return "", explainExit(err, stderr.String(), password)
 	}
@@ -57,8 +57,8 @@ func runPasswordCommand(ctx context.Context, command []string) (string, error) {
 	return password, nil
 }
 
-// explainExit adds to err what the command said on its standard error, but for
-// what it also printed: a shell that traces its commands shows the password.
+// explainExit adds to err the command's standard error, without text that the command also
+// printed on its standard output: a shell that traces its commands shows the password.
 func explainExit(err error, said, printed string) error {
 	for line := range strings.Lines(printed) {
 		if line = strings.TrimSpace(line); line != "" {
@@ -71,8 +71,8 @@ func explainExit(err error, said, printed string) error {
 	return fmt.Errorf("%w: %s", err, said)
 }
 
-// A boundedBuffer keeps the first bytes that are written to it. What comes
-// after them is thrown away, so that whoever writes is not held up.
+// A boundedBuffer keeps the first bytes that are written to it. It discards later bytes, so that
+// the writer is not blocked.
 type boundedBuffer struct {
 	kept  []byte
 	limit int

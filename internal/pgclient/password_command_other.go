@@ -4,5 +4,6 @@ package pgclient
 
 import "os/exec"
 
-// endAsGroup: there are no groups of processes here, the command alone is ended.
+// endAsGroup does nothing: this system has no process groups, so only the command itself is
+// ended.
 func endAsGroup(*exec.Cmd) {}

@@ -13,8 +13,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// The output of a password command is a password; what it says on its standard
-// error is for people.
+// The standard output of a password command is a password; its standard error is for people.
 func TestPasswordCommand(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	for name, tt := range map[string]struct {
@@ -45,7 +44,7 @@ func TestPasswordCommand(t *testing.T) {
 	}
 }
 
-// A token is good for one login: each connection asks for its own.
+// A token is valid for one login: each connection runs the command again.
 func TestPasswordCommandForEachConnection(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	count := filepath.Join(t.TempDir(), "count")
@@ -66,8 +65,8 @@ func TestPasswordCommandForEachConnection(t *testing.T) {
 	}
 }
 
-// A command that hangs is ended in time, together with what it started, even if
-// that holds its output open.
+// A command that hangs is ended in time, together with the processes that it started, even if
+// these hold its output open.
 func TestPasswordCommandHangs(t *testing.T) {
 	child := filepath.Join(t.TempDir(), "child")
 	config := Config{ConnectTimeout: time.Second, PasswordCommand: []string{"sh", "-c", `trap '' TERM INT HUP
@@ -94,8 +93,8 @@ func TestPasswordCommandHangs(t *testing.T) {
 	waitFor(t, func() bool { return isDead(pid) })
 }
 
-// isDead reports whether a process has ended. One whose parent does not wait for
-// it, as in a container without an init, stays as a zombie.
+// isDead reports whether a process has ended. A process whose parent does not wait for it, as in
+// a container without an init, remains as a zombie.
 func isDead(pid int) bool {
 	if syscall.Kill(pid, 0) != nil {
 		return true
@@ -104,7 +103,7 @@ func isDead(pid int) bool {
 	return err == nil && strings.Contains(string(stat), ") Z ")
 }
 
-// The command has its own time, and the error says so.
+// The command has a timeout of its own, and the error says so.
 func TestPasswordCommandTimeout(t *testing.T) {
 	config := Config{ConnectTimeout: time.Second - passwordTime, PasswordCommand: []string{"sleep", "300"}}
 	_, err := config.password(t.Context())

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// endAsGroup lets cmd be ended together with what it started.
+// endAsGroup makes the end of cmd also end the processes that it started.
 func endAsGroup(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

@@ -9,8 +9,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// To a plan, a server that ends a session before it has answered is one that cannot be
-// reached: what is there is not known.
+// In a plan, a server that ends a session before it has answered counts as unreachable: what the
+// server holds is unknown.
 func TestPlanningSessionEnds(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	proxy := sandbox.StartProxy(t, fmt.Sprintf("%s:%d", s.Host, s.Port))

@@ -15,11 +15,11 @@ import (
 
 const (
 	idleLimit = 5 * time.Second // after which an unused connection is closed
-	trusted   = time.Second     // an idle connection younger than this is used without asking whether it lives
+	trusted   = time.Second     // an idle connection younger than this is used without checking whether it is alive
 )
 
-// A pool holds a server's connections: never more than config.MaxConnections,
-// idle ones of other databases giving way to the one that is asked for.
+// A pool holds a server's connections: never more than config.MaxConnections. Idle connections
+// to other databases are closed to make room for one that is asked for.
 type pool struct {
 	name     string
 	config   Config
@@ -30,16 +30,16 @@ type pool struct {
 	open      int                // connections in use or idle, or being dialled
 	dialling  int                // of these, those that are being dialled
 	idle      []*Conn            // oldest first
-	failures  map[string]error   // what dials for planning met, by database, or "" where it is not about one
+	failures  map[string]error   // the errors of dials for planning, by database, or "" if they are not about one database
 	poolings  map[string]Pooling // by database, as far as it is known
 	planDials chan struct{}
-	patience  time.Duration // how long a plan waits for what it asked
+	patience  time.Duration // how long a plan waits for what it asked for
 
 	shared sync.Map // what ReadShared has read
 }
 
-// Acquire returns a connection to database, which the caller must Release. It
-// waits while all connections that the Config allows are in use.
+// Acquire returns a connection to database, which the caller must Release. It waits while all
+// connections that the Config allows are in use.
 func (s *Server) Acquire(ctx context.Context, database string) (*Conn, error) {
 	if err := s.budget.Acquire(ctx, 1); err != nil {
 		return nil, fmt.Errorf("wait for one of the %d connections of server %q: %w", s.config.MaxConnections, s.name, err)
@@ -58,8 +58,8 @@ type Endpoint struct {
 	Database string
 }
 
-// AcquirePair returns a connection to each of two endpoints. Pairs are acquired
-// in one order everywhere, so that opposite ones cannot block each other.
+// AcquirePair returns a connection to each of two endpoints. All pairs are acquired in the same
+// order, so that opposite pairs cannot block each other.
 func AcquirePair(ctx context.Context, a, b Endpoint) (*Conn, *Conn, error) {
 	if a.Server.name > b.Server.name {
 		connB, connA, err := AcquirePair(ctx, b, a)
@@ -80,8 +80,8 @@ func AcquirePair(ctx context.Context, a, b Endpoint) (*Conn, *Conn, error) {
 	return connA, connB, nil
 }
 
-// TryAcquirePair returns a connection to each of two endpoints, or none if that
-// would mean to wait. The error says why one could not be dialled.
+// TryAcquirePair returns a connection to each of two endpoints, or none if it would have to wait
+// for one. The error says why an endpoint could not be dialled.
 func TryAcquirePair(ctx context.Context, a, b Endpoint) (*Conn, *Conn, error) {
 	if !a.Server.budget.TryAcquire(1) {
 		return nil, nil, fmt.Errorf("all %d connections of server %q are in use", a.Server.config.MaxConnections, a.Server.name)
@@ -126,8 +126,8 @@ func (s *Server) acquireTwo(ctx context.Context, a, b string) (*Conn, *Conn, err
 	return connA, connB, nil
 }
 
-// take returns an idle connection to database or dials one. The caller holds
-// one of the budget.
+// take returns an idle connection to database or dials one. The caller holds one unit of the
+// budget.
 func (s *Server) take(ctx context.Context, database string, dial func(context.Context, string) (*pgx.Conn, error)) (*Conn, error) {
 	if database == "" {
 		database = s.config.Database
@@ -168,9 +168,9 @@ func (p *pool) takeIdle(database string) *Conn {
 	return nil
 }
 
-// makeRoom counts one more connection as open, after closing an idle one if
-// there would be too many. There is an idle one then, because each in use
-// holds one of the budget, and so does the caller.
+// makeRoom counts one more connection as open, and first closes an idle one if there would be
+// too many. An idle one exists then, because each connection in use holds one unit of the
+// budget, and so does the caller.
 func (p *pool) makeRoom() {
 	p.mu.Lock()
 	var evicted *Conn
@@ -186,7 +186,7 @@ func (p *pool) makeRoom() {
 	}
 }
 
-// closeIdle closes the idle connections that match, and returns how many these were.
+// closeIdle closes the idle connections that match, and returns how many it closed.
 func (p *pool) closeIdle(match func(*Conn) bool) int {
 	p.mu.Lock()
 	var closing, staying []*Conn
@@ -205,7 +205,7 @@ func (p *pool) closeIdle(match func(*Conn) bool) int {
 	return len(closing)
 }
 
-// parting is how long it may take to say goodbye to a server.
+// parting is the timeout for terminating a connection.
 const parting = 3 * time.Second
 
 // A Conn is a connection that belongs to its holder until Release.
@@ -237,8 +237,8 @@ func (c *Conn) lives(ctx context.Context) bool {
 	return c.Ping(ctx) == nil
 }
 
-// Release gives the connection back. One that broke, or was left within a
-// transaction, or is in the way of dropping its database, is closed.
+// Release gives the connection back. It closes a connection that broke, that was left within a
+// transaction, or that prevents its database from being dropped.
 func (c *Conn) Release() {
 	defer c.pool.budget.Release(1)
 	if c.IsClosed() || c.PgConn().TxStatus() != 'I' || c.pool.IsDropping(c.database) {
@@ -254,8 +254,8 @@ func (c *Conn) Release() {
 	})
 }
 
-// Discard gives the connection back for good: its session holds settings or
-// locks that must not outlive it.
+// Discard closes the connection instead of giving it back to the pool: its session holds
+// settings or locks that must not outlive it.
 func (c *Conn) Discard() {
 	c.close()
 	c.pool.budget.Release(1)
@@ -268,9 +268,9 @@ func (c *Conn) close() {
 	c.pool.mu.Unlock()
 }
 
-// sayGoodbye closes the connection, and waits until the server has ended its
-// session: until then it counts for the limits of the server and of its role.
-// One that was cancelled is being closed already.
+// sayGoodbye closes the connection, and waits until the server has ended its session: until then
+// the session counts towards the limits of the server and of its role. A connection that was
+// cancelled is being closed already.
 func (c *Conn) sayGoodbye() {
 	ctx, cancel := context.WithTimeout(context.Background(), parting)
 	defer cancel()
@@ -282,7 +282,7 @@ func (c *Conn) sayGoodbye() {
 			_, _ = io.Copy(io.Discard, conn)
 		}
 	}
-	_ = c.Conn.Close(ctx) // the connection is gone whatever this says
+	_ = c.Conn.Close(ctx) // the connection is gone, whatever Close returns
 	select {
 	case <-c.PgConn().CleanupDone():
 	case <-ctx.Done():

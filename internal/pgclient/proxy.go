@@ -8,54 +8,51 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A Pooling says how connections of a login come to sessions of the server.
+// A Pooling says how connections of a login get sessions of the server.
 type Pooling string
 
-// The ways that connections come to sessions.
+// The ways in which connections get sessions.
 const (
 	NoPooling          Pooling = "none"        // each connection is a session of its own
 	SessionPooling     Pooling = "session"     // a proxy lends a session for as long as a connection lasts
 	TransactionPooling Pooling = "transaction" // a proxy lends a session for a transaction, or a statement
-	UnknownPooling     Pooling = "unknown"     // a proxy lends sessions, for how long cannot be told
+	UnknownPooling     Pooling = "unknown"     // a proxy lends sessions, for an unknown time
 )
 
-// A server tells whoever logs in the number of its process (BackendKeyData),
-// and pg_backend_pid() says the same. A proxy that pools sessions cannot pass
-// the number on: clients send it to cancel what they run, and then the proxy has
-// to find out in which session that is. So all of them make up their own, and
-// give themselves away to one statement through one connection, whatever they
-// are called and whether or not others use them at the time. What only forwards
-// bytes (an SSH tunnel, HAProxy, the proxies of clouds for authentication) is
-// not taken for one.
+// A server reports the number of its process to each client that logs in (BackendKeyData), and
+// pg_backend_pid() returns the same number. A proxy that pools sessions cannot pass the number
+// on: clients send it to cancel their statements, and the proxy then has to find the session that
+// runs the statement. All pooling proxies therefore make up a number of their own. One statement
+// through one connection reveals them, whatever they are called and whether or not other clients
+// use them at the time. A program that only forwards bytes (an SSH tunnel, HAProxy, the proxies of
+// clouds for authentication) is not taken for a pooling proxy.
 //
-// The rest of what one might look at says less. SHOW VERSION is answered in
-// PgBouncer's own database only, and to its administrators. Ports differ behind
-// every tunnel. Settings, locks and temporary tables vanish only while others
-// use the pool, and if they do, they have been left in somebody else's session.
+// Other evidence says less. SHOW VERSION is answered in PgBouncer's own database only, and only to
+// its administrators. Ports differ behind every tunnel. Settings, locks and temporary tables vanish
+// only while other clients use the pool, and then they have been left in another client's session.
 //
-// For how long a session is lent, two connections show that are open at once:
-// if both of them meet one session, or one of them meets two, it is not for as
-// long as they last. PgBouncer gives the session that was used last, so the
-// second connection meets that of the first at once; pools that give the one
-// that was used the longest ago give the first connection another one when it
-// asks again. Hence each asks twice in a row, and they take turns. What is asked
-// changes nothing in a session, and is not prepared.
+// Two connections that are open at the same time show for how long a session is lent: if both of
+// them reach one session, or one of them reaches two, a session is not lent for as long as a
+// connection lasts. PgBouncer hands out the most recently used session, so the second connection
+// reaches the session of the first at once. Pools that hand out the least recently used session
+// give the first connection another session when it asks again. Hence each connection asks twice
+// in a row, and the two take turns. The statement changes nothing in a session, and is not prepared.
 const (
 	processSQL = "SELECT pg_catalog.pg_backend_pid()"
 	turns      = 3
 )
 
-// process returns the number of the session's process, as the server says it now.
+// process returns the number of the session's process, as the server reports it now.
 func process(ctx context.Context, conn *pgx.Conn) (pid int64, err error) {
 	err = conn.QueryRow(ctx, processSQL, pgx.QueryExecModeExec).Scan(&pid)
 	return pid, err
 }
 
-// IsProxied reports whether a proxy pools the sessions that conn comes to, one
-// of which said that its process has this number.
+// IsProxied reports whether a proxy pools the sessions that conn reaches, one of which reported
+// this process number.
 func IsProxied(conn *pgx.Conn, pid int64) bool { return pid != int64(conn.PgConn().PID()) }
 
-// decidePooling decides by the sessions that two connections met.
+// decidePooling decides from the sessions that two connections reached.
 func decidePooling(first, second []int64) Pooling {
 	for _, pid := range first {
 		if pid != first[0] || slices.Contains(second, pid) {
@@ -70,7 +67,7 @@ func decidePooling(first, second []int64) Pooling {
 	return SessionPooling
 }
 
-// Pooling finds out once for each database: PgBouncer has a mode for each.
+// Pooling determines the pooling once for each database: PgBouncer has a mode for each.
 func (s *Server) Pooling(ctx context.Context, database string) (Pooling, error) {
 	s.mu.Lock()
 	known, ok := s.poolings[database]
@@ -103,7 +100,7 @@ func (s *Server) Pooling(ctx context.Context, database string) (Pooling, error) 
 func (s *Server) RememberPooling(database string, found Pooling) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if found == UnknownPooling { // what stood in the way may pass
+	if found == UnknownPooling { // the obstacle may be temporary
 		return
 	}
 	if s.poolings == nil {
@@ -123,7 +120,7 @@ func (s *Server) poolingOfProxy(ctx context.Context, database string) Pooling {
 	}
 	defer first.Release()
 	defer second.Release()
-	// A pool that has no second session to give lets the connection wait.
+	// A pool that has no second session to lend makes the connection wait.
 	ctx, cancel := context.WithTimeout(ctx, s.config.ConnectTimeout)
 	defer cancel()
 	met := [2][]int64{}
@@ -142,9 +139,9 @@ func (s *Server) poolingOfProxy(ctx context.Context, database string) Pooling {
 	return SessionPooling
 }
 
-// RequireSessions returns a *PoolingError unless each connection to database has
-// a session of its own. What it found out it need not ask again: it costs one
-// statement in the life of a Servers, on a connection that the next one uses.
+// RequireSessions returns a *PoolingError unless each connection to database has a session of
+// its own. It keeps the answer: it costs one statement in the lifetime of a Servers, on a
+// connection that the next caller uses.
 func (s *Server) RequireSessions(ctx context.Context, database string) error {
 	found, err := s.Pooling(ctx, database)
 	if err == nil && (found == TransactionPooling || found == UnknownPooling) {
@@ -153,8 +150,8 @@ func (s *Server) RequireSessions(ctx context.Context, database string) error {
 	return err
 }
 
-// A PoolingError says that a proxy stands before a server that does not give
-// each connection a session, or may not.
+// A PoolingError says that the server is behind a proxy that does not give each connection a
+// session, or may not.
 type PoolingError struct {
 	Server  string // the entry in the provider block
 	Pooling Pooling

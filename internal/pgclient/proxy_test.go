@@ -27,15 +27,15 @@ func TestDecidePooling(t *testing.T) {
 	}
 }
 
-// Pooled starts a PgBouncer before s and returns the entry that goes through it.
+// pooled starts a PgBouncer in front of s and returns the entry that connects through it.
 func pooled(t *testing.T, s *sandbox.Server, mode, user string) Config {
 	t.Helper()
 	p := sandbox.OwnPgBouncer(t, s, mode, user)
 	return Config{Host: p.Host, Port: p.Port, Username: user, Password: s.Password}
 }
 
-// The mode of a pool is found out, also while others use it, and what cannot
-// work through it is refused.
+// The mode of a pool is determined, also while other clients use the pool, and what cannot work
+// through it is refused.
 func TestPooling(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		user, database := s.Role(t), s.Database(t)
@@ -63,7 +63,7 @@ func TestPooling(t *testing.T) {
 			if errors.As(err, &refused) != (want == TransactionPooling) || err != nil && refused == nil {
 				t.Errorf("mode %q: got %v", mode, err)
 			}
-			// With one connection it cannot be told, unless there is no proxy.
+			// With one connection the mode cannot be determined, unless there is no proxy.
 			config.MaxConnections = 1
 			err = serverOf(t, config).RequireSessions(t.Context(), database)
 			switch {
@@ -95,7 +95,7 @@ func crowd(t *testing.T, server *Server, database string) (stop func()) {
 	return func() { cancel(); group.Wait() }
 }
 
-// Looking costs one statement, once.
+// Determining the mode costs one statement, once.
 func TestPoolingCost(t *testing.T) {
 	s := sandbox.OwnServer(t, sandbox.Config{LogStatements: true, Settings: map[string]string{"log_connections": "on"}})
 	server := serverOf(t, superuserOf(s))

@@ -13,7 +13,8 @@ const readOnlySQL = `
 	FROM pg_catalog.pg_settings AS s
 	WHERE s.name = 'default_transaction_read_only'`
 
-// explainReadOnly adds to the refusal of a change why the server is read-only, and what to do.
+// explainReadOnly adds to the refusal of a change why the server is read-only, and what to do
+// about it.
 func (s *Server) explainReadOnly(ctx context.Context, database string, refusal error) error {
 	if Code(refusal) != ReadOnlySQLTransaction {
 		return refusal
@@ -29,7 +30,7 @@ func (s *Server) explainReadOnly(ctx context.Context, database string, refusal e
 	return Advise(refusal, s.adviseReadOnly(s.DatabaseName(database), standby, source))
 }
 
-// adviseReadOnly says what to do about a standby or, if it is none, about
+// adviseReadOnly says what to do about a standby or, if the server is not one, about
 // default_transaction_read_only, which was set in a source of pg_settings.
 func (s *Server) adviseReadOnly(database string, standby bool, source string) string {
 	reset := map[string]string{
@@ -54,10 +55,10 @@ const SessionSQL = `
 	|| coalesce(', ' || a.state, '')
 	|| CASE WHEN a.datname = pg_catalog.current_database() THEN '' ELSE coalesce(', database ' || pg_catalog.quote_ident(a.datname), '') END || ')'`
 
-// holdersSQL finds the sessions and prepared transactions that may block a change. If $1
-// is set, these are those with uncommitted changes, whose transactions have an id and are as
-// old as the wait, or of an age that the login may not see; and those that hold a lock on
-// a table of a schema or an owner. Otherwise, those that hold or await all such locks.
+// holdersSQL finds the sessions and prepared transactions that may block a change. If $1 is set,
+// it returns those with uncommitted changes, whose transactions have an id and are as old as the
+// wait, or of an age that the login may not see; and those that hold a lock on a table of a
+// schema or an owner. Otherwise it returns those that hold or await all such locks.
 const holdersSQL = `
 	WITH held AS (
 		SELECT DISTINCT l.pid, CASE WHEN l.pid IS NULL THEN l.virtualtransaction END AS prepared
@@ -82,8 +83,8 @@ const holdersSQL = `
 	ORDER BY coalesce(a.datname, p.database) = pg_catalog.current_database() DESC NULLS LAST, a.pid
 	LIMIT 5`
 
-// preparedSQL finds the prepared transactions that may block a change: those of this
-// database or, if $1 is set, of any. They have no session.
+// preparedSQL finds the prepared transactions that may block a change: those of this database
+// or, if $1 is set, of any. They have no session.
 const preparedSQL = `
 	SELECT 'prepared transaction ' || pg_catalog.quote_literal(p.gid) || ' of user ' || pg_catalog.quote_ident(p.owner)
 	       || ' (in database ' || pg_catalog.quote_ident(p.database) || ', ROLLBACK PREPARED ' || pg_catalog.quote_literal(p.gid) || ' or COMMIT PREPARED ends it)'
@@ -92,13 +93,13 @@ const preparedSQL = `
 	ORDER BY p.prepared
 	LIMIT 5`
 
-// explainRefusal adds to the refusal of a change what the server can tell of its reason.
+// explainRefusal adds to the refusal of a change what the server knows about its reason.
 func (s *Server) explainRefusal(ctx context.Context, database string, c Contention, refusal error) error {
 	return s.explainReadOnly(ctx, database, s.AddHolders(ctx, database, c, refusal))
 }
 
-// NameHolders adds to a lock timeout on a table of a schema the sessions that lock
-// tables there against every other use.
+// NameHolders adds to a lock timeout on a table of a schema the sessions whose locks on tables
+// there exclude every other use.
 func (s *Server) NameHolders(ctx context.Context, database, schema string, failure error) error {
 	return s.addHolders(ctx, database, false, Contention{Schema: schema}, failure, "tables of the schema are locked by")
 }

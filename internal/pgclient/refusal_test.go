@@ -9,8 +9,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A prepared transaction holds locks without a session, which nobody finds by looking
-// for one.
+// A prepared transaction holds locks without a session, so a search for sessions does not find
+// it.
 func TestPreparedHolders(t *testing.T) {
 	majors := sandbox.NeedMajors(t)
 	for _, major := range []int{majors[0], majors[len(majors)-1]} {

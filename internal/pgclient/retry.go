@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Pause waits, or returns why the context has ended before.
+// Pause waits, or returns the reason why the context ended first.
 func Pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):
@@ -21,26 +21,26 @@ func Pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// A session that waits for a lock makes other sessions wait behind it. A transaction
-// therefore waits for a short time only, and is tried again, as it is when another
-// session changed the same objects at the same time.
+// A session that waits for a lock makes other sessions wait behind it. A transaction therefore
+// waits only briefly, and is then retried. It is also retried if another session changed the
+// same objects at the same time.
 const (
 	LockTimeout      = 2 * time.Second // of one attempt
 	lockAttempts     = 5
 	DropLockAttempts = 15 // for a schema, whose tables are more likely to be in use
 
-	interferedAttempts = 40 // over more than a minute: there may be many other sessions
+	interferedAttempts = 40 // over more than a minute: many other sessions may interfere
 	vanishedAttempts   = 6  // an object that does not exist may never have existed
 
-	lockPause     = 200 * time.Millisecond // in which the sessions behind get the lock
-	shortestPause = 50 * time.Millisecond  // after the first interference, then twice as long each time
+	lockPause     = 200 * time.Millisecond // in which the sessions that wait behind get the lock
+	shortestPause = 50 * time.Millisecond  // after the first interference; it doubles each time
 	longestPause  = 2 * time.Second
 )
 
 // A Contention describes the locks on tables that a transaction needs. Other sessions
 // hold those even if they only read.
 type Contention struct {
-	Attempts int    // at getting a lock; 0: lockAttempts
+	Attempts int    // to get the lock; 0: lockAttempts
 	Schema   string // the tables are in this schema
 	Owner    string // the tables are owned by this role
 }
@@ -76,8 +76,8 @@ func (a attempts) pause() time.Duration {
 	return pause
 }
 
-// Retry makes attempts at a transaction of database until one succeeds or after
-// says that another is pointless.
+// Retry makes attempts at a transaction of database until one succeeds, or until after says that
+// another attempt is pointless.
 func (s *Server) Retry(ctx context.Context, database string, c Contention, attempt func() error) error {
 	var made attempts
 	for {
@@ -88,21 +88,21 @@ func (s *Server) Retry(ctx context.Context, database string, c Contention, attem
 		}
 		made = next
 		pause := made.pause()
-		if ended := Pause(ctx, pause/2+rand.N(pause)); ended != nil { // at random, so that two sessions do not stay in step
+		if ended := Pause(ctx, pause/2+rand.N(pause)); ended != nil { // random, so that two sessions do not stay in step
 			return errors.Join(ended, err)
 		}
 	}
 }
 
-// IsInterference reports whether a transaction failed only because of what
-// another did at the same time: also a table, a schema or a role that vanished
-// between being listed and being used. A lock that was not had is none.
+// IsInterference reports whether a transaction failed only because of what another session did
+// at the same time. That includes a table, a schema or a role that vanished after it was listed
+// and before it was used. A lock that could not be acquired is no interference.
 func IsInterference(err error) bool {
 	switch Code(err) {
-	case SerializationFailure, DeadlockDetected, UniqueViolation: // the last from two who add default privileges
+	case SerializationFailure, DeadlockDetected, UniqueViolation: // the last if two sessions add default privileges
 		return true
 	case InternalError:
-		// The code of internal errors tells nothing, and their text is never translated.
+		// The SQLSTATE of internal errors says nothing more, and their text is never translated.
 		var pg *pgconn.PgError
 		return errors.As(err, &pg) &&
 			(strings.HasPrefix(pg.Message, "tuple concurrently ") || strings.HasPrefix(pg.Message, "could not find tuple for default ACL"))
@@ -110,8 +110,8 @@ func IsInterference(err error) bool {
 	return isVanished(err)
 }
 
-// isVanished reports whether a transaction failed because a table, a schema or another
-// object does not exist.
+// isVanished reports whether a transaction failed because a table, a schema or another object
+// does not exist.
 func isVanished(err error) bool {
 	switch Code(err) {
 	case UndefinedTable, InvalidSchemaName, UndefinedObject:

@@ -8,18 +8,18 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// Superuser is the configuration that logs in to s as the superuser.
+// superuserOf is the configuration that logs in to s as the superuser.
 func superuserOf(s *sandbox.Server) Config {
 	return Config{Host: s.Host, Port: s.Port, Username: s.Username, Password: s.Password}
 }
 
-// Server returns s as a login sees it.
+// serverOf returns a server as a login sees it.
 func serverOf(t *testing.T, config Config) *Server {
 	t.Helper()
 	return serversOf(t, map[string]Config{"server": config})["server"]
 }
 
-// Servers returns the servers of one provider block.
+// serversOf returns the servers of one provider block.
 func serversOf(t *testing.T, configs map[string]Config) map[string]*Server {
 	t.Helper()
 	all := NewServers(configs)
@@ -31,8 +31,8 @@ func serversOf(t *testing.T, configs map[string]Config) map[string]*Server {
 	return servers
 }
 
-// Logged returns the statements that a server ran, each by its first words, and
-// how many connections it accepted.
+// logged returns the statements that a server ran, each by its first words, and how many
+// connections it accepted.
 func logged(t *testing.T, s *sandbox.Server) (statements []string, connections int) {
 	t.Helper()
 	log, err := s.Log()

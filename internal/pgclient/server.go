@@ -23,9 +23,9 @@ type Servers struct {
 	dropping map[string]int // databases that this process is dropping, by address/name
 }
 
-// planPatience is how long a plan waits for what it asked of a server: longer than the
-// catalogs of a hundred thousand tables take. An apply waits for as long as it is let:
-// how long a database takes to copy or a role to drop is not known.
+// planPatience is how long a plan waits for what it asked of a server: longer than reading the
+// catalogs of a hundred thousand tables takes. An apply waits until its context ends: how long
+// it takes to copy a database or to drop a role is unknown.
 const planPatience = 2 * time.Minute
 
 // NewServers prepares servers without connecting to them.
@@ -51,31 +51,32 @@ func (all *Servers) Server(name string) (*Server, bool) {
 	return s, ok
 }
 
-// Close closes the idle connections of all servers. Those in use are closed by their users.
+// Close closes the idle connections of all servers. The holders of connections in use close
+// them.
 func (all *Servers) Close() {
 	for _, s := range all.byName {
 		s.closeIdle(func(*Conn) bool { return true })
 	}
 }
 
-// A Server is one PostgreSQL server as one login sees it. It is safe for
-// concurrent use and opens no connection before it needs one.
+// A Server is one PostgreSQL server as one login sees it. It is safe for concurrent use and
+// opens no connection before it needs one.
 type Server struct {
 	*pool
 	planning bool
 	warn     func(Warning) // nil: warnings are dropped
 }
 
-// Planning returns a view of s for Plan and Read, which shares its connections.
-// Its dials go one at a time, and one that failed is not repeated: whoever asks
-// later is told the same.
+// Planning returns a view of s for Plan and Read, which shares its connections. The view dials
+// one connection at a time, and does not repeat a dial that failed: later callers get the same
+// error.
 func (s *Server) Planning() *Server { return &Server{pool: s.pool, planning: true} }
 
-// A Warning says what a user should know of a change that was made nevertheless.
+// A Warning says what a user should know about a change that was made nevertheless.
 type Warning struct{ Summary, Detail string }
 
-// Warning returns a view of s, which shares its connections. What changes something
-// through it passes its warnings to warn before it returns.
+// Warning returns a view of s, which shares its connections. A function that changes something
+// through the view passes its warnings to warn before it returns.
 func (s *Server) Warning(warn func(Warning)) *Server {
 	return &Server{pool: s.pool, planning: s.planning, warn: warn}
 }
@@ -93,17 +94,17 @@ func (s *Server) IsPlanning() bool { return s.planning }
 // Name is the server's key in the provider block.
 func (s *Server) Name() string { return s.name }
 
-// DefaultDatabase is where the entry connects to when no database is asked for.
+// DefaultDatabase is the database that the entry connects to when the caller names none.
 func (s *Server) DefaultDatabase() string { return s.config.Database }
 
-// DatabaseName returns what a database is called, "" being the default one.
+// DatabaseName returns the name of a database, where "" means the default one.
 func (s *Server) DatabaseName(database string) string { return cmp.Or(database, s.config.Database) }
 
-// IsLocal reports whether what is sent to the server does not leave this machine.
+// IsLocal reports whether what is sent to the server stays on this machine.
 func (s *Server) IsLocal() bool { return isLoopback(s.config.Host) }
 
-// VerifiesCertificate reports whether a server that shows a certificate has to show one
-// that somebody vouches for.
+// VerifiesCertificate reports whether a server that presents a certificate must present one that
+// a trusted authority has signed.
 func (s *Server) VerifiesCertificate() bool {
 	return s.config.SSLMode != "prefer" && (s.config.SSLMode != "require" || s.config.SSLRootCert != "")
 }
@@ -131,7 +132,7 @@ func (s *Server) dial(ctx context.Context, database string) (*pgx.Conn, error) {
 	return conn, err
 }
 
-// plannedFailure returns what a dial for planning met before, as the error of this one.
+// plannedFailure returns the error of an earlier dial for planning, as the error of this one.
 func (s *Server) plannedFailure(database string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -142,11 +143,11 @@ func (s *Server) plannedFailure(database string) error {
 	return s.failures[database]
 }
 
-// noteFailure has those who plan later told err instead of trying again. What may be
-// about this database only, says nothing about the others.
+// noteFailure makes later dials for planning return err instead of trying again. An error that
+// may be about this database only says nothing about other databases.
 func (s *Server) noteFailure(database string, err error) {
 	switch Code(err) {
-	case InvalidCatalogName: // it may be created meanwhile
+	case InvalidCatalogName: // another resource may create it before the next attempt
 		return
 	case InsufficientPrivilege, InvalidAuthorizationSpecification, TooManyConnections, ObjectNotInPrerequisiteState: // no CONNECT, pg_hba.conf, its limit, its ALLOW_CONNECTIONS
 	default:
@@ -160,7 +161,7 @@ func (s *Server) noteFailure(database string, err error) {
 	s.failures[database] = err
 }
 
-// unreachable is the error that database could not be asked because of err.
+// unreachable returns the error that database could not be asked because of err.
 func (s *Server) unreachable(database string, err error) error {
 	return &ConnectError{
 		Server: s.name, Address: s.config.address(), Database: database, Username: s.config.Username, Err: err,
@@ -170,12 +171,12 @@ func (s *Server) unreachable(database string, err error) error {
 const (
 	turnPatience = 30 * time.Second // how long to wait for connections of this process
 	turnPause    = 100 * time.Millisecond
-	turnGrace    = time.Second // in which the server forgets one that was closed
+	turnGrace    = time.Second // in which the server removes the session of a closed connection
 )
 
-// connectInTurn is connect, but waits while connections of this process are in the way.
+// connectInTurn is connect, but waits while connections of this process prevent another one.
 func (s *Server) connectInTurn(ctx context.Context, database string) (*pgx.Conn, error) {
-	var inTheWay time.Time // when that was last so
+	var inTheWay time.Time // when a connection of this process last was
 	for began := time.Now(); ; {
 		conn, err := s.connect(ctx, database)
 		if Code(err) != TooManyConnections {
@@ -203,17 +204,18 @@ func (s *Server) connect(ctx context.Context, database string) (*pgx.Conn, error
 	if err != nil {
 		return nil, failed(err)
 	}
-	// pgx would prepare it by other rules than PostgreSQL's, but leaves alone what is prepared.
+	// pgx would prepare it by other rules than PostgreSQL's, but does not prepare it a second
+	// time.
 	config.Password = SASLprep(password)
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if refused := Code(err); config.Password != password && (refused == InvalidPassword || refused == InvalidAuthorizationSpecification) {
-		config.Password = password // as it is: for what is not SCRAM, such as LDAP
+		config.Password = password // unprepared: for methods other than SCRAM, such as LDAP
 		conn, err = pgx.ConnectConfig(ctx, config)
 	}
 	if err != nil {
 		return nil, failed(s.connectCause(err))
 	}
-	pinning, cancel := context.WithTimeout(ctx, s.config.ConnectTimeout) // the login had its own
+	pinning, cancel := context.WithTimeout(ctx, s.config.ConnectTimeout) // the login had its own timeout
 	defer cancel()
 	if err := pinNames(pinning, conn); err != nil {
 		closeAbruptly(conn)
@@ -222,29 +224,28 @@ func (s *Server) connect(ctx context.Context, database string) (*pgx.Conn, error
 	return conn, nil
 }
 
-// pinNames makes a new session resolve names in pg_catalog alone, by its first
-// statement, whatever search_path its role or database has: functions that stand
-// before PostgreSQL's own would run with the rights of the login. Names and values are
-// also written as this program compares them. Behind a proxy the session may be somebody
-// else's for the next statement, and is left as it is: there each transaction pins
-// its own settings (InTx), and a run does so once it is known that sessions are lent
-// for as long as connections last.
+// pinNames makes a new session resolve names in pg_catalog alone, by its first statement,
+// whatever search_path its role or database has: functions that precede PostgreSQL's own in that
+// path would run with the privileges of the login. It also pins how names and values are
+// written, to what this program compares them with. Behind a proxy, another client may get the
+// session for the next statement, so pinNames leaves it unchanged: each transaction pins its own
+// settings there (InTx). A run pins the session once it knows that the proxy lends a session for
+// as long as a connection lasts.
 func pinNames(ctx context.Context, conn *pgx.Conn) error {
 	_, err := conn.Exec(ctx, pinSQL(Version(conn), false)+" WHERE pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) $1::pg_catalog.int4",
 		pgx.QueryExecModeExec, int32(conn.PgConn().PID())) // a process number: 31 bits
 	return err
 }
 
-// closeAbruptly closes a connection whose session is of no use, without waiting
-// for long.
+// closeAbruptly closes a connection whose session is of no use, and waits only briefly.
 func closeAbruptly(conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), parting)
 	defer cancel()
-	_ = conn.Close(ctx) // the connection is gone whatever this says
+	_ = conn.Close(ctx) // the connection is gone, whatever Close returns
 }
 
-// OnConn runs f with a connection to database. What f runs outside a transaction
-// must name nothing that search_path matters to. In a plan, f has planPatience.
+// OnConn runs f with a connection to database. What f runs outside a transaction must not use
+// names whose meaning depends on search_path. In a plan, f has planPatience.
 func (s *Server) OnConn(ctx context.Context, database string, f func(*pgx.Conn) error) error {
 	conn, err := s.Acquire(ctx, database)
 	if err != nil {
@@ -257,10 +258,10 @@ func (s *Server) OnConn(ctx context.Context, database string, f func(*pgx.Conn) 
 	return f(conn.Conn)
 }
 
-// inTime is f(conn) for a plan, which nobody may be there to cancel. A server that does
-// not finish its answers in time counts as one that cannot be reached, and so does one
-// that ends the session meanwhile. What f does is bounded by a deadline of the
-// connection: pgx sets another one only when it gives the connection up.
+// inTime is f(conn) for a plan, which no user may be there to cancel. A server that does not
+// finish its answers in time counts as unreachable, and so does one that ends the session first.
+// A deadline of the connection bounds what f does: pgx sets another deadline only when it
+// abandons the connection.
 func (s *Server) inTime(ctx context.Context, conn *Conn, f func(*pgx.Conn) error) error {
 	wire, began := conn.PgConn().Conn(), time.Now()
 	_ = wire.SetDeadline(began.Add(s.patience))

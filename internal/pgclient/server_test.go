@@ -14,14 +14,14 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// sessions counts the sessions that the provider has on a server.
+// sessionsOn counts the sessions that the provider has on a server.
 func sessionsOn(t *testing.T, s *sandbox.Server, database string) string {
 	t.Helper()
 	return s.Query(t, "postgres", `SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND datname = $2`, ApplicationName, database)[0]
 }
 
-// Connections stay within the budget, whatever databases they are to, and an
-// idle one makes room for another database.
+// Connections stay within the budget, whatever their databases, and an idle one makes room for
+// another database.
 func TestBudget(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	databases := []string{s.Database(t), s.Database(t), s.Database(t)}
@@ -49,7 +49,7 @@ func TestBudget(t *testing.T) {
 		if server.open != 0 || len(server.idle) != 0 {
 			t.Errorf("limit %d: %d connections are counted as open after Close", limit, server.open)
 		}
-		waitFor(t, func() bool { // the server notices some time after we said goodbye
+		waitFor(t, func() bool { // the server notices some time after the connection is terminated
 			return s.Query(t, "postgres", `SELECT FROM pg_stat_activity WHERE usename = $1`, role) == nil
 		})
 	}
@@ -110,8 +110,8 @@ func (cancel canceller) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// One connection to a database is used again and again, and closed when nobody
-// has used it for some time.
+// One connection to a database is used again and again, and closed when it has been idle for
+// some time.
 func TestReuse(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	database := s.Database(t)
@@ -137,7 +137,7 @@ func TestReuse(t *testing.T) {
 		t.Errorf("%s sessions are open", got)
 	}
 
-	// A session that the server has ended is not handed out.
+	// A session that the server has ended is not used again.
 	s.Exec(t, "postgres", "SELECT pg_terminate_backend("+pids[0]+")")
 	time.Sleep(trusted + 100*time.Millisecond)
 	conn, err := server.Acquire(t.Context(), database)
@@ -183,8 +183,8 @@ func TestAcquirePair(t *testing.T) {
 	group.Wait()
 }
 
-// A dial that failed for one resource's plan is not repeated for the others,
-// until something was changed that may make it work; applying tries for itself.
+// A dial that failed in one resource's plan is not repeated for other resources, until a change
+// may make it work; an apply always tries for itself.
 func TestPlanningFailure(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -202,7 +202,7 @@ func TestPlanningFailure(t *testing.T) {
 			conn.Close()
 		}
 	}()
-	// dialled waits for the listener to have seen them all.
+	// dialled waits until the listener has counted all dials.
 	dialled := func() int {
 		time.Sleep(300 * time.Millisecond)
 		return len(dials)
@@ -232,7 +232,7 @@ func TestPlanningFailure(t *testing.T) {
 	}
 }
 
-// The environment that libpq looks at means nothing.
+// The environment variables of libpq have no effect.
 func TestEnvironment(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	for name, value := range map[string]string{
@@ -268,8 +268,8 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
-// Statements see what was committed before them, also where the login's or the
-// database's default is another isolation level.
+// Statements see what was committed before them, even if the default of the login or of the
+// database is another isolation level.
 func TestIsolationLevel(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -295,7 +295,7 @@ func TestIsolationLevel(t *testing.T) {
 func TestTLS(t *testing.T) {
 	s := sandbox.OwnServer(t, sandbox.Config{TLS: true})
 	plain := sandbox.Shared(t, 0)
-	const elsewhere = "0.0.0.0" // leads to this machine too, but the certificate is not for it
+	const elsewhere = "0.0.0.0" // it leads to this machine too, but the certificate is for another name
 	for name, tt := range map[string]struct {
 		server         *sandbox.Server
 		host, mode, ca string
@@ -354,7 +354,7 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// What the server says, and what to do, is part of an explanation.
+// An explanation includes what the server says, and what to do.
 func TestExplain(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	for name, tt := range map[string]struct {

@@ -5,18 +5,18 @@ import (
 	"strings"
 )
 
-// A Setting is one that a session has to have, whatever those of the login, the role,
-// the database or the server are.
+// A Setting is one that a session must have, whatever the login, the role, the database or the
+// server sets.
 type Setting struct {
 	Name, Value string // as SHOW writes them
 	Since       int    // the major version that has it
-	Before      int    // the first one that has it no more; 0: none
+	Before      int    // the first one that no longer has it; 0: none
 }
 
 // in reports whether a major version has the setting.
 func (s Setting) in(major int) bool { return major >= s.Since && (s.Before == 0 || major < s.Before) }
 
-// In returns those of the settings that a major version has.
+// In returns the settings that a major version has.
 func In(major int, settings []Setting) []Setting {
 	var all []Setting
 	for _, s := range settings {
@@ -27,18 +27,18 @@ func In(major int, settings []Setting) []Setting {
 	return all
 }
 
-// ValueSettings are all that have a say in what statements mean, and in how values are
-// written and read. Sessions of both sides have the same: what the one writes the other
-// reads. So do those that provision, which compare what is written.
+// ValueSettings are all settings that affect what statements mean, and how values are written
+// and read. Sessions of the source and the destination have the same, so that one reads what the
+// other writes. So do the sessions that provision, which compare values as text.
 //
-// What is not among them decides neither: how a query is planned, how a table is stored
+// Settings that affect neither are left out: how a query is planned, how a table is stored
 // (default_toast_compression, default_tablespace), whether triggers fire
-// (session_replication_role, which takes a superuser), and what is said in errors
+// (session_replication_role, which only a superuser can set), and the language of errors
 // (lc_messages).
 var ValueSettings = []Setting{
-	// How SHOW writes the path is pinned before the path.
+	// This setting affects how SHOW writes the path, and so precedes the path.
 	{Name: "quote_all_identifiers", Value: "off"},
-	{Name: "search_path", Value: "pg_catalog, pg_temp"}, // what is temporary comes last, or else it would come first
+	{Name: "search_path", Value: "pg_catalog, pg_temp"}, // pg_temp comes last; unless it is listed, it comes first
 	{Name: "client_encoding", Value: "UTF8"},
 	{Name: "standard_conforming_strings", Value: "on"},
 	{Name: "backslash_quote", Value: "safe_encoding"},
@@ -56,11 +56,11 @@ var ValueSettings = []Setting{
 	{Name: "default_text_search_config", Value: "pg_catalog.simple"},
 	{Name: "xmloption", Value: "content"},
 	{Name: "xmlbinary", Value: "base64"},
-	{Name: "gin_fuzzy_search_limit", Value: "0"}, // it leaves rows out
+	{Name: "gin_fuzzy_search_limit", Value: "0"}, // another value leaves rows out
 	{Name: "default_with_oids", Value: "off", Before: 12},
 }
 
-// pinSQL gives a session, or only its transaction, the settings for values.
+// pinSQL sets the settings for values, for a session or only for its transaction.
 func pinSQL(major int, local bool) string {
 	var calls []string
 	for _, s := range In(major, ValueSettings) {

@@ -11,8 +11,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// What is read of catalogs is written in one way, whatever the login and the database
-// have set.
+// What is read from catalogs is written in one form, whatever settings the login and the
+// database have.
 func TestSettingsOfTheLogin(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {

@@ -6,35 +6,35 @@ import (
 	"time"
 )
 
-// sharedReadAge is how old a reading may become before it is read again. It
-// only has to last from one resource of a plan to the next.
+// sharedReadAge is the age at which a reading is read again. A reading only has to last from one
+// resource of a plan to the next.
 const sharedReadAge = 10 * time.Second
 
-// ReadShared returns what read reads of a database ("" for what belongs to the server).
-// All who ask for a T of that database share one reading, until this process changes
-// something: those who wait then asked before the change, and get what there was.
+// ReadShared returns what read reads of a database ("" for what belongs to the server). All
+// callers that ask for a T of that database share one reading, until this process changes
+// something. Callers that were already waiting asked before the change, and get the value from
+// before it.
 func ReadShared[T any](ctx context.Context, s *Server, database string, read func(context.Context) (T, error)) (T, error) {
 	found, _ := s.shared.LoadOrStore(sharedKey{(*T)(nil), database}, &sharedRead[T]{})
-	shared, _ := found.(*sharedRead[T]) // it is no other: the key has the type
+	shared, _ := found.(*sharedRead[T]) // always a *sharedRead[T]: the key has the type
 	return shared.get(ctx, read)
 }
 
-// A sharedKey is what a reading is kept under: a pointer to what it is of, and a database.
+// A sharedKey is the key of a reading: a nil pointer to its type, and a database.
 type sharedKey struct {
 	of       any
 	database string
 }
 
-// A sharedRead lets all resources of a plan share one reading of a server:
-// those who ask while it is under way wait for it, and those who ask soon
-// afterwards are given the same value, which none of them may change. The zero
-// value has read nothing yet.
+// A sharedRead lets all resources of a plan share one reading of a server: callers that ask
+// while it is in progress wait for it, and callers that ask soon afterwards get the same value,
+// which none of them may change. The zero value has read nothing yet.
 type sharedRead[T any] struct {
 	mu     sync.Mutex
-	latest *sharedReading[T] // nil if the next who asks has to read
+	latest *sharedReading[T] // nil if the next caller has to read
 }
 
-// A sharedReading is under way until done is closed.
+// A sharedReading is in progress until done is closed.
 type sharedReading[T any] struct {
 	done    chan struct{}
 	value   T
@@ -44,9 +44,9 @@ type sharedReading[T any] struct {
 	waiters int
 }
 
-// get returns the latest reading, or reads. An error is told to those who
-// waited for it, and to nobody else. Whoever gives up leaves the reading to the
-// others; when the last has, it is cancelled.
+// get returns the latest reading, or reads. Only the callers that waited for a reading get its
+// error. A caller that gives up leaves the reading to the others; when the last caller gives up,
+// the reading is cancelled.
 func (r *sharedRead[T]) get(ctx context.Context, read func(context.Context) (T, error)) (T, error) {
 	current := r.join(ctx, read)
 	defer r.leave(current)
@@ -63,7 +63,7 @@ func (r *sharedRead[T]) join(ctx context.Context, read func(context.Context) (T,
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.latest == nil || r.latest.isStale() {
-		// It outlives the one who happened to come first.
+		// The reading outlives the caller that started it.
 		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		r.latest = &sharedReading[T]{done: make(chan struct{}), cancel: cancel}
 		go r.run(ctx, r.latest, read)
@@ -93,11 +93,11 @@ func (r *sharedRead[T]) leave(current *sharedReading[T]) {
 	}
 	current.cancel()
 	if r.latest == current {
-		r.latest = nil // what comes of it is of no use
+		r.latest = nil // its result is of no use
 	}
 }
 
-// isStale is asked with the lock held that ended is written under.
+// isStale must be called with the lock held under which ended is written.
 func (current *sharedReading[T]) isStale() bool {
 	return !current.ended.IsZero() && time.Since(current.ended) >= sharedReadAge
 }

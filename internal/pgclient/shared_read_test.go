@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A slowSource takes a second to read, and counts.
+// A slowSource takes a second to read, and counts its readings.
 type slowSource struct {
 	mu   sync.Mutex
 	read int
@@ -46,14 +46,14 @@ func TestSharedRead(t *testing.T) {
 		group.Wait()
 		time.Sleep(sharedReadAge - time.Millisecond)
 		wantReading(1)
-		time.Sleep(time.Millisecond) // it is too old
+		time.Sleep(time.Millisecond) // the reading is too old
 		wantReading(2)
-		s.shared.Clear() // it was written to
+		s.shared.Clear() // a change was made
 		wantReading(3)
 	})
 }
 
-// What is under way while something is written may miss it.
+// A reading that is in progress while a change is made may miss the change.
 func TestSharedReadForgetsWhatIsUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &Server{pool: &pool{}}
@@ -96,7 +96,7 @@ func TestSharedReadError(t *testing.T) {
 	})
 }
 
-// Who gives up, even who came first, does not take the others along.
+// A caller that gives up, even the first one, does not end the reading for the others.
 func TestSharedReadCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &Server{pool: &pool{}}
@@ -118,7 +118,7 @@ func TestSharedReadCancelled(t *testing.T) {
 		cancelFirst()
 		group.Wait()
 
-		// When all have, it ends, and the next one reads again.
+		// When all callers have given up, the reading ends, and the next caller reads again.
 		s.shared.Clear()
 		all, cancelAll := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancelAll()

@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// maxLinks is how many symbolic links may lead to a directory, as for the kernel.
+// maxLinks is how many symbolic links may lead to a directory, as in the kernel.
 const maxLinks = 40
 
-// isPrivate reports whether only the owner and the group of a directory can create a
-// socket in it, and nobody else can have put it, or a link on the way to it, where it
-// is: not so /tmp, nor what another user made in /tmp.
+// isPrivate reports whether only the owner and the group of a directory can create a socket in
+// it, and no other user can have created the directory, or a link on the way to it. That is not
+// so for /tmp, nor for a directory that another user made in /tmp.
 func isPrivate(directory string) bool {
 	if !filepath.IsAbs(directory) {
 		return false
@@ -49,8 +49,8 @@ func isPrivate(directory string) bool {
 
 func split(path string) []string { return strings.Split(filepath.ToSlash(path), "/") }
 
-// isKept reports whether others can neither have made what is in the parent, nor put
-// something else in its place.
+// isKept reports whether other users can neither have created the entry of the parent directory,
+// nor replace it.
 func isKept(info, parent fs.FileInfo) bool {
 	return !isWritableByAll(parent) || parent.Mode()&fs.ModeSticky != 0 && isOurs(info) && isOurs(parent)
 }

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// somebody is a user of this machine that is neither root nor this one.
+// somebody is a user of this machine other than root and the one that runs the test.
 const somebody = 59000
 
 func TestIsPrivate(t *testing.T) {

@@ -1,6 +1,6 @@
 package pgclient
 
-// The SQLSTATEs that this provider reacts to, by PostgreSQL's own names of the conditions.
+// The SQLSTATEs that this provider handles, with PostgreSQL's own names of the conditions.
 const (
 	ConnectionException               = "08000"
 	ConnectionDoesNotExist            = "08003"
@@ -21,7 +21,7 @@ const (
 	InvalidAuthorizationSpecification = "28000"
 	InvalidPassword                   = "28P01"
 	DependentObjectsStillExist        = "2BP01"
-	InvalidCatalogName                = "3D000" // a database, that is
+	InvalidCatalogName                = "3D000" // that is, a database
 	InvalidSchemaName                 = "3F000" // also: there is no such schema
 	SerializationFailure              = "40001"
 	DeadlockDetected                  = "40P01"
@@ -49,5 +49,5 @@ const (
 	CrashShutdown                     = "57P02"
 	CannotConnectNow                  = "57P03"
 	UndefinedFile                     = "58P01"
-	InternalError                     = "XX000" // of which only the text says more
+	InternalError                     = "XX000" // only the text says more
 )

@@ -13,8 +13,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
-// throughSSH returns a server that is reached through an SSH host, which alone
-// knows it by the names db.internal, and other.internal that its certificate lacks.
+// throughSSH returns a server that is reached through an SSH host. Only that host knows the
+// server's names: db.internal, and other.internal, which its certificate lacks.
 func throughSSH(t *testing.T, s *sandbox.Server, change func(*Config), settings ...string) *Server {
 	t.Helper()
 	bastion := sandbox.SSHHost(t, sandbox.HostConfig{Settings: settings, Hosts: map[string]string{"db.internal": s.Host, "other.internal": s.Host}})
@@ -33,7 +33,7 @@ func throughSSH(t *testing.T, s *sandbox.Server, change func(*Config), settings 
 	return server
 }
 
-// A server is reached as the SSH host sees it, and what it does can be cancelled.
+// A server is reached by its name on the SSH host, and its statements can be cancelled.
 func TestTunnel(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	server := throughSSH(t, s, nil)
@@ -82,8 +82,8 @@ func TestTunnelTLS(t *testing.T) {
 	}
 }
 
-// An SSH host that does not forward, and one that is not reached, say what to
-// do, and nothing is said of a server that was not asked.
+// For an SSH host that does not forward, or cannot be reached, the error says what to do, and
+// says nothing about the server, which was not asked.
 func TestTunnelRefused(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	unreachable := sshclient.NewHosts(map[string]sshclient.Config{"bastion": {

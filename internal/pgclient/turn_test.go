@@ -7,8 +7,9 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// While the only connection that a role may have is this process's, another one waits for
-// it, by whatever entry of the provider block; that of somebody else is an error at once.
+// While this process has the only connection that a role may have, another connection waits for
+// it, whichever entry of the provider block it belongs to. If another client has that
+// connection, the error is immediate.
 func TestOwnConnectionsInTheWay(t *testing.T) {
 	t.Parallel()
 	s := sandbox.OwnServer(t, sandbox.Config{})

@@ -1,3 +1,3 @@
-// Package pgtest makes fixtures for tests of packages that use pgclient: servers of the
-// sandbox as logins see them, and databases with something in them.
+// Package pgtest makes fixtures for tests of packages that use pgclient: servers of the sandbox
+// as logins see them, and databases with contents.
 package pgtest

@@ -33,8 +33,8 @@ func Servers(t *testing.T, configs map[string]pgclient.Config) map[string]*pgcli
 	return servers
 }
 
-// Logged returns the statements that a server ran, each by its first words, and
-// how many connections it accepted.
+// Logged returns the statements that a server ran, each by its first words, and how many
+// connections it accepted.
 func Logged(t *testing.T, s *sandbox.Server) (statements []string, connections int) {
 	t.Helper()
 	log, err := s.Log()
@@ -47,7 +47,7 @@ func Logged(t *testing.T, s *sandbox.Server) (statements []string, connections i
 	return statements, strings.Count(log, "connection authorized")
 }
 
-// Pooled starts a PgBouncer before s and returns the entry that goes through it.
+// Pooled starts a PgBouncer in front of s and returns the entry that connects through it.
 func Pooled(t *testing.T, s *sandbox.Server, mode, user string) pgclient.Config {
 	t.Helper()
 	p := sandbox.OwnPgBouncer(t, s, mode, user)

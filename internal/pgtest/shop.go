@@ -9,8 +9,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A Shop is a database with two schemas, in which nobody may do anything. An
-// application owns billing and what is in it, the superuser the rest.
+// A Shop is a database with two schemas, on which no role has been granted anything. A role
+// called application owns billing and what is in it; the superuser owns the rest.
 type Shop struct {
 	*sandbox.Server
 	Admin       *pgclient.Server
@@ -48,7 +48,7 @@ func (s Shop) Run(t *testing.T, sql string) {
 	s.Exec(t, s.Name, sql)
 }
 
-// ACLs returns every right on anything in the database, with who granted it.
+// ACLs returns every privilege on anything in the database, with its grantor.
 func (s Shop) ACLs(t *testing.T) []string {
 	t.Helper()
 	return s.Query(t, s.Name, `
@@ -68,7 +68,7 @@ func (s Shop) ACLs(t *testing.T) []string {
 		ORDER BY 1, 2, 3, 4`)
 }
 
-// Versions tells whether a right was touched, even by a statement that changed nothing.
+// Versions shows whether a privilege was written, even by a statement that changed nothing.
 func (s Shop) Versions(t *testing.T) []string {
 	t.Helper()
 	return s.Query(t, s.Name, `
@@ -79,7 +79,7 @@ func (s Shop) Versions(t *testing.T) []string {
 		ORDER BY 1`)
 }
 
-// As returns the server As a login sees it.
+// As returns the server as a login sees it.
 func (s Shop) As(t *testing.T, login string) *pgclient.Server {
 	t.Helper()
 	return Server(t, pgclient.Config{Host: s.Host, Port: s.Port, Username: login, Password: s.Password, MaxConnections: 1})
@@ -102,7 +102,7 @@ func (s Shop) AssertReads(t *testing.T, relations ...string) {
 	}
 }
 
-// Equal compares two lists, and says what differs.
+// Equal compares two lists, and reports what differs.
 func Equal(t *testing.T, what string, got, want []string) {
 	t.Helper()
 	if slices.Equal(got, want) {

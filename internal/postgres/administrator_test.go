@@ -11,9 +11,9 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A managed administrator creates databases and roles, and is no superuser. What
-// it makes belong to a role it can update and drop, and is a member of that role
-// no longer than each transaction.
+// A managed administrator creates databases and roles, and is no superuser. It can update and
+// drop what it has given to a role, and is a member of that role within single transactions
+// only.
 func TestManagedAdministrator(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
@@ -65,7 +65,8 @@ func TestManagedAdministrator(t *testing.T) {
 			t.Fatal(err)
 		}
 
-		// A drop that fails gives the database back, and the login its own rights on it.
+		// A drop that fails gives the database back, and restores the login's own privileges on
+		// it.
 		s.Exec(t, "postgres", "GRANT TEMPORARY ON DATABASE "+name+" TO "+admin+" WITH GRANT OPTION")
 		rights := func() string {
 			return strings.Join(s.Query(t, "postgres", `
@@ -94,7 +95,8 @@ func TestManagedAdministrator(t *testing.T) {
 			t.Errorf("memberships were\n%s\nand are\n%s", before, after)
 		}
 
-		// The roles of others are out of reach since 16: nothing is created then.
+		// Since PostgreSQL 16, the administrator cannot use roles of others: nothing is created
+		// then.
 		_, err = CreateDatabase(ctx, server, Database{Name: name, Owner: foreign, ConnectionLimit: -1}, "template0")
 		if s.Major < 16 {
 			if err != nil {
@@ -111,7 +113,7 @@ func TestManagedAdministrator(t *testing.T) {
 	})
 }
 
-// Who may not even create databases is told all that it takes.
+// A login that may not even create databases is shown all the SQL that is needed.
 func TestNoAdministrator(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
@@ -130,8 +132,8 @@ func TestNoAdministrator(t *testing.T) {
 	})
 }
 
-// What a login had made itself a member of, it is a member of afterwards in the
-// very same way, whatever it was made a member of meanwhile.
+// A membership that a login granted to itself is the same afterwards, whatever memberships it
+// got in between.
 func TestJoinedByItself(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()

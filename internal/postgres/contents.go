@@ -10,7 +10,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// A ContentsError says that something was not dropped because of what it holds.
+// A ContentsError says that an object was not dropped because of what it holds.
 type ContentsError struct{ Objects []string }
 
 // refuseContents returns a ContentsError unless there are no objects.
@@ -30,8 +30,8 @@ func (e *ContentsError) Error() string {
 // List names the objects, one a line.
 func (e *ContentsError) List() string { return pgclient.List(e.Objects) }
 
-// lossesSQL lists the tables of the schema $1, or of all that somebody made if that is
-// empty, with about how many rows each has.
+// lossesSQL lists the tables of the schema $1, or of all user schemas if $1 is empty, with about
+// how many rows each table has.
 const lossesSQL = `
 	SELECT n.nspname, c.relname, greatest(c.reltuples::bigint, pg_catalog.pg_stat_get_live_tuples(c.oid), 0)
 	FROM pg_catalog.pg_class AS c
@@ -45,8 +45,9 @@ const lossesSQL = `
 	  AND NOT ` + isExtensionsSQL + `
 	ORDER BY n.nspname, c.relname`
 
-// Losses lists, for people, the tables that go with a database, or with one schema of it,
-// and about how many rows they have. What is gone already has none.
+// Losses lists, for people, the tables that are dropped with a database, or with one schema of
+// it, and about how many rows they have. For a database or schema that is gone already, the list
+// is empty.
 func Losses(ctx context.Context, s *pgclient.Server, database, schema string) (losses []string, err error) {
 	err = s.InTx(ctx, database, func(tx pgx.Tx) error {
 		rows, _ := tx.Query(ctx, lossesSQL, schema)
@@ -54,7 +55,7 @@ func Losses(ctx context.Context, s *pgclient.Server, database, schema string) (l
 			var t relation.TableName
 			var n int64
 			err := row.Scan(&t.Schema, &t.Name, &n)
-			if n == 0 { // or not counted yet
+			if n == 0 { // or the rows were not counted yet
 				return t.String(), err
 			}
 			return fmt.Sprintf("%s, about %d rows", t, n), err
@@ -70,16 +71,17 @@ func Losses(ctx context.Context, s *pgclient.Server, database, schema string) (l
 	return losses, nil
 }
 
-// isExtensionsSQL reports of a relation c whether an extension has it that makes it again, so
-// that nothing is lost with it. That is not so of a table
+// isExtensionsSQL reports whether a relation c belongs to an extension that creates it again, so
+// that dropping it loses nothing. That is not so for a table
 //
 //   - that was added to the extension later (ALTER EXTENSION ... ADD TABLE): the extension's own
-//     script makes it in the transaction in which it makes its other objects;
-//   - whose rows pg_dump would save, all of them, because it is registered as one for the
-//     data of users (pg_extension_config_dump), and which has ever had some.
+//     script creates its tables in the transaction in which it creates its other objects;
+//   - that has ever had rows, if pg_dump would save all of them because the table is registered
+//     as one for the data of users (pg_extension_config_dump).
 //
-// Of a table in which only some rows are the users', such as PostGIS's spatial_ref_sys, which
-// ones is told by a piece of the extension's SQL, which is not run: it counts as the extension's.
+// For a table in which only some rows belong to users, such as PostGIS's spatial_ref_sys, an SQL
+// condition of the extension selects these rows. The condition is not run: such a table counts as
+// the extension's.
 const isExtensionsSQL = `EXISTS (
 		SELECT
 		FROM pg_catalog.pg_depend AS d
@@ -110,12 +112,12 @@ const isExtensionsSQL = `EXISTS (
 				  AND other.xmin = d.xmin))
 		  END)`
 
-// TablesOf returns a ContentsError if a database holds what would be lost with it.
+// TablesOf returns a ContentsError if a database holds objects that would be lost with it.
 func TablesOf(ctx context.Context, s *pgclient.Server, database string) error {
 	return refuseTables(ctx, s, database)
 }
 
-// ContentsOf returns a ContentsError if a schema holds what would be lost with it.
+// ContentsOf returns a ContentsError if a schema holds objects that would be lost with it.
 func ContentsOf(ctx context.Context, s *pgclient.Server, database, schema string) error {
 	return s.InTx(ctx, database, func(tx pgx.Tx) error { return refuseSchemaContents(ctx, tx, schema) })
 }
@@ -147,8 +149,8 @@ const tablesToLoseSQL = `
 
 const largeObjectsSQL = `SELECT pg_catalog.count(*) FROM pg_catalog.pg_largeobject_metadata`
 
-// refuseTables returns a ContentsError if a database holds tables or the like
-// that somebody made, or large objects. The memory of the engine, _stitch, is none of them.
+// refuseTables returns a ContentsError if a database holds tables or other relations that users
+// created, or large objects. Relations of the engine's catalog, _stitch, do not count.
 func refuseTables(ctx context.Context, s *pgclient.Server, name string) error {
 	var objects []string
 	var large int64

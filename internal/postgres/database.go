@@ -15,15 +15,15 @@ import (
 // A Database is a database of a server.
 type Database struct {
 	Name            string
-	Owner           string // "" when creating: the login; when updating: whoever it is
-	Encoding        string // of this and the next five, "" when creating is what the template has
+	Owner           string // "" when creating: the login; when updating: the present owner
+	Encoding        string // "" for this and the next five, when creating: the template's value
 	LCCollate       string
 	LCCtype         string
 	LocaleProvider  string // libc; since PostgreSQL 15 also icu, since 17 builtin
-	ICULocale       string // "" unless that is the provider
-	BuiltinLocale   string // "" unless that is the provider
+	ICULocale       string // "" unless the provider is icu
+	BuiltinLocale   string // "" unless the provider is builtin
 	ConnectionLimit int    // -1: no limit
-	Comment         string // "": none
+	Comment         string // "": no comment
 }
 
 // LocaleProviders are the values of Database.LocaleProvider.
@@ -38,12 +38,12 @@ var Encodings = []string{
 	"WIN866", "WIN874", "WIN1250", "WIN1251", "WIN1252", "WIN1253", "WIN1254", "WIN1255", "WIN1256", "WIN1257", "WIN1258",
 }
 
-// IsInvalid reports whether a DROP DATABASE of it was interrupted, so that it can
-// only be dropped.
+// IsInvalid reports whether a DROP DATABASE of it was interrupted, so that the database can only
+// be dropped.
 func (d Database) IsInvalid() bool { return d.ConnectionLimit == -2 }
 
-// The columns that came with PostgreSQL 15 and 17, one of them under another
-// name at first, are looked up by name in what there is.
+// PostgreSQL 15 and 17 added columns, and one of them had another name at first. The query
+// therefore looks up these columns by name in what the server has.
 const databasesSQL = `
 	SELECT d.datname,
 	       pg_catalog.pg_get_userbyid(d.datdba),
@@ -64,12 +64,12 @@ const databasesSQL = `
 const databaseSQL = databasesSQL + `
 	WHERE d.datname = $1`
 
-// ReadDatabase returns the database called name, or ErrNotFound. All who plan share
+// ReadDatabase returns the database called name, or ErrNotFound. In a plan, all callers share
 // one reading of all databases.
 func ReadDatabase(ctx context.Context, s *pgclient.Server, name string) (Database, error) {
 	d, err := findDatabase(ctx, s, name)
 	if pgclient.Code(err) == pgclient.InvalidCatalogName && name == s.DefaultDatabase() {
-		err = pgclient.ErrNotFound // it was to be connected to
+		err = pgclient.ErrNotFound // it is the database to connect to
 	}
 	if err != nil {
 		return Database{}, fmt.Errorf("read database %q: %w", name, err)
@@ -133,7 +133,7 @@ func UpdateDatabase(ctx context.Context, s *pgclient.Server, d Database) error {
 	return nil
 }
 
-// alterDatabase changes what differs, and returns the database as it is then.
+// alterDatabase changes what differs, and returns the database as it is afterwards.
 func alterDatabase(ctx context.Context, tx pgx.Tx, want Database) (Database, error) {
 	have, err := database(ctx, tx, want.Name)
 	if err != nil {
@@ -156,8 +156,8 @@ func alterDatabase(ctx context.Context, tx pgx.Tx, want Database) (Database, err
 	return database(ctx, tx, want.Name)
 }
 
-// changes returns the SQL that turns have into d. The owner comes last: the
-// login may own it no longer then.
+// changes returns the SQL that turns have into d. The owner comes last: after that change, the
+// login may no longer own the database.
 func (d Database) changes(have Database) []string {
 	var sql []string
 	if d.Comment != have.Comment {
@@ -172,7 +172,7 @@ func (d Database) changes(have Database) []string {
 	return sql
 }
 
-// commentLiteral returns what a comment is set to; an empty one is none.
+// commentLiteral returns the literal that a comment is set to; an empty comment becomes NULL.
 func commentLiteral(comment string) string {
 	if comment == "" {
 		return "NULL"
@@ -180,8 +180,8 @@ func commentLiteral(comment string) string {
 	return pgclient.Literal(comment)
 }
 
-// requireFixed refuses what cannot be changed, or was written in another way
-// than the server keeps it, which would be a difference for ever.
+// requireFixed refuses a change of what cannot be changed, and a value that the server stores in
+// another form, which would show as a difference in every plan.
 func (d Database) requireFixed(have Database) error {
 	var lines []string
 	for _, fixed := range []struct{ attribute, want, have string }{
@@ -203,8 +203,8 @@ func (d Database) requireFixed(have Database) error {
 		"If that is another spelling of the same, configure it as the server has it", strings.Join(lines, ""))
 }
 
-// besides is a database to be connected to while something is done to the one
-// called name ("" for the default one).
+// besides returns a database to connect to while the database called name ("" for the default
+// one) is created, changed or dropped.
 func besides(s *pgclient.Server, name string) string {
 	switch {
 	case name != s.DefaultDatabase():

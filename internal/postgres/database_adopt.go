@@ -9,8 +9,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
-// AdoptDatabase takes over a database that CreateDatabase found to exist, and gives it
-// what the creation may not have come to: owner and comment. See AdoptUser.
+// AdoptDatabase takes over a database that CreateDatabase found to exist, and sets what an
+// interrupted creation may not have set: owner and comment. See AdoptUser.
 func AdoptDatabase(ctx context.Context, s *pgclient.Server, d Database, template string) (Database, []string, error) {
 	defer s.Changed()
 	adopted, refusals, err := adoptDatabase(ctx, s, d, template)
@@ -28,12 +28,13 @@ func adoptDatabase(ctx context.Context, s *pgclient.Server, d Database, template
 	if err != nil {
 		return Database{}, nil, err
 	}
-	// A session in a database runs what its owner and its settings say: only what is ours is entered.
+	// A session in a database runs what its owner and its settings say: only enter a database
+	// that is ours.
 	if refusals := d.refusals(found); len(refusals) > 0 {
 		return Database{}, refusals, nil
 	}
 	contents, err := contentsBeyond(ctx, s, d.Name, template)
-	if pgclient.IsUnreachable(err) && pgclient.Code(err) != "" { // the server answers, but not there
+	if pgclient.IsUnreachable(err) && pgclient.Code(err) != "" { // the server answers, but does not let this login into the database
 		return Database{}, []string{"what it holds is not known: " + err.Error()}, nil
 	}
 	if err != nil {
@@ -46,16 +47,16 @@ func adoptDatabase(ctx context.Context, s *pgclient.Server, d Database, template
 	return adopted, nil, err
 }
 
-// A foundDatabase is a database that exists, and all that can be known of it without
-// a session in it.
+// A foundDatabase is a database that exists, and all that can be known about it without a
+// session in it.
 type foundDatabase struct {
 	Database
 	login      string   // of this server entry
-	isInitial  bool     // it came with the server
-	properties []string // that CreateDatabase gives to no database, such as IS_TEMPLATE
-	rights     []string // that were granted on it, or taken away
-	settings   []string // names of parameters that its sessions begin with; a value may be a secret
-	dependents []string // what belongs to it, or is granted in it, beyond what the template has
+	isInitial  bool     // it was created with the server
+	properties []string // properties that CreateDatabase never sets, such as IS_TEMPLATE
+	rights     []string // privileges that were granted on it, or revoked
+	settings   []string // names of parameters that it sets for its sessions; a value may be a secret
+	dependents []string // objects that belong to it, or privileges in it, beyond those of the template
 	template   Database
 }
 
@@ -69,7 +70,7 @@ func (d Database) refusals(found foundDatabase) []string {
 	if owner == "" {
 		owner = found.login
 	}
-	if found.Owner != owner && found.Owner != found.login { // which it is created by, and then given away
+	if found.Owner != owner && found.Owner != found.login { // the login creates the database and then gives it away
 		lines = append(lines, fmt.Sprintf("owner is %q, not %q", found.Owner, owner))
 	}
 	created := d.created(found.template)
@@ -101,7 +102,7 @@ func (d Database) refusals(found foundDatabase) []string {
 	return lines
 }
 
-// created returns the database with what a new one takes from its template.
+// created returns the database with the values that a new one takes from its template.
 func (d Database) created(template Database) Database {
 	inherit := func(value *string, from string) {
 		if *value == "" {
@@ -119,7 +120,7 @@ func (d Database) created(template Database) Database {
 	return d
 }
 
-// contentRefusals says what something holds.
+// contentRefusals describes the contents of a database or schema as reasons to refuse it.
 func contentRefusals(objects []string) []string {
 	const listed = 10
 	var lines []string
@@ -132,8 +133,8 @@ func contentRefusals(objects []string) []string {
 	return lines
 }
 
-// What came later than PostgreSQL 10 is looked up by name in what there is. What a
-// template holds for roles is copied with it.
+// The query looks up by name the columns that are newer than PostgreSQL 10. What a template
+// holds for roles is copied with it.
 const foundDatabaseSQL = `
 	SELECT current_user::pg_catalog.text,
 	       d.oid < 16384 OR d.datname = 'postgres',
@@ -204,21 +205,21 @@ func inspectDatabase(ctx context.Context, s *pgclient.Server, name, template str
 	return found, err
 }
 
-// A content is an object of a database. A database that is created has copies of those of
-// its template, with the same numbers.
+// A content is an object of a database. A new database has copies of its template's objects,
+// with the same numbers.
 type content struct {
-	catalog     uint32 // its oid
+	catalog     uint32 // the catalog's oid
 	number      uint32 // the oid of the object in it
 	description string
 }
 
-// contentsLimit is how many objects of a database are read. One that has more is not
-// empty, whatever its template holds.
+// contentsLimit is how many objects of a database are read. A database with more is not empty,
+// whatever its template holds.
 const contentsLimit = 10_000
 
-// contentsSQL lists what somebody made in a database, and whether others may do in
-// schema public what they may not in a new one. What hangs on another object of the list is
-// left out, as are plpgsql and what temporary tables leave behind.
+// contentsSQL lists what users created in a database, and whether other roles have privileges on
+// schema public that they do not have in a new database. It leaves out objects that depend on
+// another object of the list, plpgsql, and remains of temporary tables.
 const contentsSQL = `
 	WITH o (catalog, number) AS (
 		SELECT tableoid, oid FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_(toast_)?temp_'
@@ -275,10 +276,10 @@ func contentsBeyond(ctx context.Context, s *pgclient.Server, name, template stri
 	}
 	var copied []content
 	if template != "template0" && len(contents) <= contentsLimit {
-		// Whoever is connected to a template keeps others from copying it.
+		// A connection to a template keeps other sessions from copying it.
 		defer s.LeaveDatabase(template)
 		copied, err = readContents(ctx, s, template)
-		if pgclient.IsUnreachable(err) { // it lets nobody in, or not this login
+		if pgclient.IsUnreachable(err) { // it accepts no connections, or not from this login
 			copied, err = nil, nil
 		}
 		if err != nil {

@@ -62,8 +62,8 @@ func TestDatabaseRefusals(t *testing.T) {
 	}
 }
 
-// A database is adopted as CreateDatabase left it, at whatever statement its process
-// died, and no longer once anything has become of it.
+// A database is adopted in the state in which CreateDatabase left it, whichever statement its
+// process died at, and no longer once it has been used.
 func TestAdoptDatabase(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		for as, server := range administrators(t, s) {
@@ -87,7 +87,7 @@ func testAdoptDatabase(t *testing.T, s *sandbox.Server, server *pgclient.Server)
 	if _, _, err := AdoptDatabase(ctx, server, asked, "template0"); !errors.Is(err, pgclient.ErrNotFound) {
 		t.Fatalf("before it was created: %v", err)
 	}
-	if err := startDatabase(ctx, server, asked, "template0"); err != nil { // and died
+	if err := startDatabase(ctx, server, asked, "template0"); err != nil { // the process died here
 		t.Fatal(err)
 	}
 	adopt := func(what string, refusal string) {
@@ -151,7 +151,7 @@ func testAdoptDatabase(t *testing.T, s *sandbox.Server, server *pgclient.Server)
 		tt.change, tt.undo, tt.refusal = sql.Replace(tt.change), sql.Replace(tt.undo), sql.Replace(tt.refusal)
 		s.Exec(t, name, tt.change)
 		adopt(tt.change, tt.refusal)
-		if tt.since == 17 { // entering it ends in an error: that it was not entered is what is tested
+		if tt.since == 17 { // entering it ends in an error: the test shows that it was not entered
 			s.Exec(t, "postgres", "SET allow_system_table_mods = on; UPDATE pg_database SET dathasloginevt = false WHERE datname = '"+name+"'")
 			tt.undo = "DROP EVENT TRIGGER e; DROP FUNCTION f()"
 		}
@@ -159,7 +159,7 @@ func testAdoptDatabase(t *testing.T, s *sandbox.Server, server *pgclient.Server)
 	}
 }
 
-// What a database has from its template is not what somebody made in it.
+// What a database has from its template does not count as what users created in it.
 func TestAdoptDatabaseFromTemplate(t *testing.T) {
 	for _, major := range oldestAndNewest(t) {
 		t.Run(fmt.Sprintf("postgres%d", major), func(t *testing.T) {
@@ -179,7 +179,7 @@ func TestAdoptDatabaseFromTemplate(t *testing.T) {
 					t.Errorf("%+v, refused because of %q, %v", adopted, refusals, err)
 				}
 			}
-			// Nobody stays connected to the template.
+			// No connection to the template remains.
 			if _, err := CreateDatabase(ctx, server, Database{Name: "next", ConnectionLimit: -1}, ""); err != nil {
 				t.Error(err)
 			}
@@ -200,7 +200,7 @@ func TestAdoptDatabaseFromTemplate(t *testing.T) {
 				t.Errorf("refused because of %q, %v", refusals, err)
 			}
 
-			// What the server came with is never taken over.
+			// Databases that were created with the server are never taken over.
 			super := pgtest.Server(t, pgtest.Superuser(s))
 			for _, name := range []string{"postgres", "template1"} {
 				if _, refusals, err := AdoptDatabase(ctx, super, Database{Name: name, ConnectionLimit: -1}, ""); err != nil || !slices.Contains(refusals, "it came with the server") {
@@ -214,8 +214,8 @@ func TestAdoptDatabaseFromTemplate(t *testing.T) {
 	}
 }
 
-// A session that outlives its client may still be creating the database: the next
-// creation finds it, however far that has come.
+// A session that outlives its client may still be creating the database: the next creation finds
+// it, at whatever stage.
 func TestCreateDatabaseMeanwhile(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
@@ -226,7 +226,7 @@ func TestCreateDatabaseMeanwhile(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			conn.PgConn().Exec(ctx, "CREATE DATABASE "+name+" TEMPLATE template0") // whose end nobody waits for
+			conn.PgConn().Exec(ctx, "CREATE DATABASE "+name+" TEMPLATE template0") // no client waits for its end
 			_, err = CreateDatabase(ctx, server, Database{Name: name, ConnectionLimit: -1}, "template0")
 			if err != nil && !pgclient.IsExisting(err) {
 				t.Errorf("created meanwhile: %v", err)

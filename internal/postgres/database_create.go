@@ -13,16 +13,16 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/privilege"
 )
 
-// tidying is how long to put something back takes at most, also after a cancellation.
+// tidying is the timeout for undoing a change, even after a cancellation.
 const tidying = 30 * time.Second
 
-// DefaultTemplate is what databases are copied from if nothing else is said.
+// DefaultTemplate is the database that is copied if no template is named.
 const DefaultTemplate = "template1"
 
-// CreateDatabase creates a database as a copy of template ("" for the default
-// one) and returns it as the server has it. As CREATE DATABASE is no part of a
-// transaction, one that cannot be made as it is wanted is dropped again. If not
-// even that succeeds, the error comes with the Database that is left.
+// CreateDatabase creates a database as a copy of template ("" for the default one) and returns
+// it as the server has it. CREATE DATABASE runs in no transaction, so a database that cannot be
+// completed as wanted is dropped again. If that fails too, CreateDatabase returns the database
+// that is left along with the error.
 func CreateDatabase(ctx context.Context, s *pgclient.Server, d Database, template string) (Database, error) {
 	defer s.Changed()
 	err := startDatabase(ctx, s, d, template)
@@ -43,12 +43,12 @@ func CreateDatabase(ctx context.Context, s *pgclient.Server, d Database, templat
 	return Database{}, err
 }
 
-// startDatabase creates a database that is right but for what CREATE DATABASE
-// cannot do, having seen whether the rest can be done.
+// startDatabase first checks whether the later steps can be done. It then creates a database
+// that is complete except for what CREATE DATABASE cannot do.
 func startDatabase(ctx context.Context, s *pgclient.Server, d Database, template string) error {
 	err := tryStartDatabase(ctx, s, d, template)
 	var busy *SessionsError
-	// A session that outlives its client may have been creating the same database.
+	// A session that outlives its client may be creating the same database.
 	if pgclient.Code(err) == pgclient.UniqueViolation || errors.As(err, &busy) && busy.mayPass() {
 		err = tryStartDatabase(ctx, s, d, template)
 	}
@@ -90,8 +90,8 @@ func tryStartDatabase(ctx context.Context, s *pgclient.Server, d Database, templ
 	})
 }
 
-// createStatement leaves the owner for later: a login may only be able to give
-// the database away within a transaction.
+// createStatement leaves the owner for a later step: some logins can give the database away only
+// within a transaction.
 func (d Database) createStatement(major int, template string) (string, error) {
 	sql := "CREATE DATABASE " + pgclient.Ident(d.Name)
 	for _, option := range []struct {
@@ -114,7 +114,7 @@ func (d Database) createStatement(major int, template string) (string, error) {
 		case option.value == "":
 		case major >= since:
 			sql += " " + option.name + " " + strings.TrimSpace(pgclient.Literal(option.value))
-		case option.value != "libc": // which is all that there was
+		case option.value != "libc": // before, libc was the only provider
 			return "", fmt.Errorf("%s = %q needs PostgreSQL %d or newer, the server is %d", option.attribute, option.value, since, major)
 		}
 	}
@@ -124,7 +124,7 @@ func (d Database) createStatement(major int, template string) (string, error) {
 	return sql, nil
 }
 
-// finishDatabase gives a new database what it lacks.
+// finishDatabase sets what a new database lacks.
 func finishDatabase(ctx context.Context, s *pgclient.Server, d Database) (created Database, err error) {
 	err = privilege.ChangeRights(ctx, s, besides(s, d.Name), func(tx pgx.Tx) error {
 		created, err = alterDatabase(ctx, tx, d)

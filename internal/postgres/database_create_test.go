@@ -49,7 +49,7 @@ func TestCreateStatement(t *testing.T) {
 	}
 }
 
-// Every way to choose a locale that a server knows is read back as it was chosen.
+// Every way to choose a locale that a server supports is read back as it was chosen.
 func TestDatabaseLocales(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
@@ -92,7 +92,7 @@ func TestDatabaseLocales(t *testing.T) {
 	})
 }
 
-// What cannot be as it is wanted is dropped again, or reported to be there.
+// A database that cannot be created as wanted is dropped again, or reported as left behind.
 func TestCreateDatabaseLeavesNothing(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
@@ -106,7 +106,7 @@ func TestCreateDatabaseLeavesNothing(t *testing.T) {
 			t.Error("it was left")
 		}
 
-		// Somebody connects at once, and stays.
+		// A client connects at once, and stays.
 		ctx, cancel := context.WithCancel(t.Context())
 		connected := make(chan *pgx.Conn)
 		go func() {
@@ -122,7 +122,7 @@ func TestCreateDatabaseLeavesNothing(t *testing.T) {
 		cancel()
 		conn, ok := <-connected
 		if !ok {
-			if err == nil || left != (Database{}) { // it was quicker than they
+			if err == nil || left != (Database{}) { // the creation was faster than the clients
 				t.Errorf("got %+v, %v", left, err)
 			}
 			return
@@ -134,8 +134,8 @@ func TestCreateDatabaseLeavesNothing(t *testing.T) {
 	})
 }
 
-// However early or late it is cancelled, a database is either there and known or
-// not there.
+// However early or late a creation is cancelled, the database either exists and is reported, or
+// does not exist.
 func TestCreateDatabaseCancelled(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)

@@ -11,14 +11,15 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/privilege"
 )
 
-// A DatabaseDrop says what may go with a database.
+// A DatabaseDrop says what may be dropped or ended together with a database.
 type DatabaseDrop struct {
 	Tables   bool // and whatever else it holds
-	Sessions bool // those of others
+	Sessions bool // those of other clients
 }
 
-// DropDatabase drops a database; one that is gone is done. Without leave it drops
-// none that holds tables, and ends no sessions of others: the error lists them.
+// DropDatabase drops a database; one that does not exist is no error. Unless DatabaseDrop allows
+// it, DropDatabase drops no database that holds tables, and ends no sessions of other clients:
+// the error lists them.
 func DropDatabase(ctx context.Context, s *pgclient.Server, name string, may DatabaseDrop) error {
 	defer s.BeginDrop(name)()
 	defer s.Changed()
@@ -66,9 +67,9 @@ func databaseToDrop(ctx context.Context, s *pgclient.Server, name string) (have 
 	return have, err
 }
 
-// takeDatabase makes the login the owner if it has not the rights of the one
-// that is: a membership in that role would have to be committed to be of use,
-// as DROP DATABASE runs in no transaction. It returns the SQL that undoes that.
+// takeDatabase makes the login the owner if it lacks the privileges of the present owner. A
+// membership in that role would have to be committed to be of use, because DROP DATABASE runs in
+// no transaction. takeDatabase returns the SQL that gives the database back.
 func takeDatabase(ctx context.Context, s *pgclient.Server, have Database) (giveBack []string, err error) {
 	err = privilege.ChangeRights(ctx, s, besides(s, have.Name), func(tx pgx.Tx) error {
 		giveBack = nil
@@ -99,8 +100,9 @@ const ownRightsSQL = `
 	  AND login.rolname = current_user
 	ORDER BY 1`
 
-// ownRights returns the SQL for what the owner of a database granted to the login.
-// It becomes the owner's own when the login is that, and goes with the ownership.
+// ownRights returns the SQL that grants again what the database's owner granted to the login.
+// These privileges become the owner's own when the login becomes the owner, and are lost when
+// the database is given back.
 func ownRights(ctx context.Context, tx pgx.Tx, database string) ([]string, error) {
 	rows, _ := tx.Query(ctx, ownRightsSQL, database)
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (sql string, err error) {
@@ -115,7 +117,7 @@ func ownRights(ctx context.Context, tx pgx.Tx, database string) ([]string, error
 	})
 }
 
-// giveDatabaseBack returns refusal, with what else went wrong.
+// giveDatabaseBack returns refusal, with any error of its own.
 func giveDatabaseBack(ctx context.Context, s *pgclient.Server, have Database, giveBack []string, refusal error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidying)
 	defer cancel()
@@ -133,8 +135,7 @@ func giveDatabaseBack(ctx context.Context, s *pgclient.Server, have Database, gi
 	return refusal
 }
 
-// tryDropDatabase waits for as long as PostgreSQL does, 5 seconds, for other
-// sessions to end.
+// tryDropDatabase waits for other sessions to end for as long as PostgreSQL does, 5 seconds.
 func tryDropDatabase(ctx context.Context, s *pgclient.Server, name string, may DatabaseDrop) error {
 	s.LeaveDatabase(name)
 	if may.Sessions {
@@ -147,8 +148,8 @@ func tryDropDatabase(ctx context.Context, s *pgclient.Server, name string, may D
 	})
 }
 
-// explainDrop adds to the refusal to drop a database who is connected to it, and what
-// else uses it. One that is gone is done.
+// explainDrop adds to the refusal to drop a database who is connected to it, and what else uses
+// it. A database that does not exist is no error.
 func explainDrop(ctx context.Context, conn *pgx.Conn, name string, refusal error, advice string) error {
 	switch pgclient.Code(refusal) {
 	case pgclient.InvalidCatalogName:
@@ -166,8 +167,8 @@ func explainDrop(ctx context.Context, conn *pgx.Conn, name string, refusal error
 	return refusal
 }
 
-// dropWithSessions ends the sessions of others. PostgreSQL has a way to do that
-// since 13; before, nobody is let in meanwhile.
+// dropWithSessions ends the sessions of other clients. PostgreSQL 13 and newer have an option
+// for that; before, the database accepts no connections until it is dropped.
 func dropWithSessions(ctx context.Context, s *pgclient.Server, name string) error {
 	shut := false
 	err := s.OnSession(ctx, besides(s, name), func(conn *pgx.Conn) (err error) {
@@ -189,8 +190,8 @@ const allowsSessionsSQL = `
 	FROM pg_catalog.pg_database
 	WHERE datname = $1`
 
-// Autovacuum's workers, who act as nobody, are ended by DROP DATABASE, and
-// parallel ones end with whom they work for. What kind it is may not be shown.
+// DROP DATABASE ends autovacuum's workers, which run as no user, and parallel workers end with
+// their leader. The login may not see the type of a process.
 const terminateSQL = `
 	SELECT pg_catalog.pg_terminate_backend(pid)
 	FROM pg_catalog.pg_stat_activity
@@ -198,8 +199,8 @@ const terminateSQL = `
 	  AND usesysid IS NOT NULL
 	  AND coalesce(backend_type, 'client backend') IN ('client backend', 'walsender')`
 
-// dropShut lets nobody in, ends the sessions that are, and drops the database. It
-// sets shut if that is what keeps others out, also after an earlier attempt.
+// dropShut makes the database accept no connections, ends its sessions, and drops it. It sets
+// shut if this call or an earlier attempt disallowed connections.
 func dropShut(ctx context.Context, conn *pgx.Conn, name string, shut *bool) error {
 	open := false
 	err := pgclient.BoundedTx(ctx, conn, func(tx pgx.Tx) error {
@@ -228,7 +229,8 @@ func dropShut(ctx context.Context, conn *pgx.Conn, name string, shut *bool) erro
 	return err
 }
 
-// allowSessions lets everybody in again, and returns refusal with what went wrong.
+// allowSessions makes the database accept connections again, and returns refusal, with any error
+// of its own.
 func allowSessions(ctx context.Context, s *pgclient.Server, name string, refusal error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidying)
 	defer cancel()

@@ -12,7 +12,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// What uses a database without being connected to it is named, with what to run.
+// What uses a database without a connection to it is named, with the SQL to run.
 func TestDropDatabaseObstacles(t *testing.T) {
 	for _, major := range sandbox.NeedMajors(t) {
 		s := sandbox.OwnServer(t, sandbox.Config{Major: major, Settings: map[string]string{"max_prepared_transactions": "5", "wal_level": "logical"}})

@@ -20,7 +20,7 @@ func TestDatabase(t *testing.T) {
 		ctx, name, owner := t.Context(), s.DatabaseName(t), s.Role(t)
 		config := pgtest.Superuser(s)
 		config.MaxConnections = 1
-		config.Database = name // even the one that the entry connects to
+		config.Database = name // even the database that the entry connects to
 		server := pgtest.Server(t, config)
 
 		if _, err := ReadDatabase(ctx, server, name); !errors.Is(err, pgclient.ErrNotFound) {
@@ -59,7 +59,7 @@ func TestDatabase(t *testing.T) {
 			t.Errorf("another encoding: %v", err)
 		}
 
-		for range 2 { // gone is done
+		for range 2 { // a dropped database is no error
 			if err := DropDatabase(ctx, server, name, DatabaseDrop{}); err != nil {
 				t.Fatal(err)
 			}
@@ -73,7 +73,7 @@ func TestDatabase(t *testing.T) {
 	})
 }
 
-// plainDatabase is a database of a sandbox in which nothing was chosen.
+// plainDatabase is a database of a sandbox with default properties.
 func plainDatabase(name, owner string) Database {
 	return Database{
 		Name: name, Owner: owner, Encoding: "UTF8", LCCollate: "C", LCCtype: "C", LocaleProvider: "libc", ConnectionLimit: -1,
@@ -143,7 +143,7 @@ func TestDropDatabaseWithoutTables(t *testing.T) {
 	})
 }
 
-// The connections of this process give way: idle ones at once, those in use
+// Connections of this process do not block the drop: idle ones are closed at once, those in use
 // when they are released, whichever entry they belong to.
 func TestDropDatabaseClosesOwnConnections(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -171,8 +171,8 @@ func TestDropDatabaseClosesOwnConnections(t *testing.T) {
 	})
 }
 
-// Another spelling of the address hides that it is the same server. Then the
-// idle connection closes by itself, which the second attempt is for.
+// If an entry writes the address differently, the provider does not see that it is the same
+// server. Then the idle connection closes by itself, and the second attempt succeeds.
 func TestDropDatabaseUnderAnotherAddress(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -222,7 +222,7 @@ func TestDropDatabaseEndsSessions(t *testing.T) {
 		}
 		defer other.Close(t.Context())
 
-		// What nobody can end keeps the database, and lets others in again.
+		// A database that no login can free is kept, and accepts connections again.
 		s.Exec(t, name, "CREATE SUBSCRIPTION \""+name+"\" CONNECTION 'dbname=nowhere' PUBLICATION p WITH (connect = false)")
 		if err := DropDatabase(t.Context(), server, name, DatabaseDrop{Sessions: true}); pgclient.Code(err) != "55006" {
 			t.Errorf("with a subscription: %v", err)
@@ -244,7 +244,7 @@ func TestDropDatabaseEndsSessions(t *testing.T) {
 	})
 }
 
-// Who may not end a session is told so, and ends none.
+// A login that may not end a session gets an error that says so, and ends none.
 func TestDropDatabaseMayNotEndSessions(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
@@ -272,7 +272,7 @@ func TestDropDatabaseMayNotEndSessions(t *testing.T) {
 			t.Error("nobody can connect any more")
 		}
 
-		// The superuser's is out of reach for ever, others' are not.
+		// This login can never end the superuser's session, but it can end others'.
 		if err := other.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -283,7 +283,7 @@ func TestDropDatabaseMayNotEndSessions(t *testing.T) {
 	})
 }
 
-// One whose drop was interrupted can be dropped, and nothing else.
+// A database whose drop was interrupted can be dropped, and nothing else.
 func TestDropInvalidDatabase(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -298,7 +298,7 @@ func TestDropInvalidDatabase(t *testing.T) {
 	}
 }
 
-// A plan asks once for all databases, and once for all schemas of a database.
+// A plan reads all databases once, and all schemas of a database once.
 func TestPlanReadsTogether(t *testing.T) {
 	t.Parallel()
 	s := sandbox.OwnServer(t, sandbox.Config{LogStatements: true})
@@ -329,7 +329,7 @@ func TestPlanReadsTogether(t *testing.T) {
 		}
 	}
 
-	// What this process changes is seen at once.
+	// What this process changes is visible at once.
 	if err := UpdateSchema(t.Context(), server, Schema{Database: "postgres", Name: "shop", Comment: "new"}); err != nil {
 		t.Fatal(err)
 	}

@@ -13,18 +13,18 @@ import (
 )
 
 const (
-	namedDatabases  = 8  // whose objects an error names; the others are only counted
-	namedDependents = 10 // of each of them
+	namedDatabases  = 8  // whose objects an error names; those of others are only counted
+	namedDependents = 10 // in each of them
 	naming          = 15 * time.Second
 )
 
-// Dependents are the things that keep a user from being dropped, of one
-// database or, with Database "", of the server.
+// Dependents are the objects of one database or, if Database is "", of the server that keep a
+// user from being dropped.
 type Dependents struct {
 	Database string
 	Count    int
 	Names    []string // some of them, such as "owner of table public.orders"
-	inside   bool     // some lie within the database; otherwise it is the database itself
+	inside   bool     // some are inside the database; otherwise the dependent is the database itself
 }
 
 const dependenceSQL = `
@@ -35,8 +35,8 @@ const dependenceSQL = `
 		ELSE 'needed by '
 	END || pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid)`
 
-// What belongs to all databases can be described from each; what lies within
-// one, only from there.
+// Objects of the server can be described from every database; objects inside a database, only
+// from there.
 const dependentsSQL = `
 	SELECT coalesce(inside.datname, itself.datname, ''),
 	       pg_catalog.count(*),
@@ -72,8 +72,8 @@ const dependentNamesSQL = `
 	ORDER BY d.deptype DESC, d.classid, d.objid
 	LIMIT $2`
 
-// describe adds the names of what lies within databases, as far as they can be
-// had: an error is not worth another error.
+// describe adds the names of the objects inside databases, as far as it can read them: it
+// ignores errors, because its caller reports one already.
 func describe(ctx context.Context, s *pgclient.Server, user string, dependents []Dependents) []Dependents {
 	ctx, cancel := context.WithTimeout(ctx, naming)
 	defer cancel()
@@ -92,13 +92,13 @@ func describe(ctx context.Context, s *pgclient.Server, user string, dependents [
 	return described
 }
 
-// areDropping reports whether this process is dropping all that depends on the user.
+// areDropping reports whether this process is dropping every database that something of the user
+// is in.
 func areDropping(s *pgclient.Server, dependents []Dependents) bool {
 	return !slices.ContainsFunc(dependents, func(d Dependents) bool { return !s.IsDropping(d.Database) })
 }
 
-// onServer reports whether something depends on the user that no drop of a
-// database will take away.
+// onServer reports whether something depends on the user that no drop of a database will remove.
 func onServer(dependents []Dependents) bool {
 	return slices.ContainsFunc(dependents, func(d Dependents) bool { return d.Database == "" })
 }
@@ -107,11 +107,11 @@ func onServer(dependents []Dependents) bool {
 type DependentsError struct {
 	User       string
 	Dependents []Dependents
-	Err        error // the server's; what it has to say besides is said better here
+	Err        error // the server's error; DependentsError says the rest of its text better
 }
 
 func dependentsError(ctx context.Context, s *pgclient.Server, user string, dependents []Dependents, refusal error) error {
-	if len(dependents) == 0 { // such as PostgreSQL's own roles, which nothing is recorded of
+	if len(dependents) == 0 { // such as PostgreSQL's own roles, for which no dependents are recorded
 		return refusal
 	}
 	return &DependentsError{User: user, Dependents: describe(ctx, s, user, dependents), Err: refusal}
@@ -131,7 +131,7 @@ func (e *DependentsError) Error() string {
 	return b.String()
 }
 
-// String lists what has a name and counts the rest.
+// String lists the dependents that have a name and counts the rest.
 func (d Dependents) String() string {
 	rest := d.Count - len(d.Names)
 	switch {

@@ -12,8 +12,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A user that objects depend on stays, and the error says which and what to do:
-// with one connection, whose default database is not where they are.
+// A user that objects depend on stays, and the error says which objects and what to do: with one
+// connection, even if its default database is not the one that they are in.
 func TestDropUserRefused(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
@@ -40,7 +40,7 @@ func TestDropUserRefused(t *testing.T) {
 			}
 		}
 
-		// The advice is good.
+		// The advice works.
 		s.Exec(t, here, `REASSIGN OWNED BY "`+name+`" TO CURRENT_USER; DROP OWNED BY "`+name+`"`)
 		s.Exec(t, there, `REASSIGN OWNED BY "`+name+`" TO CURRENT_USER; DROP OWNED BY "`+name+`"`)
 		if err := DropUser(t.Context(), pgtest.Server(t, config), name, DropOptions{}); err != nil {
@@ -64,7 +64,7 @@ func TestDropUserWaitsForItsDatabases(t *testing.T) {
 	go func() { dropped <- DropUser(t.Context(), servers["a"], name, DropOptions{}) }()
 	time.Sleep(dropGrace / 2) // the drop begins late, under another entry,
 	end := servers["b"].BeginDrop(database)
-	time.Sleep(dropGrace) // and takes longer than the grace
+	time.Sleep(dropGrace) // and takes longer than the grace period
 	if err := DropDatabase(t.Context(), servers["b"], database, DatabaseDrop{Tables: true}); err != nil {
 		t.Fatal(err)
 	}
@@ -74,8 +74,8 @@ func TestDropUserWaitsForItsDatabases(t *testing.T) {
 	}
 }
 
-// Waiting ends when Terraform is interrupted, and does not begin for what no
-// drop of a database will take away.
+// Waiting ends when Terraform is interrupted, and does not begin if dropping databases would not
+// remove all dependents.
 func TestDropUserDoesNotWait(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)

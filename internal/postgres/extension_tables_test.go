@@ -12,7 +12,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// wantToLose compares the tables that keep a database from being dropped.
+// wantToLose compares the tables that keep a database from being dropped with want.
 func wantToLose(t *testing.T, s *sandbox.Server, database string, want ...string) {
 	t.Helper()
 	var contents *ContentsError
@@ -32,7 +32,7 @@ func wantToLose(t *testing.T, s *sandbox.Server, database string, want ...string
 	}
 }
 
-// A table that somebody has added to an extension is not made again with it: it keeps its
+// The extension does not create again a table that a user has added to it: the table keeps its
 // database from being dropped.
 func TestTablesAddedToExtensions(t *testing.T) {
 	t.Parallel()
@@ -46,11 +46,11 @@ func TestTablesAddedToExtensions(t *testing.T) {
 	})
 }
 
-// The tables that an extension's script makes are made again with it, and do not: unless
-// they are registered as the users', and have rows.
+// The extension creates the tables of its script again, so these do not keep a database from
+// being dropped, unless they are registered as the users' and have rows.
 func TestTablesOfExtensions(t *testing.T) {
 	t.Parallel()
-	s := sandbox.SharedFrom(t, 18) // which looks for extensions where it is told
+	s := sandbox.SharedFrom(t, 18) // it reads extensions from a directory that the test can set
 	directory := t.TempDir()
 	for dir := directory; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
 		_ = os.Chmod(dir, 0o755)

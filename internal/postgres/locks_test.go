@@ -15,8 +15,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// So does a wait for somebody who changes the same role, in whatever database,
-// or grants something to it.
+// A wait for a session that changes the same role, in whatever database, or grants something to
+// it, ends.
 func TestUserLockTimeout(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -105,8 +105,8 @@ func TestDatabaseLockTimeout(t *testing.T) {
 	}
 }
 
-// While a session reads a table, dropping the schema of that table makes other readers
-// wait only briefly, and succeeds when the session has ended its transaction.
+// While a session reads a table, dropping the schema of that table makes other readers wait only
+// briefly, and succeeds when the session has ended its transaction.
 func TestDropSchemaInUse(t *testing.T) {
 	t.Parallel()
 	shop := pgtest.NewShop(t, sandbox.Shared(t, 0))
@@ -124,7 +124,7 @@ func TestDropSchemaInUse(t *testing.T) {
 	}
 	dropped := make(chan error, 1)
 	go func() { dropped <- DropSchema(t.Context(), shop.Admin, shop.Name, "billing", true) }()
-	for waiting := false; !waiting; { // for the drop to queue up
+	for waiting := false; !waiting; { // until the drop waits for the lock
 		err := reader.QueryRow(t.Context(), `
 			SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'billing.payments'::regclass AND mode = 'AccessExclusiveLock' AND NOT granted)`).Scan(&waiting)
 		if err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// Who cannot change anything since the server, the database or the login is read-only is
-// told which of them it is, and what to do.
+// If a login cannot change anything because the server, the database or the login is read-only,
+// the error says which of them it is, and what to do.
 func TestReadOnly(t *testing.T) {
 	t.Parallel()
 	s := sandbox.OwnServer(t, sandbox.Config{})

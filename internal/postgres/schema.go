@@ -16,11 +16,11 @@ import (
 type Schema struct {
 	Database string
 	Name     string
-	Owner    string // "" when creating: the login; when updating: whoever it is
-	Comment  string // "": none
+	Owner    string // "" when creating: the login; when updating: the present owner
+	Comment  string // "": no comment
 }
 
-// CheckSchemaName refuses the names of schemas that are not anybody's to create.
+// CheckSchemaName refuses the names of schemas that users cannot create.
 func CheckSchemaName(name string) error {
 	if err := pgclient.CheckName(name); err != nil {
 		return err
@@ -52,8 +52,8 @@ func CreateSchema(ctx context.Context, s *pgclient.Server, c Schema) (Schema, er
 	return created, nil
 }
 
-// createSchema creates a schema of the login's and then gives it away, which
-// takes less than to create it for somebody.
+// createSchema creates a schema that the login owns and then gives it away, which takes fewer
+// privileges than creating it for another role.
 func createSchema(ctx context.Context, tx pgx.Tx, c Schema) (Schema, error) {
 	if _, err := tx.Exec(ctx, "CREATE SCHEMA "+pgclient.Ident(c.Name)); err != nil {
 		return Schema{}, err
@@ -61,8 +61,8 @@ func createSchema(ctx context.Context, tx pgx.Tx, c Schema) (Schema, error) {
 	return alterSchema(ctx, tx, c)
 }
 
-// ReadSchema returns the schema called name, or ErrNotFound if there is none, or no
-// such database. All who plan share one reading of all schemas of a database.
+// ReadSchema returns the schema called name, or ErrNotFound if the schema or its database does
+// not exist. In a plan, all callers share one reading of all schemas of a database.
 func ReadSchema(ctx context.Context, s *pgclient.Server, database, name string) (Schema, error) {
 	c, err := findSchema(ctx, s, database, name)
 	if pgclient.Code(err) == pgclient.InvalidCatalogName {
@@ -138,7 +138,7 @@ func UpdateSchema(ctx context.Context, s *pgclient.Server, c Schema) error {
 	return nil
 }
 
-// alterSchema changes what differs, and returns the schema as it is then.
+// alterSchema changes what differs, and returns the schema as it is afterwards.
 func alterSchema(ctx context.Context, tx pgx.Tx, want Schema) (Schema, error) {
 	have, err := schema(ctx, tx, want.Database, want.Name)
 	if err != nil {
@@ -158,8 +158,8 @@ func alterSchema(ctx context.Context, tx pgx.Tx, want Schema) (Schema, error) {
 	return schema(ctx, tx, want.Database, want.Name)
 }
 
-// changes returns the SQL that turns have into c. The owner comes last: the
-// login may own it no longer then.
+// changes returns the SQL that turns have into c. The owner comes last: after that change, the
+// login may no longer own the schema.
 func (c Schema) changes(have Schema) []string {
 	var sql []string
 	if c.Comment != have.Comment {
@@ -171,9 +171,9 @@ func (c Schema) changes(have Schema) []string {
 	return sql
 }
 
-// DropSchema drops a schema; one that is gone, with its database or alone, is
-// done. One that holds anything is dropped only by force, which takes along
-// what depends on that elsewhere, such as views.
+// DropSchema drops a schema; a schema or database that does not exist is no error. A schema that
+// holds anything is dropped only by force, which also drops what depends on its contents
+// elsewhere, such as views.
 func DropSchema(ctx context.Context, s *pgclient.Server, database, name string, force bool) error {
 	err := privilege.ChangeObjects(ctx, s, database, pgclient.Contention{Attempts: pgclient.DropLockAttempts, Schema: name}, func(tx pgx.Tx) error {
 		have, err := schema(ctx, tx, database, name)

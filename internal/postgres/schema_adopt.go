@@ -10,8 +10,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/privilege"
 )
 
-// AdoptSchema takes over a schema that CreateSchema found to exist, and gives it the
-// comment that is wanted. See AdoptUser.
+// AdoptSchema takes over a schema that CreateSchema found to exist, and sets the wanted comment.
+// See AdoptUser.
 func AdoptSchema(ctx context.Context, s *pgclient.Server, c Schema) (adopted Schema, refusals []string, err error) {
 	err = privilege.ChangeRights(ctx, s, c.Database, func(tx pgx.Tx) error {
 		found, err := readFoundSchema(ctx, tx, c)
@@ -30,11 +30,11 @@ func AdoptSchema(ctx context.Context, s *pgclient.Server, c Schema) (adopted Sch
 	return adopted, refusals, nil
 }
 
-// A foundSchema is a schema that exists, and all that has become of it.
+// A foundSchema is a schema that exists, and all that has been done with it.
 type foundSchema struct {
 	Schema
 	login    string   // of this server entry
-	rights   []string // that were granted on it, or taken away
+	rights   []string // privileges that were granted on it, or revoked
 	contents []string
 }
 
@@ -54,8 +54,8 @@ func (c Schema) refusals(found foundSchema) []string {
 	return append(lines, contentRefusals(found.contents)...)
 }
 
-// foundSchemaSQL takes no account of rights that the login's own default privileges
-// give others on each schema that it creates.
+// foundSchemaSQL ignores privileges that the login's own default privileges grant to others on
+// each schema that it creates.
 const foundSchemaSQL = `
 	SELECT current_user::pg_catalog.text,
 	       ARRAY(

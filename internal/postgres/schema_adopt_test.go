@@ -38,7 +38,8 @@ func TestSchemaRefusals(t *testing.T) {
 	}
 }
 
-// A schema is adopted as CreateSchema left it, and no longer once anything has become of it.
+// A schema is adopted in the state in which CreateSchema left it, and no longer once it has been
+// used.
 func TestAdoptSchema(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		for as, server := range administrators(t, s) {
@@ -105,7 +106,8 @@ func testAdoptSchema(t *testing.T, s *sandbox.Server, server *pgclient.Server) {
 		s.Exec(t, database, tt.undo)
 	}
 
-	// What the login's default privileges give others, a new schema has as well.
+	// Privileges that the login's default privileges grant to others are on a new schema as
+	// well.
 	s.Exec(t, database, sql.Replace("ALTER DEFAULT PRIVILEGES FOR ROLE "+server.Username()+" GRANT USAGE ON SCHEMAS TO $other"))
 	plain := Schema{Database: database, Name: "plain", Owner: server.Username()}
 	if _, err := CreateSchema(ctx, server, plain); err != nil {

@@ -61,7 +61,7 @@ func TestSchema(t *testing.T) {
 			wantSchema(t, server, want)
 		}
 
-		for range 2 { // gone is done
+		for range 2 { // a dropped schema is no error
 			if err := DropSchema(ctx, server, database, name, false); err != nil {
 				t.Fatal(err)
 			}
@@ -109,7 +109,7 @@ func TestCreateSchemaWithOwner(t *testing.T) {
 	})
 }
 
-// Whatever a schema holds keeps it, not tables alone.
+// Anything in a schema keeps it from being dropped, not only tables.
 func TestDropSchemaRefusesContents(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()

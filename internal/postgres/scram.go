@@ -11,15 +11,15 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
-// PostgreSQL's own choices for the verifiers that it computes.
+// PostgreSQL's own parameters for the verifiers that it computes.
 const (
 	scramIterations = 4096
 	scramSaltBytes  = 16
 )
 
-// scramVerifier returns what PostgreSQL keeps of a password: enough to check a
-// login, not enough to log in. The server stores it as it is given, so that the
-// password itself appears in no statement and no log.
+// scramVerifier returns what PostgreSQL stores for a password: enough to check a login, not
+// enough to log in. The server stores it unchanged, so that the password itself appears in no
+// statement and no log.
 func scramVerifier(password string) (string, error) {
 	salt := make([]byte, scramSaltBytes)
 	rand.Read(salt) //nolint:errcheck // never fails, it says

@@ -14,35 +14,34 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// oddPasswords are those that are prepared, quoted or refused in their own way.
+// oddPasswords are those that are prepared, quoted or refused in a special way.
 var oddPasswords = []string{
 	"simple",
 	` leading and trailing blanks `,
 	`pa\ss'w"ord; DROP ROLE x; --$1 %s`,
-	"tab\tand\nnewline", // control characters, but ASCII: used as they are
+	"tab\tand\nnewline", // control characters, but ASCII: used unchanged
 	"påsswörd",
 	"пароль",
 	"密码",
-	"½ﬁ",                     // compatibility characters, which SASLprep takes apart
+	"½ﬁ",                     // compatibility characters, which SASLprep decomposes
 	"Ⅸ\u00a0\u3000x",         // blanks that are not ASCII
 	"soft\u00adhyphen",       // mapped to nothing
-	"zero\u200bwidth",        // to nothing by RFC 4013, to a blank by PostgreSQL
-	"\u00ad",                 // nothing is left: used as it is
-	"½\u0085",                // a control character: refused, used as it is
+	"zero\u200bwidth",        // mapped to nothing by RFC 4013, to a blank by PostgreSQL
+	"\u00ad",                 // nothing is left: used unchanged
+	"½\u0085",                // a control character: refused, used unchanged
 	"½😀",                     // not in Unicode 3.2: likewise
 	"½\u05d0a",               // right to left and left to right: likewise
 	"\u05d0½\u05d0",          // right to left: prepared
 	unlikelyPassword,         // refused before it is normalised to something allowed
-	strings.Repeat("é", 300), // longer than anything is padded to
+	strings.Repeat("é", 300), // longer than any padding
 }
 
-// unlikelyPassword is refused before it would be normalised to something
-// allowed, and so used as it is; pgx normalises it all the same, and cannot log
-// in. Terraform's own normalisation (NFC) turns it into another password before
-// anybody sees it.
+// unlikelyPassword is refused before it would be normalised to an allowed password, and so is
+// used unchanged; pgx normalises it all the same, and cannot log in. Terraform's own
+// normalisation (NFC) turns it into another password before the provider receives it.
 const unlikelyPassword = "a\u0340"
 
-// What we compute is what the server would have, for the same salt.
+// The verifier that we compute is the one that the server would compute, for the same salt.
 func TestScramVerifierEqualsServers(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
@@ -54,8 +53,8 @@ func TestScramVerifierEqualsServers(t *testing.T) {
 	})
 }
 
-// Many characters, alone and between others: at one iteration, which 16 and later
-// allow, that is quick. (All of Unicode was compared once, with 18.)
+// Many characters, alone and between others. One iteration, which 16 and later allow, makes that
+// quick. (All of Unicode was compared once, with 18.)
 func TestScramVerifierOfAnyCharacter(t *testing.T) {
 	t.Parallel()
 	s := sandbox.SharedFrom(t, 16)
@@ -102,7 +101,8 @@ func verifiersOfServer(t *testing.T, s *sandbox.Server, passwords []string, iter
 	return s.Query(t, "postgres", "SELECT verifier FROM "+table+" ORDER BY n")
 }
 
-// verifierLike computes the verifier of a password with salt and iterations of another.
+// verifierLike computes the verifier of a password with the salt and iterations of another
+// verifier.
 func verifierLike(t *testing.T, verifier, password string) string {
 	t.Helper()
 	var iterations int
@@ -121,8 +121,8 @@ func verifierLike(t *testing.T, verifier, password string) string {
 	return got
 }
 
-// A user logs in with the password that it was created with: through libpq, and
-// through this package although pgx prepares passwords by newer rules (see connect).
+// A user logs in with the password that it was created with: through libpq, and through this
+// package although pgx prepares passwords by newer rules (see connect).
 func TestLoginWithOddPasswords(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()

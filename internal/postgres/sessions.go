@@ -13,15 +13,15 @@ import (
 // A SessionsError says that a database is in use.
 type SessionsError struct {
 	Sessions  []Session
-	Obstacles []string // what uses it without being connected, each with how to remove it
-	Err       error    // the server's
+	Obstacles []string // what uses it without a connection, each with how to remove it
+	Err       error    // the server's error
 	advice    string
 }
 
-// A Session is somebody who is connected. What the login may not see is empty.
+// A Session is a connection to a database. What the login may not see is empty.
 type Session struct{ Username, Application, Address string }
 
-// Autovacuum's workers leave when they are in the way.
+// Autovacuum's workers end when they block another session.
 const sessionsSQL = `
 	SELECT coalesce(usename, ''), coalesce(application_name, ''), coalesce(pg_catalog.host(client_addr), '')
 	FROM pg_catalog.pg_stat_activity
@@ -38,8 +38,8 @@ func sessionsOf(ctx context.Context, conn *pgx.Conn, database string) (all []Ses
 	return all, err
 }
 
-// obstaclesSQL finds what keeps a database from being dropped without being connected to
-// it. Who removes a subscription must say what becomes of its slot at the publisher.
+// obstaclesSQL finds what keeps a database from being dropped without a connection to it. The
+// user who removes a subscription must decide what becomes of its slot at the publisher.
 const obstaclesSQL = `
 	SELECT 'prepared transaction ' || pg_catalog.quote_literal(p.gid) || ' of user ' || pg_catalog.quote_ident(p.owner)
 	       || ': in that database, as that user or a superuser, run ROLLBACK PREPARED ' || pg_catalog.quote_literal(p.gid) || '; or COMMIT PREPARED'
@@ -73,7 +73,7 @@ func (e *SessionsError) Error() string {
 	if len(e.Obstacles) > 0 {
 		text += "\nThese use it, whoever is connected. Remove them, and apply again:" + pgclient.List(e.Obstacles)
 	}
-	if len(e.Sessions) > 0 { // or they have left
+	if len(e.Sessions) > 0 { // otherwise they have ended
 		text += "\nConnected to it:" + pgclient.List(pgclient.QuoteAll(e.Sessions, Session.String)) + "\n" + e.advice
 	}
 	return text
@@ -81,10 +81,9 @@ func (e *SessionsError) Error() string {
 
 func (e *SessionsError) Unwrap() error { return e.Err }
 
-// mayPass reports whether another attempt may succeed: everybody has left, or
-// there are connections of this provider, which are closed when they have been
-// idle for a while. (Those of this process leave at once, but for entries that
-// spell the server's address in another way.)
+// mayPass reports whether another attempt may succeed: all sessions have ended, or some belong
+// to this provider, which closes connections that have been idle for a while. (This process
+// closes its own at once, except those of entries that write the server's address differently.)
 func (e *SessionsError) mayPass() bool {
 	return len(e.Obstacles) == 0 && (len(e.Sessions) == 0 ||
 		slices.ContainsFunc(e.Sessions, func(s Session) bool { return s.Application == pgclient.ApplicationName }))

@@ -19,17 +19,17 @@ type User struct {
 	ValidUntil      string            // RFC 3339; "" or "infinity": the password never expires
 	Replication     bool              // see user_replication.go
 	BypassRLS       bool              // row-level security hides nothing from it
-	Roles           []string          // that it is a member of, besides those of Replication
-	Parameters      map[string]string // what its sessions begin with, in all databases; nil: not to be changed
+	Roles           []string          // roles that it is a member of, except those of Replication
+	Parameters      map[string]string // what its sessions begin with, in all databases; nil: left unchanged
 
-	replicating replicating // how it comes to Replication; unused in what is wished for
-	attributes  []string    // that CreateUser gives to no user, such as SUPERUSER; likewise
-	memberships []roleGrant // but for those of Replication; likewise
-	verifier    *string     // what the server keeps of its password; nil if this login may not see that
+	replicating replicating // how it gets Replication; unused in a wanted user
+	attributes  []string    // attributes that CreateUser never sets, such as SUPERUSER; unused in a wanted user
+	memberships []roleGrant // except those of Replication; unused in a wanted user
+	verifier    *string     // what the server stores for its password; nil if this login may not see it
 }
 
-// CreateUser creates a user. Without a password (nil) it can log in only where
-// the server asks for none. The seal recognises the password later.
+// CreateUser creates a user. Without a password (nil) the user can log in only where the server
+// asks for none. The seal recognises the password later.
 func CreateUser(ctx context.Context, s *pgclient.Server, u User, password *Password) (*PasswordSeal, error) {
 	var seal *PasswordSeal
 	err := changeUser(ctx, s, func(tx pgx.Tx) error {
@@ -64,8 +64,8 @@ func adviseCreate(s *pgclient.Server, err error) error {
 		pgclient.Ident(s.Username())))
 }
 
-// UpdateUser changes what differs, and the password if one is given. The seal
-// recognises the password later; it is nil if none was given.
+// UpdateUser changes what differs, and the password if one is given. The seal recognises the
+// password later; it is nil if no password was given.
 func UpdateUser(ctx context.Context, s *pgclient.Server, u User, password *Password) (*PasswordSeal, error) {
 	var seal *PasswordSeal
 	err := changeUser(ctx, s, func(tx pgx.Tx) error {
@@ -86,15 +86,16 @@ func UpdateUser(ctx context.Context, s *pgclient.Server, u User, password *Passw
 	return seal, nil
 }
 
-// A userChange is one statement, and what would do as well.
+// A userChange is one statement, and its alternatives.
 type userChange struct {
 	sql     string
 	shown   string   // for people: without a verifier
 	asked   string   // the attribute of the configuration that asks for it; "" for those that CREATE ROLE sets
-	instead []string // what is tried if the login may not do that
+	instead []string // what is tried if the login may not run the statement
 }
 
-// changes returns what turns have into u. A verifier of "" leaves the password.
+// changes returns the statements that turn have into u. A verifier of "" leaves the password
+// unchanged.
 func (u User) changes(have User, verifier string) []userChange {
 	var options []string
 	if u.Login != have.Login {
@@ -126,10 +127,10 @@ func (u User) changes(have User, verifier string) []userChange {
 	return changes
 }
 
-// runUserChanges runs all of them or, if the login may not run some, none: advise says
-// what to do about these.
+// runUserChanges runs all changes or, if the login may not run some, none: advise then says what
+// to do about those.
 func runUserChanges(ctx context.Context, tx pgx.Tx, changes []userChange, advise func(refused []userChange) string) error {
-	var refusal error // the first
+	var refusal error // the first refusal
 	var refused []userChange
 	for _, change := range changes {
 		err := attempt(ctx, tx, change.sql)
@@ -163,8 +164,8 @@ func shown(changes []userChange) string {
 	return strings.Join(pgclient.QuoteAll(changes, func(c userChange) string { return c.shown }), "\n  ")
 }
 
-// adviseUncreated says how to come to a user that the login may create, but may not give
-// all that is asked for: SQL that names it can only be run once it exists.
+// adviseUncreated says how to get a user that the login may create, but to which it may not give
+// all that is asked for: SQL that names the user can only be run once it exists.
 func adviseUncreated(s *pgclient.Server, refused []userChange, major int) string {
 	asked := pgclient.QuoteAll(refused, func(c userChange) string { return c.asked })
 	slices.Sort(asked)
@@ -205,7 +206,7 @@ func passwordOption(verifier string) []string {
 	return []string{"PASSWORD " + pgclient.Literal(verifier)}
 }
 
-// changeUser runs f in a transaction, and again if others interfered.
+// changeUser runs f in a transaction, and again if other sessions interfered.
 func changeUser(ctx context.Context, s *pgclient.Server, f func(pgx.Tx) error) error {
 	return s.Change(ctx, "", pgclient.Contention{}, f)
 }

@@ -11,12 +11,12 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
-// A process that dies after CreateUser, CreateDatabase or CreateSchema and before
-// Terraform has written its state leaves an object that the next create finds. The
-// functions called Adopt... take over one that is what the create would have made and
-// that nothing has become of; of any other they return why not, a line each, and
-// change nothing. What they take over is dropped like what was created, so they look
-// at everything that would be lost with it, or that others may have prepared.
+// A process that dies after CreateUser, CreateDatabase or CreateSchema and before Terraform has
+// written its state leaves an object behind, which the next create finds. The functions called
+// Adopt... take over such an object if it is what the create would have made and has not been
+// used since. For any other object, they return the reasons against it, one a line, and change
+// nothing. Drop functions treat an adopted object like a created one, so these functions inspect
+// everything that would be lost with it, or that others may have prepared.
 
 // AdoptUser takes over a user that CreateUser found to exist. It changes nothing.
 // The seal recognises the password later.
@@ -48,17 +48,17 @@ func adoptUser(ctx context.Context, s *pgclient.Server, u User, password *Passwo
 	return sealPassword(*found.verifier), nil, nil
 }
 
-// A foundUser is a user that exists, and all that has become of it.
+// A foundUser is a user that exists, and all that has been done with it.
 type foundUser struct {
 	User
-	isInitial  bool     // it came with the server
-	noInherit  bool     // it has no right by being a member
+	isInitial  bool     // it was created with the server
+	noInherit  bool     // it does not inherit the privileges of the roles that it is a member of
 	settings   []string // databases in which it has parameters of its own
-	related    []string // roles that it has to do with, in whole lines
+	related    []string // its relations to other roles, in whole lines
 	dependents []Dependents
 }
 
-// refusals returns why a user that exists is not taken over for u, but for its password.
+// refusals returns why a user that exists is not taken over for u, apart from its password.
 func (u User) refusals(found foundUser) []string {
 	var lines []string
 	if found.isInitial {
@@ -98,9 +98,8 @@ func (u User) refusals(found foundUser) []string {
 	return lines
 }
 
-// parameterRefusals names the parameters in which a user that exists differs from one
-// that would be created: it has those that are wanted and no others. A value may be a
-// secret.
+// parameterRefusals names the parameters in which a user that exists differs from one that would
+// be created: it must have the wanted parameters and no others. A value may be a secret.
 func parameterRefusals(want, have map[string]string) (lines []string) {
 	for _, name := range slices.Sorted(maps.Keys(want)) {
 		_, value, found := findParameter(have, name)
@@ -119,8 +118,9 @@ func parameterRefusals(want, have map[string]string) (lines []string) {
 	return lines
 }
 
-// What CREATE ROLE itself grants does not count: since PostgreSQL 16 a login that is no
-// superuser administers what it creates. Nor do roles that it is to be a member of, $2.
+// Grants that CREATE ROLE itself makes do not count: since PostgreSQL 16, a login that is no
+// superuser has ADMIN OPTION on the roles that it creates. Nor do the roles that the user must
+// be a member of, $2.
 const foundUserSQL = `
 	SELECT r.oid < 16384,
 	       NOT r.rolinherit,
@@ -171,7 +171,7 @@ func inspectUser(ctx context.Context, s *pgclient.Server, u User) (found foundUs
 	name := u.Name
 	err = s.InTx(ctx, "", func(tx pgx.Tx) error {
 		found, err = readFoundUser(ctx, tx, name, slices.Concat(replicationRoles, u.Roles))
-		if err != nil || found.isInitial { // nothing is recorded of what depends on those
+		if err != nil || found.isInitial { // what depends on initial users is not recorded
 			return err
 		}
 		found.dependents, err = dependentsOf(ctx, tx, name)

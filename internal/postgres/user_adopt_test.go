@@ -51,7 +51,7 @@ func TestUserRefusals(t *testing.T) {
 		})
 	}
 	plain := want
-	plain.Parameters = nil // left alone later, but CreateUser sets none
+	plain.Parameters = nil // not managed later, but CreateUser sets none
 	if got := plain.refusals(same); len(got) != 1 {
 		t.Errorf("with a parameter that is not configured: %q", got)
 	}
@@ -100,15 +100,15 @@ func TestVerifierRefusals(t *testing.T) {
 	}
 }
 
-// oldestAndNewest are the majors to test on where servers are to be changed.
+// oldestAndNewest are the majors to test on where tests change servers.
 func oldestAndNewest(t *testing.T) []int {
 	t.Helper()
 	majors := sandbox.NeedMajors(t)
 	return slices.Compact([]int{majors[0], majors[len(majors)-1]})
 }
 
-// administrators are the logins that create users: one that may do everything, and
-// one that may not, nor see what the server keeps of a password. Each has one connection.
+// administrators are the logins that create users: one that may do everything, and one that may
+// not, and cannot see what the server stores for a password. Each has one connection.
 func administrators(t *testing.T, s *sandbox.Server) map[string]*pgclient.Server {
 	t.Helper()
 	admin := s.Role(t)
@@ -120,7 +120,8 @@ func administrators(t *testing.T, s *sandbox.Server) map[string]*pgclient.Server
 	return all
 }
 
-// A user is adopted as CreateUser left it, and no longer once anything has become of it.
+// A user is adopted in the state in which CreateUser left it, and no longer once it has been
+// used.
 func TestAdoptUser(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		for as, server := range administrators(t, s) {
@@ -197,8 +198,8 @@ func testAdoptUser(t *testing.T, s *sandbox.Server, server *pgclient.Server) {
 	mayLogIn(t, s, name, "secret")
 }
 
-// Where the login may not see what the server keeps of a password, the configured one
-// must log in, and the server must have asked for it.
+// If the login may not see what the server stores for a password, the configured one must log
+// in, and the server must have asked for it.
 func TestAdoptUserByLogin(t *testing.T) {
 	for _, major := range oldestAndNewest(t) {
 		t.Run(fmt.Sprintf("postgres%d", major), func(t *testing.T) {
@@ -210,7 +211,7 @@ func TestAdoptUserByLogin(t *testing.T) {
 }
 
 func testAdoptUserByLogin(t *testing.T, s *sandbox.Server) {
-	s.Exec(t, "postgres", "REVOKE CONNECT ON DATABASE postgres FROM PUBLIC") // which an administrator may have done
+	s.Exec(t, "postgres", "REVOKE CONNECT ON DATABASE postgres FROM PUBLIC") // as an administrator may have done
 	servers := administrators(t, s)
 	server := servers["administrator"]
 	s.Exec(t, "postgres", "GRANT CONNECT ON DATABASE postgres TO "+server.Username())
@@ -219,7 +220,7 @@ func testAdoptUserByLogin(t *testing.T, s *sandbox.Server) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// rule puts a line before the others, and waits until it counts.
+	// rule puts a line before the others, and waits until it is in effect.
 	rule := func(line string) {
 		t.Helper()
 		if err := os.WriteFile(hba, append([]byte(line+"\n"), rules...), 0o600); err != nil {
@@ -236,7 +237,7 @@ func testAdoptUserByLogin(t *testing.T, s *sandbox.Server) {
 	adopt := func(u User, password *Password, want ...string) {
 		t.Helper()
 		seal, refusals, err := AdoptUser(t.Context(), server, u, password)
-		if err != nil || seal != nil { // nothing is known that could be sealed
+		if err != nil || seal != nil { // no verifier is known that could be sealed
 			t.Errorf("sealed as %v, %v", seal, err)
 		}
 		if !slices.EqualFunc(refusals, want, strings.Contains) {
@@ -271,6 +272,6 @@ func testAdoptUserByLogin(t *testing.T, s *sandbox.Server) {
 	adopt(plain, scram("pass\u00a0wört"), "does not ask for it by scram-sha-256")
 	rule("host all plain all reject")
 	adopt(plain, scram("pass\u00a0wört"), "the configured password does not log in")
-	rule("host all plain all password") // in clear text, which is not sent
+	rule("host all plain all password") // asks for clear text, which is not sent
 	adopt(plain, scram("pass\u00a0wört"), "does not ask for it by scram-sha-256")
 }

@@ -13,29 +13,29 @@ import (
 
 const (
 	dropPatience = 60 * time.Second       // to wait for databases that this process is dropping
-	dropGrace    = 3 * time.Second        // within which such a drop is expected to begin
+	dropGrace    = 3 * time.Second        // within which the drop of such a database is expected to begin
 	dropPause    = 500 * time.Millisecond // between attempts
 )
 
-// DropOptions say what of a user's goes with it.
+// DropOptions say what is done with what a user owns.
 type DropOptions struct {
-	ReassignOwnedTo   string // who is given what the user owns, while its privileges are revoked; "": the user stays if there are any
+	ReassignOwnedTo   string // the role that gets what the user owns, while the user's privileges are revoked; "": the user stays if it owns or was granted anything
 	TerminateSessions bool
 }
 
-// DropUser drops a user; one that is gone is done. What depends on it is left
-// alone unless it is to be reassigned. As Terraform destroys a user and a
-// database with its objects at the same time, it waits while all that depends
-// on the user lies in databases that this process is dropping, or may be about to.
+// DropUser drops a user; one that does not exist is no error. What depends on the user is left
+// unchanged unless it must be reassigned. Terraform destroys a user and a database with its objects
+// at the same time, so DropUser waits while all that depends on the user is in databases that this
+// process is dropping, or may be about to drop.
 //
-// Sessions are ended when nothing else is in the way, and before anything is
-// reassigned, so that nothing is created meanwhile. Should the drop fail after
-// that, the user may log in again.
+// DropUser ends the user's sessions when nothing else keeps it from being dropped, and before it
+// reassigns anything, so that the sessions create nothing more. If the drop fails after that, the
+// user may log in again.
 func DropUser(ctx context.Context, s *pgclient.Server, name string, options DropOptions) error {
 	defer s.Changed()
 	err := dropUser(ctx, s, name, options)
 	var dependents *DependentsError
-	if err == nil || errors.As(err, &dependents) { // which says all of it
+	if err == nil || errors.As(err, &dependents) { // these errors need no prefix
 		return err
 	}
 	return fmt.Errorf("drop database user %q: %w", name, err)
@@ -78,8 +78,8 @@ func dropUser(ctx context.Context, s *pgclient.Server, name string, options Drop
 	return err
 }
 
-// userToDrop reads the user. It refuses what would leave a role with nothing
-// before the drop fails, and what would drop what is to be reassigned.
+// userToDrop reads the user. It refuses a drop that would fail after it has left a role without
+// its objects, and one that would drop what must be reassigned.
 func userToDrop(ctx context.Context, s *pgclient.Server, name string, options DropOptions) (u User, err error) {
 	if name == options.ReassignOwnedTo {
 		return User{}, errors.New("what it owns cannot be reassigned to itself")
@@ -100,11 +100,11 @@ func userToDrop(ctx context.Context, s *pgclient.Server, name string, options Dr
 	return u, err
 }
 
-// dropRole drops a role or, unless really, finds out whether it could. It waits
-// for databases that are being dropped.
+// dropRole drops a role or, unless really is set, checks whether it could. It waits for
+// databases that are being dropped.
 func dropRole(ctx context.Context, s *pgclient.Server, name string, really bool) error {
 	began := time.Now()
-	hopeful := began // when the wait last made sense
+	hopeful := began // when waiting was last useful
 	for {
 		var dependents []Dependents
 		err := s.Retry(ctx, "", pgclient.Contention{}, func() (err error) {
@@ -132,12 +132,12 @@ func dropRole(ctx context.Context, s *pgclient.Server, name string, really bool)
 	}
 }
 
-// errNotReally rolls back what was only tried.
+// errNotReally rolls back a trial.
 var errNotReally = errors.New("it was only to be found out whether it can be done")
 
-// tryDropRole returns what depends on the role if that is why the server
-// refuses; nothing, if that has gone meanwhile. The connection is given back
-// before anybody waits.
+// tryDropRole returns what depends on the role if that is why the server refuses; it returns
+// nothing if the dependents have gone since. It gives the connection back before its caller
+// waits.
 func tryDropRole(ctx context.Context, s *pgclient.Server, name string, really bool) (dependents []Dependents, refusal error) {
 	err := s.OnConn(ctx, "", func(conn *pgx.Conn) (err error) {
 		refusal = pgclient.BoundedTx(ctx, conn, func(tx pgx.Tx) error {
@@ -148,7 +148,7 @@ func tryDropRole(ctx context.Context, s *pgclient.Server, name string, really bo
 			return err
 		})
 		switch {
-		case pgclient.Code(refusal) == pgclient.UndefinedObject, errors.Is(refusal, errNotReally): // it is gone, or can be
+		case pgclient.Code(refusal) == pgclient.UndefinedObject, errors.Is(refusal, errNotReally): // the role is gone, or could be dropped
 			refusal = nil
 		case pgclient.Code(refusal) == pgclient.DependentObjectsStillExist:
 			err = pgclient.ReadTx(ctx, conn, func(tx pgx.Tx) (err error) {

@@ -27,9 +27,9 @@ func createUser(t *testing.T, server *pgclient.Server, s *sandbox.Server) string
 
 const tableOwnerSQL = `SELECT tableowner FROM pg_catalog.pg_tables WHERE tablename = $1`
 
-// All that a user owns, in whatever database, is given to another role, by an
-// administrator who is a member neither of these nor of the owners of that on
-// which the user has rights, and to anybody's eyes never was.
+// All that a user owns, in whatever database, is given to another role. The administrator who
+// does that is a member neither of these roles nor of the owners of the objects on which the
+// user has privileges, and in no session appears to be one.
 func TestDropUserReassigns(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
@@ -73,7 +73,7 @@ func TestDropUserReassigns(t *testing.T) {
 	})
 }
 
-// Nothing is changed if not everything can be: the error says where, and what.
+// Nothing is changed if not everything can be changed: the error says where, and what.
 func TestDropUserReassignRefused(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
@@ -123,7 +123,7 @@ func TestDropUserReassignRefused(t *testing.T) {
 	})
 }
 
-// Sessions are left alone or ended, as told; and left alone if the user stays.
+// The options decide whether sessions are ended; they are not ended if the user stays.
 func TestDropUserSessions(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
@@ -198,8 +198,7 @@ func TestDropUserSessionThatStays(t *testing.T) {
 	}
 }
 
-// What a user creates while the rest is being reassigned is not dropped with
-// its privileges.
+// What a user creates while the rest is being reassigned is not dropped with its privileges.
 func TestReassignKeepsWhatIsNew(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -215,7 +214,7 @@ func TestReassignKeepsWhatIsNew(t *testing.T) {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
-	go func() { done <- reassign(ctx, server, database, name, heir) }() // waits for old, without having seen new
+	go func() { done <- reassign(ctx, server, database, name, heir) }() // it waits for old, and has not seen new
 	pgtest.WaitFor(t, func() bool {
 		return s.Query(t, database, "SELECT FROM pg_locks WHERE NOT granted AND relation = 'public.old'::regclass") != nil
 	})
@@ -232,7 +231,7 @@ func TestReassignKeepsWhatIsNew(t *testing.T) {
 	}
 }
 
-// Users that have rights on one database are dropped at a time.
+// Users with privileges on one database can be dropped at the same time.
 func TestDropUsersConcurrently(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)

@@ -10,10 +10,9 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
-// listParameters are those whose values are lists of names, each of which the
-// server quotes when it is set; pg_dump knows them as GUC_LIST_QUOTE. Given as
-// one text, 'a, b' would become one name. The value says whether a name that is
-// not in quotes means the one in lower case.
+// listParameters are those whose values are lists of names. The server quotes each name when the
+// parameter is set; pg_dump knows these parameters as GUC_LIST_QUOTE. As one text, 'a, b' would
+// become one name. The value says whether an unquoted name means the name in lower case.
 var listParameters = map[string]bool{
 	"local_preload_libraries":   false,
 	"search_path":               true,
@@ -23,7 +22,7 @@ var listParameters = map[string]bool{
 
 var parameterName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)*$`)
 
-// CheckParameterName refuses what cannot be the name of a parameter.
+// CheckParameterName refuses text that cannot be the name of a parameter.
 func CheckParameterName(name string) error {
 	if !parameterName.MatchString(name) {
 		return fmt.Errorf("%q cannot be the name of a parameter, such as statement_timeout or myapp.setting", name)
@@ -31,8 +30,8 @@ func CheckParameterName(name string) error {
 	return nil
 }
 
-// CheckParameterValue refuses what no parameter of that name can be. What else
-// the server does not like, it says itself.
+// CheckParameterValue refuses text that no parameter of that name can have as its value. The
+// server itself refuses other invalid values.
 func CheckParameterValue(name, value string) error {
 	if strings.ContainsRune(value, 0) {
 		return fmt.Errorf("the value of %s holds a zero byte", name)
@@ -54,8 +53,8 @@ func CheckParameters(names []string) error {
 	return nil
 }
 
-// parameterChanges returns the clauses of ALTER ROLE that turn have into want;
-// none if want is nil.
+// parameterChanges returns the clauses of ALTER ROLE that turn have into want; none if want is
+// nil.
 func parameterChanges(want, have map[string]string) []string {
 	if want == nil {
 		return nil
@@ -75,8 +74,8 @@ func parameterChanges(want, have map[string]string) []string {
 	return clauses
 }
 
-// ParametersAsWritten returns what the server has in the words of those who
-// wrote it, as far as it means the same.
+// ParametersAsWritten returns what the server has, in the spelling of the configuration where
+// that means the same.
 func ParametersAsWritten(have, written map[string]string) map[string]string {
 	result := make(map[string]string, len(have))
 	for name, value := range have {
@@ -91,7 +90,7 @@ func ParametersAsWritten(have, written map[string]string) map[string]string {
 	return result
 }
 
-// findParameter finds a parameter by its name, whose case does not matter.
+// findParameter finds a parameter by its name, in upper or lower case.
 func findParameter(in map[string]string, name string) (as, value string, found bool) {
 	if value, found = in[name]; found {
 		return name, value, true
@@ -125,7 +124,7 @@ func parameterIdent(name string) string {
 func parameterLiteral(name, value string) string {
 	items, err := parameterItems(name, value)
 	if err != nil {
-		items = []string{value} // for the server to refuse
+		items = []string{value} // the server refuses it
 	}
 	for i, item := range items {
 		items[i] = pgclient.Literal(item)
@@ -133,9 +132,9 @@ func parameterLiteral(name, value string) string {
 	return strings.Join(items, ", ")
 }
 
-// parameterItems splits the value of a list as PostgreSQL does; any other value
-// is one item. An empty list is one empty name, as PostgreSQL stores it: no
-// schema or tablespace has that name, but it does look for such a library.
+// parameterItems splits the value of a list as PostgreSQL does; any other value is one item. An
+// empty list is one empty name, as PostgreSQL stores it: no schema or tablespace has that name,
+// but PostgreSQL does look for a library of that name.
 func parameterItems(name, value string) ([]string, error) {
 	lowers, isList := listParameters[strings.ToLower(name)]
 	switch {
@@ -157,12 +156,12 @@ func parameterItems(name, value string) ([]string, error) {
 		if after == "" {
 			return items, nil
 		}
-		rest = after[1:] // its comma
+		rest = after[1:] // the comma of the item
 	}
 }
 
-// listItem splits off the first name of a list, which may be in double quotes.
-// What remains is empty or begins with a comma.
+// listItem splits off the first name of a list, which may be in double quotes. The rest is empty
+// or begins with a comma.
 func listItem(text string, lowers bool) (item, rest string, err error) {
 	text = strings.TrimLeft(text, listBlanks)
 	if !strings.HasPrefix(text, `"`) {
@@ -189,10 +188,10 @@ func listItem(text string, lowers bool) (item, rest string, err error) {
 	return item, rest, err
 }
 
-// listBlanks are what PostgreSQL skips between names.
+// listBlanks are the characters that PostgreSQL skips between names.
 const listBlanks = " \t\n\r\f\v"
 
-// lowerASCII leaves alone what is not ASCII, as PostgreSQL does in UTF8.
+// lowerASCII leaves characters outside ASCII unchanged, as PostgreSQL does in UTF8.
 func lowerASCII(text string) string {
 	return strings.Map(func(r rune) rune {
 		if 'A' <= r && r <= 'Z' {

@@ -87,8 +87,8 @@ func TestCheckParameters(t *testing.T) {
 	}
 }
 
-// Every major stores what is meant, which sessions then begin with, and which
-// is not set again.
+// Every major stores the meant value, with which sessions then begin, and which is not set
+// again.
 func TestParameters(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
@@ -116,7 +116,7 @@ func TestParameters(t *testing.T) {
 		}
 		wantStored()
 
-		// Not a session of ours, which pins some.
+		// Not a session of this provider, which pins some settings.
 		conn, err := pgx.Connect(t.Context(), fmt.Sprintf("host=%s port=%d user=%s password=secret dbname=postgres sslmode=disable", s.Host, s.Port, name))
 		if err != nil {
 			t.Fatal(err)
@@ -131,7 +131,7 @@ func TestParameters(t *testing.T) {
 			}
 		}
 
-		// Set by hand, as PostgreSQL lets one write it.
+		// Set by hand, in a form that PostgreSQL allows.
 		s.Exec(t, "postgres", "ALTER ROLE "+name+" SET search_path = app, other; ALTER ROLE "+name+" SET work_mem = 1024; ALTER ROLE "+name+" RESET datestyle")
 		if _, err := UpdateUser(t.Context(), server, u, nil); err != nil {
 			t.Fatal(err)

@@ -15,20 +15,20 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
-// The values of Password.Encryption, as PostgreSQL's password_encryption has them.
+// The values of Password.Encryption, as in PostgreSQL's password_encryption.
 const (
 	SCRAM = "scram-sha-256"
 	MD5   = "md5"
 )
 
-// A Password is what a user is to log in with.
+// A Password is the password that a user logs in with.
 type Password struct {
 	Text       string
-	Encryption string // SCRAM or MD5: what the server is to keep of it
+	Encryption string // SCRAM or MD5: the kind of verifier that the server stores
 }
 
-// verifier returns what the server is to keep of a password of a user: "" if
-// there is none.
+// verifier returns what the server must store for a password of a user: "" if there is no
+// password.
 func (p *Password) verifier(user string, major int) (string, error) {
 	switch {
 	case p == nil:
@@ -55,16 +55,16 @@ func requireSCRAM(major int) error {
 	return fmt.Errorf("the server is PostgreSQL %d, which knows no SCRAM-SHA-256 passwords: 10 or newer is needed, or the weaker password_encryption = \"md5\"", major)
 }
 
-// A PasswordSeal recognises what the server keeps of a password without telling
-// what that is: a hash of the verifier under a random key.
+// A PasswordSeal recognises what the server stores for a password without revealing it: a hash
+// of the verifier under a random key.
 type PasswordSeal struct {
 	Key  []byte `json:"key"`
 	Hash []byte `json:"hash"`
 }
 
-// sealPassword returns nil where there is nothing to seal. An MD5 verifier is
-// not sealed: unlike that of SCRAM it holds nothing random, so that a seal is
-// enough to find a weak password by trying.
+// sealPassword returns nil if there is nothing to seal. It does not seal an MD5 verifier: unlike
+// a SCRAM verifier, it holds nothing random, so an attacker who has the seal could find a weak
+// password by trying.
 func sealPassword(verifier string) *PasswordSeal {
 	if !strings.HasPrefix(verifier, scramPrefix) {
 		return nil
@@ -74,23 +74,23 @@ func sealPassword(verifier string) *PasswordSeal {
 	return &PasswordSeal{Key: key, Hash: hmacSHA256(key, verifier)}
 }
 
-// KeepsAnother reports whether the server certainly keeps another password than this one.
+// KeepsAnother reports whether the server certainly stores another password than this one.
 func (u User) KeepsAnother(password *Password) bool {
 	return password != nil && u.verifier != nil && encryptionOf(*u.verifier) == password.Encryption && !password.isKeptAs(*u.verifier, u.Name)
 }
 
-// IsPasswordRefused reports whether a login failed since the server has another password
-// for it, or none that is valid.
+// IsPasswordRefused reports whether a login failed because the server stores another password
+// for it, or no valid one.
 func IsPasswordRefused(err error) bool { return pgclient.Code(err) == pgclient.InvalidPassword }
 
-// PasswordChanged reports whether the server certainly keeps another password
-// than the sealed one. Where the login may not look, nobody knows.
+// PasswordChanged reports whether the server certainly stores another password than the sealed
+// one. If the login may not see what the server stores, the answer is false.
 func (u User) PasswordChanged(seal *PasswordSeal) bool {
 	return seal != nil && u.verifier != nil && !hmac.Equal(seal.Hash, hmacSHA256(seal.Key, *u.verifier))
 }
 
-// verifierRefusals returns why what the server keeps of a user's password is not what
-// CreateUser would have made it keep. If the login may not see that (nil), it says nothing.
+// verifierRefusals returns why what the server stores for a user's password is not what
+// CreateUser would have made it store. It returns nothing if the login may not see that (nil).
 func verifierRefusals(verifier *string, user string, password *Password) []string {
 	switch {
 	case verifier == nil:
@@ -111,7 +111,7 @@ func verifierRefusals(verifier *string, user string, password *Password) []strin
 
 const scramPrefix = "SCRAM-SHA-256$"
 
-// encryptionOf returns which encryption of a Password a verifier is of.
+// encryptionOf returns the Password.Encryption of a verifier.
 func encryptionOf(verifier string) string {
 	if strings.HasPrefix(verifier, scramPrefix) {
 		return SCRAM
@@ -119,8 +119,8 @@ func encryptionOf(verifier string) string {
 	return MD5
 }
 
-// scramMost is how many iterations of a verifier are computed: whoever set the
-// password chose them, and could make us compute for days.
+// scramMost is the largest iteration count for which a verifier is computed: the role that set
+// the password chose the count, and could make us compute for days.
 const scramMost = 1_000_000
 
 // isKeptAs reports whether a verifier, of the same encryption, is of this password.
@@ -142,9 +142,9 @@ func (p *Password) isKeptAs(verifier, user string) bool {
 	return err == nil && hmac.Equal([]byte(ours), []byte(verifier))
 }
 
-// loginRefusals returns why a user may have another password than the configured one,
-// which is found out by logging in with it, where the login of this server entry may not
-// see what the server keeps. It counts only if the server really asks for the password.
+// loginRefusals returns why a user may have another password than the configured one if the
+// login of this server entry may not see what the server stores. It checks by logging in with
+// the configured password. Such a login counts only if the server really asks for the password.
 func loginRefusals(ctx context.Context, s *pgclient.Server, user string, password *Password) ([]string, error) {
 	switch {
 	case password == nil:

@@ -26,8 +26,8 @@ func TestPasswordOfAnOldServer(t *testing.T) {
 	}
 }
 
-// What is sent is what the server itself would make of the password; the sandbox
-// lets nobody log in with it.
+// The server receives the verifier that it would itself compute from the password; the sandbox
+// lets no user log in with it.
 func TestMD5(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()

@@ -10,11 +10,12 @@ import (
 
 // A roleGrant makes the user a member of a role.
 type roleGrant struct {
-	role, grantor string // the grantor matters since PostgreSQL 16, else ""
-	admin         bool   // it may make others members
+	role, grantor string // the grantor identifies the grant since PostgreSQL 16; before, it is ""
+	admin         bool   // with ADMIN OPTION
 }
 
-// CheckRoles refuses roles that a user cannot be made a member of, or is by Replication.
+// CheckRoles refuses roles that a user cannot be made a member of, or becomes a member of by
+// Replication.
 func CheckRoles(user string, roles []string) error {
 	for _, role := range roles {
 		switch {
@@ -32,8 +33,8 @@ func (u User) HasRole(role string) bool {
 	return slices.ContainsFunc(u.memberships, func(m roleGrant) bool { return m.role == role })
 }
 
-// Excess returns what makes a user more than what is wanted of it, by name: attributes,
-// and memberships in other roles.
+// Excess returns, by name, what a user has beyond what is wanted: attributes, and memberships in
+// other roles.
 func (u User) Excess(want User) []string {
 	items := slices.Clone(u.attributes)
 	for _, m := range u.memberships {
@@ -48,7 +49,8 @@ func (u User) Excess(want User) []string {
 	return slices.Compact(items)
 }
 
-// powerChanges returns what takes from have what u is not to have, and gives it what it is.
+// powerChanges returns the statements that take from have what u must not have, and give it what
+// u must have.
 func (u User) powerChanges(have User) []userChange {
 	user, alter := pgclient.Ident(u.Name), "ALTER ROLE "+pgclient.Ident(u.Name)
 	var changes []userChange
@@ -83,7 +85,7 @@ func (u User) powerChanges(have User) []userChange {
 	return changes
 }
 
-// powerRefusals returns in which of these a user that exists falls short of u.
+// powerRefusals returns which of these powers of u a user that exists lacks or exceeds.
 func (u User) powerRefusals(found User) (lines []string) {
 	if found.BypassRLS != u.BypassRLS {
 		lines = append(lines, fmt.Sprintf("bypass_rls is %t, not %t", found.BypassRLS, u.BypassRLS))
@@ -96,19 +98,19 @@ func (u User) powerRefusals(found User) (lines []string) {
 	return lines
 }
 
-// replicationRoles are roles of managed servers whose members may replicate,
-// where the attribute REPLICATION cannot be set: Amazon RDS and Aurora, Yandex Cloud.
+// replicationRoles are roles of managed servers whose members may replicate, where no login can
+// set the attribute REPLICATION: Amazon RDS and Aurora, Yandex Cloud.
 var replicationRoles = []string{"mdb_replication", "rds_replication"}
 
-// replicating is how a user comes to be allowed to replicate.
+// replicating is how a user has the privilege to replicate.
 type replicating struct {
 	attribute bool        // REPLICATION
 	grants    []roleGrant // of replicationRoles, to the user itself
-	existing  []string    // those of replicationRoles that the server has
+	existing  []string    // those of replicationRoles that exist on the server
 }
 
-// replicationChanges returns what makes have.Replication u.Replication. The
-// attribute is set where the login may do that, or else a role is granted.
+// replicationChanges returns the statements that change have.Replication to u.Replication. They
+// set the attribute if the login may do that, and grant a role otherwise.
 func (u User) replicationChanges(have User) []userChange {
 	if u.Replication == have.Replication {
 		return nil
@@ -119,7 +121,7 @@ func (u User) replicationChanges(have User) []userChange {
 		for _, role := range have.replicating.existing {
 			change.instead = append(change.instead, "GRANT "+pgclient.Ident(role)+" TO "+user)
 		}
-		if len(change.instead) > 0 { // on such a server, nobody may set the attribute
+		if len(change.instead) > 0 { // on such a server, no login may set the attribute
 			change.shown = change.instead[0] + ";"
 		}
 		return []userChange{change}

@@ -47,7 +47,7 @@ func TestPowerChanges(t *testing.T) {
 	}
 }
 
-// Whatever makes a user more than it is meant to be is named, and taken away.
+// Every power that a user has beyond the wanted ones is named, and removed.
 func TestPowers(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {

@@ -13,7 +13,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
-// ReadUser returns the user called name, or ErrNotFound. All who plan share one
+// ReadUser returns the user called name, or ErrNotFound. In a plan, all callers share one
 // reading of all users.
 func ReadUser(ctx context.Context, s *pgclient.Server, name string) (User, error) {
 	all := func(ctx context.Context) (map[string]User, error) { return readUsers(ctx, s) }
@@ -32,7 +32,7 @@ func ReadUser(ctx context.Context, s *pgclient.Server, name string) (User, error
 	return u, nil
 }
 
-// usersSQL reads one role, or all if $1 is null. Roles of $2 stand for the
+// usersSQL reads one role, or all if $1 is null. Membership in a role of $2 stands for the
 // attribute REPLICATION.
 const usersSQL = `
 	SELECT r.rolname, r.rolcanlogin, r.rolconnlimit, r.rolvaliduntil, coalesce(r.rolconfig, '{}'),
@@ -69,8 +69,7 @@ const verifiersSQL = `
 	SELECT rolname, coalesce(rolpassword, '')
 	FROM pg_catalog.pg_authid`
 
-// readUsers reads all users and, if the login may see them, the verifiers of
-// their passwords.
+// readUsers reads all users and, if the login may see them, the verifiers of their passwords.
 func readUsers(ctx context.Context, s *pgclient.Server) (map[string]User, error) {
 	var users map[string]User
 	err := s.InTx(ctx, "", func(tx pgx.Tx) error {
@@ -114,7 +113,7 @@ func user(ctx context.Context, tx pgx.Tx, name string) (User, error) {
 	return u, rowNotFound(err)
 }
 
-// rowNotFound is ErrNotFound for a query without a row.
+// rowNotFound turns the error of a query without a row into ErrNotFound.
 func rowNotFound(err error) error {
 	if errors.Is(err, pgx.ErrNoRows) {
 		return pgclient.ErrNotFound
@@ -143,7 +142,7 @@ func scanUser(row pgx.CollectableRow, major int) (u User, mayVerify bool, err er
 	for i, role := range roles {
 		grant := roleGrant{role: role, grantor: grantors[i], admin: admins[i]}
 		if major < 16 {
-			grant.grantor = "" // not part of a membership's identity then
+			grant.grantor = "" // in these versions, the grantor is not part of a membership's identity
 		}
 		if slices.Contains(replicationRoles, role) {
 			u.replicating.grants = append(u.replicating.grants, grant)

@@ -12,8 +12,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// Twenty users that are read for one plan take the statements of one, until
-// something is written, under whatever entry.
+// Reading twenty users for one plan takes as many statements as reading one, until an entry
+// writes something.
 func TestUsersShareOneReading(t *testing.T) {
 	t.Parallel()
 	s := sandbox.OwnServer(t, sandbox.Config{LogStatements: true})
@@ -35,7 +35,7 @@ func TestUsersShareOneReading(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if got := statements(t, s) - before; got > 5 { // with those that begin the session, and begin and end the transaction
+	if got := statements(t, s) - before; got > 5 { // including those that begin the session, and begin and end the transaction
 		t.Errorf("20 users took %d statements", got)
 	}
 

@@ -12,12 +12,12 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/privilege"
 )
 
-// reassignAttempts is how often what a user goes on creating is reassigned.
+// reassignAttempts is how often to reassign objects while the user creates more of them.
 const reassignAttempts = 3
 
-// databasesToReassign returns the databases in which something of a user is to
-// be reassigned or revoked: the default one ("") if it all belongs to the
-// server. It fails, before anything is changed, if one cannot be connected to.
+// databasesToReassign returns the databases in which objects of a user must be reassigned, or
+// privileges revoked: the default one ("") if all of them belong to the server. It fails, before
+// anything is changed, if it cannot connect to one of the databases.
 func databasesToReassign(ctx context.Context, s *pgclient.Server, name, to string) ([]string, error) {
 	var databases []string
 	err := s.InTx(ctx, "", func(tx pgx.Tx) error {
@@ -36,7 +36,7 @@ func databasesToReassign(ctx context.Context, s *pgclient.Server, name, to strin
 	var failures []error
 	for _, database := range databases {
 		err := s.OnConn(ctx, database, func(*pgx.Conn) error { return nil })
-		if err != nil && pgclient.Code(err) != pgclient.InvalidCatalogName { // that one is gone
+		if err != nil && pgclient.Code(err) != pgclient.InvalidCatalogName { // a database that is gone needs nothing
 			failures = append(failures, fmt.Errorf("database %q: %w", database, err))
 		}
 	}
@@ -61,7 +61,7 @@ func reassignIn(s *pgclient.Server, dependents []Dependents) []string {
 		}
 	}
 	if onServer && len(databases) == 0 {
-		databases = []string{""} // what belongs to the server can be reassigned from everywhere
+		databases = []string{""} // objects of the server can be reassigned from every database
 	}
 	return databases
 }
@@ -76,8 +76,8 @@ func reassignOwnedSQL(name, to string) string {
 
 func dropOwnedSQL(name string) string { return "DROP OWNED BY " + pgclient.Ident(name) }
 
-// reassign gives what a user owns in a database to another role, and revokes
-// what it was granted there.
+// reassign gives the objects that a user owns in a database to another role, and revokes the
+// privileges that the user was granted there.
 func reassign(ctx context.Context, s *pgclient.Server, database, name, to string) error {
 	err := privilege.ChangeObjects(ctx, s, database, pgclient.Contention{Owner: name}, func(tx pgx.Tx) error {
 		owners, err := ownersOfRights(ctx, tx, name)
@@ -99,8 +99,8 @@ func reassign(ctx context.Context, s *pgclient.Server, database, name, to string
 	return pgclient.Advise(err, fmt.Sprintf("The login of this server entry may not do that, so nothing was changed in that database. Have somebody who may run there:\n  %s;", reassignSQL(name, to)))
 }
 
-// ownersOfRights returns the owners of that on which a user has rights: who is
-// none of them, and no member, revokes nothing.
+// ownersOfRights returns the owners of the objects on which a user has privileges: a login that
+// is neither one of these owners nor a member of one revokes nothing.
 func ownersOfRights(ctx context.Context, tx pgx.Tx, name string) ([]string, error) {
 	rows, _ := tx.Query(ctx, `
 		SELECT DISTINCT owner.rolname
@@ -120,9 +120,9 @@ func ownersOfRights(ctx context.Context, tx pgx.Tx, name string) ([]string, erro
 	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
-// dependingSQL lists, in the words of a DependentsError, what depends on a user
-// in this database and on the server. Of what it owns, REASSIGN OWNED leaves
-// default privileges and passwords for foreign servers to DROP OWNED.
+// dependingSQL lists, in the words of a DependentsError, what depends on a user in this database
+// and on the server. REASSIGN OWNED leaves default privileges and passwords for foreign servers
+// to DROP OWNED.
 const dependingSQL = `
 	SELECT ` + dependenceSQL + `
 	FROM pg_catalog.pg_shdepend AS d
@@ -141,13 +141,13 @@ func depending(ctx context.Context, tx pgx.Tx, name string, onlyOwned bool) ([]s
 	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
-// A leftoverError says what depends on a user after all was done that the login may do.
+// A leftoverError says what still depends on a user after the login has done all that it may do.
 type leftoverError struct{ names []string }
 
 func (e *leftoverError) Error() string { return "these remain: " + strings.Join(e.names, ", ") }
 
-// reassignOwned drops nothing that the user created while the rest was
-// reassigned, and leaves nothing.
+// reassignOwned drops nothing that the user created while the rest was being reassigned, and
+// leaves nothing behind.
 func reassignOwned(ctx context.Context, tx pgx.Tx, name, to string) error {
 	for range reassignAttempts {
 		if _, err := tx.Exec(ctx, reassignOwnedSQL(name, to)); err != nil {
@@ -163,7 +163,7 @@ func reassignOwned(ctx context.Context, tx pgx.Tx, name, to string) error {
 		if _, err := tx.Exec(ctx, dropOwnedSQL(name)); err != nil {
 			return err
 		}
-		left, err := depending(ctx, tx, name, false) // where nothing may be revoked, the server only warns
+		left, err := depending(ctx, tx, name, false) // if the login may not revoke, the server only warns
 		if err == nil && len(left) > 0 {
 			err = &leftoverError{names: left}
 		}

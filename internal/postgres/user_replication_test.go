@@ -13,7 +13,7 @@ func TestReplicationChanges(t *testing.T) {
 	for name, tt := range map[string]struct {
 		want bool
 		have User
-		sql  string // and what is tried instead
+		sql  string // and the alternative
 	}{
 		"has it":       {want: true, have: User{Replication: true}},
 		"lacks it":     {want: true, have: User{}, sql: `ALTER ROLE "u" REPLICATION`},
@@ -34,8 +34,8 @@ func TestReplicationChanges(t *testing.T) {
 	}
 }
 
-// Where the attribute cannot be set, a role that stands for it is granted. As
-// that has a fixed name, each server is the test's own.
+// Where no login can set the attribute, a role that stands for it is granted. That role has a
+// fixed name, so each test has a server of its own.
 func TestReplication(t *testing.T) {
 	for _, major := range sandbox.NeedMajors(t) {
 		s := sandbox.OwnServer(t, sandbox.Config{Major: major})
@@ -61,7 +61,7 @@ func TestReplication(t *testing.T) {
 		if got := s.Query(t, "postgres", attributeSQL)[0]; got != "f|t" {
 			t.Errorf("%d: attribute and membership are %s", major, got)
 		}
-		s.Exec(t, "postgres", "GRANT rds_replication TO stitch") // once more, since PostgreSQL 16
+		s.Exec(t, "postgres", "GRANT rds_replication TO stitch") // a second grant, since PostgreSQL 16
 		u.Replication = false
 		if _, err := UpdateUser(t.Context(), superuser, u, nil); err != nil {
 			t.Error(major, err)

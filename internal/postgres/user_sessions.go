@@ -14,11 +14,11 @@ import (
 )
 
 const (
-	endingPatience = 20 * time.Second // for sessions to end that were told to
+	endingPatience = 20 * time.Second // for sessions to end after they were terminated
 	endingPause    = 50 * time.Millisecond
 )
 
-// terminateSessions ends the sessions of a user, which from then on cannot log in.
+// terminateSessions ends the sessions of a user. From then on, the user cannot log in.
 func terminateSessions(ctx context.Context, s *pgclient.Server, u User) error {
 	if err := setLogin(ctx, s, u, false); err != nil {
 		return err
@@ -32,7 +32,7 @@ func terminateSessions(ctx context.Context, s *pgclient.Server, u User) error {
 	return err
 }
 
-// letLogIn undoes what terminateSessions began with, also when interrupted.
+// letLogIn lets a user log in again after terminateSessions, even when interrupted.
 func letLogIn(ctx context.Context, s *pgclient.Server, u User) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), naming)
 	defer cancel()
@@ -42,7 +42,7 @@ func letLogIn(ctx context.Context, s *pgclient.Server, u User) error {
 	return nil
 }
 
-// setLogin changes nothing of a user that could not log in before, or that is gone.
+// setLogin changes nothing for a user that could not log in before, or that is gone.
 func setLogin(ctx context.Context, s *pgclient.Server, u User, login bool) error {
 	if !u.Login {
 		return nil
@@ -61,7 +61,8 @@ func setLogin(ctx context.Context, s *pgclient.Server, u User, login bool) error
 	})
 }
 
-// endSessionsSQL ends them in what it returns, which is computed for these rows only.
+// endSessionsSQL ends the sessions in its select list, which is computed only for the rows that
+// it returns.
 const endSessionsSQL = `
 	SELECT ` + pgclient.SessionSQL + `, pg_catalog.pg_terminate_backend(a.pid)
 	FROM pg_catalog.pg_stat_activity AS a
@@ -69,8 +70,8 @@ const endSessionsSQL = `
 	  AND a.pid <> pg_catalog.pg_backend_pid()
 	ORDER BY a.pid`
 
-// endSessions ends what sessions there are until there are none. It holds no lock
-// while it waits: to be a member of the user helps, but that is a lock.
+// endSessions ends sessions until none are left. It holds no lock while it waits: membership in
+// the user helps to end sessions, but takes a lock.
 func endSessions(ctx context.Context, s *pgclient.Server, name string) error {
 	helped := privilege.Needs{Helpful: []string{name}}
 	for deadline := time.Now().Add(endingPatience); ; {

@@ -101,7 +101,7 @@ func TestUser(t *testing.T) {
 		wantUser(t, server, want)
 		mayLogIn(t, s, name, "another")
 
-		for range 2 { // gone is done
+		for range 2 { // a dropped user is no error
 			if err := DropUser(ctx, server, name, DropOptions{}); err != nil {
 				t.Fatal(err)
 			}
@@ -138,7 +138,7 @@ func mayLogIn(t *testing.T, s *sandbox.Server, username, password string) {
 	conn.Discard()
 }
 
-// Not even a server that logs every statement gets to see a password.
+// Even a server that logs every statement receives no password.
 func TestServerLogsNoPassword(t *testing.T) {
 	t.Parallel()
 	s := sandbox.OwnServer(t, sandbox.Config{LogStatements: true})
@@ -163,7 +163,7 @@ func TestServerLogsNoPassword(t *testing.T) {
 	}
 }
 
-// A dial that failed is not held against a server whose user has come to be.
+// A failed dial is forgotten once the user of that server has been created.
 func TestCreateUserLetsOthersRetry(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
@@ -215,7 +215,7 @@ func TestUserWithoutSuperuser(t *testing.T) {
 	})
 }
 
-// What a login may not do is said before anything is changed, as SQL.
+// What a login may not do is reported as SQL before anything is changed.
 func TestUserRefused(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
@@ -249,7 +249,7 @@ func TestUserRefused(t *testing.T) {
 	})
 }
 
-// Two who change one user at a time both succeed.
+// Two clients that change one user at the same time both succeed.
 func TestUserConcurrently(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)

@@ -7,11 +7,11 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// infinity is how PostgreSQL writes that a password never expires. A role that
-// was never given a date has none, which means the same.
+// infinity is PostgreSQL's text for a password that never expires. A role for which no date was
+// ever set has none, which means the same.
 const infinity = "infinity"
 
-// CheckValidUntil refuses what is neither an instant in the form of RFC 3339 nor infinity.
+// CheckValidUntil refuses text that is neither an instant in the form of RFC 3339 nor infinity.
 func CheckValidUntil(text string) error {
 	if text == infinity {
 		return nil
@@ -29,8 +29,7 @@ func CheckValidUntil(text string) error {
 // SameValidUntil reports whether two texts mean the same instant; "" is infinity.
 func SameValidUntil(a, b string) bool { return canonicalInstant(a) == canonicalInstant(b) }
 
-// canonicalInstant spells an instant as validUntilText does. What is none is
-// left as it is.
+// canonicalInstant writes an instant as validUntilText does. It leaves other text unchanged.
 func canonicalInstant(text string) string {
 	if text == "" {
 		return infinity
@@ -39,10 +38,10 @@ func canonicalInstant(text string) string {
 	if err != nil {
 		return text
 	}
-	return t.UTC().Round(time.Microsecond).Format(time.RFC3339Nano) // PostgreSQL keeps no more
+	return t.UTC().Round(time.Microsecond).Format(time.RFC3339Nano) // PostgreSQL stores microseconds
 }
 
-// validUntilText returns the text of what the server keeps: "" for infinity.
+// validUntilText returns the text for what the server stores: "" for infinity.
 func validUntilText(t pgtype.Timestamptz) string {
 	switch {
 	case !t.Valid || t.InfinityModifier == pgtype.Infinity:

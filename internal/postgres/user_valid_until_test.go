@@ -41,7 +41,7 @@ func TestSameValidUntil(t *testing.T) {
 	}
 }
 
-// What is written is what is read, whatever the server's time zone and DateStyle.
+// What is written is read back unchanged, whatever the server's time zone and DateStyle.
 func TestValidUntil(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()

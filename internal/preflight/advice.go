@@ -19,11 +19,11 @@ type Advice struct {
 	Blocks  bool // runs fail until it is done
 }
 
-// The time that Stitch's documents advise for a standby to wait for queries.
+// The delay that Stitch's documents advise for a standby that must wait for queries.
 const shortestStandbyDelay = 8 * time.Hour
 
-// advice works out what to do about what was found. Its own is added to what
-// was found out along with the tables.
+// advice derives the advice from what was found. It adds to the advice that checking the tables
+// gave.
 func advice(s *pgclient.Server, check ConnectionCheck, found Connection) []Advice {
 	if found.Major < oldestMajor {
 		return adviseVersion(found.Major, found.Version)
@@ -80,7 +80,7 @@ func advisePooling(s *pgclient.Server, check ConnectionCheck, pooling pgclient.P
 	return []Advice{{Summary: "A pooling proxy stands before server " + s.Name(), Detail: strings.ToUpper(text[:1]) + text[1:], Blocks: true}}
 }
 
-// adviseTLS: what does not leave this machine needs no encryption.
+// adviseTLS advises encryption. A connection that stays on this machine needs none.
 func adviseTLS(s *pgclient.Server, found Connection) []Advice {
 	if s.IsLocal() {
 		return nil
@@ -121,8 +121,8 @@ func adviseLogin(use Use, f Facts) []Advice {
 	}}
 }
 
-// adviseStandby: a standby cancels queries that keep it from following for
-// longer than it may wait.
+// adviseStandby advises on a standby's delays: a standby cancels queries that hold up replay for
+// longer than its delay allows.
 func adviseStandby(f Facts) []Advice {
 	if !f.Standby {
 		return nil
@@ -213,7 +213,8 @@ func advisePrivileges(check ConnectionCheck, found Connection) []Advice {
 	return all
 }
 
-// adviseIndexes: what somebody has decided to do without is not told again.
+// adviseIndexes gives no advice about tables for which the configuration accepts a missing
+// index.
 func adviseIndexes(notIndexed map[relation.TableName]string, accepted []relation.TableName) []Advice {
 	missing := maps.Clone(notIndexed)
 	for _, table := range accepted {

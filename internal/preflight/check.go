@@ -13,8 +13,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// The majors that matter: what Stitch's documents ask for is older than what
-// this engine does with.
+// The majors that matter: Stitch's documents require a newer one than this engine does.
 const (
 	oldestDocumented = "9.3"
 	oldestMajor      = 10
@@ -23,20 +22,21 @@ const (
 // TestedMajors returns the majors that every change of this provider is tested against.
 func TestedMajors() []int { return []int{10, 13, 15, 16, 18} }
 
-// A Use is what a login is to be used as.
+// A Use is what a login is used as.
 type Use string
 
-// The uses of a login. Without one, its rights are not looked at.
+// The uses of a login. Without one, its privileges are not checked.
 const (
 	UseAsSource      Use = "source"
 	UseAsDestination Use = "destination"
 )
 
-// A ConnectionCheck says what a login is to be checked for.
+// A ConnectionCheck says what to check a login for.
 type ConnectionCheck struct {
 	Database string // "": the entry's
 	Use      Use
-	// WithoutIndex are tables whose replication key is to have no index: nothing is advised.
+	// WithoutIndex are tables whose replication key is meant to have no index: no index is
+	// advised.
 	WithoutIndex []relation.TableName
 	Schemas      []string                      // to read all tables of, or to load into
 	Tables       map[relation.TableName]string // to read, with their replication keys, "" for none
@@ -46,13 +46,13 @@ type ConnectionCheck struct {
 type Connection struct {
 	Version     string // as the server writes it
 	Major       int
-	TLS         bool   // whether what leaves this machine is encrypted
-	TLSVersion  string // as Go's crypto/tls names it, "" without
+	TLS         bool   // whether the connection is encrypted where it leaves this machine
+	TLSVersion  string // the name in Go's crypto/tls, "" without TLS
 	TLSCipher   string
 	Pooling     pgclient.Pooling
 	Facts       Facts
 	Privileges  []Privilege
-	NotIndexed  map[relation.TableName]string // replication keys that no index helps to find
+	NotIndexed  map[relation.TableName]string // replication keys without an index to find them
 	RowSecurity []relation.TableName          // tables of which the login does not see all rows
 	Advice      []Advice
 }
@@ -72,15 +72,15 @@ type Privilege struct {
 	Held      bool
 	Reason    string
 
-	missing string // what to say of it: that the object does not exist, or which parts of it are meant
+	missing string // what to say about it: that the object does not exist, or which of its parts are meant
 	remedy  string // SQL that grants it
-	spared  bool   // runs do without
+	spared  bool   // runs do not need it
 }
 
-// CheckConnection logs in and looks. It changes nothing, takes no lock but
-// those of reading catalogs, and asks through one connection; only where a proxy
-// pools sessions does it open a second one. Its statements are, at most, one for
-// the facts and four for rights, in a transaction that may only read.
+// CheckConnection logs in and checks. It changes nothing, takes no lock but those of reading
+// catalogs, and asks through one connection; it opens a second one only if a proxy pools
+// sessions. It runs at most one statement for the facts and four for privileges, in a
+// transaction that may only read.
 func CheckConnection(ctx context.Context, s *pgclient.Server, check ConnectionCheck) (Connection, error) {
 	if check.Database == "" {
 		check.Database = s.DefaultDatabase()
@@ -102,7 +102,7 @@ func checkConnection(ctx context.Context, s *pgclient.Server, check ConnectionCh
 	if err != nil || !proxied {
 		return found, err
 	}
-	// Nothing that is prepared survives in a pool, so that this is asked first.
+	// A prepared statement does not survive in a pool, so the pooling is determined first.
 	if found.Pooling, err = s.Pooling(ctx, check.Database); err != nil || found.Pooling != pgclient.SessionPooling {
 		return found, err
 	}
@@ -110,7 +110,7 @@ func checkConnection(ctx context.Context, s *pgclient.Server, check ConnectionCh
 	return found, err
 }
 
-// checkConn checks what conn shows by itself and, unless a proxy pools sessions, the rights.
+// checkConn checks what conn shows by itself and, unless a proxy pools sessions, the privileges.
 func checkConn(ctx context.Context, s *pgclient.Server, conn *pgx.Conn, check ConnectionCheck) (found Connection, proxied bool, err error) {
 	found = Connection{Version: conn.PgConn().ParameterStatus("server_version"), Major: pgclient.Version(conn)}
 	if encrypted, ok := conn.PgConn().Conn().(*tls.Conn); ok {
@@ -118,7 +118,7 @@ func checkConn(ctx context.Context, s *pgclient.Server, conn *pgx.Conn, check Co
 		found.TLS, found.TLSVersion, found.TLSCipher = true, tls.VersionName(state.Version), tls.CipherSuiteName(state.CipherSuite)
 	}
 	if found.Major < oldestMajor {
-		return found, false, nil // it knows not all of what would be asked
+		return found, false, nil // the version lacks some of what the check would query
 	}
 	if found.Facts, err = readFacts(ctx, conn); err != nil {
 		return found, false, err
@@ -131,14 +131,14 @@ func checkConn(ctx context.Context, s *pgclient.Server, conn *pgx.Conn, check Co
 	return found, false, checkRights(ctx, conn, check, &found)
 }
 
-// Facts are what a server says of itself and of a session, in one statement.
+// Facts are what a server reports about itself and a session, in one statement.
 type Facts struct {
 	Username                 string
 	Superuser                bool
-	ClientAddress            string // that the server saw; "" through a Unix socket
+	ClientAddress            string // the client's address that the server saw; "" through a Unix socket
 	ServerAddress            string
 	ServerPort               int
-	SessionTLS               bool // whether the server's session is encrypted; with a proxy, that is the proxy's
+	SessionTLS               bool // whether the server's session is encrypted; behind a proxy, that is the proxy's session
 	Standby                  bool
 	HotStandby               string // this and the next ones as SHOW writes them
 	MaxStandbyArchiveDelay   string
@@ -151,7 +151,7 @@ type Facts struct {
 	WALSenders               int
 
 	process         int64
-	archiveDelay    int64 // in milliseconds, -1 for ever
+	archiveDelay    int64 // in milliseconds; -1: no limit
 	streamingDelay  int64
 	defaultReadOnly bool
 	readable        bool // whether there is a table that the login can read
@@ -191,7 +191,7 @@ const factsSQL = `
 	FROM pg_catalog.pg_roles AS r
 	WHERE r.rolname = current_user`
 
-// readFacts prepares nothing: the session may be another one's by then.
+// readFacts prepares nothing: the next statement may run in another session.
 func readFacts(ctx context.Context, conn *pgx.Conn) (Facts, error) {
 	var f Facts
 	err := pgclient.ReadTx(ctx, conn, func(tx pgx.Tx) error {
@@ -207,7 +207,7 @@ func readFacts(ctx context.Context, conn *pgx.Conn) (Facts, error) {
 	return f, nil
 }
 
-// checkRights looks at what a use of the login takes.
+// checkRights checks the privileges that a use of the login takes.
 func checkRights(ctx context.Context, conn *pgx.Conn, check ConnectionCheck, found *Connection) error {
 	var look func(context.Context, pgx.Tx, ConnectionCheck, *Connection) error
 	switch check.Use {

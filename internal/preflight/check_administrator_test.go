@@ -10,8 +10,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// What belongs to an administrator is not had by becoming a member of the administrator's
-// role: nobody is advised to grant that.
+// Membership in an administrator's role must not be the way to get what the administrator owns:
+// no advice says to grant it.
 func TestCheckDestinationOfAdministrator(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		shop := pgtest.NewShop(t, s)

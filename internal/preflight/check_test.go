@@ -23,7 +23,7 @@ func check(t *testing.T, server *pgclient.Server, c ConnectionCheck) Connection 
 	return found
 }
 
-// privileges renders what was found: "+" for held.
+// privileges renders what was found: "+" for privileges that the login has.
 func privileges(found Connection) []string {
 	var lines []string
 	for _, p := range found.Privileges {
@@ -47,8 +47,8 @@ func summaries(found Connection) []string {
 	return all
 }
 
-// Each privilege that Stitch's documents require of a source is looked at, and
-// what is missing comes with the SQL that grants it.
+// Each privilege that Stitch's documents require of a source is checked, and a missing one is
+// reported with the SQL that grants it.
 func TestCheckSource(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		shop := pgtest.NewShop(t, s)
@@ -76,7 +76,8 @@ func TestCheckSource(t *testing.T) {
 			fmt.Sprintf("The login %q lacks rights on database %q that runs do without so far", shop.User, shop.Name),
 			"Replication keys without an index",
 		})
-		// What it says to run is all that it takes, but for what does not exist.
+		// The SQL that the check proposes is all that is needed, except for objects that do not
+		// exist.
 		statement := regexp.MustCompile(`(?m)^  ((?:GRANT|ALTER|CREATE) .*;)$`)
 		for _, a := range found.Advice {
 			for _, match := range statement.FindAllStringSubmatch(a.Detail, -1) {
@@ -91,7 +92,7 @@ func TestCheckSource(t *testing.T) {
 		if !found.Ready() || len(found.Advice) > 0 || len(found.NotIndexed) > 0 {
 			t.Errorf("after doing what it says: %v, %q", found.Advice, privileges(found))
 		}
-		// A table that is not readable is named.
+		// A table that the login cannot read is named.
 		shop.Run(t, "REVOKE SELECT ON billing.payments_1 FROM "+shop.User)
 		if found = check(t, server, want); found.Ready() || !strings.Contains(found.Advice[0].Detail, "(not on payments_1)") {
 			t.Errorf("advice %v", found.Advice)
@@ -99,7 +100,7 @@ func TestCheckSource(t *testing.T) {
 	})
 }
 
-// Names are data, also in the SQL that is proposed.
+// Names are data, also in the proposed SQL.
 func TestCheckNames(t *testing.T) {
 	shop := pgtest.NewShop(t, sandbox.Shared(t, 0))
 	server := shop.As(t, shop.User)
@@ -128,7 +129,7 @@ func TestCheckNames(t *testing.T) {
 	}
 }
 
-// What a login has set for itself does not get in the way.
+// Settings of the login do not affect the check.
 func TestCheckLoginSettings(t *testing.T) {
 	t.Parallel()
 	shop := pgtest.NewShop(t, sandbox.Shared(t, 0))
@@ -141,7 +142,7 @@ func TestCheckLoginSettings(t *testing.T) {
 	}
 }
 
-// A superuser lacks nothing, and is told to be one.
+// A superuser lacks nothing, and the check reports that it is one.
 func TestCheckSuperuser(t *testing.T) {
 	shop := pgtest.NewShop(t, sandbox.Shared(t, 0))
 	for use, name := range map[Use]string{UseAsSource: "stitch_source_grants", UseAsDestination: "stitch_destination_grants"} {
@@ -178,7 +179,7 @@ func TestCheckDestination(t *testing.T) {
 		if found = check(t, server, want); !found.Ready() || len(found.Advice) > 0 {
 			t.Errorf("advice %v, %q", found.Advice, privileges(found))
 		}
-		// A loaded table that somebody else owns cannot be altered; others do not matter.
+		// A loaded table that another role owns cannot be altered; other tables do not matter.
 		shop.Run(t, "CREATE TABLE billing.loaded (_sdc_table_version bigint); CREATE TABLE billing.other ()")
 		if found = check(t, server, want); found.Ready() || !strings.Contains(found.Advice[0].Detail, "(others own its tables loaded)") {
 			t.Errorf("advice %v", found.Advice)
@@ -190,7 +191,7 @@ func TestCheckDestination(t *testing.T) {
 	})
 }
 
-// An index counts if it brings rows in the order of the key.
+// An index counts if it returns rows in the order of the key.
 func TestCheckIndexes(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		database, user := s.Database(t), s.Role(t)
@@ -229,7 +230,7 @@ func TestCheckIndexes(t *testing.T) {
 	})
 }
 
-// Row-level security that hides nothing from the login is nobody's business.
+// Row-level security that hides nothing from the login is not reported.
 func TestCheckRowSecurity(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	database, user := s.Database(t), s.Role(t)
@@ -250,8 +251,7 @@ func TestCheckRowSecurity(t *testing.T) {
 	}
 }
 
-// Looking changes nothing, waits for nobody's lock, and takes one connection
-// and few statements.
+// A check changes nothing, waits for no lock, and takes one connection and few statements.
 func TestCheckCost(t *testing.T) {
 	s := sandbox.OwnServer(t, sandbox.Config{LogStatements: true, Settings: map[string]string{"log_connections": "on", "default_transaction_read_only": "off"}})
 	s.Exec(t, "postgres", "CREATE ROLE stitch LOGIN PASSWORD '"+s.Password+"'; CREATE TABLE orders (id int PRIMARY KEY)")
@@ -285,7 +285,7 @@ func TestCheckCost(t *testing.T) {
 	}
 }
 
-// The standby's own settings count, and a standby is no destination.
+// The standby's own settings count, and a standby cannot be a destination.
 func TestCheckStandby(t *testing.T) {
 	primary := sandbox.OwnServer(t, sandbox.Config{})
 	primary.Exec(t, "postgres", "CREATE ROLE stitch LOGIN PASSWORD '"+primary.Password+"'")
@@ -296,7 +296,7 @@ func TestCheckStandby(t *testing.T) {
 		server := pgtest.Server(t, pgclient.Config{Host: standby.Host, Port: standby.Port, Username: "stitch", Password: primary.Password})
 		pgtest.WaitFor(t, func() bool {
 			_, err := CheckConnection(t.Context(), server, ConnectionCheck{})
-			return err == nil // the role has arrived
+			return err == nil // the role has been replicated
 		})
 		found := check(t, server, ConnectionCheck{Use: UseAsSource})
 		if f := found.Facts; !f.Standby || f.HotStandby != "on" || f.MaxStandbyArchiveDelay != "12h" || f.MaxStandbyStreamingDelay != delay || f.MaxReplicationSlots == 0 || f.WALLevel == "" {
@@ -313,13 +313,13 @@ func TestCheckStandby(t *testing.T) {
 	}
 }
 
-// What a pool is for is reported, not refused; rights are looked at where that works.
+// What a pool is for is reported, not refused; privileges are checked where that works.
 func TestCheckPooled(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	database, user := s.Database(t), s.Role(t)
 	for mode, ready := range map[string]bool{"session": true, "transaction": false} {
 		config := pgtest.Pooled(t, s, mode, user)
-		for range 3 { // what one check had prepared would be in the way of the next
+		for range 3 { // statements that one check had prepared would make the next one fail
 			found := check(t, pgtest.Server(t, config), ConnectionCheck{Database: database, Use: UseAsSource, Schemas: []string{"public"}})
 			if string(found.Pooling) != mode || found.Ready() != ready || (len(found.Privileges) > 0) != ready || found.Facts.Username != user {
 				t.Errorf("%s: %s, %v, %q", mode, found.Pooling, found.Advice, privileges(found))
@@ -330,7 +330,7 @@ func TestCheckPooled(t *testing.T) {
 
 func TestCheckTLS(t *testing.T) {
 	s := sandbox.OwnServer(t, sandbox.Config{TLS: true})
-	const elsewhere = "0.0.0.0" // this machine, which is not known to be it
+	const elsewhere = "0.0.0.0" // this machine, which does not count as local
 	for name, tt := range map[string]struct {
 		host, mode, ca string
 		tls            bool
@@ -369,7 +369,7 @@ func TestAdviseVersion(t *testing.T) {
 	}
 }
 
-// The majors that are said to be tested are those that CI tests with.
+// The majors that are reported as tested are those that CI tests with.
 func TestTestedMajors(t *testing.T) {
 	script, err := os.ReadFile("../../scripts/postgres.sh")
 	if err != nil {
@@ -389,7 +389,7 @@ func TestTestedMajors(t *testing.T) {
 	}
 }
 
-// Reaching nothing is an error that says what to do.
+// An unreachable server gives an error that says what to do.
 func TestCheckUnreachable(t *testing.T) {
 	server := pgtest.Server(t, pgclient.Config{Host: "127.0.0.1", Port: 1, Username: "u"})
 	_, err := CheckConnection(t.Context(), server, ConnectionCheck{})

@@ -13,9 +13,9 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// ownedSQL finds of the schemas that exist, the catalog among them, whether runs
-// may load into them: they act as the owner of the catalog, if the login may,
-// and alter the tables that they loaded, which are told by their system columns.
+// ownedSQL finds whether runs may load into each of the schemas that exist, the catalog among
+// them. Runs act as the owner of the catalog, if the login may, and alter the tables that they
+// loaded, which they recognise by the system columns.
 const ownedSQL = `
 	WITH actor AS (
 		SELECT r.oid
@@ -51,11 +51,11 @@ type ownedSchema struct {
 	Name    string
 	Owner   string
 	Owned   bool
-	Admin   bool     // the owner is, or may act as, a role that nobody should be made a member of for this
-	Foreign []string // loaded tables that belong to others
+	Admin   bool     // the owner is, or may act as, a role that is too powerful to grant membership in for this purpose
+	Foreign []string // loaded tables that belong to other roles
 }
 
-// checkDestination looks at what loading takes.
+// checkDestination checks what loading takes.
 func checkDestination(ctx context.Context, tx pgx.Tx, check ConnectionCheck, found *Connection) error {
 	lacked, err := privilege.LoadLacks(ctx, tx)
 	if err != nil {
@@ -70,8 +70,8 @@ func checkDestination(ctx context.Context, tx pgx.Tx, check ConnectionCheck, fou
 	return nil
 }
 
-// The reasons are those of Stitch's documents, and this engine's own for
-// TEMPORARY and for tables that exist.
+// The reasons are those of Stitch's documents, and this engine's own for TEMPORARY and for
+// tables that exist.
 func (c *Connection) decideDestination(check ConnectionCheck, lacked []privilege.Right, owned []ownedSchema) {
 	user := pgclient.Ident(c.Facts.Username)
 	for _, p := range []struct{ privilege, reason string }{
@@ -97,7 +97,7 @@ func systemCatalogs(schema string, lacked []privilege.Right, user string) Privil
 	p := Privilege{
 		Privilege: "SELECT", Object: "SYSTEM CATALOGS IN SCHEMA " + schema, Held: true,
 		Reason: "To see which schemas and tables there are, and what they look like, before loading. Everybody may by default.",
-		spared: schema == "information_schema", // this engine does not look there
+		spared: schema == "information_schema", // this engine does not read it
 	}
 	var names, remedies []string
 	for _, r := range lacked {
@@ -140,13 +140,13 @@ func ownership(s ownedSchema, user string) Privilege {
 		p.missing = fmt.Sprintf("it belongs to %q", s.Owner)
 	case len(s.Foreign) > 0:
 		p.missing = "others own its tables " + some(s.Foreign)
-		p.remedy = "" // not known which of them: the owners are the tables'
+		p.remedy = "" // the owners to join are those of the tables, and are not known here
 	}
 	return p
 }
 
-// ownershipTo gives a schema and the loaded tables in it away: to be a member of their
-// owner would be too much.
+// ownershipTo gives a schema and the loaded tables in it to user: membership in their owner
+// would grant too much.
 func ownershipTo(s ownedSchema, user string) string {
 	statements := []string{"ALTER SCHEMA " + pgclient.Ident(s.Name) + " OWNER TO " + user}
 	for _, table := range s.Foreign {

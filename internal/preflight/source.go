@@ -15,7 +15,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// namedAtMost is how many tables a message names.
+// namedAtMost is the maximum number of tables that a message names.
 const namedAtMost = 20
 
 // hiddenSQL lists the tables of schemas of which the login does not see all rows.
@@ -26,10 +26,9 @@ const hiddenSQL = `
 	WHERE n.nspname = ANY ($1::pg_catalog.text[]) AND c.relrowsecurity AND pg_catalog.row_security_active(c.oid)
 	ORDER BY n.nspname, c.relname`
 
-// checkedTablesSQL finds of each table whether it may be read, and whether an
-// index puts its rows in the order of the replication key. A partitioned table
-// has none of its own before PostgreSQL 11, so its partitions are asked. What
-// cannot have an index, such as a view, needs none here.
+// checkedTablesSQL finds whether each table may be read, and whether an index orders its rows by
+// the replication key. Before PostgreSQL 11, a partitioned table has no index of its own, so its
+// partitions are checked. A relation that cannot have an index, such as a view, needs none here.
 const checkedTablesSQL = `
 	WITH RECURSIVE wanted AS (
 		SELECT w.schema, w.name, w.key, c.oid, c.relkind, c.relrowsecurity
@@ -72,14 +71,14 @@ const checkedTablesSQL = `
 // A checkedTable is a row of checkedTablesSQL.
 type checkedTable struct {
 	Name        relation.TableName
-	Kind        relation.RelationKind // "" if there is none of that name
+	Kind        relation.RelationKind // "" if there is no relation of that name
 	Readable    bool
 	RowSecurity bool
 	HasKey      bool
 	Indexed     bool
 }
 
-// checkSource looks at what reading takes.
+// checkSource checks what reading takes.
 func checkSource(ctx context.Context, tx pgx.Tx, check ConnectionCheck, found *Connection) error {
 	login, err := privilege.ReadLogin(ctx, tx, check.Schemas)
 	if err != nil {
@@ -99,7 +98,7 @@ func checkSource(ctx context.Context, tx pgx.Tx, check ConnectionCheck, found *C
 	return nil
 }
 
-// schemaNames returns the schemas that are to be read from, sorted.
+// schemaNames returns the schemas to read from, sorted.
 func (c ConnectionCheck) schemaNames() []string {
 	names := slices.Clone(c.Schemas)
 	for table := range c.Tables {
@@ -125,8 +124,8 @@ func readCheckedTables(ctx context.Context, tx pgx.Tx, check ConnectionCheck) ([
 	})
 }
 
-// decideSource writes down what was found. The reasons are those of Stitch's
-// documents, but for what they leave to the reader.
+// decideSource lists what was found to be missing. The reasons are those of Stitch's documents,
+// except where these leave them to the reader.
 func (c *Connection) decideSource(check ConnectionCheck, login privilege.Login, tables []checkedTable) {
 	user := pgclient.Ident(c.Facts.Username)
 	c.Privileges = append(c.Privileges, Privilege{
@@ -152,7 +151,7 @@ func (c *Connection) decideSource(check ConnectionCheck, login privilege.Login, 
 	for _, t := range tables {
 		c.decideTable(check.Tables[t.Name], t, user)
 	}
-	// Nobody asked for more than the tables where tables are named alone.
+	// If the check names only tables, nothing but these tables is needed.
 	for _, f := range login.FutureReads(check.Schemas) {
 		c.Privileges = append(c.Privileges, Privilege{
 			Privilege: "SELECT", Object: "TABLES TO COME IN SCHEMA " + pgclient.QuoteName(f.Schema) + " OF " + pgclient.QuoteName(f.Creator), Held: f.Held,
@@ -164,7 +163,7 @@ func (c *Connection) decideSource(check ConnectionCheck, login privilege.Login, 
 	c.RowSecurity = slices.Compact(sortedTables(slices.Values(c.RowSecurity)))
 }
 
-// selectOnAll is about what Unread counts.
+// selectOnAll describes the relations that Unread counts.
 func selectOnAll(login privilege.Login, schema, user string) Privilege {
 	unread := login.Unread(schema)
 	_, exists := login.Uses(schema)
@@ -215,7 +214,7 @@ func sortedTables(names iter.Seq[relation.TableName]) []relation.TableName {
 	})
 }
 
-// some lists names, but not too many.
+// some lists a limited number of names.
 func some(names []string) string {
 	var parts []string
 	for _, name := range names[:min(len(names), namedAtMost)] {

@@ -6,16 +6,16 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// An access says who may do what in one database, as one reading of its catalogs
-// found it. It answers as PostgreSQL itself would, without asking again: for any
-// user, and as often as there are resources in a plan. Nobody changes it.
+// An access says who may do what in one database, according to one reading of its catalogs. It
+// answers as PostgreSQL itself would, without further queries: for any user, and for any number
+// of resources in a plan. It is immutable.
 type access struct {
 	*roles
 	databaseName string
 	database     object
 	schemas      map[string]object
 	relations    map[string][]relations                   // by schema
-	columns      map[relation.TableName]map[string]object // of those that have rights of their own
+	columns      map[relation.TableName]map[string]object // of relations whose columns have privileges of their own
 	defaults     []defaultACL
 }
 
@@ -23,31 +23,31 @@ type access struct {
 type object struct {
 	owner uint32
 	acl   []aclEntry
-	wider []aclEntry // of a column: what holds for its table
+	wider []aclEntry // of a column: the access control list of its table
 }
 
-// An aclEntry is a privilege that somebody granted.
+// An aclEntry is a privilege that a role granted.
 type aclEntry struct {
-	grantee   uint32 // or everybody
+	grantee   uint32 // or PUBLIC, as everybody
 	grantor   uint32
 	privilege string
 	grantable bool
 }
 
-// everybody is the grantee that PUBLIC stands for.
+// everybody is the grantee that stands for PUBLIC.
 const everybody = 0
 
-// relations are tables and the like of one schema that are alike: of one kind
-// and owner, and with one access control list.
+// relations are tables and other relations of one schema that are alike: of one kind and owner,
+// and with one access control list.
 type relations struct {
 	object
-	kind      string   // as right.Kind
-	extension bool     // whether they belong to one
+	kind      string   // as in Right.Kind
+	extension bool     // whether they belong to an extension
 	names     []string // sorted
 }
 
-// A defaultACL is what the tables to come of a creator, its owner, will have: in
-// one schema or, if that is "", in all.
+// A defaultACL is the access control list of the tables that a creator, its owner, will create:
+// in one schema or, if schema is "", in all.
 type defaultACL struct {
 	object
 	schema string
@@ -58,7 +58,7 @@ func (o object) grantedTo(role uint32, privilege string) bool {
 	return slices.ContainsFunc(o.acl, func(e aclEntry) bool { return e.grantee == role && e.privilege == privilege })
 }
 
-// may reports whether the person has a privilege on something, in whatever way.
+// may reports whether the person has a privilege on an object, in whatever way.
 func (p person) may(privilege, kind string, on object) bool {
 	allows := func(e aclEntry) bool {
 		return e.privilege == privilege && (e.grantee == everybody || p.rights[e.grantee])
@@ -66,7 +66,7 @@ func (p person) may(privilege, kind string, on object) bool {
 	return p.all || p.readsAll && kind != "DATABASE" || slices.ContainsFunc(on.acl, allows) || slices.ContainsFunc(on.wider, allows)
 }
 
-// mayGrant reports whether the person may grant a privilege on something to others.
+// mayGrant reports whether the person may grant a privilege on an object to others.
 func (p person) mayGrant(privilege string, on object) bool {
 	allows := func(e aclEntry) bool { return e.privilege == privilege && e.grantable && p.rights[e.grantee] }
 	return p.holds(on.owner) || slices.ContainsFunc(on.acl, allows) || slices.ContainsFunc(on.wider, allows)

@@ -12,10 +12,11 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// objectsSQL reads the database, schemas, relations, and columns that have rights of their own. Relations that are alike
-// are one row: a schema with a hundred thousand tables has few. Of
-// information_schema, what PostgreSQL itself lets nobody read is left out: the
-// views called _pg_... would show the passwords of user mappings to whoever may.
+// objectsSQL reads the database, schemas, relations, and columns that have privileges of their
+// own. Relations that are alike make one row: a schema with a hundred thousand tables has few
+// such rows. It leaves out relations of information_schema that no ordinary role may read by
+// default: the views called _pg_... would show the passwords of user mappings to any role with
+// SELECT on them.
 const objectsSQL = `
 	SELECT o.kind, o.schema, o.names, o.extension, o.owner, acl.*
 	FROM (
@@ -70,7 +71,7 @@ const objectsSQL = `
 	) AS acl
 	ORDER BY o.kind, o.schema, o.owner, o.names`
 
-// readAccess reads who may do what, with the relations of some schemas; nil is all.
+// readAccess reads who may do what, with the relations of some schemas; nil means all schemas.
 func readAccess(ctx context.Context, tx pgx.Tx, schemas []string) (*access, error) {
 	all, err := readRoles(ctx, tx)
 	if err != nil {
@@ -104,9 +105,9 @@ func (a *access) readObjects(ctx context.Context, tx pgx.Tx, schemas []string) e
 		}
 		switch kind {
 		case "DATABASE":
-			a.databaseName, a.database = strings.Join(names, ""), o // one
+			a.databaseName, a.database = strings.Join(names, ""), o // there is one database
 		case "SCHEMA":
-			a.schemas[strings.Join(names, "")] = o // one
+			a.schemas[strings.Join(names, "")] = o // there is one schema of this name
 		case "COLUMN":
 			table := relation.TableName{Schema: schema, Name: names[0]}
 			if a.columns[table] == nil {
@@ -124,8 +125,8 @@ func (a *access) readObjects(ctx context.Context, tx pgx.Tx, schemas []string) e
 	return err
 }
 
-// sharedAccess returns who may do what in a database. In a plan, all resources share
-// one reading.
+// sharedAccess returns who may do what in a database. In a plan, all resources share one
+// reading.
 func sharedAccess(ctx context.Context, s *pgclient.Server, database string) (*access, error) {
 	read := func(ctx context.Context) (a *access, err error) {
 		err = s.InTx(ctx, database, func(tx pgx.Tx) (err error) {

@@ -16,8 +16,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// An administrator who owns none of the application's tables grants what is on
-// them, by a membership that nobody ever sees.
+// An administrator who owns none of the application's tables grants privileges on them through a
+// membership that no other session ever sees.
 func TestAdministrator(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -41,7 +41,7 @@ func TestAdministrator(t *testing.T) {
 		pgtest.Equal(t, "memberships", pgtest.Memberships(t, s, login), members)
 		shop.AssertReads(t, "billing.payments", "billing.payments_1")
 
-		// An owner that appears later is drift, and repaired.
+		// A new owner is drift, which the next apply repairs.
 		shop.Run(t, "GRANT ALL ON SCHEMA billing TO "+newcomer+"; SET ROLE "+newcomer+"; CREATE TABLE billing.later (id int)")
 		drift, err := SourceDrift(t.Context(), server, g)
 		if err != nil {
@@ -65,7 +65,7 @@ func TestAdministrator(t *testing.T) {
 	})
 }
 
-// The option to pass a right on shows, item by item, and is taken back alone.
+// Grant options are shown, item by item, and revoked alone.
 func TestExcess(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -88,10 +88,10 @@ func TestExcess(t *testing.T) {
 			"USAGE ON SCHEMA billing WITH GRANT OPTION",
 		})
 		shop.update(t, g, g)
-		shop.Run(t, "REVOKE ALL ON secret.keys FROM "+shop.User) // which nobody asked to change
+		shop.Run(t, "REVOKE ALL ON secret.keys FROM "+shop.User) // which no configuration manages
 		pgtest.Equal(t, "rights after the update", shop.ACLs(t), granted)
 
-		// What was passed on is named.
+		// The error names to whom the user has passed on a privilege.
 		other := s.Role(t)
 		shop.Run(t, `
 			GRANT SELECT ON public.orders TO `+shop.User+` WITH GRANT OPTION;
@@ -104,7 +104,7 @@ func TestExcess(t *testing.T) {
 	})
 }
 
-// What belongs to an extension is not the application's.
+// What belongs to an extension does not count as the application's.
 func TestExtensionsTables(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -126,8 +126,7 @@ func TestExtensionsTables(t *testing.T) {
 	})
 }
 
-// An access answers as PostgreSQL does, whatever the roles, memberships and
-// grants are.
+// An access answers as PostgreSQL does, whatever the roles, memberships and grants are.
 func TestAccessAnswersAsPostgreSQL(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -141,7 +140,7 @@ func TestAccessAnswersAsPostgreSQL(t *testing.T) {
 			}
 		}
 		pick := func() int { return random.IntN(len(roles)) }
-		for range 12 { // in one direction, as circles are refused
+		for range 12 { // in one direction, because circles are refused
 			if a, b := pick(), pick(); a < b {
 				options := ""
 				if s.Major >= 16 {
@@ -200,8 +199,8 @@ func TestAccessAnswersAsPostgreSQL(t *testing.T) {
 	})
 }
 
-// All grants of a plan are answered by one reading of the catalogs, through one
-// connection, and a change makes the next one read again.
+// One reading of the catalogs, through one connection, answers for all grants of a plan, and a
+// change makes the next plan read again.
 func TestGrantsReadOnce(t *testing.T) {
 	t.Parallel()
 	s := sandbox.OwnServer(t, sandbox.Config{LogStatements: true})
@@ -229,7 +228,7 @@ func TestGrantsReadOnce(t *testing.T) {
 	}
 	before := statements()
 	plan()
-	if n := statements() - before; n != 5 { // of the session, begin, roles, objects, commit
+	if n := statements() - before; n != 5 { // one that begins the session, then begin, roles, objects, commit
 		t.Errorf("a plan of 40 grants took %d statements", n)
 	}
 	shop.grant(t, shop.grants("public"))
@@ -240,8 +239,8 @@ func TestGrantsReadOnce(t *testing.T) {
 	}
 }
 
-// An owner who may not use the schema can grant nothing on what it owns in there:
-// that is said beforehand, or done as somebody who can.
+// An owner who may not use the schema cannot grant anything on what it owns there: this is
+// reported in advance, or a role that can grant it does.
 func TestOwnerWithoutUsage(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {

@@ -10,7 +10,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
-// run runs all or, if something is refused, nothing.
+// run runs all statements or, if the server refuses one, none.
 func (p rightsPlan) run(ctx context.Context, tx pgx.Tx) error {
 	if len(p.refused) > 0 {
 		return &forbiddenError{statements: p.refused}
@@ -18,7 +18,8 @@ func (p rightsPlan) run(ctx context.Context, tx pgx.Tx) error {
 	return execAll(ctx, tx, p.sql)
 }
 
-// A forbiddenError says what this login has no right to do, in SQL for somebody who has.
+// A forbiddenError lists the changes that this login lacks the privileges for, as SQL for a role
+// that has them.
 type forbiddenError struct{ statements []string }
 
 func (e *forbiddenError) Error() string {
@@ -27,8 +28,8 @@ func (e *forbiddenError) Error() string {
 		strings.Join(e.statements, ";\n  ") + ";"
 }
 
-// claiming runs f, which grants what it claims for a resource by claim. If f fails,
-// nothing is claimed that was not before.
+// claiming runs f, which grants what it claims for a resource by claim. If f fails, the claims
+// are those from before.
 func claiming(s *pgclient.Server, f func(claim func(*access, scope)) error) error {
 	undo := func() {}
 	err := f(func(a *access, sc scope) {
@@ -41,7 +42,8 @@ func claiming(s *pgclient.Server, f func(claim func(*access, scope)) error) erro
 	return err
 }
 
-// grantRights grants what a scope means and the user was not granted yet, after claiming it.
+// grantRights claims the privileges of a scope, and then grants those that the user was not
+// granted yet.
 func grantRights(ctx context.Context, tx pgx.Tx, sc scope, claim func(*access, scope)) error {
 	a, err := readAccess(ctx, tx, orEmpty(sc.reads()))
 	if err != nil {
@@ -59,13 +61,13 @@ func grantRights(ctx context.Context, tx pgx.Tx, sc scope, claim func(*access, s
 	return plan.run(ctx, tx)
 }
 
-// revokeRights takes back what a scope means, whoever granted it, but not what other
-// resources of this configuration claim.
+// revokeRights revokes the privileges of a scope, whichever role granted them, except those that
+// other resources of this configuration claim.
 func revokeRights(ctx context.Context, s *pgclient.Server, tx pgx.Tx, sc scope) error {
 	return revoke(ctx, tx, sc, false, func(a *access) []scope { return rightsMemoryOf(s).granted.others(a.place, sc) })
 }
 
-// revokeOptions takes back that the user may pass on what a scope means.
+// revokeOptions revokes the grant options on the privileges of a scope.
 func revokeOptions(ctx context.Context, tx pgx.Tx, sc scope) error {
 	return revoke(ctx, tx, sc, true, func(*access) []scope { return nil })
 }
@@ -95,7 +97,7 @@ func revoke(ctx context.Context, tx pgx.Tx, sc scope, option bool, kept func(*ac
 	}
 }
 
-// explainDependents says whom the user has passed on what was to be revoked.
+// explainDependents says to whom the user has passed on the privileges that were to be revoked.
 func (a *access) explainDependents(user person, sc scope, err error) error {
 	items, sql := a.passedOn(user, sc)
 	if pgclient.Code(err) != pgclient.DependentObjectsStillExist || len(items) == 0 {
@@ -106,18 +108,18 @@ func (a *access) explainDependents(user person, sc scope, err error) error {
 			pgclient.Ident(sc.user), a.databaseName, strings.Join(pgclient.First(sql), ";\n  ")))
 }
 
-// revokeAgain runs f, which revokes what other grants needed before. Two sessions that
-// revoke at the same time, without taking turns, each see the grants that the other
-// one is about to revoke. The last one to commit finds them gone here.
+// revokeAgain runs f, which revokes privileges that other grants needed before. Two sessions
+// that revoke at the same time, without taking turns, each see the grants that the other session
+// is about to revoke. The session that commits last finds here that those grants are gone.
 func revokeAgain(ctx context.Context, s *pgclient.Server, database string, f func(pgx.Tx) error) error {
 	return inTurn(ctx, s, database, pgclient.Contention{}, f)
 }
 
-// orEmpty keeps nil from being sent as NULL, which would mean all.
+// orEmpty prevents nil from being sent as NULL, which would mean all.
 func orEmpty(names []string) []string { return append([]string{}, names...) }
 
-// revokeUsage takes back USAGE on those of some schemas in which other grants leave
-// the user nothing to read.
+// revokeUsage revokes USAGE on those of some schemas in which other grants leave the user
+// nothing to read.
 func revokeUsage(ctx context.Context, s *pgclient.Server, tx pgx.Tx, sc scope) error {
 	a, err := readAccess(ctx, tx, orEmpty(sc.schemas))
 	if err != nil {
@@ -130,10 +132,10 @@ func revokeUsage(ctx context.Context, s *pgclient.Server, tx pgx.Tx, sc scope) e
 	return revokeRights(ctx, s, tx, scope{user: sc.user, resource: sc.resource, schemas: without(sc.schemas, a.readSchemas(user))})
 }
 
-// revokeConnect takes back CONNECT, unless other grants to the user in this
-// database would be of no use without it.
+// revokeConnect revokes CONNECT, unless other grants to the user in this database would be of no
+// use without it.
 func revokeConnect(ctx context.Context, s *pgclient.Server, tx pgx.Tx, sc scope) error {
-	for _, schemas := range [][]string{{}, nil} { // all of them only if it matters
+	for _, schemas := range [][]string{{}, nil} { // all schemas are read only if that matters
 		a, err := readAccess(ctx, tx, schemas)
 		if err != nil {
 			return err

@@ -42,7 +42,7 @@ func TestUpdateSource(t *testing.T) {
 	})
 }
 
-// Somebody who reads a table while everything around it changes is never refused.
+// A session that reads a table while everything around the table changes is never refused.
 func TestUpdateSourceUnderReader(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -66,7 +66,7 @@ func TestUpdateSourceUnderReader(t *testing.T) {
 			defer conn.Discard()
 			close(started)
 			for ; ctx.Err() == nil && refusal == nil; reads++ {
-				// Plans are cached, but rights are looked at with every execution.
+				// Plans are cached, but privileges are checked at every execution.
 				_, refusal = conn.Exec(context.WithoutCancel(ctx), "SELECT * FROM public.orders")
 			}
 		})
@@ -83,7 +83,7 @@ func TestUpdateSourceUnderReader(t *testing.T) {
 	})
 }
 
-// Grants of several resources to one user live together, and go one by one.
+// Grants of several resources to one user coexist, and are revoked one by one.
 func TestSourceGrantsTogether(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -121,13 +121,13 @@ func TestSourceGrantsTogether(t *testing.T) {
 	})
 }
 
-// Two Terraforms with ten operations each, on the same objects.
+// Two Terraforms with ten operations each change the same objects.
 func TestRightsChangedConcurrently(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) { testRightsChangedConcurrently(t, s, false) })
 }
 
-// The same while another session holds the lock by which they take turns.
+// The same while another session holds the lock by which changes take turns.
 func TestRightsChangedWithoutTurns(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) { testRightsChangedConcurrently(t, s, true) })
@@ -152,7 +152,7 @@ func testRightsChangedConcurrently(t *testing.T, s *sandbox.Server, kept bool) {
 		for range 2 {
 			server := pgtest.Server(t, config)
 			if kept {
-				noteRightsLock(server, shop.Name, time.Now()) // no change waits for it
+				noteRightsLock(server, shop.Name, time.Now()) // no change waits for the lock
 			}
 			for _, user := range users {
 				all.Go(func() {
@@ -186,7 +186,7 @@ func testRightsChangedConcurrently(t *testing.T, s *sandbox.Server, kept bool) {
 	pgtest.Equal(t, "rights after all", shop.ACLs(t), before)
 }
 
-// What others grant on the same objects at the same time, without our lock.
+// Other clients grant on the same objects at the same time, without our lock.
 func TestRightsChangedBesideOthers(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -229,8 +229,8 @@ func TestRightsChangedBesideOthers(t *testing.T) {
 	})
 }
 
-// An administrator takes back what another granted: in PostgreSQL, a REVOKE
-// concerns what one grantor gave.
+// An administrator revokes what another role granted: in PostgreSQL, a REVOKE affects the grants
+// of one grantor.
 func TestRevokeSourceOfAnotherGrantor(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -263,7 +263,7 @@ func TestRevokeSourceOfAnotherGrantor(t *testing.T) {
 		}
 
 		t.Run("the superuser, a member of the owner", func(t *testing.T) {
-			shop.grant(t, g) // CONNECT comes from the database's owner, whom the member cannot act for
+			shop.grant(t, g) // CONNECT comes from the database's owner, whom the member cannot act as
 			err := RevokeSource(t.Context(), shop.As(t, manager), g)
 			want := `REVOKE CONNECT ON DATABASE "` + shop.Name + `" FROM "` + shop.User + `"`
 			if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "billing") {
@@ -281,12 +281,12 @@ func TestRevokeSourceOfAnotherGrantor(t *testing.T) {
 	})
 }
 
-// What the login may not do is said, in SQL, before anything is changed.
+// What the login may not do is reported, as SQL, before anything is changed.
 func TestGrantSourceNotAllowed(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		shop := newShop(t, s)
-		manager := s.Role(t) // owns the database and one schema, but nothing of the application's
+		manager := s.Role(t) // owns the database and one schema, but no objects of the application
 		shop.Run(t, `
 			ALTER DATABASE `+shop.Name+` OWNER TO `+manager+`;
 			ALTER SCHEMA billing OWNER TO `+manager+`;
@@ -312,7 +312,7 @@ func TestGrantSourceNotAllowed(t *testing.T) {
 		pgtest.Equal(t, "statements for somebody else", forbidden.statements, want)
 		pgtest.Equal(t, "what that touched", shop.Versions(t), before)
 
-		// When somebody else has run them, the rest works.
+		// After another role has run the statements, the rest works.
 		for _, sql := range forbidden.statements {
 			shop.Run(t, sql)
 		}
@@ -325,7 +325,7 @@ func TestGrantSourceNotAllowed(t *testing.T) {
 		}
 		pgtest.Equal(t, "missing", drift.Missing, nil)
 
-		// To take it back takes somebody else again.
+		// Another role must revoke them, too.
 		err = RevokeSource(t.Context(), server, g)
 		if !errors.As(err, &forbidden) {
 			t.Fatal(err)

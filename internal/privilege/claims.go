@@ -6,12 +6,12 @@ import (
 	"sync"
 )
 
-// Claims are what the resources of one provider block grant, as far as this process has
-// granted it or found it granted. Terraform destroys and creates what does not depend on
-// one another at the same time, in any order: when grants are renamed, split or replaced,
-// the resource that gives a right up may come after the one that now grants it. What
-// another resource claims is therefore not revoked. A resource that nothing is done about
-// in an apply claims nothing there, as Terraform does not tell the provider about it.
+// Claims are what the resources of one provider block grant, as far as this process has granted
+// it or found it granted. Terraform destroys and creates independent resources at the same time,
+// in any order: when grants are renamed, split or replaced, the resource that gives up a
+// privilege may be processed after the one that now grants it. A privilege that another resource
+// claims is therefore not revoked. A resource that an apply leaves unchanged claims nothing in
+// that apply, because Terraform does not tell the provider about it.
 type claims struct {
 	mu         sync.Mutex
 	byResource map[string]claim
@@ -23,8 +23,8 @@ type claim struct {
 	scope
 }
 
-// make notes what a resource grants, and returns what takes that back. A resource
-// without an identity claims nothing.
+// make notes what a resource grants, and returns a function that restores the claim from before.
+// A resource without an identity claims nothing.
 func (c *claims) make(made claim) (undo func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -11,8 +11,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// What one resource has granted, another one does not take back, by whatever entry of the
-// provider block it reaches the database.
+// A resource does not revoke what another resource has granted, whichever entry of the provider
+// block reaches the database.
 func TestClaims(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -58,12 +58,12 @@ func TestClaims(t *testing.T) {
 	})
 }
 
-// Nor while both are under way, even if others keep the advisory lock.
+// Nor while both changes are in progress, even if another session holds the advisory lock.
 func TestClaimsTogether(t *testing.T) {
 	t.Parallel()
 	shop := newShop(t, sandbox.Shared(t, 0))
 	keepRightsLock(t, shop.Server, shop.Name)
-	noteRightsLock(shop.Admin, shop.Name, time.Now()) // no change waits for it
+	noteRightsLock(shop.Admin, shop.Name, time.Now()) // no change waits for the lock
 	g := shop.grants("public", "billing")
 	g.Resource = "0"
 	shop.grant(t, g)
@@ -85,8 +85,8 @@ func TestClaimsTogether(t *testing.T) {
 	}
 }
 
-// A login that is another one in each run leaves nothing of its own behind: the next one
-// finds no drift, and destroys.
+// If each run has another login, a login leaves nothing of its own behind: the next login finds
+// no drift, and can destroy.
 func TestShortLivedAdministrators(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -115,7 +115,7 @@ func TestShortLivedAdministrators(t *testing.T) {
 	})
 }
 
-// What the user may pass on is taken back by the first apply already.
+// The first apply already revokes the user's grant options.
 func TestGrantsLeaveNoExcess(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {

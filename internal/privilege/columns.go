@@ -13,13 +13,13 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// TableColumns are some columns of one table, view or the like.
+// TableColumns are some columns of one table, view or similar relation.
 type TableColumns struct {
 	Table   relation.TableName
 	Columns []string
 }
 
-// columnsOf returns the columns of a table that are listed.
+// columnsOf returns the listed columns of a table.
 func columnsOf(all []TableColumns, t relation.TableName) []string {
 	for _, c := range all {
 		if c.Table == t {
@@ -29,8 +29,8 @@ func columnsOf(all []TableColumns, t relation.TableName) []string {
 	return nil
 }
 
-// columnFactsSQL reads the columns of some relations, and the partitions and children
-// below them: reading these directly would show all of their columns.
+// columnFactsSQL reads the columns of some relations, and the partitions and children of these:
+// reading those directly would show all of their columns.
 const columnFactsSQL = `
 	WITH RECURSIVE below AS (
 		SELECT c.oid, n.nspname::pg_catalog.text AS schema, c.relname::pg_catalog.text AS name
@@ -51,8 +51,8 @@ const columnFactsSQL = `
 	)
 	FROM below`
 
-// withColumnFacts adds to a scope what only the server knows of the columns in it: those
-// that do not exist, and the relations of which the user is to read no more than columns.
+// withColumnFacts adds to a scope the facts about its columns that only the server knows: the
+// columns that do not exist, and the relations of which the user must read nothing but columns.
 func (sc scope) withColumnFacts(ctx context.Context, tx pgx.Tx) (scope, error) {
 	if len(sc.columns) == 0 {
 		return sc, nil
@@ -75,7 +75,7 @@ func (sc scope) withColumnFacts(ctx context.Context, tx pgx.Tx) (scope, error) {
 	return sc.knowing(found), nil
 }
 
-// knowing is withColumnFacts, of the columns of each relation that was found.
+// knowing is withColumnFacts, given the columns of each relation that was found.
 func (sc scope) knowing(found map[relation.TableName][]string) scope {
 	for _, t := range slices.SortedFunc(maps.Keys(found), relation.TableName.Compare) {
 		if !slices.Contains(sc.tables, t) {
@@ -93,7 +93,7 @@ func (sc scope) knowing(found map[relation.TableName][]string) scope {
 	return sc
 }
 
-// A columnGrant is SELECT on one column, as somebody granted it to the user.
+// A columnGrant is SELECT on one column that a role granted to the user.
 type columnGrant struct {
 	table     relation.TableName
 	column    string
@@ -101,7 +101,7 @@ type columnGrant struct {
 	grantable bool
 }
 
-// columnGrants returns those to the user itself, outside PostgreSQL's own schemas.
+// columnGrants returns the grants to the user itself, outside PostgreSQL's own schemas.
 func (a *access) columnGrants(user person) []columnGrant {
 	var all []columnGrant
 	for _, table := range slices.SortedFunc(maps.Keys(a.columns), relation.TableName.Compare) {
@@ -117,9 +117,8 @@ func (a *access) columnGrants(user person) []columnGrant {
 	return all
 }
 
-// planColumnGrants plans to grant again what was granted before on columns that a scope
-// does not name: PostgreSQL revokes SELECT on the columns of a table together with that
-// on the table.
+// planColumnGrants plans to restore earlier grants on columns that a scope does not name: when
+// PostgreSQL revokes SELECT on a table, it also revokes SELECT on the table's columns.
 func (a *access) planColumnGrants(user person, sc scope, before []columnGrant) rightsPlan {
 	after := a.columnGrants(user)
 	plain, option, refused := grouping{}, grouping{}, grouping{}
@@ -152,8 +151,8 @@ func (a *access) planColumnGrants(user person, sc scope, before []columnGrant) r
 	}
 }
 
-// passedOn returns what the user has granted to others of what a scope means, and of the
-// columns of its tables, and the SQL that takes that back.
+// passedOn returns which privileges of a scope, and on columns of its tables, the user has
+// granted to others, and the SQL that revokes them.
 func (a *access) passedOn(user person, sc scope) (items, sql []string) {
 	add := func(r Right, acl []aclEntry) {
 		for _, e := range acl {

@@ -11,7 +11,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// columnACLs returns the rights on columns in the database, with who granted them.
+// columnACLs returns the privileges on columns in the database, with their grantors.
 func (s shop) columnACLs(t *testing.T) []string {
 	t.Helper()
 	return s.Query(t, s.Name, `
@@ -23,8 +23,8 @@ func (s shop) columnACLs(t *testing.T) []string {
 		ORDER BY 1, 2, 3, 4`)
 }
 
-// PostgreSQL revokes what was granted on the columns of a table together with what was
-// granted on the table. What others granted on columns stays, whoever did.
+// When PostgreSQL revokes a privilege on a table, it also revokes the privilege on the table's
+// columns. Privileges that others granted on columns remain, whichever role revokes.
 func TestRevokeKeepsColumns(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -59,7 +59,7 @@ func TestRevokeKeepsColumns(t *testing.T) {
 	})
 }
 
-// Of a table in columns, the user is granted these and no others.
+// For a table with listed columns, the user is granted these columns and no others.
 func TestSourceGrantsColumns(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -101,7 +101,7 @@ func TestSourceGrantsColumns(t *testing.T) {
 			t.Errorf("imported %+v, %v", have, err)
 		}
 
-		// A partition to come, and a table that was granted whole.
+		// A new partition, and a table that was granted whole.
 		shop.Run(t, "CREATE TABLE public.customers_2 PARTITION OF public.customers FOR VALUES IN (2); GRANT SELECT ON public.people TO "+shop.User)
 		drift, err := SourceDrift(t.Context(), shop.Admin, g)
 		if err != nil {
@@ -117,7 +117,7 @@ func TestSourceGrantsColumns(t *testing.T) {
 			t.Errorf("drift %v, %v", drift, err)
 		}
 
-		// There and back again.
+		// From columns to whole tables and back again.
 		whole := shop.grants("public", "billing")
 		shop.update(t, g, whole)
 		pgtest.Equal(t, "missing of all", shop.missing(t, whole), nil)
@@ -144,7 +144,8 @@ func TestSourceGrantsColumns(t *testing.T) {
 	})
 }
 
-// What cannot be revoked, since the user has passed it on, is named: what, and to whom.
+// For privileges that cannot be revoked because the user has passed them on, the error names
+// them, and to whom they were passed on.
 func TestRevokePassedOn(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {

@@ -12,13 +12,13 @@ import (
 type defaultRight struct {
 	schema  string
 	creator uint32
-	owns    bool // the creator has relations in the schema already
+	owns    bool // the creator owns relations in the schema already
 }
 
-// creators returns whose tables to come matter in some schemas: the owners of
-// what is in them, and their own owners. This login is none of them by itself: it may
-// be another one tomorrow. What extensions bring along is created by nobody who goes
-// on to create tables.
+// creators returns the roles whose future tables matter in some schemas: the owners of relations
+// in them, and the owners of the schemas. This login is not included merely because it is the
+// login: the next apply may use another one. Owners of an extension's relations only are not
+// included: they will not create tables there.
 func (a *access) creators(schemas []string) []defaultRight {
 	var all []defaultRight
 	for _, name := range slices.Sorted(slices.Values(schemas)) {
@@ -41,10 +41,10 @@ func (a *access) creators(schemas []string) []defaultRight {
 	return all
 }
 
-// wanted returns the default rights that grants to a user are made of: for the
-// roles that own relations, and those that may be expected to create some as far
-// as this login can act for them. The owner of a schema that managed servers do
-// not let anybody act for, and that owns nothing in it, is left out.
+// wanted returns the default privileges that grants to a user consist of: for the roles that own
+// relations, and for the owners of the schemas as far as this login can act for them. The owner
+// of a schema is left out if a managed server lets no login act for it, and it owns nothing in
+// the schema.
 func (a *access) wanted(user person, schemas []string) []defaultRight {
 	return slices.DeleteFunc(a.creators(schemas), func(d defaultRight) bool {
 		_, able := a.altering(d.creator)
@@ -52,26 +52,26 @@ func (a *access) wanted(user person, schemas []string) []defaultRight {
 	})
 }
 
-// defaultText names a default right for people, like that of right.
+// defaultText describes a default privilege for people, as String does a Right.
 func (a *access) defaultText(d defaultRight) string {
 	return "DEFAULT SELECT ON TABLES IN SCHEMA " + pgclient.QuoteName(d.schema) + " OF " + pgclient.QuoteName(a.name(d.creator))
 }
 
-// hasDefault reports whether somebody will be able to read what a creator creates.
+// hasDefault reports whether the user will be able to read the tables that a creator creates.
 func (a *access) hasDefault(user person, d defaultRight) bool {
 	return user.readsAll || user.holds(d.creator) || slices.ContainsFunc(a.defaults, func(acl defaultACL) bool {
 		return acl.owner == d.creator && (acl.schema == "" || acl.schema == d.schema) && user.may("SELECT", "TABLE", acl.object)
 	})
 }
 
-// defaultGranted reports whether that was granted to the user itself, in the schema.
+// defaultGranted reports whether SELECT on these was granted to the user itself, in the schema.
 func (a *access) defaultGranted(user person, d defaultRight) bool {
 	return slices.ContainsFunc(a.defaults, func(acl defaultACL) bool {
 		return acl.owner == d.creator && acl.schema == d.schema && acl.grantedTo(user.oid, "SELECT")
 	})
 }
 
-// missingDefaults returns what the user will not be able to read.
+// missingDefaults describes the future tables that the user will not be able to read.
 func (a *access) missingDefaults(user person, schemas []string) []string {
 	var items []string
 	for _, d := range a.wanted(user, schemas) {
@@ -82,8 +82,8 @@ func (a *access) missingDefaults(user person, schemas []string) []string {
 	return items
 }
 
-// planDefaultGrants plans to grant the user SELECT on the tables to come in the
-// schemas. What this login may not grant is refused, unless the user has it anyway.
+// planDefaultGrants plans to grant the user SELECT on the future tables of the schemas. What
+// this login may not grant is refused, unless the user has it anyway.
 func (a *access) planDefaultGrants(user person, schemas []string) rightsPlan {
 	var grant, refused []defaultRight
 	for _, d := range a.wanted(user, schemas) {
@@ -100,9 +100,9 @@ func (a *access) planDefaultGrants(user person, schemas []string) rightsPlan {
 	return rightsPlan{sql: a.defaultStatements(grant, change), refused: a.defaultTexts(refused, change)}
 }
 
-// granted returns the default rights in some schemas that the user was granted,
-// whoever creates the tables, also if he has nothing in them any more; or, if option is
-// set, the option to pass them on.
+// granted returns the default privileges in some schemas that the user was granted, whichever
+// role creates the tables, even if that role no longer owns anything in them; or, if option is
+// set, those with the grant option.
 func (a *access) granted(user person, schemas []string, option bool) []defaultRight {
 	var all []defaultRight
 	for _, acl := range a.defaults {
@@ -113,8 +113,8 @@ func (a *access) granted(user person, schemas []string, option bool) []defaultRi
 	return all
 }
 
-// planDefaultRevokes plans to take back SELECT on the tables to come in the schemas
-// or, if option is set, that the user may pass it on.
+// planDefaultRevokes plans to revoke SELECT on the future tables of the schemas or, if option is
+// set, the grant option on it.
 func (a *access) planDefaultRevokes(user person, schemas []string, option bool) rightsPlan {
 	var revoke, refused []defaultRight
 	for _, d := range a.granted(user, schemas, option) {
@@ -131,7 +131,7 @@ func (a *access) planDefaultRevokes(user person, schemas []string, option bool) 
 	return rightsPlan{sql: a.defaultStatements(revoke, change), refused: a.defaultTexts(refused, change)}
 }
 
-// altering returns as whom this login can change default privileges of a creator.
+// altering returns the actor as which this login can change the default privileges of a creator.
 func (a *access) altering(creator uint32) (as actor, able bool) {
 	login := a.person(a.login)
 	if login.holds(creator) {
@@ -140,7 +140,7 @@ func (a *access) altering(creator uint32) (as actor, able bool) {
 	return login.actorFor(creator)
 }
 
-// defaultStatements returns one statement for each creator, as whoever may run it.
+// defaultStatements returns one statement for each creator, run as a role that may run it.
 func (a *access) defaultStatements(rights []defaultRight, change string) []string {
 	var sql []string
 	for _, d := range byCreator(rights) {
@@ -150,7 +150,7 @@ func (a *access) defaultStatements(rights []defaultRight, change string) []strin
 	return sql
 }
 
-// defaultTexts returns the same for somebody else to run.
+// defaultTexts returns the same statements for another role to run.
 func (a *access) defaultTexts(rights []defaultRight, change string) []string {
 	var sql []string
 	for _, d := range byCreator(rights) {
@@ -167,7 +167,7 @@ func (a *access) defaultStatement(of []defaultRight, change string) string {
 	return "ALTER DEFAULT PRIVILEGES FOR ROLE " + pgclient.Ident(a.name(of[0].creator)) + " IN SCHEMA " + pgclient.Idents(schemas) + " " + change
 }
 
-// byCreator groups default rights by who creates the tables.
+// byCreator groups default privileges by the role that creates the tables.
 func byCreator(rights []defaultRight) [][]defaultRight {
 	groups := map[uint32][]defaultRight{}
 	for _, d := range rights {

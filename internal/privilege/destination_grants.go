@@ -10,14 +10,14 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// DestinationGrants let a user load into a database: CREATE, for the schemas
-// that it loads into, CONNECT and TEMPORARY. CREATE on a schema would be no
-// substitute, as it does not allow creating one.
+// DestinationGrants let a user load into a database: CREATE, for the schemas that it loads into,
+// CONNECT and TEMPORARY. CREATE on a schema cannot replace CREATE on the database: it does not
+// allow the user to create a schema.
 type DestinationGrants struct {
 	Resource       string // see SourceGrants
 	Database       string
 	User           string
-	SystemCatalogs bool // also USAGE and SELECT where it looks up what exists; everybody may by default
+	SystemCatalogs bool // also USAGE and SELECT on the catalogs that a sync reads; granted to PUBLIC by default
 }
 
 func (g DestinationGrants) scope() scope {
@@ -28,8 +28,8 @@ func (g DestinationGrants) scope() scope {
 	return sc
 }
 
-// addSystemCatalogs adds information_schema, and of pg_catalog what a sync reads:
-// a closed list, so that nothing with credentials or statistics is ever in it.
+// addSystemCatalogs adds information_schema, and the relations of pg_catalog that a sync reads:
+// a closed list, so that no relation with credentials or statistics is ever in it.
 func (sc *scope) addSystemCatalogs() {
 	sc.schemas = []string{"information_schema", "pg_catalog"}
 	sc.whole = []string{"information_schema"}
@@ -41,8 +41,8 @@ func (sc *scope) addSystemCatalogs() {
 	}
 }
 
-// GrantDestination grants explicitly what the user was not granted yet, and takes back
-// options to pass that on.
+// GrantDestination grants explicitly what the user was not granted yet, and revokes grant
+// options on it.
 func GrantDestination(ctx context.Context, s *pgclient.Server, g DestinationGrants) error {
 	err := claiming(s, func(claim func(*access, scope)) error {
 		return ChangeRights(ctx, s, g.Database, func(tx pgx.Tx) error { return grantDestination(ctx, tx, g, claim) })
@@ -60,8 +60,8 @@ func grantDestination(ctx context.Context, tx pgx.Tx, g DestinationGrants, claim
 	return revokeOptions(ctx, tx, g.scope())
 }
 
-// UpdateDestination takes back what only the old grants covered, and options to
-// pass on what the new ones cover, and grants what these lack.
+// UpdateDestination revokes what only the old grants covered and grant options on what the new
+// ones cover, and grants what the user lacks of the new ones.
 func UpdateDestination(ctx context.Context, s *pgclient.Server, old, want DestinationGrants) error {
 	err := claiming(s, func(claim func(*access, scope)) error {
 		return ChangeRights(ctx, s, want.Database, func(tx pgx.Tx) error {
@@ -82,8 +82,8 @@ func UpdateDestination(ctx context.Context, s *pgclient.Server, old, want Destin
 	return nil
 }
 
-// RevokeDestination takes the grants back: CONNECT only when the user was
-// granted nothing else in the database. What is gone is done.
+// RevokeDestination revokes the grants: CONNECT only if the user was granted nothing else in the
+// database. A database or user that does not exist is no error.
 func RevokeDestination(ctx context.Context, s *pgclient.Server, g DestinationGrants) error {
 	rightsMemoryOf(s).granted.giveUp(g.Resource)
 	sc := g.scope()
@@ -103,9 +103,9 @@ func RevokeDestination(ctx context.Context, s *pgclient.Server, g DestinationGra
 	return nil
 }
 
-// DestinationDrift returns what the user cannot do, in whatever way it might
-// have been allowed to, and what it may pass on. It returns ErrNotFound when the
-// database or the user does not exist.
+// DestinationDrift returns which privileges the user lacks, in whatever way it might have had
+// them, and which of them it may pass on. It returns ErrNotFound when the database or the user
+// does not exist.
 func DestinationDrift(ctx context.Context, s *pgclient.Server, g DestinationGrants) (Drift, error) {
 	d, err := drift(ctx, s, g.Database, g.scope())
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// newWarehouse is a database in which nobody may do anything.
+// newWarehouse returns a database on which no role has been granted anything.
 func newWarehouse(t *testing.T, s *sandbox.Server) shop {
 	t.Helper()
 	warehouse := shop{pgtest.Shop{Server: s, Admin: pgtest.Server(t, pgtest.Superuser(s)), Name: s.Database(t), User: s.Role(t)}}
@@ -84,7 +84,7 @@ func TestDestinationGrantsOnSystemCatalogs(t *testing.T) {
 		}
 		pgtest.Equal(t, "missing where everybody may", warehouse.missingToLoad(t, with), nil)
 
-		// Not on pg_proc, without which no function can be called.
+		// Except on pg_proc, without which no function can be called.
 		warehouse.Run(t, `
 			REVOKE ALL ON ALL TABLES IN SCHEMA information_schema FROM PUBLIC;
 			REVOKE ALL ON SCHEMA information_schema FROM PUBLIC;
@@ -99,7 +99,7 @@ func TestDestinationGrantsOnSystemCatalogs(t *testing.T) {
 		}
 		pgtest.Equal(t, "missing after", warehouse.missingToLoad(t, with), nil)
 
-		// Never what holds credentials or statistics.
+		// Never on relations with credentials or statistics.
 		can := s.Query(t, warehouse.Name, `
 			SELECT oid::regclass
 			FROM pg_class
@@ -125,7 +125,7 @@ func TestDestinationGrantsOnSystemCatalogs(t *testing.T) {
 	})
 }
 
-// The owner of the database has all rights already, and keeps them.
+// The owner of the database has all privileges already, and keeps them.
 func TestDestinationGrantsOfOwner(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -166,8 +166,8 @@ func TestDestinationGrantsOfWhatDoesNotExist(t *testing.T) {
 	}
 }
 
-// One GRANT acts as one role: what the login may pass on as itself and as a
-// member of others takes several.
+// One GRANT acts as one role: granting both what the login may grant as itself and what it may
+// grant as a member of others takes several.
 func TestDestinationGrantsOfSeveralGrantors(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {

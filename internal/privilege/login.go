@@ -16,7 +16,7 @@ type Login struct {
 	person person
 }
 
-// ReadLogin reads that, with the relations of some schemas.
+// ReadLogin reads a Login, with the relations of some schemas.
 func ReadLogin(ctx context.Context, tx pgx.Tx, schemas []string) (Login, error) {
 	a, err := readAccess(ctx, tx, orEmpty(schemas))
 	if err != nil {
@@ -34,8 +34,8 @@ func (l Login) Uses(schema string) (may, exists bool) {
 	return exists && l.person.may("USAGE", "SCHEMA", on), exists
 }
 
-// Unread returns the relations of a schema that the login may not read, not even columns
-// of them, sorted. What extensions bring along is left out, as grants leave it out.
+// Unread returns the relations of a schema of which the login may not read even single columns,
+// sorted. Relations of extensions are left out, as grants leave them out.
 func (l Login) Unread(schema string) []string {
 	var names []string
 	for _, r := range l.lacks(scope{whole: []string{schema}}) {
@@ -47,8 +47,8 @@ func (l Login) Unread(schema string) []string {
 	return names
 }
 
-// readsColumns reports whether the login may read columns of a relation at least, which
-// is enough for a replication of these.
+// readsColumns reports whether the login may read at least some columns of a relation, which is
+// enough for a replication of these columns.
 func (l Login) readsColumns(t relation.TableName) bool {
 	for _, column := range l.access.columns[t] {
 		if l.person.may("SELECT", "TABLE", column) {
@@ -65,7 +65,7 @@ type FutureRead struct {
 	Remedy          string // SQL that grants it
 }
 
-// FutureReads returns what source grants with future tables would be made of.
+// FutureReads returns the future reads that source grants with future tables would consist of.
 func (l Login) FutureReads(schemas []string) []FutureRead {
 	var all []FutureRead
 	change := "GRANT SELECT ON TABLES TO " + pgclient.Ident(l.person.name(l.person.oid))
@@ -78,8 +78,8 @@ func (l Login) FutureReads(schemas []string) []FutureRead {
 	return all
 }
 
-// LoadLacks returns what destination grants with the system catalogs would give to the
-// login and it may not do.
+// LoadLacks returns what destination grants with the system catalogs would include and the login
+// may not do.
 func LoadLacks(ctx context.Context, tx pgx.Tx) ([]Right, error) {
 	sc := DestinationGrants{SystemCatalogs: true}.scope()
 	l, err := ReadLogin(ctx, tx, sc.reads())

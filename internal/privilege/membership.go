@@ -12,30 +12,30 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
-// A login that lacks what a change takes may be able to become a member of the
-// role that has it. It then is one within a single transaction: no other session
-// ever sees it, and afterwards its memberships are what they were, grant by grant.
+// A login that lacks what a change takes may be able to become a member of the role that has it.
+// It is a member within a single transaction only: no other session ever sees the membership,
+// and afterwards the login's memberships are the same, grant by grant.
 
-// A need is what is needed of a role.
+// A need is what a change needs of a role.
 type need struct {
 	role     uint32
-	rights   bool // all that it may do
+	rights   bool // all the privileges of the role
 	become   bool // to SET ROLE to it, or to make it an owner
-	optional bool // it only helps
+	optional bool // the change works without it
 }
 
-// meets reports whether the person needs nothing more for that.
+// meets reports whether the person already meets the need.
 func (p person) meets(n need) bool {
 	return p.all || (!n.rights || p.rights[n.role]) && (!n.become || p.becomes[n.role])
 }
 
-// A joining is the SQL that makes the login a member of a role, with all that
-// comes with that, and the SQL that undoes it.
+// A joining is the SQL that makes the login a member of a role, with every option of the
+// membership, and the SQL that undoes it.
 type joining struct{ role, take, giveBack string }
 
-// joining returns how the person, the login, can come to meet a need that it
-// does not. Before PostgreSQL 16, there is no grant to restore: a membership that
-// is not enough as it is, is not made so by another.
+// joining returns how the person, the login, can come to meet a need that it does not meet yet.
+// Before PostgreSQL 16, there is no earlier grant to restore: if a membership is not enough,
+// granting it again does not help.
 func (p person) joining(n need) (j joining, ok bool) {
 	grantor, ok := p.admin(n.role)
 	if !ok || !p.joinable(n.role) || n.rights && !p.byOID[p.oid].inherits {
@@ -55,18 +55,18 @@ func (p person) joining(n need) (j joining, ok bool) {
 	return joining{j.role, j.take + by, j.giveBack + by}, true
 }
 
-// withAll is what a membership is granted with since PostgreSQL 16.
+// withAll are the options that a membership is granted with since PostgreSQL 16.
 const withAll = " WITH INHERIT TRUE, SET TRUE"
 
-// joinable reports whether PostgreSQL lets the person be a member of a role at
-// all, and only superusers be one of a superuser.
+// joinable reports whether PostgreSQL lets the person be a member of a role at all. It lets only
+// superusers be members of a superuser.
 func (p person) joinable(role uint32) bool {
 	r := p.byOID[role]
 	return r != nil && !r.superuser && r.name != databaseOwner && !p.reach(role, anyhow)[p.oid]
 }
 
-// admin returns as whom the person may grant membership in a role: itself, or
-// one that it has the rights of.
+// admin returns the role as which the person may grant membership in a role: itself, or a role
+// whose privileges it has.
 func (p person) admin(of uint32) (grantor uint32, ok bool) {
 	administers := func(oid uint32) bool {
 		r := p.byOID[oid]
@@ -87,12 +87,11 @@ func (p person) admin(of uint32) (grantor uint32, ok bool) {
 	return 0, false
 }
 
-// joinings returns how the person comes to meet needs, in the order in which
-// that is to be done, and the needs that it cannot meet. A membership may bring
-// others with it.
+// joinings returns how the person comes to meet needs, in the order in which the memberships
+// must be granted, and the needs that it cannot meet. A membership may include others.
 func (p person) joinings(needs []need) (joins []joining, unmet []need) {
 	p.rights, p.becomes = maps.Clone(p.rights), maps.Clone(p.becomes)
-	// Those who wait for each other do so in one order.
+	// Sessions that wait for each other lock roles in one order.
 	for _, n := range slices.SortedStableFunc(slices.Values(needs), func(a, b need) int { return strings.Compare(p.name(a.role), p.name(b.role)) }) {
 		if p.meets(n) {
 			continue
@@ -111,8 +110,8 @@ func (p person) joinings(needs []need) (joins []joining, unmet []need) {
 	return joins, slices.DeleteFunc(unmet, p.meets)
 }
 
-// remedies returns the SQL after which the person would meet a need; none where
-// no membership would help, or it would be one in a superuser.
+// remedies returns the SQL after which the person would meet a need. It returns none if no
+// membership would help, or if it would be a membership in a superuser.
 func (p person) remedies(n need) []string {
 	if !p.joinable(n.role) {
 		return nil
@@ -134,13 +133,13 @@ func (p person) remedies(n need) []string {
 
 // Needs says what a change takes that a login may lack.
 type Needs struct {
-	RightsOf []string // roles whose rights it takes, such as the owner's
-	Helpful  []string // and these, as far as they can be had
-	NewOwner string   // the role that is made an owner; "" for none
+	RightsOf []string // roles whose privileges the change needs, such as the owner's
+	Helpful  []string // roles whose privileges help, as far as the login can get them
+	NewOwner string   // the role that becomes an owner; "" for none
 	CreateDB bool
 }
 
-// each returns the needs one by one. A role that is only helpful may be gone.
+// each returns the needs one by one. A role that only helps may be gone.
 func (n Needs) each(all *roles) (each []need, err error) {
 	add := func(name string, as need) {
 		oid, ok := all.byName[name]
@@ -163,9 +162,9 @@ func (n Needs) each(all *roles) (each []need, err error) {
 	return each, err
 }
 
-// decide returns how the login of this server entry comes to what it needs and,
-// if it cannot, what somebody else must run: what it lacks or, if that cannot
-// be granted, the change itself.
+// decide returns how the login of this server entry comes to meet its needs. If it cannot,
+// decide returns the SQL that another role must run: the memberships that the login lacks or, if
+// these cannot be granted, the change itself.
 func (n Needs) decide(all *roles, change []string) (joins []joining, refused []string, err error) {
 	login := all.person(all.login)
 	each, err := n.each(all)
@@ -189,7 +188,7 @@ func (n Needs) decide(all *roles, change []string) (joins []joining, refused []s
 	return joins, slices.Compact(refused), nil
 }
 
-// Joinings reads the roles and decides. What cannot be had is a forbiddenError.
+// Joinings reads the roles and decides. A need that cannot be met is a forbiddenError.
 func (n Needs) Joinings(ctx context.Context, tx pgx.Tx, change ...string) ([]joining, error) {
 	all, err := readRoles(ctx, tx)
 	if err != nil {
@@ -202,13 +201,13 @@ func (n Needs) Joinings(ctx context.Context, tx pgx.Tx, change ...string) ([]joi
 	return joins, err
 }
 
-// Run runs a change of some statements with what it needs.
+// Run runs the statements of a change with the memberships that it needs.
 func (n Needs) Run(ctx context.Context, tx pgx.Tx, change ...string) error {
 	return n.While(ctx, tx, change, func() error { return execAll(ctx, tx, change) })
 }
 
-// While runs f with what it needs, for the change that others can run in SQL. If
-// it fails, the caller's transaction has to be rolled back.
+// While runs f with the memberships that f needs, for the change that others can run in SQL. If
+// it fails, the caller must roll its transaction back.
 func (n Needs) While(ctx context.Context, tx pgx.Tx, change []string, f func() error) error {
 	joins, err := n.Joinings(ctx, tx, change...)
 	if err != nil {

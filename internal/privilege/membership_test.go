@@ -17,7 +17,7 @@ func TestNeedsDecide(t *testing.T) {
 	createsAny := func(r *role) { r.createsAny = true }
 	memberOf := func(m ...membership) func(*role) { return func(r *role) { r.memberships = m } }
 	member := func(of uint32) func(*role) { return memberOf(membership{of: of, inherit: true, set: true}) }
-	guest := func(r *role) { r.inherits, r.memberships = false, []membership{{of: a, set: true}} } // before 16, of NOINHERIT
+	guest := func(r *role) { r.inherits, r.memberships = false, []membership{{of: a, set: true}} } // before 16, for NOINHERIT
 	stranger := func(*role) {}
 	noInherit := func(r *role) { r.inherits, r.createsAny = false, true }
 	holdA, giveA := Needs{RightsOf: []string{"a"}}, Needs{NewOwner: "a"}
@@ -31,7 +31,7 @@ func TestNeedsDecide(t *testing.T) {
 		recent   bool
 		login    func(*role)
 		others   func(byOID map[uint32]*role)
-		joins    []string // take and giveBack, in turn
+		joins    []string // take and giveBack, alternately
 		refused  []string
 		notFound bool
 	}{
@@ -93,8 +93,8 @@ func TestNeedsDecide(t *testing.T) {
 	}
 }
 
-// A membership is there while it is needed, and afterwards all are as before:
-// those, too, that the login had given itself.
+// A membership exists while it is needed, and afterwards all memberships are as before: also
+// those that the login had granted to itself.
 func TestNeedsWhile(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()

@@ -10,14 +10,14 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// An actor is the role that a statement is run as: "" is the login, which may
-// have to become a member of it for that.
+// An actor is the role that a statement is run as: "" is the login. The login may have to become
+// a member of the role first.
 type actor struct {
 	role string
 	joining
 }
 
-// actorFor returns as whom the login can do what a role can, if at all.
+// actorFor returns the actor as which the login can do what a role can, if there is one.
 func (p person) actorFor(role uint32) (as actor, ok bool) {
 	n := need{role: p.actual(role), become: true}
 	as.role, ok = p.name(n.role), p.meets(n)
@@ -29,14 +29,14 @@ func (p person) actorFor(role uint32) (as actor, ok bool) {
 
 func (as actor) mustJoin() bool { return as.take != "" }
 
-// uses reports whether the person may name what is in a schema.
+// uses reports whether the person may use names in a schema.
 func (a *access) uses(p person, schema string) bool {
 	return schema == "" || p.may("USAGE", "SCHEMA", a.schemas[schema])
 }
 
-// actors returns a function that tells as whom the login can change rights that
-// are a role's to change, on something in a schema ("" for none), if at all. It
-// is asked for each relation.
+// actors returns a function. It returns the actor as which the login can change the privileges
+// that a role may change, on an object in a schema ("" for none), if there is one. It is called
+// for each relation.
 func (a *access) actors() func(role uint32, schema string) (as actor, ok bool) {
 	type question struct {
 		role   uint32
@@ -59,8 +59,8 @@ func (a *access) actors() func(role uint32, schema string) (as actor, ok bool) {
 	}
 }
 
-// acting runs statements as somebody else. The membership that it may take is
-// given back in the same transaction, so nobody else ever sees it.
+// acting runs statements as the actor. A membership that this takes is revoked in the same
+// transaction, so no other session ever sees it.
 func (as actor) acting(statements []string) []string {
 	if as.role == "" {
 		return statements
@@ -72,13 +72,13 @@ func (as actor) acting(statements []string) []string {
 	return sql
 }
 
-// A grouping sorts rights by who is to change them.
+// A grouping sorts privileges by the role that must change them.
 type grouping map[actor][]Right
 
 func (g grouping) add(as actor, r Right) { g[as] = append(g[as], r) }
 
-// statements returns the SQL for all of them: change says what is done to
-// privileges on objects.
+// statements returns the SQL for all of them: change writes the statement for privileges on
+// objects.
 func (g grouping) statements(database string, change func(on string) string) []string {
 	var sql []string
 	actors := slices.SortedFunc(maps.Keys(g), func(a, b actor) int { return strings.Compare(a.role, b.role) })
@@ -92,8 +92,8 @@ func (g grouping) statements(database string, change func(on string) string) []s
 	return sql
 }
 
-// A rightsPlan is the SQL that a change of rights takes, and the SQL that it
-// would take but this login may not run.
+// A rightsPlan is the SQL that changes privileges, and the SQL that the change would need but
+// this login may not run.
 type rightsPlan struct{ sql, refused []string }
 
 func (p rightsPlan) and(others ...rightsPlan) rightsPlan {
@@ -103,9 +103,9 @@ func (p rightsPlan) and(others ...rightsPlan) rightsPlan {
 	return p
 }
 
-// planGrants plans to grant what a scope means and the user was not granted. What
-// this login may not grant is refused, unless the user has it anyway, as everybody
-// may use the schema public by default.
+// planGrants plans to grant the privileges of a scope that the user was not granted. What this
+// login may not grant is refused, unless the user has it anyway, as PUBLIC has USAGE on the
+// schema public by default.
 func (a *access) planGrants(user person, sc scope) (rightsPlan, error) {
 	if items := a.absent(sc); len(items) > 0 {
 		return rightsPlan{}, fmt.Errorf("these do not exist: %s; create them first, or take them out of the configuration (names are case-sensitive)", strings.Join(items, ", "))
@@ -116,7 +116,7 @@ func (a *access) planGrants(user person, sc scope) (rightsPlan, error) {
 		switch has := user.may(r.Privilege, r.Kind, r.object); {
 		case login.holds(r.owner) && a.uses(login, r.Schema):
 			grant.add(actor{}, r.Right)
-		case ok && !as.mustJoin(): // as the owner, rather than by an option of this login's
+		case ok && !as.mustJoin(): // as the owner, rather than by a grant option of this login
 			grant.add(as, r.Right)
 		case login.mayGrant(r.Privilege, r.object) && a.uses(login, r.Schema):
 			grant.add(actor{}, r.Right)
@@ -131,10 +131,10 @@ func (a *access) planGrants(user person, sc scope) (rightsPlan, error) {
 	return plan.and(a.planDefaultGrants(user, sc.future)), nil
 }
 
-// planRevokes plans to take back what a scope means or, if option is set, that
-// the user may pass it on. PostgreSQL picks the role that a REVOKE acts as, and
-// finding nothing of that grantor's is no error. So what an attempt has left is
-// tried again as its grantor, and then refused.
+// planRevokes plans to revoke the privileges of a scope or, if option is set, the grant options
+// on them. PostgreSQL chooses the role that a REVOKE acts as, and a REVOKE that finds no grant
+// of that grantor is no error. So if a privilege is left after an attempt, the next attempt
+// revokes it as its grantor, and the one after that refuses.
 func (a *access) planRevokes(user person, sc scope, option bool, attempt int) rightsPlan {
 	revoke, refused, login, acting := grouping{}, grouping{}, a.person(a.login), a.actors()
 	match := func(privilege, _ string, on object) bool { return len(on.grantors(user, privilege, option)) > 0 }
@@ -157,7 +157,7 @@ func (a *access) planRevokes(user person, sc scope, option bool, attempt int) ri
 	}
 	change := func(on string) string { return prefix + on + " FROM " + pgclient.Ident(sc.user) }
 	plan := rightsPlan{sql: revoke.statements(a.databaseName, change), refused: refused.statements(a.databaseName, change)}
-	for i, sql := range plan.refused { // not within our transaction
+	for i, sql := range plan.refused { // these run outside our transaction
 		plan.refused[i] = strings.Replace(sql, "SET LOCAL ROLE ", "SET ROLE ", 1)
 	}
 	return plan.and(a.planDefaultRevokes(user, sc.futureAlone(), option))
@@ -166,7 +166,7 @@ func (a *access) planRevokes(user person, sc scope, option bool, attempt int) ri
 // relationsPerGrant bounds the length of one GRANT or REVOKE.
 const relationsPerGrant = 500
 
-// objectLists renders rights as "privilege ON objects", as few as possible. One
+// objectLists renders privileges as "privilege ON objects", in as few lists as possible. One
 // statement acts as one grantor, which may not have all privileges on a database.
 func objectLists(database string, rights []Right) []string {
 	var lists, schemas, relations []string

@@ -15,8 +15,8 @@ const (
 	superuserOID, loginOID, ownerOID, otherOID, strangerOID, userOID, groupOID = 10, 100, 101, 102, 103, 104, 105
 )
 
-// anAccess is that of a login that has the rights of "owner", may become "other",
-// and administers "joinable" roles, to the relations that are given.
+// anAccess is that of a login that has the privileges of "owner", may become "other", and
+// administers "joinable" roles, to the given relations.
 func anAccess(all map[string]relations) *access {
 	a := &access{
 		databaseName: "shop", relations: map[string][]relations{},
@@ -53,7 +53,7 @@ func ownedBy(owner uint32, acl ...aclEntry) relations {
 	return relations{object: object{owner: owner, acl: acl}}
 }
 
-// selects is SELECT, as grantor gave it to grantee.
+// selects is SELECT that grantor granted to grantee.
 func selects(grantee, grantor uint32) aclEntry {
 	return aclEntry{grantee: grantee, grantor: grantor, privilege: "SELECT"}
 }

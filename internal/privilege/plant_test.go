@@ -11,7 +11,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sqltext"
 )
 
-// provisions are the directories of the packages that talk to a server but for the engine.
+// provisions are the directories of the packages that talk to a server, except for the engine.
 var provisions = []string{".", "../pgclient", "../postgres", "../preflight", "../relation"}
 
 // A names is what the SQL of these packages uses: by kind, sorted.
@@ -46,8 +46,8 @@ func usedNames(t *testing.T) names {
 // operands are types of the catalogs' columns and of our parameters.
 var operands = []string{"name", "oid", "text", "int2", "int4", "int8", "bool", `"char"`, "jsonb", "timestamptz", "interval", "_text", "_name"}
 
-// instead are types that PostgreSQL takes for arguments of others: a function for
-// them is preferred to its own.
+// instead are types that PostgreSQL accepts for arguments of other types: it prefers a function
+// with them to its own.
 func instead(argument string) []string {
 	switch argument {
 	case "text":
@@ -64,7 +64,7 @@ func instead(argument string) []string {
 	return []string{argument}
 }
 
-// signatures returns the arguments that functions are planted with, by name.
+// signatures returns the argument types of the planted functions, by name.
 func signatures(t *testing.T, s *sandbox.Server, functions []string) map[string][]string {
 	t.Helper()
 	all := map[string][]string{}
@@ -99,8 +99,8 @@ func signatures(t *testing.T, s *sandbox.Server, functions []string) map[string]
 	return all
 }
 
-// plantSQL creates objects of all names in a schema, which PostgreSQL prefers to its
-// own, and which count their calls and fail.
+// plantSQL creates objects of all names in a schema. PostgreSQL prefers them to its own, and
+// they count their calls and fail.
 func plantSQL(schema string, used names, signatures map[string][]string) string {
 	var b strings.Builder
 	trap := func(name, arguments, result string) {
@@ -130,7 +130,7 @@ func plantSQL(schema string, used names, signatures map[string][]string) string 
 	types := append([]string{"int2", "int4", "int8", "bool", "timestamptz", "jsonb"}, used[sqltext.Type]...)
 	slices.Sort(types)
 	for _, name := range slices.Compact(types) {
-		if name != "regclass" && name != "regnamespace" || schema == "front" { // those two are what planting needs
+		if name != "regclass" && name != "regnamespace" || schema == "front" { // planting itself needs those two
 			fmt.Fprintf(&b, "CREATE DOMAIN %s.%s AS pg_catalog.%s CHECK (%s.trap());\n", schema, pgclient.Ident(name), pgclient.Ident(name), schema)
 		}
 	}

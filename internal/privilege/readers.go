@@ -11,10 +11,10 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// A Reading is what the readers of a replication may do in its schema: USAGE on it, SELECT
-// on its tables and, by default, on those to come.
+// A Reading is what the readers of a replication may do in its schema: USAGE on it, SELECT on
+// its tables and, by default, on future ones.
 type Reading struct {
-	Resource string // tells apart the resources that grant; see claims
+	Resource string // distinguishes the resources that grant; see claims
 	Schema   string
 	Tables   []string
 }
@@ -27,7 +27,8 @@ func (r Reading) scope(reader string) scope {
 	return sc
 }
 
-// ClaimReading claims for a resource what it is about to let readers do. undo takes that back.
+// ClaimReading claims for a resource what it is about to grant to readers. undo restores the
+// claims from before.
 func ClaimReading(ctx context.Context, s *pgclient.Server, tx pgx.Tx, r Reading, readers []string) (undo func(), err error) {
 	place, err := placeOf(ctx, tx)
 	if err != nil {
@@ -44,8 +45,8 @@ func ClaimReading(ctx context.Context, s *pgclient.Server, tx pgx.Tx, r Reading,
 	}, nil
 }
 
-// GiveUpReading forgets what a resource claims for some roles, and returns what of it
-// other resources claim for each, which is not to be revoked.
+// GiveUpReading forgets what a resource claims for some roles. It returns, for each role, what
+// other resources claim there and what therefore must not be revoked.
 func GiveUpReading(ctx context.Context, s *pgclient.Server, tx pgx.Tx, r Reading, roles []string) (map[string]Kept, error) {
 	place, err := placeOf(ctx, tx)
 	if err != nil {
@@ -66,31 +67,32 @@ type Kept struct {
 	scopes []scope
 }
 
-// Usage reports whether that is to use it.
+// Usage reports whether they grant USAGE on it.
 func (k Kept) Usage() bool {
 	return slices.ContainsFunc(k.scopes, func(sc scope) bool { return slices.Contains(sc.schemas, k.schema) })
 }
 
-// Table reports whether that is to read a table of it whole.
+// Table reports whether they let the role read a whole table of it.
 func (k Kept) Table(name string) bool {
 	alike := relations{names: []string{name}}
 	return slices.ContainsFunc(k.scopes, func(sc scope) bool { return len(sc.among(k.schema, alike)) > 0 })
 }
 
-// Future reports whether that is to read tables to come.
+// Future reports whether they let the role read future tables.
 func (k Kept) Future() bool {
 	return slices.ContainsFunc(k.scopes, func(sc scope) bool { return slices.Contains(sc.future, k.schema) })
 }
 
-// TakeTurn has a transaction that changes rights take turns with those of other processes, and
-// of entries that write the address of the server otherwise: see lockRights. A lock_timeout holds then.
+// TakeTurn makes a transaction that changes privileges take turns with those of other processes,
+// and with those of entries that write the server's address differently: see lockRights. A
+// lock_timeout applies from then on.
 func TakeTurn(ctx context.Context, s *pgclient.Server, tx pgx.Tx, database string) error {
 	_, err := lockRights(ctx, s, tx, database)
 	return err
 }
 
-// InTurn runs f while no other resource of this process changes rights in a database: what
-// one of them finds granted, f does not revoke before that one has committed.
+// InTurn runs f while no other resource of this process changes privileges in a database: f does
+// not revoke what another resource finds granted before that resource has committed.
 func InTurn(ctx context.Context, s *pgclient.Server, database string, f func() error) error {
 	turn := rightsMemoryOf(s).turn(s.Place() + "/" + s.DatabaseName(database))
 	select {
@@ -102,13 +104,13 @@ func InTurn(ctx context.Context, s *pgclient.Server, database string, f func() e
 	return f()
 }
 
-// placeSQL is that of rolesSQL.
+// placeSQL is the expression for place in rolesSQL.
 const placeSQL = `
 	SELECT ` + placeExpression + `
 	FROM pg_catalog.pg_database AS b
 	WHERE b.datname = pg_catalog.current_database()`
 
-// placeOf returns what tells the database of a transaction apart.
+// placeOf returns the place of a transaction's database, which distinguishes it from others.
 func placeOf(ctx context.Context, tx pgx.Tx) (place string, err error) {
 	if err := tx.QueryRow(ctx, placeSQL).Scan(&place); err != nil {
 		return "", fmt.Errorf("find out which database this is: %w", err)

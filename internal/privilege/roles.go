@@ -10,11 +10,11 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
-// Roles are those of a server, as one reading found them, and as one database
-// sees them. Nobody changes them.
+// Roles are those of a server, according to one reading, as one database sees them. They are
+// immutable.
 type roles struct {
-	place         string // tells apart databases, by whatever address they are reached
-	recent        bool   // each grant of a membership says what comes with it, and is by itself: since PostgreSQL 16
+	place         string // distinguishes databases, by whatever address they are reached
+	recent        bool   // a membership may have several grants, each with its own options: since PostgreSQL 16
 	login         uint32 // of this server entry
 	databaseOwner uint32
 	byOID         map[uint32]*role
@@ -26,28 +26,28 @@ type role struct {
 	name        string
 	superuser   bool
 	createsDBs  bool
-	createsAny  bool         // it may make anybody a member of any role but superusers: with CREATEROLE, before PostgreSQL 16
-	inherits    bool         // it has the rights that come with memberships, or can have
+	createsAny  bool         // it may make any role a member of any role but superusers: with CREATEROLE, before PostgreSQL 16
+	inherits    bool         // it has the privileges that come with memberships, or can have them
 	memberships []membership // of this role in others
 }
 
-// A membership is that of one role in another, with what comes with it.
+// A membership is that of one role in another, with its options.
 type membership struct {
 	of, grantor         uint32
 	inherit, set, admin bool
 }
 
-// Roles that PostgreSQL treats in ways of their own.
+// Roles that PostgreSQL treats specially.
 const (
 	databaseOwner = "pg_database_owner" // whose only member is the owner of the database
 	readsAllData  = "pg_read_all_data"
 )
 
-// placeExpression tells apart the databases b.
+// placeExpression distinguishes the databases b.
 const placeExpression = `(extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::bigint || '/' || b.oid`
 
-// Since PostgreSQL 16, a membership says what comes with it; before, the member
-// does, and SET ROLE always does.
+// Since PostgreSQL 16, the membership says whether its privileges are inherited and SET ROLE is
+// allowed. Before, the member says whether it inherits, and SET ROLE is always allowed.
 const rolesSQL = `
 	SELECT ` + placeExpression + `, v.recent, r.oid, r.rolname, r.rolsuper, r.rolcreatedb, r.rolcreaterole AND NOT v.recent, r.rolinherit OR v.recent,
 	       r.rolname = current_user, r.oid = b.datdba,
@@ -105,7 +105,7 @@ func readRoles(ctx context.Context, tx pgx.Tx) (*roles, error) {
 	return all, nil
 }
 
-// name returns what a role is called, "" if it is gone.
+// name returns the name of a role, or "" if the role is gone.
 func (all *roles) name(oid uint32) string {
 	if r := all.byOID[oid]; r != nil {
 		return r.name
@@ -113,8 +113,8 @@ func (all *roles) name(oid uint32) string {
 	return ""
 }
 
-// actual returns the role that one stands for: pg_database_owner, which nobody
-// can be made a member of, is whoever owns the database.
+// actual returns the role that another one stands for: pg_database_owner, which no role can be
+// made a member of, stands for the owner of the database.
 func (all *roles) actual(oid uint32) uint32 {
 	if all.name(oid) == databaseOwner {
 		return all.databaseOwner
@@ -127,7 +127,7 @@ func inherits(m membership) bool { return m.inherit }
 func sets(m membership) bool     { return m.set }
 func anyhow(membership) bool     { return true }
 
-// reach returns the roles that one reaches through memberships that count, with itself.
+// reach returns the roles that a role reaches through memberships that count, including itself.
 func (all *roles) reach(from uint32, counts func(membership) bool) map[uint32]bool {
 	reached := map[uint32]bool{from: true}
 	visit := func(next []uint32, to uint32) []uint32 {
@@ -157,12 +157,12 @@ type person struct {
 	*roles
 	oid      uint32
 	all      bool            // a superuser
-	readsAll bool            // whatever there is
-	rights   map[uint32]bool // roles whose rights it has
+	readsAll bool            // all tables
+	rights   map[uint32]bool // roles whose privileges it has
 	becomes  map[uint32]bool // roles that it can SET ROLE to, and make an owner
 }
 
-// person returns a role as a person. One that is gone can do nothing.
+// person returns a role as a person. A role that is gone can do nothing.
 func (all *roles) person(oid uint32) person {
 	p := person{roles: all, oid: oid}
 	if r := all.byOID[oid]; r != nil {
@@ -174,5 +174,5 @@ func (all *roles) person(oid uint32) person {
 	return p
 }
 
-// holds reports whether the person has the rights of a role.
+// holds reports whether the person has the privileges of a role.
 func (p person) holds(role uint32) bool { return p.all || p.rights[role] }

@@ -9,8 +9,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A login that is renamed while a transaction reads the roles is in none that the
-// transaction sees. That is an error, and no login without a role.
+// If a login is renamed while a transaction reads the roles, the transaction sees no role of its
+// name. That is an error, instead of a login without a role.
 func TestRenamedLogin(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -26,12 +26,12 @@ func TestRenamedLogin(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := readRoles(ctx, tx); err != nil { // this transaction sees what is there now
+		if _, err := readRoles(ctx, tx); err != nil { // this transaction sees the present state
 			t.Fatal(err)
 		}
 		s.Exec(t, "postgres", "ALTER ROLE "+role+" RENAME TO "+role+"_renamed")
 		defer s.Exec(t, "postgres", "ALTER ROLE "+role+"_renamed RENAME TO "+role)
-		if _, err := tx.Exec(ctx, "SELECT FROM pg_catalog.pg_cast"); err != nil { // a session learns of changes when it locks something new
+		if _, err := tx.Exec(ctx, "SELECT FROM pg_catalog.pg_cast"); err != nil { // a session learns of changes when it locks another object
 			t.Fatal(err)
 		}
 		if _, err := (Needs{CreateDB: true}).Joinings(ctx, tx, "CREATE DATABASE d"); err == nil || !strings.Contains(err.Error(), "renamed") {

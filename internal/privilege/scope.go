@@ -8,21 +8,21 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// A scope says which rights of a user are meant.
+// A scope is a set of privileges of a user.
 type scope struct {
 	user      string
 	database  []string             // privileges on the database itself
 	schemas   []string             // USAGE on these schemas
-	whole     []string             // SELECT on all relations of these schemas, but those of extensions
+	whole     []string             // SELECT on all relations of these schemas, except those of extensions
 	tables    []relation.TableName // and on these
 	except    []relation.TableName // but not on these
 	columns   []TableColumns       // and on these columns
-	hidden    []relation.TableName // relations of which only columns are meant, if any; see columnFacts
-	noColumns []string             // what is named in columns, and does not exist
-	future    []string             // SELECT on what is created in these schemas later
+	hidden    []relation.TableName // relations of which only columns are meant, if any; see withColumnFacts
+	noColumns []string             // entries of columns that do not exist
+	future    []string             // SELECT on relations that are created in these schemas later
 
-	resource string  // whose rights these are; see claims
-	kept     []scope // but not what these mean
+	resource string  // the resource that grants these privileges; see claims
+	kept     []scope // privileges that are left out, because others claim them
 }
 
 // reads returns the schemas whose relations matter to a scope.
@@ -44,10 +44,10 @@ type Right struct {
 	Kind      string // DATABASE, SCHEMA, TABLE, VIEW, MATERIALIZED VIEW or FOREIGN TABLE
 	Schema    string // of a relation
 	Name      string
-	Column    string // if it is on one
+	Column    string // if the privilege is on a column
 }
 
-// String names a right for people: "SELECT ON VIEW public.open_orders".
+// String describes a privilege for people: "SELECT ON VIEW public.open_orders".
 func (r Right) String() string {
 	name, privilege := pgclient.QuoteName(r.Name), r.Privilege
 	if r.Schema != "" {
@@ -59,14 +59,14 @@ func (r Right) String() string {
 	return privilege + " ON " + r.Kind + " " + name
 }
 
-// A rightOn is a right, and what the object is like that it is on.
+// A rightOn is a right, and the access control of the object that it is on.
 type rightOn struct {
 	Right
 	object
 }
 
-// rights returns those of a scope that match. Nothing but the privilege and what
-// the object is like may matter to match: it is not asked for each relation.
+// rights returns the rights of a scope that match. match must depend on nothing but the
+// privilege and the object's access control: it is called once for relations that are alike.
 func (a *access) rights(sc scope, match func(privilege, kind string, on object) bool) []rightOn {
 	var all []rightOn
 	add := func(r Right, on object) {
@@ -102,7 +102,7 @@ func (a *access) rights(sc scope, match func(privilege, kind string, on object) 
 	return all
 }
 
-// relation returns what a relation is like, and whether it exists.
+// relation returns the access control of a relation, and whether the relation exists.
 func (a *access) relation(t relation.TableName) (alike relations, ok bool) {
 	for _, alike := range a.relations[t.Schema] {
 		if _, found := slices.BinarySearch(alike.names, t.Name); found {
@@ -112,7 +112,7 @@ func (a *access) relation(t relation.TableName) (alike relations, ok bool) {
 	return relations{}, false
 }
 
-// among returns the names of those of the relations of a schema that are meant.
+// among returns the names of those of the relations of a schema that the scope covers.
 func (sc scope) among(schema string, alike relations) []string {
 	var names []string
 	if slices.Contains(sc.whole, schema) && !alike.extension {
@@ -147,7 +147,7 @@ func (sc scope) means(t relation.TableName, column string) bool {
 	return slices.ContainsFunc(sc.columns, func(c TableColumns) bool { return c.Table == t && slices.Contains(c.Columns, column) })
 }
 
-// futureAlone returns the schemas whose tables to come are not left to others.
+// futureAlone returns the schemas whose future tables are not left to others.
 func (sc scope) futureAlone() []string {
 	schemas := sc.future
 	for _, other := range sc.kept {
@@ -189,8 +189,8 @@ func (a *access) absent(sc scope) []string {
 	return items
 }
 
-// missing returns what a scope means and the user cannot do, in whatever way it
-// might have been allowed to, and what does not exist.
+// missing returns the privileges of a scope that the user lacks, in whatever way it might have
+// had them, and what does not exist.
 func (a *access) missing(user person, sc scope) []string {
 	var items []string
 	for _, item := range a.absent(sc) {
@@ -202,9 +202,9 @@ func (a *access) missing(user person, sc scope) []string {
 	return append(items, a.missingDefaults(user, sc.future)...)
 }
 
-// excess returns the rights of a scope that the user may pass on, which nobody
-// who lets it read or load means, and tables that it may read whole although only
-// columns of them are meant.
+// excess returns the rights of a scope with the grant option, which is more than a user needs to
+// read or load, and tables that the user may read whole although the scope covers only columns
+// of them.
 func (a *access) excess(user person, sc scope) []string {
 	var items []string
 	for _, r := range a.rights(sc, func(privilege, _ string, on object) bool { return len(on.grantors(user, privilege, true)) > 0 }) {
@@ -220,8 +220,8 @@ func (a *access) excess(user person, sc scope) []string {
 	return items
 }
 
-// grantors returns who granted a privilege to the user, or the option to grant
-// it to others. What belongs to the user is none of our grants.
+// grantors returns the roles that granted a privilege, or the grant option on it, to the user.
+// Objects that the user owns are skipped.
 func (o object) grantors(user person, privilege string, option bool) []uint32 {
 	var grantors []uint32
 	for _, e := range o.acl {
@@ -232,7 +232,7 @@ func (o object) grantors(user person, privilege string, option bool) []uint32 {
 	return grantors
 }
 
-// readSchemas returns the schemas of which the user was granted SELECT on something.
+// readSchemas returns the schemas in which the user was granted SELECT on a relation or column.
 func (a *access) readSchemas(user person) []string {
 	var schemas []string
 	for name, all := range a.relations {
@@ -262,8 +262,8 @@ func (a *access) usedSchemas(user person) []string {
 	return schemas
 }
 
-// needsConnect reports whether grants to the user in the database would be of no
-// use without CONNECT.
+// needsConnect reports whether grants to the user in the database would be of no use without
+// CONNECT.
 func (a *access) needsConnect(user person) bool {
 	return len(a.readSchemas(user)) > 0 || len(a.usedSchemas(user)) > 0 ||
 		a.database.grantedTo(user.oid, "CREATE") || a.database.grantedTo(user.oid, "TEMPORARY")

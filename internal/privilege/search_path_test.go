@@ -26,10 +26,10 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// Other roles can create functions, operators, types and views that PostgreSQL prefers
-// to its own, in schemas of the search_path: by default the schema public and that with
-// the login's name; or a schema that the owner of a database, or a role that manages
-// the login, puts in front. Provisioning uses none of them.
+// Other roles can create functions, operators, types and views that PostgreSQL prefers to its
+// own, in schemas of the search_path: by default the schema public and the one with the login's
+// name; or a schema that the owner of a database, or a role that manages the login, puts in
+// front. Provisioning uses none of these objects.
 func TestForeignSearchPath(t *testing.T) {
 	t.Parallel()
 	majors := sandbox.NeedMajors(t)
@@ -73,14 +73,14 @@ func TestProvisioningIsComplete(t *testing.T) {
 	}
 }
 
-// runByOthers are functions that are run by those in provisioning.
+// runByOthers are functions that functions in provisioning run.
 var runByOthers = []string{
 	"Acquire", "AnswersThrough", "Change", "ChangeObjects", "ChangeRights", "OnSession", "Pooling", "ReadShared",
 	"RequireSessions", "Retry", "TryLogin",
 }
 
-// talking returns the names of the exported functions that are given a context and a
-// server, or are the server's own, sorted.
+// talking returns the names of the exported functions that have a context and a server as
+// parameters, or are methods of the server, sorted.
 func talking(t *testing.T) []string {
 	t.Helper()
 	var names []string
@@ -120,7 +120,7 @@ func talks(f *ast.FuncDecl) bool {
 		(slices.Contains(parameters, "*Server") || slices.Contains(parameters, "*pgclient.Server"))
 }
 
-// planted is a server on which others made something of each name that is used: in
+// A planted is a server on which other roles created an object for each name that is used: in
 // the databases shop and maintenance, and in all that are created later.
 type planted struct {
 	*sandbox.Server
@@ -147,7 +147,7 @@ func newPlanted(t *testing.T, s *sandbox.Server, used names) planted {
 	return planted{s, pgclient.Config{Host: s.Host, Port: s.Port, Username: "administrator", Password: s.Password, Database: "maintenance"}}
 }
 
-// calls counts those of what was planted.
+// calls returns the calls of planted objects.
 func (p planted) calls(t *testing.T) (calls []string) {
 	t.Helper()
 	for _, database := range p.Query(t, "postgres", "SELECT datname FROM pg_database WHERE datname IN ('shop', 'maintenance', 'template1') ORDER BY 1") {
@@ -156,7 +156,7 @@ func (p planted) calls(t *testing.T) (calls []string) {
 	return calls
 }
 
-// run does all that can be done, and checks that nothing was called.
+// run runs all of provisioning, and checks that nothing planted was called.
 func (p planted) run(t *testing.T) {
 	t.Helper()
 	p.requireTraps(t)
@@ -174,7 +174,7 @@ func (p planted) run(t *testing.T) {
 	}
 }
 
-// requireTraps checks that a session without precautions does call what was planted.
+// requireTraps checks that a session without precautions does call planted objects.
 func (p planted) requireTraps(t *testing.T) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), p.URLAs("administrator", "shop"))

@@ -7,7 +7,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// A shop is one in which sources are granted.
+// A shop is a pgtest.Shop with grants to sources.
 type shop struct{ pgtest.Shop }
 
 func newShop(t *testing.T, s *sandbox.Server) shop {

@@ -17,16 +17,16 @@ import (
 // schemas, and SELECT on their tables, partitions, views, materialized views and
 // foreign tables.
 type SourceGrants struct {
-	Resource     string // tells apart the resources that grant; see claims
+	Resource     string // distinguishes the resources that grant; see claims
 	Database     string
 	User         string
 	Schemas      []string
-	Tables       []relation.TableName // nil: all of the schemas
+	Tables       []relation.TableName // nil: all tables of the schemas
 	Columns      []TableColumns       // of these tables and views, only some columns
-	FutureTables bool                 // also SELECT on what is created in the schemas later
+	FutureTables bool                 // also SELECT on relations that are created in the schemas later
 }
 
-// scope is what the grants are made of.
+// scope returns the privileges that the grants consist of.
 func (g SourceGrants) scope() scope {
 	sc := scope{resource: g.Resource, user: g.User, database: []string{"CONNECT"}, schemas: g.Schemas, tables: g.Tables, columns: g.Columns}
 	if g.Tables == nil {
@@ -38,8 +38,8 @@ func (g SourceGrants) scope() scope {
 	return sc
 }
 
-// Reads returns what the grants let the user read, in quotes as in SQL: schemas, tables
-// and columns.
+// Reads returns what the grants let the user read, quoted as in SQL: schemas, tables and
+// columns.
 func (g SourceGrants) Reads() []string {
 	names := pgclient.QuoteAll(g.Tables, relation.TableName.SQL)
 	if g.Tables == nil {
@@ -53,8 +53,8 @@ func (g SourceGrants) Reads() []string {
 	return names
 }
 
-// CheckSourceSchema refuses what is no name, and PostgreSQL's own schemas: there
-// is nothing to replicate in them, but pg_authid with its passwords.
+// CheckSourceSchema refuses invalid names, and PostgreSQL's own schemas: they hold nothing to
+// replicate, but pg_authid with its passwords.
 func CheckSourceSchema(name string) error {
 	if name == "information_schema" || strings.HasPrefix(name, "pg_") {
 		return fmt.Errorf("the schema %q belongs to PostgreSQL itself and holds no data to replicate", name)
@@ -86,9 +86,9 @@ func (g SourceGrants) check() error {
 	return nil
 }
 
-// GrantSource grants explicitly what the user was not granted yet, and takes back
-// options to pass that on. What does not exist is an error, and so is what this login
-// may not grant.
+// GrantSource grants explicitly what the user was not granted yet, and revokes grant options on
+// it. An object that does not exist is an error, and so is a privilege that this login may not
+// grant.
 func GrantSource(ctx context.Context, s *pgclient.Server, g SourceGrants) error {
 	err := claiming(s, func(claim func(*access, scope)) error {
 		return ChangeRights(ctx, s, g.Database, func(tx pgx.Tx) error { return grantSource(ctx, s, tx, g, claim) })
@@ -119,9 +119,9 @@ func grantSource(ctx context.Context, s *pgclient.Server, tx pgx.Tx, g SourceGra
 	return revokeRights(ctx, s, tx, scope{resource: g.Resource, user: g.User, tables: sc.hidden})
 }
 
-// UpdateSource takes back what only the old grants covered, and options to pass
-// on what the new ones cover, and grants what these lack. No right that both
-// cover is ever missing, for anybody.
+// UpdateSource revokes what only the old grants covered and grant options on what the new ones
+// cover, and grants what the user lacks of the new ones. A privilege that both cover is never
+// missing, in any session.
 func UpdateSource(ctx context.Context, s *pgclient.Server, old, want SourceGrants) error {
 	dropped := droppedSource(old, want)
 	err := claiming(s, func(claim func(*access, scope)) error {
@@ -141,7 +141,7 @@ func UpdateSource(ctx context.Context, s *pgclient.Server, old, want SourceGrant
 	return nil
 }
 
-// droppedSource returns what old covers and want does not. CONNECT is covered by both.
+// droppedSource returns what old covers and want does not. Both cover CONNECT.
 func droppedSource(old, want SourceGrants) scope {
 	sc := scope{resource: want.Resource, user: old.User, schemas: without(old.Schemas, want.Schemas), except: want.Tables}
 	for _, schema := range old.scope().whole {
@@ -163,8 +163,8 @@ func droppedSource(old, want SourceGrants) scope {
 	return sc
 }
 
-// revokeSource takes back SELECT and default privileges, and then USAGE where it is
-// of no more use.
+// revokeSource revokes SELECT and default privileges, and then USAGE where it is of no further
+// use.
 func revokeSource(ctx context.Context, s *pgclient.Server, tx pgx.Tx, sc scope) error {
 	relations := sc
 	relations.schemas = nil
@@ -174,8 +174,8 @@ func revokeSource(ctx context.Context, s *pgclient.Server, tx pgx.Tx, sc scope) 
 	return revokeUsage(ctx, s, tx, sc)
 }
 
-// RevokeSource takes the grants back: CONNECT only when the user was granted
-// nothing else in the database. What is gone is done.
+// RevokeSource revokes the grants: CONNECT only if the user was granted nothing else in the
+// database. A database or user that does not exist is no error.
 func RevokeSource(ctx context.Context, s *pgclient.Server, g SourceGrants) error {
 	rightsMemoryOf(s).granted.giveUp(g.Resource)
 	sc := g.scope()
@@ -200,16 +200,15 @@ func RevokeSource(ctx context.Context, s *pgclient.Server, g SourceGrants) error
 	return nil
 }
 
-// A Drift is how rights on the server differ from what was granted. Both lists
-// are sorted.
+// A Drift is how privileges on the server differ from what was granted. Both lists are sorted.
 type Drift struct {
-	Missing []string // what the user cannot do, such as "SELECT ON TABLE public.orders"
+	Missing []string // privileges that the user lacks, such as "SELECT ON TABLE public.orders"
 	Excess  []string // what it may pass on to others, such as "SELECT ON TABLE public.orders WITH GRANT OPTION"
 }
 
-// SourceDrift returns what the user cannot do, in whatever way it might have
-// been allowed to, and what it may pass on. It returns ErrNotFound when the
-// database or the user does not exist.
+// SourceDrift returns which privileges the user lacks, in whatever way it might have had them,
+// and which of them it may pass on. It returns ErrNotFound when the database or the user does
+// not exist.
 func SourceDrift(ctx context.Context, s *pgclient.Server, g SourceGrants) (Drift, error) {
 	d, err := drift(ctx, s, g.Database, g.scope())
 	if err != nil {
@@ -218,7 +217,7 @@ func SourceDrift(ctx context.Context, s *pgclient.Server, g SourceGrants) (Drift
 	return d, nil
 }
 
-// drift claims what a scope means for its resource.
+// drift claims the privileges of a scope for its resource.
 func drift(ctx context.Context, s *pgclient.Server, database string, sc scope) (Drift, error) {
 	a, err := sharedAccess(ctx, s, database)
 	var user person
@@ -241,9 +240,9 @@ func drift(ctx context.Context, s *pgclient.Server, database string, sc scope) (
 	return d, nil
 }
 
-// ReadSourceGrants returns the grants that a user has on a database, as far as they
-// can be told from the catalogs: the schemas that it was granted USAGE on, columns
-// of tables that it was not granted SELECT on, and whether there are default privileges. It returns ErrNotFound if there are none.
+// ReadSourceGrants returns the grants that a user has on a database, as far as the catalogs show
+// them: the schemas that it was granted USAGE on, columns of tables that it was not granted
+// SELECT on, and whether there are default privileges. It returns ErrNotFound if there are none.
 func ReadSourceGrants(ctx context.Context, s *pgclient.Server, database, name string) (SourceGrants, error) {
 	g := SourceGrants{Database: database, User: name}
 	a, err := sharedAccess(ctx, s, database)
@@ -275,13 +274,13 @@ func ReadSourceGrants(ctx context.Context, s *pgclient.Server, database, name st
 	return g, nil
 }
 
-// isGone reports whether err says that the database or the user that rights
-// belong to does not exist.
+// isGone reports whether err says that the database or the user that privileges belong to does
+// not exist.
 func isGone(err error) bool {
 	return errors.Is(err, pgclient.ErrNotFound) || pgclient.IsUnreachable(err) && pgclient.Code(err) == pgclient.InvalidCatalogName
 }
 
-// orNotFound makes ErrNotFound of a database that does not exist.
+// orNotFound turns the error that a database does not exist into ErrNotFound.
 func orNotFound(err error) error {
 	if isGone(err) && !errors.Is(err, pgclient.ErrNotFound) {
 		err = fmt.Errorf("%w: %w", pgclient.ErrNotFound, err)

@@ -58,7 +58,7 @@ func TestSourceGrants(t *testing.T) {
 	})
 }
 
-// Each right that is taken away shows, alone, and is granted again.
+// Each privilege that is revoked is shown, alone, and granted again.
 func TestSourceGrantsDrift(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -96,7 +96,7 @@ func TestSourceGrantsFutureTables(t *testing.T) {
 		g := shop.grants("public", "billing")
 		shop.grant(t, g)
 
-		// By those who are known to create tables: nothing to do.
+		// By roles that are known to create tables: nothing to do.
 		shop.Run(t, `
 			CREATE TABLE public.later (id int);
 			SET ROLE `+shop.Application+`;
@@ -105,7 +105,7 @@ func TestSourceGrantsFutureTables(t *testing.T) {
 		pgtest.Equal(t, "missing", shop.missing(t, g), nil)
 		shop.AssertReads(t, "public.later", "billing.later", "billing.later_view")
 
-		// By somebody new.
+		// By a new role.
 		newcomer := s.Role(t)
 		shop.Run(t, `
 			GRANT ALL ON SCHEMA billing TO `+newcomer+`;
@@ -120,7 +120,7 @@ func TestSourceGrantsFutureTables(t *testing.T) {
 		shop.Run(t, "SET ROLE "+newcomer+"; CREATE TABLE billing.no_surprise (id int)")
 		pgtest.Equal(t, "missing in the end", shop.missing(t, g), nil)
 
-		// The tables that are not to be covered any more.
+		// The tables that must no longer be covered.
 		kept := g
 		kept.FutureTables = false
 		if err := UpdateSource(t.Context(), shop.Admin, g, kept); err != nil {
@@ -135,7 +135,7 @@ func TestSourceGrantsFutureTables(t *testing.T) {
 	})
 }
 
-// What the user may do in another way is not missing.
+// A privilege that the user has in another way is not missing.
 func TestSourceGrantsEffective(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
@@ -174,7 +174,7 @@ func TestSourceGrantsEffective(t *testing.T) {
 				before := shop.ACLs(t)
 				pgtest.Equal(t, "missing", shop.missing(t, g), nil)
 
-				shop.grant(t, g) // explicitly nevertheless, and taken back alone
+				shop.grant(t, g) // explicitly nevertheless, and revoked alone
 				if explicit, err := ReadSourceGrants(t.Context(), shop.Admin, shop.Name, shop.User); err != nil || len(explicit.Schemas) != 2 {
 					t.Errorf("granted %+v, %v", explicit, err)
 				}
@@ -185,7 +185,7 @@ func TestSourceGrantsEffective(t *testing.T) {
 	})
 }
 
-// The user's own things need no grants, and lose no right with them.
+// A user needs no grants on its own objects, and loses no privilege on them.
 func TestSourceGrantsOfOwner(t *testing.T) {
 	t.Parallel()
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {

@@ -12,20 +12,21 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
-// When two sessions change the privileges on one object at the same time, PostgreSQL
-// fails one of them. Sessions of this provider therefore take turns: those of one process
-// among themselves, and those of several by an advisory lock of the database. That saves attempts, and nothing else depends on it: every
-// login that can connect can hold this lock, so that it is waited for only briefly.
+// When two sessions change the privileges on one object at the same time, PostgreSQL fails one
+// of them. Sessions of this provider therefore take turns: those of one process among
+// themselves, and those of several processes by an advisory lock of the database. That saves
+// attempts, and nothing else depends on it: every login that can connect can hold this lock, so
+// the wait for it is short.
 const (
 	rightsLockClass = 0x53746974 // "Stit": a key space of our own, of two keys
 	rightsLockKey   = 1
 
 	courtesy      = 10 * time.Second // how long to wait for the lock
-	courtesyPause = time.Minute      // after a wait in vain: how long not to wait again
+	courtesyPause = time.Minute      // after a timeout: how long not to wait again
 )
 
-// ChangeRights runs f in a transaction of database, taking turns with other changes of
-// this provider, and again if other sessions interfered.
+// ChangeRights runs f in a transaction of database. It takes turns with other changes of this
+// provider, and runs f again if other sessions interfered.
 func ChangeRights(ctx context.Context, s *pgclient.Server, database string, f func(pgx.Tx) error) error {
 	return ChangeObjects(ctx, s, database, pgclient.Contention{}, f)
 }
@@ -60,11 +61,11 @@ func ChangeObjects(ctx context.Context, s *pgclient.Server, database string, c p
 	return err
 }
 
-// inTurn is change for what takes turns with the other changes of this process, also
-// where the advisory lock is not had: what one of them finds granted, none revokes
-// before that one has committed.
+// inTurn runs a change that takes turns with the other changes of this process, even if it does
+// not get the advisory lock: no change revokes what another one finds granted before that one
+// has committed.
 func inTurn(ctx context.Context, s *pgclient.Server, database string, c pgclient.Contention, f func(pgx.Tx) error) error {
-	defer s.Changed() // a login may have been let in
+	defer s.Changed() // a login may work now
 	return s.Retry(ctx, database, c, func() error {
 		return InTurn(ctx, s, database, func() error {
 			return s.OnConn(ctx, database, func(conn *pgx.Conn) error { return pgclient.BoundedTx(ctx, conn, f) })
@@ -72,13 +73,13 @@ func inTurn(ctx context.Context, s *pgclient.Server, database string, c pgclient
 	})
 }
 
-// A rightsMemory is what this process remembers of the rights that it changes.
+// A rightsMemory is what this process remembers about the privileges that it changes.
 type rightsMemory struct {
 	granted claims
 
 	mu    sync.Mutex
 	turns map[string]chan struct{} // by database, see turn
-	kept  map[rightsLock]time.Time // when a lock was last waited for in vain
+	kept  map[rightsLock]time.Time // when a wait for the lock last timed out
 }
 
 // A rightsLock is the lock in a database of an entry.
@@ -86,7 +87,7 @@ type rightsLock struct{ server, database string }
 
 func rightsMemoryOf(s *pgclient.Server) *rightsMemory { return pgclient.Memory[rightsMemory](s) }
 
-// turn returns what is full while the rights in a database are being changed.
+// turn returns the channel that is full while the privileges in a database are being changed.
 func (m *rightsMemory) turn(database string) chan struct{} {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -99,8 +100,8 @@ func (m *rightsMemory) turn(database string) chan struct{} {
 	return m.turns[database]
 }
 
-// lockRights waits for the lock by which changes take turns, and reports whether the
-// transaction has it.
+// lockRights waits for the lock by which changes take turns, and reports whether the transaction
+// has it.
 func lockRights(ctx context.Context, s *pgclient.Server, tx pgx.Tx, database string) (locked bool, err error) {
 	if rightsLockIsKept(s, database) {
 		err = tx.QueryRow(ctx, "SELECT pg_catalog.pg_try_advisory_xact_lock($1, $2)", rightsLockClass, rightsLockKey).Scan(&locked)
@@ -124,8 +125,8 @@ func lockRights(ctx context.Context, s *pgclient.Server, tx pgx.Tx, database str
 	return false, err
 }
 
-// rightsLockIsKept reports whether a recent wait for the lock was in vain: not every
-// change of a long apply waits again.
+// rightsLockIsKept reports whether a recent wait for the lock timed out: not every change of a
+// long apply waits again.
 func rightsLockIsKept(s *pgclient.Server, database string) bool {
 	m := rightsMemoryOf(s)
 	m.mu.Lock()
@@ -133,7 +134,7 @@ func rightsLockIsKept(s *pgclient.Server, database string) bool {
 	return time.Since(m.kept[rightsLock{s.Name(), database}]) < courtesyPause
 }
 
-// noteRightsLock notes when a wait for the lock was in vain.
+// noteRightsLock notes when a wait for the lock timed out.
 func noteRightsLock(s *pgclient.Server, database string, since time.Time) {
 	m := rightsMemoryOf(s)
 	m.mu.Lock()

@@ -39,9 +39,8 @@ func keepRightsLock(t *testing.T, s *sandbox.Server, database string) string {
 	return session
 }
 
-// Every login that can connect can hold the lock by which changes take turns. A change
-// then waits for a while, names the session in a warning, and is made; the next
-// changes do not wait.
+// Every login that can connect can hold the lock by which changes take turns. A change then
+// waits for a while, names the session in a warning, and is made; the next changes do not wait.
 func TestRightsLockKept(t *testing.T) {
 	t.Parallel()
 	shop := newShop(t, sandbox.Shared(t, 0))
@@ -72,13 +71,13 @@ func TestRightsLockKept(t *testing.T) {
 	}
 }
 
-// Two sessions that revoke at the same time each see the grants that the other one is
-// about to revoke. CONNECT and USAGE, which these need, are revoked nevertheless.
+// Two sessions that revoke at the same time each see the grants that the other session is about
+// to revoke. CONNECT and USAGE, which these grants need, are revoked nevertheless.
 func TestRightsRevokedTogether(t *testing.T) {
 	t.Parallel()
 	shop := newShop(t, sandbox.Shared(t, 0))
 	keepRightsLock(t, shop.Server, shop.Name)
-	noteRightsLock(shop.Admin, shop.Name, time.Now()) // no change waits for it
+	noteRightsLock(shop.Admin, shop.Name, time.Now()) // no change waits for the lock
 	before := shop.ACLs(t)
 	schemas := []string{"public", "billing", "secret"}
 	for range 10 {
@@ -107,8 +106,8 @@ func TestRightsRevokedTogether(t *testing.T) {
 	}
 }
 
-// The warning says that a change was made: it does not come with one that failed, nor
-// with one that took its turn in the end.
+// The warning says that a change was made: no warning comes with a change that failed, or with
+// one that took its turn in the end.
 func TestRightsLockWarningIsTrue(t *testing.T) {
 	t.Parallel()
 	shop := newShop(t, sandbox.Shared(t, 0))
@@ -134,7 +133,7 @@ func TestRightsLockWarningIsTrue(t *testing.T) {
 		if _, err := holder.Exec(t.Context(), "SELECT pg_catalog.pg_advisory_lock($1, $2)", rightsLockClass, rightsLockKey); err != nil {
 			t.Fatal(err)
 		}
-		noteRightsLock(shop.Admin, shop.Name, time.Now()) // the change does not wait for it
+		noteRightsLock(shop.Admin, shop.Name, time.Now()) // the change does not wait for the lock
 		server := shop.Admin.Warning(func(w pgclient.Warning) { t.Errorf("%s: %s", name, w.Detail) })
 		if err := ChangeRights(t.Context(), server, shop.Name, tt.change); !errors.Is(err, tt.err) {
 			t.Errorf("%s: %v", name, err)
@@ -160,7 +159,7 @@ func TestRightsLockReturns(t *testing.T) {
 	}
 }
 
-// A wait for somebody's lock ends, and the error says whose it is.
+// A wait for another session's lock ends, and the error names the session.
 func TestRightsLockTimeout(t *testing.T) {
 	t.Parallel()
 	shop := newShop(t, sandbox.Shared(t, 0))

@@ -7,8 +7,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
-// readQuoted reads what is between quotes, in which they are doubled, as
-// PostgreSQL does, and returns what follows.
+// readQuoted reads text up to the closing quote, in which quotes are doubled, as PostgreSQL
+// does, and returns the rest.
 func readQuoted(t *testing.T, text string, quote byte) (inner, rest string) {
 	t.Helper()
 	if text == "" || text[0] != quote {
@@ -28,7 +28,7 @@ func readQuoted(t *testing.T, text string, quote byte) (inner, rest string) {
 	return "", ""
 }
 
-// What was read as a name of a table is written such that it is read again.
+// A parsed name of a table is written so that it is parsed to the same name.
 func FuzzParseTableName(f *testing.F) {
 	for _, seed := range []string{"a.b", `"a.b"."c"`, `"`, `""""".x`} {
 		f.Add(seed)
@@ -44,7 +44,7 @@ func FuzzParseTableName(f *testing.F) {
 	})
 }
 
-// Whatever tables are called, their names can be written and read.
+// The name of any table can be written and parsed.
 func FuzzTableName(f *testing.F) {
 	f.Add("public", "orders")
 	f.Add(`"`, `a.b"`)

@@ -16,8 +16,8 @@ type TableName struct {
 	Name   string
 }
 
-// ParseTableName reads the form schema.table, split at the first dot. A part
-// that itself holds a dot is written in double quotes: "a.b".orders.
+// ParseTableName parses the form schema.table, split at the first dot. A part that itself holds
+// a dot is written in double quotes: "a.b".orders.
 func ParseTableName(text string) (TableName, error) {
 	schema, rest, err := pgclient.CutName(text)
 	if err != nil {
@@ -44,7 +44,7 @@ func ParseTableName(text string) (TableName, error) {
 	return t, nil
 }
 
-// String is the form that ParseTableName reads.
+// String returns the form that ParseTableName parses.
 func (t TableName) String() string {
 	return pgclient.QuoteName(t.Schema) + "." + pgclient.QuoteName(t.Name)
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
-// A Table is what a structure sync finds of a table, view, materialized view or
-// foreign table.
+// A Table is what a structure sync reads about a table, view, materialized view or foreign
+// table.
 type Table struct {
 	Name    TableName
 	OID     uint32
@@ -54,15 +54,15 @@ type Column struct {
 	Name    string // valid UTF-8, unless the database has the encoding SQL_ASCII
 	SQL     string // its type as format_type writes it, qualified unless it is built in
 	Type    Type
-	NotNull bool // of all rows: those from before, and of tables that inherit from this one
-	// ForeignCollation reports whether a collation orders the values that is not
-	// one of PostgreSQL's own.
+	NotNull bool // holds for all rows: also for rows from before the constraint, and for those of tables that inherit from this one
+	// ForeignCollation reports whether the values are ordered by a collation that is not
+	// PostgreSQL's own.
 	ForeignCollation bool
-	// Collation is one that takes different texts for the same, as SQL; "" else.
+	// Collation is a collation that treats different texts as equal, as SQL; otherwise "".
 	Collation string
-	// Missing is what rows hold that are older than the column, as the text of
-	// a one-element array; nil if they hold null, or XML, whose declaration such a
-	// text lacks. PostgreSQL 11 and newer.
+	// Missing is the value in rows that are older than the column, as the text of a one-element
+	// array. It is nil if they hold null, or XML, whose declaration such a text lacks.
+	// PostgreSQL 11 and newer.
 	Missing *string
 }
 
@@ -84,8 +84,8 @@ const relationsSQL = `
 	ORDER BY n.nspname, c.relname
 	LIMIT 1000`
 
-// List returns the names of tables and views by schema, for those of the
-// schemas that exist, and not more than a thousand of them.
+// List returns the names of tables and views by schema, for those of the schemas that exist, and
+// at most a thousand names.
 func List(ctx context.Context, s *pgclient.Server, database string, schemas []string) (map[string][]string, error) {
 	var relations map[string][]string
 	err := s.InTx(ctx, database, func(tx pgx.Tx) error {
@@ -105,11 +105,11 @@ func List(ctx context.Context, s *pgclient.Server, database string, schemas []st
 	return relations, nil
 }
 
-// A Relation is what is known of a table or view without reading its structure.
+// A Relation is what is known about a table or view without reading its structure.
 type Relation struct {
 	Kind  RelationKind
-	Bytes int64 // that its rows take on disk, with those of its partitions
-	Rows  int64 // about how many, as the last VACUUM or ANALYZE has found
+	Bytes int64 // that its rows take on disk, including those of its partitions
+	Rows  int64 // about how many, according to the last VACUUM or ANALYZE
 }
 
 const sizesSQL = `
@@ -133,9 +133,9 @@ const sizesSQL = `
 	GROUP BY nspname, relname, kind
 	ORDER BY nspname, relname`
 
-// ReadRelations returns those of the named tables and views that exist. To see how
-// large a table is exactly takes a lock, which may not be had in time (55P03). Else
-// sizes are those that the last VACUUM or ANALYZE has found.
+// ReadRelations returns those of the named tables and views that exist. Reading the exact size
+// of a table takes a lock, which the server may not grant in time (55P03). Otherwise sizes are
+// those from the last VACUUM or ANALYZE.
 func ReadRelations(ctx context.Context, tx pgx.Tx, names []TableName, exactly bool) (map[TableName]Relation, error) {
 	schemas, tables := splitNames(names)
 	found := map[TableName]Relation{}
@@ -160,8 +160,8 @@ const namedSQL = `
 		JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = wanted.relname
 		WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')`
 
-// NameEncodingSQL is in what encoding names are read as bytes: as they are where any
-// bytes may be names, which PostgreSQL would refuse to send otherwise.
+// NameEncodingSQL is the encoding in which names are read as bytes: unchanged if any bytes may
+// be a name, because PostgreSQL would refuse to convert them.
 const NameEncodingSQL = `CASE WHEN pg_catalog.current_setting('server_encoding') = 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END`
 
 const columnsSQL = `
@@ -183,8 +183,8 @@ const columnsSQL = `
 	WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
 	ORDER BY n.nspname, c.relname, a.attnum`
 
-// missingSQL writes all arrays of one element as those of text are written: not
-// all types put a comma between elements, and quote one that is within.
+// missingSQL writes all arrays of one element as it writes arrays of text: some types do not
+// separate elements by a comma, or do not quote an element that contains one.
 const missingSQL = `
 	SELECT a.attrelid, a.attnum, CASE WHEN t.typdelim = ',' OR m.text LIKE '{"%' THEN m.text
 		ELSE ARRAY[pg_catalog.substr(m.text, 2, pg_catalog.length(m.text) - 2)]::pg_catalog.text END
@@ -194,7 +194,7 @@ const missingSQL = `
 	WHERE a.attrelid IN (` + namedSQL + `) AND a.atthasmissing AND NOT a.attisdropped
 	ORDER BY a.attrelid, a.attnum`
 
-// columnRow is a row of columnsSQL. The columns are null for a table without any.
+// columnRow is a row of columnsSQL. The columns are null for a table that has none.
 type columnRow struct {
 	table  Table
 	column struct {
@@ -209,15 +209,15 @@ type columnRow struct {
 	collation        string
 }
 
-// ReadTables is Tables within the caller's transaction, and so in its snapshot.
+// ReadTables is Read within the caller's transaction, and so in its snapshot.
 func ReadTables(ctx context.Context, tx pgx.Tx, names []TableName) (tables map[TableName]Table, err error) {
 	err = pgclient.Send(ctx, tx, "read structure", func(batch *pgx.Batch) { QueueTables(batch, pgclient.Version(tx.Conn()), names, &tables) })
 	return tables, err
 }
 
-// QueueTables makes ReadTables a part of a batch, which goes to a server of that
-// major version in one round trip, within a transaction. The search_path is
-// pinned, and so the types of all other schemas are written with theirs.
+// QueueTables makes ReadTables a part of a batch, which one round trip sends to a server of that
+// major version, within a transaction. The search_path is pinned, so the types of all other
+// schemas are written with their schema.
 func QueueTables(batch *pgx.Batch, major int, names []TableName, into *map[TableName]Table) {
 	var found []columnRow
 	var types map[uint32]Type
@@ -234,8 +234,8 @@ func QueueTables(batch *pgx.Batch, major int, names []TableName, into *map[Table
 	})
 }
 
-// QueueTablesWithoutTypes is QueueTables for those who only want to know what the
-// columns' types are called: Type and Missing are not set.
+// QueueTablesWithoutTypes is QueueTables for callers that only need the names of the columns'
+// types: Type and Missing are not set.
 func QueueTablesWithoutTypes(batch *pgx.Batch, names []TableName, into *map[TableName]Table) {
 	schemas, relations := splitNames(names)
 	batch.Queue(columnsSQL, schemas, relations).Query(func(rows pgx.Rows) error {
@@ -270,7 +270,7 @@ type attribute struct {
 	number int16
 }
 
-// scanMissing reads what old rows hold in columns that were added with a default.
+// scanMissing reads the values in old rows of columns that were added with a default.
 func scanMissing(rows pgx.Rows) (map[attribute]string, error) {
 	missing := map[attribute]string{}
 	var at attribute
@@ -282,7 +282,7 @@ func scanMissing(rows pgx.Rows) (map[attribute]string, error) {
 	return missing, err
 }
 
-// assemble makes tables of rows that are sorted by table and column.
+// assemble builds tables from rows that are sorted by table and column.
 func assemble(rows []columnRow, types map[uint32]Type, missing map[attribute]string) map[TableName]Table {
 	tables := map[TableName]Table{}
 	keys := map[TableName]map[int]string{}

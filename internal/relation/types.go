@@ -12,7 +12,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
-// A Type is a row of pg_type, followed to the types that it is made of.
+// A Type is a row of pg_type, with the types that it consists of.
 type Type struct {
 	Schema    string
 	Name      string
@@ -29,7 +29,7 @@ type Type struct {
 // BuiltIn reports whether the type is one of PostgreSQL's own.
 func (t Type) BuiltIn() bool { return t.Schema == "pg_catalog" }
 
-// Holds reports whether values of the type are of that built-in one, or arrays of it.
+// Holds reports whether values of the type are of the given built-in type, or arrays of it.
 func (t Type) Holds(name string) bool {
 	for t.Base != nil || t.Element != nil {
 		if t.Base != nil {
@@ -41,8 +41,8 @@ func (t Type) Holds(name string) bool {
 	return t.BuiltIn() && t.Name == name
 }
 
-// typesSQL follows the types of columns from domains to their base and from
-// arrays to their elements.
+// typesSQL follows the types of columns from domains to their base and from arrays to their
+// elements.
 const typesSQL = `
 	WITH RECURSIVE needed (oid) AS (
 		SELECT a.atttypid
@@ -73,7 +73,7 @@ const typesSQL = `
 	LEFT JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
 	ORDER BY t.oid`
 
-// scanTypes reads types and what they are made of.
+// scanTypes reads types and the types that they consist of.
 func scanTypes(rows pgx.Rows) (map[uint32]Type, error) {
 	found, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (t typeRow, err error) {
 		err = r.Scan(&t.oid, &t.Schema, &t.Name, &t.SQL, &t.Kind, &t.Extension, &t.Output, &t.Sendable, &t.element, &t.base, &t.BaseSQL)
@@ -91,11 +91,12 @@ type typeRow struct {
 	oid, element, base uint32
 }
 
-// deepestType is how many steps there may be from a type to what it is made of.
+// deepestType is the maximum number of steps from a type to the innermost type that it consists
+// of.
 const deepestType = 100
 
-// linkTypes has each type point to what it is made of. One that is made of itself
-// is refused: to follow it would never end.
+// linkTypes links each type to the types that it consists of. It refuses a type that consists of
+// itself: following it would never end.
 func linkTypes(found []typeRow) (map[uint32]Type, error) {
 	madeOf := map[uint32]uint32{}
 	byOID := map[uint32]*Type{}
@@ -120,7 +121,7 @@ func linkTypes(found []typeRow) (map[uint32]Type, error) {
 	return types, nil
 }
 
-// A TypeSet knows the types of a database that columns can be given.
+// A TypeSet holds the types of a database that columns can have.
 type TypeSet map[string]TypeForm
 
 // withoutInput are types whose values PostgreSQL writes but does not read.
@@ -128,16 +129,17 @@ var withoutInput = []string{
 	"pg_node_tree", "pg_ndistinct", "pg_dependencies", "pg_mcv_list", "pg_brin_bloom_summary", "pg_brin_minmax_multi_summary", "gtsvector",
 }
 
-// A TypeForm is how a database writes a type, and whether it reads its binary form.
+// A TypeForm is how a database writes a type, and whether it reads the type's binary form.
 type TypeForm struct {
 	SQL        string
-	Plain      string // where a column has no modifier: bpchar and "bit" differ
+	Plain      string // for a column without a modifier: bpchar and "bit" differ
 	Receivable bool
 }
 
-// The owner of an extension can add types to it, whose functions, such as subtype_diff
-// of a range, then run as whoever loads or analyzes. Only a superuser makes a base
-// type, which has a type of arrays, and that has none.
+// The owner of an extension can add types to it. Their functions, such as subtype_diff of a
+// range, then run with the privileges of the role that loads or analyzes. Only superusers create
+// base types. Such a type has a type for arrays of it, and array types have no array type of
+// their own.
 const typeSetSQL = `
 	SELECT coalesce(e.extname, ''), t.typname, pg_catalog.format_type(t.oid, NULL), pg_catalog.format_type(t.oid, -1), t.typreceive::pg_catalog.oid <> 0
 	FROM pg_catalog.pg_type AS t
@@ -150,8 +152,8 @@ const typeSetSQL = `
 			OR e.oid IS NOT NULL AND (t.typtype = 'b' AND t.typarray <> 0 OR o.rolsuper OR o.rolname IN (current_user, session_user)))
 	ORDER BY 1, 2`
 
-// ReadTypeSet reads the built-in types, and those of extensions that run no code of
-// others than superusers and the login.
+// ReadTypeSet reads the built-in types, and those types of extensions that run only code of
+// superusers and of the login.
 func ReadTypeSet(ctx context.Context, conn *pgx.Conn) (TypeSet, error) {
 	types := TypeSet{}
 	err := pgclient.Send(ctx, conn, "read types", func(batch *pgx.Batch) {
@@ -168,10 +170,10 @@ func ReadTypeSet(ctx context.Context, conn *pgx.Conn) (TypeSet, error) {
 	return types, err
 }
 
-// Find returns how the set's database writes the type t of another database, if
-// it has it: a built-in type of that name, or one of the same extension. The other
-// one writes it sql, from which only a modifier is taken. binary says whether it has
-// a binary form on both sides.
+// Find returns how the set's database writes the type t of another database, if it has the type:
+// a built-in type of that name, or one of the same extension. The other database writes it as
+// sql, from which only a modifier is taken. binary reports whether the type has a binary form on
+// both sides.
 func (set TypeSet) Find(t Type, sql string) (there string, binary, ok bool) {
 	if t.Extension == "" && t.Schema != "pg_catalog" {
 		return "", false, false
@@ -197,9 +199,9 @@ var (
 	intervalFields = regexp.MustCompile(`^interval( (year|month|day|hour|minute|second)( to (month|hour|minute|second))?)?(\([0-9]\))?(\[\])?$`)
 )
 
-// writes reports whether the form's database could have written sql itself, for a
-// column of the type with some modifier. It becomes a part of statements there, and
-// what came from another server must not bring more into them.
+// writes reports whether the form's database could have written sql itself, for a column of the
+// type with some modifier. sql becomes a part of statements there, so text from another server
+// must not add anything else to them.
 func (f TypeForm) writes(sql string) bool {
 	if strings.HasPrefix(f.SQL, "interval") {
 		return intervalFields.MatchString(sql)

@@ -10,8 +10,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// Types that are made of themselves, as no server has them, are refused: whoever
-// follows them would never come to an end.
+// Types that consist of themselves, which no server has, are refused: following them would never
+// end.
 func TestLinkTypes(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -34,7 +34,7 @@ func TestLinkTypes(t *testing.T) {
 		if (err == nil) != tt.ok {
 			t.Errorf("%s: %v", name, err)
 		}
-		for _, linked := range types { // or it would hang here
+		for _, linked := range types { // otherwise the test would hang here
 			for part := &linked; part != nil; {
 				if part.Base != nil {
 					part = part.Base
@@ -46,8 +46,8 @@ func TestLinkTypes(t *testing.T) {
 	}
 }
 
-// The owner of an extension can add types to it whose functions are the owner's, also
-// under the name of one that it has. They are not used.
+// The owner of an extension can add types to it, with functions of the owner's, also under the
+// name of a type that it has already. Such types are not used.
 func TestReadTypeSet(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		database, owner, login := s.Database(t), s.Role(t), s.Role(t)

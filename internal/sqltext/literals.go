@@ -18,15 +18,15 @@ type Literal struct {
 	parts []part
 }
 
-// A part of a literal is a constant at a place of its own, since constants are
-// made of others.
+// A part of a literal is a constant with a position of its own, because constants consist of
+// others.
 type part struct {
 	offset   int // in the literal's text
 	position gotoken.Position
 	text     string
 }
 
-// Position returns where in a file something is in the literal.
+// Position returns the position in a file of an offset in the literal.
 func (l Literal) Position(offset int) gotoken.Position {
 	i, _ := slices.BinarySearchFunc(l.parts, offset+1, func(p part, offset int) int { return p.offset - offset })
 	if i == 0 {
@@ -35,12 +35,12 @@ func (l Literal) Position(offset int) gotoken.Position {
 	p := l.parts[i-1]
 	before := p.text[:min(offset-p.offset, len(p.text))]
 	p.position.Line += strings.Count(before, "\n")
-	p.position.Column = 0 // escapes are not counted
+	p.position.Column = 0 // escapes are not counted, so the column would be wrong
 	return p.position
 }
 
-// Literals returns the SQL in the Go files of a directory, without its tests, and
-// in the files of SQL in it and below.
+// Literals returns the SQL in the Go files of a directory, without its tests, and in the SQL
+// files in the directory and below it.
 func Literals(directory string) ([]Literal, error) {
 	var all []Literal
 	files := gotoken.NewFileSet()
@@ -87,16 +87,16 @@ func inGo(files *gotoken.FileSet, parsed []*ast.File) []Literal {
 	return f.found
 }
 
-// A folder works out the text of expressions of a package.
+// A folder computes the text of expressions of a package.
 type folder struct {
 	files     *gotoken.FileSet
-	connects  bool // the package knows pgx
+	connects  bool // the package imports pgx
 	constants map[string]ast.Expr
 	run       map[ast.Expr]bool // expressions that are certainly SQL
 	found     []Literal
 }
 
-// noteConstant takes note of the constants that n declares.
+// noteConstant notes the constants that n declares.
 func (f *folder) noteConstant(n ast.Node) bool {
 	declared, ok := n.(*ast.GenDecl)
 	if !ok || declared.Tok != gotoken.CONST {
@@ -112,7 +112,7 @@ func (f *folder) noteConstant(n ast.Node) bool {
 	return true
 }
 
-// noteRun takes note of an argument that is certainly SQL.
+// noteRun notes an argument that is certainly SQL.
 func (f *folder) noteRun(n ast.Node) bool {
 	argument := sqlArgument(n)
 	if argument == nil || !f.connects {
@@ -125,13 +125,13 @@ func (f *folder) noteRun(n ast.Node) bool {
 	return true
 }
 
-// find finds SQL in a node, and in what is called to make a part of it.
+// find finds SQL in a node, and in the arguments of a call that builds a part of it.
 func (f *folder) find(n ast.Node) bool {
 	switch e := n.(type) {
 	case *ast.ImportSpec:
 		return false
 	case *ast.Field:
-		ast.Inspect(e.Type, f.find) // not its tag
+		ast.Inspect(e.Type, f.find) // not in its tag
 		return false
 	case ast.Expr:
 		if !f.isText(e) {
@@ -161,7 +161,7 @@ func (f *folder) findInParts(expr ast.Expr) {
 	}
 }
 
-// runners are the methods of pgx that run SQL, with the number of the argument that is it.
+// runners are the methods of pgx that run SQL, with the number of the SQL argument.
 var runners = map[string]int{
 	"Exec": 1, "Query": 1, "QueryRow": 1, "Queue": 0, "Prepare": 2, "CopyTo": 2, "CopyFrom": 2, "ExecParams": 1,
 }
@@ -193,8 +193,7 @@ func formatOf(expr ast.Expr) ast.Expr {
 	return expr
 }
 
-// isText reports whether an expression is a string constant, or such and other
-// things concatenated.
+// isText reports whether an expression is a string constant, or a concatenation with one.
 func (f *folder) isText(expr ast.Expr) bool {
 	switch e := expr.(type) {
 	case *ast.BasicLit:
@@ -207,7 +206,7 @@ func (f *folder) isText(expr ast.Expr) bool {
 	return false
 }
 
-// deepest bounds the constants that constants are made of.
+// deepest bounds the nesting of constants in constants.
 const deepest = 20
 
 // append appends the text of an expression, with filledIn for what is not constant.
@@ -241,17 +240,17 @@ func (f *folder) append(l *Literal, expr ast.Expr, depth int) {
 const statements = "select with insert update delete create alter drop grant revoke set reset comment copy lock truncate analyze vacuum " +
 	"reassign begin commit rollback savepoint release do call values explain declare fetch prepare execute deallocate refresh reindex"
 
-// telling are keywords that fragments of statements have.
+// telling are keywords that identify fragments of statements.
 const telling = "select from join where and or not case when in is exists order group cast null operator using values as on by desc"
 
-// wordy are those that SQL has several of in a row in small letters.
+// wordy are words of which SQL has several in a row in lower case.
 const wordy = "double precision timestamp time with without zone character varying"
 
-// A call may be all that a fragment consists of, in a package that runs SQL.
+// A fragment may consist of a single call, in a package that runs SQL.
 var call = regexp.MustCompile(`^\s*[a-z_]+\(`)
 
-// looksLikeSQL tells SQL from prose, which may quote some: by the keywords in
-// capitals, and by more words in a row than SQL has without any.
+// looksLikeSQL distinguishes SQL from prose, which may quote SQL: by the keywords in capitals,
+// and by a longer sequence of words than SQL has without a keyword.
 func (f *folder) looksLikeSQL(literal string) bool {
 	tokens, closed := tokenize(literal)
 	if !closed || len(tokens) < 2 {

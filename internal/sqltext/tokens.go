@@ -7,10 +7,10 @@ import (
 	"unicode/utf8"
 )
 
-// filledIn stands in a text for what a program concatenates at run time.
+// filledIn stands for text that a program concatenates at run time.
 const filledIn = '\uFFFC'
 
-// A kind is what a token is.
+// A kind is the kind of a token.
 type kind int
 
 const (
@@ -21,16 +21,16 @@ const (
 	filled              // what a program fills in
 	symbol              // an operator
 	special             // one of ( ) [ ] , ; . and ::
-	end                 // behind the last token
+	end                 // after the last token
 )
 
-// A token is one of a text of SQL.
+// A token is one token of an SQL text.
 type token struct {
 	kind   kind
 	text   string
 	offset int
 	upper  bool // written in capitals
-	body   int  // of a string in dollar quotes: where its contents begin, else 0
+	body   int  // for a string in dollar quotes: the offset of its contents, otherwise 0
 }
 
 func (t token) is(text string) bool {
@@ -53,8 +53,8 @@ var (
 	operator    = regexp.MustCompile("^[-+*/<>=~!@#%^&|`?]+")
 )
 
-// tokenize divides SQL into tokens. It reports whether all that was opened is
-// closed: comments, strings and quotes.
+// tokenize divides SQL into tokens. It reports whether every comment, string and quote is
+// closed.
 func tokenize(sql string) (tokens []token, closed bool) {
 	for at := 0; at < len(sql); {
 		rest := sql[at:]
@@ -83,8 +83,8 @@ func tokenize(sql string) (tokens []token, closed bool) {
 	return tokens, true
 }
 
-// appendToken joins what is filled in with the parts of a name around it: they
-// are one name, which is not known.
+// appendToken joins filled-in text with the parts of a name around it: together they are one
+// name, which is unknown.
 func appendToken(tokens []token, t token) []token {
 	if len(tokens) > 0 {
 		last := &tokens[len(tokens)-1]
@@ -97,8 +97,8 @@ func appendToken(tokens []token, t token) []token {
 	return append(tokens, t)
 }
 
-// commentLength returns the length of the comment that sql begins with, if any,
-// and whether it ends.
+// commentLength returns the length of the comment at the start of sql, if there is one, and
+// whether the comment ends.
 func commentLength(sql string) (length int, closed bool) {
 	if strings.HasPrefix(sql, "--") {
 		if end := strings.IndexByte(sql, '\n'); end >= 0 {
@@ -128,8 +128,8 @@ func commentLength(sql string) (length int, closed bool) {
 	return len(sql), false
 }
 
-// nextToken returns the token that sql begins with. A length of 0 means that it
-// has no end.
+// nextToken returns the token at the start of sql. A length of 0 means that the token has no
+// end.
 func nextToken(sql string) (t token, length int) {
 	if t, length, ok := quotedToken(sql); ok {
 		return t, length
@@ -159,8 +159,8 @@ func nextToken(sql string) (t token, length int) {
 	return token{kind: special, text: sql[:size]}, size
 }
 
-// operatorToken returns the operator that sql begins with, or "". It ends
-// before a comment, a cast and what is filled in.
+// operatorToken returns the operator at the start of sql, or "". It ends before a comment, a
+// cast and filled-in text.
 func operatorToken(sql string) string {
 	found := operator.FindString(sql)
 	for i := range found {
@@ -172,7 +172,7 @@ func operatorToken(sql string) string {
 	return found
 }
 
-// quotedToken returns the string or the quoted identifier that sql begins with.
+// quotedToken returns the string or the quoted identifier at the start of sql.
 func quotedToken(sql string) (t token, length int, ok bool) {
 	if tag := dollarQuote.FindString(sql); tag != "" {
 		end := strings.Index(sql[len(tag):], tag)
@@ -202,7 +202,7 @@ func quotedToken(sql string) (t token, length int, ok bool) {
 	return token{}, 0, false
 }
 
-// closingQuote returns where a quote ends what is before it, or -1.
+// closingQuote returns the position of the closing quote, or -1.
 func closingQuote(contents string, quote byte, escapes bool) int {
 	for i := 0; i < len(contents); i++ {
 		switch {

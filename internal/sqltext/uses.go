@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// A Kind is what a name in SQL stands for.
+// A Kind is the kind of object that a name in SQL stands for.
 type Kind string
 
 // The kinds of names that PostgreSQL resolves by the search_path.
@@ -20,21 +20,21 @@ const (
 // A Use is a name that SQL uses.
 type Use struct {
 	Kind   Kind
-	Schema string // that it is written with, or ""
-	Name   string // of an operator also where it is hidden: = for IN, USING and NULLIF
+	Schema string // the schema that it is written with, or ""
+	Name   string // for an operator also where a word hides it: = for IN, USING and NULLIF
 	Offset int    // in the text
-	// Dynamic is set of an operator with an operand that the program names when
-	// it runs: a column of any type.
+	// Dynamic is set for an operator with an operand that the program names when it runs: a
+	// column of any type.
 	Dynamic bool
 }
 
-// Unsafe reports whether a schema that another role can write to may decide what the
-// name means: whether it is written without its schema. An operator is excepted unless
-// its operand may have a type that is not built in: the pinned search_path resolves it.
+// Unsafe reports whether a schema that another role can write to may decide what the name means,
+// that is, whether the name is written without its schema. An operator is unsafe only if its
+// operand may have a type that is not built in: the pinned search_path resolves other operators.
 func (u Use) Unsafe() bool { return u.Schema == "" && (u.Kind != Operator || u.Dynamic) }
 
-// Uses returns the names that a text of SQL uses, in their order. The body of a
-// function or a DO, in dollar quotes, is SQL as well.
+// Uses returns the names that an SQL text uses, in order. The body of a function or a DO, in
+// dollar quotes, is SQL as well.
 func Uses(sql string) []Use {
 	tokens, _ := tokenize(sql)
 	var uses []Use
@@ -65,16 +65,16 @@ func Uses(sql string) []Use {
 // A statement is one statement, or a fragment of one.
 type statement struct {
 	tokens []token
-	opener []int           // of each token: the innermost parenthesis that is open, or -1
-	clause []string        // of each token: the keyword of that level that it is behind
+	opener []int           // for each token: the innermost open parenthesis, or -1
+	clause []string        // for each token: the keyword of that level that precedes it
 	with   map[string]bool // relations that the statement defines itself
-	rights bool            // it grants or revokes, so that FROM is no list of relations
+	rights bool            // it grants or revokes, so FROM is followed by no list of relations
 	index  bool            // it creates an index
-	temp   bool            // it creates a temporary relation, which is in no other schema
+	temp   bool            // it creates a temporary relation, which has no other schema
 	uses   []Use
 }
 
-// clauses are the keywords that say what the names behind them are.
+// clauses are the keywords that say what the names after them are.
 const clauses = "select from where group having order limit offset union intersect except returning set window values"
 
 func newStatement(tokens []token) *statement {
@@ -104,7 +104,7 @@ func newStatement(tokens []token) *statement {
 	return s
 }
 
-// at returns a token, or one of no kind that matters.
+// at returns a token, or one of no kind if there is none at i.
 func (s *statement) at(i int) token {
 	if i < 0 || i >= len(s.tokens) {
 		return token{kind: end}
@@ -117,7 +117,7 @@ func (s *statement) isPart(i int) bool {
 	return s.at(i).is("from") && (s.at(i-1).is("distinct") && s.at(i-2).isAny("is not") || s.inCallOf(i, "extract substring trim overlay"))
 }
 
-// inCallOf reports whether a token is directly in the parentheses of one of some words.
+// inCallOf reports whether a token is directly in the parentheses after one of some words.
 func (s *statement) inCallOf(i int, words string) bool {
 	return s.opener[i] > 0 && s.at(s.opener[i]-1).isAny(words)
 }
@@ -141,7 +141,7 @@ func (s *statement) isDefinition(i int) bool {
 	return s.at(next).is("(") && (s.at(next+1).isAny("select with values insert update delete table") || s.at(next+1).is("(") || s.at(next+1).kind == filled)
 }
 
-// start returns where the name begins that ends at i, with its schema.
+// start returns where the name that ends at i begins, with its schema.
 func (s *statement) start(i int) int {
 	if s.at(i - 1).is(".") {
 		return i - 2
@@ -149,8 +149,8 @@ func (s *statement) start(i int) int {
 	return i
 }
 
-// before returns what is in front of the name that begins at i, but for IF EXISTS and
-// IF NOT EXISTS.
+// before returns the token in front of the name that begins at i, ignoring IF EXISTS and IF NOT
+// EXISTS.
 func (s *statement) before(i int) token {
 	if s.at(i-1).is("exists") && s.at(i-2).isAny("if not") {
 		for i--; s.at(i - 1).isAny("if not"); i-- {
@@ -159,7 +159,7 @@ func (s *statement) before(i int) token {
 	return s.at(i - 1)
 }
 
-// behind returns what is behind the parenthesis that closes the one at i.
+// behind returns the position after the parenthesis that closes the one at i.
 func (s *statement) behind(i int) int {
 	depth := 0
 	for ; i < len(s.tokens); i++ {
@@ -183,7 +183,7 @@ func (s *statement) add(kind Kind, i int) {
 	s.uses = append(s.uses, u)
 }
 
-// use notes what the token at i names, if anything.
+// use notes the name at the token at i, if there is one.
 func (s *statement) use(i int) {
 	t := s.at(i)
 	if name, ok := s.constantName(i); ok && !strings.Contains(name, ".") {
@@ -208,7 +208,7 @@ func (s *statement) use(i int) {
 	}
 }
 
-// constantName returns the name of a relation or the like that the string at i is.
+// constantName returns the name of a relation or other object that the string at i contains.
 func (s *statement) constantName(i int) (name string, ok bool) {
 	if s.at(i).kind != text {
 		return "", false
@@ -264,7 +264,7 @@ func (s *statement) addHidden(i int) {
 		}
 		operands = append(operands, i+2)
 	case "in":
-		if !s.at(i+1).is("(") || s.inCallOf(i, "position") { // or it is IN SCHEMA
+		if !s.at(i+1).is("(") || s.inCallOf(i, "position") { // otherwise it is IN SCHEMA
 			return
 		}
 	}
@@ -274,9 +274,8 @@ func (s *statement) addHidden(i int) {
 	}
 }
 
-// isDynamic reports whether an operand of the operator at i is a column whose
-// name is filled in. What is filled in behind it may also be a constant, unless
-// that is on the other side.
+// isDynamic reports whether an operand of the operator at i is a column whose name is filled in.
+// Filled-in text after the operator may also be a constant, unless the other operand is one.
 func (s *statement) isDynamic(i int) bool {
 	left, right := s.at(i-1), s.at(i+1)
 	return s.compares() && (s.isColumn(i-1) || s.isColumn(i+1) && (right.kind != filled || left.kind == number))
@@ -302,13 +301,13 @@ func (s *statement) isStar(i int) bool {
 		(after.kind == end || after.is(")") || after.is(",") || after.isAny("from into where"))
 }
 
-// isAssignment reports whether a = sets a column or a parameter. Nothing is
-// compared with NULL.
+// isAssignment reports whether a = sets a column or a parameter. No comparison has NULL as its
+// operand.
 func (s *statement) isAssignment(i int) bool {
 	return s.at(i).is("=") && (s.clause[i] == "set" || s.at(0).isAny("set alter create") || s.at(i+1).isAny("null default"))
 }
 
-// isCall reports whether the name that ends at i is that of a function.
+// isCall reports whether the name that ends at i is the name of a function.
 func (s *statement) isCall(i int) bool {
 	t, first := s.at(i), s.start(i)
 	before, qualified := s.before(first), first < i
@@ -317,7 +316,7 @@ func (s *statement) isCall(i int) bool {
 		return false
 	case before.isAny("function procedure routine aggregate"):
 		return t.isName()
-	case t.isAny("substring overlay") && !qualified: // with commas, it is a function like any other
+	case t.isAny("substring overlay") && !qualified: // with commas, it is an ordinary function
 		return !s.hasInside(i+1, "from for similar placing")
 	case !qualified && !t.isName() && !functionKeywords[t.text], t.kind != word && t.kind != quoted:
 		return false
@@ -341,8 +340,8 @@ func (s *statement) hasInside(open int, words string) bool {
 	return false
 }
 
-// isType reports whether the name that ends at i is that of a type, which the
-// grammar itself does not know.
+// isType reports whether the name that ends at i is the name of a type that the grammar itself
+// does not resolve.
 func (s *statement) isType(i int) bool {
 	t, first := s.at(i), s.start(i)
 	switch {
@@ -356,13 +355,13 @@ func (s *statement) isType(i int) bool {
 	return (t.kind != word || !grammarTypes[t.text]) && s.isTypeName(first)
 }
 
-// isTypeName reports whether the name that begins at i is that of a type.
+// isTypeName reports whether the name that begins at i is the name of a type.
 func (s *statement) isTypeName(i int) bool {
 	return s.at(i-1).is("::") || s.at(i-1).is("as") && s.inCallOf(i, "cast")
 }
 
-// isRelation reports whether the name that ends at i is that of a table or view
-// that the statement does not define itself.
+// isRelation reports whether the name that ends at i is the name of a table or view that the
+// statement does not define itself.
 func (s *statement) isRelation(i int) bool {
 	t, first := s.at(i), s.start(i)
 	switch {
@@ -376,7 +375,7 @@ func (s *statement) isRelation(i int) bool {
 	return (!s.at(i+1).is("(") || !s.before(first).isAny("from join")) && s.isRelationName(first)
 }
 
-// isRelationName reports whether the name that begins at i is that of a relation.
+// isRelationName reports whether the name that begins at i is the name of a relation.
 func (s *statement) isRelationName(i int) bool {
 	before := s.before(i)
 	switch {

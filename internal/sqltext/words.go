@@ -2,7 +2,7 @@ package sqltext
 
 import "strings"
 
-// set makes a set of words that are separated by blanks.
+// set returns the set of words in a text, in which blanks separate them.
 func set(words string) map[string]bool {
 	all := map[string]bool{}
 	for _, w := range strings.Fields(words) {
@@ -11,9 +11,9 @@ func set(words string) map[string]bool {
 	return all
 }
 
-// keywords are those that a name cannot be without quotes, and others behind which
-// an expression or a list may begin. A word in front of a parenthesis that is not
-// among them is a name: of a function, or of something with columns.
+// keywords are those that a name cannot be without quotes, and others that an expression or a
+// list may follow. A word in front of a parenthesis that is not among them is a name: of a
+// function, or of an object with columns.
 var keywords = set(`
 	all analyse analyze and any array as asc asymmetric authorization binary both case cast check collate collation column
 	concurrently constraint create cross current_catalog current_date current_role current_schema current_time
@@ -33,22 +33,22 @@ var keywords = set(`
 	partition perform preceding procedure range recursive reindex return returns rollup routine rows set sets share
 	skip stdin stdout temp temporary unlogged update vacuum values while within without zone`)
 
-// functionKeywords are keywords that are functions in front of a parenthesis.
+// functionKeywords are keywords that are functions if a parenthesis follows.
 var functionKeywords = set(`left right current_schema`)
 
 // grammarTypes are those that PostgreSQL's grammar resolves, to pg_catalog.
 var grammarTypes = set(`
 	bigint bit boolean char character dec decimal double float int integer interval nchar national numeric real smallint time timestamp varchar`)
 
-// otherTypes are built-in types that are resolved by the search_path, and that
-// one may write in front of a string: date '2020-01-01'.
+// otherTypes are built-in types that the search_path resolves, and that may precede a string:
+// date '2020-01-01'.
 var otherTypes = set(`
 	bool bpchar bytea cidr date float4 float8 inet int2 int4 int8 json jsonb money name oid regclass regnamespace regproc
 	regprocedure regrole regtype text tid timestamptz timetz uuid varbit xid xid8 xml`)
 
-// namesRelations are keywords behind which a relation is named.
+// namesRelations are keywords that the name of a relation follows.
 const namesRelations = "analyze copy from into join only references table truncate update view"
 
-// namesColumns are keywords behind which a name in front of a parenthesis is no
-// function: the columns or the modifiers of what it names follow.
+// namesColumns are keywords after which a name in front of a parenthesis is no function: the
+// parenthesis holds the columns or the modifiers of the object.
 const namesColumns = "analyze as column constraint copy index into prepare references table type update view"
