@@ -17,7 +17,7 @@ type User struct {
 	Login           bool
 	ConnectionLimit int               // -1: no limit
 	ValidUntil      string            // RFC 3339; "" or "infinity": the password never expires
-	Replication     bool              // see user_replication.go
+	Replication     bool              // see user_powers.go
 	BypassRLS       bool              // row-level security hides nothing from it
 	Roles           []string          // roles that it is a member of, except those of Replication
 	Parameters      map[string]string // what its sessions begin with, in all databases; nil: left unchanged
