@@ -286,19 +286,24 @@ func TestLoginSettings(t *testing.T) {
 			CREATE VIEW slow AS SELECT pg_sleep(1.5) IS NULL AS slept`)
 		e.definition.Tables["public.extremes"] = Selection{Method: FullTable}
 		e.definition.Tables["public.slow"] = Selection{Method: FullTable}
-		for _, role := range []string{e.reader, e.writer} {
-			for name, value := range map[string]string{
-				"statement_timeout": "'1s'", "idle_in_transaction_session_timeout": "'1s'", "transaction_timeout": "'1s'", "idle_session_timeout": "'1s'",
-				"quote_all_identifiers": "on", "xmloption": "document", "array_nulls": "off", "standard_conforming_strings": "off",
-				"datestyle": "'German'", "timezone": "'Asia/Kathmandu'", "intervalstyle": "'iso_8601'", "bytea_output": "'escape'",
-				"default_transaction_isolation": "'serializable'", "default_transaction_deferrable": "on",
-			} {
-				if s.Query(t, "postgres", `SELECT FROM pg_settings WHERE lower(name) = $1`, name) != nil {
-					s.Exec(t, "postgres", "ALTER ROLE "+role+" SET "+name+" = "+value)
+		set := func(settings map[string]string) {
+			t.Helper()
+			for _, role := range []string{e.reader, e.writer} {
+				for name, value := range settings {
+					if s.Query(t, "postgres", `SELECT FROM pg_settings WHERE lower(name) = $1`, name) != nil {
+						s.Exec(t, "postgres", "ALTER ROLE "+role+" SET "+name+" = "+value)
+					}
 				}
 			}
 		}
+		set(map[string]string{
+			"quote_all_identifiers": "on", "xmloption": "document", "array_nulls": "off", "standard_conforming_strings": "off",
+			"datestyle": "'German'", "timezone": "'Asia/Kathmandu'", "intervalstyle": "'iso_8601'", "bytea_output": "'escape'",
+			"default_transaction_isolation": "'serializable'", "default_transaction_deferrable": "on",
+		})
 		e.create(t)
+		// Limits of time hold for what is not a run, which may take a second on a busy machine.
+		set(map[string]string{"statement_timeout": "'1s'", "idle_in_transaction_session_timeout": "'1s'", "transaction_timeout": "'1s'", "idle_session_timeout": "'1s'"})
 		e.run(t)
 		e.atSource(t, `ALTER TABLE extremes ADD added int[] DEFAULT '{1,NULL}', ADD at timestamptz DEFAULT '2026-01-02 03:04:05+00'`)
 		e.run(t)
