@@ -182,7 +182,7 @@ func (p *pool) makeRoom() {
 	p.dialling++
 	p.mu.Unlock()
 	if evicted != nil {
-		evicted.sayGoodbye()
+		evicted.endSession()
 	}
 }
 
@@ -221,7 +221,7 @@ func (c *Conn) Renew(ctx context.Context) error {
 	if !c.IsClosed() && c.lives(ctx) {
 		return nil
 	}
-	c.sayGoodbye()
+	c.endSession()
 	conn, err := (&Server{pool: c.pool}).connect(ctx, c.database)
 	if err != nil {
 		return err
@@ -262,16 +262,16 @@ func (c *Conn) Discard() {
 }
 
 func (c *Conn) close() {
-	c.sayGoodbye()
+	c.endSession()
 	c.pool.mu.Lock()
 	c.pool.open--
 	c.pool.mu.Unlock()
 }
 
-// sayGoodbye closes the connection, and waits until the server has ended its session: until then
+// endSession closes the connection, and waits until the server has ended its session: until then
 // the session counts towards the limits of the server and of its role. A connection that was
 // cancelled is being closed already.
-func (c *Conn) sayGoodbye() {
+func (c *Conn) endSession() {
 	ctx, cancel := context.WithTimeout(context.Background(), parting)
 	defer cancel()
 	if !c.IsClosed() {
