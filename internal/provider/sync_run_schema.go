@@ -70,7 +70,7 @@ func (*syncRunResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 func reportAttributes() map[string]schema.Attribute {
 	return map[string]schema.Attribute{
 		"table_name":      computed("Name of the table in the destination."),
-		"status":          computed("`succeeded`, `failed` or `interrupted`. Of a table that did not succeed, pieces of a large backlog may have been committed: rows and bookmark say so."),
+		"status":          computed("`succeeded`, `failed` or `interrupted`. Of a table that did not succeed, chunks of a large backlog may have been committed: rows and bookmark say so."),
 		"method":          computed("Replication method."),
 		"rows_extracted":  count("Rows read from the source."),
 		"rows_loaded":     count("Rows inserted or changed in the destination. Rows that did not change are not written."),
