@@ -121,7 +121,7 @@ CREATE TABLE _stitch.loaded_table (
 	PRIMARY KEY (replication, table_name)
 );
 COMMENT ON TABLE _stitch.loaded_table IS 'The tables that runs have loaded, and which table of the source each is loaded from.';
-COMMENT ON COLUMN _stitch.loaded_table.status IS 'copying while the rows of a first load are committed in pieces, ready once all were.';
+COMMENT ON COLUMN _stitch.loaded_table.status IS 'copying while the rows of a first load are committed in chunks, ready once all were.';
 COMMENT ON COLUMN _stitch.loaded_table.columns IS 'Columns that come from the source, now or earlier.';
 COMMENT ON COLUMN _stitch.loaded_table.attributes IS 'For each of the columns the attribute number at the source, which a rename does not change; 0 if it does not come from there any more.';
 COMMENT ON COLUMN _stitch.loaded_table.source IS 'The database that the table is loaded from.';
