@@ -123,7 +123,7 @@ func database(ctx context.Context, tx pgx.Tx, name string) (Database, error) {
 
 // UpdateDatabase changes what differs, as far as a database can be changed.
 func UpdateDatabase(ctx context.Context, s *pgclient.Server, d Database) error {
-	err := privilege.ChangeRights(ctx, s, besides(s, d.Name), func(tx pgx.Tx) error {
+	err := privilege.ChangeRights(ctx, s, maintenanceDatabase(s, d.Name), func(tx pgx.Tx) error {
 		_, err := alterDatabase(ctx, tx, d)
 		return err
 	})
@@ -203,9 +203,9 @@ func (d Database) requireFixed(have Database) error {
 		"If that is another spelling of the same, configure it as the server has it", strings.Join(lines, ""))
 }
 
-// besides returns a database to connect to while the database called name ("" for the default
+// maintenanceDatabase returns a database to connect to while the database called name ("" for the default
 // one) is created, changed or dropped.
-func besides(s *pgclient.Server, name string) string {
+func maintenanceDatabase(s *pgclient.Server, name string) string {
 	switch {
 	case name != s.DefaultDatabase():
 		return ""

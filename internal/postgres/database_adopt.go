@@ -191,7 +191,7 @@ const foundDatabaseSQL = `
 
 // inspectDatabase reads a database that exists, or returns ErrNotFound.
 func inspectDatabase(ctx context.Context, s *pgclient.Server, name, template string) (found foundDatabase, err error) {
-	err = s.InTx(ctx, besides(s, name), func(tx pgx.Tx) error {
+	err = s.InTx(ctx, maintenanceDatabase(s, name), func(tx pgx.Tx) error {
 		if found.Database, err = database(ctx, tx, name); err != nil {
 			return err
 		}

@@ -61,7 +61,7 @@ func tryStartDatabase(ctx context.Context, s *pgclient.Server, d Database, templ
 		source = DefaultTemplate
 	}
 	s.LeaveDatabase(source)
-	return s.OnSession(ctx, besides(s, d.Name), func(conn *pgx.Conn) error {
+	return s.OnSession(ctx, maintenanceDatabase(s, d.Name), func(conn *pgx.Conn) error {
 		sql, err := d.createStatement(pgclient.Version(conn), template)
 		if err != nil {
 			return err
@@ -126,7 +126,7 @@ func (d Database) createStatement(major int, template string) (string, error) {
 
 // finishDatabase sets what a new database lacks.
 func finishDatabase(ctx context.Context, s *pgclient.Server, d Database) (created Database, err error) {
-	err = privilege.ChangeRights(ctx, s, besides(s, d.Name), func(tx pgx.Tx) error {
+	err = privilege.ChangeRights(ctx, s, maintenanceDatabase(s, d.Name), func(tx pgx.Tx) error {
 		created, err = alterDatabase(ctx, tx, d)
 		return err
 	})

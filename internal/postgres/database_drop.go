@@ -60,7 +60,7 @@ func dropDatabase(ctx context.Context, s *pgclient.Server, name string, may Data
 }
 
 func databaseToDrop(ctx context.Context, s *pgclient.Server, name string) (have Database, err error) {
-	err = s.InTx(ctx, besides(s, name), func(tx pgx.Tx) error {
+	err = s.InTx(ctx, maintenanceDatabase(s, name), func(tx pgx.Tx) error {
 		have, err = database(ctx, tx, name)
 		return err
 	})
@@ -71,7 +71,7 @@ func databaseToDrop(ctx context.Context, s *pgclient.Server, name string) (have 
 // membership in that role would have to be committed to be of use, because DROP DATABASE runs in
 // no transaction. takeDatabase returns the SQL that gives the database back.
 func takeDatabase(ctx context.Context, s *pgclient.Server, have Database) (giveBack []string, err error) {
-	err = privilege.ChangeRights(ctx, s, besides(s, have.Name), func(tx pgx.Tx) error {
+	err = privilege.ChangeRights(ctx, s, maintenanceDatabase(s, have.Name), func(tx pgx.Tx) error {
 		giveBack = nil
 		needed := privilege.Needs{RightsOf: []string{have.Owner}}
 		joins, err := needed.Joinings(ctx, tx, "DROP DATABASE "+pgclient.Ident(have.Name))
@@ -121,7 +121,7 @@ func ownRights(ctx context.Context, tx pgx.Tx, database string) ([]string, error
 func giveDatabaseBack(ctx context.Context, s *pgclient.Server, have Database, giveBack []string, refusal error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidying)
 	defer cancel()
-	err := privilege.ChangeRights(ctx, s, besides(s, have.Name), func(tx pgx.Tx) error {
+	err := privilege.ChangeRights(ctx, s, maintenanceDatabase(s, have.Name), func(tx pgx.Tx) error {
 		now, err := database(ctx, tx, have.Name)
 		if err != nil {
 			return err
@@ -141,7 +141,7 @@ func tryDropDatabase(ctx context.Context, s *pgclient.Server, name string, may D
 	if may.Sessions {
 		return dropWithSessions(ctx, s, name)
 	}
-	return s.OnSession(ctx, besides(s, name), func(conn *pgx.Conn) error {
+	return s.OnSession(ctx, maintenanceDatabase(s, name), func(conn *pgx.Conn) error {
 		_, err := conn.Exec(ctx, "DROP DATABASE "+pgclient.Ident(name))
 		return explainDrop(ctx, conn, name, err, "Sessions of others are not ended unless that is wanted. "+
 			"End them and apply again; or set terminate_sessions = true, apply that alone, and then destroy or replace the database.")
@@ -171,7 +171,7 @@ func explainDrop(ctx context.Context, conn *pgx.Conn, name string, refusal error
 // for that; before, the database accepts no connections until it is dropped.
 func dropWithSessions(ctx context.Context, s *pgclient.Server, name string) error {
 	shut := false
-	err := s.OnSession(ctx, besides(s, name), func(conn *pgx.Conn) (err error) {
+	err := s.OnSession(ctx, maintenanceDatabase(s, name), func(conn *pgx.Conn) (err error) {
 		if pgclient.Version(conn) >= 13 {
 			_, err = conn.Exec(ctx, "DROP DATABASE "+pgclient.Ident(name)+" WITH (FORCE)")
 		} else {
@@ -235,7 +235,7 @@ func allowSessions(ctx context.Context, s *pgclient.Server, name string, refusal
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidying)
 	defer cancel()
 	sql := "ALTER DATABASE " + pgclient.Ident(name) + " ALLOW_CONNECTIONS true"
-	err := s.InTx(ctx, besides(s, name), func(tx pgx.Tx) error {
+	err := s.InTx(ctx, maintenanceDatabase(s, name), func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, sql)
 		return err
 	})
