@@ -79,11 +79,13 @@ func TestKill(t *testing.T) {
 	for range kills {
 		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKilledProcess$")
 		cmd.Env = append(os.Environ(), "STITCH_TEST_KILLED="+string(text))
+		before := s.Query(t, "postgres", `SELECT clock_timestamp()`)[0]
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
+		await(t, s, e.destinationDatabase, `SELECT FROM pg_stat_activity WHERE usename = '`+e.writer+`' AND backend_start > '`+before+`' LIMIT 1`, 1)
 		began := time.Now()
-		patience := time.Duration(100+random.IntN(1500)) * time.Millisecond
+		patience := time.Duration(random.IntN(1500)) * time.Millisecond
 		for time.Since(began) < patience {
 			e.atSource(t, fmt.Sprintf(`
 				UPDATE keyed SET n = nextval('next') WHERE id %% 97 = %d;
