@@ -18,7 +18,7 @@ import (
 // The shapes are what the migrations make, on every major version. After a change to
 // the latest migration, STITCH_SHAPES=write makes this test write its shape.
 func TestShapes(t *testing.T) {
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+	sandbox.EachMajor(t, func(t *testing.T, s *sandbox.Server) {
 		conn := connect(t, s, s.Database(t), "")
 		files, err := fs.Glob(migrations, "migrations/*.sql")
 		if err != nil || len(files) == 0 {
@@ -94,7 +94,7 @@ func TestShapeRefusal(t *testing.T) {
 
 // What does no harm is left unchanged.
 func TestHarmless(t *testing.T) {
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+	sandbox.EachMajor(t, func(t *testing.T, s *sandbox.Server) {
 		database, owner, reader := mined(t, s)
 		conn := connect(t, s, database, "")
 		for _, sql := range []string{
@@ -146,7 +146,7 @@ func TestNotACatalog(t *testing.T) {
 
 // Default privileges let no other role write to a catalog that is installed.
 func TestDefaultPrivileges(t *testing.T) {
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+	sandbox.EachMajor(t, func(t *testing.T, s *sandbox.Server) {
 		database, owner, other := s.Database(t), s.Role(t), s.Role(t)
 		s.Exec(t, database, fmt.Sprintf(`GRANT CREATE ON DATABASE %s TO %s; SET ROLE %[2]s;
 			ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO %s; ALTER DEFAULT PRIVILEGES GRANT ALL ON SEQUENCES TO PUBLIC; ALTER DEFAULT PRIVILEGES GRANT ALL ON SCHEMAS TO %[3]s`, database, owner, other))

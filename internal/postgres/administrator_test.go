@@ -15,7 +15,7 @@ import (
 // drop what it has given to a role, and is a member of that role within single transactions
 // only.
 func TestManagedAdministrator(t *testing.T) {
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+	sandbox.EachMajor(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
 		ctx, admin, name := t.Context(), s.Role(t), s.DatabaseName(t)
 		one, two, foreign := s.RoleName(t), s.RoleName(t), s.Role(t)
@@ -115,7 +115,7 @@ func TestManagedAdministrator(t *testing.T) {
 
 // A login that may not even create databases is shown all the SQL that is needed.
 func TestNoAdministrator(t *testing.T) {
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+	sandbox.EachMajor(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
 		nobody, owner, name := s.Role(t), s.Role(t), s.DatabaseName(t)
 		server := pgtest.Server(t, pgclient.Config{Host: s.Host, Port: s.Port, Username: nobody, Password: s.Password})
@@ -135,7 +135,7 @@ func TestNoAdministrator(t *testing.T) {
 // A membership that a login granted to itself is the same afterwards, whatever memberships it
 // got in between.
 func TestJoinedByItself(t *testing.T) {
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+	sandbox.EachMajor(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
 		options := []string{""}
 		if s.Major >= 16 {

@@ -24,7 +24,7 @@ func TestCheckSchemaName(t *testing.T) {
 }
 
 func TestSchema(t *testing.T) {
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+	sandbox.EachMajor(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
 		ctx, database, owner := t.Context(), s.Database(t), s.Role(t)
 		config := pgtest.Superuser(s)
@@ -87,7 +87,7 @@ func wantSchema(t *testing.T, server *pgclient.Server, want Schema) {
 }
 
 func TestCreateSchemaWithOwner(t *testing.T) {
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+	sandbox.EachMajor(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
 		ctx, database, admin, owner := t.Context(), s.Database(t), s.Role(t), s.Role(t)
 		s.Exec(t, "postgres", "GRANT CREATE ON DATABASE "+database+" TO "+admin)
@@ -111,7 +111,7 @@ func TestCreateSchemaWithOwner(t *testing.T) {
 
 // Anything in a schema keeps it from being dropped, not only tables.
 func TestDropSchemaRefusesContents(t *testing.T) {
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+	sandbox.EachMajor(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
 		ctx, database, server := t.Context(), s.Database(t), pgtest.Server(t, pgtest.Superuser(s))
 		s.Exec(t, database, `

@@ -43,7 +43,7 @@ const unlikelyPassword = "a\u0340"
 
 // The verifier that we compute is the one that the server would compute, for the same salt.
 func TestScramVerifierEqualsServers(t *testing.T) {
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+	sandbox.EachMajor(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
 		for i, server := range verifiersOfServer(t, s, oddPasswords, scramIterations) {
 			if got := verifierLike(t, server, oddPasswords[i]); got != server {
@@ -124,7 +124,7 @@ func verifierLike(t *testing.T, verifier, password string) string {
 // A user logs in with the password that it was created with: through libpq, and through this
 // package although pgx prepares passwords by newer rules (see connect).
 func TestLoginWithOddPasswords(t *testing.T) {
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+	sandbox.EachMajor(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
 		admin := pgtest.Server(t, pgtest.Superuser(s))
 		names := map[string]string{}

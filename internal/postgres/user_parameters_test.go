@@ -90,7 +90,7 @@ func TestCheckParameters(t *testing.T) {
 // Every major stores the meant value, with which sessions then begin, and which is not set
 // again.
 func TestParameters(t *testing.T) {
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+	sandbox.EachMajor(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
 		server, name := pgtest.Server(t, pgtest.Superuser(s)), s.RoleName(t)
 		u := User{Name: name, Login: true, ConnectionLimit: -1, Parameters: map[string]string{

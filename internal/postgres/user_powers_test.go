@@ -50,7 +50,7 @@ func TestPowerChanges(t *testing.T) {
 // Every power that a user has beyond the wanted ones is named, and removed.
 func TestPowers(t *testing.T) {
 	t.Parallel()
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+	sandbox.EachMajor(t, func(t *testing.T, s *sandbox.Server) {
 		server, name, group, friend := pgtest.Server(t, pgtest.Superuser(s)), s.RoleName(t), s.Role(t), s.Role(t)
 		s.Exec(t, "postgres", "GRANT "+group+" TO "+friend+" WITH ADMIN OPTION")
 		u := User{Name: name, Login: true, ConnectionLimit: -1, Roles: []string{group}}

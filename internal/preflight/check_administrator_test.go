@@ -13,7 +13,7 @@ import (
 // Membership in an administrator's role must not be the way to get what the administrator owns:
 // no advice says to grant it.
 func TestCheckDestinationOfAdministrator(t *testing.T) {
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+	sandbox.EachMajor(t, func(t *testing.T, s *sandbox.Server) {
 		shop := pgtest.NewShop(t, s)
 		creator, indirect := s.Role(t), s.Role(t)
 		shop.Run(t, fmt.Sprintf(`

@@ -50,7 +50,7 @@ func summaries(found Connection) []string {
 // Each privilege that Stitch's documents require of a source is checked, and a missing one is
 // reported with the SQL that grants it.
 func TestCheckSource(t *testing.T) {
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+	sandbox.EachMajor(t, func(t *testing.T, s *sandbox.Server) {
 		shop := pgtest.NewShop(t, s)
 		server := shop.As(t, shop.User)
 		want := ConnectionCheck{
@@ -157,7 +157,7 @@ func TestCheckSuperuser(t *testing.T) {
 }
 
 func TestCheckDestination(t *testing.T) {
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+	sandbox.EachMajor(t, func(t *testing.T, s *sandbox.Server) {
 		shop := pgtest.NewShop(t, s)
 		server := shop.As(t, shop.User)
 		want := ConnectionCheck{Database: shop.Name, Use: UseAsDestination, Schemas: []string{"billing", "yet to be"}}
@@ -193,7 +193,7 @@ func TestCheckDestination(t *testing.T) {
 
 // An index counts if it returns rows in the order of the key.
 func TestCheckIndexes(t *testing.T) {
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+	sandbox.EachMajor(t, func(t *testing.T, s *sandbox.Server) {
 		database, user := s.Database(t), s.Role(t)
 		s.Exec(t, database, `
 			CREATE TABLE "in.dex""ed" ("k ey" timestamptz, id int);

@@ -20,7 +20,7 @@ import (
 // membership that no other session ever sees.
 func TestAdministrator(t *testing.T) {
 	t.Parallel()
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+	sandbox.EachMajor(t, func(t *testing.T, s *sandbox.Server) {
 		login, created := pgtest.AdministratorOf(t, s, 2)
 		shop := newShop(t, s)
 		owner, newcomer := created[0], created[1]
@@ -68,7 +68,7 @@ func TestAdministrator(t *testing.T) {
 // Grant options are shown, item by item, and revoked alone.
 func TestExcess(t *testing.T) {
 	t.Parallel()
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+	sandbox.EachMajor(t, func(t *testing.T, s *sandbox.Server) {
 		shop := newShop(t, s)
 		g := shop.grants("public", "billing")
 		shop.grant(t, g)
@@ -107,7 +107,7 @@ func TestExcess(t *testing.T) {
 // What belongs to an extension does not count as the application's.
 func TestExtensionsTables(t *testing.T) {
 	t.Parallel()
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+	sandbox.EachMajor(t, func(t *testing.T, s *sandbox.Server) {
 		shop := newShop(t, s)
 		shop.Run(t, `
 			CREATE TABLE public.of_extension (id int);
@@ -129,7 +129,7 @@ func TestExtensionsTables(t *testing.T) {
 // An access answers as PostgreSQL does, whatever the roles, memberships and grants are.
 func TestAccessAnswersAsPostgreSQL(t *testing.T) {
 	t.Parallel()
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+	sandbox.EachMajor(t, func(t *testing.T, s *sandbox.Server) {
 		shop := newShop(t, s)
 		random := rand.New(rand.NewPCG(1, 2))
 		roles := make([]string, 8)
@@ -243,7 +243,7 @@ func TestGrantsReadOnce(t *testing.T) {
 // reported in advance, or a role that can grant it does.
 func TestOwnerWithoutUsage(t *testing.T) {
 	t.Parallel()
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+	sandbox.EachMajor(t, func(t *testing.T, s *sandbox.Server) {
 		login, created := pgtest.AdministratorOf(t, s, 1)
 		shop, owner := newShop(t, s), created[0]
 		shop.Run(t, `

@@ -96,7 +96,7 @@ func TestNeedsDecide(t *testing.T) {
 // A membership exists while it is needed, and afterwards all memberships are as before: also
 // those that the login had granted to itself.
 func TestNeedsWhile(t *testing.T) {
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+	sandbox.EachMajor(t, func(t *testing.T, s *sandbox.Server) {
 		t.Parallel()
 		config := pgtest.Administrator(t, s)
 		server := pgtest.Server(t, config)

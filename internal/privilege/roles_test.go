@@ -13,7 +13,7 @@ import (
 // name. That is an error, instead of a login without a role.
 func TestRenamedLogin(t *testing.T) {
 	t.Parallel()
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+	sandbox.EachMajor(t, func(t *testing.T, s *sandbox.Server) {
 		role := s.Role(t)
 		s.Exec(t, "postgres", "ALTER ROLE "+role+" CREATEDB")
 		ctx := t.Context()

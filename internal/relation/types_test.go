@@ -49,7 +49,7 @@ func TestLinkTypes(t *testing.T) {
 // The owner of an extension can add types to it, with functions of the owner's, also under the
 // name of a type that it has already. Such types are not used.
 func TestReadTypeSet(t *testing.T) {
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+	sandbox.EachMajor(t, func(t *testing.T, s *sandbox.Server) {
 		database, owner, login := s.Database(t), s.Role(t), s.Role(t)
 		create := "SET ROLE " + owner
 		if s.Major < 13 {

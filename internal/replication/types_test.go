@@ -131,7 +131,7 @@ func TestTypes(t *testing.T) {
 // Names of every kind, generated and identity columns, many columns, none but the key.
 func TestNames(t *testing.T) {
 	t.Parallel()
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+	sandbox.EachMajor(t, func(t *testing.T, s *sandbox.Server) {
 		e := newEnv(t, s, s)
 		long := strings.Repeat("ü", 31)
 		var many []string
@@ -165,7 +165,7 @@ func TestNames(t *testing.T) {
 // a new column at the source.
 func TestColumns(t *testing.T) {
 	t.Parallel()
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
+	sandbox.EachMajor(t, func(t *testing.T, s *sandbox.Server) {
 		e := newEnv(t, s, s)
 		e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, secret text, n int); INSERT INTO t VALUES (1, 's', 5)`)
 		e.definition.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id", ExcludeColumns: []string{"secret"}, TableName: "renamed"}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -16,13 +17,36 @@ import (
 // The shared servers live as long as the test process.
 var shared perKey[int, *Server]
 
-// Each runs f as a sub-test for each installed major ("postgres15", ...), on the server that
-// [Shared] returns. It skips the sub-tests of those [TestedMajors] that are not installed.
+// Each runs f as a sub-test ("postgres15", ...) for the oldest and the newest of the majors that
+// [EachMajor] takes, and for all of them with STITCH_MAJORS=all.
 func Each(t *testing.T, f func(t *testing.T, s *Server)) {
+	t.Helper()
+	majors := tested(t)
+	if os.Getenv("STITCH_MAJORS") != "all" {
+		majors = slices.Delete(majors, 1, len(majors)-1)
+	}
+	each(t, majors, f)
+}
+
+// EachMajor is for what the server's version has a say in. It runs f as a sub-test for each
+// installed major, on the server that [Shared] returns, and skips the sub-tests of those
+// [TestedMajors] that are not installed.
+func EachMajor(t *testing.T, f func(t *testing.T, s *Server)) {
+	t.Helper()
+	each(t, tested(t), f)
+}
+
+// tested returns the majors that are installed or should be, at least two.
+func tested(t *testing.T) []int {
 	t.Helper()
 	majors := append(NeedMajors(t), TestedMajors()...)
 	slices.Sort(majors)
-	for _, major := range slices.Compact(majors) {
+	return slices.Compact(majors)
+}
+
+func each(t *testing.T, majors []int, f func(t *testing.T, s *Server)) {
+	t.Helper()
+	for _, major := range majors {
 		t.Run(fmt.Sprintf("postgres%d", major), func(t *testing.T) { f(t, Shared(t, major)) })
 	}
 }

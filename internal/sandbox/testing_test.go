@@ -3,6 +3,7 @@ package sandbox
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -10,18 +11,33 @@ import (
 )
 
 func TestEach(t *testing.T) {
-	var ran []int
-	Each(t, func(t *testing.T, s *Server) {
-		ran = append(ran, s.Major)
-		if want := fmt.Sprintf("TestEach/postgres%d", s.Major); t.Name() != want {
-			t.Errorf("named %q, want %q", t.Name(), want)
-		}
-		if s != Shared(t, s.Major) {
-			t.Error("a server of its own")
-		}
-	})
-	if !slices.Equal(ran, Majors()) {
-		t.Errorf("ran on %v, want %v", ran, Majors())
+	majors := Majors()
+	ends := []int{majors[0], majors[len(majors)-1]}
+	for _, tt := range []struct {
+		name, set string
+		each      func(*testing.T, func(*testing.T, *Server))
+		want      []int
+	}{
+		{"oldest and newest", "", Each, ends},
+		{"all, for the asking", "all", Each, majors},
+		{"all", "", EachMajor, majors},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Setenv("STITCH_MAJORS", tt.set)
+			var ran []int
+			tt.each(t, func(t *testing.T, s *Server) {
+				ran = append(ran, s.Major)
+				if !strings.HasSuffix(t.Name(), fmt.Sprintf("/postgres%d", s.Major)) {
+					t.Errorf("named %q", t.Name())
+				}
+				if s != Shared(t, s.Major) {
+					t.Error("a server of its own")
+				}
+			})
+			if !slices.Equal(ran, tt.want) {
+				t.Errorf("ran on %v, want %v", ran, tt.want)
+			}
+		})
 	}
 }
 
