@@ -125,6 +125,7 @@ func TestAccConnectionCheck(t *testing.T) {
 
 // Advice on indexes that the user has decided to do without is not repeated. The fact stays.
 func TestAccConnectionCheck_withoutIndex(t *testing.T) {
+	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	database := s.Database(t)
 	s.Exec(t, database, "CREATE TABLE orders (id int PRIMARY KEY, at timestamptz); CREATE TABLE items (id int PRIMARY KEY, at timestamptz)")
@@ -179,6 +180,7 @@ func TestAccConnectionCheckMistakes(t *testing.T) {
 
 // The advice is a warning, once, and says what to do; it fails nothing.
 func TestAccConnectionCheckAdvice(t *testing.T) {
+	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	w := newWorkspace(t, requiredProviders+checkConfig(administrator(s), `use_as = "source"`))
 	output := w.run(t, "plan")
@@ -193,6 +195,7 @@ func TestAccConnectionCheckAdvice(t *testing.T) {
 
 // A check of something that does not exist at plan time takes place during the apply.
 func TestAccConnectionCheckDeferred(t *testing.T) {
+	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	name := s.RoleName(t)
 	config := func(host, dependsOn string) string {
@@ -231,6 +234,7 @@ func TestAccConnectionCheckDeferred(t *testing.T) {
 
 // The output of a password command is in no log, plan or state.
 func TestAccPasswordCommandIsNotLogged(t *testing.T) {
+	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	dir := t.TempDir()
 	secret := filepath.Join(dir, "token")

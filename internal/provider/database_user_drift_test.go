@@ -122,6 +122,7 @@ func TestAccDatabaseUserDrift(t *testing.T) {
 // does not do so for another ephemeral value. Neither plan nor state contains the password or what
 // the server stores of it.
 func TestAccDatabaseUserPasswordDrift(t *testing.T) {
+	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	name := s.RoleName(t)
 	const withPassword = "password_wo = var.password\npassword_wo_version = 1"

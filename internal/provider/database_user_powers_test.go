@@ -56,6 +56,7 @@ func TestAccDatabaseUserPowers(t *testing.T) {
 
 // Importing a user with more powers than Stitch's names them in a warning.
 func TestAccDatabaseUserPowers_import(t *testing.T) {
+	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	name, group := s.RoleName(t), s.Role(t)
 	w := newWorkspace(t, requiredProviders+userConfig(s, name, ""))
@@ -77,6 +78,7 @@ func TestAccDatabaseUserPowers_import(t *testing.T) {
 // the plan names it, and so does the error of the login. A plan does not name a password that no
 // entry logs in with, such as one that is generated for each plan.
 func TestAccDatabaseUserRotated(t *testing.T) {
+	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	name, source, destination := s.RoleName(t), s.Database(t), s.Database(t)
 	s.Exec(t, source, "CREATE TABLE public.t (id int PRIMARY KEY)")

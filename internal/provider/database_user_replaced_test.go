@@ -12,6 +12,7 @@ import (
 // A user that is replaced or tainted keeps its grants and what it owns, and gets the configured
 // attributes. A replication that logs in as this user goes on.
 func TestAccDatabaseUser_replaced(t *testing.T) {
+	t.Parallel()
 	p := newPipe(t, sandbox.Shared(t, 0))
 	user, database := p.RoleName(t), p.DatabaseName(t)
 	entries := map[string]string{
@@ -100,6 +101,7 @@ func TestAccDatabaseUser_replaced(t *testing.T) {
 
 // A user on whom nothing depends is dropped and created again.
 func TestAccDatabaseUser_replacedAlone(t *testing.T) {
+	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	user := s.RoleName(t)
 	w := newWorkspace(t, requiredProviders+providerBlock(map[string]string{"admin": administrator(s)})+fmt.Sprintf(`

@@ -11,6 +11,7 @@ import (
 // An object that existed at plan time and is gone when the saved plan is applied must be planned
 // again.
 func TestAccSavedPlanOfWhatIsGone(t *testing.T) {
+	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{Sudo: sandbox.SudoNoPassword})
 	role, database, other, user := s.RoleName(t), s.DatabaseName(t), s.Database(t), h.UserName()

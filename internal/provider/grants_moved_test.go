@@ -147,6 +147,7 @@ func TestAccGrantsOverlap(t *testing.T) {
 // A role reads either as a reader of a replication or by grants on its schema. When an apply
 // replaces one by the other, in whatever order, the role can still read.
 func TestAccReadersMoved(t *testing.T) {
+	t.Parallel()
 	p := newPipe(t, sandbox.Shared(t, 0))
 	role := p.Role(t)
 	config := func(readers string) string {

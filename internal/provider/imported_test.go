@@ -11,6 +11,7 @@ import (
 // A plan warns when destroying or replacing an object drops one that was imported: Terraform did
 // not create it. Terraform did create its replacement.
 func TestAccImported(t *testing.T) {
+	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	user, database := s.RoleName(t), s.DatabaseName(t)
 	s.Exec(t, "postgres", fmt.Sprintf("CREATE ROLE %s LOGIN", user))
@@ -73,6 +74,7 @@ func TestAccImported(t *testing.T) {
 
 // The same holds for a key that someone else had put into the file.
 func TestAccImportedKey(t *testing.T) {
+	t.Parallel()
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{})
 	_, public := newSSHKey(t)
 	name := h.UserName()

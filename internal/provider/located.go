@@ -163,7 +163,7 @@ func (l *located) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest
 		resp.Diagnostics.Append(l.replace(ctx, at, from, to.ValueString(), why, req.State)...)
 		resp.RequiresReplace = append(resp.RequiresReplace, at)
 		if l.place.moves != nil {
-			l.place.moves(ctx, l.clients, req.Plan)
+			l.place.moves(ctx, l.clients, resp.Plan) // not the one of the request, which lacks what the resource has computed
 		}
 	}
 }

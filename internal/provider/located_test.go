@@ -63,6 +63,7 @@ func (e everywhere) config(hosts, servers map[string]string, host, server string
 
 // Another name of an entry, and another login for the same server, change nothing on the server.
 func TestAccLocated_renamed(t *testing.T) {
+	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{Sudo: sandbox.SudoNoPassword})
 	e := newEverywhere(t, s, h)
@@ -121,6 +122,7 @@ func anotherServer(t *testing.T) *sandbox.Server {
 // An entry that leads to another server replaces what holds no data, and is refused, before
 // anything changes, for what holds tables. What could not be checked is not changed.
 func TestAccLocated_elsewhere(t *testing.T) {
+	t.Parallel()
 	s, elsewhere := sandbox.Shared(t, 0), anotherServer(t)
 	role, database := s.RoleName(t), s.DatabaseName(t)
 	proxy := sandbox.StartProxy(t, net.JoinHostPort(elsewhere.Host, strconv.Itoa(elsewhere.Port)))
@@ -185,6 +187,7 @@ func TestAccLocated_elsewhere(t *testing.T) {
 // When the same entry suddenly leads to another server, the plan names it, and does not destroy
 // what has the same name there.
 func TestAccLocated_replacedServer(t *testing.T) {
+	t.Parallel()
 	s, elsewhere := sandbox.Shared(t, 0), anotherServer(t)
 	database := s.DatabaseName(t)
 	config := func(server *sandbox.Server) string {

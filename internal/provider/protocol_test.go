@@ -313,6 +313,7 @@ func TestAccTerminal_names(t *testing.T) {
 
 // The server, and the functions of views, choose their messages.
 func TestAccTerminal_messages(t *testing.T) {
+	t.Parallel()
 	p := newPipe(t, sandbox.Shared(t, 0))
 	p.atSource(t, `
 		CREATE FUNCTION raise() RETURNS int LANGUAGE plpgsql AS $f$
@@ -341,6 +342,7 @@ func TestAccTerminal_messages(t *testing.T) {
 
 // Banners, shells and programs choose what they write.
 func TestAccTerminal_programs(t *testing.T) {
+	t.Parallel()
 	h := sandbox.SSHHost(t, sandbox.HostConfig{Settings: []string{"Banner /etc/forged"}})
 	h.Exec(t, `
 		printf '%s' "$1" >/etc/forged

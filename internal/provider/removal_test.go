@@ -11,6 +11,7 @@ import (
 // A plan that removes something says who loses access and which tables go, or that the tables will
 // make its last steps fail.
 func TestAccRemoval(t *testing.T) {
+	t.Parallel()
 	p := newPipe(t, sandbox.Shared(t, 0))
 	reader, database := p.Role(t), p.DatabaseName(t)
 	config := func(readers string, forceReplication, forceDatabase bool) string {

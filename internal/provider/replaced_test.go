@@ -11,6 +11,7 @@ import (
 // A user that is replaced, tainted, or destroyed alone and applied again is the same user, with the
 // contents of its home directory.
 func TestAccSSHUser_replaced(t *testing.T) {
+	t.Parallel()
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{Sudo: sandbox.SudoNoPassword})
 	name := h.UserName()
 	_, public := newSSHKey(t)
@@ -53,6 +54,7 @@ func TestAccSSHUser_replaced(t *testing.T) {
 // A plan that replaces a destination database without a change says what is lost, or that the
 // tables prevent it.
 func TestAccDestinationDatabase_replaced(t *testing.T) {
+	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	database := s.DatabaseName(t)
 	config := func(force bool) string {

@@ -42,6 +42,7 @@ func TestAccReplication_lines(t *testing.T) {
 // INCREMENTAL on a table without a key keeps every version of a row: the plan says so once for all
 // tables of a replication, and so does the run.
 func TestAccReplication_versions(t *testing.T) {
+	t.Parallel()
 	p := newPipe(t, sandbox.Shared(t, 0))
 	p.atSource(t, `CREATE VIEW open_orders AS SELECT id, updated_at FROM orders; CREATE VIEW closed_orders AS SELECT id, updated_at FROM orders;
 		CREATE TABLE events (id int NOT NULL, updated_at timestamptz NOT NULL DEFAULT now()); INSERT INTO events VALUES (1);

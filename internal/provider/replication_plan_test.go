@@ -12,6 +12,7 @@ import (
 // nothing else: the run fails for that table alone. For what is new or changed in the
 // configuration, it is an error.
 func TestAccReplication_goneAtSource(t *testing.T) {
+	t.Parallel()
 	p := newPipe(t, sandbox.Shared(t, 0))
 	three := strings.Replace(twoTables, "tables = {", `tables = { "billing.orders" = { replication_method = "FULL_TABLE", table_name = "billing_orders" }`, 1)
 	config := func(tables, trigger string) string { return requiredProviders + p.runConfig(tables, trigger) }

@@ -11,6 +11,7 @@ import (
 // take over the tables that were loaded before, load them again in the same apply, and let their
 // readers read.
 func TestAccReplication_replaced(t *testing.T) {
+	t.Parallel()
 	p := newPipe(t, sandbox.Shared(t, 0))
 	reader := p.Role(t)
 	for what, triggers := range map[string]string{"with the revision": "", "without": "triggers = {}"} {

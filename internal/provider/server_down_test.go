@@ -27,6 +27,7 @@ func newWholeBehindProxies(t *testing.T) (w *workspace, source, destination *san
 // A server that cannot be read holds up only what must change there: the state of its resources is
 // kept, and one warning names it.
 func TestAccServerDown(t *testing.T) {
+	t.Parallel()
 	w, source, destination, behind := newWholeBehindProxies(t)
 	servers := map[string]*sandbox.Server{"app": source, "warehouse": destination}
 	for _, test := range []struct {
@@ -75,6 +76,7 @@ func TestAccServerDown(t *testing.T) {
 
 // However many resources a server has, a plan warns of it once for each entry that leads there.
 func TestAccServerDownOnce(t *testing.T) {
+	t.Parallel()
 	w, _, _, behind := newWholeBehindProxies(t)
 	w.write(t, "main.tf", wholeConfig+`
 		resource "stitch_replication" "more" {
@@ -111,6 +113,7 @@ func TestAccServerDownOnce(t *testing.T) {
 // A destination that became a standby can be read, and a destination whose database was dropped is
 // drift. Neither stops the plan.
 func TestAccServerOtherwise(t *testing.T) {
+	t.Parallel()
 	w, _, destination, behind := newWholeBehindProxies(t)
 	env := w.env
 	standby := sandbox.OwnServer(t, sandbox.Config{StandbyOf: destination})
@@ -128,6 +131,7 @@ func TestAccServerOtherwise(t *testing.T) {
 
 // Neither does an SSH host that is down.
 func TestAccSSHHostDown(t *testing.T) {
+	t.Parallel()
 	h, s := sandbox.SharedSSHHost(t, sandbox.HostConfig{}), sandbox.Shared(t, 0)
 	proxy := sandbox.StartProxy(t, fmt.Sprintf("%s:%d", h.Host, h.Port))
 	username, role := h.UserName(), s.RoleName(t)

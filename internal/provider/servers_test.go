@@ -12,6 +12,7 @@ import (
 
 // The plan reports mistakes in the provider block.
 func TestAccProvider_mistakes(t *testing.T) {
+	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	schema := `
 		resource "stitch_destination_schema" "a" {
@@ -55,6 +56,7 @@ func TestAccProvider_mistakes(t *testing.T) {
 // A host that is not known yet does not fail a plan, nor does it become another host: creations are
 // planned from the configuration, and existing objects are not read.
 func TestAccProvider_unknown(t *testing.T) {
+	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	name := s.RoleName(t)
 	config := func(host string) string {
@@ -89,6 +91,7 @@ func TestAccProvider_unknown(t *testing.T) {
 
 // An entry that is unknown as a whole does not either.
 func TestAccProvider_unknownEntry(t *testing.T) {
+	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	name := s.RoleName(t)
 	w := newWorkspace(t, requiredProviders+fmt.Sprintf(`

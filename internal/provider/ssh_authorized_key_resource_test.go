@@ -93,6 +93,7 @@ func TestAccSSHAuthorizedKey(t *testing.T) {
 }
 
 func TestAccSSHAuthorizedKey_mistakes(t *testing.T) {
+	t.Parallel()
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{Sudo: sandbox.SudoNoPassword})
 	private, public := newSSHKey(t)
 	weak, err := rsa.GenerateKey(rand.Reader, 1024)
@@ -134,6 +135,7 @@ func TestAccSSHAuthorizedKey_mistakes(t *testing.T) {
 // Two Terraforms that add and remove keys of one user at the same time lose none, and leave what
 // was there before.
 func TestAccSSHAuthorizedKey_together(t *testing.T) {
+	t.Parallel()
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{Sudo: sandbox.SudoNoPassword})
 	name := h.UserName()
 	_, other := newSSHKey(t)

@@ -11,6 +11,7 @@ import (
 // An SSH host that runs a forced command instead of a shell for its login, as cloud images do for
 // root, fails what needs that shell, and nothing else.
 func TestAccForcedCommand(t *testing.T) {
+	t.Parallel()
 	bastion := sandbox.SSHHost(t, sandbox.HostConfig{})
 	bastion.Exec(t, `sed -i 's/^/command="echo use the bastion" /' /root/.ssh/authorized_keys`)
 	s := sandbox.Shared(t, 0)

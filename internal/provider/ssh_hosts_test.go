@@ -57,6 +57,7 @@ func newSSHKey(t *testing.T) (private, public string) {
 
 // The plan reports mistakes in ssh_hosts, and where they are.
 func TestAccSSHHosts_mistakes(t *testing.T) {
+	t.Parallel()
 	const user = `
 		resource "stitch_ssh_user" "a" {
 			host     = "a"
@@ -108,6 +109,7 @@ func TestAccSSHHosts_mistakes(t *testing.T) {
 // the tunnel, its key, and what is reached through the tunnel come in one apply. No secret is in
 // plan, state or log.
 func TestAccTunnel(t *testing.T) {
+	t.Parallel()
 	bastion := sandbox.SSHHost(t, sandbox.HostConfig{Hosts: map[string]string{"db.internal": "127.0.0.1"}})
 	s := sandbox.Shared(t, 0)
 	role := s.RoleName(t)

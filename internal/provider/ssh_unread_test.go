@@ -39,6 +39,7 @@ func words(text string) string {
 // A user is repaired although its key cannot be read at that time, and an obstacle to the key alone
 // is a warning.
 func TestAccSSHUser_unreadable(t *testing.T) {
+	t.Parallel()
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{UsePAM: true})
 	_, public := newSSHKey(t)
 	cases := map[string]struct{ script, repaired string }{ // $1 is the user
@@ -100,6 +101,7 @@ func TestAccSSHUser_unreadable(t *testing.T) {
 
 // A key can be changed and removed although its user has expired.
 func TestAccSSHAuthorizedKey_expired(t *testing.T) {
+	t.Parallel()
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{UsePAM: true})
 	_, public := newSSHKey(t)
 	name := h.UserName()
@@ -127,6 +129,7 @@ func TestAccSSHAuthorizedKey_expired(t *testing.T) {
 
 // A warning names a file of keys that the provider does not edit, in plans that do not concern it.
 func TestAccSSHAuthorizedKey_unreadable(t *testing.T) {
+	t.Parallel()
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{Sudo: sandbox.SudoNoPassword})
 	_, public := newSSHKey(t)
 	cases := map[string]struct{ script, says string }{ // $1 is the user; in its .ssh
@@ -171,6 +174,7 @@ func TestAccSSHAuthorizedKey_unreadable(t *testing.T) {
 // Write permission of others on a file of keys is drift of the key, wherever sshd reads the file
 // and whatever manages the user.
 func TestAccSSHAuthorizedKey_problems(t *testing.T) {
+	t.Parallel()
 	h := sandbox.SSHHost(t, sandbox.HostConfig{Settings: []string{"Match User elsewhere", "AuthorizedKeysFile .config/keys"}})
 	_, public := newSSHKey(t)
 	h.Exec(t, `for user in elsewhere plain; do useradd -m -p '*' $user; done`)
@@ -199,6 +203,7 @@ func TestAccSSHAuthorizedKey_problems(t *testing.T) {
 
 // A host that is down keeps what is known of it, and a host that proves to be another is refused.
 func TestAccSSHUser_hostDown(t *testing.T) {
+	t.Parallel()
 	h := sandbox.SSHHost(t, sandbox.HostConfig{})
 	proxy := sandbox.StartProxy(t, net.JoinHostPort(h.Host, fmt.Sprint(h.Port)))
 	_, public := newSSHKey(t)

@@ -59,6 +59,7 @@ func TestAccSyncRun_missingTables(t *testing.T) {
 // replication and to run it, and stops nothing else. It never advises to grant an administrator's
 // role.
 func TestAccSyncRun_catalogUnreadable(t *testing.T) {
+	t.Parallel()
 	p := newPipe(t, sandbox.Shared(t, 0))
 	other := p.Role(t)
 	w := newWorkspace(t, requiredProviders+p.runConfig(twoTables, "1"))

@@ -47,6 +47,7 @@ func (p *pipe) latestRun(t *testing.T) string {
 
 // Terraform shows a failed run with its errors, however it failed, and plans it again in place.
 func TestAccSyncRun_failedIsShown(t *testing.T) {
+	t.Parallel()
 	p := newPipe(t, sandbox.Shared(t, 0))
 	config := func(trigger string) string {
 		return requiredProviders + p.runConfig(twoTables, trigger) + shownRunOutput
@@ -96,6 +97,7 @@ func TestAccSyncRun_failedIsShown(t *testing.T) {
 
 // Refresh shows the latest run in the catalog, whatever ran it.
 func TestAccSyncRun_latestIsShown(t *testing.T) {
+	t.Parallel()
 	p := newPipe(t, sandbox.Shared(t, 0))
 	config := requiredProviders + p.runConfig(twoTables, "1") + shownRunOutput
 	mine, other := newWorkspace(t, config), newWorkspace(t, strings.Replace(config, `again = "1"`, `again = "2"`, 1))
@@ -118,6 +120,7 @@ func TestAccSyncRun_latestIsShown(t *testing.T) {
 
 // A first run that failed leaves no state. The error says where its report is.
 func TestAccSyncRun_firstFailureSaysWhere(t *testing.T) {
+	t.Parallel()
 	p := newPipe(t, sandbox.Shared(t, 0))
 	p.atSource(t, `REVOKE SELECT ON countries FROM `+p.reader)
 	w := newWorkspace(t, requiredProviders+p.runConfig(twoTables, "1"))

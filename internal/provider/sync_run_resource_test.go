@@ -301,6 +301,7 @@ func TestAccSyncRun_report(t *testing.T) {
 
 // A note is a warning of the run that makes it first, and of no plan. It stays in the report.
 func TestAccSyncRun_notes(t *testing.T) {
+	t.Parallel()
 	p := newPipe(t, sandbox.Shared(t, 0))
 	p.atSource(t, `CREATE VIEW open AS SELECT id, updated_at FROM orders; CREATE VIEW late AS SELECT id, updated_at FROM orders; GRANT SELECT ON open, late TO `+p.reader)
 	config := func(trigger string) string {

@@ -184,6 +184,7 @@ func TestAccWhole(t *testing.T) {
 
 // No password appears in state, plan, trace or a server's log.
 func TestAccSecrets(t *testing.T) {
+	t.Parallel()
 	w, source, destination := newWhole(t, 0)
 	w.env = append(w.env, "TF_LOG=TRACE")
 	trace := w.run(t, "plan", "-out=plan.zip")
