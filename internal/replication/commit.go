@@ -119,7 +119,7 @@ func (s *tableSync) takeTarget(ctx context.Context, r reading, p plan, c chunk) 
 		patience = lockPatience
 	}
 	lock, err := s.sessions.destination.lockAgain(ctx, s.target, r.facts.target, p.rows.after != nil, patience)
-	if !c.inRanges && pgclient.Code(err) == lockNotAvailable {
+	if !c.inRanges && pgclient.Code(err) == pgclient.LockNotAvailable {
 		err = errTargetLocked
 	}
 	if err != nil {

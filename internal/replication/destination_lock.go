@@ -38,7 +38,7 @@ func (d *destinationConn) lock(ctx context.Context, t target, patience time.Dura
 	if err != nil && isNoTable(err) { // what the relation is instead, if there is one, is read below
 		tx, err = d.conn.Begin(ctx)
 	}
-	if pgclient.Code(err) == lockNotAvailable {
+	if pgclient.Code(err) == pgclient.LockNotAvailable {
 		err = &heldError{nameHolders(ctx, d.conn.Conn, t.name, false, err)}
 	}
 	if err != nil {

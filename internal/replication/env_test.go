@@ -146,20 +146,6 @@ func (e *env) start(ctx context.Context) chan result {
 	return done
 }
 
-// await waits until a query returns that many rows.
-func await(t *testing.T, s *sandbox.Server, database, query string, n int) []string {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		rows := s.Query(t, database, query)
-		if len(rows) == n {
-			return rows
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s\n still returns %q, want %d rows", query, rows, n)
-		}
-	}
-}
-
 // session opens a session at the source that the test controls.
 func (e *env) session(t *testing.T) *pgx.Conn {
 	t.Helper()
@@ -189,23 +175,6 @@ func (e *env) lead(t *testing.T) *pgx.Conn {
 		t.Fatal(err)
 	}
 	return conn
-}
-
-func connect(t *testing.T, s *sandbox.Server, database string) *pgx.Conn {
-	t.Helper()
-	conn, err := pgx.Connect(t.Context(), s.URL(database))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
-	return conn
-}
-
-func do(t *testing.T, conn *pgx.Conn, sql string) {
-	t.Helper()
-	if _, err := conn.PgConn().Exec(t.Context(), sql).ReadAll(); err != nil {
-		t.Fatalf("%s: %v", sql, err)
-	}
 }
 
 func (e *env) atSource(t *testing.T, sql string) {

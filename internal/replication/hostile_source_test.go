@@ -30,7 +30,7 @@ var called = regexp.MustCompile(`\b([a-z][a-z0-9_]*)\(`)
 func names(t *testing.T) []string {
 	t.Helper()
 	var names []string
-	for _, folder := range []string{".", "../catalog", "../postgres"} {
+	for _, folder := range []string{".", "../catalog", "../copywire", "../definition", "../destination", "../postgres", "../relation", "../replication", "../session", "../source", "../tablesync"} {
 		files, err := filepath.Glob(filepath.Join(folder, "*.go"))
 		if err != nil {
 			t.Fatal(err)
@@ -365,7 +365,7 @@ func TestUnitsHoldNoSQL(t *testing.T) {
 		{`'public.a', '` + snapshot + `', 0, 0`, ""},
 	} {
 		unit := e.plantPart(t, leader, table, tt.planted)
-		err := (rangeCopier{leader.job, leader.sessions}).copyInSnapshot(t.Context(), unit)
+		err := (rangeCopier{leader.job, leader.sessions}).copyInTime(t.Context(), unit)
 		if tt.want == "" && err != nil || tt.want != "" && (err == nil || err.Error() != tt.want) {
 			t.Errorf("%s: got %v\nwant %s", tt.planted, err, tt.want)
 		}

@@ -43,12 +43,11 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // A heldError says that a lock could not be had within lockPatience. Another attempt would
 // only wait once more.
-type heldError struct{ error }
+type heldError struct{ err error }
 
-func (e *heldError) Unwrap() error { return e.error }
+func (e *heldError) Error() string { return e.err.Error() }
 
-// lockNotAvailable is the SQLSTATE of a lock that could not be had in time.
-const lockNotAvailable = pgclient.LockNotAvailable
+func (e *heldError) Unwrap() error { return e.err }
 
 // holdersSQL lists the sessions and prepared transactions that hold a lock on the table $1,
 // or wait for one ahead of others. If $2 is set, it includes those that only read the table.
@@ -71,7 +70,7 @@ const holdersSQL = `
 // in time. It includes those that only read the table if alone is set. The failed transaction
 // is over.
 func nameHolders(ctx context.Context, q querier, table relation.TableName, alone bool, failure error) error {
-	if pgclient.Code(failure) != lockNotAvailable {
+	if pgclient.Code(failure) != pgclient.LockNotAvailable {
 		return failure
 	}
 	rows, _ := q.Query(ctx, holdersSQL, table.SQL(), alone)

@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
@@ -24,22 +25,11 @@ func TestPreparedHolders(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = nameHolders(t.Context(), conn, relation.TableName{Schema: "public", Name: "t"}, false, &pgconn.PgError{Code: lockNotAvailable})
+		err = nameHolders(t.Context(), conn, relation.TableName{Schema: "public", Name: "t"}, false, &pgconn.PgError{Code: pgclient.LockNotAvailable})
 		if want := "public.t is locked by prepared transaction 'left''over' (user postgres, AccessExclusiveLock)"; !strings.Contains(err.Error(), want) {
 			t.Errorf("PostgreSQL %d: %v\nwant %s", major, err, want)
 		}
 		_ = conn.Close(t.Context())
 		s.Exec(t, database, "ROLLBACK PREPARED 'left''over'")
-	}
-}
-
-// A run that has waited for a lock for as long as promised does not wait again.
-func TestHeldLockDoesNotPass(t *testing.T) {
-	held := &pgconn.PgError{Code: lockNotAvailable}
-	if err := (&sourceError{&heldError{held}}); (&sessions{}).isTransient(err) {
-		t.Error("the wait begins again")
-	}
-	if !(&sessions{}).isTransient(&sourceError{held}) {
-		t.Error("a lock that was not had in one turn is not tried again")
 	}
 }

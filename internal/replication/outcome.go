@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -105,4 +106,17 @@ func conclude(d Definition, written []catalog.Report, unfinished map[string]stri
 		}
 	}
 	return c
+}
+
+// A TablesError says which tables of a run failed, and why.
+type TablesError struct {
+	Reports []catalog.Report // of the tables that failed
+}
+
+func (e *TablesError) Error() string {
+	lines := make([]string, len(e.Reports))
+	for i, r := range e.Reports {
+		lines[i] = r.SourceTable + ": " + strings.ReplaceAll(r.Error, "\n", "\n  ")
+	}
+	return strings.Join(lines, "\n\n")
 }

@@ -6,10 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -268,29 +266,4 @@ func TestSnapshotHeld(t *testing.T) {
 	if got := <-done; got.err != nil {
 		t.Error(pgclient.Explain(got.err))
 	}
-}
-
-// A materialized view that is refreshed while workers share its ranges is read as it was, or
-// as it is, and not half of each.
-func TestRefreshedMeanwhile(t *testing.T) {
-	t.Parallel()
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
-		e := newEnv(t, s, s)
-		e.atSource(t, `CREATE TABLE base AS SELECT 1 AS id; CREATE MATERIALIZED VIEW m AS SELECT * FROM base; UPDATE base SET id = 2`)
-		conn, other := e.session(t), e.session(t)
-		source, err := prepareSource(t.Context(), conn, "source")
-		if err != nil {
-			t.Fatal(err)
-		}
-		unlimited := func(time.Time) (stop func() bool) { return func() bool { return true } }
-		x, err := openSnapshot(t.Context(), source, snapshotRequest{table: relation.TableName{Schema: "public", Name: "m"}, kind: relation.MaterializedView, limit: unlimited})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer x.close(t.Context())
-		_, err = other.Exec(t.Context(), `SET lock_timeout = '200ms'; REFRESH MATERIALIZED VIEW m`)
-		if pgclient.Code(err) != "55P03" {
-			t.Errorf("the view was refreshed within the snapshot: %v", err)
-		}
-	})
 }

@@ -4,11 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
@@ -187,30 +184,6 @@ func TestReadersChangeDuringRekey(t *testing.T) {
 		e.wantMissing(t, "SELECT ON TABLE shop.t TO "+reader)
 		e.run(t) // the next apply grants what is missing
 		e.wantMissing(t, "SELECT ON TABLE shop.t TO "+reader)
-	})
-}
-
-// If a change of readers waits in vain, its error names what it waited for.
-func TestReadersLockHolder(t *testing.T) {
-	t.Parallel()
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
-		e := newEnv(t, s, s)
-		e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY)`)
-		e.definition.Tables["public.t"] = Selection{Method: FullTable}
-		e.create(t)
-		e.run(t)
-		holder := e.sessionAtDestination(t)
-		do(t, holder, `BEGIN; LOCK TABLE shop.t`)
-		err := inCatalog(t.Context(), e.endpoint(), func(tx pgx.Tx) error {
-			return lockStructure(t.Context(), tx, "shop", []string{"t"}, " NOWAIT")
-		})
-		if !isInterference(err) {
-			t.Fatal(err)
-		}
-		err = e.endpoint().Server.NameHolders(t.Context(), e.endpoint().Database, "shop", err)
-		if want := fmt.Sprintf("are locked by pid %d (user %s", holder.PgConn().PID(), s.Username); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("got %v, want %s", err, want)
-		}
 	})
 }
 

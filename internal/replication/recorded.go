@@ -14,7 +14,7 @@ import (
 // IsBusy reports whether the catalog could not be read only because of what others do with it
 // at the same time.
 func IsBusy(err error) bool {
-	return pgclient.Code(err) == lockNotAvailable || pgclient.IsInterference(err)
+	return pgclient.Code(err) == pgclient.LockNotAvailable || pgclient.IsInterference(err)
 }
 
 // LastRun returns the run that was recorded last. If there is none, its error is one that

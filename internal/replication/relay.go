@@ -159,9 +159,11 @@ func (r *relaying) forward() (bytes int64, err error) {
 }
 
 // A sourceError is an error of the source.
-type sourceError struct{ error }
+type sourceError struct{ err error }
 
-func (e *sourceError) Unwrap() error { return e.error }
+func (e *sourceError) Error() string { return e.err.Error() }
+
+func (e *sourceError) Unwrap() error { return e.err }
 
 // explainLoss says what an error means that no server sent.
 func explainLoss(err error, side string) error {

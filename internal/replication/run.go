@@ -238,7 +238,7 @@ func (w *worker) readRelations(ctx context.Context) (relations map[relation.Tabl
 			relations, err = relation.ReadRelations(ctx, tx, w.definition.sourceTables(), exactly)
 			return err
 		})
-		if pgclient.Code(err) != lockNotAvailable {
+		if pgclient.Code(err) != pgclient.LockNotAvailable {
 			break
 		}
 	}

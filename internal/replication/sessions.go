@@ -52,7 +52,7 @@ func (s *sessions) isTransient(err error) bool {
 		return false
 	}
 	switch code := pgclient.Code(err); code {
-	case pgclient.SerializationFailure, pgclient.DeadlockDetected, pgclient.AdminShutdown, pgclient.CrashShutdown, pgclient.CannotConnectNow, pgclient.TooManyConnections, pgclient.ConnectionException, pgclient.ConnectionDoesNotExist, pgclient.ConnectionFailure, lockNotAvailable:
+	case pgclient.SerializationFailure, pgclient.DeadlockDetected, pgclient.AdminShutdown, pgclient.CrashShutdown, pgclient.CannotConnectNow, pgclient.TooManyConnections, pgclient.ConnectionException, pgclient.ConnectionDoesNotExist, pgclient.ConnectionFailure, pgclient.LockNotAvailable:
 		return true
 	case "":
 		return pgclient.IsUnreachable(err) || s.source.conn.IsClosed() || s.destination.conn.IsClosed()

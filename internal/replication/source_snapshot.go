@@ -89,7 +89,7 @@ func openSnapshot(ctx context.Context, session sourceSession, r snapshotRequest)
 		}
 		return err
 	})
-	if pgclient.Code(err) == lockNotAvailable {
+	if pgclient.Code(err) == pgclient.LockNotAvailable {
 		err = &heldError{nameHolders(ctx, session, name, false, err)}
 	}
 	if err != nil {

@@ -131,7 +131,7 @@ func dropOrphanedStaging(ctx context.Context, tx pgx.Tx, schema string) (kept []
 				return nil, err
 			}
 			continue
-		case lockNotAvailable:
+		case pgclient.LockNotAvailable:
 			wait = " NOWAIT"
 		}
 		kept = append(kept, fmt.Errorf("drop %s, which an earlier load left: %w", table, nameHolders(ctx, tx, table, true, err)))

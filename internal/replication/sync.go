@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -235,17 +234,4 @@ func (s *tableSync) noteChanges(changes []string) {
 			s.report.Changes = append(s.report.Changes, change)
 		}
 	}
-}
-
-// A TablesError says which tables of a run failed, and why.
-type TablesError struct {
-	Reports []catalog.Report // of the tables that failed
-}
-
-func (e *TablesError) Error() string {
-	lines := make([]string, len(e.Reports))
-	for i, r := range e.Reports {
-		lines[i] = r.SourceTable + ": " + strings.ReplaceAll(r.Error, "\n", "\n  ")
-	}
-	return strings.Join(lines, "\n\n")
 }

@@ -2,9 +2,9 @@ package replication
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -228,12 +228,9 @@ func TestFence(t *testing.T) {
 			t.Fatal(err)
 		}
 		e.atDestination(t, takeOver)
-		s, err := newTableSync(leader.job, leader.sessions, leader.queue, unit)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := s.copyWithRetry(t.Context(), unit); !errors.Is(err, catalog.ErrFenced) {
-			t.Errorf("%s: %v", name, err)
+		got := syncTable(t.Context(), leader.job, leader.sessions, leader.queue, unit)
+		if why, _, _ := strings.Cut(got.Error, "\n"); got.Status != catalog.Failed || !strings.Contains(why, catalog.ErrFenced.Error()) {
+			t.Errorf("%s: %+v", name, got)
 		}
 		e.wantRows(t, `SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relname = 'a' AND nspname = '`+e.definition.SchemaName+`'`)
 	}
@@ -287,27 +284,4 @@ func TestCancelledInCommit(t *testing.T) {
 	}
 	e.wantRows(t, `SELECT status, rows_loaded FROM _stitch.report`, "succeeded|10")
 	e.wantRows(t, `SELECT count(*) FROM shop.a`, "10")
-}
-
-// The session of a client that is gone ends, whatever it was doing.
-func TestClientGone(t *testing.T) {
-	t.Parallel()
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
-		if s.Major < 14 {
-			return // the server does not check
-		}
-		conn := session(t, s)
-		if _, err := prepareSource(t.Context(), conn, "source"); err != nil {
-			t.Fatal(err)
-		}
-		pid := conn.PgConn().PID()
-		wire := newWire(conn.PgConn().Conn())
-		if err := wire.send('Q', []byte("SELECT pg_sleep(100)\x00")); err != nil {
-			t.Fatal(err)
-		}
-		session := fmt.Sprintf(`SELECT FROM pg_stat_activity WHERE pid = %d AND state = 'active'`, pid)
-		await(t, s, "postgres", session, 1)
-		_ = conn.PgConn().Conn().Close()
-		await(t, s, "postgres", session, 0)
-	})
 }
