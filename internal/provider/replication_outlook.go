@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/definition"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
@@ -25,7 +26,7 @@ func isMissingDatabase(err error) bool {
 	return pgclient.IsUnreachable(err) && pgclient.Code(err) == pgclient.InvalidCatalogName
 }
 
-func missingDatabase(attribute string, e replication.Endpoint, follows string) diag.Diagnostic {
+func missingDatabase(attribute string, e definition.Endpoint, follows string) diag.Diagnostic {
 	return diag.NewAttributeWarningDiagnostic(path.Root(attribute).AtName("database"),
 		fmt.Sprintf("The %s database %q does not exist", attribute, e.Database),
 		fmt.Sprintf("Server %q has no such database. Unless this apply creates it before, %s.", e.Server, follows))
@@ -33,7 +34,7 @@ func missingDatabase(attribute string, e replication.Endpoint, follows string) d
 
 // checkDestination checks whether the definition can be stored. It returns the cluster that runs
 // have read, or "" if there is none.
-func (r *replicationResource) checkDestination(ctx context.Context, plan replicationModel, definition, before replication.Definition) (system string, diags diag.Diagnostics) {
+func (r *replicationResource) checkDestination(ctx context.Context, plan replicationModel, definition, before definition.Definition) (system string, diags diag.Diagnostics) {
 	isNew := before.SchemaName == ""
 	var found replication.Outlook
 	destination, err := plan.endpoint(ctx, r.serverToRead)
@@ -68,7 +69,7 @@ func (r *replicationResource) checkDestination(ctx context.Context, plan replica
 // copyInWay refuses to move a replication to a place where one is already stored, as a copy of its
 // destination would have one. Otherwise the apply would delete the moved replication before it
 // found the other one.
-func copyInWay(definition replication.Definition, found replication.Outlook) (diags diag.Diagnostics) {
+func copyInWay(definition definition.Definition, found replication.Outlook) (diags diag.Diagnostics) {
 	if found.Stored && len(found.Refusals) > 0 {
 		diags.AddAttributeError(path.Root("destination").AtName("server"), fmt.Sprintf("%q holds a replication into %s already", definition.Destination.Server, definition.SchemaName), fmt.Sprintf(
 			"This replication would be deleted where it is, and cannot be created where %q leads: the schema belongs to the replication %q there, as in a copy of the destination. "+
@@ -79,7 +80,7 @@ func copyInWay(definition replication.Definition, found replication.Outlook) (di
 }
 
 // schemaInWay says what prevents a new replication into its schema.
-func schemaInWay(definition replication.Definition, found replication.Outlook, adopt bool) (diags diag.Diagnostics) {
+func schemaInWay(definition definition.Definition, found replication.Outlook, adopt bool) (diags diag.Diagnostics) {
 	at := path.Root("schema_name")
 	switch {
 	case found.Stored && len(found.Refusals) > 0:
@@ -95,7 +96,7 @@ func schemaInWay(definition replication.Definition, found replication.Outlook, a
 
 // foreseeRun reports what would make a run fail: tables that the login may not read, and a cluster
 // other than the one that earlier runs read.
-func (r *replicationResource) foreseeRun(ctx context.Context, definition, before replication.Definition, system string) (diags diag.Diagnostics) {
+func (r *replicationResource) foreseeRun(ctx context.Context, definition, before definition.Definition, system string) (diags diag.Diagnostics) {
 	server, err := r.serverToRead(definition.Source.Server)
 	if err != nil {
 		return nil

@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/definition"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
@@ -131,7 +132,7 @@ func (s *source) isFound(now identity) (elsewhere bool) {
 }
 
 // identifySource asks which database a source is.
-func (c *clients) identifySource(ctx context.Context, e replication.Endpoint, plans bool) (pgclient.Identity, error) {
+func (c *clients) identifySource(ctx context.Context, e definition.Endpoint, plans bool) (pgclient.Identity, error) {
 	server, err := c.server(e.Server)
 	if err != nil {
 		return pgclient.Identity{}, err
@@ -143,7 +144,7 @@ func (c *clients) identifySource(ctx context.Context, e replication.Endpoint, pl
 }
 
 // readSource notices that the entry of the source leads elsewhere than before.
-func (r *replicationResource) readSource(ctx context.Context, private privateState, definition replication.Definition) (s source, diags diag.Diagnostics) {
+func (r *replicationResource) readSource(ctx context.Context, private privateState, definition definition.Definition) (s source, diags diag.Diagnostics) {
 	s = storedSource(ctx, private)
 	s.Changes = definition.SourceChanges
 	id, err := r.identifySource(ctx, definition.Source, true)
@@ -162,7 +163,7 @@ func (r *replicationResource) readSource(ctx context.Context, private privateSta
 
 // planSource says how often the source will have become another database once the plan is applied.
 // The count is unknown where another entry cannot be asked.
-func (r *replicationResource) planSource(ctx context.Context, s source, from, to replication.Endpoint) (changes int, known bool, diags diag.Diagnostics) {
+func (r *replicationResource) planSource(ctx context.Context, s source, from, to definition.Endpoint) (changes int, known bool, diags diag.Diagnostics) {
 	switch {
 	case from.Database != to.Database: // which is another revision by itself
 		return s.Changes, true, nil
@@ -194,8 +195,8 @@ func (r *replicationResource) planSource(ctx context.Context, s source, from, to
 
 // compareSource asks both entries, as far as they exist and answer. An entry that is known to lead
 // elsewhere no longer stands for what was applied.
-func (r *replicationResource) compareSource(ctx context.Context, s source, from, to replication.Endpoint, plans bool) (verdict, string) {
-	ask := func(e replication.Endpoint) (*identity, error) {
+func (r *replicationResource) compareSource(ctx context.Context, s source, from, to definition.Endpoint, plans bool) (verdict, string) {
+	ask := func(e definition.Endpoint) (*identity, error) {
 		id, err := r.identifySource(ctx, e, plans)
 		if err != nil {
 			return nil, err
@@ -217,7 +218,7 @@ func (r *replicationResource) compareSource(ctx context.Context, s source, from,
 
 // confirmSource refuses to go on if the source is a database other than planned, and returns what
 // to remember of it.
-func (r *replicationResource) confirmSource(ctx context.Context, s source, from, to replication.Endpoint) (after source, diags diag.Diagnostics) {
+func (r *replicationResource) confirmSource(ctx context.Context, s source, from, to definition.Endpoint) (after source, diags diag.Diagnostics) {
 	after = source{identity: s.identity, Changes: s.Changes}
 	if s.Now != nil {
 		after.identity = *s.Now

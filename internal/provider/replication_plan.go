@@ -13,14 +13,16 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/definition"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/report"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/syncrun"
 )
 
 // atTables attaches each problem to the line of its table: Terraform does not know the positions of
 // the attributes inside.
-func atTables(problems []replication.Problem) (diags diag.Diagnostics) {
+func atTables(problems []definition.Problem) (diags diag.Diagnostics) {
 	for _, p := range problems {
 		message := p.Message + "."
 		if p.Attribute != "" {
@@ -97,7 +99,7 @@ func (r *replicationResource) isMoved(plan replicationModel) bool {
 
 // check checks the definition against what source and destination hold now; before is the
 // definition of the state.
-func (r *replicationResource) check(ctx context.Context, plan replicationModel, definition, before replication.Definition) diag.Diagnostics {
+func (r *replicationResource) check(ctx context.Context, plan replicationModel, definition, before definition.Definition) diag.Diagnostics {
 	diags := r.checkSource(ctx, definition, before)
 	system, more := r.checkDestination(ctx, plan, definition, before)
 	diags.Append(more...)
@@ -108,7 +110,7 @@ func (r *replicationResource) check(ctx context.Context, plan replicationModel, 
 
 // warnOfSnapshots names the tables that take longer to read than a snapshot may be held. It leaves
 // what it cannot read to the run.
-func (r *replicationResource) warnOfSnapshots(ctx context.Context, plan replicationModel, definition replication.Definition) (diags diag.Diagnostics) {
+func (r *replicationResource) warnOfSnapshots(ctx context.Context, plan replicationModel, definition definition.Definition) (diags diag.Diagnostics) {
 	if definition.MaxSnapshotMinutes == 0 {
 		return nil
 	}
@@ -120,7 +122,7 @@ func (r *replicationResource) warnOfSnapshots(ctx context.Context, plan replicat
 	if err != nil {
 		return nil
 	}
-	long, err := replication.LongSnapshots(ctx, pgclient.Endpoint{Server: source, Database: definition.Source.Database}, destination, definition)
+	long, err := syncrun.LongSnapshots(ctx, pgclient.Endpoint{Server: source, Database: definition.Source.Database}, destination, definition)
 	if err == nil && len(long) > 0 {
 		diags.AddAttributeWarning(path.Root("max_snapshot_minutes"), "Tables may take longer to read than a snapshot may be held",
 			fmt.Sprintf("max_snapshot_minutes allows %d. From the size of the tables now and from the last run:\n- %s\n\n"+
@@ -162,7 +164,7 @@ func plannedSchemaName(ctx context.Context, req resource.ModifyPlanRequest, plan
 
 func derivedSchemaName(name string) (types.String, diag.Diagnostics) {
 	var diags diag.Diagnostics
-	derived, err := replication.SchemaNameOf(name)
+	derived, err := definition.SchemaNameOf(name)
 	if err != nil {
 		diags.AddAttributeError(path.Root("name"), "Unusable schema name", err.Error()+".")
 		return types.StringUnknown(), diags
@@ -171,13 +173,13 @@ func derivedSchemaName(name string) (types.String, diag.Diagnostics) {
 }
 
 // definitionBefore returns the definition of the state, an empty one if there is none.
-func definitionBefore(ctx context.Context, state tfsdk.State) (replication.Definition, diag.Diagnostics) {
+func definitionBefore(ctx context.Context, state tfsdk.State) (definition.Definition, diag.Diagnostics) {
 	if state.Raw.IsNull() {
-		return replication.Definition{}, nil
+		return definition.Definition{}, nil
 	}
 	var before replicationModel
 	if diags := state.Get(ctx, &before); diags.HasError() {
-		return replication.Definition{}, diags
+		return definition.Definition{}, diags
 	}
 	return before.toDefinition(ctx)
 }
@@ -185,22 +187,22 @@ func definitionBefore(ctx context.Context, state tfsdk.State) (replication.Defin
 // checkSource checks the definition against the source. If the source cannot be read yet, or has
 // lost what was replicated before, the run decides. Remarks that require no action are made only
 // about a new or changed definition.
-func (r *replicationResource) checkSource(ctx context.Context, definition, before replication.Definition) (diags diag.Diagnostics) {
-	server, err := r.serverToRead(definition.Source.Server)
-	var problems []replication.Problem
+func (r *replicationResource) checkSource(ctx context.Context, d, before definition.Definition) (diags diag.Diagnostics) {
+	server, err := r.serverToRead(d.Source.Server)
+	var problems []definition.Problem
 	var keepVersions []string
 	if err == nil {
-		source := pgclient.Endpoint{Server: server, Database: definition.Source.Database}
-		problems, keepVersions, err = replication.CheckSource(ctx, source, definition)
+		source := pgclient.Endpoint{Server: server, Database: d.Source.Database}
+		problems, keepVersions, err = replication.CheckSource(ctx, source, d)
 	}
 	switch {
 	case isMissingDatabase(err):
-		diags.Append(missingDatabase("source", definition.Source, "the run fails"))
+		diags.Append(missingDatabase("source", d.Source, "the run fails"))
 	case err != nil:
-		diags.Append(unchecked("Tables of replication "+definition.Name+" were not checked against the source", err,
+		diags.Append(unchecked("Tables of replication "+d.Name+" were not checked against the source", err,
 			"The run checks them."))
 	}
-	regressions, mistakes := definition.Regressions(problems, before)
+	regressions, mistakes := d.Regressions(problems, before)
 	for i, p := range mistakes {
 		if p.Attribute == "" {
 			mistakes[i].Message += ". To leave this to the run, set validate_at_plan = false"
@@ -208,7 +210,7 @@ func (r *replicationResource) checkSource(ctx context.Context, definition, befor
 	}
 	diags.Append(atTables(mistakes)...)
 	diags.Append(warnOfRegressions(regressions)...)
-	if len(keepVersions) > 0 && definition.Revision() != before.Revision() {
+	if len(keepVersions) > 0 && d.Revision() != before.Revision() {
 		diags.AddAttributeWarning(path.Root("tables"), "INCREMENTAL keeps every version of rows that change",
 			fmt.Sprintf("Nothing identifies a row of %s: a row that changes is loaded in addition to its earlier versions. "+
 				"Give a view view_key_properties, and a table a primary key, or use FULL_TABLE.", report.Some(keepVersions)))
@@ -217,7 +219,7 @@ func (r *replicationResource) checkSource(ctx context.Context, definition, befor
 }
 
 // warnOfRegressions names what the source no longer has as it was replicated before.
-func warnOfRegressions(problems []replication.Problem) (diags diag.Diagnostics) {
+func warnOfRegressions(problems []definition.Problem) (diags diag.Diagnostics) {
 	if len(problems) == 0 {
 		return nil
 	}

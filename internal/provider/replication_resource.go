@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/definition"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
 )
@@ -39,7 +40,7 @@ func (*replicationResource) ValidateConfig(ctx context.Context, req resource.Val
 		return
 	}
 	if !config.SchemaName.IsNull() && !config.SchemaName.IsUnknown() {
-		if err := replication.CheckSchemaName(config.SchemaName.ValueString()); err != nil {
+		if err := definition.CheckSchemaName(config.SchemaName.ValueString()); err != nil {
 			resp.Diagnostics.AddAttributeError(path.Root("schema_name"), "Unusable schema name", "schema_name "+err.Error()+".")
 		}
 	}
@@ -99,7 +100,7 @@ func (r *replicationResource) Create(ctx context.Context, req resource.CreateReq
 
 // complete adds to the plan what follows from its definition. It returns the definition, and where
 // it is stored.
-func (r *replicationResource) complete(ctx context.Context, plan *replicationModel, sourceChanges int) (pgclient.Endpoint, replication.Definition, diag.Diagnostics) {
+func (r *replicationResource) complete(ctx context.Context, plan *replicationModel, sourceChanges int) (pgclient.Endpoint, definition.Definition, diag.Diagnostics) {
 	definition, diags := plan.toDefinition(ctx)
 	definition.SourceChanges = sourceChanges
 	diags.Append(atTables(definition.Check())...)
@@ -128,7 +129,7 @@ func (r *replicationResource) Read(ctx context.Context, req resource.ReadRequest
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	var definition replication.Definition
+	var definition definition.Definition
 	var missing []string
 	destination, err := state.endpoint(ctx, r.serverToRead)
 	if err == nil {

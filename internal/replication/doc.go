@@ -13,8 +13,8 @@
 //
 // Each table goes one way, down these functions (sync.go, and the files named here):
 //
-//	syncTable -> copyWithRetry -> attempt -> inSnapshot -> planAndLoad
-//	facts      prepare: destination.lock -> openSnapshot (facts.go)
+//	tablesync.SyncTable -> copyWithRetry -> attempt -> inSnapshot -> planAndLoad
+//	facts      prepare: destination.lock -> source.OpenSnapshot (facts.go)
 //	decision   plan: decide (plan.go), and what it leaves open is asked of the snapshot (facts.go)
 //	effects    alter, then facts again; load (chunks.go) or loadRanges (ranges.go)
 //	           -> commit -> relay -> merge -> verify -> bookmark -> COMMIT (commit.go)
