@@ -22,13 +22,13 @@ type Copied struct {
 // there, copyIn a COPY ... FROM STDIN here.
 //
 // A source sends each row as a message of its own. For each of these, pgconn would make a
-// value, a hand-over between goroutines, and a write to the destination. So relay passes the
+// value, a hand-over between goroutines, and a write to the destination. So Relay passes the
 // bytes from one connection to the other without pgconn, gathered into messages of
 // relayBuffer: memory is bounded whatever the rows are.
 //
 // After an error of one server, the destination's connection is still usable, and so is the
-// source's unless relay had to stop it. After any other error, and when ctx is cancelled,
-// relay closes both.
+// source's unless Relay had to stop it. After any other error, and when ctx is cancelled,
+// Relay closes both.
 func Relay(ctx context.Context, source *pgconn.PgConn, copyOut string, destination *pgconn.PgConn, copyIn string) (Copied, error) {
 	for _, conn := range []*pgconn.PgConn{source, destination} {
 		if err := conn.SyncConn(ctx); err != nil {

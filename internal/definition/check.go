@@ -151,10 +151,12 @@ func (d Definition) KeepsVersions(tables map[relation.TableName]relation.Table) 
 const KeepsVersionsWarning = "nothing identifies a row, so that a row which changes is loaded beside its earlier versions: " +
 	"give a view view_key_properties, and a table a primary key, or use FULL_TABLE"
 
+// KeepsVersions reports whether nothing identifies a row of the INCREMENTAL table.
 func (s Selection) KeepsVersions(table relation.Table) bool {
 	return s.Method == Incremental && len(s.KeyColumns(table)) == 0
 }
 
+// NoTable says that the source has no such table.
 func (d Definition) NoTable(name relation.TableName) string {
 	return fmt.Sprintf("database %q of server %q has no table or view %s", d.Source.Database, d.Source.Server, name)
 }

@@ -58,6 +58,7 @@ func (d Definition) Late() time.Duration {
 	return *d.LateCommitWindow
 }
 
+// MaxSnapshot is how long a run may hold a snapshot of the source; 0 means without a bound.
 func (d Definition) MaxSnapshot() time.Duration {
 	return time.Duration(d.MaxSnapshotMinutes) * time.Minute
 }

@@ -168,6 +168,7 @@ func isInterval(t relation.Type) bool {
 // Fractions are the numbers of decimal places that an amount of money has on both sides.
 type Fractions struct{ Source, Destination int }
 
+// HoldsMoney reports whether values of a column are amounts of money, or hold some.
 func HoldsMoney(c relation.Column) bool { return c.Type.Holds("money") }
 
 // asAmount is the column as a number, where money in the destination would be another amount.

@@ -32,7 +32,7 @@ type Layout struct {
 }
 
 // MapColumns compares the columns to load with the existing destination table. loaded are the
-// columns that earlier loads filled, and InViews those that views use, whose type PostgreSQL
+// columns that earlier loads filled, and inViews those that views use, whose type PostgreSQL
 // does not allow to change.
 func MapColumns(target relation.TableName, columns []Column, key []string, existing *relation.Table, loaded, inViews []string) (Layout, error) {
 	l := Layout{target: target, Columns: columns, Key: key}
@@ -150,6 +150,7 @@ func sameSet(a, b []string) bool {
 	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }
 
+// KeyText writes a key for people.
 func KeyText(key []string) string {
 	if len(key) == 0 {
 		return "no key"

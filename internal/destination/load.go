@@ -263,6 +263,7 @@ func (ld Loading) replaceAll(ctx context.Context, staging string) (changed int64
 	return tag.RowsAffected(), ld.identifyRows(ctx)
 }
 
+// CopyInSQL is the COPY by which the destination takes rows into a table.
 func (l Layout) CopyInSQL(table string) string {
 	return fmt.Sprintf("COPY %s (%s) FROM STDIN (FORMAT %s)", table, session.List(l.Names(), "?"), l.Format())
 }

@@ -24,6 +24,7 @@ func Await(t *testing.T, s *sandbox.Server, database, query string, n int) []str
 	}
 }
 
+// Connect opens a session of the superuser, which ends with the test.
 func Connect(t *testing.T, s *sandbox.Server, database string) *pgx.Conn {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), s.URL(database))
@@ -34,6 +35,7 @@ func Connect(t *testing.T, s *sandbox.Server, database string) *pgx.Conn {
 	return conn
 }
 
+// Do runs statements in a session.
 func Do(t *testing.T, conn *pgx.Conn, sql string) {
 	t.Helper()
 	if _, err := conn.PgConn().Exec(t.Context(), sql).ReadAll(); err != nil {
@@ -41,8 +43,8 @@ func Do(t *testing.T, conn *pgx.Conn, sql string) {
 	}
 }
 
-// ForeignCodeSQL creates functions that leave a mark which no rollback removes, and objects that use
-// them, in a schema of the role that runs it.
+// ForeignCodeSQL creates functions that leave a mark which no rollback removes, and objects
+// that use them, in a schema of the role that runs it.
 const ForeignCodeSQL = `
 	CREATE SCHEMA evil;
 	GRANT ALL ON SCHEMA evil TO PUBLIC;

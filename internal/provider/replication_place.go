@@ -84,7 +84,7 @@ func asIdentity(id pgclient.Identity, err error) (identity, error) {
 // A source is what is remembered of the source of a replication. It is empty while nothing is.
 type source struct {
 	identity
-	Changes int       `json:"changes"`       // see replication.Definition
+	Changes int       `json:"changes"`       // see definition.Definition
 	Now     *identity `json:"now,omitempty"` // what the same entry led to at the latest refresh, if that was another database
 }
 

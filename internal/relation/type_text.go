@@ -1,8 +1,6 @@
 package relation
 
-import (
-	"fmt"
-)
+import "fmt"
 
 // OutputText is an expression for the text form of a value of type t.
 func OutputText(value string, t Type) string {
@@ -20,7 +18,7 @@ func Base(t Type) Type {
 	return t
 }
 
-// BaseSQL is how the type that base returns is written, with its modifier.
+// BaseSQL is how the type that Base returns is written, with its modifier.
 func BaseSQL(t Type) string {
 	sql := t.SQL
 	for ; t.Base != nil; t = *t.Base {

@@ -83,6 +83,8 @@ func Find(ctx context.Context, destination pgclient.Endpoint, schemaName string)
 	return Decode(stored)
 }
 
+// Stored returns what the catalog holds of a replication. It returns catalog.ErrNotFound, or
+// catalog.ErrNone, if it holds nothing.
 func Stored(ctx context.Context, destination pgclient.Endpoint, schemaName string) (stored catalog.Replication, err error) {
 	err = InCatalog(ctx, destination, func(tx pgx.Tx) (err error) {
 		stored, err = catalog.ReplicationOf(ctx, tx, schemaName)
@@ -329,6 +331,7 @@ func IsGone(err error) bool {
 		pgclient.IsUnreachable(err) && pgclient.Code(err) == pgclient.InvalidCatalogName
 }
 
+// Decode reads the definition in what the catalog holds of a replication.
 func Decode(stored catalog.Replication) (definition.Definition, error) {
 	var d definition.Definition
 	if err := json.Unmarshal(stored.Definition, &d); err != nil {

@@ -32,6 +32,7 @@ func InTurns(ctx context.Context, patience time.Duration, attempt func() error) 
 	return catalog.InTurns(ctx, patience, lockPause, attempt)
 }
 
+// Sleep waits, unless ctx is cancelled.
 func Sleep(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):

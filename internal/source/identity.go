@@ -34,6 +34,7 @@ func (id Identity) String() string {
 // StartedPrefix begins the text of a database whose cluster cannot be read.
 const StartedPrefix = "started "
 
+// Unknown is what a bookmark remembers of a database whose cluster cannot be read.
 func (id Identity) Unknown() string { return StartedPrefix + id.Started + "/" + id.Database }
 
 // StartOf returns when a server was started as a session of a run writes it.

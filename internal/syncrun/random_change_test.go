@@ -260,7 +260,7 @@ func (t *randomTable) replace(r *rand.Rand) string {
 	return "DROP TABLE " + t.sql() + "; " + t.createSQL() + "; " + t.insertSQL(r)
 }
 
-// TableNames draws names that differ, also in the destination.
+// tableNames draws names that differ, also in the destination.
 func tableNames(r *rand.Rand, n int) []relation.TableName {
 	var drawn []relation.TableName
 	taken := map[string]bool{}

@@ -65,7 +65,7 @@ func playStory(t *testing.T, source, destination int, seed uint64) {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("to repeat it: STITCH_SEED=%d go test ./internal/replication -run '%s'", seed, t.Name())
+			t.Logf("to repeat it: STITCH_SEED=%d go test ./internal/syncrun -run '%s'", seed, t.Name())
 		}
 	})
 	s.tell(t, oddTypesSQL)

@@ -101,7 +101,7 @@ func (w *worker) copyRange(ctx context.Context, unit catalog.Unit) error {
 	return w.queue.Fail(ctx, unit, err)
 }
 
-// destination.DropOrphanedStaging drops the staging tables that could not be dropped while other workers
+// dropOrphanedStaging drops the staging tables that could not be dropped while other workers
 // copied into them. It returns notes on those that it cannot drop either. The next run tries
 // them again.
 func (w *worker) dropOrphanedStaging(ctx context.Context) (notes []string) {

@@ -61,7 +61,7 @@ func (s *tableSync) load(ctx context.Context, unit catalog.Unit, r reading, p pl
 	}
 }
 
-// ChunkEnd returns the greatest key of the next chunk of a range, or nil if the rest of the
+// chunkEnd returns the greatest key of the next chunk of a range, or nil if the rest of the
 // range is one chunk.
 func (s *tableSync) chunkEnd(ctx context.Context, snap *source.Snapshot, p plan, rows source.KeyRange) (*string, error) {
 	if !p.ordered || rows.After == nil && !s.dividesFirstLoad(p) {

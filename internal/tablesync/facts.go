@@ -88,7 +88,7 @@ func (s *tableSync) alter(ctx context.Context, p plan, sql string) error {
 	return nil
 }
 
-// source.OpenSnapshot opens the snapshot and decides. It asks for the open transactions before the
+// openSnapshot opens the snapshot and decides. It asks for the open transactions before the
 // snapshot, if the decision turns out to need them.
 func (s *tableSync) openSnapshot(ctx context.Context, lock *destination.TargetLock, r source.SnapshotRequest) (*source.Snapshot, facts, plan, error) {
 	var meaning map[string]string
@@ -155,7 +155,7 @@ func (s *tableSync) plan(ctx context.Context, snap *source.Snapshot, lock *desti
 	return f, p, err
 }
 
-// WithAttached adds to the plan the rows of partitions that were attached, or attached again,
+// withAttached adds to the plan the rows of partitions that were attached, or attached again,
 // since the bookmark was set.
 func (s *tableSync) withAttached(ctx context.Context, snap *source.Snapshot, p plan, f facts) (plan, error) {
 	attached := p.attached(f)
@@ -238,15 +238,15 @@ func (s *tableSync) completePlan(ctx context.Context, snap *source.Snapshot, p p
 }
 
 // fractionsOf asks both sides how they write money, if a column holds money.
-func fractionsOf(ctx context.Context, columns []relation.Column, source, to session.Querier) (of destination.Fractions, err error) {
-	within, err := moneyWithin(ctx, columns, source)
+func fractionsOf(ctx context.Context, columns []relation.Column, from, to session.Querier) (of destination.Fractions, err error) {
+	within, err := moneyWithin(ctx, columns, from)
 	if err != nil {
 		return of, &copywire.SourceError{Err: err}
 	}
 	if within == "" && !slices.ContainsFunc(columns, destination.HoldsMoney) {
 		return of, nil
 	}
-	if of.Source, err = moneyFraction(ctx, source); err != nil {
+	if of.Source, err = moneyFraction(ctx, from); err != nil {
 		return of, &copywire.SourceError{Err: err}
 	}
 	if within != "" && of.Source != pinnedFraction {

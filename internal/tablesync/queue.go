@@ -50,7 +50,7 @@ func (q *Queue) Tend(ctx context.Context, holds int64) (catalog.Tending, error) 
 }
 
 // Fail reports to the worker whose table a range belongs to why the range was not copied. If
-// fail cannot report it, that worker learns it by itself, see catalog.Tend.
+// Fail cannot report it, that worker learns it by itself, see catalog.Tend.
 func (q *Queue) Fail(ctx context.Context, unit catalog.Unit, why error) error {
 	cancelled := ctx.Err() != nil
 	return q.Sessions.Record(ctx, func(ctx context.Context, tx pgx.Tx) error {

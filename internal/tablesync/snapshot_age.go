@@ -54,8 +54,8 @@ func (s *tableSync) noteSnapshot(snap *source.Snapshot) {
 	s.report.Snapshot = max(s.report.Snapshot, snap.Held())
 }
 
-// openTransactionsInTime is source.ReadOpenAfterKey with an age limit: it may scan the whole table,
-// and holds a snapshot during the scan.
+// openTransactionsInTime is source.ReadOpenAfterKey with an age limit: it may scan the whole
+// table, and holds a snapshot during the scan.
 func (s *tableSync) openTransactionsInTime(ctx context.Context, table relation.Table, key source.Key, limit limitFunc) (*source.OpenTransactions, error) {
 	began := time.Now()
 	defer limit(began)()
