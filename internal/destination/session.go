@@ -38,12 +38,12 @@ func (d *Conn) Reconnect(ctx context.Context) error {
 	if err := catalog.OpenSession(ctx, d.Conn.Conn); err != nil {
 		return err
 	}
-	session, err := catalog.BeginSession(ctx, d.Conn.Conn, d.Lease)
+	begun, err := catalog.BeginSession(ctx, d.Conn.Conn, d.Lease)
 	if err != nil {
 		return err
 	}
 	if d.Leads != 0 {
-		if err := catalog.Lock(ctx, d.Conn.Conn, d.Leads, session); err != nil {
+		if err := catalog.Lock(ctx, d.Conn.Conn, d.Leads, begun); err != nil {
 			return err
 		}
 	}
@@ -51,7 +51,7 @@ func (d *Conn) Reconnect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.Types, d.Session, d.ready = types, session, d.Conn.Conn
+	d.Types, d.Session, d.ready = types, begun, d.Conn.Conn
 	return nil
 }
 
