@@ -144,19 +144,19 @@ func (c *clients) identifySource(ctx context.Context, e definition.Endpoint, pla
 }
 
 // readSource notices that the entry of the source leads elsewhere than before.
-func (r *replicationResource) readSource(ctx context.Context, private privateState, definition definition.Definition) (s source, diags diag.Diagnostics) {
+func (r *replicationResource) readSource(ctx context.Context, private privateState, d definition.Definition) (s source, diags diag.Diagnostics) {
 	s = storedSource(ctx, private)
-	s.Changes = definition.SourceChanges
-	id, err := r.identifySource(ctx, definition.Source, true)
+	s.Changes = d.SourceChanges
+	id, err := r.identifySource(ctx, d.Source, true)
 	if err != nil { // the plan reports it
 		return s, nil
 	}
 	now, _ := asIdentity(id, nil)
 	if s.isFound(now) {
-		diags.AddAttributeWarning(path.Root("source"), fmt.Sprintf("source.server %q leads elsewhere than before", definition.Source.Server), fmt.Sprintf(
+		diags.AddAttributeWarning(path.Root("source"), fmt.Sprintf("source.server %q leads elsewhere than before", d.Source.Server), fmt.Sprintf(
 			"servers.%s of the provider block led to %s when this was last applied, and leads to %s now: it was changed, or what answers there was replaced, restored or upgraded, "+
 				"or the database %q was dropped and created again. So the plan has another revision: what that triggers runs again, and reads whole what is not known to be the same. If that is not meant, correct the entry.",
-			definition.Source.Server, sourceWords.of(s.identity), sourceWords.of(now), definition.Source.Database))
+			d.Source.Server, sourceWords.of(s.identity), sourceWords.of(now), d.Source.Database))
 	}
 	return s, diags
 }

@@ -52,7 +52,7 @@ func (r *replicationResource) ModifyPlan(ctx context.Context, req resource.Modif
 	plan.ID, plan.Revision = types.StringUnknown(), types.StringUnknown()
 	complete := known(ctx, plan.SchemaName, plan.Source, plan.Destination, plan.Tables, plan.IncludeSchemaInTableNames, plan.AcceptSourceIdentity)
 	if complete {
-		definition, diags := plan.toDefinition(ctx)
+		d, diags := plan.toDefinition(ctx)
 		resp.Diagnostics.Append(diags...)
 		before, diags := definitionBefore(ctx, req.State)
 		resp.Diagnostics.Append(diags...)
@@ -60,23 +60,23 @@ func (r *replicationResource) ModifyPlan(ctx context.Context, req resource.Modif
 		if !req.State.Raw.IsNull() {
 			source := storedSource(ctx, req.Private)
 			before.SourceChanges = source.Changes
-			source.Changes, settled, diags = r.planSource(ctx, source, before.Source, definition.Source)
+			source.Changes, settled, diags = r.planSource(ctx, source, before.Source, d.Source)
 			resp.Diagnostics.Append(diags...)
 			resp.Diagnostics.Append(source.store(ctx, resp.Private)...)
-			definition.SourceChanges = source.Changes
+			d.SourceChanges = source.Changes
 		}
 		switch {
 		case req.State.Raw.IsNull() && r.isMoved(plan):
 		case req.State.Raw.IsNull() && r.replaces(plan):
 			resp.Diagnostics.Append(r.takesTables(ctx, plan)...)
 		default:
-			plan.ID = types.StringValue(replicationID(definition))
+			plan.ID = types.StringValue(replicationID(d))
 			if settled {
-				plan.Revision = types.StringValue(definition.Revision())
+				plan.Revision = types.StringValue(d.Revision())
 			}
 		}
 		if plan.ValidateAtPlan.ValueBool() && !resp.Diagnostics.HasError() {
-			resp.Diagnostics.Append(r.check(ctx, plan, definition, before)...)
+			resp.Diagnostics.Append(r.check(ctx, plan, d, before)...)
 		}
 	}
 	for name, value := range map[string]attr.Value{"schema_name": plan.SchemaName, "id": plan.ID, "revision": plan.Revision} {
@@ -99,22 +99,22 @@ func (r *replicationResource) isMoved(plan replicationModel) bool {
 
 // check checks the definition against what source and destination hold now; before is the
 // definition of the state.
-func (r *replicationResource) check(ctx context.Context, plan replicationModel, definition, before definition.Definition) diag.Diagnostics {
-	diags := r.checkSource(ctx, definition, before)
-	system, more := r.checkDestination(ctx, plan, definition, before)
+func (r *replicationResource) check(ctx context.Context, plan replicationModel, d, before definition.Definition) diag.Diagnostics {
+	diags := r.checkSource(ctx, d, before)
+	system, more := r.checkDestination(ctx, plan, d, before)
 	diags.Append(more...)
-	diags.Append(r.foreseeRun(ctx, definition, before, system)...)
-	diags.Append(r.warnOfSnapshots(ctx, plan, definition)...)
+	diags.Append(r.foreseeRun(ctx, d, before, system)...)
+	diags.Append(r.warnOfSnapshots(ctx, plan, d)...)
 	return diags
 }
 
 // warnOfSnapshots names the tables that take longer to read than a snapshot may be held. It leaves
 // what it cannot read to the run.
-func (r *replicationResource) warnOfSnapshots(ctx context.Context, plan replicationModel, definition definition.Definition) (diags diag.Diagnostics) {
-	if definition.MaxSnapshotMinutes == 0 {
+func (r *replicationResource) warnOfSnapshots(ctx context.Context, plan replicationModel, d definition.Definition) (diags diag.Diagnostics) {
+	if d.MaxSnapshotMinutes == 0 {
 		return nil
 	}
-	source, err := r.serverToRead(definition.Source.Server)
+	source, err := r.serverToRead(d.Source.Server)
 	if err != nil {
 		return nil
 	}
@@ -122,12 +122,12 @@ func (r *replicationResource) warnOfSnapshots(ctx context.Context, plan replicat
 	if err != nil {
 		return nil
 	}
-	long, err := syncrun.LongSnapshots(ctx, pgclient.Endpoint{Server: source, Database: definition.Source.Database}, destination, definition)
+	long, err := syncrun.LongSnapshots(ctx, pgclient.Endpoint{Server: source, Database: d.Source.Database}, destination, d)
 	if err == nil && len(long) > 0 {
 		diags.AddAttributeWarning(path.Root("max_snapshot_minutes"), "Tables may take longer to read than a snapshot may be held",
 			fmt.Sprintf("max_snapshot_minutes allows %d. From the size of the tables now and from the last run:\n- %s\n\n"+
 				"FULL_TABLE reads a table in one snapshot, and fails when it becomes too old. Raise max_snapshot_minutes, or replicate the table with INCREMENTAL and an indexed replication_key.",
-				definition.MaxSnapshotMinutes, strings.Join(long, "\n- ")))
+				d.MaxSnapshotMinutes, strings.Join(long, "\n- ")))
 	}
 	return diags
 }

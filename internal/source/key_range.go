@@ -21,12 +21,12 @@ type Key struct {
 type KeyRange struct {
 	Table relation.TableName
 	Key   Key
-	After *after  // nil: rows with any key
+	After *After  // nil: rows with any key
 	UpTo  *string // the greatest key of a chunk; nil: all that follow
 }
 
-// after says what is read of a table that has a bookmark.
-type after struct {
+// An After says what is read of a table that has a bookmark.
+type After struct {
 	Bookmark    string
 	keyless     bool         // rows can only be counted: all rows that share a replication key are read with one that was not seen
 	Uncommitted *uncommitted // nil: not known, and rows with the key of the bookmark are read again
@@ -44,7 +44,7 @@ type uncommitted struct {
 func (r KeyRange) AfterBookmark(bookmark *string, keyless bool) KeyRange {
 	r.After = nil
 	if bookmark != nil {
-		r.After = &after{Bookmark: *bookmark, keyless: keyless}
+		r.After = &After{Bookmark: *bookmark, keyless: keyless}
 	}
 	return r
 }
@@ -142,7 +142,7 @@ func (r KeyRange) uncommittedOr(u uncommitted, later, key, bookmark string) stri
 // Next is the range after a chunk of it.
 func (r KeyRange) Next() KeyRange {
 	end := *r.UpTo
-	r.After = &after{Bookmark: end, Uncommitted: &uncommitted{from: session.TypedLiteral(end, r.Key.SQL), condition: "false"}}
+	r.After = &After{Bookmark: end, Uncommitted: &uncommitted{from: session.TypedLiteral(end, r.Key.SQL), condition: "false"}}
 	r.UpTo = nil
 	return r
 }

@@ -70,18 +70,18 @@ func (f Facts) MeaningOf(selected []string, replicationKey string) map[string]st
 	return meaning
 }
 
-// A meaningQuestion says how much to ask about what values read as. The whole question takes
+// A MeaningQuestion says how much to ask about what values read as. The whole question takes
 // long to plan, and most tables have only columns of built-in types.
-type meaningQuestion int
+type MeaningQuestion int
 
 const (
-	askNothing meaningQuestion = iota // of tables that each run compares whole
+	askNothing MeaningQuestion = iota // of tables that each run compares whole
 	askOrder                          // and whether there is more to ask
 	askAll
 )
 
 // QuestionOf returns what to ask, given the answer that the last commit recorded.
-func QuestionOf(incremental bool, before map[string]string) meaningQuestion {
+func QuestionOf(incremental bool, before map[string]string) MeaningQuestion {
 	if !incremental {
 		return askNothing
 	}
@@ -95,7 +95,7 @@ func QuestionOf(incremental bool, before map[string]string) meaningQuestion {
 
 // queueMeaning reads, by a batch, what decides what the values of a table read as. A server
 // of another major version answers in other words.
-func queueMeaning(batch *pgx.Batch, major int, name relation.TableName, q meaningQuestion, into *[]meaningFact) {
+func queueMeaning(batch *pgx.Batch, major int, name relation.TableName, q MeaningQuestion, into *[]meaningFact) {
 	sql := orderSQL
 	switch q {
 	case askNothing:

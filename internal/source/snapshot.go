@@ -41,7 +41,7 @@ type Facts struct {
 type SnapshotRequest struct {
 	Table   relation.TableName
 	Kind    relation.RelationKind
-	Meaning meaningQuestion
+	Meaning MeaningQuestion
 	Open    *OpenTransactions                        // from before the snapshot; nil if the run did not read them
 	Limit   func(began time.Time) (stop func() bool) // limits the age of the snapshot
 }

@@ -205,7 +205,7 @@ func TestReadersChangeOften(t *testing.T) {
 	stop := make(chan struct{})
 	ended := make(chan error, 2)
 	for i := range 2 {
-		definition, servers := e.definition, e.again(t, 1)
+		d, servers := e.definition, e.again(t, 1)
 		server, _ := servers.Server("destination")
 		go func() {
 			for n := 0; ; n++ {
@@ -215,8 +215,8 @@ func TestReadersChangeOften(t *testing.T) {
 					return
 				default:
 				}
-				definition.Readers = readers[:(n+i)%3]
-				if err := replication.Update(t.Context(), pgclient.Endpoint{Server: server, Database: e.destinationDatabase}, definition); err != nil {
+				d.Readers = readers[:(n+i)%3]
+				if err := replication.Update(t.Context(), pgclient.Endpoint{Server: server, Database: e.destinationDatabase}, d); err != nil {
 					ended <- err
 					return
 				}

@@ -53,7 +53,7 @@ const missingSQL = `
 // missingTables returns the tables that a replication has loaded, still loads, and that do
 // not exist. Users may drop tables that it no longer loads.
 func missingTables(ctx context.Context, tx pgx.Tx, stored catalog.Replication) ([]string, error) {
-	definition, err := replication.Decode(stored)
+	d, err := replication.Decode(stored)
 	if err != nil {
 		return nil, err
 	}
@@ -62,8 +62,8 @@ func missingTables(ctx context.Context, tx pgx.Tx, stored catalog.Replication) (
 		return nil, err
 	}
 	var wanted []string
-	for _, key := range definition.Keys() {
-		if name, err := definition.TableNameOf(key); err == nil && slices.Contains(loaded, name) {
+	for _, key := range d.Keys() {
+		if name, err := d.TableNameOf(key); err == nil && slices.Contains(loaded, name) {
 			wanted = append(wanted, name)
 		}
 	}

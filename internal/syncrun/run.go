@@ -89,13 +89,13 @@ func (r Runner) run(ctx context.Context, destination pgclient.Endpoint, schemaNa
 	if err != nil {
 		return Run{}, err
 	}
-	definition, err := replication.Decode(stored)
+	d, err := replication.Decode(stored)
 	if err != nil {
 		return Run{}, err
 	}
-	source, leader, useful, err := r.begin(ctx, destination, stored.ID, definition)
+	source, leader, useful, err := r.begin(ctx, destination, stored.ID, d)
 	if err != nil {
-		return recordUnbegun(ctx, destination, stored.ID, definition, err)
+		return recordUnbegun(ctx, destination, stored.ID, d, err)
 	}
 	defer leader.sessions.Close(ctx)
 	workers := []*worker{leader}
@@ -108,7 +108,7 @@ func (r Runner) run(ctx context.Context, destination pgclient.Endpoint, schemaNa
 		defer helper.sessions.Close(ctx)
 		workers = append(workers, helper)
 	}
-	leader.Logger.InfoContext(ctx, "sync run started", "run", leader.Run.ID, "schema", schemaName, "tables", len(definition.Tables), "streams", len(workers))
+	leader.Logger.InfoContext(ctx, "sync run started", "run", leader.Run.ID, "schema", schemaName, "tables", len(d.Tables), "streams", len(workers))
 	for _, w := range workers {
 		w.Streams = len(workers)
 	}
@@ -124,19 +124,19 @@ func complete(ctx context.Context, workers []*worker) (Run, error) {
 
 // begin connects to both sides and starts the run. It returns its first worker, and how many
 // workers are useful.
-func (r Runner) begin(ctx context.Context, destination pgclient.Endpoint, id int64, definition definition.Definition) (from pgclient.Endpoint, leader *worker, useful int, err error) {
-	server, err := r.Server(definition.Source.Server)
+func (r Runner) begin(ctx context.Context, destination pgclient.Endpoint, id int64, d definition.Definition) (from pgclient.Endpoint, leader *worker, useful int, err error) {
+	server, err := r.Server(d.Source.Server)
 	if err != nil {
 		return from, nil, 0, err
 	}
-	from = pgclient.Endpoint{Server: server, Database: definition.Source.Database}
+	from = pgclient.Endpoint{Server: server, Database: d.Source.Database}
 	if err := from.Server.RequireSessions(ctx, from.Database); err != nil {
 		return from, nil, 0, err
 	}
 	leader = &worker{Job: tablesync.Job{
-		Definition: definition, Replication: id, Expiries: &sync.Map{}, Lease: cmp.Or(r.lease, tablesync.Lease), Logger: cmp.Or(r.Logger, slog.New(slog.DiscardHandler)),
+		Definition: d, Replication: id, Expiries: &sync.Map{}, Lease: cmp.Or(r.lease, tablesync.Lease), Logger: cmp.Or(r.Logger, slog.New(slog.DiscardHandler)),
 		ChunkRows: cmp.Or(r.chunkRows, tablesync.ChunkRows), RangeBytes: cmp.Or(r.rangeBytes, source.RangeBytes),
-		MaxSnapshot: cmp.Or(r.maxSnapshot, definition.MaxSnapshot()),
+		MaxSnapshot: cmp.Or(r.maxSnapshot, d.MaxSnapshot()),
 	}}
 	sourceConn, destinationConn, err := pgclient.AcquirePair(ctx, from, destination)
 	if err != nil {

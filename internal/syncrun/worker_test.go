@@ -150,16 +150,16 @@ func workerOf(t *testing.T, servers *pgclient.Servers, at definition.Endpoint, s
 	if err != nil {
 		t.Fatal(err)
 	}
-	definition, err := replication.Decode(stored)
+	d, err := replication.Decode(stored)
 	if err != nil {
 		t.Fatal(err)
 	}
-	source, _ := servers.Server(definition.Source.Server)
+	source, _ := servers.Server(d.Source.Server)
 	w := &worker{Job: tablesync.Job{
-		Definition: definition, Replication: stored.ID, Run: run, Expiries: &sync.Map{}, Lease: shortLease, Logger: slog.New(slog.DiscardHandler),
+		Definition: d, Replication: stored.ID, Run: run, Expiries: &sync.Map{}, Lease: shortLease, Logger: slog.New(slog.DiscardHandler),
 		Streams: 1, ChunkRows: tablesync.ChunkRows, RangeBytes: 500 << 10,
 	}}
-	sourceConn, destinationConn, err := pgclient.AcquirePair(t.Context(), pgclient.Endpoint{Server: source, Database: definition.Source.Database}, destination)
+	sourceConn, destinationConn, err := pgclient.AcquirePair(t.Context(), pgclient.Endpoint{Server: source, Database: d.Source.Database}, destination)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ import (
 // sourceChanges says what has changed at the source since the table was loaded that the
 // layout does not show: columns that are gone or have another name, and partitions that were
 // attached or detached.
-func sourceChanges(l destination.Layout, b catalog.LoadedTable, source source.Facts) []string {
+func sourceChanges(l destination.Layout, b catalog.LoadedTable, s source.Facts) []string {
 	var changes []string
 	for i, name := range b.Columns {
 		if b.Attributes[i] == 0 || !slices.Contains(l.Retired, name) {
@@ -31,19 +31,19 @@ func sourceChanges(l destination.Layout, b catalog.LoadedTable, source source.Fa
 				name, l.Columns[now].Source.Name, name))
 		}
 	}
-	if b.SourceOID != source.Table.OID {
+	if b.SourceOID != s.Table.OID {
 		return changes
 	}
-	for i, leaf := range source.Storage.Leaves {
+	for i, leaf := range s.Storage.Leaves {
 		if attached, known := b.SourceParts[leaf]; !known {
-			changes = append(changes, fmt.Sprintf("partition %s was added", source.Storage.Names[i]))
-		} else if attached != source.Storage.Attached[leaf] {
-			changes = append(changes, fmt.Sprintf("partition %s was attached again", source.Storage.Names[i]))
+			changes = append(changes, fmt.Sprintf("partition %s was added", s.Storage.Names[i]))
+		} else if attached != s.Storage.Attached[leaf] {
+			changes = append(changes, fmt.Sprintf("partition %s was attached again", s.Storage.Names[i]))
 		}
 	}
 	gone := 0
 	for leaf := range b.SourceParts {
-		if !slices.Contains(source.Storage.Leaves, leaf) {
+		if !slices.Contains(s.Storage.Leaves, leaf) {
 			gone++
 		}
 	}
