@@ -15,30 +15,42 @@ import (
 // arrows are all imports between the packages in product code: a package imports only those that
 // its entry lists.
 var arrows = map[string][]string{
-	"sshclient":   nil,
-	"sqltext":     nil, // for tests
-	"sandbox":     nil,
-	"linux":       {"sshclient"},
-	"pgclient":    {"sshclient"},
-	"relation":    {"pgclient"},
-	"privilege":   {"pgclient", "relation"},
-	"preflight":   {"pgclient", "privilege", "relation"},
-	"postgres":    {"pgclient", "privilege", "relation"},
-	"catalog":     {"pgclient"},
-	"replication": {"catalog", "pgclient", "privilege", "relation"},
-	"report":      {"pgclient", "replication"},
-	"provider":    {"linux", "pgclient", "postgres", "preflight", "privilege", "relation", "replication", "report", "sshclient"},
-	"pgtest":      {"pgclient", "sandbox"}, // for tests
-	"quickstart":  {"sandbox"},
-	"bench":       {"pgclient", "relation", "replication", "sandbox", "sshclient"},
-	"bench/idle":  {"provider"},
+	"sshclient": nil,
+	"sqltext":   nil, // for tests
+	"sandbox":   nil,
+	"linux":     {"sshclient"},
+	"pgclient":  {"sshclient"},
+	"relation":  {"pgclient"},
+	"privilege": {"pgclient", "relation"},
+	"preflight": {"pgclient", "privilege", "relation"},
+	"postgres":  {"pgclient", "privilege", "relation"},
+	"catalog":   {"pgclient"},
+	// The engine. The packages of its two sides, source and destination, do not know each other:
+	// only tablesync joins them.
+	"session":     {"catalog", "pgclient", "relation"},
+	"copywire":    {"pgclient"},
+	"definition":  {"pgclient", "relation"},
+	"source":      {"catalog", "pgclient", "relation", "session"},
+	"destination": {"catalog", "definition", "pgclient", "relation", "session"},
+	"tablesync":   {"catalog", "copywire", "definition", "destination", "pgclient", "relation", "session", "source"},
+	"replication": {"catalog", "definition", "destination", "pgclient", "privilege", "relation", "session", "source"},
+	"syncrun":     {"catalog", "definition", "destination", "pgclient", "relation", "replication", "session", "source", "tablesync"},
+
+	"report":     {"pgclient", "syncrun", "tablesync"},
+	"provider":   {"definition", "linux", "pgclient", "postgres", "preflight", "privilege", "relation", "replication", "report", "sshclient", "syncrun", "tablesync"},
+	"pgtest":     {"pgclient", "sandbox"}, // for tests
+	"quickstart": {"sandbox"},
+	"bench":      {"definition", "pgclient", "relation", "replication", "sandbox", "sshclient", "syncrun"},
+	"bench/idle": {"provider"},
 }
 
-// forbidden are modules of others that a package's product code must not import, as regular
-// expressions.
+// forbidden are what a package's product code must not import, as regular expressions: modules
+// of others, and what no entry of arrows may list.
 var forbidden = []struct{ pkg, imports string }{
 	{"provider", "jackc/pgx"}, // SQL lives in the domain
 	{"provider", "x/crypto"},
+	{"source", `internal/destination"`}, // what is read does not depend on where it goes
+	{"destination", `internal/source"`}, // nor the other way round
 }
 
 // terraform are the packages that import Terraform's modules: the domain does not.

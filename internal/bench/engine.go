@@ -7,9 +7,11 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/definition"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/syncrun"
 )
 
 // An engine runs one replication.
@@ -17,7 +19,7 @@ type engine struct {
 	bench       *bench
 	servers     *pgclient.Servers
 	destination pgclient.Endpoint
-	definition  replication.Definition
+	definition  definition.Definition
 }
 
 // newEngine defines the replication of a dataset into a schema. connections bounds its connections
@@ -34,11 +36,11 @@ func (b *bench) newEngineFrom(ctx context.Context, source pgclient.Config, d dat
 	e.servers = pgclient.NewServers(map[string]pgclient.Config{"source": source, "destination": loadsInto})
 	destination, _ := e.servers.Server("destination")
 	e.destination = pgclient.Endpoint{Server: destination, Database: database}
-	e.definition = replication.Definition{
+	e.definition = definition.Definition{
 		Name: schema, SchemaName: schema,
-		Source:      replication.Endpoint{Server: "source", Database: database},
-		Destination: replication.Endpoint{Server: "destination", Database: database},
-		Tables:      map[string]replication.Selection{},
+		Source:      definition.Endpoint{Server: "source", Database: database},
+		Destination: definition.Endpoint{Server: "destination", Database: database},
+		Tables:      map[string]definition.Selection{},
 	}
 	for _, t := range d.tables {
 		e.definition.Tables["public."+t.name] = t.selection
@@ -53,19 +55,19 @@ func (e *engine) remove(ctx context.Context, keepTables bool) error {
 }
 
 // run is one sync run, with new connections.
-func (e *engine) run(ctx context.Context) (measure, replication.Run, error) {
-	runner := replication.Runner{Server: func(name string) (*pgclient.Server, error) {
+func (e *engine) run(ctx context.Context) (measure, syncrun.Run, error) {
+	runner := syncrun.Runner{Server: func(name string) (*pgclient.Server, error) {
 		s, _ := e.servers.Server(name)
 		return s, nil
 	}}
 	e.servers.Close()
-	var run replication.Run
+	var run syncrun.Run
 	m, err := e.bench.measure(ctx, func() (err error) {
 		defer e.servers.Close()
 		run, err = runner.Run(ctx, e.destination, e.definition.SchemaName)
 		return err
 	})
-	if err == nil && run.Status != replication.Succeeded {
+	if err == nil && run.Status != syncrun.Succeeded {
 		err = fmt.Errorf("the run is %s", run.Status)
 	}
 	m.rows, m.tables = run.RowsExtracted(), len(run.Tables)

@@ -13,7 +13,7 @@ import (
 
 // pipe is a first load with two psql for each table.
 func (b *bench) pipe(ctx context.Context, d dataset) (measure, error) {
-	definitions := map[string]definition{}
+	definitions := map[string]declaration{}
 	for _, t := range d.tables {
 		var err error
 		if definitions[t.name], err = b.definition(ctx, t.name); err != nil {
@@ -124,9 +124,9 @@ func (s *server) psql(ctx context.Context, commands ...string) *exec.Cmd {
 	return cmd
 }
 
-// A definition is what it takes to create a table like one of the source, whose names need no
+// A declaration is what it takes to create a table like one of the source, whose names need no
 // quotes in SQL.
-type definition struct {
+type declaration struct {
 	columns string // as in CREATE TABLE
 	names   []string
 	key     string
@@ -134,7 +134,7 @@ type definition struct {
 
 // definition reads the definition that the engine gives to its copy of a table, without the system
 // columns and, apart from the key, without constraints.
-func (b *bench) definition(ctx context.Context, name string) (d definition, err error) {
+func (b *bench) definition(ctx context.Context, name string) (d declaration, err error) {
 	rows, _ := b.source.conn.Query(ctx, `
 		SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), coalesce(a.attnum = ANY (i.indkey), false)
 		FROM pg_attribute AS a

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/definition"
 )
 
 // A table is a table of the source.
@@ -12,7 +12,7 @@ type table struct {
 	name      string
 	create    string // SQL; %[1]s is the name, %[2]d the number of rows
 	rows      int
-	selection replication.Selection
+	selection definition.Selection
 }
 
 // A dataset is a set of tables that are copied together.
@@ -33,8 +33,8 @@ func (d dataset) rows() (n int64) {
 }
 
 var (
-	fullTable   = replication.Selection{Method: replication.FullTable}
-	incremental = replication.Selection{Method: replication.Incremental, ReplicationKey: "updated_at"}
+	fullTable   = definition.Selection{Method: definition.FullTable}
+	incremental = definition.Selection{Method: definition.Incremental, ReplicationKey: "updated_at"}
 )
 
 // pgbenchSQL creates what pgbench creates.

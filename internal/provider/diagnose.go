@@ -10,8 +10,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/linux"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/syncrun"
 )
 
 // diagnose turns an error into a diagnostic. The summary reads "Cannot <verb> <noun>".
@@ -77,7 +77,7 @@ func unreadCatalog(noun, name string, imported bool, destination pgclient.Endpoi
 		return unchecked(what+" was not read", err, "Its state is kept as it was."), false
 	case unreachable(err) != "":
 		return unread(noun, name, false, err), false
-	case replication.IsBusy(err):
+	case syncrun.IsBusy(err):
 		return diag.NewWarningDiagnostic(what+" was not read", pgclient.Explain(err)+"\n\nIts state is kept as it was."), false
 	}
 	summary := fmt.Sprintf("The catalog of database %q of server %q cannot be read", destination.Database, destination.Server.Name())

@@ -14,8 +14,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/syncrun"
 )
 
 // Whatever happens to a source, to a loaded table or to an apply, at any moment, the next apply
@@ -167,11 +167,11 @@ func (d *disasterTest) load(t *testing.T) {
 		return server, nil
 	}
 	warehouse, _ := find("warehouse")
-	run, err := replication.Runner{Server: find}.Run(t.Context(), pgclient.Endpoint{Server: warehouse, Database: d.database}, "shop")
+	run, err := syncrun.Runner{Server: find}.Run(t.Context(), pgclient.Endpoint{Server: warehouse, Database: d.database}, "shop")
 	if err != nil {
 		t.Fatalf("%v: %s", err, pgclient.Explain(err))
 	}
-	if run.Status != replication.Succeeded {
+	if run.Status != syncrun.Succeeded {
 		t.Fatalf("a run: %s: %+v", run.Status, run.Tables)
 	}
 }

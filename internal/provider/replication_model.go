@@ -11,7 +11,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/definition"
 )
 
 type replicationModel struct {
@@ -73,14 +73,14 @@ func known(ctx context.Context, values ...attr.Value) bool {
 }
 
 // toDefinition needs a model whose source, destination and tables are known.
-func (m replicationModel) toDefinition(ctx context.Context) (replication.Definition, diag.Diagnostics) {
-	d := replication.Definition{
+func (m replicationModel) toDefinition(ctx context.Context) (definition.Definition, diag.Diagnostics) {
+	d := definition.Definition{
 		Name: m.Name.ValueString(), SchemaName: m.SchemaName.ValueString(),
 		IncludeSchemaInTableNames: m.IncludeSchemaInTableNames.ValueBool(),
 		MaxSnapshotMinutes:        m.MaxSnapshotMinutes.ValueInt64(),
 		AcceptSourceIdentity:      m.AcceptSourceIdentity.ValueString(),
 		Readers:                   m.readers(),
-		Tables:                    map[string]replication.Selection{},
+		Tables:                    map[string]definition.Selection{},
 	}
 	window, diags := m.lateCommitWindow()
 	d.LateCommitWindow = window
@@ -92,7 +92,7 @@ func (m replicationModel) toDefinition(ctx context.Context) (replication.Definit
 	var tables map[string]selectionModel
 	diags.Append(m.Tables.ElementsAs(ctx, &tables, false)...)
 	for key, table := range tables {
-		selection := replication.Selection{
+		selection := definition.Selection{
 			Method: table.ReplicationMethod.ValueString(), ReplicationKey: table.ReplicationKey.ValueString(),
 			TableName: table.TableName.ValueString(),
 		}
@@ -127,13 +127,13 @@ func (m replicationModel) lateCommitWindow() (*time.Duration, diag.Diagnostics) 
 	return &window, diags
 }
 
-func (m endpointModel) toEndpoint() replication.Endpoint {
-	return replication.Endpoint{Server: m.Server.ValueString(), Database: m.Database.ValueString()}
+func (m endpointModel) toEndpoint() definition.Endpoint {
+	return definition.Endpoint{Server: m.Server.ValueString(), Database: m.Database.ValueString()}
 }
 
 // fromDefinition overwrites what the catalog knows. The destination stays: it says where the
 // provider found the catalog.
-func (m *replicationModel) fromDefinition(ctx context.Context, d replication.Definition) diag.Diagnostics {
+func (m *replicationModel) fromDefinition(ctx context.Context, d definition.Definition) diag.Diagnostics {
 	m.Name = types.StringValue(d.Name)
 	m.SchemaName = types.StringValue(d.SchemaName)
 	m.IncludeSchemaInTableNames = types.BoolValue(d.IncludeSchemaInTableNames)
@@ -142,7 +142,7 @@ func (m *replicationModel) fromDefinition(ctx context.Context, d replication.Def
 	if d.MaxSnapshotMinutes > 0 {
 		m.MaxSnapshotMinutes = types.Int64Value(d.MaxSnapshotMinutes)
 	}
-	window := replication.DefaultLateCommitWindow
+	window := definition.DefaultLateCommitWindow
 	if d.LateCommitWindow != nil {
 		window = *d.LateCommitWindow
 	}
@@ -184,7 +184,7 @@ func (m *replicationModel) fromDefinition(ctx context.Context, d replication.Def
 
 // replicationID is the natural key: where the catalog is, and the schema name, which is unique in
 // that catalog.
-func replicationID(d replication.Definition) string {
+func replicationID(d definition.Definition) string {
 	return joinID(d.Destination.Server, d.Destination.Database, d.SchemaName)
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/definition"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
@@ -25,7 +26,7 @@ func isMissingDatabase(err error) bool {
 	return pgclient.IsUnreachable(err) && pgclient.Code(err) == pgclient.InvalidCatalogName
 }
 
-func missingDatabase(attribute string, e replication.Endpoint, follows string) diag.Diagnostic {
+func missingDatabase(attribute string, e definition.Endpoint, follows string) diag.Diagnostic {
 	return diag.NewAttributeWarningDiagnostic(path.Root(attribute).AtName("database"),
 		fmt.Sprintf("The %s database %q does not exist", attribute, e.Database),
 		fmt.Sprintf("Server %q has no such database. Unless this apply creates it before, %s.", e.Server, follows))
@@ -33,29 +34,29 @@ func missingDatabase(attribute string, e replication.Endpoint, follows string) d
 
 // checkDestination checks whether the definition can be stored. It returns the cluster that runs
 // have read, or "" if there is none.
-func (r *replicationResource) checkDestination(ctx context.Context, plan replicationModel, definition, before replication.Definition) (system string, diags diag.Diagnostics) {
+func (r *replicationResource) checkDestination(ctx context.Context, plan replicationModel, d, before definition.Definition) (system string, diags diag.Diagnostics) {
 	isNew := before.SchemaName == ""
 	var found replication.Outlook
 	destination, err := plan.endpoint(ctx, r.serverToRead)
 	if err == nil {
-		source, _ := r.identifySource(ctx, definition.Source, true) // empty while it cannot be read
-		found, err = replication.Foresee(ctx, destination, definition, source)
+		source, _ := r.identifySource(ctx, d.Source, true) // empty while it cannot be read
+		found, err = replication.Foresee(ctx, destination, d, source)
 	}
 	switch {
 	case err != nil && !isNew: // Read has reported it
 		return "", nil
 	case isMissingDatabase(err):
-		diags.Append(missingDatabase("destination", definition.Destination, "storing the replication fails"))
+		diags.Append(missingDatabase("destination", d.Destination, "storing the replication fails"))
 		return "", diags
 	case err != nil:
-		diags.Append(unchecked("The destination of replication "+definition.Name+" was not checked", err, "Storing the replication checks it."))
+		diags.Append(unchecked("The destination of replication "+d.Name+" was not checked", err, "Storing the replication checks it."))
 		return "", diags
 	}
 	if isNew && r.isMoved(plan) {
-		diags.Append(copyInWay(definition, found)...)
+		diags.Append(copyInWay(d, found)...)
 	}
 	if isNew && !r.replaces(plan) {
-		diags.Append(schemaInWay(definition, found, plan.Adopt.ValueBool())...)
+		diags.Append(schemaInWay(d, found, plan.Adopt.ValueBool())...)
 	}
 	if len(found.AbsentReaders) > 0 {
 		diags.AddAttributeWarning(path.Root("readers"), "Readers do not exist", fmt.Sprintf(
@@ -68,39 +69,39 @@ func (r *replicationResource) checkDestination(ctx context.Context, plan replica
 // copyInWay refuses to move a replication to a place where one is already stored, as a copy of its
 // destination would have one. Otherwise the apply would delete the moved replication before it
 // found the other one.
-func copyInWay(definition replication.Definition, found replication.Outlook) (diags diag.Diagnostics) {
+func copyInWay(d definition.Definition, found replication.Outlook) (diags diag.Diagnostics) {
 	if found.Stored && len(found.Refusals) > 0 {
-		diags.AddAttributeError(path.Root("destination").AtName("server"), fmt.Sprintf("%q holds a replication into %s already", definition.Destination.Server, definition.SchemaName), fmt.Sprintf(
+		diags.AddAttributeError(path.Root("destination").AtName("server"), fmt.Sprintf("%q holds a replication into %s already", d.Destination.Server, d.SchemaName), fmt.Sprintf(
 			"This replication would be deleted where it is, and cannot be created where %q leads: the schema belongs to the replication %q there, as in a copy of the destination. "+
 				"To go on with that one, forget this one with `terraform state rm`, and import %s. To start over, choose another schema_name.",
-			definition.Destination.Server, found.Name, replicationID(definition)))
+			d.Destination.Server, found.Name, replicationID(d)))
 	}
 	return diags
 }
 
 // schemaInWay says what prevents a new replication into its schema.
-func schemaInWay(definition replication.Definition, found replication.Outlook, adopt bool) (diags diag.Diagnostics) {
+func schemaInWay(d definition.Definition, found replication.Outlook, adopt bool) (diags diag.Diagnostics) {
 	at := path.Root("schema_name")
 	switch {
 	case found.Stored && len(found.Refusals) > 0:
-		diags.AddAttributeWarning(at, "Schema "+definition.SchemaName+" is taken", fmt.Sprintf(
+		diags.AddAttributeWarning(at, "Schema "+d.SchemaName+" is taken", fmt.Sprintf(
 			"It belongs to the replication %q already. Unless this apply deletes that one before, storing this one fails: choose another schema_name, or import that replication.", found.Name))
 	case !found.Stored && found.PerhapsLeft && !adopt:
-		diags.AddAttributeWarning(at, "Schema "+definition.SchemaName+" may not be usable", capital(found.TablesInWay.Error())+". Unless that is known when this is applied, storing the replication fails.")
+		diags.AddAttributeWarning(at, "Schema "+d.SchemaName+" may not be usable", capital(found.TablesInWay.Error())+". Unless that is known when this is applied, storing the replication fails.")
 	case !found.Stored && found.TablesInWay != nil && !adopt:
-		diags.AddAttributeError(at, "Schema "+definition.SchemaName+" is not empty", capital(found.TablesInWay.Error())+".")
+		diags.AddAttributeError(at, "Schema "+d.SchemaName+" is not empty", capital(found.TablesInWay.Error())+".")
 	}
 	return diags
 }
 
 // foreseeRun reports what would make a run fail: tables that the login may not read, and a cluster
 // other than the one that earlier runs read.
-func (r *replicationResource) foreseeRun(ctx context.Context, definition, before replication.Definition, system string) (diags diag.Diagnostics) {
-	server, err := r.serverToRead(definition.Source.Server)
+func (r *replicationResource) foreseeRun(ctx context.Context, d, before definition.Definition, system string) (diags diag.Diagnostics) {
+	server, err := r.serverToRead(d.Source.Server)
 	if err != nil {
 		return nil
 	}
-	found, err := replication.ForeseeSource(ctx, pgclient.Endpoint{Server: server, Database: definition.Source.Database}, definition)
+	found, err := replication.ForeseeSource(ctx, pgclient.Endpoint{Server: server, Database: d.Source.Database}, d)
 	if err != nil {
 		return nil // checkSource has reported it
 	}
@@ -112,13 +113,13 @@ func (r *replicationResource) foreseeRun(ctx context.Context, definition, before
 			}
 		}
 		diags.AddAttributeWarning(path.Root("tables"), "The login of the source may not read all tables",
-			fmt.Sprintf("The login of server %q lacks:\n%s\n\nUnless this apply grants it before, as stitch_source_grants does, the run fails for these tables.", definition.Source.Server, lacked.Lines()))
+			fmt.Sprintf("The login of server %q lacks:\n%s\n\nUnless this apply grants it before, as stitch_source_grants does, the run fails for these tables.", d.Source.Server, lacked.Lines()))
 	}
-	if err := definition.RefuseCluster(found.System, system); err != nil {
+	if err := d.RefuseCluster(found.System, system); err != nil {
 		const summary = "The source is in another cluster than before"
 		text := capital(err.Error()) + ". Until then, runs are refused."
-		isSame := definition.Source == before.Source || definition.Source.Database == before.Source.Database && definition.SourceChanges == before.SourceChanges
-		if isSame && definition.AcceptSourceIdentity == before.AcceptSourceIdentity {
+		isSame := d.Source == before.Source || d.Source.Database == before.Source.Database && d.SourceChanges == before.SourceChanges
+		if isSame && d.AcceptSourceIdentity == before.AcceptSourceIdentity {
 			diags.AddAttributeWarning(path.Root("source"), summary, text)
 		} else {
 			diags.AddAttributeError(path.Root("source"), summary, text)

@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/definition"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/postgres"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
@@ -83,7 +84,7 @@ func asIdentity(id pgclient.Identity, err error) (identity, error) {
 // A source is what is remembered of the source of a replication. It is empty while nothing is.
 type source struct {
 	identity
-	Changes int       `json:"changes"`       // see replication.Definition
+	Changes int       `json:"changes"`       // see definition.Definition
 	Now     *identity `json:"now,omitempty"` // what the same entry led to at the latest refresh, if that was another database
 }
 
@@ -131,7 +132,7 @@ func (s *source) isFound(now identity) (elsewhere bool) {
 }
 
 // identifySource asks which database a source is.
-func (c *clients) identifySource(ctx context.Context, e replication.Endpoint, plans bool) (pgclient.Identity, error) {
+func (c *clients) identifySource(ctx context.Context, e definition.Endpoint, plans bool) (pgclient.Identity, error) {
 	server, err := c.server(e.Server)
 	if err != nil {
 		return pgclient.Identity{}, err
@@ -143,26 +144,26 @@ func (c *clients) identifySource(ctx context.Context, e replication.Endpoint, pl
 }
 
 // readSource notices that the entry of the source leads elsewhere than before.
-func (r *replicationResource) readSource(ctx context.Context, private privateState, definition replication.Definition) (s source, diags diag.Diagnostics) {
+func (r *replicationResource) readSource(ctx context.Context, private privateState, d definition.Definition) (s source, diags diag.Diagnostics) {
 	s = storedSource(ctx, private)
-	s.Changes = definition.SourceChanges
-	id, err := r.identifySource(ctx, definition.Source, true)
+	s.Changes = d.SourceChanges
+	id, err := r.identifySource(ctx, d.Source, true)
 	if err != nil { // the plan reports it
 		return s, nil
 	}
 	now, _ := asIdentity(id, nil)
 	if s.isFound(now) {
-		diags.AddAttributeWarning(path.Root("source"), fmt.Sprintf("source.server %q leads elsewhere than before", definition.Source.Server), fmt.Sprintf(
+		diags.AddAttributeWarning(path.Root("source"), fmt.Sprintf("source.server %q leads elsewhere than before", d.Source.Server), fmt.Sprintf(
 			"servers.%s of the provider block led to %s when this was last applied, and leads to %s now: it was changed, or what answers there was replaced, restored or upgraded, "+
 				"or the database %q was dropped and created again. So the plan has another revision: what that triggers runs again, and reads whole what is not known to be the same. If that is not meant, correct the entry.",
-			definition.Source.Server, sourceWords.of(s.identity), sourceWords.of(now), definition.Source.Database))
+			d.Source.Server, sourceWords.of(s.identity), sourceWords.of(now), d.Source.Database))
 	}
 	return s, diags
 }
 
 // planSource says how often the source will have become another database once the plan is applied.
 // The count is unknown where another entry cannot be asked.
-func (r *replicationResource) planSource(ctx context.Context, s source, from, to replication.Endpoint) (changes int, known bool, diags diag.Diagnostics) {
+func (r *replicationResource) planSource(ctx context.Context, s source, from, to definition.Endpoint) (changes int, known bool, diags diag.Diagnostics) {
 	switch {
 	case from.Database != to.Database: // which is another revision by itself
 		return s.Changes, true, nil
@@ -194,8 +195,8 @@ func (r *replicationResource) planSource(ctx context.Context, s source, from, to
 
 // compareSource asks both entries, as far as they exist and answer. An entry that is known to lead
 // elsewhere no longer stands for what was applied.
-func (r *replicationResource) compareSource(ctx context.Context, s source, from, to replication.Endpoint, plans bool) (verdict, string) {
-	ask := func(e replication.Endpoint) (*identity, error) {
+func (r *replicationResource) compareSource(ctx context.Context, s source, from, to definition.Endpoint, plans bool) (verdict, string) {
+	ask := func(e definition.Endpoint) (*identity, error) {
 		id, err := r.identifySource(ctx, e, plans)
 		if err != nil {
 			return nil, err
@@ -217,7 +218,7 @@ func (r *replicationResource) compareSource(ctx context.Context, s source, from,
 
 // confirmSource refuses to go on if the source is a database other than planned, and returns what
 // to remember of it.
-func (r *replicationResource) confirmSource(ctx context.Context, s source, from, to replication.Endpoint) (after source, diags diag.Diagnostics) {
+func (r *replicationResource) confirmSource(ctx context.Context, s source, from, to definition.Endpoint) (after source, diags diag.Diagnostics) {
 	after = source{identity: s.identity, Changes: s.Changes}
 	if s.Now != nil {
 		after.identity = *s.Now

@@ -13,14 +13,16 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/definition"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/report"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/syncrun"
 )
 
 // atTables attaches each problem to the line of its table: Terraform does not know the positions of
 // the attributes inside.
-func atTables(problems []replication.Problem) (diags diag.Diagnostics) {
+func atTables(problems []definition.Problem) (diags diag.Diagnostics) {
 	for _, p := range problems {
 		message := p.Message + "."
 		if p.Attribute != "" {
@@ -50,7 +52,7 @@ func (r *replicationResource) ModifyPlan(ctx context.Context, req resource.Modif
 	plan.ID, plan.Revision = types.StringUnknown(), types.StringUnknown()
 	complete := known(ctx, plan.SchemaName, plan.Source, plan.Destination, plan.Tables, plan.IncludeSchemaInTableNames, plan.AcceptSourceIdentity)
 	if complete {
-		definition, diags := plan.toDefinition(ctx)
+		d, diags := plan.toDefinition(ctx)
 		resp.Diagnostics.Append(diags...)
 		before, diags := definitionBefore(ctx, req.State)
 		resp.Diagnostics.Append(diags...)
@@ -58,23 +60,23 @@ func (r *replicationResource) ModifyPlan(ctx context.Context, req resource.Modif
 		if !req.State.Raw.IsNull() {
 			source := storedSource(ctx, req.Private)
 			before.SourceChanges = source.Changes
-			source.Changes, settled, diags = r.planSource(ctx, source, before.Source, definition.Source)
+			source.Changes, settled, diags = r.planSource(ctx, source, before.Source, d.Source)
 			resp.Diagnostics.Append(diags...)
 			resp.Diagnostics.Append(source.store(ctx, resp.Private)...)
-			definition.SourceChanges = source.Changes
+			d.SourceChanges = source.Changes
 		}
 		switch {
 		case req.State.Raw.IsNull() && r.isMoved(plan):
 		case req.State.Raw.IsNull() && r.replaces(plan):
 			resp.Diagnostics.Append(r.takesTables(ctx, plan)...)
 		default:
-			plan.ID = types.StringValue(replicationID(definition))
+			plan.ID = types.StringValue(replicationID(d))
 			if settled {
-				plan.Revision = types.StringValue(definition.Revision())
+				plan.Revision = types.StringValue(d.Revision())
 			}
 		}
 		if plan.ValidateAtPlan.ValueBool() && !resp.Diagnostics.HasError() {
-			resp.Diagnostics.Append(r.check(ctx, plan, definition, before)...)
+			resp.Diagnostics.Append(r.check(ctx, plan, d, before)...)
 		}
 	}
 	for name, value := range map[string]attr.Value{"schema_name": plan.SchemaName, "id": plan.ID, "revision": plan.Revision} {
@@ -97,22 +99,22 @@ func (r *replicationResource) isMoved(plan replicationModel) bool {
 
 // check checks the definition against what source and destination hold now; before is the
 // definition of the state.
-func (r *replicationResource) check(ctx context.Context, plan replicationModel, definition, before replication.Definition) diag.Diagnostics {
-	diags := r.checkSource(ctx, definition, before)
-	system, more := r.checkDestination(ctx, plan, definition, before)
+func (r *replicationResource) check(ctx context.Context, plan replicationModel, d, before definition.Definition) diag.Diagnostics {
+	diags := r.checkSource(ctx, d, before)
+	system, more := r.checkDestination(ctx, plan, d, before)
 	diags.Append(more...)
-	diags.Append(r.foreseeRun(ctx, definition, before, system)...)
-	diags.Append(r.warnOfSnapshots(ctx, plan, definition)...)
+	diags.Append(r.foreseeRun(ctx, d, before, system)...)
+	diags.Append(r.warnOfSnapshots(ctx, plan, d)...)
 	return diags
 }
 
 // warnOfSnapshots names the tables that take longer to read than a snapshot may be held. It leaves
 // what it cannot read to the run.
-func (r *replicationResource) warnOfSnapshots(ctx context.Context, plan replicationModel, definition replication.Definition) (diags diag.Diagnostics) {
-	if definition.MaxSnapshotMinutes == 0 {
+func (r *replicationResource) warnOfSnapshots(ctx context.Context, plan replicationModel, d definition.Definition) (diags diag.Diagnostics) {
+	if d.MaxSnapshotMinutes == 0 {
 		return nil
 	}
-	source, err := r.serverToRead(definition.Source.Server)
+	source, err := r.serverToRead(d.Source.Server)
 	if err != nil {
 		return nil
 	}
@@ -120,12 +122,12 @@ func (r *replicationResource) warnOfSnapshots(ctx context.Context, plan replicat
 	if err != nil {
 		return nil
 	}
-	long, err := replication.LongSnapshots(ctx, pgclient.Endpoint{Server: source, Database: definition.Source.Database}, destination, definition)
+	long, err := syncrun.LongSnapshots(ctx, pgclient.Endpoint{Server: source, Database: d.Source.Database}, destination, d)
 	if err == nil && len(long) > 0 {
 		diags.AddAttributeWarning(path.Root("max_snapshot_minutes"), "Tables may take longer to read than a snapshot may be held",
 			fmt.Sprintf("max_snapshot_minutes allows %d. From the size of the tables now and from the last run:\n- %s\n\n"+
 				"FULL_TABLE reads a table in one snapshot, and fails when it becomes too old. Raise max_snapshot_minutes, or replicate the table with INCREMENTAL and an indexed replication_key.",
-				definition.MaxSnapshotMinutes, strings.Join(long, "\n- ")))
+				d.MaxSnapshotMinutes, strings.Join(long, "\n- ")))
 	}
 	return diags
 }
@@ -162,7 +164,7 @@ func plannedSchemaName(ctx context.Context, req resource.ModifyPlanRequest, plan
 
 func derivedSchemaName(name string) (types.String, diag.Diagnostics) {
 	var diags diag.Diagnostics
-	derived, err := replication.SchemaNameOf(name)
+	derived, err := definition.SchemaNameOf(name)
 	if err != nil {
 		diags.AddAttributeError(path.Root("name"), "Unusable schema name", err.Error()+".")
 		return types.StringUnknown(), diags
@@ -171,13 +173,13 @@ func derivedSchemaName(name string) (types.String, diag.Diagnostics) {
 }
 
 // definitionBefore returns the definition of the state, an empty one if there is none.
-func definitionBefore(ctx context.Context, state tfsdk.State) (replication.Definition, diag.Diagnostics) {
+func definitionBefore(ctx context.Context, state tfsdk.State) (definition.Definition, diag.Diagnostics) {
 	if state.Raw.IsNull() {
-		return replication.Definition{}, nil
+		return definition.Definition{}, nil
 	}
 	var before replicationModel
 	if diags := state.Get(ctx, &before); diags.HasError() {
-		return replication.Definition{}, diags
+		return definition.Definition{}, diags
 	}
 	return before.toDefinition(ctx)
 }
@@ -185,22 +187,22 @@ func definitionBefore(ctx context.Context, state tfsdk.State) (replication.Defin
 // checkSource checks the definition against the source. If the source cannot be read yet, or has
 // lost what was replicated before, the run decides. Remarks that require no action are made only
 // about a new or changed definition.
-func (r *replicationResource) checkSource(ctx context.Context, definition, before replication.Definition) (diags diag.Diagnostics) {
-	server, err := r.serverToRead(definition.Source.Server)
-	var problems []replication.Problem
+func (r *replicationResource) checkSource(ctx context.Context, d, before definition.Definition) (diags diag.Diagnostics) {
+	server, err := r.serverToRead(d.Source.Server)
+	var problems []definition.Problem
 	var keepVersions []string
 	if err == nil {
-		source := pgclient.Endpoint{Server: server, Database: definition.Source.Database}
-		problems, keepVersions, err = replication.CheckSource(ctx, source, definition)
+		source := pgclient.Endpoint{Server: server, Database: d.Source.Database}
+		problems, keepVersions, err = replication.CheckSource(ctx, source, d)
 	}
 	switch {
 	case isMissingDatabase(err):
-		diags.Append(missingDatabase("source", definition.Source, "the run fails"))
+		diags.Append(missingDatabase("source", d.Source, "the run fails"))
 	case err != nil:
-		diags.Append(unchecked("Tables of replication "+definition.Name+" were not checked against the source", err,
+		diags.Append(unchecked("Tables of replication "+d.Name+" were not checked against the source", err,
 			"The run checks them."))
 	}
-	regressions, mistakes := definition.Regressions(problems, before)
+	regressions, mistakes := d.Regressions(problems, before)
 	for i, p := range mistakes {
 		if p.Attribute == "" {
 			mistakes[i].Message += ". To leave this to the run, set validate_at_plan = false"
@@ -208,7 +210,7 @@ func (r *replicationResource) checkSource(ctx context.Context, definition, befor
 	}
 	diags.Append(atTables(mistakes)...)
 	diags.Append(warnOfRegressions(regressions)...)
-	if len(keepVersions) > 0 && definition.Revision() != before.Revision() {
+	if len(keepVersions) > 0 && d.Revision() != before.Revision() {
 		diags.AddAttributeWarning(path.Root("tables"), "INCREMENTAL keeps every version of rows that change",
 			fmt.Sprintf("Nothing identifies a row of %s: a row that changes is loaded in addition to its earlier versions. "+
 				"Give a view view_key_properties, and a table a primary key, or use FULL_TABLE.", report.Some(keepVersions)))
@@ -217,7 +219,7 @@ func (r *replicationResource) checkSource(ctx context.Context, definition, befor
 }
 
 // warnOfRegressions names what the source no longer has as it was replicated before.
-func warnOfRegressions(problems []replication.Problem) (diags diag.Diagnostics) {
+func warnOfRegressions(problems []definition.Problem) (diags diag.Diagnostics) {
 	if len(problems) == 0 {
 		return nil
 	}

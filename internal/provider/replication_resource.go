@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/definition"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
 )
@@ -39,18 +40,18 @@ func (*replicationResource) ValidateConfig(ctx context.Context, req resource.Val
 		return
 	}
 	if !config.SchemaName.IsNull() && !config.SchemaName.IsUnknown() {
-		if err := replication.CheckSchemaName(config.SchemaName.ValueString()); err != nil {
+		if err := definition.CheckSchemaName(config.SchemaName.ValueString()); err != nil {
 			resp.Diagnostics.AddAttributeError(path.Root("schema_name"), "Unusable schema name", "schema_name "+err.Error()+".")
 		}
 	}
 	if !known(ctx, config.Source, config.Destination, config.Tables, config.IncludeSchemaInTableNames) {
 		return
 	}
-	definition, diags := config.toDefinition(ctx)
+	d, diags := config.toDefinition(ctx)
 	if diags.HasError() {
 		return // the schema's validators report null values
 	}
-	resp.Diagnostics.Append(atTables(definition.Check())...)
+	resp.Diagnostics.Append(atTables(d.Check())...)
 }
 
 // endpoint returns the destination, where the catalog is.
@@ -76,18 +77,18 @@ func (r *replicationResource) Create(ctx context.Context, req resource.CreateReq
 		}
 		plan.SchemaName = name
 	}
-	destination, definition, diags := r.complete(ctx, &plan, 0)
+	destination, d, diags := r.complete(ctx, &plan, 0)
 	resp.Diagnostics.Append(diags...)
 	if diags.HasError() {
 		return
 	}
-	id, _ := r.identifySource(ctx, definition.Source, false) // empty while it cannot be read
+	id, _ := r.identifySource(ctx, d.Source, false) // empty while it cannot be read
 	resp.Diagnostics.Append(creation{
-		object:     replicationObject(destination, definition.SchemaName),
-		create:     func() error { return replication.Create(ctx, destination, definition, plan.Adopt.ValueBool(), id) },
+		object:     replicationObject(destination, d.SchemaName),
+		create:     func() error { return replication.Create(ctx, destination, d, plan.Adopt.ValueBool(), id) },
 		isExisting: replication.IsExisting,
 		adopt: func() ([]string, error) {
-			return replication.Adopt(ctx, destination, definition, plan.Adopt.ValueBool(), id)
+			return replication.Adopt(ctx, destination, d, plan.Adopt.ValueBool(), id)
 		},
 	}.run(ctx, r.claims)...)
 	if !resp.Diagnostics.HasError() {
@@ -99,17 +100,17 @@ func (r *replicationResource) Create(ctx context.Context, req resource.CreateReq
 
 // complete adds to the plan what follows from its definition. It returns the definition, and where
 // it is stored.
-func (r *replicationResource) complete(ctx context.Context, plan *replicationModel, sourceChanges int) (pgclient.Endpoint, replication.Definition, diag.Diagnostics) {
-	definition, diags := plan.toDefinition(ctx)
-	definition.SourceChanges = sourceChanges
-	diags.Append(atTables(definition.Check())...)
+func (r *replicationResource) complete(ctx context.Context, plan *replicationModel, sourceChanges int) (pgclient.Endpoint, definition.Definition, diag.Diagnostics) {
+	d, diags := plan.toDefinition(ctx)
+	d.SourceChanges = sourceChanges
+	diags.Append(atTables(d.Check())...)
 	destination, err := plan.endpoint(ctx, r.server)
 	if err != nil && !diags.HasError() {
-		diags.Append(diagnose("Cannot store replication "+definition.Name, err))
+		diags.Append(diagnose("Cannot store replication "+d.Name, err))
 	}
-	plan.ID = types.StringValue(replicationID(definition))
-	plan.Revision = types.StringValue(definition.Revision())
-	return destination, definition, diags
+	plan.ID = types.StringValue(replicationID(d))
+	plan.Revision = types.StringValue(d.Revision())
+	return destination, d, diags
 }
 
 func replicationObject(destination pgclient.Endpoint, schemaName string) object {
@@ -128,11 +129,11 @@ func (r *replicationResource) Read(ctx context.Context, req resource.ReadRequest
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	var definition replication.Definition
+	var d definition.Definition
 	var missing []string
 	destination, err := state.endpoint(ctx, r.serverToRead)
 	if err == nil {
-		definition, missing, err = replication.FindWithMissing(ctx, destination, state.SchemaName.ValueString())
+		d, missing, err = replication.FindWithMissing(ctx, destination, state.SchemaName.ValueString())
 	}
 	if destination.Server != nil && !replication.IsGone(err) {
 		r.claims.keep(replicationObject(destination, state.SchemaName.ValueString()))
@@ -149,8 +150,8 @@ func (r *replicationResource) Read(ctx context.Context, req resource.ReadRequest
 		}
 		state.Revision = types.StringNull()
 	default:
-		resp.Diagnostics.Append(state.fromDefinition(ctx, definition)...)
-		source, diags := r.readSource(ctx, req.Private, definition)
+		resp.Diagnostics.Append(state.fromDefinition(ctx, d)...)
+		source, diags := r.readSource(ctx, req.Private, d)
 		resp.Diagnostics.Append(diags...)
 		resp.Diagnostics.Append(source.store(ctx, resp.Private)...)
 		slices.Sort(missing)
@@ -185,18 +186,18 @@ func (r *replicationResource) Update(ctx context.Context, req resource.UpdateReq
 	before, diags := state.toDefinition(ctx)
 	resp.Diagnostics.Append(diags...)
 	source := storedSource(ctx, req.Private) // includes what was planned for it
-	destination, definition, diags := r.complete(ctx, &plan, source.Changes)
+	destination, d, diags := r.complete(ctx, &plan, source.Changes)
 	resp.Diagnostics.Append(diags...)
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	source, diags = r.confirmSource(ctx, source, before.Source, definition.Source)
+	source, diags = r.confirmSource(ctx, source, before.Source, d.Source)
 	resp.Diagnostics.Append(diags...)
 	if diags.HasError() {
 		return
 	}
-	if err := replication.Update(ctx, destination, definition); err != nil {
-		resp.Diagnostics.Append(diagnose("Cannot store replication "+definition.Name, err))
+	if err := replication.Update(ctx, destination, d); err != nil {
+		resp.Diagnostics.Append(diagnose("Cannot store replication "+d.Name, err))
 		return
 	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)

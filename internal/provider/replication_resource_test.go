@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-testing/terraform"
 	"github.com/hashicorp/terraform-plugin-testing/tfjsonpath"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/definition"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
@@ -336,7 +337,7 @@ func TestAccReplication_elsewhere(t *testing.T) {
 	defer all.Close()
 	server, _ := all.Server("other")
 	if err := replication.Create(t.Context(), pgclient.Endpoint{Server: server, Database: p.destination},
-		replication.Definition{Name: "Another", SchemaName: "shop"}, false, pgclient.Identity{}); err != nil {
+		definition.Definition{Name: "Another", SchemaName: "shop"}, false, pgclient.Identity{}); err != nil {
 		t.Fatal(err)
 	}
 	gone := resource.TestStep{

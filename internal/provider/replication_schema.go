@@ -20,7 +20,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/definition"
 )
 
 // maxLateCommitWindow is longer than any transaction should take: each run reads that much of each
@@ -92,7 +92,7 @@ func (*replicationResource) Schema(_ context.Context, _ resource.SchemaRequest, 
 					"See [rows that are committed late](../guides/replication.md#rows-that-are-committed-late).",
 				Optional:      true,
 				Computed:      true,
-				Default:       stringdefault.StaticString(durationText(replication.DefaultLateCommitWindow)),
+				Default:       stringdefault.StaticString(durationText(definition.DefaultLateCommitWindow)),
 				PlanModifiers: []planmodifier.String{sameDuration{}},
 				Validators:    []validator.String{validDuration{limit: maxLateCommitWindow}},
 			},

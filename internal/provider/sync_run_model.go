@@ -9,7 +9,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/syncrun"
 )
 
 type syncRunModel struct {
@@ -57,7 +57,7 @@ var reportType = types.ObjectType{AttrTypes: map[string]attr.Type{
 
 // fromRun overwrites the model with the results of a run. Its texts are for people: the engine
 // reads exact bookmarks from the catalog.
-func (m *syncRunModel) fromRun(ctx context.Context, run replication.Run) diag.Diagnostics {
+func (m *syncRunModel) fromRun(ctx context.Context, run syncrun.Run) diag.Diagnostics {
 	m.RunID = textValue(run.ID)
 	m.Status = textValue(run.Status)
 	m.StartedAt = timeOrNull(run.StartedAt)

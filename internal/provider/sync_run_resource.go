@@ -17,6 +17,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/report"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/syncrun"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/tablesync"
 )
 
 // syncRunResource runs a replication.
@@ -73,8 +75,8 @@ func (r *syncRunResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 		RowsExtracted: types.Int64Unknown(), RowsLoaded: types.Int64Unknown(),
 		Tables: types.MapUnknown(reportType), MissingTables: stringList(nil),
 	}
-	verify := !plan.Verify.Equal(state.Verify) && plan.Verify.ValueString() != replication.VerifyNone
-	if !r.isRenewed(plan) && state.Status.ValueString() == replication.Succeeded && len(state.MissingTables.Elements()) == 0 && plan.Triggers.Equal(state.Triggers) && !verify {
+	verify := !plan.Verify.Equal(state.Verify) && plan.Verify.ValueString() != tablesync.VerifyNone
+	if !r.isRenewed(plan) && state.Status.ValueString() == syncrun.Succeeded && len(state.MissingTables.Elements()) == 0 && plan.Triggers.Equal(state.Triggers) && !verify {
 		report = state
 	}
 	report.Replication, report.Triggers, report.Verify, report.Timeouts = plan.Replication, plan.Triggers, plan.Verify, plan.Timeouts
@@ -144,7 +146,7 @@ func (r *syncRunResource) run(ctx context.Context, plan *syncRunModel, before ma
 		limited, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
-	runner := replication.Runner{Server: r.server, Logger: newLogger(), Verify: plan.Verify.ValueString()}
+	runner := syncrun.Runner{Server: r.server, Logger: newLogger(), Verify: plan.Verify.ValueString()}
 	run, err := runner.Run(limited, destination, schemaName)
 	// Also if it failed: changes are reported only once.
 	for _, m := range report.Warnings(schemaName, run, func(table, note string) bool { return slices.Contains(before[asValue(table)], asValue(note)) }) {
@@ -159,7 +161,7 @@ func (r *syncRunResource) run(ctx context.Context, plan *syncRunModel, before ma
 		for _, m := range report.Errors(schemaName, err, report.Where(destination, run)) {
 			diags.AddError(m.Summary, m.Detail)
 		}
-	case run.Status == replication.Interrupted:
+	case run.Status == syncrun.Interrupted:
 		diags.AddWarning("Sync run of "+schemaName+" was interrupted", "Until then "+soFar)
 	}
 	if run.ID != "" {
@@ -191,9 +193,9 @@ func (r *syncRunResource) Read(ctx context.Context, req resource.ReadRequest, re
 	if errors.As(err, &none) && !state.RunID.IsNull() { // the plan reports it, unless the resource then refers to another replication
 		return
 	}
-	var run replication.Run
+	var run syncrun.Run
 	if err == nil {
-		run, err = replication.LastRun(ctx, destination, schemaName)
+		run, err = syncrun.LastRun(ctx, destination, schemaName)
 	}
 	switch {
 	case replication.IsGone(err):
@@ -210,7 +212,7 @@ func (r *syncRunResource) Read(ctx context.Context, req resource.ReadRequest, re
 		resp.Diagnostics.Append(state.fromRun(ctx, run)...)
 		state.MissingTables = stringList(run.Missing)
 		if state.Verify.IsNull() { // imported
-			state.Verify = types.StringValue(replication.VerifyNone)
+			state.Verify = types.StringValue(tablesync.VerifyNone)
 		}
 	}
 	if !resp.Diagnostics.HasError() {

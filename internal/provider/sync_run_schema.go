@@ -13,7 +13,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/tablesync"
 )
 
 // Schema describes the resource.
@@ -42,8 +42,8 @@ func (*syncRunResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 					"Changing it runs the replication again, except to `none`. See [verification](../guides/replication.md#verification).",
 				Optional:   true,
 				Computed:   true,
-				Default:    stringdefault.StaticString(replication.VerifyNone),
-				Validators: []validator.String{stringvalidator.OneOf(replication.VerifyNone, replication.VerifyCount, replication.VerifyChecksum)},
+				Default:    stringdefault.StaticString(tablesync.VerifyNone),
+				Validators: []validator.String{stringvalidator.OneOf(tablesync.VerifyNone, tablesync.VerifyCount, tablesync.VerifyChecksum)},
 			},
 			"run_id":         computed("Identifier of the run in the catalog, where it is `_stitch.run.id`."),
 			"status":         computed("`succeeded`, `failed` or `interrupted`; `running` while another process runs it, `unknown` if the catalog cannot be read any more. Unless it is `succeeded`, the plan runs it again."),

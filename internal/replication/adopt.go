@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/definition"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 )
 
@@ -34,7 +35,7 @@ func IsExisting(err error) bool {
 // Adopt takes over a definition that Create found stored because a process died before it
 // could record what it had created. The definition must be the same, and no run may have
 // begun. Otherwise Adopt returns the reasons, a line each, and changes nothing.
-func Adopt(ctx context.Context, destination pgclient.Endpoint, d Definition, adoptTables bool, source pgclient.Identity) (refusals []string, err error) {
+func Adopt(ctx context.Context, destination pgclient.Endpoint, d definition.Definition, adoptTables bool, source pgclient.Identity) (refusals []string, err error) {
 	err = patiently(ctx, destination, d.SchemaName, catalog.Install, func(tx pgx.Tx, g *granting) error {
 		stored, err := catalog.ReplicationOf(ctx, tx, d.SchemaName)
 		if err != nil {
@@ -56,7 +57,7 @@ func Adopt(ctx context.Context, destination pgclient.Endpoint, d Definition, ado
 }
 
 // refusalsOf returns why d does not take over a stored definition.
-func refusalsOf(d Definition, stored catalog.Replication, history catalog.History) ([]string, error) {
+func refusalsOf(d definition.Definition, stored catalog.Replication, history catalog.History) ([]string, error) {
 	text, err := json.Marshal(d)
 	if err != nil {
 		return nil, err

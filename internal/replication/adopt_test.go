@@ -8,19 +8,18 @@ import (
 	"time"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/definition"
 )
 
 func TestDefinitionRefusals(t *testing.T) {
-	want := Definition{
-		Name: "Shop", SchemaName: "shop", Source: Endpoint{"app", "shop"}, Destination: Endpoint{"warehouse", "analytics"},
-		Tables:           map[string]Selection{"public.t": {Method: Incremental, ReplicationKey: "id", Columns: []string{"id", "n"}}},
+	want := definition.Definition{
+		Name: "Shop", SchemaName: "shop", Source: definition.Endpoint{Server: "app", Database: "shop"}, Destination: definition.Endpoint{Server: "warehouse", Database: "analytics"},
+		Tables:           map[string]definition.Selection{"public.t": {Method: definition.Incremental, ReplicationKey: "id", Columns: []string{"id", "n"}}},
 		LateCommitWindow: new(time.Duration),
 	}
-	stored := func(change func(*Definition)) catalog.Replication {
+	stored := func(change func(*definition.Definition)) catalog.Replication {
 		d := want
-		d.Tables = map[string]Selection{"public.t": want.Tables["public.t"]}
+		d.Tables = map[string]definition.Selection{"public.t": want.Tables["public.t"]}
 		change(&d)
 		text, err := json.Marshal(d)
 		if err != nil {
@@ -28,7 +27,7 @@ func TestDefinitionRefusals(t *testing.T) {
 		}
 		return catalog.Replication{ID: 1, SchemaName: "shop", Definition: text}
 	}
-	same := stored(func(*Definition) {})
+	same := stored(func(*definition.Definition) {})
 	spaced, newer, created, read := same, same, same, same
 	spaced.Definition = json.RawMessage(strings.Replace(string(same.Definition), `{"name":"Shop",`, "{ \"schema_name\" : \"shop\",\n\"name\": \"Shop\", ", 1))
 	newer.Definition = json.RawMessage(strings.Replace(string(same.Definition), `{`, `{"paused":true,`, 1))
@@ -39,13 +38,17 @@ func TestDefinitionRefusals(t *testing.T) {
 		history  catalog.History
 		refusals []string
 	}{
-		"the same":              {stored: same},
-		"written otherwise":     {stored: spaced},
-		"another name":          {stored: stored(func(d *Definition) { d.Name = "Other" }), refusals: []string{`name is "Other", not "Shop"`}},
-		"another source":        {stored: stored(func(d *Definition) { d.Source.Database = "x" }), refusals: []string{`source.database is "x", not "shop"`}},
-		"another table":         {stored: stored(func(d *Definition) { d.Tables = map[string]Selection{"public.u": want.Tables["public.t"]} }), refusals: []string{`tables["public.t"] is not set, but should be {"columns":["id","n"],"exclude_columns":null,"replication_key":"id","replication_method":"INCREMENTAL","view_key_properties":null}`, `tables["public.u"] is {"columns":["id","n"],"exclude_columns":null,"replication_key":"id","replication_method":"INCREMENTAL","view_key_properties":null}, and is not configured`}},
-		"other columns":         {stored: stored(func(d *Definition) { d.Tables["public.t"] = Selection{Method: Incremental, ReplicationKey: "id"} }), refusals: []string{`tables["public.t"].columns is null, not ["id","n"]`}},
-		"another window":        {stored: stored(func(d *Definition) { d.LateCommitWindow = nil }), refusals: []string{`late_commit_window is not set, but should be 0`}},
+		"the same":          {stored: same},
+		"written otherwise": {stored: spaced},
+		"another name":      {stored: stored(func(d *definition.Definition) { d.Name = "Other" }), refusals: []string{`name is "Other", not "Shop"`}},
+		"another source":    {stored: stored(func(d *definition.Definition) { d.Source.Database = "x" }), refusals: []string{`source.database is "x", not "shop"`}},
+		"another table": {stored: stored(func(d *definition.Definition) {
+			d.Tables = map[string]definition.Selection{"public.u": want.Tables["public.t"]}
+		}), refusals: []string{`tables["public.t"] is not set, but should be {"columns":["id","n"],"exclude_columns":null,"replication_key":"id","replication_method":"INCREMENTAL","view_key_properties":null}`, `tables["public.u"] is {"columns":["id","n"],"exclude_columns":null,"replication_key":"id","replication_method":"INCREMENTAL","view_key_properties":null}, and is not configured`}},
+		"other columns": {stored: stored(func(d *definition.Definition) {
+			d.Tables["public.t"] = definition.Selection{Method: definition.Incremental, ReplicationKey: "id"}
+		}), refusals: []string{`tables["public.t"].columns is null, not ["id","n"]`}},
+		"another window":        {stored: stored(func(d *definition.Definition) { d.LateCommitWindow = nil }), refusals: []string{`late_commit_window is not set, but should be 0`}},
 		"of a newer provider":   {stored: newer, refusals: []string{"paused is true, and is not configured"}},
 		"with runs":             {stored: same, history: catalog.History{Runs: 2, Tables: 1}, refusals: []string{"runs of it are recorded: 2", "tables that it has loaded: 1"}},
 		"whose schema was made": {stored: created, refusals: []string{"a run of it created its schema"}},
@@ -58,51 +61,4 @@ func TestDefinitionRefusals(t *testing.T) {
 			}
 		})
 	}
-}
-
-// Adopt takes over a definition as Create left it, with its readers, and no longer once
-// anything has become of it.
-func TestAdopt(t *testing.T) {
-	t.Parallel()
-	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
-		t.Parallel()
-		e := newEnv(t, s, s)
-		e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY)`)
-		e.definition.Tables["public.t"] = Selection{Method: FullTable}
-		e.definition.Readers = []string{s.Role(t)}
-		e.atDestination(t, `CREATE SCHEMA shop AUTHORIZATION `+e.writer)
-		adopt := func(what string, want ...string) {
-			t.Helper()
-			refusals, err := Adopt(t.Context(), e.endpoint(), e.definition, e.adopt, pgclient.Identity{})
-			if err != nil || !slices.Equal(refusals, want) {
-				t.Errorf("%s: refused because of %q, %v, want %q", what, refusals, err, want)
-			}
-		}
-		if _, err := Adopt(t.Context(), e.endpoint(), e.definition, false, pgclient.Identity{}); !IsGone(err) {
-			t.Errorf("before it was created: %v", err)
-		}
-		e.create(t)
-		if err := Create(t.Context(), e.endpoint(), e.definition, false, pgclient.Identity{}); !IsExisting(err) {
-			t.Errorf("created twice: %v", err)
-		}
-		e.atDestination(t, `REVOKE USAGE ON SCHEMA shop FROM `+e.definition.Readers[0])
-		adopt("whole")
-		e.wantRows(t, `SELECT has_schema_privilege('`+e.definition.Readers[0]+`', 'shop', 'USAGE')`, "t")
-
-		e.definition.Name = "Other"
-		adopt("another name", `name is "Shop", not "Other"`)
-		e.definition.Name = "Shop"
-		e.atDestination(t, `CREATE TABLE shop.mine (id int)`)
-		if _, err := Adopt(t.Context(), e.endpoint(), e.definition, false, pgclient.Identity{}); err == nil || !strings.Contains(err.Error(), "already holds mine") {
-			t.Errorf("with a table: %v", err)
-		}
-		e.adopt = true
-		adopt("with a table that may be adopted")
-		e.atDestination(t, `DROP TABLE shop.mine`)
-		e.run(t)
-		refusals, err := Adopt(t.Context(), e.endpoint(), e.definition, true, pgclient.Identity{})
-		if err != nil || !slices.Contains(refusals, "runs of it are recorded: 1") || !slices.Contains(refusals, "tables that it has loaded: 1") {
-			t.Errorf("with a run: refused because of %q, %v", refusals, err)
-		}
-	})
 }

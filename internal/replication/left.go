@@ -9,8 +9,11 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/definition"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/destination"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/source"
 )
 
 // A replication that is deleted leaves its tables, and marks each in the comment of a system
@@ -19,12 +22,12 @@ import (
 // tables of the same source.
 
 // leftColumn is the system column whose comment says what a table was loaded from.
-var leftColumn = systemColumns[len(systemColumns)-1]
+var leftColumn = definition.SystemColumns[len(definition.SystemColumns)-1]
 
 // leftMark is the comment on a table that was loaded from a table of a database, see
 // identity.String.
 func leftMark(key, database string, schemaCreated bool) string {
-	mark := fmt.Sprintf("Left by the replication of %s of the database %s.", canonical(key), database)
+	mark := fmt.Sprintf("Left by the replication of %s of the database %s.", definition.CanonicalKey(key), database)
 	if schemaCreated {
 		mark += createdMark
 	}
@@ -36,7 +39,7 @@ const createdMark = " A run of it created the schema."
 // markLeft marks the tables that a replication leaves. If it cannot mark them, a later
 // replication treats them as tables of others.
 func markLeft(ctx context.Context, tx pgx.Tx, stored catalog.Replication) error {
-	d, err := decode(stored)
+	d, err := Decode(stored)
 	if err != nil {
 		return err
 	}
@@ -53,17 +56,17 @@ func markLeft(ctx context.Context, tx pgx.Tx, stored catalog.Replication) error 
 		own[t.Name] = t.Own && databases[t.Name] != ""
 	}
 	var statements []string
-	for _, key := range d.keys() {
+	for _, key := range d.Keys() {
 		if name, err := d.TableNameOf(key); err == nil && own[name] {
 			statements = append(statements, commentOnLeft(stored.SchemaName, name, leftMark(key, databases[name], stored.SchemaCreated)))
 		}
 	}
-	_ = tryAll(ctx, tx, statements) // all fail if one of the tables cannot be locked
+	_ = destination.TryAll(ctx, tx, statements) // all fail if one of the tables cannot be locked
 	return nil
 }
 
 func commentOnLeft(schema, table, text string) string {
-	return "COMMENT ON COLUMN " + relation.TableName{Schema: schema, Name: table}.SQL() + "." + pgclient.Ident(leftColumn.name) + " IS " + pgclient.Literal(text)
+	return "COMMENT ON COLUMN " + relation.TableName{Schema: schema, Name: table}.SQL() + "." + pgclient.Ident(leftColumn.Name) + " IS " + pgclient.Literal(text)
 }
 
 // A foundTable is a table or view that a schema holds.
@@ -86,7 +89,7 @@ const foundSQL = `
 	ORDER BY c.relname`
 
 func readFound(ctx context.Context, tx pgx.Tx, schema string) ([]foundTable, error) {
-	rows, _ := tx.Query(ctx, foundSQL, schema, leftColumn.name)
+	rows, _ := tx.Query(ctx, foundSQL, schema, leftColumn.Name)
 	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[foundTable])
 	if err != nil {
 		return nil, fmt.Errorf("look what schema %q holds: %w", schema, err)
@@ -106,9 +109,9 @@ type takeover struct {
 // takeOver decides what a replication of that source takes over. A schema that an earlier
 // replication created may hold views and tables of others, unless one has a name that this
 // replication loads into.
-func takeOver(d Definition, found []foundTable, source pgclient.Identity) (t takeover) {
+func takeOver(d definition.Definition, found []foundTable, source pgclient.Identity) (t takeover) {
 	keys := map[string]string{}
-	for _, key := range d.keys() {
+	for _, key := range d.Keys() {
 		if name, err := d.TableNameOf(key); err == nil {
 			keys[name] = key
 		}
@@ -139,7 +142,7 @@ func takeOver(d Definition, found []foundTable, source pgclient.Identity) (t tak
 
 // leftBy reports whether a replication of a table of the source left the table, and whether
 // one of its runs created the schema. It is unsure if the database is not known, then or now.
-func (f foundTable) leftBy(key string, source pgclient.Identity) (left, created, unsure bool) {
+func (f foundTable) leftBy(key string, from pgclient.Identity) (left, created, unsure bool) {
 	if !f.Own {
 		return false, false, false
 	}
@@ -150,18 +153,18 @@ func (f foundTable) leftBy(key string, source pgclient.Identity) (left, created,
 	}
 	created = strings.HasSuffix(database, createdMark)
 	database, ok = strings.CutSuffix(strings.TrimSuffix(database, createdMark), after)
-	now := identity{system: source.System, database: source.Database, started: startOf(source)}
+	now := source.Identity{System: from.System, Database: from.Database, Started: source.StartOf(from)}
 	switch {
 	case !ok:
 		return false, false, false
-	case database == now.String(), database == now.unknown():
+	case database == now.String(), database == now.Unknown():
 		return true, created, false
 	}
-	return false, false, now.system == "" || strings.HasPrefix(database, startedPrefix)
+	return false, false, now.System == "" || strings.HasPrefix(database, source.StartedPrefix)
 }
 
 // readTakeover reads what the schema holds.
-func readTakeover(ctx context.Context, tx pgx.Tx, d Definition, source pgclient.Identity) (takeover, error) {
+func readTakeover(ctx context.Context, tx pgx.Tx, d definition.Definition, source pgclient.Identity) (takeover, error) {
 	found, err := readFound(ctx, tx, d.SchemaName)
 	return takeOver(d, found, source), err
 }
@@ -174,11 +177,11 @@ func (t takeover) refusal(schema string) error {
 	why := ""
 	if len(t.unsure) > 0 {
 		why = fmt.Sprintf(". An earlier replication of the same tables left %s, but whether it was of the same database is not known: the source cannot be read now, "+
-			"or its login may not call pg_control_system(), pg_control_checkpoint() and pg_control_recovery(), which tell which cluster it is", some(t.unsure))
+			"or its login may not call pg_control_system(), pg_control_checkpoint() and pg_control_recovery(), which tell which cluster it is", definition.Some(t.unsure))
 	}
 	return fmt.Errorf("schema %q of the destination already holds %s, which this replication did not load: "+
 		"set adopt = true if its runs may change what tables of the same name hold, for instance because an earlier replication left them; "+
-		"otherwise choose another schema_name%s", schema, some(t.foreign), why)
+		"otherwise choose another schema_name%s", schema, definition.Some(t.foreign), why)
 }
 
 // apply assigns the tables to a replication that was created in place of the one that left
@@ -191,8 +194,8 @@ func (t takeover) apply(ctx context.Context, tx pgx.Tx, replication int64, schem
 	}
 	statements := make([]string, len(t.left))
 	for i, table := range t.left {
-		statements[i] = commentOnLeft(schema, table, leftColumn.comment)
+		statements[i] = commentOnLeft(schema, table, leftColumn.Comment)
 	}
-	_ = tryAll(ctx, tx, statements) // only the comment stays, if it fails
+	_ = destination.TryAll(ctx, tx, statements) // only the comment stays, if it fails
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/definition"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
@@ -26,7 +27,7 @@ type Outlook struct {
 
 // Foresee reads the outlook of a definition at its destination, for a source of that
 // identity.
-func Foresee(ctx context.Context, destination pgclient.Endpoint, d Definition, source pgclient.Identity) (o Outlook, err error) {
+func Foresee(ctx context.Context, destination pgclient.Endpoint, d definition.Definition, source pgclient.Identity) (o Outlook, err error) {
 	err = destination.Server.OnConn(ctx, destination.Database, func(conn *pgx.Conn) error {
 		return pgclient.InTx(ctx, conn, func(tx pgx.Tx) error {
 			switch err := catalog.Open(ctx, tx); {
@@ -52,7 +53,7 @@ func Foresee(ctx context.Context, destination pgclient.Endpoint, d Definition, s
 	return o, err
 }
 
-func (o *Outlook) readStored(ctx context.Context, tx pgx.Tx, d Definition) error {
+func (o *Outlook) readStored(ctx context.Context, tx pgx.Tx, d definition.Definition) error {
 	stored, err := catalog.ReplicationOf(ctx, tx, d.SchemaName)
 	if errors.Is(err, catalog.ErrNotFound) {
 		return nil
@@ -60,7 +61,7 @@ func (o *Outlook) readStored(ctx context.Context, tx pgx.Tx, d Definition) error
 	if err != nil {
 		return err
 	}
-	other, err := decode(stored)
+	other, err := Decode(stored)
 	if err != nil {
 		return err
 	}
@@ -116,9 +117,9 @@ type SourceOutlook struct {
 }
 
 // ForeseeSource reads which of the tables to replicate the login of a source may read.
-func ForeseeSource(ctx context.Context, source pgclient.Endpoint, d Definition) (o SourceOutlook, err error) {
+func ForeseeSource(ctx context.Context, source pgclient.Endpoint, d definition.Definition) (o SourceOutlook, err error) {
 	var schemas, names []string
-	for _, name := range d.sourceTables() {
+	for _, name := range d.SourceTables() {
 		schemas, names = append(schemas, name.Schema), append(names, name.Name)
 	}
 	var found []unreadable
@@ -139,15 +140,15 @@ func ForeseeSource(ctx context.Context, source pgclient.Endpoint, d Definition) 
 	if err != nil || len(found) == 0 {
 		return o, err
 	}
-	tables, err := relation.Read(ctx, source.Server, source.Database, d.sourceTables())
+	tables, err := relation.Read(ctx, source.Server, source.Database, d.SourceTables())
 	o.Unreadable = lacking(d, found, tables)
 	return o, err
 }
 
 // lacking names the privileges that the login lacks to read what is selected.
-func lacking(d Definition, found []unreadable, tables map[relation.TableName]relation.Table) map[string][]string {
+func lacking(d definition.Definition, found []unreadable, tables map[relation.TableName]relation.Table) map[string][]string {
 	lacked := map[string][]string{}
-	for _, key := range d.keys() {
+	for _, key := range d.Keys() {
 		name, err := relation.ParseTableName(key)
 		i := slices.IndexFunc(found, func(u unreadable) bool { return u.Schema == name.Schema && u.Table == name.Name })
 		if err != nil || i < 0 {
@@ -157,7 +158,7 @@ func lacking(d Definition, found []unreadable, tables map[relation.TableName]rel
 			right := "USAGE on schema " + roleText(name.Schema)
 			lacked[right] = append(lacked[right], key)
 		}
-		for _, column := range d.Tables[key].selected(tables[name]) {
+		for _, column := range d.Tables[key].Selected(tables[name]) {
 			if !slices.Contains(found[i].Columns, column.Name) {
 				lacked["SELECT"] = append(lacked["SELECT"], key)
 				break

@@ -10,6 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/definition"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/destination"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
@@ -128,15 +130,15 @@ func readerRights(ctx context.Context, tx pgx.Tx, sql, schema string, readers, l
 
 // FindWithMissing is Find that also returns what readers cannot do, whatever could have
 // allowed it, such as "SELECT ON TABLE shop.orders TO analysts".
-func FindWithMissing(ctx context.Context, destination pgclient.Endpoint, schemaName string) (Definition, []string, error) {
-	var d Definition
+func FindWithMissing(ctx context.Context, destination pgclient.Endpoint, schemaName string) (definition.Definition, []string, error) {
+	var d definition.Definition
 	var missing []string
-	err := inCatalog(ctx, destination, func(tx pgx.Tx) error {
+	err := InCatalog(ctx, destination, func(tx pgx.Tx) error {
 		stored, err := catalog.ReplicationOf(ctx, tx, schemaName)
 		if err != nil {
 			return err
 		}
-		if d, err = decode(stored); err != nil || len(d.Readers) == 0 {
+		if d, err = Decode(stored); err != nil || len(d.Readers) == 0 {
 			return err
 		}
 		loaded, err := catalog.LoadedTables(ctx, tx, stored.ID)
@@ -192,7 +194,7 @@ func givenTo(ctx context.Context, tx pgx.Tx, schema string, roles, loaded []stri
 	if len(roles) == 0 {
 		return nil, nil
 	}
-	rows, _ := tx.Query(ctx, givenSQL, schema, roles, loaded, stagingPrefix)
+	rows, _ := tx.Query(ctx, givenSQL, schema, roles, loaded, destination.StagingPrefix)
 	rights, err := pgx.CollectRows(rows, pgx.RowToStructByPos[readerRight])
 	if err != nil {
 		return nil, fmt.Errorf("look what readers of schema %q were granted: %w", schema, err)

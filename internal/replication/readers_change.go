@@ -11,8 +11,10 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/destination"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/session"
 )
 
 // A readersChange lets some roles read what a replication loads, and stops others from
@@ -125,7 +127,7 @@ func (c readersChange) apply(ctx context.Context, tx pgx.Tx, locked []string) er
 
 // boundWaits bounds how long the transaction waits for a lock.
 func boundWaits(ctx context.Context, tx pgx.Tx) error {
-	_, err := tx.Exec(ctx, lockTurnSQL)
+	_, err := tx.Exec(ctx, session.LockTurnSQL)
 	return err
 }
 
@@ -144,7 +146,7 @@ func (p readersPlan) run(ctx context.Context, tx pgx.Tx) error {
 // revokeFromReaders revokes what a replication's readers were granted. The transaction has a
 // lock_timeout.
 func revokeFromReaders(ctx context.Context, tx pgx.Tx, g *granting, stored catalog.Replication) error {
-	d, err := decode(stored)
+	d, err := Decode(stored)
 	if err != nil || len(d.Readers) == 0 {
 		return err
 	}
@@ -177,7 +179,7 @@ func patiently(ctx context.Context, destination pgclient.Endpoint, schema string
 		case time.Now().After(deadline):
 			return destination.Server.NameHolders(ctx, destination.Database, schema, err)
 		}
-		if err := sleep(ctx, readersPause); err != nil {
+		if err := session.Sleep(ctx, readersPause); err != nil {
 			return err
 		}
 	}
@@ -205,12 +207,12 @@ func isInterference(err error) bool {
 	return pgclient.Code(err) == pgclient.LockNotAvailable || pgclient.IsInterference(err)
 }
 
-// openSchema creates the schema unless it exists, and grants access to the readers. Once
+// OpenSchema creates the schema unless it exists, and grants access to the readers. Once
 // tables were loaded into a schema that existed, it leaves missing privileges to the next
 // apply: they may have been revoked on purpose. A load continues without what cannot be
 // granted, and the note says what that is.
-func openSchema(ctx context.Context, tx pgx.Tx, replication int64, schema string) (note string, err error) {
-	readers, err := lockReaders(ctx, tx, replication)
+func OpenSchema(ctx context.Context, tx pgx.Tx, replication int64, schema string) (note string, err error) {
+	readers, err := destination.LockReaders(ctx, tx, replication)
 	if err != nil {
 		return "", err
 	}

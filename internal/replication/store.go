@@ -10,14 +10,17 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/definition"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/destination"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/session"
 )
 
 // Create stores a new definition in the destination. It refuses a schema that already holds
 // tables unless adopt is set: the first run would change them. It takes over the tables that
 // a replication of the same source has left. source is empty if it is not known.
-func Create(ctx context.Context, destination pgclient.Endpoint, d Definition, adopt bool, source pgclient.Identity) error {
+func Create(ctx context.Context, destination pgclient.Endpoint, d definition.Definition, adopt bool, source pgclient.Identity) error {
 	text, err := json.Marshal(d)
 	if err != nil {
 		return err
@@ -39,7 +42,7 @@ func Create(ctx context.Context, destination pgclient.Endpoint, d Definition, ad
 }
 
 // completeCreation does what creating a replication takes apart from storing its definition.
-func completeCreation(ctx context.Context, tx pgx.Tx, g *granting, id int64, d Definition, adoptTables bool, source pgclient.Identity) error {
+func completeCreation(ctx context.Context, tx pgx.Tx, g *granting, id int64, d definition.Definition, adoptTables bool, source pgclient.Identity) error {
 	taken, err := readTakeover(ctx, tx, d, source)
 	if err != nil {
 		return err
@@ -50,7 +53,7 @@ func completeCreation(ctx context.Context, tx pgx.Tx, g *granting, id int64, d D
 	if err := taken.apply(ctx, tx, id, d.SchemaName); err != nil {
 		return err
 	}
-	g.tables = d.tableNames()
+	g.tables = d.TableNames()
 	return readersChange{replication: id, schema: d.SchemaName, readers: d.Readers, granting: g}.apply(ctx, tx, nil)
 }
 
@@ -63,7 +66,7 @@ func refuseOther(ctx context.Context, tx pgx.Tx, schemaName string) error {
 	if err != nil {
 		return err
 	}
-	other, err := decode(stored)
+	other, err := Decode(stored)
 	if err != nil {
 		return err
 	}
@@ -72,16 +75,18 @@ func refuseOther(ctx context.Context, tx pgx.Tx, schemaName string) error {
 
 // Find returns a stored definition. It returns catalog.ErrNotFound, or
 // catalog.ErrNone, if there is none.
-func Find(ctx context.Context, destination pgclient.Endpoint, schemaName string) (Definition, error) {
-	stored, err := find(ctx, destination, schemaName)
+func Find(ctx context.Context, destination pgclient.Endpoint, schemaName string) (definition.Definition, error) {
+	stored, err := Stored(ctx, destination, schemaName)
 	if err != nil {
-		return Definition{}, err
+		return definition.Definition{}, err
 	}
-	return decode(stored)
+	return Decode(stored)
 }
 
-func find(ctx context.Context, destination pgclient.Endpoint, schemaName string) (stored catalog.Replication, err error) {
-	err = inCatalog(ctx, destination, func(tx pgx.Tx) (err error) {
+// Stored returns what the catalog holds of a replication. It returns catalog.ErrNotFound, or
+// catalog.ErrNone, if it holds nothing.
+func Stored(ctx context.Context, destination pgclient.Endpoint, schemaName string) (stored catalog.Replication, err error) {
+	err = InCatalog(ctx, destination, func(tx pgx.Tx) (err error) {
 		stored, err = catalog.ReplicationOf(ctx, tx, schemaName)
 		return err
 	})
@@ -90,18 +95,18 @@ func find(ctx context.Context, destination pgclient.Endpoint, schemaName string)
 
 // Update replaces a stored definition. It lets the definition's readers read what is loaded,
 // and stops former readers from reading it.
-func Update(ctx context.Context, destination pgclient.Endpoint, d Definition) error {
+func Update(ctx context.Context, destination pgclient.Endpoint, d definition.Definition) error {
 	text, err := json.Marshal(d)
 	if err != nil {
 		return err
 	}
 	return patiently(ctx, destination, d.SchemaName, catalog.Install, func(tx pgx.Tx, g *granting) error {
-		g.tables = d.tableNames()
+		g.tables = d.TableNames()
 		stored, err := catalog.ReplicationOf(ctx, tx, d.SchemaName)
 		if err != nil {
 			return err
 		}
-		before, err := decode(stored)
+		before, err := Decode(stored)
 		if err != nil {
 			return err
 		}
@@ -122,7 +127,7 @@ func Update(ctx context.Context, destination pgclient.Endpoint, d Definition) er
 // schema if a run created it and it holds nothing else. Delete revokes the readers' access to
 // what stays. It succeeds if what it would delete is already gone, even the whole database.
 func Delete(ctx context.Context, destination pgclient.Endpoint, schemaName string, force bool) error {
-	err := inTurns(ctx, lockPatience, func() error {
+	err := session.InTurns(ctx, session.LockPatience, func() error {
 		return grantingOn(ctx, destination, catalog.OpenAlone, func(tx pgx.Tx, g *granting) error { return deleteAll(ctx, tx, g, schemaName, force) })
 	})
 	if IsGone(err) {
@@ -139,12 +144,12 @@ func deleteAll(ctx context.Context, tx pgx.Tx, g *granting, schemaName string, f
 	if err != nil {
 		return err
 	}
-	if d, err := decode(stored); err == nil && len(d.Readers) > 0 {
+	if d, err := Decode(stored); err == nil && len(d.Readers) > 0 {
 		if err := g.takeTurn(ctx, tx); err != nil { // before tables are locked
 			return err
 		}
 	}
-	if _, err := tx.Exec(ctx, lockTurnSQL); err != nil { // readers of the tables queue behind this session
+	if _, err := tx.Exec(ctx, session.LockTurnSQL); err != nil { // readers of the tables queue behind this session
 		return err
 	}
 	settle := markLeft
@@ -178,7 +183,7 @@ func dropLoaded(ctx context.Context, tx pgx.Tx, stored catalog.Replication) erro
 			return err
 		})
 		if err != nil {
-			return fmt.Errorf("lock %s to drop it: %w", table, nameHolders(ctx, tx, table, true, err))
+			return fmt.Errorf("lock %s to drop it: %w", table, session.NameHolders(ctx, tx, table, true, err))
 		}
 	}
 	// They are listed again, now that none of them can be replaced any more.
@@ -191,7 +196,7 @@ func dropLoaded(ctx context.Context, tx pgx.Tx, stored catalog.Replication) erro
 			return fmt.Errorf("drop %s: %w", table, err)
 		}
 	}
-	if kept, err := dropOrphanedStaging(ctx, tx, stored.SchemaName); err != nil || len(kept) > 0 {
+	if kept, err := destination.DropOrphanedStaging(ctx, tx, stored.SchemaName); err != nil || len(kept) > 0 {
 		return errors.Join(append(kept, err)...)
 	}
 	if !stored.SchemaCreated {
@@ -254,8 +259,8 @@ const schemaEmptySQL = `
 		WHERE n.nspname = $1 AND d.deptype = 'n'
 	)`
 
-// inCatalog runs f in a transaction of a catalog that exists.
-func inCatalog(ctx context.Context, destination pgclient.Endpoint, f func(pgx.Tx) error) error {
+// InCatalog runs f in a transaction of a catalog that exists.
+func InCatalog(ctx context.Context, destination pgclient.Endpoint, f func(pgx.Tx) error) error {
 	return onCatalog(ctx, destination, catalog.Open, f)
 }
 
@@ -274,8 +279,8 @@ func onCatalog(ctx context.Context, destination pgclient.Endpoint, open func(con
 // CheckSource returns what is wrong with the definition given what the source has now, and
 // the tables that KeepsVersions lists. A failure to read the source is an error, not a
 // problem.
-func CheckSource(ctx context.Context, source pgclient.Endpoint, d Definition) (problems []Problem, keepVersions []string, err error) {
-	tables, err := relation.Read(ctx, source.Server, source.Database, d.sourceTables())
+func CheckSource(ctx context.Context, source pgclient.Endpoint, d definition.Definition) (problems []definition.Problem, keepVersions []string, err error) {
+	tables, err := relation.Read(ctx, source.Server, source.Database, d.SourceTables())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -283,11 +288,11 @@ func CheckSource(ctx context.Context, source pgclient.Endpoint, d Definition) (p
 	return problems, d.KeepsVersions(tables), err
 }
 
-func checkSource(ctx context.Context, source pgclient.Endpoint, d Definition, tables map[relation.TableName]relation.Table) ([]Problem, error) {
+func checkSource(ctx context.Context, source pgclient.Endpoint, d definition.Definition, tables map[relation.TableName]relation.Table) ([]definition.Problem, error) {
 	problems := d.CheckSource(tables)
 	var missing, views []relation.TableName
 	var schemas []string
-	for _, name := range d.sourceTables() {
+	for _, name := range d.SourceTables() {
 		if table, ok := tables[name]; !ok {
 			missing, schemas = append(missing, name), append(schemas, name.Schema)
 		} else if table.Kind == relation.View {
@@ -298,10 +303,10 @@ func checkSource(ctx context.Context, source pgclient.Endpoint, d Definition, ta
 	if err != nil {
 		return nil, err
 	}
-	for _, key := range d.keys() {
+	for _, key := range d.Keys() {
 		name, err := relation.ParseTableName(key)
 		if message, ok := unreadable[name]; ok && err == nil {
-			problems = append(problems, Problem{key, "", message})
+			problems = append(problems, definition.Problem{Table: key, Attribute: "", Message: message})
 		}
 	}
 	if len(missing) == 0 {
@@ -313,7 +318,7 @@ func checkSource(ctx context.Context, source pgclient.Endpoint, d Definition, ta
 	}
 	for i, p := range problems {
 		if name, err := relation.ParseTableName(p.Table); err == nil && slices.Contains(missing, name) {
-			problems[i].Message += ". " + hint(name, relations)
+			problems[i].Message += ". " + definition.Hint(name, relations)
 		}
 	}
 	return problems, nil
@@ -326,10 +331,11 @@ func IsGone(err error) bool {
 		pgclient.IsUnreachable(err) && pgclient.Code(err) == pgclient.InvalidCatalogName
 }
 
-func decode(stored catalog.Replication) (Definition, error) {
-	var d Definition
+// Decode reads the definition in what the catalog holds of a replication.
+func Decode(stored catalog.Replication) (definition.Definition, error) {
+	var d definition.Definition
 	if err := json.Unmarshal(stored.Definition, &d); err != nil {
-		return Definition{}, fmt.Errorf("read the definition of %q: %w", stored.SchemaName, err)
+		return definition.Definition{}, fmt.Errorf("read the definition of %q: %w", stored.SchemaName, err)
 	}
 	return d, nil
 }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/session"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/source"
 )
 
 // viewProblems returns what is wrong with views of the source, by name, as far as planning a
@@ -17,20 +19,20 @@ import (
 // constant ones. Those belong to others, so they run in a transaction that writes nothing,
 // for a limited time, and in a session that ends after them. A function may catch the
 // server's timeout and go on.
-func viewProblems(ctx context.Context, source pgclient.Endpoint, views []relation.TableName) (map[relation.TableName]string, error) {
+func viewProblems(ctx context.Context, from pgclient.Endpoint, views []relation.TableName) (map[relation.TableName]string, error) {
 	if len(views) == 0 {
 		return nil, nil
 	}
-	conn, err := source.Server.Acquire(ctx, source.Database)
+	conn, err := from.Server.Acquire(ctx, from.Database)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Discard()
-	session := sourceSession{Conn: conn.Conn, pins: pinsSQL(pgclient.Version(conn.Conn), sourceLockTimeout) + "; SET statement_timeout = '5s'"}
+	at := source.Session{Conn: conn.Conn, Pins: session.PinsSQL(pgclient.Version(conn.Conn), session.SourceLockTimeout) + "; SET statement_timeout = '5s'"}
 	problems := map[relation.TableName]string{}
 	for _, view := range views {
-		err := explain(ctx, session, view)
-		if advice := pathAdvice(err); advice != "" {
+		err := explain(ctx, at, view)
+		if advice := session.PathAdvice(err); advice != "" {
 			problems[view] = fmt.Sprintf("%s cannot be read: %v. %s", view, err, advice)
 		}
 		if conn.IsClosed() { // the run reports anything else that is wrong with a view
@@ -41,10 +43,10 @@ func viewProblems(ctx context.Context, source pgclient.Endpoint, views []relatio
 }
 
 // explain makes the source plan a query of a view.
-func explain(ctx context.Context, session sourceSession, view relation.TableName) error {
+func explain(ctx context.Context, session source.Session, view relation.TableName) error {
 	ctx, cancel := context.WithTimeout(ctx, planningLimit)
 	defer cancel()
-	err := session.read(ctx, func(tx pgx.Tx) error {
+	err := session.Read(ctx, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, "EXPLAIN SELECT * FROM "+view.SQL())
 		return err
 	})

@@ -7,7 +7,8 @@ import (
 	"strings"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/syncrun"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/tablesync"
 )
 
 // A Message is a warning or an error, for people.
@@ -16,7 +17,7 @@ type Message struct{ Summary, Detail string }
 // Warnings returns what a person should know about a run, apart from errors: one message for
 // each kind. isKnown reports whether the previous run had the same note on a table: notes
 // hold for run after run.
-func Warnings(schemaName string, run replication.Run, isKnown func(table, note string) bool) (messages []Message) {
+func Warnings(schemaName string, run syncrun.Run, isKnown func(table, note string) bool) (messages []Message) {
 	var changes, notes, different Grouped
 	for _, r := range run.Tables {
 		for _, change := range r.Changes {
@@ -31,7 +32,7 @@ func Warnings(schemaName string, run replication.Run, isKnown func(table, note s
 			different.Add(r.SourceTable, r.Verification)
 		}
 	}
-	different.sortFirst(replication.MissesRows)
+	different.sortFirst(tablesync.MissesRows)
 	// attribute is where the loading report has the texts.
 	add := func(texts Grouped, summary, attribute string) {
 		if len(texts) > 0 {
@@ -49,7 +50,7 @@ func Warnings(schemaName string, run replication.Run, isKnown func(table, note s
 
 // notesOf returns the notes on the run itself. Several connections may have the same
 // note, and a note that made tables fail is in their errors.
-func notesOf(run replication.Run) []string {
+func notesOf(run syncrun.Run) []string {
 	notes := slices.Compact(slices.Sorted(slices.Values(run.Notes)))
 	return slices.DeleteFunc(notes, func(note string) bool {
 		for _, r := range run.Tables {
@@ -64,7 +65,7 @@ func notesOf(run replication.Run) []string {
 // Errors says why a run failed, and names the tables that failed: those with the same
 // error in one message. where is a sentence that ends each message, or "".
 func Errors(schemaName string, err error, where string) (messages []Message) {
-	var failed *replication.TablesError
+	var failed *syncrun.TablesError
 	if !errors.As(err, &failed) {
 		return []Message{{"Cannot run replication " + schemaName, pgclient.Explain(err) + where}}
 	}
@@ -89,7 +90,7 @@ func Errors(schemaName string, err error, where string) (messages []Message) {
 
 // Where says where the loading report of a run is, with the query that reads it. It is ""
 // for a run that the catalog has no record of.
-func Where(destination pgclient.Endpoint, run replication.Run) string {
+func Where(destination pgclient.Endpoint, run syncrun.Run) string {
 	if run.ID == "" {
 		return ""
 	}

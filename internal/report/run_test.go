@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/replication"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/syncrun"
 )
 
 // reportsOf returns n reports that the function completes.
@@ -35,7 +35,7 @@ func wantMessages(t *testing.T, got []Message, want ...string) {
 
 // However many tables there are, there is one short warning of each kind.
 func TestWarnings(t *testing.T) {
-	run := replication.Run{
+	run := syncrun.Run{
 		Tables: reportsOf(300, func(i int, r *catalog.Report) {
 			r.Changes = []string{`column "tenant" of type uuid was added`}
 			r.Notes = []string{"the source is a standby"}
@@ -64,7 +64,7 @@ func TestWarnings(t *testing.T) {
 
 	// The notes of the previous run are known.
 	isKnown := func(_, note string) bool { return note == "the source is a standby" }
-	run = replication.Run{Tables: reportsOf(300, func(_ int, r *catalog.Report) { r.Notes = []string{"the source is a standby"} })}
+	run = syncrun.Run{Tables: reportsOf(300, func(_ int, r *catalog.Report) { r.Notes = []string{"the source is a standby"} })}
 	wantMessages(t, Warnings("shop", run, isKnown))
 	run.Tables[7].Notes = append(run.Tables[7].Notes, "rows cross as text")
 	wantMessages(t, Warnings("shop", run, isKnown), "Sync run of shop has notes on tables\n- public.t007: rows cross as text\n\n")
@@ -73,7 +73,7 @@ func TestWarnings(t *testing.T) {
 // Tables with the same error are named together, and the error of a table says what was
 // committed of it.
 func TestErrors(t *testing.T) {
-	failed := &replication.TablesError{Reports: reportsOf(300, func(i int, r *catalog.Report) {
+	failed := &syncrun.TablesError{Reports: reportsOf(300, func(i int, r *catalog.Report) {
 		switch i {
 		case 0:
 			r.Error = "permission denied"
