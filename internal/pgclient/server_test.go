@@ -312,7 +312,7 @@ func TestTLS(t *testing.T) {
 		"preferred, not offered":         {plain, "localhost", "", "", false, ""},
 		"required, not offered":          {plain, "localhost", "require", "", false, `sslmode = "disable"`},
 		"disabled":                       {s, "localhost", "disable", "", false, ""},
-		"an authority that is no PEM":    {s, "localhost", "verify-full", "server_test.go", false, "holds no certificate"},
+		"an authority that is no PEM":    {s, "localhost", "verify-full", "server_test.go", false, "contains no certificate"},
 		"an authority that is not there": {s, "localhost", "verify-full", "/none", false, "read sslrootcert"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -139,7 +139,7 @@ func TestAccProvider_allowMD5(t *testing.T) {
 	resource.ParallelTest(t, resource.TestCase{
 		ProtoV6ProviderFactories: factories(),
 		Steps: []resource.TestStep{
-			{Config: config(""), ExpectError: says(`the server asks for a login by MD5`)},
+			{Config: config(""), ExpectError: says(`the server asked for an MD5 login`)},
 			{Config: config(""), ExpectError: says(`password_encryption = 'scram-sha-256'`)},
 			{Config: config(""), ExpectError: says(`set allow_md5 = true in servers.user`)},
 			{Config: config(", allow_md5 = true")},
