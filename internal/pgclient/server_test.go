@@ -361,10 +361,10 @@ func TestExplain(t *testing.T) {
 		config Config
 		want   string
 	}{
-		"password": {Config{Host: s.Host, Port: s.Port, Username: s.Username, Password: "wrong"}, "Check username and password of servers.a"},
+		"password": {Config{Host: s.Host, Port: s.Port, Username: s.Username, Password: "wrong"}, "Check the username and password of servers.a"},
 		"database": {Config{Host: s.Host, Port: s.Port, Username: s.Username, Password: s.Password, Database: "none"}, `has no database "none"`},
-		"port":     {Config{Host: s.Host, Port: 1, Username: "u"}, "Check host and port of servers.a"},
-		"name":     {Config{Host: "no.such.host.invalid", Username: "u"}, "Check host and port of servers.a"},
+		"port":     {Config{Host: s.Host, Port: 1, Username: "u"}, "Check the host and port of servers.a"},
+		"name":     {Config{Host: "no.such.host.invalid", Username: "u"}, "Check the host and port of servers.a"},
 	} {
 		all := NewServers(map[string]Config{"a": tt.config})
 		server, _ := all.Server("a")

@@ -393,7 +393,7 @@ func TestTestedMajors(t *testing.T) {
 func TestCheckUnreachable(t *testing.T) {
 	server := pgtest.Server(t, pgclient.Config{Host: "127.0.0.1", Port: 1, Username: "u"})
 	_, err := CheckConnection(t.Context(), server, ConnectionCheck{})
-	if !pgclient.IsUnreachable(err) || !strings.Contains(pgclient.Explain(err), "Check host and port of servers.server") {
+	if !pgclient.IsUnreachable(err) || !strings.Contains(pgclient.Explain(err), "Check the host and port of servers.server") {
 		t.Errorf("got %s", pgclient.Explain(err))
 	}
 }

@@ -39,7 +39,7 @@ func TestAccProvider_mistakes(t *testing.T) {
 	// Only an operation can find these.
 	for entries, message := range map[string]string{
 		"b":     `servers of the provider block has no entry "a": it has b`,
-		"wrong": "Check username and password of servers.a",
+		"wrong": "Check the username and password of servers.a",
 	} {
 		servers := map[string]string{entries: administrator(s)}
 		if entries == "wrong" {
