@@ -57,7 +57,7 @@ func TestDatabaseRefusals(t *testing.T) {
 		})
 	}
 	many := slices.Repeat([]string{"x"}, 13)
-	if got := contentRefusals(many); len(got) != 11 || got[10] != "it holds 3 more" {
+	if got := contentRefusals(many); len(got) != 11 || got[10] != "it holds 3 more objects" {
 		t.Errorf("of many: %q", got)
 	}
 }

@@ -89,7 +89,7 @@ func TestAccConnectionCheck(t *testing.T) {
 						2: held("SELECT", "ALL TABLES IN SCHEMA public", false),
 						3: held("SELECT", "TABLE public.orders", false),
 						4: held("SELECT", `TABLE public."ta.ble"`, false),
-						5: held("SELECT", "TABLES TO COME IN SCHEMA public OF postgres", false),
+						5: held("SELECT", "FUTURE TABLES IN SCHEMA public OF postgres", false),
 					})),
 					known("replication_keys_without_index", knownvalue.MapExact(map[string]knownvalue.Check{
 						"public.orders": knownvalue.StringExact("updated_at"),
