@@ -74,7 +74,7 @@ func (e *SessionsError) Error() string {
 		text += "\nThese use the database even without a connection. Remove them and apply again:" + pgclient.List(e.Obstacles)
 	}
 	if len(e.Sessions) > 0 { // otherwise they have ended
-		text += "\nConnected to it:" + pgclient.List(pgclient.QuoteAll(e.Sessions, Session.String)) + "\n" + e.advice
+		text += "\nThese sessions are connected to it:" + pgclient.List(pgclient.QuoteAll(e.Sessions, Session.String)) + "\n" + e.advice
 	}
 	return text
 }
