@@ -77,11 +77,11 @@ func (e *LoginError) Error() string {
 	verify := fmt.Sprintf("set sslmode = \"verify-full\" in servers.%s, and sslrootcert if a private authority signed the server's certificate", e.Server)
 	scram := fmt.Sprintf("make the server store a SCRAM-SHA-256 password: set password_encryption = 'scram-sha-256' on the server, and then set the password of %q again", e.Username)
 	allow := fmt.Sprintf("or, if nothing else can answer in the server's place, set allow_md5 = true in servers.%s", e.Server)
-	const socket = "connect through a Unix socket in a directory that no other user can write to or could have created, as they could in /tmp"
+	const socket = "connect through a Unix socket in a directory that no other user can write to or could have created (not in /tmp)"
 	switch e.Asked {
 	case authNone:
 		return "the server did not ask for the configured password. No statement was sent to it: nothing proves that it is the right server. " +
-			fmt.Sprintf("Either make its pg_hba.conf ask %q for scram-sha-256; or, if the server should trust its clients, leave password and password_command out of servers.%s; or ", e.Username, e.Server) +
+			fmt.Sprintf("Either make the server's pg_hba.conf ask %q for scram-sha-256; or, if the server should trust its clients, leave password and password_command out of servers.%s; or ", e.Username, e.Server) +
 			verify + "; or " + socket
 	case authPlain:
 		return "the server asked for the password in clear text. The password was not sent: nothing proves that it is the right server. " +

@@ -88,7 +88,7 @@ func (d Database) refusals(found foundDatabase) []string {
 	}
 	switch {
 	case found.IsInvalid():
-		lines = append(lines, "a DROP DATABASE of it was interrupted, and it accepts no connections")
+		lines = append(lines, "an interrupted DROP DATABASE made it invalid: it accepts no connections")
 	case found.ConnectionLimit != d.ConnectionLimit:
 		lines = append(lines, fmt.Sprintf("connection_limit is %d, not %d", found.ConnectionLimit, d.ConnectionLimit))
 	}

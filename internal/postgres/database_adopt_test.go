@@ -44,7 +44,7 @@ func TestDatabaseRefusals(t *testing.T) {
 		})},
 		"not as its template": {want: Database{Name: "d", Owner: "stitch", ConnectionLimit: 5, LocaleProvider: "libc"}, found: but(func(f *foundDatabase) { f.template.LocaleProvider, f.template.ICULocale = "icu", "de" })},
 		"another limit":       {want: said, found: but(func(f *foundDatabase) { f.ConnectionLimit = -1 }), refusals: []string{"connection_limit is -1, not 5"}},
-		"half dropped":        {want: said, found: but(func(f *foundDatabase) { f.ConnectionLimit = -2 }), refusals: []string{"a DROP DATABASE of it was interrupted, and it accepts no connections"}},
+		"half dropped":        {want: said, found: but(func(f *foundDatabase) { f.ConnectionLimit = -2 }), refusals: []string{"an interrupted DROP DATABASE made it invalid: it accepts no connections"}},
 		"another comment":     {want: said, found: but(func(f *foundDatabase) { f.Comment = "mine" })},
 		"with properties":     {want: said, found: but(func(f *foundDatabase) { f.properties = []string{"it is a template"} }), refusals: []string{"it is a template"}},
 		"with rights":         {want: said, found: but(func(f *foundDatabase) { f.rights = []string{"CONNECT for x was granted"} }), refusals: []string{"its privileges differ from those of a new database: CONNECT for x was granted"}},

@@ -115,7 +115,7 @@ func dropRole(ctx context.Context, s *pgclient.Server, name string, really bool)
 		case err == nil:
 			return nil
 		case pgclient.Code(err) == pgclient.InsufficientPrivilege && !pgclient.IsUnreachable(err):
-			return pgclient.Advise(err, "The login of this server entry is not allowed to drop it. Ask an administrator to run:\n  DROP ROLE "+pgclient.Ident(name)+";")
+			return pgclient.Advise(err, "The login of this server entry is not allowed to drop the user. Ask an administrator to run:\n  DROP ROLE "+pgclient.Ident(name)+";")
 		case pgclient.Code(err) != pgclient.DependentObjectsStillExist:
 			return err
 		default:

@@ -144,7 +144,7 @@ func parameterItems(name, value string) ([]string, error) {
 	case lowers:
 		return []string{""}, nil
 	default:
-		return nil, fmt.Errorf("%s is empty. PostgreSQL would look for a library without a name and refuse each login: leave the parameter out", name)
+		return nil, fmt.Errorf("%s is empty. PostgreSQL would look for a library without a name and refuse every login: leave the parameter out", name)
 	}
 	var items []string
 	for rest := value; ; {

@@ -95,13 +95,13 @@ func adviseTLS(s *pgclient.Server, found Connection) []Advice {
 	case found.Pooling != pgclient.NoPooling && !found.Facts.SessionTLS:
 		return []Advice{{
 			Summary: "Encryption ends at the proxy in front of server " + s.Name(),
-			Detail:  "The connection to the proxy uses TLS, but the proxy connects to the server without TLS. Configure TLS there as well, unless the proxy is on the server's machine.",
+			Detail:  "The connection to the proxy uses TLS, but the proxy connects to the server without TLS. Configure TLS for that connection as well, unless the proxy is on the server's machine.",
 		}}
 	case !s.VerifiesCertificate():
 		return []Advice{{
 			Summary: "The certificate of server " + s.Name() + " is not verified",
 			Detail: fmt.Sprintf("Anyone on the network path can pretend to be the server. Set sslmode = \"verify-full\" in servers.%s. "+
-				"Unless this machine trusts the authority that signed the server's certificate already, also set sslrootcert to that authority's certificate.", s.Name()),
+				"Unless this machine already trusts the authority that signed the server's certificate, also set sslrootcert to that authority's certificate.", s.Name()),
 		}}
 	}
 	return nil
@@ -156,7 +156,7 @@ func adviseReadOnly(f Facts) []Advice {
 	case f.Standby:
 		return []Advice{{
 			Summary: "The destination is a standby",
-			Detail:  "A standby accepts no writes. Set host of the server entry to the primary.",
+			Detail:  "A standby accepts no writes. Set host of the server entry to that of the primary.",
 			Blocks:  true,
 		}}
 	case f.defaultReadOnly:

@@ -125,7 +125,7 @@ func systemCatalogs(schema string, lacked []privilege.Right, user string) Privil
 func ownership(s ownedSchema, user string) Privilege {
 	p := Privilege{
 		Privilege: "OWNERSHIP", Object: "SCHEMA " + pgclient.QuoteName(s.Name), Held: s.Owned && len(s.Foreign) == 0,
-		Reason: "To alter the loaded tables and to comment on them: only their owner can do this.",
+		Reason: "To alter the loaded tables and to comment on them: this requires the privileges of their owner.",
 		remedy: "GRANT " + pgclient.Ident(s.Owner) + " TO " + user,
 	}
 	switch {
