@@ -175,11 +175,11 @@ func check(ctx context.Context, tx pgx.Tx, s shape) (current bool, err error) {
 		return false, fmt.Errorf("read the version of the catalog: %w", err)
 	}
 	if have < 1 {
-		return false, fmt.Errorf("the catalog has version %d, which no release of this provider makes: restore the schema %s from a backup, or drop it", have, Schema)
+		return false, fmt.Errorf("the catalog has version %d, which no release of this provider creates: restore the schema %s from a backup, or drop it", have, Schema)
 	}
 	if have > latest {
-		return false, fmt.Errorf("the catalog has version %d, and this provider supports up to version %d: "+
-			"a newer release of the provider has been used here, use that one or a later one", have, latest)
+		return false, fmt.Errorf("the catalog has version %d, but this release of the provider supports only versions up to %d: "+
+			"a newer release has upgraded the catalog. Use that release or a later one", have, latest)
 	}
 	want, err := shapeAfter(have)
 	if err != nil {
@@ -274,7 +274,7 @@ func takeBack(ctx context.Context, tx pgx.Tx) error {
 func DropIfEmpty(ctx context.Context, tx pgx.Tx) error {
 	var left bool
 	if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM _stitch.replication)").Scan(&left); err != nil {
-		return fmt.Errorf("look for other replications: %w", err)
+		return fmt.Errorf("check for other replications: %w", err)
 	}
 	if left {
 		return nil

@@ -73,15 +73,15 @@ const (
 // lost. A unit that was tried attempts times fails instead. holds is the unit that the
 // session itself has, or 0 if it has none.
 func Tend(ctx context.Context, conn *pgx.Conn, run string, session Session, holds int64, attempts int) (found Tending, err error) {
-	lost := fmt.Sprintf("each of %d attempts ended because the worker that made it was lost, with its process or its connection to the destination. "+
-		"See what ended them, and run it again", attempts)
+	lost := fmt.Sprintf("each of %d attempts ended because its worker process died or lost its connection to the destination. "+
+		"Find out what ended them, and run the replication again", attempts)
 	batch := &pgx.Batch{} // one transaction
-	queue(batch, "look after leases", nil, tendSQL, run, session.lease, session.key, holds, attempts, lost)
-	queue(batch, "forget ranges of a table whose worker is lost", nil, dropRangesSQL, run)
-	queue(batch, "look after the leader's lease", nil, renewLeaderSQL, run, session.lease)
+	queue(batch, "renew the leases of workers", nil, tendSQL, run, session.lease, session.key, holds, attempts, lost)
+	queue(batch, "delete the ranges of a table whose worker is lost", nil, dropRangesSQL, run)
+	queue(batch, "renew the leader's lease", nil, renewLeaderSQL, run, session.lease)
 	batch.Queue(outlookSQL, run).QueryRow(func(row pgx.Row) error { return row.Scan(&found.Left, &found.Led) })
 	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
-		return Tending{}, fmt.Errorf("see which workers of the run live: %w", err)
+		return Tending{}, fmt.Errorf("check which workers of the run are alive: %w", err)
 	}
 	return found, nil
 }

@@ -106,7 +106,7 @@ func QueueLoadedTableOf(batch *pgx.Batch, replication int64, tableName string, i
 }
 
 // errNoTable says that a loaded table does not exist.
-var errNoTable = errors.New("the table is not there")
+var errNoTable = errors.New("the table does not exist")
 
 // QueueLoadedTable writes, by a batch, what is known of a loaded table, whose name in SQL is
 // sql. Send it in the transaction that loads the rows: it reads there which table that is and
@@ -180,7 +180,7 @@ func LoadedFrom(ctx context.Context, tx pgx.Tx, replication int64) (map[string]s
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("list what was loaded from where: %w", err)
+		return nil, fmt.Errorf("list the sources of the loaded tables: %w", err)
 	}
 	return sources, nil
 }

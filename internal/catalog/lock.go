@@ -151,10 +151,10 @@ func nameHolders(ctx context.Context, tx pgx.Tx, mode lockMode, failure error) e
 	rows, _ := tx.Query(ctx, holdersSQL, Schema, mode.conflicting(), lockTurn.Seconds())
 	holders, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		return errors.Join(failure, fmt.Errorf("find out who is in the way: %w", err))
+		return errors.Join(failure, fmt.Errorf("list the sessions that hold the lock: %w", err))
 	}
 	if len(holders) > 0 {
-		return fmt.Errorf("%w; in the way are probably %s", failure, strings.Join(holders, ", "))
+		return fmt.Errorf("%w; probably blocked by %s", failure, strings.Join(holders, ", "))
 	}
 	return failure
 }

@@ -217,7 +217,7 @@ func TestPreparedHolders(t *testing.T) {
 	s.Exec(t, database, "BEGIN; LOCK TABLE _stitch.version; PREPARE TRANSACTION 'left''over'")
 	inTx(t, connect(t, s, database, owner), func(tx pgx.Tx) error {
 		err := nameHolders(t.Context(), tx, using, errors.New("not had"))
-		if want := "not had; in the way are probably prepared transaction 'left''over' (user postgres)"; err.Error() != want {
+		if want := "not had; probably blocked by prepared transaction 'left''over' (user postgres)"; err.Error() != want {
 			t.Errorf("%v\nwant %s", err, want)
 		}
 		return nil

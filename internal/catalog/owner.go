@@ -103,15 +103,15 @@ type OwnerError struct {
 }
 
 func (e *OwnerError) Error() string {
-	why := "is not a member of that role that may SET ROLE to it"
+	why := "is not a member of that role, or is not allowed to SET ROLE to it"
 	switch {
 	case e.Superuser:
-		why = "is a superuser, which uses only a catalog of its own: code that another role puts into one could take a superuser's rights"
+		why = "is a superuser. A superuser can use only its own catalog, because code that another role puts into a catalog could gain a superuser's rights"
 	case len(e.Grantors) > 0:
-		why = fmt.Sprintf("is a member of that role by the will of %s alone, or one that must not SET ROLE to it. Whoever owns a role can make others its members, "+
-			"so a membership counts only if a superuser or a role that administers %q has granted it", strings.Join(e.Grantors, ", "), e.Login)
+		why = fmt.Sprintf("is a member of that role only because %s granted the membership, or is not allowed to SET ROLE to it. A role's administrator can make any login its member, "+
+			"so a membership counts only if a superuser or a role that administers %q granted it", strings.Join(e.Grantors, ", "), e.Login)
 	}
 	return fmt.Sprintf("open the catalog: schema %[1]s belongs to %[2]q, and the login %[3]q %[4]s. "+
-		"Use a server entry that logs in as %[2]q. If this provider did not create the schema, have %[2]q or a superuser drop it, or rename it: ALTER SCHEMA %[1]s RENAME TO %[1]s_old",
+		"Use a server entry that logs in as %[2]q. If this provider did not create the schema, ask %[2]q or a superuser to drop it, or to rename it: ALTER SCHEMA %[1]s RENAME TO %[1]s_old",
 		Schema, e.Owner, e.Login, why)
 }

@@ -86,7 +86,7 @@ func HoldDefinition(ctx context.Context, tx pgx.Tx, replication int64, member st
 		err = ErrNotFound
 	}
 	if err != nil {
-		return nil, fmt.Errorf("hold the definition: %w", err)
+		return nil, fmt.Errorf("lock the definition of the replication: %w", err)
 	}
 	return value, nil
 }
@@ -109,7 +109,7 @@ func QueueSourceSystem(batch *pgx.Batch, replication int64, system string) {
 // DeleteReplication deletes a replication, with its bookmarks, runs and reports.
 func DeleteReplication(ctx context.Context, tx pgx.Tx, replication int64) error {
 	if _, err := tx.Exec(ctx, "DELETE FROM _stitch.replication WHERE id = $1", replication); err != nil {
-		return fmt.Errorf("forget the replication: %w", err)
+		return fmt.Errorf("delete the replication from the catalog: %w", err)
 	}
 	return nil
 }

@@ -81,13 +81,13 @@ func EndUnits(ctx context.Context, tx pgx.Tx, run string) (unfinished map[string
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("forget the units of the run: %w", err)
+		return nil, fmt.Errorf("delete the units of the run: %w", err)
 	}
 	return unfinished, nil
 }
 
 // ErrEnded says that a run is not in progress.
-var ErrEnded = errors.New("the catalog does not say that the run is under way: another run has taken over, or the replication was deleted meanwhile")
+var ErrEnded = errors.New("the catalog no longer records this run as running: another run has taken over, or the replication was deleted")
 
 // QueueFinish records, by a batch, how a run ended, and sets when. It fails with ErrEnded if
 // that was recorded before.

@@ -34,10 +34,10 @@ func BeginSession(ctx context.Context, conn *pgx.Conn, lease time.Duration) (Ses
 	var held bool
 	err := conn.QueryRow(ctx, "SELECT pg_catalog.pg_try_advisory_lock($1)", s.key).Scan(&held)
 	if err == nil && !held {
-		err = errors.New("another session holds a lock whose key was chosen at random: run it again")
+		err = errors.New("another session already holds the advisory lock that this session chose at random: run the replication again")
 	}
 	if err != nil {
-		return Session{}, fmt.Errorf("make the session known to others: %w", err)
+		return Session{}, fmt.Errorf("register the session of the worker: %w", err)
 	}
 	return s, nil
 }

@@ -97,9 +97,9 @@ type ShapeError struct{ added, missing shape }
 const maxFacts = 8
 
 func (e *ShapeError) Error() string {
-	text := "open the catalog: schema " + Schema + " is not as this provider makes it, so nothing in it was used: what others put there would run with the rights of the login."
+	text := "open the catalog: schema " + Schema + " differs from what this provider creates. Nothing in it was used: code that other roles put there would run with the rights of the login."
 	if len(e.added) > 0 {
-		text += "\nNot of this provider:" + e.added.list()
+		text += "\nNot created by this provider:" + e.added.list()
 	}
 	if len(e.missing) > 0 {
 		text += "\nMissing or changed:" + e.missing.list()
@@ -134,7 +134,7 @@ func queueShape(batch *pgx.Batch, into *shape) {
 	batch.Queue(shapeSQL, Schema).Query(func(rows pgx.Rows) error {
 		facts, err := pgx.CollectRows(rows, pgx.RowToStructByPos[fact])
 		if err != nil {
-			return fmt.Errorf("read what schema %s holds: %w", Schema, err)
+			return fmt.Errorf("read the contents of schema %s: %w", Schema, err)
 		}
 		slices.SortFunc(facts, compareFacts)
 		*into = slices.Compact(facts)
@@ -161,7 +161,7 @@ func lockAndRead(ctx context.Context, tx pgx.Tx, mode lockMode, o ownership) (s 
 			case errors.Is(err, pgx.ErrNoRows): // without a schema, its shape is empty
 				return nil
 			case err == nil && owner != o.owner:
-				return fmt.Errorf("schema %s belonged to %q and belongs to %q now: it was replaced in the meantime", Schema, o.owner, owner)
+				return fmt.Errorf("schema %s belonged to %q and now belongs to %q: it was replaced in the meantime", Schema, o.owner, owner)
 			}
 			return err
 		})

@@ -73,7 +73,7 @@ func TestShapeRefusal(t *testing.T) {
 		want []string // parts of the error; none if there is none
 	}{
 		"as it is to be":      {ours, nil},
-		"a relation more":     {append(shape{{About: "v", Text: "kind view"}, {About: "v", Text: "column a"}}, ours...), []string{"Not of this provider:\n  - v: kind view\nUndo"}},
+		"a relation more":     {append(shape{{About: "v", Text: "kind view"}, {About: "v", Text: "column a"}}, ours...), []string{"Not created by this provider:\n  - v: kind view\nUndo"}},
 		"a function more":     {append(shape{{Text: "function _stitch.f()"}}, ours...), []string{"\n  - function _stitch.f()\n"}},
 		"a column less":       {ours[:1], []string{"Missing or changed:\n  - version: column version pg_catalog.int4 not null\nUndo"}},
 		"nothing":             {nil, []string{"Missing or changed:\n  - version: kind table\nUndo"}},

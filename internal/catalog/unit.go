@@ -178,7 +178,7 @@ func FailUnit(ctx context.Context, tx pgx.Tx, u Unit, text, code string) error {
 func IsDone(ctx context.Context, tx pgx.Tx, u Unit) (bool, error) {
 	var done bool
 	err := tx.QueryRow(ctx, "SELECT done FROM _stitch.unit WHERE id = $1 FOR UPDATE", u.ID).Scan(&done)
-	return done, fenced("ask how a unit of work ended", err)
+	return done, fenced("check whether a unit of work is done", err)
 }
 
 // ProgressOf sums up the ranges of a unit.
@@ -199,7 +199,7 @@ func ProgressOf(ctx context.Context, tx pgx.Tx, unit int64) (Progress, error) {
 // DropParts deletes the ranges of a unit. Workers that copy them can no longer commit.
 func DropParts(ctx context.Context, tx pgx.Tx, unit int64) error {
 	if _, err := tx.Exec(ctx, "DELETE FROM _stitch.unit WHERE part_of = $1", unit); err != nil {
-		return fmt.Errorf("forget the parts of a unit of work: %w", err)
+		return fmt.Errorf("delete the ranges of a unit of work: %w", err)
 	}
 	return nil
 }

@@ -24,7 +24,7 @@ func (s *Server) AnswersThrough(ctx context.Context, dial func(ctx context.Conte
 	ctx, cancel := context.WithTimeout(ctx, s.config.ConnectTimeout)
 	defer cancel()
 	failed := func(err error) error {
-		return fmt.Errorf("ask server %q for an answer: %w", s.name, err)
+		return fmt.Errorf("check whether server %q answers: %w", s.name, err)
 	}
 	network, address := pgconn.NetworkAddress(s.config.Host, uint16(s.config.Port)) // validated as a port when the provider is configured
 	conn, err := dial(ctx, network, address)
@@ -46,12 +46,12 @@ func (s *Server) AnswersThrough(ctx context.Context, dial func(ctx context.Conte
 	answer := make([]byte, 1)
 	if _, err := io.ReadFull(conn, answer); err != nil {
 		if ctx.Err() != nil {
-			err = ctx.Err()
+			return failed(fmt.Errorf("it accepted the connection, but did not answer: %w", ctx.Err()))
 		}
-		return failed(fmt.Errorf("it closed the connection, or said nothing: %w", err))
+		return failed(fmt.Errorf("it closed the connection without an answer: %w", err))
 	}
 	if answer[0] != 'S' && answer[0] != 'N' {
-		return failed(fmt.Errorf("what answers is not PostgreSQL: it said %q", answer))
+		return failed(fmt.Errorf("the program that answers is not PostgreSQL: it sent %q", answer))
 	}
 	return nil
 }

@@ -74,28 +74,28 @@ type LoginError struct {
 }
 
 func (e *LoginError) Error() string {
-	verify := fmt.Sprintf("set sslmode = \"verify-full\" in servers.%s, and sslrootcert if its certificate is from an authority of its own", e.Server)
-	scram := fmt.Sprintf("have the server keep a SCRAM-SHA-256 password: set password_encryption = 'scram-sha-256' there, and then the password of %q again", e.Username)
-	allow := fmt.Sprintf("or, if nobody else can answer in the server's place, set allow_md5 = true in servers.%s", e.Server)
-	const socket = "connect through a Unix socket in a directory that others can neither write to nor have made, as in /tmp"
+	verify := fmt.Sprintf("set sslmode = \"verify-full\" in servers.%s, and sslrootcert if a private authority signed the server's certificate", e.Server)
+	scram := fmt.Sprintf("make the server store a SCRAM-SHA-256 password: set password_encryption = 'scram-sha-256' on the server, and then set the password of %q again", e.Username)
+	allow := fmt.Sprintf("or, if nothing else can answer in the server's place, set allow_md5 = true in servers.%s", e.Server)
+	const socket = "connect through a Unix socket in a directory that no other user can write to or could have created (not in /tmp)"
 	switch e.Asked {
 	case authNone:
-		return "the server asks for no password, although there is one, and was not asked anything: nothing proves that it is the right server. " +
-			fmt.Sprintf("Either let its pg_hba.conf ask %q for scram-sha-256; or, if it is to trust its clients, leave password and password_command out of servers.%s; or ", e.Username, e.Server) +
+		return "the server did not ask for the configured password. No statement was sent to it: nothing proves that it is the right server. " +
+			fmt.Sprintf("Either make the server's pg_hba.conf ask %q for scram-sha-256; or, if the server should trust its clients, leave password and password_command out of servers.%s; or ", e.Username, e.Server) +
 			verify + "; or " + socket
 	case authPlain:
-		return "the server asks for the password in clear text, and did not get it: nothing proves that it is the right server. " +
-			"A password is sent so only through TLS that verifies the server, or through a Unix socket. Either " + verify + "; or " + socket + "; or " + scram +
-			", and ask for it by scram-sha-256 in pg_hba.conf"
+		return "the server asked for the password in clear text. The password was not sent: nothing proves that it is the right server. " +
+			"The provider sends a password in clear text only through TLS that verifies the server, or through a Unix socket. Either " + verify + "; or " + socket + "; or " + scram +
+			", and make pg_hba.conf ask for scram-sha-256"
 	case authMD5:
-		return "the server asks for a login by MD5, and did not get it: from the answer, a password can be found out by trying, and nothing proves that it is the right server. " +
-			"Either " + scram + "; or " + verify + "; or " + socket + ", or through an SSH host that is the server itself; " + allow
+		return "the server asked for an MD5 login. No answer was sent: an impostor could guess the password from the answer, and nothing proves that it is the right server. " +
+			"Either " + scram + "; or " + verify + "; or " + socket + ", or through an SSH host that is the server's own machine; " + allow
 	case authSCRAM:
-		return fmt.Sprintf("the server asks for a login by SCRAM-SHA-256 with %d iterations, and did not get it: with fewer than %d, a password can be found out by trying, "+
-			"and nothing proves that it is the right server. Either set scram_iterations of the server to %[2]d or more, and then the password of %[3]q again; or %[4]s; %[5]s",
+		return fmt.Sprintf("the server asked for a SCRAM-SHA-256 login with %d iterations. No answer was sent: with fewer than %d, an impostor could guess the password from the answer, "+
+			"and nothing proves that it is the right server. Either set scram_iterations of the server to %[2]d or more, and then set the password of %[3]q again; or %[4]s; %[5]s",
 			e.Iterations, leastIterations, e.Username, verify, allow)
 	}
-	return fmt.Sprintf("the server asks for a login by %s, which this provider does not know: let pg_hba.conf ask %q for scram-sha-256", e.Asked, e.Username)
+	return fmt.Sprintf("the server asked for the login method %s, which this provider does not support: make pg_hba.conf ask %q for scram-sha-256", e.Asked, e.Username)
 }
 
 // The beginning of pgconn's error for a server that asked for a method that acceptedAuth does

@@ -179,7 +179,7 @@ func (c Config) tls() (*tls.Config, []*pgconn.FallbackConfig, error) {
 		return config, nil, nil
 	case "verify-ca":
 		if config.RootCAs == nil { // a system authority vouches for any server, also for one that is not ours
-			return nil, nil, errors.New(`sslmode "verify-ca" needs sslrootcert, or else "verify-full"`)
+			return nil, nil, errors.New(`sslmode "verify-ca" needs sslrootcert: set it, or use "verify-full"`)
 		}
 		return withoutHostname(config), nil, nil
 	case "prefer", "require":
@@ -204,7 +204,7 @@ func (c Config) addCertificates(config *tls.Config) error {
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(text) {
-			return &settingError{"sslrootcert", errors.New("read sslrootcert: it holds no certificate")}
+			return &settingError{"sslrootcert", errors.New("read sslrootcert: it contains no certificate")}
 		}
 	}
 	if c.SSLCert == "" && c.SSLKey == "" {
@@ -248,7 +248,7 @@ func withoutHostname(config *tls.Config) *tls.Config {
 	config.InsecureSkipVerify = true // replaced by VerifyConnection
 	config.VerifyConnection = func(state tls.ConnectionState) error {
 		if len(state.PeerCertificates) == 0 {
-			return errors.New("the server showed no certificate")
+			return errors.New("the server sent no certificate")
 		}
 		options := x509.VerifyOptions{Roots: config.RootCAs, Intermediates: x509.NewCertPool()}
 		for _, cert := range state.PeerCertificates[1:] {

@@ -45,16 +45,16 @@ func (e *settingError) Unwrap() error { return e.err }
 // advice says what value the attribute must have.
 func (e *settingError) advice(server string) string {
 	if e.attribute == "password_command" {
-		return fmt.Sprintf("Run the command of servers.%s.password_command by hand, as the user and in the environment that Terraform has: it is to print the password, and nothing else.", server)
+		return fmt.Sprintf("Run the command of servers.%s.password_command by hand, as the same user and in the same environment as Terraform: it must print the password and nothing else.", server)
 	}
-	return fmt.Sprintf("Correct %s of servers.%s: it is PEM text, or the path of a file on the machine that runs Terraform, which is looked up from the directory that Terraform runs in.", e.attribute, server)
+	return fmt.Sprintf("Correct %s of servers.%s: it must be PEM text, or the path of a file on the machine that runs Terraform. A relative path is relative to Terraform's working directory.", e.attribute, server)
 }
 
 // A silenceError says that a server accepted a login, and then did not finish an answer.
 type silenceError struct{ waited time.Duration }
 
 func (e *silenceError) Error() string {
-	return fmt.Sprintf("the login succeeded, and then the server did not finish its answers within %v", e.waited)
+	return fmt.Sprintf("the login succeeded, but the server did not finish its answers within %v", e.waited)
 }
 
 // IsUnreachable reports whether err means that the server could not be asked anything, as
@@ -150,15 +150,15 @@ func advise(err error) string {
 	}
 	switch Code(err) {
 	case InsufficientPrivilege:
-		return "The login of this server entry lacks that right. Use an entry whose username owns the object or is a member of its owner, or have someone who is grant it."
+		return "The login of this server entry lacks that right. Use an entry whose username owns the object or is a member of its owner, or ask the owner to grant the right."
 	case ReadOnlySQLTransaction:
-		return "The server takes no changes: it is a standby, or default_transaction_read_only is on for this login, the database or the server. Set host and port of the server entry to the primary, or turn that setting off."
+		return "The server accepts no changes: it is a standby, or default_transaction_read_only is on for this login, the database or the server. Set host and port of the server entry to those of the primary, or turn that setting off."
 	case NotNullViolation:
-		return "A column of the table takes no nulls: give it a default, or drop its NOT NULL."
+		return "A column of the table does not accept nulls: give it a default, or drop its NOT NULL constraint."
 	case LockNotAvailable:
-		return "Another session holds a lock that conflicts. Apply again when it has finished."
+		return "Another session holds a conflicting lock. Apply again when that session has finished."
 	case InvalidSQLStatementName, DuplicatePreparedStatement: // of prepared statements, which only this provider names
-		return "A statement that one session prepared met another session: a proxy that pools sessions by transaction stands before the server, such as PgBouncer with pool_mode = transaction. " +
+		return "A statement was prepared in one session and run in another: a proxy that pools sessions by transaction is in front of the server, such as PgBouncer with pool_mode = transaction. " +
 			"Set host and port of the server entry to the server itself, or to a pool with pool_mode = session."
 	}
 	return ""
@@ -170,17 +170,17 @@ const refusedTLS = "server refused TLS connection"
 func adviseConnect(e *ConnectError) string {
 	switch Code(e.Err) {
 	case InvalidPassword, InvalidAuthorizationSpecification:
-		advice := fmt.Sprintf("Check username and password of servers.%s, and that pg_hba.conf of the server lets this login in from here.", e.Server)
+		advice := fmt.Sprintf("Check the username and password of servers.%s, and check that pg_hba.conf of the server allows this login from here.", e.Server)
 		if Code(e.Err) == InvalidPassword {
-			advice += fmt.Sprintf(" If the password of %q was rotated, raise password_wo_version of its stitch_database_user: Terraform does not see that password_wo changed. One whose valid_until has passed is refused, too.", e.Username)
+			advice += fmt.Sprintf(" If the password of %q was rotated, raise password_wo_version of its stitch_database_user: Terraform does not see that password_wo changed. The server also refuses a password whose valid_until has passed.", e.Username)
 		}
 		return advice
 	case InvalidCatalogName:
-		return fmt.Sprintf("The server answers, but has no database %q. Check the name, or create it first.", e.Database)
+		return fmt.Sprintf("The server answers, but has no database %q. Check the name, or create the database first.", e.Database)
 	case InsufficientPrivilege:
-		return fmt.Sprintf("The login %q may not connect to database %q: grant it CONNECT.", e.Username, e.Database)
+		return fmt.Sprintf("The login %q is not allowed to connect to database %q: grant it CONNECT.", e.Username, e.Database)
 	case TooManyConnections:
-		return fmt.Sprintf("No connection is free. Lower max_connections of servers.%s, or raise the limit that the server names: its own max_connections, or the CONNECTION LIMIT of the role or of the database.", e.Server)
+		return fmt.Sprintf("No connection is free. Lower max_connections of servers.%s, or raise the limit that the error names: max_connections of the server, or the CONNECTION LIMIT of the role or of the database.", e.Server)
 	case "":
 		if isServers(e.Err) {
 			return "" // whatever the error is about: text from a server is not advice to follow
@@ -194,17 +194,17 @@ func adviseConnect(e *ConnectError) string {
 		case strings.Contains(text, refusedTLS):
 			return fmt.Sprintf("The server does not offer TLS. If that is acceptable on this network, set sslmode = \"disable\" in servers.%s.", e.Server)
 		case strings.Contains(text, "x509:"), strings.Contains(text, "tls:"):
-			return fmt.Sprintf("The server's certificate was not accepted. Set sslrootcert in servers.%s to the authority that signed it, and host to the name it was issued for.", e.Server)
+			return fmt.Sprintf("The server's certificate could not be verified. Set sslrootcert in servers.%s to the certificate of the authority that signed it, and host to the name that it was issued for.", e.Server)
 		case strings.Contains(text, "authentication type"), strings.Contains(text, "AuthType"), strings.Contains(text, "does not support SCRAM-SHA-256"):
-			return fmt.Sprintf("The server asks for a way to log in that this provider does not know. Let pg_hba.conf of the server ask %q for scram-sha-256.", e.Username)
+			return fmt.Sprintf("The server asks for a login method that this provider does not support. Make pg_hba.conf of the server ask %q for scram-sha-256.", e.Username)
 		}
 		var protocol *protocolError
 		if errors.As(e.Err, &protocol) {
-			return fmt.Sprintf("See what answers at host and port of servers.%s: PostgreSQL does not do that.", e.Server)
+			return fmt.Sprintf("Check which program listens on the host and port of servers.%s: it does not behave like PostgreSQL.", e.Server)
 		}
 		var silence *silenceError
 		if errors.As(e.Err, &silence) {
-			return fmt.Sprintf("See whether the server is overloaded or stopped, what its sessions of %q wait for (pg_stat_activity), and what else may answer at host and port of servers.%s. Then plan again.", e.Username, e.Server)
+			return fmt.Sprintf("Check whether the server is overloaded or stopped, what its sessions of %q wait for (pg_stat_activity), and whether another program listens on the host and port of servers.%s. Then plan again.", e.Username, e.Server)
 		}
 		var network net.Error
 		var forward *sshclient.ForwardError
@@ -212,7 +212,7 @@ func adviseConnect(e *ConnectError) string {
 			return "" // the error contains its own advice
 		}
 		if errors.As(e.Err, &network) {
-			return fmt.Sprintf("Check host and port of servers.%s, that the server is running, and that a firewall lets this machine reach it.", e.Server)
+			return fmt.Sprintf("Check the host and port of servers.%s, that the server is running, and that no firewall blocks this machine.", e.Server)
 		}
 	}
 	return ""

@@ -51,7 +51,7 @@ func (s *Server) identify(ctx context.Context) (identities, error) {
 		return all, err
 	})
 	if err != nil {
-		return identities{}, fmt.Errorf("find out which server %q is: %w", s.name, err)
+		return identities{}, fmt.Errorf("identify server %q: %w", s.name, err)
 	}
 	return all, nil
 }
@@ -106,7 +106,7 @@ func readServer(ctx context.Context, tx pgx.Tx) (system string, started time.Tim
 func ReadIdentity(ctx context.Context, tx pgx.Tx) (Identity, error) {
 	system, started, database, err := readServer(ctx, tx)
 	if err != nil {
-		return Identity{}, fmt.Errorf("find out which database this is: %w", err)
+		return Identity{}, fmt.Errorf("identify the database: %w", err)
 	}
 	return Identity{System: system, Started: startText(started), Database: database, Object: database}, nil
 }

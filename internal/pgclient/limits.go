@@ -138,7 +138,7 @@ func (r *limitedReader) keeps() bool { return r.header[0] == 'R' || r.header[0] 
 func (r *limitedReader) begin() error {
 	length := int32(binary.BigEndian.Uint32(r.header[1:])) //nolint:gosec // what is beyond is negative, and refused
 	if length < 4 {
-		return &protocolError{fmt.Sprintf("a message of the server has the length %d", length)}
+		return &protocolError{fmt.Sprintf("a message from the server has the impossible length %d", length)}
 	}
 	r.rest = int(length) - 4
 	most, all, when := maxMessage, maxAnswer, "in answer to one request"
@@ -151,7 +151,7 @@ func (r *limitedReader) begin() error {
 		most = maxControl
 	}
 	if r.rest > most {
-		return &protocolError{fmt.Sprintf("the server sent a message of %d bytes %s, where %d are expected at most", r.rest, when, most)}
+		return &protocolError{fmt.Sprintf("the server sent a message of %d bytes %s: at most %d are expected", r.rest, when, most)}
 	}
 	if r.ready && r.header[0] == 'N' {
 		if r.noticed += r.rest + len(r.header); r.noticed > maxNotices {
@@ -174,7 +174,7 @@ func (r *limitedReader) end() error {
 	case 'Z':
 		executes, asked := r.exchange.ready()
 		if !asked || executes && !r.concluded {
-			return &protocolError{"the server says that it is ready for a query without having been asked, or in the middle of an answer"}
+			return &protocolError{"the server reported that it is ready for a query without a request, or in the middle of an answer"}
 		}
 		r.ready, r.concluded, r.spent, r.noticed = true, false, 0, 0
 	case 'R':
@@ -218,7 +218,7 @@ func (c *backlogConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if c.writing.Load() > 0 && c.backlog.bytes.Add(int64(n)) > maxAnswer {
 		_ = c.Close() // otherwise the write would go on
-		return 0, &protocolError{fmt.Sprintf("the server sent more than %d MiB without reading what it was sent", maxAnswer>>20)}
+		return 0, &protocolError{fmt.Sprintf("the server sent more than %d MiB without reading what the client sent", maxAnswer>>20)}
 	}
 	return n, err
 }

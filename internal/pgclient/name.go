@@ -51,7 +51,7 @@ func CutName(text string) (name, rest string, err error) {
 		}
 		return strings.ReplaceAll(text[1:i], `""`, `"`), text[i+1:], nil
 	}
-	return "", "", fmt.Errorf("the quote is never closed")
+	return "", "", fmt.Errorf("the closing quote is missing")
 }
 
 // CheckName refuses text that PostgreSQL cannot accept as a name.
@@ -60,9 +60,9 @@ func CheckName(name string) error {
 	case name == "":
 		return fmt.Errorf("a name is empty")
 	case strings.ContainsRune(name, 0):
-		return fmt.Errorf("the name %q holds a zero byte", name)
+		return fmt.Errorf("the name %q contains a zero byte", name)
 	case len(name) > MaxNameBytes:
-		return fmt.Errorf("the name %q has %d bytes, PostgreSQL allows %d", name, len(name), MaxNameBytes)
+		return fmt.Errorf("the name %q has %d bytes, but PostgreSQL allows at most %d", name, len(name), MaxNameBytes)
 	}
 	return nil
 }
@@ -70,7 +70,7 @@ func CheckName(name string) error {
 // CheckText refuses text that PostgreSQL cannot accept as a value.
 func CheckText(text string) error {
 	if strings.ContainsRune(text, 0) {
-		return fmt.Errorf("%q holds a zero byte", text)
+		return fmt.Errorf("%q contains a zero byte", text)
 	}
 	return nil
 }

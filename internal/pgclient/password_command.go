@@ -22,7 +22,7 @@ func (c Config) password(ctx context.Context) (string, error) {
 		return c.Password, nil
 	}
 	timeout := c.ConnectTimeout + passwordTime
-	late := fmt.Errorf("it did not end within %s, and was ended", timeout)
+	late := fmt.Errorf("it did not finish within %s, and was stopped", timeout)
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, late)
 	defer cancel()
 	password, err := runPasswordCommand(ctx, c.PasswordCommand)
@@ -46,13 +46,13 @@ func runPasswordCommand(ctx context.Context, command []string) (string, error) {
 	case ctx.Err() != nil:
 		return "", context.Cause(ctx)
 	case stdout.full:
-		return "", fmt.Errorf("it printed more than %d bytes, which is no password", passwordBytes)
+		return "", fmt.Errorf("it printed more than %d bytes, which cannot be a password", passwordBytes)
 	case errors.Is(err, exec.ErrWaitDelay): // the command succeeded, and left a process behind
 	case err != nil:
 		return "", explainExit(err, stderr.String(), password)
 	}
 	if password == "" {
-		return "", errors.New("it printed nothing, and is to print the password")
+		return "", errors.New("it printed nothing, but must print the password")
 	}
 	return password, nil
 }

@@ -107,7 +107,7 @@ func isDead(pid int) bool {
 func TestPasswordCommandTimeout(t *testing.T) {
 	config := Config{ConnectTimeout: time.Second - passwordTime, PasswordCommand: []string{"sleep", "300"}}
 	_, err := config.password(t.Context())
-	if err == nil || !strings.Contains(err.Error(), `run password_command "sleep": it did not end within 1s, and was ended`) {
+	if err == nil || !strings.Contains(err.Error(), `run password_command "sleep": it did not finish within 1s, and was stopped`) {
 		t.Errorf("got %v", err)
 	}
 }

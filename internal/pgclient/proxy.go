@@ -79,7 +79,7 @@ func (s *Server) Pooling(ctx context.Context, database string) (Pooling, error) 
 	err := s.OnConn(ctx, database, func(conn *pgx.Conn) error {
 		pid, err := process(ctx, conn)
 		if err != nil {
-			return fmt.Errorf("look whether a proxy stands before server %q: %w", s.name, err)
+			return fmt.Errorf("check whether a proxy is in front of server %q: %w", s.name, err)
 		}
 		proxied = IsProxied(conn, pid)
 		return nil
@@ -158,12 +158,12 @@ type PoolingError struct {
 }
 
 func (e *PoolingError) Error() string {
-	const needed = "Runs and grants need sessions of their own: the locks, settings, snapshots and temporary tables of a session would be lost, or get into somebody else's"
+	const needed = "Runs and grants need sessions of their own: otherwise, the locks, settings, snapshots and temporary tables of a session would be lost, or would get into the session of another client"
 	if e.Pooling == UnknownPooling {
-		return fmt.Sprintf("a proxy that pools sessions, such as PgBouncer, stands before server %q, and it could not be told whether it lends them by transaction: "+
+		return fmt.Sprintf("a proxy that pools sessions, such as PgBouncer, is in front of server %q. The provider could not determine whether it pools them by transaction: "+
 			"that takes a second connection at the same time. %s. Connect to the server itself; "+
-			"or set max_connections of servers.%s to 2 or more, and let the pool have at least as many sessions", e.Server, needed, e.Server)
+			"or set max_connections of servers.%s to 2 or more, and allow the pool at least as many sessions", e.Server, needed, e.Server)
 	}
-	return fmt.Sprintf("a proxy that pools sessions by transaction stands before server %q, such as PgBouncer with pool_mode = transaction, or RDS Proxy: "+
-		"connections to it share sessions. %s. Set host and port of servers.%s to the server itself, or to a pool with pool_mode = session", e.Server, needed, e.Server)
+	return fmt.Sprintf("a proxy that pools sessions by transaction is in front of server %q, such as PgBouncer with pool_mode = transaction, or RDS Proxy: "+
+		"its clients share sessions. %s. Set host and port of servers.%s to the server itself, or to a pool with pool_mode = session", e.Server, needed, e.Server)
 }

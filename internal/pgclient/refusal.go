@@ -40,12 +40,12 @@ func (s *Server) adviseReadOnly(database string, standby bool, source string) st
 	}[source]
 	switch {
 	case standby:
-		return fmt.Sprintf("The server is a standby, where nothing can be changed. Set host and port of servers.%s to the primary.", s.name)
+		return fmt.Sprintf("The server is a standby, which accepts no changes. Set host and port of servers.%s to those of the primary.", s.name)
 	case reset != "":
-		return fmt.Sprintf("Transactions of this login in database %q are read-only by default. Have somebody who may run:\n  %s", database, reset)
+		return fmt.Sprintf("Transactions of this login in database %q are read-only by default. Ask an administrator to run:\n  %s", database, reset)
 	}
-	return fmt.Sprintf("Transactions on this server are read-only by default: default_transaction_read_only is on in its configuration, as managed services set it while a disk is full or a server is being replaced. "+
-		"Find out why and turn it off, or set host and port of servers.%s to the primary, and apply again.", s.name)
+	return fmt.Sprintf("Transactions on this server are read-only by default: its configuration turns default_transaction_read_only on. Managed services do this while a disk is full or a server is being replaced. "+
+		"Find out why and turn it off, or set host and port of servers.%s to those of the primary. Then apply again.", s.name)
 }
 
 // SessionSQL describes a session, a row of pg_stat_activity called a.
@@ -106,9 +106,9 @@ func (s *Server) NameHolders(ctx context.Context, database, schema string, failu
 
 // AddHolders adds to a lock timeout of a change the sessions that may hold the lock.
 func (s *Server) AddHolders(ctx context.Context, database string, c Contention, failure error) error {
-	what := "uncommitted changes that may hold it are those of"
+	what := "the lock may belong to uncommitted changes of"
 	if c.Schema != "" || c.Owner != "" {
-		what = "sessions that may hold it are"
+		what = "the lock may be held by"
 	}
 	return s.addHolders(ctx, database, true, c, failure, what)
 }

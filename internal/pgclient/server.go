@@ -276,7 +276,7 @@ func (s *Server) inTime(ctx context.Context, conn *Conn, f func(*pgx.Conn) error
 		err = s.unreachable(conn.database, &silenceError{s.patience})
 		s.noteFailure(conn.database, err)
 	case conn.IsClosed():
-		err = s.unreachable(conn.database, fmt.Errorf("the session ended before its answers did: %w", err))
+		err = s.unreachable(conn.database, fmt.Errorf("the session ended before the server finished its answers: %w", err))
 	}
 	return err
 }

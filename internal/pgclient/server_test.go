@@ -312,7 +312,7 @@ func TestTLS(t *testing.T) {
 		"preferred, not offered":         {plain, "localhost", "", "", false, ""},
 		"required, not offered":          {plain, "localhost", "require", "", false, `sslmode = "disable"`},
 		"disabled":                       {s, "localhost", "disable", "", false, ""},
-		"an authority that is no PEM":    {s, "localhost", "verify-full", "server_test.go", false, "holds no certificate"},
+		"an authority that is no PEM":    {s, "localhost", "verify-full", "server_test.go", false, "contains no certificate"},
 		"an authority that is not there": {s, "localhost", "verify-full", "/none", false, "read sslrootcert"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -361,10 +361,10 @@ func TestExplain(t *testing.T) {
 		config Config
 		want   string
 	}{
-		"password": {Config{Host: s.Host, Port: s.Port, Username: s.Username, Password: "wrong"}, "Check username and password of servers.a"},
+		"password": {Config{Host: s.Host, Port: s.Port, Username: s.Username, Password: "wrong"}, "Check the username and password of servers.a"},
 		"database": {Config{Host: s.Host, Port: s.Port, Username: s.Username, Password: s.Password, Database: "none"}, `has no database "none"`},
-		"port":     {Config{Host: s.Host, Port: 1, Username: "u"}, "Check host and port of servers.a"},
-		"name":     {Config{Host: "no.such.host.invalid", Username: "u"}, "Check host and port of servers.a"},
+		"port":     {Config{Host: s.Host, Port: 1, Username: "u"}, "Check the host and port of servers.a"},
+		"name":     {Config{Host: "no.such.host.invalid", Username: "u"}, "Check the host and port of servers.a"},
 	} {
 		all := NewServers(map[string]Config{"a": tt.config})
 		server, _ := all.Server("a")

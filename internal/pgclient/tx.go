@@ -120,8 +120,8 @@ func ExecToTheEnd(ctx context.Context, conn *pgx.Conn, sql string, grace time.Du
 	}
 	<-asked // otherwise the request would cancel the next statement
 	if conn.IsClosed() && !isServers(err) {
-		return Advise(fmt.Errorf("the server was asked to cancel this, and did not answer within %v: %w", grace, errors.Join(ctx.Err(), err)),
-			"It is not known whether the server did it. Apply again, which finds out.")
+		return Advise(fmt.Errorf("the server was asked to cancel the statement, but did not answer within %v: %w", grace, errors.Join(ctx.Err(), err)),
+			"The server may have completed the statement. Apply again to find out.")
 	}
 	_ = conn.PgConn().Conn().SetDeadline(time.Time{})
 	return err

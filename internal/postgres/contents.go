@@ -22,9 +22,9 @@ func refuseContents(objects []string) error {
 }
 
 func (e *ContentsError) Error() string {
-	return "this would be lost with it:" + e.List() +
-		"\nMove away what is still needed. To drop it with all that it holds, set force_destroy = true and apply that alone; " +
-		"then destroy it, or make the change that replaces it, again."
+	return "these objects would be lost with it:" + e.List() +
+		"\nMove what you still need elsewhere. To drop it with everything in it, set force_destroy = true and apply that change alone; " +
+		"then destroy or replace it again."
 }
 
 // List names the objects, one a line.
@@ -66,7 +66,7 @@ func Losses(ctx context.Context, s *pgclient.Server, database, schema string) (l
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("look for tables that would be lost: %w", err)
+		return nil, fmt.Errorf("list the tables that would be lost: %w", err)
 	}
 	return losses, nil
 }
@@ -171,10 +171,10 @@ func refuseTables(ctx context.Context, s *pgclient.Server, name string) error {
 	case pgclient.InvalidCatalogName:
 		return nil
 	case pgclient.ObjectNotInPrerequisiteState:
-		err = pgclient.Advise(err, "Let somebody in (ALTER DATABASE "+pgclient.Ident(name)+" ALLOW_CONNECTIONS true), or give up what it may hold: set force_destroy = true, apply that alone, and then destroy it.")
+		err = pgclient.Advise(err, "The database accepts no connections, so its contents are unknown. Allow connections (ALTER DATABASE "+pgclient.Ident(name)+" ALLOW_CONNECTIONS true). Or, to drop it whatever it contains, set force_destroy = true, apply that change alone, and then destroy it.")
 	}
 	if err != nil {
-		return fmt.Errorf("look for tables that would be lost: %w", err)
+		return fmt.Errorf("list the tables that would be lost: %w", err)
 	}
 	if large > 0 {
 		objects = append(objects, fmt.Sprintf("large objects: %d", large))

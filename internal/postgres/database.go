@@ -199,8 +199,8 @@ func (d Database) requireFixed(have Database) error {
 	if len(lines) == 0 {
 		return nil
 	}
-	return fmt.Errorf("the server has it otherwise than configured, and never changes this of a database that exists:%s\n"+
-		"If that is another spelling of the same, configure it as the server has it", strings.Join(lines, ""))
+	return fmt.Errorf("the server's values differ from the configuration, and PostgreSQL cannot change them on an existing database:%s\n"+
+		"If the server only spells a value differently, use its spelling in the configuration", strings.Join(lines, ""))
 }
 
 // maintenanceDatabase returns a database to connect to while the database called name ("" for the default

@@ -35,7 +35,7 @@ func adoptDatabase(ctx context.Context, s *pgclient.Server, d Database, template
 	}
 	contents, err := contentsBeyond(ctx, s, d.Name, template)
 	if pgclient.IsUnreachable(err) && pgclient.Code(err) != "" { // the server answers, but does not let this login into the database
-		return Database{}, []string{"what it holds is not known: " + err.Error()}, nil
+		return Database{}, []string{"its contents could not be read: " + err.Error()}, nil
 	}
 	if err != nil {
 		return Database{}, nil, err
@@ -88,13 +88,13 @@ func (d Database) refusals(found foundDatabase) []string {
 	}
 	switch {
 	case found.IsInvalid():
-		lines = append(lines, "dropping it was interrupted, so that nobody can connect to it")
+		lines = append(lines, "an interrupted DROP DATABASE made it invalid: it accepts no connections")
 	case found.ConnectionLimit != d.ConnectionLimit:
 		lines = append(lines, fmt.Sprintf("connection_limit is %d, not %d", found.ConnectionLimit, d.ConnectionLimit))
 	}
 	lines = append(lines, found.properties...)
 	for _, right := range found.rights {
-		lines = append(lines, "rights on it are not those of a new one: "+right)
+		lines = append(lines, "its privileges differ from those of a new database: "+right)
 	}
 	for _, setting := range found.settings {
 		lines = append(lines, "it sets the parameter "+setting)
@@ -128,7 +128,7 @@ func contentRefusals(objects []string) []string {
 		lines = append(lines, "it holds "+object)
 	}
 	if rest := len(objects) - listed; rest > 0 {
-		lines = append(lines, fmt.Sprintf("it holds %d more", rest))
+		lines = append(lines, fmt.Sprintf("it holds %d more objects", rest))
 	}
 	return lines
 }
@@ -141,7 +141,7 @@ const foundDatabaseSQL = `
 	       pg_catalog.array_remove(ARRAY[
 	           CASE WHEN d.datistemplate THEN 'it is a template' END,
 	           CASE WHEN NOT d.datallowconn THEN 'it allows no connections' END,
-	           CASE WHEN d.dattablespace <> t.dattablespace THEN 'it lies in another tablespace than its template' END,
+	           CASE WHEN d.dattablespace <> t.dattablespace THEN 'it is in another tablespace than its template' END,
 	           CASE WHEN (j.d ->> 'dathasloginevt')::pg_catalog.bool THEN 'it has an event trigger for logins' END,
 	           CASE WHEN coalesce(j.d ->> 'daticurules', '') NOT IN ('', coalesce(j.t ->> 'daticurules', '')) THEN 'it has ICU rules of its own' END
 	       ], NULL),
@@ -258,7 +258,7 @@ const contentsSQL = `
 		  AND d.deptype IN ('a', 'i', 'I', 'e', 'P', 'S')
 		  AND d.refobjid >= 16384)
 	UNION ALL
-	SELECT n.tableoid, n.oid, 'other rights on schema public than a new database has: ' || coalesce(n.nspacl::pg_catalog.text, 'the default ones')
+	SELECT n.tableoid, n.oid, 'privileges on schema public that differ from those in a new database: ' || coalesce(n.nspacl::pg_catalog.text, 'the default ones')
 	FROM pg_catalog.pg_namespace AS n
 	LEFT JOIN pg_catalog.pg_init_privs AS i
 		ON i.objoid = n.oid AND i.classoid = n.tableoid AND i.objsubid = 0
@@ -309,7 +309,7 @@ func readContents(ctx context.Context, s *pgclient.Server, database string) (all
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read what database %q holds: %w", database, err)
+		return nil, fmt.Errorf("read the contents of database %q: %w", database, err)
 	}
 	return all, nil
 }

@@ -44,10 +44,10 @@ func TestDatabaseRefusals(t *testing.T) {
 		})},
 		"not as its template": {want: Database{Name: "d", Owner: "stitch", ConnectionLimit: 5, LocaleProvider: "libc"}, found: but(func(f *foundDatabase) { f.template.LocaleProvider, f.template.ICULocale = "icu", "de" })},
 		"another limit":       {want: said, found: but(func(f *foundDatabase) { f.ConnectionLimit = -1 }), refusals: []string{"connection_limit is -1, not 5"}},
-		"half dropped":        {want: said, found: but(func(f *foundDatabase) { f.ConnectionLimit = -2 }), refusals: []string{"dropping it was interrupted, so that nobody can connect to it"}},
+		"half dropped":        {want: said, found: but(func(f *foundDatabase) { f.ConnectionLimit = -2 }), refusals: []string{"an interrupted DROP DATABASE made it invalid: it accepts no connections"}},
 		"another comment":     {want: said, found: but(func(f *foundDatabase) { f.Comment = "mine" })},
 		"with properties":     {want: said, found: but(func(f *foundDatabase) { f.properties = []string{"it is a template"} }), refusals: []string{"it is a template"}},
-		"with rights":         {want: said, found: but(func(f *foundDatabase) { f.rights = []string{"CONNECT for x was granted"} }), refusals: []string{"rights on it are not those of a new one: CONNECT for x was granted"}},
+		"with rights":         {want: said, found: but(func(f *foundDatabase) { f.rights = []string{"CONNECT for x was granted"} }), refusals: []string{"its privileges differ from those of a new database: CONNECT for x was granted"}},
 		"with settings":       {want: said, found: but(func(f *foundDatabase) { f.settings = []string{"a for role b"} }), refusals: []string{"it sets the parameter a for role b"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -57,7 +57,7 @@ func TestDatabaseRefusals(t *testing.T) {
 		})
 	}
 	many := slices.Repeat([]string{"x"}, 13)
-	if got := contentRefusals(many); len(got) != 11 || got[10] != "it holds 3 more" {
+	if got := contentRefusals(many); len(got) != 11 || got[10] != "it holds 3 more objects" {
 		t.Errorf("of many: %q", got)
 	}
 }
@@ -142,7 +142,7 @@ func testAdoptDatabase(t *testing.T, s *sandbox.Server, server *pgclient.Server)
 		{0, "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO PUBLIC", "ALTER DEFAULT PRIVILEGES IN SCHEMA public REVOKE SELECT ON TABLES FROM PUBLIC", "default privileges"},
 		{0, "GRANT USAGE ON SCHEMA public TO $other", "REVOKE USAGE ON SCHEMA public FROM $other", "something granted to role $other"},
 		{0, "GRANT SELECT ON pg_catalog.pg_authid TO $other", "REVOKE SELECT ON pg_catalog.pg_authid FROM $other", "something granted to role $other"},
-		{0, "REVOKE USAGE ON SCHEMA public FROM PUBLIC", "GRANT USAGE ON SCHEMA public TO PUBLIC", "other rights on schema public"},
+		{0, "REVOKE USAGE ON SCHEMA public FROM PUBLIC", "GRANT USAGE ON SCHEMA public TO PUBLIC", "privileges on schema public that differ"},
 		{0, "ALTER SCHEMA public OWNER TO $other", "", "something that belongs to role $other"},
 	} {
 		if tt.since > s.Major {
@@ -184,7 +184,7 @@ func TestAdoptDatabaseFromTemplate(t *testing.T) {
 				t.Error(err)
 			}
 			s.Exec(t, "analytics", "GRANT CREATE ON SCHEMA public TO PUBLIC")
-			if _, refusals, err := AdoptDatabase(ctx, server, asked, ""); err != nil || len(refusals) != 1 || !strings.Contains(refusals[0], "other rights on schema public") {
+			if _, refusals, err := AdoptDatabase(ctx, server, asked, ""); err != nil || len(refusals) != 1 || !strings.Contains(refusals[0], "privileges on schema public that differ") {
 				t.Errorf("refused because of %q, %v", refusals, err)
 			}
 			s.Exec(t, "analytics", "REVOKE CREATE ON SCHEMA public FROM PUBLIC; CREATE TABLE mine (id int)")
@@ -196,7 +196,7 @@ func TestAdoptDatabaseFromTemplate(t *testing.T) {
 			if _, err := CreateDatabase(ctx, server, full, "template0"); err != nil {
 				t.Fatal(err)
 			}
-			if _, refusals, err := AdoptDatabase(ctx, server, full, "template0"); err != nil || len(refusals) != 1 || !strings.Contains(refusals[0], "what it holds is not known") {
+			if _, refusals, err := AdoptDatabase(ctx, server, full, "template0"); err != nil || len(refusals) != 1 || !strings.Contains(refusals[0], "its contents could not be read") {
 				t.Errorf("refused because of %q, %v", refusals, err)
 			}
 

@@ -38,7 +38,7 @@ func CreateDatabase(ctx context.Context, s *pgclient.Server, d Database, templat
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidying)
 	defer cancel()
 	if failed := DropDatabase(ctx, s, d.Name, DatabaseDrop{Tables: true}); failed != nil {
-		return Database{Name: d.Name}, fmt.Errorf("%w\nIt was created before this failed, and could not be dropped again: %w", err, failed)
+		return Database{Name: d.Name}, fmt.Errorf("%w\nThe database was created before this error, and could not be dropped again: %w", err, failed)
 	}
 	return Database{}, err
 }
@@ -79,11 +79,11 @@ func tryStartDatabase(ctx context.Context, s *pgclient.Server, d Database, templ
 			sessions, failed := sessionsOf(ctx, conn, source)
 			if failed == nil {
 				return &SessionsError{Sessions: sessions, Err: err,
-					advice: "Nobody may be connected to a template while it is copied. End these sessions and apply again, or set template = \"template0\", which nobody connects to."}
+					advice: "PostgreSQL copies a template only while no session is connected to it. End these sessions and apply again, or set template = \"template0\", which accepts no connections."}
 			}
 		case pgclient.InvalidParameterValue:
 			if source != "template0" {
-				return pgclient.Advise(err, fmt.Sprintf("A copy of the template %s has its encoding and locale. Set template = \"template0\" to choose others.", source))
+				return pgclient.Advise(err, fmt.Sprintf("A copy of the template %s must have the template's encoding and locale. Set template = \"template0\" to choose others.", source))
 			}
 		}
 		return err
@@ -115,7 +115,7 @@ func (d Database) createStatement(major int, template string) (string, error) {
 		case major >= since:
 			sql += " " + option.name + " " + strings.TrimSpace(pgclient.Literal(option.value))
 		case option.value != "libc": // before, libc was the only provider
-			return "", fmt.Errorf("%s = %q needs PostgreSQL %d or newer, the server is %d", option.attribute, option.value, since, major)
+			return "", fmt.Errorf("%s = %q needs PostgreSQL %d or newer, but the server is PostgreSQL %d", option.attribute, option.value, since, major)
 		}
 	}
 	if d.ConnectionLimit != -1 {

@@ -36,9 +36,9 @@ func TestCreateStatement(t *testing.T) {
 		"libc of old":    {d: libc, major: 14, want: `CREATE DATABASE "a""b"`},
 		"libc":           {d: libc, major: 15, want: `CREATE DATABASE "a""b" LOCALE_PROVIDER 'libc'`},
 		"icu":            {d: icu, major: 15, want: `CREATE DATABASE "a""b" LOCALE_PROVIDER 'icu' ICU_LOCALE E'd''e\\'`},
-		"icu of old":     {d: icu, major: 14, refused: `locale_provider = "icu" needs PostgreSQL 15 or newer, the server is 14`},
+		"icu of old":     {d: icu, major: 14, refused: `locale_provider = "icu" needs PostgreSQL 15 or newer, but the server is PostgreSQL 14`},
 		"builtin":        {d: builtin, major: 17, want: `CREATE DATABASE "a""b" LOCALE_PROVIDER 'builtin' BUILTIN_LOCALE 'C.UTF-8'`},
-		"builtin of old": {d: builtin, major: 16, refused: `locale_provider = "builtin" needs PostgreSQL 17 or newer, the server is 16`},
+		"builtin of old": {d: builtin, major: 16, refused: `locale_provider = "builtin" needs PostgreSQL 17 or newer, but the server is PostgreSQL 16`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := tt.d.createStatement(tt.major, tt.template)

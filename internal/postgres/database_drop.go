@@ -130,7 +130,7 @@ func giveDatabaseBack(ctx context.Context, s *pgclient.Server, have Database, gi
 		return needed.Run(ctx, tx, giveBack...)
 	})
 	if err != nil && !errors.Is(err, pgclient.ErrNotFound) {
-		return fmt.Errorf("%w\nThe login of this server entry, which became its owner to drop it, is so still: give it back to %q failed: %w", refusal, have.Owner, err)
+		return fmt.Errorf("%w\nThe login of this server entry became the owner of the database in order to drop it, and still is the owner, because giving it back to %q failed: %w", refusal, have.Owner, err)
 	}
 	return refusal
 }
@@ -143,8 +143,8 @@ func tryDropDatabase(ctx context.Context, s *pgclient.Server, name string, may D
 	}
 	return s.OnSession(ctx, maintenanceDatabase(s, name), func(conn *pgx.Conn) error {
 		_, err := conn.Exec(ctx, "DROP DATABASE "+pgclient.Ident(name))
-		return explainDrop(ctx, conn, name, err, "Sessions of others are not ended unless that is wanted. "+
-			"End them and apply again; or set terminate_sessions = true, apply that alone, and then destroy or replace the database.")
+		return explainDrop(ctx, conn, name, err, "The provider ends sessions of other clients only on request. "+
+			"End them and apply again; or set terminate_sessions = true, apply that change alone, and then destroy or replace the database.")
 	})
 }
 
@@ -177,7 +177,7 @@ func dropWithSessions(ctx context.Context, s *pgclient.Server, name string) erro
 		} else {
 			err = dropShut(ctx, conn, name, &shut)
 		}
-		return explainDrop(ctx, conn, name, err, "Ending sessions takes membership in their roles or in pg_signal_backend, and a superuser for those of superusers.")
+		return explainDrop(ctx, conn, name, err, "To end these sessions, the login must be a member of their roles or of pg_signal_backend. Only a superuser can end the sessions of superusers.")
 	})
 	if err != nil && shut {
 		err = allowSessions(ctx, s, name, err)
@@ -240,7 +240,7 @@ func allowSessions(ctx context.Context, s *pgclient.Server, name string, refusal
 		return err
 	})
 	if err != nil && pgclient.Code(err) != pgclient.InvalidCatalogName {
-		return fmt.Errorf("%w\nNobody can connect to it now, and undoing that failed: %w\nRun: %s;", refusal, err, sql)
+		return fmt.Errorf("%w\nThe database no longer accepts connections, and undoing that failed: %w\nTo undo it, run: %s;", refusal, err, sql)
 	}
 	return refusal
 }

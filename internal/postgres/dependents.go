@@ -146,8 +146,8 @@ func (d Dependents) String() string {
 func (e *DependentsError) advice() string {
 	user := pgclient.Ident(e.User)
 	var b strings.Builder
-	b.WriteString("\nNothing of that is touched on its own. To keep the objects, but give them to another role and take the user's privileges away, " +
-		"set reassign_owned_to to that role, apply, and destroy again; or, to give them to the login of this server entry, run")
+	b.WriteString("\nThe provider does not change or drop any of these by itself. To give the objects to another role and revoke the user's privileges, " +
+		"set reassign_owned_to to that role, apply, and destroy the user again. Or, to give the objects to the login of this server entry, run")
 	for _, d := range e.Dependents {
 		if d.inside {
 			fmt.Fprintf(&b, "\n  in database %q: REASSIGN OWNED BY %s TO CURRENT_USER; DROP OWNED BY %s;", d.Database, user, user)
@@ -156,6 +156,6 @@ func (e *DependentsError) advice() string {
 	if !slices.ContainsFunc(e.Dependents, func(d Dependents) bool { return d.inside }) {
 		fmt.Fprintf(&b, "\n  in any database: REASSIGN OWNED BY %s TO CURRENT_USER; DROP OWNED BY %s;", user, user)
 	}
-	fmt.Fprintf(&b, "\nand destroy again. A login that is not a superuser needs GRANT %s TO CURRENT_USER first.", user)
+	fmt.Fprintf(&b, "\nand destroy the user again. A login that is not a superuser needs GRANT %s TO CURRENT_USER first.", user)
 	return b.String()
 }

@@ -139,7 +139,7 @@ func TestDropSchemaInUse(t *testing.T) {
 		t.Errorf("a reader waited %v behind the drop", waited)
 	}
 	failure := shop.Admin.AddHolders(t.Context(), shop.Name, pgclient.Contention{Schema: "billing"}, &pgconn.PgError{Code: pgclient.LockNotAvailable})
-	if want := fmt.Sprintf("sessions that may hold it are pid %d (user postgres, idle in transaction)", holder.PgConn().PID()); !strings.Contains(failure.Error(), want) {
+	if want := fmt.Sprintf("the lock may be held by pid %d (user postgres, idle in transaction)", holder.PgConn().PID()); !strings.Contains(failure.Error(), want) {
 		t.Errorf("got %v\nwant %s", failure, want)
 	}
 	failure = shop.Admin.AddHolders(t.Context(), shop.Name, pgclient.Contention{Owner: shop.Application}, &pgconn.PgError{Code: pgclient.LockNotAvailable})

@@ -31,8 +31,8 @@ func TestReadOnly(t *testing.T) {
 		{name: "login in a database", set: "ALTER ROLE " + config.Username + " IN DATABASE " + database + setting, reset: "ALTER ROLE " + config.Username + " IN DATABASE " + database + " RESET ALL",
 			want: `ALTER ROLE "` + config.Username + `" IN DATABASE "` + database + `" RESET default_transaction_read_only;`},
 		{name: "server", set: "ALTER SYSTEM" + setting, reset: "ALTER SYSTEM RESET default_transaction_read_only",
-			want: "default_transaction_read_only is on in its configuration"},
-		{name: "standby", want: "The server is a standby, where nothing can be changed. Set host and port of servers.server to the primary."},
+			want: "its configuration turns default_transaction_read_only on"},
+		{name: "standby", want: "The server is a standby, which accepts no changes. Set host and port of servers.server to those of the primary."},
 	}
 	for _, tt := range tests {
 		if tt.set != "" {

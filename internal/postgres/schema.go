@@ -27,9 +27,9 @@ func CheckSchemaName(name string) error {
 	}
 	switch {
 	case name == "public":
-		return errors.New("the schema public belongs to every database, it is not created: choose another name")
+		return errors.New("the schema public comes with every database: choose another name")
 	case name == "_stitch":
-		return errors.New("the schema _stitch is where this provider keeps its catalog: choose another name")
+		return errors.New("this provider keeps its catalog in the schema _stitch: choose another name")
 	case name == "information_schema", strings.HasPrefix(name, "pg_"):
 		return fmt.Errorf("the schema name %q is reserved for PostgreSQL: choose another name", name)
 	}

@@ -49,7 +49,7 @@ func (c Schema) refusals(found foundSchema) []string {
 		lines = append(lines, fmt.Sprintf("owner is %q, not %q", found.Owner, owner))
 	}
 	for _, right := range found.rights {
-		lines = append(lines, "rights on it are not those of a new one: "+right)
+		lines = append(lines, "its privileges differ from those of a new schema: "+right)
 	}
 	return append(lines, contentRefusals(found.contents)...)
 }

@@ -28,7 +28,7 @@ func TestSchemaRefusals(t *testing.T) {
 		"of the login":    {want: unsaid, found: ofLogin},
 		"not given away":  {want: said, found: ofLogin, refusals: []string{`owner is "admin", not "stitch"`}}, // one transaction does both
 		"of another":      {want: unsaid, found: same, refusals: []string{`owner is "stitch", not "admin"`}},
-		"full":            {want: said, found: full, refusals: []string{"rights on it are not those of a new one: USAGE for x was granted", "it holds table a"}},
+		"full":            {want: said, found: full, refusals: []string{"its privileges differ from those of a new schema: USAGE for x was granted", "it holds table a"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := tt.want.refusals(tt.found); !slices.Equal(got, tt.refusals) {

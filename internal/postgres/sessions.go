@@ -47,13 +47,13 @@ const obstaclesSQL = `
 	WHERE p.database = $1
 	UNION ALL
 	SELECT 'subscription ' || pg_catalog.quote_ident(s.subname) || ': in that database, run DROP SUBSCRIPTION ' || pg_catalog.quote_ident(s.subname)
-	       || '; where its publisher cannot be reached any more, run ALTER SUBSCRIPTION ' || pg_catalog.quote_ident(s.subname) || ' DISABLE; and ALTER SUBSCRIPTION '
-	       || pg_catalog.quote_ident(s.subname) || ' SET (slot_name = NONE); before'
+	       || '; if its publisher can no longer be reached, first run ALTER SUBSCRIPTION ' || pg_catalog.quote_ident(s.subname) || ' DISABLE; and ALTER SUBSCRIPTION '
+	       || pg_catalog.quote_ident(s.subname) || ' SET (slot_name = NONE);'
 	FROM pg_catalog.pg_subscription AS s
 	JOIN pg_catalog.pg_database AS d ON d.oid = s.subdbid
 	WHERE d.datname = $1
 	UNION ALL
-	SELECT 'replication slot ' || pg_catalog.quote_literal(r.slot_name) || ', which pid ' || r.active_pid || ' reads: stop that, and run SELECT pg_catalog.pg_drop_replication_slot('
+	SELECT 'replication slot ' || pg_catalog.quote_literal(r.slot_name) || ', which pid ' || r.active_pid || ' reads: stop that process, and run SELECT pg_catalog.pg_drop_replication_slot('
 	       || pg_catalog.quote_literal(r.slot_name) || ');'
 	FROM pg_catalog.pg_replication_slots AS r
 	WHERE r.database = $1 AND r.active_pid IS NOT NULL
@@ -71,10 +71,10 @@ func obstaclesOf(ctx context.Context, conn *pgx.Conn, database string) (all []st
 func (e *SessionsError) Error() string {
 	text := e.Err.Error()
 	if len(e.Obstacles) > 0 {
-		text += "\nThese use it, whoever is connected. Remove them, and apply again:" + pgclient.List(e.Obstacles)
+		text += "\nThese use the database even without a connection. Remove them and apply again:" + pgclient.List(e.Obstacles)
 	}
 	if len(e.Sessions) > 0 { // otherwise they have ended
-		text += "\nConnected to it:" + pgclient.List(pgclient.QuoteAll(e.Sessions, Session.String)) + "\n" + e.advice
+		text += "\nThese sessions are connected to it:" + pgclient.List(pgclient.QuoteAll(e.Sessions, Session.String)) + "\n" + e.advice
 	}
 	return text
 }
@@ -92,7 +92,7 @@ func (e *SessionsError) mayPass() bool {
 func (s Session) String() string {
 	parts := []string{s.Username}
 	if s.Username == "" {
-		parts[0] = "a process of the server"
+		parts[0] = "a server process"
 	}
 	if s.Application != "" {
 		parts = append(parts, "with "+s.Application)

@@ -60,7 +60,7 @@ func adviseCreate(s *pgclient.Server, err error) error {
 	if pgclient.Code(err) != pgclient.InsufficientPrivilege {
 		return err
 	}
-	return pgclient.Advise(err, fmt.Sprintf("The login of this server entry may not create users. Have somebody who may allow it run:\n  ALTER ROLE %s CREATEROLE;",
+	return pgclient.Advise(err, fmt.Sprintf("The login of this server entry is not allowed to create users. Ask an administrator to run:\n  ALTER ROLE %s CREATEROLE;",
 		pgclient.Ident(s.Username())))
 }
 
@@ -156,7 +156,7 @@ func runUserChanges(ctx context.Context, tx pgx.Tx, changes []userChange, advise
 }
 
 func adviseUnchanged(refused []userChange) string {
-	return "The login of this server entry may not do all of this, so nothing was changed. Have somebody who may run:\n  " + shown(refused)
+	return "The login of this server entry is not allowed to do all of this. Nothing was changed. Ask an administrator to run:\n  " + shown(refused)
 }
 
 // shown lists changes for people.
@@ -170,10 +170,10 @@ func adviseUncreated(s *pgclient.Server, refused []userChange, major int) string
 	asked := pgclient.QuoteAll(refused, func(c userChange) string { return c.asked })
 	slices.Sort(asked)
 	attributes := strings.Join(slices.Compact(asked), ", ")
-	advice := fmt.Sprintf("The login of this server entry may not do all of this, so nothing was changed, and the user was not created. "+
-		"Leave what it asks for out of the configuration (%[1]s) and apply, which creates the user. Then have somebody who may run:\n  %[2]s\nand put it (%[1]s) back.", attributes, shown(refused))
+	advice := fmt.Sprintf("The login of this server entry is not allowed to do all of this. Nothing was changed, and the user was not created. "+
+		"Remove %[1]s from the configuration and apply, which creates the user. Then ask an administrator to run:\n  %[2]s\nand add %[1]s to the configuration again.", attributes, shown(refused))
 	if option := map[string]string{"replication": "REPLICATION", "bypass_rls": "BYPASSRLS"}[attributes]; option != "" && major >= 16 {
-		advice += fmt.Sprintf("\nOr let the login itself do it: have a superuser run\n  ALTER ROLE %s %s;\nand apply again.", pgclient.Ident(s.Username()), option)
+		advice += fmt.Sprintf("\nOr enable the login to do it itself: ask a superuser to run\n  ALTER ROLE %s %s;\nand apply again.", pgclient.Ident(s.Username()), option)
 	}
 	return advice
 }

@@ -93,7 +93,7 @@ func (u User) refusals(found foundUser) []string {
 		if d.Database != "" {
 			where = fmt.Sprintf("in database %q", d.Database)
 		}
-		lines = append(lines, fmt.Sprintf("it owns or was granted something %s: %s", where, d))
+		lines = append(lines, fmt.Sprintf("it owns objects or has privileges %s: %s", where, d))
 	}
 	return lines
 }
@@ -105,14 +105,14 @@ func parameterRefusals(want, have map[string]string) (lines []string) {
 		_, value, found := findParameter(have, name)
 		switch {
 		case !found:
-			lines = append(lines, fmt.Sprintf("the parameter %s is configured, and is not set", name))
+			lines = append(lines, fmt.Sprintf("the parameter %s is configured, but not set", name))
 		case !sameParameter(name, want[name], value):
-			lines = append(lines, fmt.Sprintf("the parameter %s has another value than the configured one", name))
+			lines = append(lines, fmt.Sprintf("the value of the parameter %s differs from the configured one", name))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(have)) {
 		if _, _, found := findParameter(want, name); !found {
-			lines = append(lines, fmt.Sprintf("the parameter %s is set, and is not configured", name))
+			lines = append(lines, fmt.Sprintf("the parameter %s is set, but not configured", name))
 		}
 	}
 	return lines
@@ -147,7 +147,7 @@ const foundUserSQL = `
 	             )
 	             AND NOT (m.member = r.oid AND NOT m.admin_option AND g.rolname::pg_catalog.text = ANY ($2::pg_catalog.text[]))
 	           UNION ALL
-	           SELECT 'the login of this server entry did not create it: it has no ADMIN OPTION on it, and could not drop it'
+	           SELECT 'the login of this server entry did not create it: the login has no ADMIN OPTION on it, and could not drop it'
 	           FROM pg_catalog.pg_roles AS login
 	           WHERE login.rolname = current_user
 	             AND NOT login.rolsuper

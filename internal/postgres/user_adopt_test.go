@@ -35,14 +35,14 @@ func TestUserRefusals(t *testing.T) {
 		"another limit":     {found: but(func(f *foundUser) { f.ConnectionLimit = -1 }), refusals: []string{"connection_limit is -1, not 5"}},
 		"another instant":   {found: but(func(f *foundUser) { f.ValidUntil = "" }), refusals: []string{"valid_until is infinity, not 2030-01-01T00:00:00Z"}},
 		"replication":       {found: but(func(f *foundUser) { f.Replication = true }), refusals: []string{"replication is true, not false"}},
-		"no parameters":     {found: but(func(f *foundUser) { f.Parameters = nil }), refusals: []string{"the parameter search_path is configured, and is not set"}},
-		"another parameter": {found: but(func(f *foundUser) { f.Parameters = map[string]string{"Search_Path": "a", "role": "x"} }), refusals: []string{"the parameter search_path has another value than the configured one", "the parameter role is set, and is not configured"}},
+		"no parameters":     {found: but(func(f *foundUser) { f.Parameters = nil }), refusals: []string{"the parameter search_path is configured, but not set"}},
+		"another parameter": {found: but(func(f *foundUser) { f.Parameters = map[string]string{"Search_Path": "a", "role": "x"} }), refusals: []string{"the value of the parameter search_path differs from the configured one", "the parameter role is set, but not configured"}},
 		"of one database":   {found: but(func(f *foundUser) { f.settings = []string{"shop"} }), refusals: []string{`it has parameters of its own in database "shop"`}},
 		"a member":          {found: but(func(f *foundUser) { f.related = []string{"it is a member of role x"} }), refusals: []string{"it is a member of role x"}},
 		"an owner": {found: but(func(f *foundUser) {
 			f.dependents = []Dependents{{Database: "shop", Count: 2, Names: []string{"owner of table a"}}}
-		}), refusals: []string{`it owns or was granted something in database "shop": owner of table a and 1 more`}},
-		"an owner of a server": {found: but(func(f *foundUser) { f.dependents = []Dependents{{Count: 1, Names: []string{"owner of tablespace a"}}} }), refusals: []string{"it owns or was granted something on the server: owner of tablespace a"}},
+		}), refusals: []string{`it owns objects or has privileges in database "shop": owner of table a and 1 more`}},
+		"an owner of a server": {found: but(func(f *foundUser) { f.dependents = []Dependents{{Count: 1, Names: []string{"owner of tablespace a"}}} }), refusals: []string{"it owns objects or has privileges on the server: owner of tablespace a"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := want.refusals(tt.found); !slices.Equal(got, tt.refusals) {
@@ -80,10 +80,10 @@ func TestVerifierRefusals(t *testing.T) {
 		"not to be seen":         {password: scram("a")},
 		"another":                {verifier: of(ours), password: scram("secret"), refusal: "its password is not the configured one"},
 		"another of MD5":         {verifier: verifier(md5Password("b")), password: md5Password("a"), refusal: "its password is not the configured one"},
-		"one too many":           {verifier: of(ours), refusal: "it has a password, and none is configured"},
-		"one too few":            {verifier: of(""), password: scram("a"), refusal: "it has no password, and one is configured"},
-		"another encryption":     {verifier: verifier(md5Password("a")), password: scram("a"), refusal: "its password is kept as md5, not as scram-sha-256"},
-		"another encryption too": {verifier: of(ours), password: md5Password("söcret"), refusal: "its password is kept as scram-sha-256, not as md5"},
+		"one too many":           {verifier: of(ours), refusal: "it has a password, but none is configured"},
+		"one too few":            {verifier: of(""), password: scram("a"), refusal: "it has no password, but one is configured"},
+		"another encryption":     {verifier: verifier(md5Password("a")), password: scram("a"), refusal: "its password is stored as md5, not as scram-sha-256"},
+		"another encryption too": {verifier: of(ours), password: md5Password("söcret"), refusal: "its password is stored as scram-sha-256, not as md5"},
 		"one that takes days":    {verifier: of(costly), password: scram("söcret"), refusal: "its password is not the configured one"},
 		"one that is none":       {verifier: of("SCRAM-SHA-256$"), password: scram("söcret"), refusal: "its password is not the configured one"},
 		"one without salt":       {verifier: of("SCRAM-SHA-256$4096:?$a:b"), password: scram("söcret"), refusal: "its password is not the configured one"},
@@ -156,9 +156,9 @@ func testAdoptUser(t *testing.T, s *sandbox.Server, server *pgclient.Server) {
 		{"ALTER ROLE $user VALID UNTIL 'infinity'", "ALTER ROLE $user VALID UNTIL '2040-01-01Z'", "valid_until is infinity"},
 		{"ALTER ROLE $user PASSWORD 'another'", "", "password"},
 		{"ALTER ROLE $user PASSWORD NULL", "", "password"},
-		{"ALTER ROLE $user SET search_path = evil", "ALTER ROLE $user RESET search_path", "the parameter search_path is set, and is not configured"},
-		{"ALTER ROLE $user SET app.jwt_secret = 'evil'", "ALTER ROLE $user RESET app.jwt_secret", "the parameter app.jwt_secret is set, and is not configured"},
-		{"ALTER ROLE $user SET work_mem = '2MB'", "ALTER ROLE $user SET work_mem = '1MB'", "the parameter work_mem has another value than the configured one"},
+		{"ALTER ROLE $user SET search_path = evil", "ALTER ROLE $user RESET search_path", "the parameter search_path is set, but not configured"},
+		{"ALTER ROLE $user SET app.jwt_secret = 'evil'", "ALTER ROLE $user RESET app.jwt_secret", "the parameter app.jwt_secret is set, but not configured"},
+		{"ALTER ROLE $user SET work_mem = '2MB'", "ALTER ROLE $user SET work_mem = '1MB'", "the value of the parameter work_mem differs from the configured one"},
 		{"ALTER ROLE $user IN DATABASE $database SET search_path = evil", "ALTER ROLE $user IN DATABASE $database RESET search_path", `parameters of its own in database "$database"`},
 		{"GRANT $other TO $user", "REVOKE $other FROM $user", "it is a member of role $other"},
 		{"GRANT pg_read_all_settings TO $user", "REVOKE pg_read_all_settings FROM $user", "it is a member of role pg_read_all_settings"},
@@ -255,23 +255,23 @@ func testAdoptUserByLogin(t *testing.T, s *sandbox.Server) {
 
 	plain := create(server, "plain", -1, scram("pass\u00a0wört"))
 	adopt(plain, scram("pass\u00a0wört"))
-	adopt(plain, scram("secret"), "the configured password does not log in")
-	adopt(plain, nil, "it may have a password")
-	adopt(plain, &Password{Text: "secret", Encryption: MD5}, `is not tried with password_encryption = "md5"`)
+	adopt(plain, scram("secret"), "a login with the configured password failed")
+	adopt(plain, nil, "no password is configured, but it may have one")
+	adopt(plain, &Password{Text: "secret", Encryption: MD5}, `does not try to log in with password_encryption = "md5"`)
 	adopt(create(server, "full", 0, scram("secret")), scram("secret"))
 	if s.Major >= 16 {
-		adopt(create(servers["superuser"], "another's", -1, scram("secret")), scram("secret"), "it has no ADMIN OPTION on it")
+		adopt(create(servers["superuser"], "another's", -1, scram("secret")), scram("secret"), "the login has no ADMIN OPTION on it")
 		s.Exec(t, "postgres", "ALTER ROLE "+server.Username()+" SET createrole_self_grant = 'set, inherit'")
 		adopt(create(pgtest.Server(t, pgclient.Config{Host: s.Host, Port: s.Port, Username: server.Username(), Password: s.Password}), "its own", -1, scram("secret")), scram("secret"))
 		s.Exec(t, "postgres", `CREATE ROLE another LOGIN CREATEROLE PASSWORD '`+s.Password+`'; GRANT CONNECT ON DATABASE postgres TO another`)
 		another := pgtest.Server(t, pgclient.Config{Host: s.Host, Port: s.Port, Username: "another", Password: s.Password})
-		adopt(create(another, "administered", -1, scram("secret")), scram("secret"), "role another is a member of it", "it has no ADMIN OPTION on it")
+		adopt(create(another, "administered", -1, scram("secret")), scram("secret"), "role another is a member of it", "the login has no ADMIN OPTION on it")
 	}
 	rule("host all plain all trust")
-	adopt(plain, scram("secret"), "does not ask for it by scram-sha-256")
-	adopt(plain, scram("pass\u00a0wört"), "does not ask for it by scram-sha-256")
+	adopt(plain, scram("secret"), "does not ask for scram-sha-256")
+	adopt(plain, scram("pass\u00a0wört"), "does not ask for scram-sha-256")
 	rule("host all plain all reject")
-	adopt(plain, scram("pass\u00a0wört"), "the configured password does not log in")
+	adopt(plain, scram("pass\u00a0wört"), "a login with the configured password failed")
 	rule("host all plain all password") // asks for clear text, which is not sent
-	adopt(plain, scram("pass\u00a0wört"), "does not ask for it by scram-sha-256")
+	adopt(plain, scram("pass\u00a0wört"), "does not ask for scram-sha-256")
 }

@@ -82,7 +82,7 @@ func dropUser(ctx context.Context, s *pgclient.Server, name string, options Drop
 // its objects, and one that would drop what must be reassigned.
 func userToDrop(ctx context.Context, s *pgclient.Server, name string, options DropOptions) (u User, err error) {
 	if name == options.ReassignOwnedTo {
-		return User{}, errors.New("what it owns cannot be reassigned to itself")
+		return User{}, errors.New("the objects of the user cannot be reassigned to the user itself")
 	}
 	err = s.InTx(ctx, "", func(tx pgx.Tx) error {
 		if u, err = user(ctx, tx, name); err != nil {
@@ -115,7 +115,7 @@ func dropRole(ctx context.Context, s *pgclient.Server, name string, really bool)
 		case err == nil:
 			return nil
 		case pgclient.Code(err) == pgclient.InsufficientPrivilege && !pgclient.IsUnreachable(err):
-			return pgclient.Advise(err, "The login of this server entry may not drop it. Have somebody who may run:\n  DROP ROLE "+pgclient.Ident(name)+";")
+			return pgclient.Advise(err, "The login of this server entry is not allowed to drop the user. Ask an administrator to run:\n  DROP ROLE "+pgclient.Ident(name)+";")
 		case pgclient.Code(err) != pgclient.DependentObjectsStillExist:
 			return err
 		default:
@@ -133,7 +133,7 @@ func dropRole(ctx context.Context, s *pgclient.Server, name string, really bool)
 }
 
 // errNotReally rolls back a trial.
-var errNotReally = errors.New("it was only to be found out whether it can be done")
+var errNotReally = errors.New("this was a trial")
 
 // tryDropRole returns what depends on the role if that is why the server refuses; it returns
 // nothing if the dependents have gone since. It gives the connection back before its caller

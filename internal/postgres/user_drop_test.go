@@ -100,15 +100,15 @@ func TestDropUserReassignRefused(t *testing.T) {
 			}
 		}
 		sql := `REASSIGN OWNED BY "` + name + `" TO "`
-		want(name, "to itself")
-		want("no such role", `no role "no such role"`)
+		want(name, "to the user itself")
+		want("no such role", `the role "no such role" in reassign_owned_to does not exist`)
 		s.Exec(t, "postgres", "REVOKE CONNECT ON DATABASE "+there+" FROM PUBLIC")
-		want(heir, `database "`+there+`"`, "nothing was changed", sql)
+		want(heir, `database "`+there+`"`, "Nothing was changed", sql)
 		s.Exec(t, "postgres", "GRANT CONNECT ON DATABASE "+there+" TO PUBLIC")
 		s.Exec(t, "postgres", "GRANT TEMPORARY ON DATABASE "+there+" TO "+name)
-		want(heir, "these remain: privileges for database "+there, "nothing was changed in that database")
+		want(heir, "these remain: privileges for database "+there, "Nothing was changed in that database")
 		s.Exec(t, "postgres", "REVOKE TEMPORARY ON DATABASE "+there+" FROM "+name)
-		want(s.Username, "reassign what it owns in database", sql+s.Username+`"; DROP OWNED BY "`+name+`";`)
+		want(s.Username, "reassign its objects in database", sql+s.Username+`"; DROP OWNED BY "`+name+`";`)
 		for _, database := range []string{here, there} {
 			if got := s.Query(t, database, tableOwnerSQL, "t")[0]; got != name {
 				t.Errorf("the table in %s belongs to %s", database, got)

@@ -25,7 +25,7 @@ var parameterName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Z
 // CheckParameterName refuses text that cannot be the name of a parameter.
 func CheckParameterName(name string) error {
 	if !parameterName.MatchString(name) {
-		return fmt.Errorf("%q cannot be the name of a parameter, such as statement_timeout or myapp.setting", name)
+		return fmt.Errorf("%q cannot be the name of a parameter: valid names are statement_timeout and myapp.setting, for example", name)
 	}
 	return nil
 }
@@ -34,7 +34,7 @@ func CheckParameterName(name string) error {
 // server itself refuses other invalid values.
 func CheckParameterValue(name, value string) error {
 	if strings.ContainsRune(value, 0) {
-		return fmt.Errorf("the value of %s holds a zero byte", name)
+		return fmt.Errorf("the value of %s contains a zero byte", name)
 	}
 	_, err := parameterItems(name, value)
 	return err
@@ -144,13 +144,13 @@ func parameterItems(name, value string) ([]string, error) {
 	case lowers:
 		return []string{""}, nil
 	default:
-		return nil, fmt.Errorf("%s is empty, which PostgreSQL takes for a library without a name, so that nobody could log in: leave it out", name)
+		return nil, fmt.Errorf("%s is empty. PostgreSQL would look for a library without a name and refuse every login: leave the parameter out", name)
 	}
 	var items []string
 	for rest := value; ; {
 		item, after, err := listItem(rest, lowers)
 		if err != nil {
-			return nil, fmt.Errorf("%s = %q is no list of names: %w", name, value, err)
+			return nil, fmt.Errorf("%s = %q is not a list of names: %w", name, value, err)
 		}
 		items = append(items, item)
 		if after == "" {

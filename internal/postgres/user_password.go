@@ -52,7 +52,7 @@ func requireSCRAM(major int) error {
 	if major >= 10 {
 		return nil
 	}
-	return fmt.Errorf("the server is PostgreSQL %d, which knows no SCRAM-SHA-256 passwords: 10 or newer is needed, or the weaker password_encryption = \"md5\"", major)
+	return fmt.Errorf("the server is PostgreSQL %d, which does not support SCRAM-SHA-256 passwords: upgrade it to 10 or newer, or set the weaker password_encryption = \"md5\"", major)
 }
 
 // A PasswordSeal recognises what the server stores for a password without revealing it: a hash
@@ -98,11 +98,11 @@ func verifierRefusals(verifier *string, user string, password *Password) []strin
 	case password == nil && *verifier == "":
 		return nil
 	case password == nil:
-		return []string{"it has a password, and none is configured"}
+		return []string{"it has a password, but none is configured"}
 	case *verifier == "":
-		return []string{"it has no password, and one is configured"}
+		return []string{"it has no password, but one is configured"}
 	case encryptionOf(*verifier) != password.Encryption:
-		return []string{fmt.Sprintf("its password is kept as %s, not as %s", encryptionOf(*verifier), password.Encryption)}
+		return []string{fmt.Sprintf("its password is stored as %s, not as %s", encryptionOf(*verifier), password.Encryption)}
 	case !password.isKeptAs(*verifier, user):
 		return []string{"its password is not the configured one"}
 	}
@@ -148,9 +148,9 @@ func (p *Password) isKeptAs(verifier, user string) bool {
 func loginRefusals(ctx context.Context, s *pgclient.Server, user string, password *Password) ([]string, error) {
 	switch {
 	case password == nil:
-		return []string{"it may have a password, which the login of this server entry cannot see, and none is configured"}, nil
+		return []string{"no password is configured, but it may have one: the login of this server entry cannot see whether it does"}, nil
 	case password.Encryption != SCRAM:
-		return []string{"whether it has the configured password is not tried with password_encryption = \"" + password.Encryption + "\", and the login of this server entry cannot see it"}, nil
+		return []string{"the login of this server entry cannot see whether it has the configured password, and the provider does not try to log in with password_encryption = \"" + password.Encryption + "\""}, nil
 	}
 	err := s.TryLogin(ctx, user, password.Text)
 	var other *pgclient.LoginError
@@ -158,9 +158,9 @@ func loginRefusals(ctx context.Context, s *pgclient.Server, user string, passwor
 	case err == nil:
 		return nil, nil
 	case pgclient.Code(err) == pgclient.InvalidPassword, pgclient.Code(err) == pgclient.InvalidAuthorizationSpecification:
-		return []string{"the configured password does not log in: " + err.Error()}, nil
+		return []string{"a login with the configured password failed: " + err.Error()}, nil
 	case errors.As(err, &other):
-		return []string{"whether it has the configured password is not known: for logins from here, pg_hba.conf of the server does not ask for it by " + SCRAM}, nil
+		return []string{"the configured password could not be checked: for logins from this machine, pg_hba.conf of the server does not ask for " + SCRAM}, nil
 	}
 	return nil, err
 }

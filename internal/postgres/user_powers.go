@@ -22,7 +22,7 @@ func CheckRoles(user string, roles []string) error {
 		case role == user:
 			return errors.New("a user cannot be a member of itself")
 		case slices.Contains(replicationRoles, role):
-			return fmt.Errorf("membership in %s comes with replication = true", role)
+			return fmt.Errorf("membership in %s comes with replication = true: set that instead", role)
 		}
 	}
 	return nil
@@ -92,7 +92,7 @@ func (u User) powerRefusals(found User) (lines []string) {
 	}
 	for _, role := range u.Roles {
 		if !found.HasRole(role) {
-			lines = append(lines, fmt.Sprintf("it is no member of role %s", pgclient.Ident(role)))
+			lines = append(lines, fmt.Sprintf("it is not a member of role %s", pgclient.Ident(role)))
 		}
 	}
 	return lines

@@ -67,7 +67,7 @@ func TestPowers(t *testing.T) {
 			return got
 		}
 		if !check("when created").HasRole(group) {
-			t.Error("it is no member of what was wanted")
+			t.Error("it is not a member of what was wanted")
 		}
 		_, refusals, err := AdoptUser(t.Context(), server, u, nil)
 		pgtest.Equal(t, "refusals", refusals, nil)
@@ -96,7 +96,7 @@ func TestPowers(t *testing.T) {
 		}
 		check("after that")
 		_, refusals, err = AdoptUser(t.Context(), server, User{Name: name, Login: true, ConnectionLimit: -1, Roles: []string{group}, BypassRLS: true}, nil)
-		if err != nil || !slices.Contains(refusals, "bypass_rls is false, not true") || !strings.Contains(strings.Join(refusals, "\n"), "it is no member of role") {
+		if err != nil || !slices.Contains(refusals, "bypass_rls is false, not true") || !strings.Contains(strings.Join(refusals, "\n"), "it is not a member of role") {
 			t.Errorf("refusals %q, %v", refusals, err)
 		}
 	})

@@ -26,7 +26,7 @@ func databasesToReassign(ctx context.Context, s *pgclient.Server, name, to strin
 			return err
 		}
 		if _, err = user(ctx, tx, to); errors.Is(err, pgclient.ErrNotFound) {
-			return fmt.Errorf("there is no role %q to reassign to", to)
+			return fmt.Errorf("the role %q in reassign_owned_to does not exist", to)
 		}
 		return err
 	})
@@ -43,8 +43,8 @@ func databasesToReassign(ctx context.Context, s *pgclient.Server, name, to strin
 	if len(failures) == 0 {
 		return databases, nil
 	}
-	return nil, pgclient.Advise(fmt.Errorf("something in databases that cannot be connected to is to be reassigned, so nothing was changed:\n%w", errors.Join(failures...)),
-		"Let the login of this server entry connect to them, or have somebody who can run there:\n  "+reassignSQL(name, to)+";")
+	return nil, pgclient.Advise(fmt.Errorf("the user owns objects or has privileges in databases that the login cannot connect to. Nothing was changed:\n%w", errors.Join(failures...)),
+		"Allow the login of this server entry to connect to these databases, or ask an administrator to run in each of them:\n  "+reassignSQL(name, to)+";")
 }
 
 // reassignIn leaves out the databases that this process is dropping.
@@ -92,11 +92,11 @@ func reassign(ctx context.Context, s *pgclient.Server, database, name, to string
 	}
 	var left *leftoverError
 	refused := pgclient.Code(err) == pgclient.InsufficientPrivilege && !pgclient.IsUnreachable(err) || errors.As(err, &left)
-	err = fmt.Errorf("reassign what it owns in database %q: %w", s.DatabaseName(database), err)
+	err = fmt.Errorf("reassign its objects in database %q: %w", s.DatabaseName(database), err)
 	if !refused {
 		return err
 	}
-	return pgclient.Advise(err, fmt.Sprintf("The login of this server entry may not do that, so nothing was changed in that database. Have somebody who may run there:\n  %s;", reassignSQL(name, to)))
+	return pgclient.Advise(err, fmt.Sprintf("The login of this server entry is not allowed to do that. Nothing was changed in that database. Ask an administrator to run there:\n  %s;", reassignSQL(name, to)))
 }
 
 // ownersOfRights returns the owners of the objects on which a user has privileges: a login that
@@ -169,5 +169,5 @@ func reassignOwned(ctx context.Context, tx pgx.Tx, name, to string) error {
 		}
 		return err
 	}
-	return errors.New("the user goes on creating objects; set terminate_sessions = true and apply before destroying it")
+	return errors.New("the user keeps creating objects: set terminate_sessions = true, apply, and destroy the user again")
 }

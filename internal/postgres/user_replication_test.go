@@ -44,7 +44,7 @@ func TestReplication(t *testing.T) {
 		u := User{Name: "stitch", Login: true, ConnectionLimit: -1, Replication: true}
 		const attributeSQL = `SELECT rolreplication, pg_has_role('stitch', 'rds_replication', 'MEMBER') FROM pg_roles WHERE rolname = 'stitch'`
 
-		if _, err := CreateUser(t.Context(), admin, u, nil); err == nil || !strings.Contains(pgclient.Explain(err), "Leave what it asks for out of the configuration (replication) and apply, which creates the user. Then have somebody who may run:\n  ALTER ROLE \"stitch\" REPLICATION;\nand put it") {
+		if _, err := CreateUser(t.Context(), admin, u, nil); err == nil || !strings.Contains(pgclient.Explain(err), "Remove replication from the configuration and apply, which creates the user. Then ask an administrator to run:\n  ALTER ROLE \"stitch\" REPLICATION;\nand add replication") {
 			t.Errorf("%d: got %v", major, pgclient.Explain(err))
 		} else if strings.Contains(pgclient.Explain(err), "ALTER ROLE \""+config.Username+"\" REPLICATION;") != (major >= 16) {
 			t.Errorf("%d: got %v", major, pgclient.Explain(err))

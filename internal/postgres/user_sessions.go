@@ -27,7 +27,7 @@ func terminateSessions(ctx context.Context, s *pgclient.Server, u User) error {
 	err := endSessions(ctx, s, u.Name)
 	if pgclient.Code(err) == pgclient.InsufficientPrivilege && !pgclient.IsUnreachable(err) {
 		return pgclient.Advise(fmt.Errorf("end the sessions of %q: %w", u.Name, err),
-			"The login of this server entry may not do that. Have somebody who may run:\n  GRANT pg_signal_backend TO "+pgclient.Ident(s.Username())+";")
+			"The login of this server entry is not allowed to do that. Ask an administrator to run:\n  GRANT pg_signal_backend TO "+pgclient.Ident(s.Username())+";")
 	}
 	return err
 }
@@ -91,7 +91,7 @@ func endSessions(ctx context.Context, s *pgclient.Server, name string) error {
 			return err
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("these sessions of %q do not end although the server was asked to end them: %s", name, strings.Join(left, ", "))
+			return fmt.Errorf("these sessions of %q did not end, although the server was asked to end them: %s", name, strings.Join(left, ", "))
 		}
 		if err := pgclient.Pause(ctx, endingPause); err != nil {
 			return err

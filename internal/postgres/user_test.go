@@ -224,8 +224,8 @@ func TestUserRefused(t *testing.T) {
 		u := User{Name: name, Login: true, ConnectionLimit: -1, Parameters: map[string]string{"log_statement": "all", "work_mem": "1MB"}}
 
 		_, err := CreateUser(t.Context(), admin, u, scram("secret"))
-		want := "the user was not created. Leave what it asks for out of the configuration (parameters) and apply, which creates the user. Then have somebody who may run:\n" +
-			"  ALTER ROLE \"" + name + "\" SET \"log_statement\" TO 'all';\nand put it (parameters) back."
+		want := "the user was not created. Remove parameters from the configuration and apply, which creates the user. Then ask an administrator to run:\n" +
+			"  ALTER ROLE \"" + name + "\" SET \"log_statement\" TO 'all';\nand add parameters to the configuration again."
 		if err == nil || !strings.HasSuffix(pgclient.Explain(err), want) {
 			t.Errorf("got %v", pgclient.Explain(err))
 		}

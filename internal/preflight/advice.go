@@ -56,14 +56,14 @@ func adviseVersion(major int, version string) []Advice {
 	case major < oldestMajor:
 		return []Advice{{
 			Summary: "PostgreSQL " + version + " is too old",
-			Detail: fmt.Sprintf("The hosted service takes %s and newer. This engine needs PostgreSQL %d or newer, and is tested with %s: upgrade the server. Nothing else was checked.",
+			Detail: fmt.Sprintf("The hosted service supports PostgreSQL %s and newer. This engine needs PostgreSQL %d or newer, and is tested with %s. Upgrade the server. Nothing else was checked.",
 				oldestDocumented, oldestMajor, strings.Join(tested, ", ")),
 			Blocks: true,
 		}}
 	case major > newest:
 		return []Advice{{
 			Summary: fmt.Sprintf("PostgreSQL %d was not tested", major),
-			Detail:  fmt.Sprintf("This release of the provider is tested with %s. Look for a newer release, or try it where nothing is at stake.", strings.Join(tested, ", ")),
+			Detail:  fmt.Sprintf("This release of the provider is tested with PostgreSQL %s. Look for a newer release, or try this one where nothing is at stake.", strings.Join(tested, ", ")),
 		}}
 	}
 	return nil
@@ -77,7 +77,7 @@ func advisePooling(s *pgclient.Server, check ConnectionCheck, pooling pgclient.P
 	if check.Use != "" {
 		text += " Rights were not checked."
 	}
-	return []Advice{{Summary: "A pooling proxy stands before server " + s.Name(), Detail: strings.ToUpper(text[:1]) + text[1:], Blocks: true}}
+	return []Advice{{Summary: "A pooling proxy is in front of server " + s.Name(), Detail: strings.ToUpper(text[:1]) + text[1:], Blocks: true}}
 }
 
 // adviseTLS advises encryption. A connection that stays on this machine needs none.
@@ -89,19 +89,19 @@ func adviseTLS(s *pgclient.Server, found Connection) []Advice {
 	case !found.TLS:
 		return []Advice{{
 			Summary: "The connection to server " + s.Name() + " is not encrypted",
-			Detail: fmt.Sprintf("Whoever is on the way can read rows and change them. Turn ssl on at the server, and set sslmode = \"verify-full\" in servers.%s; "+
-				"sslrootcert there names the authority that signed its certificate.", s.Name()),
+			Detail: fmt.Sprintf("Anyone on the network path can read and change rows. Turn on ssl in the server's configuration, and set sslmode = \"verify-full\" in servers.%s. "+
+				"Set sslrootcert there to the certificate of the authority that signed the server's certificate.", s.Name()),
 		}}
 	case found.Pooling != pgclient.NoPooling && !found.Facts.SessionTLS:
 		return []Advice{{
-			Summary: "Encryption ends before server " + s.Name(),
-			Detail:  "The proxy is connected to over TLS, and itself connects to the server without. Let it use TLS as well, unless it is on the same machine.",
+			Summary: "Encryption ends at the proxy in front of server " + s.Name(),
+			Detail:  "The connection to the proxy uses TLS, but the proxy connects to the server without TLS. Configure TLS for that connection as well, unless the proxy is on the server's machine.",
 		}}
 	case !s.VerifiesCertificate():
 		return []Advice{{
 			Summary: "The certificate of server " + s.Name() + " is not verified",
-			Detail: fmt.Sprintf("Whoever is on the way can pretend to be the server. Set sslmode = \"verify-full\" in servers.%s, "+
-				"and sslrootcert to the authority that signed its certificate unless the system knows that.", s.Name()),
+			Detail: fmt.Sprintf("Anyone on the network path can pretend to be the server. Set sslmode = \"verify-full\" in servers.%s. "+
+				"Unless this machine already trusts the authority that signed the server's certificate, also set sslrootcert to that authority's certificate.", s.Name()),
 		}}
 	}
 	return nil
@@ -111,13 +111,13 @@ func adviseLogin(use Use, f Facts) []Advice {
 	if !f.Superuser {
 		return nil
 	}
-	needed := "stitch_source_grants grants all that reading takes."
+	needed := "stitch_source_grants grants everything that reading needs."
 	if use == UseAsDestination {
-		needed = "stitch_destination_grants grants all that loading takes."
+		needed = "stitch_destination_grants grants everything that loading needs."
 	}
 	return []Advice{{
 		Summary: fmt.Sprintf("The login %q is a superuser", f.Username),
-		Detail:  "Runs need no such rights, and whoever gets hold of its password has all of them. Let runs log in as a user of their own (stitch_database_user): " + needed,
+		Detail:  "Runs do not need the rights of a superuser, and anyone who learns the password has all of them. Let runs log in as a separate user (stitch_database_user): " + needed,
 	}}
 }
 
@@ -144,9 +144,9 @@ func adviseStandby(f Facts) []Advice {
 	}
 	return []Advice{{
 		Summary: "The standby may cancel long reads",
-		Detail: fmt.Sprintf("It is a standby (hot_standby = %s) with %s, and cancels what reads for longer than that while changes wait to be applied. "+
-			"Before the first run, set both to 8 to 12 hours (28800000 to 43200000 ms) on the standby; afterwards they can be lowered again. "+
-			"hot_standby_feedback = on (it is %s) makes such conflicts rare, at the price of more dead rows on the primary.",
+		Detail: fmt.Sprintf("The server is a standby (hot_standby = %s) with %s. It cancels queries that run for longer than that while changes wait to be applied. "+
+			"Before the first run, set max_standby_archive_delay and max_standby_streaming_delay to 8 to 12 hours (28800000 to 43200000 ms) on the standby; you can lower them again afterwards. "+
+			"hot_standby_feedback = on (it is %s) makes such conflicts rare, but leaves more dead rows on the primary.",
 			f.HotStandby, strings.Join(short, " and "), f.HotStandbyFeedback),
 	}}
 }
@@ -156,12 +156,12 @@ func adviseReadOnly(f Facts) []Advice {
 	case f.Standby:
 		return []Advice{{
 			Summary: "The destination is a standby",
-			Detail:  "Nothing can be written to it. Set host of the server entry to the primary.",
+			Detail:  "A standby accepts no writes. Set host of the server entry to that of the primary.",
 			Blocks:  true,
 		}}
 	case f.defaultReadOnly:
 		return []Advice{{
-			Summary: "Transactions of the destination may only read",
+			Summary: "Transactions of the destination are read-only",
 			Detail:  fmt.Sprintf("default_transaction_read_only is on for this server, database or login. Turn it off, for instance: ALTER ROLE %s SET default_transaction_read_only = off", pgclient.Ident(f.Username)),
 			Blocks:  true,
 		}}
@@ -191,15 +191,15 @@ func advisePrivileges(check ConnectionCheck, found Connection) []Advice {
 		}
 		a := Advice{
 			Summary: fmt.Sprintf("The login %q lacks rights on database %q", found.Facts.Username, check.Database),
-			Detail:  "Runs need them:" + pgclient.List(lines),
+			Detail:  "Runs need these rights:" + pgclient.List(lines),
 			Blocks:  !spared,
 		}
 		if spared {
-			a.Summary = fmt.Sprintf("The login %q lacks rights on database %q that runs do without so far", found.Facts.Username, check.Database)
-			a.Detail = "Stitch's documents list them:" + pgclient.List(lines)
+			a.Summary = fmt.Sprintf("The login %q lacks rights on database %q that runs do not need yet", found.Facts.Username, check.Database)
+			a.Detail = "Stitch's documentation lists them:" + pgclient.List(lines)
 		}
 		if len(remedies) > 0 {
-			a.Detail += "\nstitch_" + string(check.Use) + "_grants grants them, or have somebody who may do it run:" + pgclient.List(remedies)
+			a.Detail += "\nUse stitch_" + string(check.Use) + "_grants to grant them, or ask an administrator to run:" + pgclient.List(remedies)
 		}
 		all = append(all, a)
 	}
@@ -207,7 +207,7 @@ func advisePrivileges(check ConnectionCheck, found Connection) []Advice {
 	if looked && check.Use == UseAsSource && len(check.Schemas) == 0 && len(check.Tables) == 0 && !found.Facts.readable {
 		all = append(all, Advice{
 			Summary: fmt.Sprintf("The login %q can read no table of database %q", found.Facts.Username, check.Database),
-			Detail:  "Grant it what it is to replicate (stitch_source_grants), and name schemas or tables here to have them checked one by one.",
+			Detail:  "Grant it access to the tables to replicate (stitch_source_grants). To check schemas or tables one by one, list them in this check.",
 		})
 	}
 	return all
@@ -230,8 +230,8 @@ func adviseIndexes(notIndexed map[relation.TableName]string, accepted []relation
 	}
 	return []Advice{{
 		Summary: "Replication keys without an index",
-		Detail: "Each run selects and sorts rows by the replication key: without an index that starts with it, it reads the whole table. " +
-			"CONCURRENTLY, where it is allowed, lets others write meanwhile:" + pgclient.List(lines),
+		Detail: "Each run selects and sorts rows by the replication key. Without an index that starts with that column, the run reads the whole table. " +
+			"Create an index, if possible with CONCURRENTLY, so that other sessions can write at the same time:" + pgclient.List(lines),
 	}}
 }
 
@@ -249,7 +249,7 @@ func adviseRowSecurity(found Connection) []Advice {
 	}
 	return []Advice{{
 		Summary: fmt.Sprintf("Row-level security hides rows from the login %q", found.Facts.Username),
-		Detail: fmt.Sprintf("It applies to %s. Runs fail there rather than to leave rows out without a word. "+
+		Detail: fmt.Sprintf("It applies to %s. Runs fail on these tables instead of silently leaving rows out. "+
 			"Let the login see all rows (ALTER ROLE %s BYPASSRLS), or do not replicate these tables.", text, pgclient.Ident(found.Facts.Username)),
 		Blocks: true,
 	}}

@@ -202,7 +202,7 @@ func readFacts(ctx context.Context, conn *pgx.Conn) (Facts, error) {
 			&f.process, &f.archiveDelay, &f.streamingDelay, &f.defaultReadOnly, &f.readable)
 	})
 	if err != nil {
-		return Facts{}, fmt.Errorf("read what the server says of itself: %w", err)
+		return Facts{}, fmt.Errorf("read the settings of the server: %w", err)
 	}
 	return f, nil
 }

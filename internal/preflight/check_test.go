@@ -65,7 +65,7 @@ func TestCheckSource(t *testing.T) {
 			"-USAGE ON SCHEMA none", "-SELECT ON ALL TABLES IN SCHEMA none",
 			"-USAGE ON SCHEMA public",
 			"-SELECT ON TABLE public.gone", "-SELECT ON TABLE public.open_orders", "-SELECT ON TABLE public.orders",
-			"-SELECT ON TABLES TO COME IN SCHEMA billing OF " + shop.Application,
+			"-SELECT ON FUTURE TABLES IN SCHEMA billing OF " + shop.Application,
 		})
 		if found.Ready() || found.Pooling != pgclient.NoPooling || found.Facts.Username != shop.User || found.Facts.Superuser || found.Facts.Standby ||
 			found.Major != s.Major || !found.Tested() || found.Facts.ClientAddress != "127.0.0.1" || found.Facts.ServerPort != s.Port {
@@ -73,7 +73,7 @@ func TestCheckSource(t *testing.T) {
 		}
 		pgtest.Equal(t, "advice", summaries(found), []string{
 			fmt.Sprintf("The login %q lacks rights on database %q", shop.User, shop.Name),
-			fmt.Sprintf("The login %q lacks rights on database %q that runs do without so far", shop.User, shop.Name),
+			fmt.Sprintf("The login %q lacks rights on database %q that runs do not need yet", shop.User, shop.Name),
 			"Replication keys without an index",
 		})
 		// The SQL that the check proposes is all that is needed, except for objects that do not
@@ -181,7 +181,7 @@ func TestCheckDestination(t *testing.T) {
 		}
 		// A loaded table that another role owns cannot be altered; other tables do not matter.
 		shop.Run(t, "CREATE TABLE billing.loaded (_sdc_table_version bigint); CREATE TABLE billing.other ()")
-		if found = check(t, server, want); found.Ready() || !strings.Contains(found.Advice[0].Detail, "(others own its tables loaded)") {
+		if found = check(t, server, want); found.Ready() || !strings.Contains(found.Advice[0].Detail, "(other roles own tables in it: loaded)") {
 			t.Errorf("advice %v", found.Advice)
 		}
 		shop.Run(t, fmt.Sprintf("DROP TABLE billing.loaded; ALTER ROLE %s IN DATABASE %s SET default_transaction_read_only = on", shop.User, shop.Name))
@@ -393,7 +393,7 @@ func TestTestedMajors(t *testing.T) {
 func TestCheckUnreachable(t *testing.T) {
 	server := pgtest.Server(t, pgclient.Config{Host: "127.0.0.1", Port: 1, Username: "u"})
 	_, err := CheckConnection(t.Context(), server, ConnectionCheck{})
-	if !pgclient.IsUnreachable(err) || !strings.Contains(pgclient.Explain(err), "Check host and port of servers.server") {
+	if !pgclient.IsUnreachable(err) || !strings.Contains(pgclient.Explain(err), "Check the host and port of servers.server") {
 		t.Errorf("got %s", pgclient.Explain(err))
 	}
 }

@@ -76,8 +76,8 @@ func (c *Connection) decideDestination(check ConnectionCheck, lacked []privilege
 	user := pgclient.Ident(c.Facts.Username)
 	for _, p := range []struct{ privilege, reason string }{
 		{"CONNECT", "To connect to the database."},
-		{"CREATE", "To create the schemas that are loaded into. CREATE on a schema would be no substitute: it creates no schema."},
-		{"TEMPORARY", "To compare a load with what is there already, in a temporary table."},
+		{"CREATE", "To create the schemas that runs load into. CREATE on a schema is not enough: it does not allow the login to create schemas."},
+		{"TEMPORARY", "To compare a load with the rows that are already there, in a temporary table."},
 	} {
 		c.Privileges = append(c.Privileges, Privilege{
 			Privilege: p.privilege, Object: "DATABASE " + pgclient.QuoteName(check.Database), Reason: p.reason,
@@ -96,7 +96,7 @@ func (c *Connection) decideDestination(check ConnectionCheck, lacked []privilege
 func systemCatalogs(schema string, lacked []privilege.Right, user string) Privilege {
 	p := Privilege{
 		Privilege: "SELECT", Object: "SYSTEM CATALOGS IN SCHEMA " + schema, Held: true,
-		Reason: "To see which schemas and tables there are, and what they look like, before loading. Everybody may by default.",
+		Reason: "To see which schemas and tables exist, and their structure, before loading. Every role has this right by default.",
 		spared: schema == "information_schema", // this engine does not read it
 	}
 	var names, remedies []string
@@ -125,13 +125,13 @@ func systemCatalogs(schema string, lacked []privilege.Right, user string) Privil
 func ownership(s ownedSchema, user string) Privilege {
 	p := Privilege{
 		Privilege: "OWNERSHIP", Object: "SCHEMA " + pgclient.QuoteName(s.Name), Held: s.Owned && len(s.Foreign) == 0,
-		Reason: "To alter and to comment on the tables that are loaded: both take their owner.",
+		Reason: "To alter the loaded tables and to comment on them: this requires the privileges of their owner.",
 		remedy: "GRANT " + pgclient.Ident(s.Owner) + " TO " + user,
 	}
 	switch {
 	case !s.Owned && s.Admin && s.Name == "_stitch":
-		p.missing = fmt.Sprintf("it belongs to %q, which is not to be shared: use a server entry that logs in as that role. "+
-			"If this provider did not create the schema, have it renamed: ALTER SCHEMA \"_stitch\" RENAME TO \"_stitch_old\"", s.Owner)
+		p.missing = fmt.Sprintf("it belongs to %q, a role that should have no other members: use a server entry that logs in as that role. "+
+			"If this provider did not create the schema, ask its owner to rename it: ALTER SCHEMA \"_stitch\" RENAME TO \"_stitch_old\"", s.Owner)
 		p.remedy = ""
 	case !s.Owned && s.Admin:
 		p.missing = fmt.Sprintf("it belongs to %q", s.Owner)
@@ -139,7 +139,7 @@ func ownership(s ownedSchema, user string) Privilege {
 	case !s.Owned:
 		p.missing = fmt.Sprintf("it belongs to %q", s.Owner)
 	case len(s.Foreign) > 0:
-		p.missing = "others own its tables " + some(s.Foreign)
+		p.missing = "other roles own tables in it: " + some(s.Foreign)
 		p.remedy = "" // the owners to join are those of the tables, and are not known here
 	}
 	return p

@@ -137,11 +137,11 @@ func (c *Connection) decideSource(check ConnectionCheck, login privilege.Login, 
 		uses, exists := login.Uses(name)
 		usage := Privilege{
 			Privilege: "USAGE", Object: "SCHEMA " + pgclient.QuoteName(name), Held: uses,
-			Reason: "To get at the objects in the schema.",
+			Reason: "To access the objects in the schema.",
 			remedy: "GRANT USAGE ON SCHEMA " + pgclient.Ident(name) + " TO " + user,
 		}
 		if !exists {
-			usage.missing, usage.remedy = "there is no such schema", ""
+			usage.missing, usage.remedy = "the schema does not exist", ""
 		}
 		c.Privileges = append(c.Privileges, usage)
 		if slices.Contains(check.Schemas, name) {
@@ -154,8 +154,8 @@ func (c *Connection) decideSource(check ConnectionCheck, login privilege.Login, 
 	// If the check names only tables, nothing but these tables is needed.
 	for _, f := range login.FutureReads(check.Schemas) {
 		c.Privileges = append(c.Privileges, Privilege{
-			Privilege: "SELECT", Object: "TABLES TO COME IN SCHEMA " + pgclient.QuoteName(f.Schema) + " OF " + pgclient.QuoteName(f.Creator), Held: f.Held,
-			Reason: "To read also the tables that are created in the schema later, by this role (ALTER DEFAULT PRIVILEGES).",
+			Privilege: "SELECT", Object: "FUTURE TABLES IN SCHEMA " + pgclient.QuoteName(f.Schema) + " OF " + pgclient.QuoteName(f.Creator), Held: f.Held,
+			Reason: "To read the tables that this role will create in the schema (ALTER DEFAULT PRIVILEGES).",
 			remedy: f.Remedy,
 			spared: true,
 		})
@@ -174,7 +174,7 @@ func selectOnAll(login privilege.Login, schema, user string) Privilege {
 	}
 	switch {
 	case !exists:
-		all.missing, all.remedy = "there is no such schema", ""
+		all.missing, all.remedy = "the schema does not exist", ""
 	case len(unread) > 0:
 		all.missing = "not on " + some(unread)
 	}
@@ -189,11 +189,11 @@ func (c *Connection) decideTable(key string, t checkedTable, user string) {
 	}
 	switch {
 	case t.Kind == "":
-		held.missing, held.remedy = "there is no such table or view", ""
+		held.missing, held.remedy = "the table or view does not exist", ""
 	case !t.HasKey:
 		c.Advice = append(c.Advice, Advice{
 			Summary: fmt.Sprintf("Table %s has no column %q", t.Name, key),
-			Detail:  "It is to be the replication key. Name a column that says which rows are new, exactly as PostgreSQL stores its name.",
+			Detail:  "The configuration names it as the replication key. Choose a column that shows which rows are new, and write its name exactly as PostgreSQL stores it.",
 			Blocks:  true,
 		})
 	case key != "" && !t.Indexed:

@@ -79,7 +79,7 @@ func readAccess(ctx context.Context, tx pgx.Tx, schemas []string) (*access, erro
 	}
 	a := &access{roles: all, schemas: map[string]object{}, relations: map[string][]relations{}, columns: map[relation.TableName]map[string]object{}}
 	if err := a.readObjects(ctx, tx, schemas); err != nil {
-		return nil, fmt.Errorf("read who may do what in the database: %w", err)
+		return nil, fmt.Errorf("read the privileges in the database: %w", err)
 	}
 	return a, nil
 }
@@ -101,7 +101,7 @@ func (a *access) readObjects(ctx context.Context, tx pgx.Tx, schemas []string) e
 			o.acl[i] = aclEntry{grantees[i], grantors[i], privileges[i], grantable[i]}
 		}
 		if kind == "COLUMN" && len(names) != 2 {
-			return fmt.Errorf("the server named a column of %q by %d names", schema, len(names))
+			return fmt.Errorf("the server named a column in schema %q by %d names instead of two", schema, len(names))
 		}
 		switch kind {
 		case "DATABASE":

@@ -23,8 +23,8 @@ func (p rightsPlan) run(ctx context.Context, tx pgx.Tx) error {
 type forbiddenError struct{ statements []string }
 
 func (e *forbiddenError) Error() string {
-	return "the login of this server entry may not do all of this, so nothing was changed. " +
-		"Use an entry whose username owns these objects or is a member of their owners, or have somebody who may do it run:\n  " +
+	return "the login of this server entry is not allowed to do all of this. Nothing was changed. " +
+		"Use an entry whose username owns these objects or is a member of their owners, or ask an administrator to run:\n  " +
 		strings.Join(e.statements, ";\n  ") + ";"
 }
 
@@ -103,8 +103,8 @@ func (a *access) explainDependents(user person, sc scope, err error) error {
 	if pgclient.Code(err) != pgclient.DependentObjectsStillExist || len(items) == 0 {
 		return err
 	}
-	return pgclient.Advise(fmt.Errorf("%w\n%s has passed on to others what depends on it:%s", err, pgclient.Ident(sc.user), pgclient.List(items)),
-		fmt.Sprintf("Take that back first. Have a superuser, or a member of %[1]s, run in database %[2]q:\n  SET ROLE %[1]s;\n  %[3]s;\n  RESET ROLE;",
+	return pgclient.Advise(fmt.Errorf("%w\n%s has granted these privileges to other roles:%s", err, pgclient.Ident(sc.user), pgclient.List(items)),
+		fmt.Sprintf("Revoke these grants first. Ask a superuser or a member of %[1]s to run in database %[2]q:\n  SET ROLE %[1]s;\n  %[3]s;\n  RESET ROLE;",
 			pgclient.Ident(sc.user), a.databaseName, strings.Join(pgclient.First(sql), ";\n  ")))
 }
 

@@ -77,7 +77,7 @@ func UpdateDestination(ctx context.Context, s *pgclient.Server, old, want Destin
 		})
 	})
 	if err != nil {
-		return fmt.Errorf("update destination rights on database %q of %q: %w", want.Database, want.User, err)
+		return fmt.Errorf("update destination rights of %[2]q on database %[1]q: %[3]w", want.Database, want.User, err)
 	}
 	return nil
 }
@@ -109,7 +109,7 @@ func RevokeDestination(ctx context.Context, s *pgclient.Server, g DestinationGra
 func DestinationDrift(ctx context.Context, s *pgclient.Server, g DestinationGrants) (Drift, error) {
 	d, err := drift(ctx, s, g.Database, g.scope())
 	if err != nil {
-		return Drift{}, fmt.Errorf("read destination rights on database %q of %q: %w", g.Database, g.User, err)
+		return Drift{}, fmt.Errorf("read destination rights of %[2]q on database %[1]q: %[3]w", g.Database, g.User, err)
 	}
 	return d, nil
 }

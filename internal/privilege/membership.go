@@ -215,7 +215,7 @@ func (n Needs) While(ctx context.Context, tx pgx.Tx, change []string, f func() e
 	}
 	for _, j := range joins {
 		if _, err := tx.Exec(ctx, j.take); err != nil {
-			return fmt.Errorf("become a member of %q for the time of this change: %w", j.role, err)
+			return fmt.Errorf("join role %q for this change: %w", j.role, err)
 		}
 	}
 	if err := f(); err != nil {
@@ -223,7 +223,7 @@ func (n Needs) While(ctx context.Context, tx pgx.Tx, change []string, f func() e
 	}
 	for _, j := range slices.Backward(joins) {
 		if _, err := tx.Exec(ctx, j.giveBack); err != nil {
-			return fmt.Errorf("be a member of %q no longer: %w", j.role, err)
+			return fmt.Errorf("leave role %q again: %w", j.role, err)
 		}
 	}
 	return nil

@@ -108,7 +108,7 @@ func (p rightsPlan) and(others ...rightsPlan) rightsPlan {
 // schema public by default.
 func (a *access) planGrants(user person, sc scope) (rightsPlan, error) {
 	if items := a.absent(sc); len(items) > 0 {
-		return rightsPlan{}, fmt.Errorf("these do not exist: %s; create them first, or take them out of the configuration (names are case-sensitive)", strings.Join(items, ", "))
+		return rightsPlan{}, fmt.Errorf("these do not exist: %s; create them first, or remove them from the configuration (names are case-sensitive)", strings.Join(items, ", "))
 	}
 	grant, refused, login, acting := grouping{}, grouping{}, a.person(a.login), a.actors()
 	for _, r := range a.rights(sc, func(privilege, _ string, on object) bool { return !on.grantedTo(user.oid, privilege) }) {

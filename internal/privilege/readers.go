@@ -113,7 +113,7 @@ const placeSQL = `
 // placeOf returns the place of a transaction's database, which distinguishes it from others.
 func placeOf(ctx context.Context, tx pgx.Tx) (place string, err error) {
 	if err := tx.QueryRow(ctx, placeSQL).Scan(&place); err != nil {
-		return "", fmt.Errorf("find out which database this is: %w", err)
+		return "", fmt.Errorf("identify the database: %w", err)
 	}
 	return place, nil
 }

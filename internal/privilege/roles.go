@@ -100,7 +100,7 @@ func readRoles(ctx context.Context, tx pgx.Tx) (*roles, error) {
 		return nil, fmt.Errorf("read the roles of the server: %w", err)
 	}
 	if all.byOID[all.login] == nil {
-		return nil, errors.New("the role of this login is not among the roles of the server: it was renamed in the meantime. Apply again")
+		return nil, errors.New("the server does not list the role of this login: another session has renamed it. Apply again")
 	}
 	return all, nil
 }

@@ -70,15 +70,15 @@ func (g SourceGrants) check() error {
 	}
 	for _, table := range g.Tables {
 		if !slices.Contains(g.Schemas, table.Schema) {
-			return fmt.Errorf("table %s lies in none of the schemas to read", table)
+			return fmt.Errorf("table %s is in none of the schemas to read", table)
 		}
 	}
 	for _, c := range g.Columns {
 		switch {
 		case !slices.Contains(g.Schemas, c.Table.Schema):
-			return fmt.Errorf("table %s lies in none of the schemas to read", c.Table)
+			return fmt.Errorf("table %s is in none of the schemas to read", c.Table)
 		case slices.Contains(g.Tables, c.Table):
-			return fmt.Errorf("table %s is to be read whole, and only columns of it", c.Table)
+			return fmt.Errorf("table %s is listed both as a whole and with only some of its columns", c.Table)
 		case len(c.Columns) == 0:
 			return fmt.Errorf("no column of table %s is listed", c.Table)
 		}
@@ -136,7 +136,7 @@ func UpdateSource(ctx context.Context, s *pgclient.Server, old, want SourceGrant
 		err = revokeAgain(ctx, s, want.Database, func(tx pgx.Tx) error { return revokeUsage(ctx, s, tx, dropped) })
 	}
 	if err != nil {
-		return fmt.Errorf("update source rights on database %q of %q: %w", want.Database, want.User, err)
+		return fmt.Errorf("update source rights of %[2]q on database %[1]q: %[3]w", want.Database, want.User, err)
 	}
 	return nil
 }
@@ -212,7 +212,7 @@ type Drift struct {
 func SourceDrift(ctx context.Context, s *pgclient.Server, g SourceGrants) (Drift, error) {
 	d, err := drift(ctx, s, g.Database, g.scope())
 	if err != nil {
-		return Drift{}, fmt.Errorf("read source rights on database %q of %q: %w", g.Database, g.User, err)
+		return Drift{}, fmt.Errorf("read source rights of %[2]q on database %[1]q: %[3]w", g.Database, g.User, err)
 	}
 	return d, nil
 }
@@ -252,11 +252,11 @@ func ReadSourceGrants(ctx context.Context, s *pgclient.Server, database, name st
 	}
 	if err == nil {
 		if g.Schemas = a.usedSchemas(user); len(g.Schemas) == 0 {
-			err = fmt.Errorf("USAGE granted on a schema: %w", pgclient.ErrNotFound)
+			err = fmt.Errorf("schemas on which USAGE was granted: %w", pgclient.ErrNotFound)
 		}
 	}
 	if err != nil {
-		return SourceGrants{}, fmt.Errorf("read source rights on database %q of %q: %w", database, name, err)
+		return SourceGrants{}, fmt.Errorf("read source rights of %[2]q on database %[1]q: %[3]w", database, name, err)
 	}
 	plan := a.planDefaultRevokes(user, g.Schemas, false)
 	g.FutureTables = len(plan.sql)+len(plan.refused) > 0

@@ -50,10 +50,10 @@ func ChangeObjects(ctx context.Context, s *pgclient.Server, database string, c p
 	})
 	if err == nil && holders != "" {
 		s.Warn(pgclient.Warning{
-			Summary: "Another session blocks taking turns",
-			Detail: fmt.Sprintf("Runs of this provider take turns when they change privileges or schemas in a database, by its advisory lock (%d, %d). "+
-				"In database %q of server %q this lock was held for more than %v by %s. "+
-				"The change was made without waiting any longer, and was retried if another one interfered. "+
+			Summary: "Another session holds the lock for changes of privileges",
+			Detail: fmt.Sprintf("Runs of Terraform use the advisory lock (%d, %d) of a database to take turns when they change privileges or schemas in it. "+
+				"In database %q of server %q, this lock was held for more than %v by %s. "+
+				"The provider made the change without the lock, and retried it if another change interfered. "+
 				"Plan again to see whether two changes undid each other. If the session does not belong to another run of Terraform, find out what it does and end it.",
 				rightsLockClass, rightsLockKey, s.DatabaseName(database), s.Name(), courtesy, holders),
 		})

@@ -89,7 +89,7 @@ func TestAccConnectionCheck(t *testing.T) {
 						2: held("SELECT", "ALL TABLES IN SCHEMA public", false),
 						3: held("SELECT", "TABLE public.orders", false),
 						4: held("SELECT", `TABLE public."ta.ble"`, false),
-						5: held("SELECT", "TABLES TO COME IN SCHEMA public OF postgres", false),
+						5: held("SELECT", "FUTURE TABLES IN SCHEMA public OF postgres", false),
 					})),
 					known("replication_keys_without_index", knownvalue.MapExact(map[string]knownvalue.Check{
 						"public.orders": knownvalue.StringExact("updated_at"),
@@ -169,8 +169,8 @@ func TestAccConnectionCheckMistakes(t *testing.T) {
 		{administrator(s), "use_as = \"source\"\ntables = { \"orders\" = {} }", "write it as schema.table"},
 		{administrator(s), `use_as = "reader"`, `value must be one of: ["source" "destination"]`},
 		{administrator(s), `database = "no such"`, `has no database "no such"`},
-		{login(s, s.Username, "wrong"), "", "Check username and password of servers.app_stitch"},
-		{`{ host = "127.0.0.1", port = 1, username = "u" }`, "", "Check host and port of servers.app_stitch"},
+		{login(s, s.Username, "wrong"), "", "Check the username and password of servers.app_stitch"},
+		{`{ host = "127.0.0.1", port = 1, username = "u" }`, "", "Check the host and port of servers.app_stitch"},
 		{`{ host = "127.0.0.1", port = 1, username = "u", password_command = ["sh", "-c", "echo expired >&2; exit 1"] }`, "", `password_command "sh": exit status 1: expired`},
 	} {
 		steps = append(steps, resource.TestStep{Config: checkConfig(tt.entry, tt.arguments), ExpectError: says(tt.message)})

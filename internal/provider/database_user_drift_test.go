@@ -229,7 +229,7 @@ func TestAccDatabaseUserHostile(t *testing.T) {
 			resource.TestStep{ // a role of that name does not exist
 				PreConfig: func() { s.Exec(t, "postgres", "GRANT CONNECT ON DATABASE postgres TO "+quoted) },
 				Config:    hostileConfig(s, admin, name, attack("p"), attack("v")), Destroy: true,
-				ExpectError: regexp.MustCompile(`there\s+is\s+no\s+role`), Check: unharmed,
+				ExpectError: regexp.MustCompile(`in\s+reassign_owned_to\s+does\s+not\s+exist`), Check: unharmed,
 			},
 			resource.TestStep{
 				PreConfig: func() { s.Exec(t, "postgres", "REVOKE CONNECT ON DATABASE postgres FROM "+quoted) },

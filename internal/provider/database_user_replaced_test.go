@@ -116,7 +116,7 @@ func TestAccDatabaseUser_replacedAlone(t *testing.T) {
 		t.Errorf("oid %q became %q", oid, now)
 	}
 	s.Exec(t, "postgres", "GRANT CREATE ON DATABASE postgres TO "+user)
-	if output, code := w.try(t, "destroy", "-auto-approve"); code != 1 || !strings.Contains(words(output), "Nothing of that is touched on its own") {
+	if output, code := w.try(t, "destroy", "-auto-approve"); code != 1 || !strings.Contains(words(output), "does not change or drop any of these by itself") {
 		t.Errorf("destroy: exit code %d\n%s", code, output)
 	}
 	s.Exec(t, "postgres", "REVOKE CREATE ON DATABASE postgres FROM "+user)

@@ -176,7 +176,7 @@ func TestAccReplication_readersMistakes(t *testing.T) {
 		`[""]`:                                `a name is empty`,
 		`[null]`:                              `null value`,
 		`"analysts"`:                          `set of string required`,
-		`["` + strings.Repeat("x", 64) + `"]`: `PostgreSQL allows 63`,
+		`["` + strings.Repeat("x", 64) + `"]`: `PostgreSQL allows at most 63`,
 	} {
 		steps = append(steps, resource.TestStep{Config: p.config("Shop", "readers = "+readers+"\n"+twoTables), PlanOnly: true, ExpectError: says(message)})
 	}

@@ -40,7 +40,7 @@ func TestAccProvider_mistakes(t *testing.T) {
 	// Only an operation can find these.
 	for entries, message := range map[string]string{
 		"b":     `servers of the provider block has no entry "a": it has b`,
-		"wrong": "Check username and password of servers.a",
+		"wrong": "Check the username and password of servers.a",
 	} {
 		servers := map[string]string{entries: administrator(s)}
 		if entries == "wrong" {
@@ -142,7 +142,7 @@ func TestAccProvider_allowMD5(t *testing.T) {
 	resource.ParallelTest(t, resource.TestCase{
 		ProtoV6ProviderFactories: factories(),
 		Steps: []resource.TestStep{
-			{Config: config(""), ExpectError: says(`the server asks for a login by MD5`)},
+			{Config: config(""), ExpectError: says(`the server asked for an MD5 login`)},
 			{Config: config(""), ExpectError: says(`password_encryption = 'scram-sha-256'`)},
 			{Config: config(""), ExpectError: says(`set allow_md5 = true in servers.user`)},
 			{Config: config(", allow_md5 = true")},

@@ -228,7 +228,7 @@ func TestAccSourceGrantsImportWithoutGrants(t *testing.T) {
 				ResourceName:  "stitch_source_grants.app",
 				ImportState:   true,
 				ImportStateId: shop.importID(),
-				ExpectError:   regexp.MustCompile(`(?s)USAGE\s+granted\s+on\s+a\s+schema:\s+not\s+found`),
+				ExpectError:   regexp.MustCompile(`(?s)schemas\s+on\s+which\s+USAGE\s+was\s+granted:\s+not\s+found`),
 			},
 			{
 				Config:        shop.config(`schemas = ["public"]`),

@@ -72,7 +72,7 @@ func TestAccSyncRun_catalogUnreadable(t *testing.T) {
 		"owner":  {`ALTER SCHEMA _stitch OWNER TO ` + p.Username, `ALTER SCHEMA _stitch OWNER TO ` + p.writer, 2, `belongs to "postgres"`},
 		"role":   {`ALTER SCHEMA _stitch OWNER TO ` + other, `ALTER SCHEMA _stitch OWNER TO ` + p.writer, 2, `belongs to "` + other + `"`},
 		"shape":  {`CREATE VIEW _stitch.mine AS SELECT 1 AS a`, `DROP VIEW _stitch.mine`, 2, `mine: kind view`},
-		"newer":  {`UPDATE _stitch.version SET version = version + 1`, `UPDATE _stitch.version SET version = version - 1`, 2, `a newer release of the provider`},
+		"newer":  {`UPDATE _stitch.version SET version = version + 1`, `UPDATE _stitch.version SET version = version - 1`, 2, `a newer release has upgraded the catalog`},
 		"rights": {`REVOKE ALL ON _stitch.run FROM ` + p.writer, `GRANT ALL ON _stitch.run TO ` + p.writer, 1, `permission denied for table run`},
 	} {
 		before := p.latestRun(t)

@@ -31,7 +31,7 @@ CREATE TABLE _stitch.leader (
 );
 COMMENT ON TABLE _stitch.leader IS 'The session that runs a replication, or ran it last.';
 COMMENT ON COLUMN _stitch.leader.key IS 'Random key of an advisory lock: the session runs the replication for as long as its login holds that lock.';
-COMMENT ON COLUMN _stitch.leader.lease_expires_at IS 'Until when workers of the run count on the leader. They renew it while the session lives.';
+COMMENT ON COLUMN _stitch.leader.lease_expires_at IS 'The workers of the run rely on the leader until this time. They renew it while the session lives.';
 
 CREATE TABLE _stitch.unit (
 	id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -70,7 +70,7 @@ COMMENT ON COLUMN _stitch.unit.table_attempt IS 'Of a range: the attempt at its 
 COMMENT ON COLUMN _stitch.unit.attempt IS 'Grows with each claim: a worker whose attempt is not the latest one cannot commit.';
 COMMENT ON COLUMN _stitch.unit.claimed_by IS 'The claim that holds the unit; null if no worker has it.';
 COMMENT ON COLUMN _stitch.unit.key IS 'Random key of an advisory lock that the session of the worker holds, of the process pid and the user login, until it ends.';
-COMMENT ON COLUMN _stitch.unit.lease_expires_at IS 'Until when the unit is its worker''s. Others renew it while the session lives, and take the unit over afterwards.';
+COMMENT ON COLUMN _stitch.unit.lease_expires_at IS 'The unit belongs to its worker until this time. Other workers renew it while the session lives, and take the unit over afterwards.';
 
 CREATE TABLE _stitch.report (
 	run             pg_catalog.uuid NOT NULL REFERENCES _stitch.run ON DELETE CASCADE,
@@ -96,8 +96,8 @@ COMMENT ON TABLE _stitch.report IS 'What a sync run did, table by table.';
 COMMENT ON COLUMN _stitch.report.snapshot_ms IS 'For how long a snapshot of the source was held, with a lock on the table: the longest of several.';
 COMMENT ON COLUMN _stitch.report.null_keys IS 'Of the rows that were extracted, those whose replication key is null.';
 COMMENT ON COLUMN _stitch.report.changes IS 'What has changed in the structure of the table since the run before.';
-COMMENT ON COLUMN _stitch.report.notes IS 'What else is to be known, such as a guarantee that could not be given.';
-COMMENT ON COLUMN _stitch.report.verification IS 'What a comparison with the source came to; empty if there was none.';
+COMMENT ON COLUMN _stitch.report.notes IS 'Other information, such as a guarantee that could not be given.';
+COMMENT ON COLUMN _stitch.report.verification IS 'The result of a comparison with the source; empty if there was none.';
 
 CREATE TABLE _stitch.loaded_table (
 	replication     bigint NOT NULL REFERENCES _stitch.replication ON DELETE CASCADE,
@@ -123,16 +123,16 @@ CREATE TABLE _stitch.loaded_table (
 COMMENT ON TABLE _stitch.loaded_table IS 'The tables that runs have loaded, and which table of the source each is loaded from.';
 COMMENT ON COLUMN _stitch.loaded_table.status IS 'copying while the rows of a first load are committed in chunks, ready once all were.';
 COMMENT ON COLUMN _stitch.loaded_table.columns IS 'Columns that come from the source, now or earlier.';
-COMMENT ON COLUMN _stitch.loaded_table.attributes IS 'For each of the columns the attribute number at the source, which a rename does not change; 0 if it does not come from there any more.';
+COMMENT ON COLUMN _stitch.loaded_table.attributes IS 'For each of the columns the attribute number at the source, which a rename does not change; 0 if the column no longer comes from there.';
 COMMENT ON COLUMN _stitch.loaded_table.source IS 'The database that the table is loaded from.';
 COMMENT ON COLUMN _stitch.loaded_table.source_oid IS 'The table at the source, which may be replaced by another of the same name.';
 COMMENT ON COLUMN _stitch.loaded_table.source_columns IS 'Greatest attribute number at the source: columns with a greater one have been added since.';
 COMMENT ON COLUMN _stitch.loaded_table.source_parts IS 'The partitions and children of the table at the source, by oid, and how each was attached.';
 COMMENT ON COLUMN _stitch.loaded_table.source_position IS 'Where the history of the source was when the table was read: a server that was restored is before it.';
-COMMENT ON COLUMN _stitch.loaded_table.source_meaning IS 'What decides what stored values read as, such as the labels of enums.';
+COMMENT ON COLUMN _stitch.loaded_table.source_meaning IS 'What determines the text of stored values, such as the labels of enums.';
 COMMENT ON COLUMN _stitch.loaded_table.oid IS 'The table in the destination, which may be replaced by another of the same name.';
 COMMENT ON COLUMN _stitch.loaded_table.relfilenode IS 'Where its rows are stored: TRUNCATE, a restore and VACUUM FULL store them elsewhere.';
-COMMENT ON COLUMN _stitch.loaded_table.row_count IS 'How many rows it has, by what runs have inserted and deleted.';
+COMMENT ON COLUMN _stitch.loaded_table.row_count IS 'The number of rows, counted from what runs have inserted and deleted.';
 COMMENT ON COLUMN _stitch.loaded_table.last_sequence IS 'Greatest _sdc_sequence of its rows.';
 
 CREATE TABLE _stitch.bookmark (
