@@ -125,8 +125,8 @@ func TestAccSSHAuthorizedKey_mistakes(t *testing.T) {
 	resource.Test(t, resource.TestCase{
 		ProtoV6ProviderFactories: factories(),
 		Steps: []resource.TestStep{
-			{Config: sshKeyConfig(h, "nosuchuser", public, ""), ExpectError: says("stitch_ssh_user makes one")},
-			{Config: sshKeyConfig(h, "root", own, ""), ExpectError: says("it is the key that ssh_hosts.bastion logs in with")},
+			{Config: sshKeyConfig(h, "nosuchuser", public, ""), ExpectError: says("stitch_ssh_user can create it")},
+			{Config: sshKeyConfig(h, "root", own, ""), ExpectError: says("ssh_hosts.bastion logs in with this key")},
 		},
 	})
 }

@@ -184,7 +184,7 @@ func TestAccSSHAuthorizedKey_problems(t *testing.T) {
 	w.run(t, "apply", "-auto-approve")
 	h.Exec(t, `chmod 666 /home/elsewhere/.config/keys; chmod 620 /home/plain/.ssh/authorized_keys`)
 	output, code := w.try(t, "plan", "-detailed-exitcode")
-	if code != 2 || !strings.Contains(output, "0 to add, 2 to change") || !strings.Contains(output, "others may write to /home/elsewhere/.config/keys (mode 0666)") {
+	if code != 2 || !strings.Contains(output, "0 to add, 2 to change") || !strings.Contains(output, "other users can write to /home/elsewhere/.config/keys (mode 0666)") {
 		t.Fatalf("exit code %d\n%s", code, output)
 	}
 	w.run(t, "apply", "-auto-approve")
@@ -219,7 +219,7 @@ func TestAccSSHUser_hostDown(t *testing.T) {
 	if err := h.ReplaceHostKeys(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if output, code := w.try(t, "plan"); code != 1 || !strings.Contains(words(output), "somebody else answers in its place") {
+	if output, code := w.try(t, "plan"); code != 1 || !strings.Contains(words(output), "another machine answers in its place") {
 		t.Errorf("another key: exit code %d\n%s", code, output)
 	}
 }
