@@ -34,7 +34,7 @@ func TestRunAs(t *testing.T) {
 		"root, another":                   {asRoot(nobody), "operator", "operator", nil},
 		"root, one without a shell":       {asRoot(nobody), "nobody", "nobody", nil},
 		"root, one that is not there":     {asRoot(nobody), "gone", "", []string{"gone"}},
-		"root, an option":                 {asRoot(nobody), "-c", "", []string{"no name of a user"}},
+		"root, an option":                 {asRoot(nobody), "-c", "", []string{"is not a user name"}},
 		"itself":                          {asOperator(nobody), "operator", "operator", nil},
 		"no sudo":                         {asOperator(nobody), "", "", []string{"cannot become root", "sudo = true", "ssh_hosts.bastion"}},
 		"no sudo, another":                {asOperator(nobody), "nobody", "", []string{`cannot become "nobody"`, "sudo = true"}},
@@ -293,7 +293,7 @@ func TestRunDropsSecrets(t *testing.T) {
 	told := map[string]string{"secret": h.OperatorPassword}
 	output, err := only(t, c).Run(within10(t), Command{Script: `printf 'origin %s\n' "$secret"`, Data: told})
 	wantA[*OutcomeError](t, err)
-	wantText(t, err, "holds password or sudo_password of ssh_hosts.bastion")
+	wantText(t, err, "contains password or sudo_password of ssh_hosts.bastion")
 	if strings.Contains(string(output)+err.Error(), h.OperatorPassword) {
 		t.Errorf("%q %v", output, err)
 	}
