@@ -96,7 +96,7 @@ func TestCheckOptions(t *testing.T) {
 		"contradiction":        {options: []string{"pty", "no-pty"}, problem: "contradict"},
 		"principals":           {options: []string{`principals="a"`}, problem: "cert-authority"},
 		"authority":            {options: []string{"cert-authority", `principals="a,b"`}},
-		"principals of nobody": {options: []string{"cert-authority", `principals=","`}, problem: "nobody"},
+		"principals of nobody": {options: []string{"cert-authority", `principals=","`}, problem: "no principal"},
 	} {
 		err := CheckOptions(tt.options)
 		if tt.problem == "" && err != nil || tt.problem != "" && (err == nil || !strings.Contains(err.Error(), tt.problem)) {

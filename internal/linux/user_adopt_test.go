@@ -138,8 +138,8 @@ func TestAdoptedKeyRefusals(t *testing.T) {
 	want := AuthorizedKey{Username: "stitch", PublicKey: key, Options: []string{"restrict", `permitopen="a:1"`}}
 	for line, refusals := range map[string][]string{
 		`restrict,permitopen="a:1" ` + ed25519Key + " stitch": nil,
-		`restrict ` + ed25519Key + " stitch":                  {`options are [restrict], not [restrict, permitopen="a:1"]`},
-		ed25519Key:                                            {`options are [], not [restrict, permitopen="a:1"]`, `the comment of the key is "", not "stitch"`},
+		`restrict ` + ed25519Key + " stitch":                  {`the options are [restrict], not [restrict, permitopen="a:1"]`},
+		ed25519Key:                                            {`the options are [], not [restrict, permitopen="a:1"]`, `the comment of the key is "", not "stitch"`},
 		`restrict,permitopen="a:1" ` + ed25519Key + " eve":    {`the comment of the key is "eve", not "stitch"`},
 	} {
 		found, ok := parseKeyLine(line)
@@ -170,7 +170,7 @@ func TestAdoptAuthorizedKey(t *testing.T) {
 		t.Errorf("refused because of %q, %v", refusals, err)
 	}
 	k.Options = nil
-	if refusals, err := AdoptAuthorizedKey(ctx, h, k); err != nil || !slices.Equal(refusals, []string{"options are [restrict], not []"}) {
+	if refusals, err := AdoptAuthorizedKey(ctx, h, k); err != nil || !slices.Equal(refusals, []string{"the options are [restrict], not []"}) {
 		t.Errorf("refused because of %q, %v", refusals, err)
 	}
 	text, err := h.LoginKey(ctx)

@@ -205,7 +205,7 @@ func TestAccSourceGrantsMistakes(t *testing.T) {
 			step("schemas = [\"public\"]\ntables = [\"orders\"]", `write it as schema.table`),
 			step("schemas = [\"public\"]\ntables = [\"billing.invoices\"]", `lies in none of the schemas`),
 			step("schemas = [\"public\"]\ntables = [\"public.orders\"]\nfuture_tables = true", `exclude each other`),
-			step("schemas = [\"public\"]\ntables = []", `grants\s+nothing\s+but\s+columns`),
+			step("schemas = [\"public\"]\ntables = []", `only\s+columns\s+are\s+granted`),
 			step("schemas = [\"public\"]\ncolumns = {}", `at least 1 elements`),
 			step("schemas = [\"public\"]\ncolumns = { \"public.orders\" = [] }", `at least 1 elements`),
 			step("schemas = [\"public\"]\ncolumns = { \"orders\" = [\"id\"] }", `write it as schema.table`),

@@ -131,7 +131,7 @@ func (e *ShellError) Error() string {
 	}
 	text := fmt.Sprintf("SSH host %q did not start a shell for %q: %v", e.Host, whom, e.Err)
 	if e.Said != "" {
-		text += ". The host printed: " + e.Said
+		text += ". The host printed: " + strings.TrimSuffix(e.Said, ".")
 	}
 	if e.Other != "" {
 		return text + fmt.Sprintf(". Check that the account has not expired, and that its password does not have to be changed (run usermod -e '' and chage -M -1 -d today as root). "+

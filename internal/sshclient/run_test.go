@@ -110,7 +110,7 @@ func TestSudoWantsATerminal(t *testing.T) {
 func TestSudoRS(t *testing.T) {
 	for name, tt := range map[string]struct{ says, password, want string }{
 		"asks for a password": {"sudo: interactive authentication is required", "", "Set sudo_password of ssh_hosts."},
-		"does not let":        {"sudo: I'm sorry operator. I'm afraid I can't do that", "", `Let "operator" use sudo on that host`},
+		"does not let":        {"sudo: I'm sorry operator. I'm afraid I can't do that", "", `Allow "operator" to use sudo on that host`},
 		"wrong password":      {"sudo: Authentication failed, try again.", "wrong", "did not accept sudo_password"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -192,7 +192,7 @@ func TestRunWithANoisyLogin(t *testing.T) {
 	}
 	h.Exec(t, `usermod -s /usr/sbin/nologin operator`)
 	_, err := only(t, c).Run(within10(t), Command{Script: "echo clean"})
-	wantText(t, err, "no shell", "not available")
+	wantText(t, err, "did not start a shell", "not available")
 }
 
 func TestRunFails(t *testing.T) {
