@@ -43,7 +43,7 @@ func unknownFindings(f checkFacts) (all []Finding) {
 	if !f.sshd.Known {
 		all = append(all, Finding{
 			Summary: "The settings of sshd were not checked",
-			Detail: "Among them are AllowTcpForwarding, DisableForwarding, PermitOpen and MaxSessions, who can log in and how (AllowUsers, AuthenticationMethods and others), and where sshd looks for keys. " +
+			Detail: "They determine what a user can do (AllowTcpForwarding, DisableForwarding, PermitOpen, MaxSessions), who can log in and how (AllowUsers, AuthenticationMethods and others), and where sshd looks for keys. " +
 				"They could not be read (sshd -T): " + f.sshd.Unknown + ".",
 			Remedy: "Allow the login of this host's entry to become root, and set sudo = true.",
 		})

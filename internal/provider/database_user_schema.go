@@ -149,7 +149,7 @@ func bypassRLSAttribute() schema.BoolAttribute {
 
 func rolesAttribute() schema.SetAttribute {
 	return schema.SetAttribute{
-		MarkdownDescription: "Roles that the user is a member of, such as `rds_iam` to log in with tokens. The user has all privileges of these roles: do not name a role that can read more than is replicated.",
+		MarkdownDescription: "Roles that the user is a member of, such as `rds_iam` to log in with tokens. The user can do everything that these roles can: do not name one that can read more than is replicated.",
 		ElementType:         types.StringType,
 		Optional:            true,
 		Validators:          []validator.Set{setvalidator.ValueStringsAre(validName())},

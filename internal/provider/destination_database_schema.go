@@ -40,7 +40,7 @@ func (*destinationDatabaseResource) Schema(_ context.Context, _ resource.SchemaR
 			},
 			"owner": ownerAttribute("database"),
 			"encoding": fixedAttribute("Encoding of the database, as PostgreSQL spells it: `UTF8`, `LATIN1`, `SQL_ASCII` and so on. "+
-				"Rows are stored in the encoding of the destination: only `UTF8` can store all of them.", stringvalidator.OneOf(postgres.Encodings...)),
+				"Rows are converted to the encoding of the destination: `UTF8` can represent all of them.", stringvalidator.OneOf(postgres.Encodings...)),
 			"lc_collate": fixedAttribute("Locale of the operating system that determines how text is sorted, such as `C` or `en_US.UTF-8`. "+
 				"PostgreSQL's `LOCALE` sets both this and `lc_ctype`.", validText()),
 			"lc_ctype": fixedAttribute("Locale of the operating system that determines which characters are letters, and which are upper-case.", validText()),
@@ -51,7 +51,7 @@ func (*destinationDatabaseResource) Schema(_ context.Context, _ resource.SchemaR
 			"builtin_locale": fixedAttribute("Locale of the provider `builtin`: `C`, `C.UTF-8` or, with PostgreSQL 18 or newer, `PG_UNICODE_FAST`. "+
 				"PostgreSQL 17 or newer.", validText()),
 			"template": schema.StringAttribute{
-				MarkdownDescription: "Database that this one is created as a copy of, `template1` by default. Use `template0` to choose an encoding or a locale that differs from that of `template1`. " +
+				MarkdownDescription: "Database that this database is created as a copy of, `template1` by default. Use `template0` to choose an encoding or a locale that differs from that of `template1`. " +
 					"The server does not record it: an imported database has none, and configuring one later does not replace the database.",
 				Optional:   true,
 				Validators: []validator.String{validName()},

@@ -203,7 +203,7 @@ func (r *replicationResource) checkSource(ctx context.Context, definition, befor
 	regressions, mistakes := definition.Regressions(problems, before)
 	for i, p := range mistakes {
 		if p.Attribute == "" {
-			mistakes[i].Message += ". To leave this to the run, set validate_at_plan = false"
+			mistakes[i].Message += ". To leave this check to the run, set validate_at_plan = false"
 		}
 	}
 	diags.Append(atTables(mistakes)...)

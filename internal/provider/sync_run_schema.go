@@ -21,7 +21,7 @@ func (*syncRunResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "Runs a replication: structure sync, then extraction and load of each table. " +
 			"It runs when it is created and whenever `triggers` change, in place. A run that failed or was interrupted keeps the rows that it " +
-			"committed. It is shown with its errors, and the next apply continues from there. Only if the first run fails, nothing is stored: the error then says where its report is. " +
+			"committed. It is shown with its errors, and the next apply continues from there. If the first run fails, nothing is stored: the error then says where its report is. " +
 			"The resource shows the latest run in the catalog, even if another process started it. Destroying the resource removes nothing.\n\n" +
 			"Terraform does not compute outputs in an apply that failed: run `terraform apply -refresh-only` to make them show the failed run.",
 		Attributes: map[string]schema.Attribute{
