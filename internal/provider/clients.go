@@ -81,7 +81,7 @@ func (e *noEntryError) Error() string {
 		known = "it has " + strings.Join(e.in.names, ", ")
 	}
 	return fmt.Sprintf("%s of the provider block has no entry %q: %s. Correct the name. If the entry was renamed, or another entry leads to the same %s, "+
-		"use that name instead and apply: nothing is created again. To destroy objects that were created through a removed entry, add the entry again until they are destroyed",
+		"use that name instead and apply: existing objects stay as they are. To destroy objects that were created through a removed entry, add the entry again until they are destroyed",
 		e.in.attribute, e.name, known, e.in.noun)
 }
 
