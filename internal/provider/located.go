@@ -98,7 +98,7 @@ func (l *located) Read(ctx context.Context, req resource.ReadRequest, resp *reso
 	if stored != nil && stored.isElsewhere(now) {
 		now.Was = l.place.words.of(*stored)
 		resp.Diagnostics.AddWarning(fmt.Sprintf("%s %q now leads elsewhere", l.place.path(), entry), fmt.Sprintf(
-			"%s.%s of the provider block led to %s at the last apply, and now leads to %s. The entry was changed, or the server behind it was replaced, restored or upgraded. "+
+			"%s.%s of the provider block led to %s at the last apply, and now leads to %s. The entry was changed, or the server or SSH host behind it was replaced, restored or upgraded. "+
 				"From the next apply on, this resource stands for the object of the same name there. If that object does not exist, the plan creates it. If you do not want that, correct the entry.",
 			l.place.entries(l.clients).attribute, entry, now.Was, l.place.words.of(now)))
 	}

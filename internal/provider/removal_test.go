@@ -43,11 +43,11 @@ func TestAccRemoval(t *testing.T) {
 	}
 	p.atDestination(t, "ANALYZE")
 	plans("destroy", []string{"-destroy"},
-		"Readers lose access to shop", `The plan revokes from `+reader,
+		"Readers lose access to schema shop", `The plan revokes from `+reader,
 		`Removing destination schema "shop" will be refused`, "- shop.orders, about 10 rows",
 		`Removing destination database "`+database+`" will be refused`, "- public.kept")
 	w.write(t, "main.tf", config("", false, false))
-	plans("a reader", nil, "Readers lose access to shop")
+	plans("a reader", nil, "Readers lose access to schema shop")
 	w.write(t, "main.tf", config("", true, true))
 	w.run(t, "apply", "-auto-approve")
 	plans("destroy by force", []string{"-destroy"},

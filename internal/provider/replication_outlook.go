@@ -86,7 +86,7 @@ func schemaInWay(definition replication.Definition, found replication.Outlook, a
 		diags.AddAttributeWarning(at, "Schema "+definition.SchemaName+" is taken", fmt.Sprintf(
 			"It already belongs to the replication %q. Unless this apply deletes that replication first, storing this one fails: choose another schema_name, or import that replication.", found.Name))
 	case !found.Stored && found.PerhapsLeft && !adopt:
-		diags.AddAttributeWarning(at, "Schema "+definition.SchemaName+" may not be usable", capital(found.TablesInWay.Error())+". Unless that is known at the apply, storing the replication fails.")
+		diags.AddAttributeWarning(at, "Schema "+definition.SchemaName+" may not be usable", capital(found.TablesInWay.Error())+". Unless the apply can determine that, storing the replication fails.")
 	case !found.Stored && found.TablesInWay != nil && !adopt:
 		diags.AddAttributeError(at, "Schema "+definition.SchemaName+" is not empty", capital(found.TablesInWay.Error())+".")
 	}
@@ -181,7 +181,7 @@ func (r *replicationResource) takesTables(ctx context.Context, model replication
 
 func losesAccess(m replicationModel, readers []string) (diags diag.Diagnostics) {
 	if len(readers) > 0 {
-		diags.AddWarning("Readers lose access to "+m.SchemaName.ValueString(),
+		diags.AddWarning("Readers lose access to schema "+m.SchemaName.ValueString(),
 			fmt.Sprintf("The plan revokes from %[2]s what replication %[1]q granted.", m.Name.ValueString(), strings.Join(readers, ", ")))
 	}
 	return diags
