@@ -328,7 +328,7 @@ func TestAccReplication_destinationElsewhere(t *testing.T) {
 	before = stored()
 	r = r.with("app", "copy", nil)
 	r.write(t, w)
-	refuses(t, w, "a copy", []string{"plan"}, `"copy" holds a replication into shop already`)
+	refuses(t, w, "a copy", []string{"plan"}, `"copy" already holds a replication into shop`)
 
 	proxy.Refuse()
 	r = r.with("app", "through", nil)

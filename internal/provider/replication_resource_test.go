@@ -345,7 +345,7 @@ func TestAccReplication_elsewhere(t *testing.T) {
 	}
 	holdsAnother := resource.TestStep{
 		Config:      strings.Replace(gone.Config, "other = ", "warehouse = "+login(p.Server, p.writer, p.Password)+"\n    other = ", 1),
-		ExpectError: says(`"other" holds a replication into shop already`),
+		ExpectError: says(`"other" already holds a replication into shop`),
 	}
 	resource.ParallelTest(t, resource.TestCase{
 		ProtoV6ProviderFactories: factories(),

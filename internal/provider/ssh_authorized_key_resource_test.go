@@ -109,7 +109,7 @@ func TestAccSSHAuthorizedKey_mistakes(t *testing.T) {
 	}
 	own := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(login.PublicKey())))
 	for config, message := range map[string]string{
-		sshKeyConfig(h, "root", private, ""):                                                      "prints the public half",
+		sshKeyConfig(h, "root", private, ""):                                                      "prints its public half",
 		sshKeyConfig(h, "root", strings.TrimSpace(string(ssh.MarshalAuthorizedKey(weakKey))), ""): "2048",
 		sshKeyConfig(h, "root", "restrict "+public, ""):                                           "options",
 		sshKeyConfig(h, "root", public+"\n"+public, ""):                                           "more than one line",
