@@ -43,7 +43,7 @@ func unchecked(what string, err error, follows string) diag.Diagnostic {
 func unasked(what string, err error) string {
 	var unknown *unknownError
 	if where := unreachable(err); where != "" {
-		return where + " was not read"
+		return "Could not connect to " + where
 	}
 	if errors.As(err, &unknown) {
 		return "Parts of the provider block are not known yet"
@@ -91,7 +91,7 @@ func unreachable(err error) string {
 	var host *sshclient.ConnectError
 	switch {
 	case errors.As(err, &server):
-		return fmt.Sprintf("Server %q", server.Server)
+		return fmt.Sprintf("server %q", server.Server)
 	case errors.As(err, &host):
 		return fmt.Sprintf("SSH host %q", host.Host)
 	}

@@ -208,7 +208,7 @@ func TestAccSSHUser_hostDown(t *testing.T) {
 	state := w.state(t)
 	proxy.Refuse()
 	output, code := w.try(t, "plan", "-detailed-exitcode")
-	if code != 0 || !strings.Contains(words(output), `SSH host "bastion" was not read`) || !strings.Contains(words(output), `SSH user "tunnel" was not read`) {
+	if code != 0 || !strings.Contains(words(output), `Could not connect to SSH host "bastion"`) || !strings.Contains(words(output), `SSH user "tunnel" was not read`) {
 		t.Errorf("exit code %d\n%s", code, output)
 	}
 	w.run(t, "apply", "-auto-approve", "-refresh-only")

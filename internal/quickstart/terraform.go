@@ -77,7 +77,7 @@ func (q *quickstart) init(ctx context.Context) error {
 func (q *quickstart) plan(ctx context.Context) error {
 	said, err := q.terraform.say(ctx, "plan", "-out=tfplan")
 	if strings.Contains(said, "were not checked") {
-		fmt.Println("  The warning is expected: the tables are checked as a database user that this plan is about to create.")
+		fmt.Println("  The warnings are expected: the checks log in as database users that this plan is about to create.")
 	}
 	return err
 }
