@@ -44,12 +44,12 @@ account() {
 enter_parent() {
 	parent=${1%/*}
 	parent=${parent:-/}
-	[ -d "$parent" ] || die "the directory $parent, in which the home directory is to be, does not exist: make it first, or set home"
-	cd -P "$parent" || die "cannot enter $parent, in which the home directory is to be"
-	found=$(stat -c '%u %A' .) || die "cannot look at $parent, in which the home directory is to be"
+	[ -d "$parent" ] || die "the parent of the home directory, $parent, does not exist: create it first, or set home to another path"
+	cd -P "$parent" || die "cannot enter the parent of the home directory, $parent"
+	found=$(stat -c '%u %A' .) || die "cannot inspect the parent of the home directory, $parent"
 	case $found in
 	0\ d????-??-*) ;;
-	*) die "others than root may write to $parent, and could put something else in the place of a home directory there: set home to a path in a directory of root's (chown root, chmod go-w)" ;;
+	*) die "users other than root can write to $parent, and could replace a home directory in it: set home to a path in a directory that belongs to root and to which only root can write (chown root, chmod go-w)" ;;
 	esac
 }
 
@@ -77,9 +77,9 @@ was_left() {
 
 # make_home HOME makes it in the directory that was entered, for the user $uid.
 make_home() {
-	mkdir -m 700 "./${1##*/}" || die "cannot make the home directory"
+	mkdir -m 700 "./${1##*/}" || die "cannot create the home directory"
 	made_home=yes
-	chown -h "$uid:$gid" "./${1##*/}" || die "cannot give the user its home directory"
+	chown -h "$uid:$gid" "./${1##*/}" || die "cannot make the user the owner of its home directory"
 	if command -v restorecon >/dev/null; then restorecon "$1" >&2 || :; fi
 }
 
@@ -137,7 +137,7 @@ edit() {
 	tries=0
 	until (set -C && : >"$1+") 2>/dev/null; do
 		tries=$((tries + 1))
-		[ "$tries" -lt 30 ] || die "cannot change $1: $1+ is in the way, which stands for somebody else who changes it"
+		[ "$tries" -lt 30 ] || die "cannot change $1: the lock file $1+ exists, which means that another process is changing it"
 		sleep 1
 	done
 	if cp -p "$1" "$1+" &&

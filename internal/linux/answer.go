@@ -14,7 +14,7 @@ const maxAnswer = 1 << 20
 // with the same key, the last counts.
 func parseFacts(answer []byte, keys ...string) (map[string]string, error) {
 	if len(answer) > maxAnswer {
-		return nil, fmt.Errorf("the host's answer has %d bytes, which is too long for one: %.200q", len(answer), answer)
+		return nil, fmt.Errorf("the host's answer has %d bytes, which is too long: %.200q", len(answer), answer)
 	}
 	facts := map[string]string{}
 	for line := range strings.Lines(string(answer)) {
@@ -32,11 +32,11 @@ const maxFact = 4096
 // checkFact refuses text that could neither be shown nor be sent back.
 func checkFact(what, text string) error {
 	if len(text) > maxFact || strings.ContainsFunc(text, unprintable) {
-		return fmt.Errorf("the host's answer is not understood: the %s is %.200q", what, text)
+		return fmt.Errorf("cannot parse the host's answer: the %s is %.200q", what, text)
 	}
 	return nil
 }
 
 func notUnderstood(answer []byte) error {
-	return fmt.Errorf("the host's answer is not understood: %.200q. What runs as a shell on it may print something of its own", answer)
+	return fmt.Errorf("cannot parse the host's answer: %.200q. A startup file of the shell on this host may print text of its own", answer)
 }

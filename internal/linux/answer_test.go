@@ -85,7 +85,7 @@ func TestOddAnswers(t *testing.T) {
 	if err != nil || !u.Created || u.UID != 1001 || u.Problems() != nil {
 		t.Errorf("the good one: %+v, %v", u, err)
 	}
-	for odd, want := range map[string]string{with("uid 1001", "uid -1"): "uid", with("/home/stitch", "/home/\x00stitch"): "home directory", "": "not understood"} {
+	for odd, want := range map[string]string{with("uid 1001", "uid -1"): "uid", with("/home/stitch", "/home/\x00stitch"): "home directory", "": "cannot parse"} {
 		if _, err := parseUser("stitch", []byte(odd)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", want, err)
 		}

@@ -142,7 +142,7 @@ func checkNotLogin(ctx context.Context, h *sshclient.Host, username string, key 
 		return err
 	}
 	if is {
-		return fmt.Errorf("it is the key that ssh_hosts.%s logs in with, which would shut Terraform out: let that entry log in with another key first", h.Name())
+		return fmt.Errorf("ssh_hosts.%s logs in with this key, and this change would lock Terraform out: let that entry log in with another key first", h.Name())
 	}
 	return nil
 }

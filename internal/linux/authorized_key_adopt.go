@@ -18,7 +18,7 @@ func AdoptAuthorizedKey(ctx context.Context, h *sshclient.Host, k AuthorizedKey)
 	refusals := k.refusals(*found)
 	is, err := isLogin(ctx, h, k.Username, k.PublicKey)
 	if is {
-		refusals = append(refusals, fmt.Sprintf("it is the key that ssh_hosts.%s logs in with", h.Name()))
+		refusals = append(refusals, fmt.Sprintf("ssh_hosts.%s logs in with this key", h.Name()))
 	}
 	return refusals, k.wrap("adopt", h, err)
 }
@@ -26,7 +26,7 @@ func AdoptAuthorizedKey(ctx context.Context, h *sshclient.Host, k AuthorizedKey)
 // refusals returns why an existing line is not taken over for k.
 func (k AuthorizedKey) refusals(found keyLine) (lines []string) {
 	if !SameOptions(k.Options, found.options) {
-		lines = append(lines, fmt.Sprintf("options are [%s], not [%s]", strings.Join(found.options, ", "), strings.Join(k.Options, ", ")))
+		lines = append(lines, fmt.Sprintf("the options are [%s], not [%s]", strings.Join(found.options, ", "), strings.Join(k.Options, ", ")))
 	}
 	if k.PublicKey.Comment != found.key.Comment {
 		lines = append(lines, fmt.Sprintf("the comment of the key is %q, not %q", found.key.Comment, k.PublicKey.Comment))

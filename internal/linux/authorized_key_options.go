@@ -57,7 +57,7 @@ func CheckOptions(options []string) error {
 			return fmt.Errorf("option %q: %w", option, err)
 		}
 		if seen[name] && (optionRules[name].once || !hasValue) {
-			return fmt.Errorf("the option %s is there twice", name)
+			return fmt.Errorf("the option %s is given twice", name)
 		}
 		seen[name] = true
 	}
@@ -67,7 +67,7 @@ func CheckOptions(options []string) error {
 		}
 	}
 	if seen["principals"] && !seen["cert-authority"] {
-		return errors.New("the option principals means something only beside cert-authority: sshd ignores it otherwise")
+		return errors.New("the option principals has an effect only together with cert-authority: without it, sshd ignores principals")
 	}
 	return nil
 }
@@ -79,7 +79,7 @@ func checkOption(name, value string, hasValue bool) error {
 	}
 	switch {
 	case !known:
-		return fmt.Errorf("sshd knows no such option, and would refuse the key. It knows %s", strings.Join(optionNames(), ", "))
+		return fmt.Errorf("sshd does not know this option, and would ignore the key. It knows %s", strings.Join(optionNames(), ", "))
 	case rule.value == nil && hasValue:
 		return errors.New("it takes no value")
 	case rule.value == nil:
@@ -105,7 +105,7 @@ func optionNames() (names []string) {
 func splitOption(option string) (name, value string, hasValue bool, err error) {
 	switch {
 	case !utf8.ValidString(option), strings.ContainsFunc(option, unprintable):
-		return "", "", false, errors.New("it holds a line break, another control character, or bytes that are no text")
+		return "", "", false, errors.New("it holds a line break, another control character, or bytes that are not UTF-8 text")
 	case option == "":
 		return "", "", false, errors.New("it is empty")
 	}
@@ -123,7 +123,7 @@ func splitOption(option string) (name, value string, hasValue bool, err error) {
 func dequote(quoted string) (string, error) {
 	rest, ok := strings.CutPrefix(quoted, `"`)
 	if !ok {
-		return "", fmt.Errorf(`its value has to be in double quotes: "%s"`, strings.ReplaceAll(quoted, `"`, `\"`))
+		return "", fmt.Errorf(`its value must be in double quotes: "%s"`, strings.ReplaceAll(quoted, `"`, `\"`))
 	}
 	var b strings.Builder
 	for i := 0; i < len(rest); i++ {
@@ -134,12 +134,12 @@ func dequote(quoted string) (string, error) {
 		case rest[i] == '"' && i+1 == len(rest):
 			return b.String(), nil
 		case rest[i] == '"':
-			return "", fmt.Errorf(`something follows the closing quote: %q. Each option is an item of its own, and a quote within a value is written \"`, rest[i+1:])
+			return "", fmt.Errorf(`text follows the closing quote: %q. Make each option an item of its own, and write a quote within a value as \"`, rest[i+1:])
 		default:
 			b.WriteByte(rest[i])
 		}
 	}
-	return "", errors.New(`its closing quote is missing (\" is a quote within the value)`)
+	return "", errors.New(`its closing quote is missing (\" stands for a quote within the value)`)
 }
 
 // anyText accepts everything that splitOption returns.
@@ -147,7 +147,7 @@ func anyText(string) error { return nil }
 
 func checkPrincipals(value string) error {
 	if strings.Trim(value, ", ") == "" {
-		return errors.New("it names nobody")
+		return errors.New("it names no principal")
 	}
 	return nil
 }
@@ -184,7 +184,7 @@ func checkExpiryTime(value string) error {
 			return nil
 		}
 	}
-	return errors.New("it is not of the form YYYYMMDD, YYYYMMDDHHMM or YYYYMMDDHHMMSS, in the time zone of the host or, with a Z at the end and OpenSSH 9.1 or later there, in UTC")
+	return errors.New("it is not of the form YYYYMMDD, YYYYMMDDHHMM or YYYYMMDDHHMMSS. The time is in the time zone of the host or, with a Z at the end and OpenSSH 9.1 or later on the host, in UTC")
 }
 
 // checkPermitOpen refuses patterns as hosts: sshd compares the host literally with the one that the
@@ -195,7 +195,7 @@ func checkPermitOpen(value string) error {
 	case err != nil:
 		return fmt.Errorf(`it is not of the form permitopen="host:port": %w`, err)
 	case strings.ContainsAny(host, "*?,"):
-		return errors.New("sshd compares the host literally, so a pattern matches nothing: name each host in a permitopen of its own")
+		return errors.New("sshd compares host names literally, and a pattern matches nothing: give each host a permitopen of its own")
 	}
 	return checkPort(port)
 }
@@ -209,7 +209,7 @@ func checkPermitListen(value string) error {
 		}
 	}
 	if host != "*" && strings.ContainsAny(host, "*?,") {
-		return errors.New("sshd compares the host literally: it can be * or a name, but no other pattern")
+		return errors.New("sshd compares host names literally: the host can be * or a name, but no other pattern")
 	}
 	return checkPort(port)
 }
@@ -219,7 +219,7 @@ func splitHostPort(value string) (host, port string, err error) {
 	if rest, bracketed := strings.CutPrefix(value, "["); bracketed {
 		inside, port, ok := strings.Cut(rest, "]:")
 		if _, err := netip.ParseAddr(inside); !ok || err != nil {
-			return "", "", errors.New("what is in brackets is not an address, or no port follows it")
+			return "", "", errors.New("the text in brackets is not an address, or no port follows it")
 		}
 		return inside, port, nil
 	}
@@ -228,9 +228,9 @@ func splitHostPort(value string) (host, port string, err error) {
 	case host == "":
 		return "", "", errors.New("it names no host")
 	case strings.Contains(port, ":"):
-		return "", "", errors.New("an address of IPv6 is written in brackets: [::1]:5432")
+		return "", "", errors.New("an IPv6 address must be in brackets: [::1]:5432")
 	case strings.ContainsAny(host, " /[]@"):
-		return "", "", fmt.Errorf("%q is no host", host)
+		return "", "", fmt.Errorf("%q is not a host", host)
 	}
 	return host, port, nil
 }
@@ -260,16 +260,16 @@ func checkFrom(value string) error {
 				return fmt.Errorf("%q is not a network such as 10.0.0.0/8", pattern)
 			}
 			if prefix.Masked() != prefix {
-				return fmt.Errorf("the network %s has bits beyond its length, for which sshd refuses the key from everywhere: write %s", pattern, prefix.Masked())
+				return fmt.Errorf("the network %s has bits set beyond its prefix length, and sshd would refuse the key from every address: write %s", pattern, prefix.Masked())
 			}
 			continue
 		}
 		if !hostPattern.MatchString(pattern) {
-			return fmt.Errorf("%q is neither an address, a network nor a pattern of host names; items are separated by commas, without blanks", item)
+			return fmt.Errorf("%q is neither an address, a network nor a pattern of host names. Separate items with commas, without spaces", item)
 		}
 	}
 	if !positive {
-		return errors.New("it only excludes addresses, so that it matches none")
+		return errors.New("it only excludes addresses, and matches none")
 	}
 	return nil
 }

@@ -154,14 +154,14 @@ func testAuthorizedKeyRefusals(t *testing.T, root string) {
 		"directory that leads to root's": {`ln -s /root/.ssh .ssh`, "symbolic link"},
 		"file that leads to root's":      {`mkdir .ssh; chown "$1" .ssh; ln -s /root/.ssh/authorized_keys .ssh/authorized_keys`, "symbolic link"},
 		"link to nowhere":                {`ln -s /nowhere .ssh`, "symbolic link"},
-		"directory of root":              {`mkdir -m 755 .ssh`, "belongs to somebody else"},
-		"file of root":                   {`mkdir .ssh; chown "$1" .ssh; echo x >.ssh/authorized_keys; chmod 644 .ssh/authorized_keys`, "belongs to somebody else"},
+		"directory of root":              {`mkdir -m 755 .ssh`, "belongs to another user"},
+		"file of root":                   {`mkdir .ssh; chown "$1" .ssh; echo x >.ssh/authorized_keys; chmod 644 .ssh/authorized_keys`, "belongs to another user"},
 		"fifo":                           {`mkdir .ssh; mkfifo .ssh/authorized_keys; chown -R "$1" .ssh`, "not a regular file"},
 		"directory instead of a file":    {`mkdir -p .ssh/authorized_keys; chown -R "$1" .ssh`, "not a regular file"},
 		"file instead of a directory":    {`echo x >.ssh`, "not a directory"},
-		"home of root":                   {`chown root .; chmod 755 .`, "the home directory has to be the user's"},
+		"home of root":                   {`chown root .; chmod 755 .`, "the home directory must belong to the user"},
 		"no home":                        {`cd /; rmdir "/home/$1"`, "cannot enter the home directory"},
-		"large file":                     {`mkdir .ssh; dd if=/dev/zero of=.ssh/authorized_keys bs=1024 count=1025; chown -R "$1" .ssh`, "larger than one MiB"},
+		"large file":                     {`mkdir .ssh; dd if=/dev/zero of=.ssh/authorized_keys bs=1024 count=1025; chown -R "$1" .ssh`, "larger than 1 MiB"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, name := t.Context(), sandboxed.UserName()
@@ -257,10 +257,10 @@ func TestAuthorizedKeyOfLogin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := RemoveAuthorizedKey(ctx, h, sandbox.OperatorName, login); err == nil || !strings.Contains(err.Error(), "shut Terraform out") {
+	if err := RemoveAuthorizedKey(ctx, h, sandbox.OperatorName, login); err == nil || !strings.Contains(err.Error(), "lock Terraform out") {
 		t.Errorf("remove: %v", err)
 	}
-	if err := ChangeAuthorizedKey(ctx, h, AuthorizedKey{Username: sandbox.OperatorName, PublicKey: login, Options: []string{`command="false"`}}); err == nil || !strings.Contains(err.Error(), "shut Terraform out") {
+	if err := ChangeAuthorizedKey(ctx, h, AuthorizedKey{Username: sandbox.OperatorName, PublicKey: login, Options: []string{`command="false"`}}); err == nil || !strings.Contains(err.Error(), "lock Terraform out") {
 		t.Errorf("confine: %v", err)
 	}
 	other, _ := newKey(t, "")

@@ -28,7 +28,7 @@ func (e *DuplicateError) Error() string {
 	for i, n := range e.Lines {
 		numbers[i] = fmt.Sprint(n)
 	}
-	return fmt.Sprintf("the key %s stands in %s more than once, in lines %s: remove all but one of them by hand",
+	return fmt.Sprintf("the key %s is in %s more than once, in lines %s: remove all but one of these lines by hand",
 		e.Fingerprint, e.Path, strings.Join(numbers, " and "))
 }
 

@@ -44,7 +44,7 @@ func (c keysContent) problems(path string) []string {
 	if c.mode&0o022 == 0 {
 		return nil
 	}
-	return []string{fmt.Sprintf("others may write to %s (mode %04o)", path, c.mode)}
+	return []string{fmt.Sprintf("other users can write to %s (mode %04o)", path, c.mode)}
 }
 
 // is reports whether both have the same text.
@@ -70,7 +70,7 @@ func editKeys(ctx context.Context, h *sshclient.Host, username string, edit func
 	}
 	have, err := f.read(ctx, h)
 	if err == nil && have.problems("") != nil {
-		_, err = h.Run(ctx, sshclient.Command{Script: keysReadScript + "\nenter write\nlook write\nchmod go-w \"$file\" || die \"cannot keep others from writing to $(pwd)/$file\"", Data: f.data(), User: f.username})
+		_, err = h.Run(ctx, sshclient.Command{Script: keysReadScript + "\nenter write\nlook write\nchmod go-w \"$file\" || die \"cannot take write permission on $(pwd)/$file away from other users\"", Data: f.data(), User: f.username})
 	}
 	if err != nil {
 		return err
@@ -86,7 +86,7 @@ func editKeys(ctx context.Context, h *sshclient.Host, username string, edit func
 			return err
 		}
 		if time.Since(began) > keysPatience {
-			return fmt.Errorf("others changed %s again and again for %s: apply again when they have finished", f.path(), keysPatience)
+			return fmt.Errorf("other processes kept changing %s for %s: apply again when they have finished", f.path(), keysPatience)
 		}
 		have = now
 		select {
@@ -138,11 +138,11 @@ func parseLocation(username string, answer []byte) (keysFile, error) {
 		return keysFile{}, notUnderstood(answer)
 	}
 	if why := facts["unknown"]; why != "" {
-		return keysFile{}, fmt.Errorf("sshd does not say where it looks for keys (sshd -T): %s", sshclient.Shorten(strings.TrimSpace(why)))
+		return keysFile{}, fmt.Errorf("cannot ask sshd where it looks for keys (sshd -T): %s", sshclient.Shorten(strings.TrimSpace(why)))
 	}
 	uid, err := parseID(facts["uid"])
 	if err != nil {
-		return keysFile{}, fmt.Errorf("its uid is not one: %w", err)
+		return keysFile{}, fmt.Errorf("its uid is not a valid number: %w", err)
 	}
 	home := facts["home"]
 	if !strings.HasPrefix(home, "/") {
@@ -161,7 +161,7 @@ func parseLocation(username string, answer []byte) (keysFile, error) {
 const defaultKeysFile = ".ssh/authorized_keys"
 
 // errNoUser is also ErrNotFound.
-var errNoUser = fmt.Errorf("the user is %w on the host: stitch_ssh_user makes one", ErrNotFound)
+var errNoUser = fmt.Errorf("the user was %w on the host: stitch_ssh_user can create it", ErrNotFound)
 
 // chooseKeysFile returns the first of sshd's files (AuthorizedKeysFile) that is in the home
 // directory. A file elsewhere belongs to root, and is not edited.
@@ -182,9 +182,9 @@ func chooseKeysFile(username string, uid int64, home string, patterns []string) 
 		return keysFile{username: username, home: home, directory: strings.TrimSuffix(directory, "/"), name: file}, nil
 	}
 	if strings.EqualFold(patterns[0], "none") {
-		return keysFile{}, fmt.Errorf("sshd reads keys of %q from no file (AuthorizedKeysFile none in its sshd_config): set it to %s", username, defaultKeysFile)
+		return keysFile{}, fmt.Errorf("sshd reads keys of %q from no file (AuthorizedKeysFile is none in its sshd_config): set it to %s", username, defaultKeysFile)
 	}
-	return keysFile{}, fmt.Errorf("sshd reads keys of %q from %s (AuthorizedKeysFile in its sshd_config), which is not below the home directory %s and is not edited: add %s to that setting",
+	return keysFile{}, fmt.Errorf("sshd reads keys of %q from %s (AuthorizedKeysFile in its sshd_config). This is not below the home directory %s, and the provider edits no file outside it: add %s to that setting",
 		username, sshclient.Shorten(strings.Join(patterns, " ")), home, defaultKeysFile)
 }
 
@@ -240,14 +240,14 @@ func parseKeysContent(answer string) (keysContent, error) {
 	case "present":
 		mode, err := strconv.ParseUint(octal, 8, 16)
 		if err != nil {
-			return keysContent{}, fmt.Errorf("the host's answer names no permissions: %w", err)
+			return keysContent{}, fmt.Errorf("the host's answer holds no file permissions: %w", err)
 		}
 		text, err := base64.StdEncoding.DecodeString(rest) // which ignores line breaks
 		if err != nil {
 			return keysContent{}, fmt.Errorf("the host's answer is not base64: %w", err)
 		}
 		if len(text) > maxKeys {
-			return keysContent{}, fmt.Errorf("the host's answer holds %d bytes of keys, of which %d are allowed", len(text), maxKeys)
+			return keysContent{}, fmt.Errorf("the host's answer holds %d bytes of keys, and at most %d are allowed", len(text), maxKeys)
 		}
 		return keysContent{exists: true, text: string(text), mode: uint32(mode)}, nil
 	}

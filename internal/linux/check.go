@@ -145,7 +145,7 @@ func parseCheck(username string, answer []byte) (checkFacts, error) {
 	u, err := parseUser(username, answer)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		f.sshd.Unknown = "there is no such user"
+		f.sshd.Unknown = "the user does not exist"
 		return f, nil
 	case err != nil:
 		return checkFacts{}, err
@@ -159,7 +159,7 @@ func parseCheck(username string, answer []byte) (checkFacts, error) {
 		case "nologin":
 			f.nologin = true
 		case "unknown":
-			f.sshd.Unknown = cmp.Or(sshclient.Shorten(strings.TrimSpace(value)), "it said nothing")
+			f.sshd.Unknown = cmp.Or(sshclient.Shorten(strings.TrimSpace(value)), "it printed nothing")
 		case "sshd":
 			setting, value, _ := strings.Cut(value, " ")
 			f.sshd.all[setting] = append(f.sshd.all[setting], value)

@@ -7,6 +7,6 @@ printf 'groups %s\n' "$(id -Gn "$name")"
 if settings=$(effective); then
 	printf '%s\n' "$settings" | sed 's/^/sshd /'
 else
-	[ "$(id -u)" = 0 ] || settings='only root may ask sshd'
+	[ "$(id -u)" = 0 ] || settings='only root can ask sshd for its settings'
 	printf 'unknown %s\n' "$(printf '%s' "$settings" | tr '\n' ' ')"
 fi

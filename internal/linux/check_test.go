@@ -27,19 +27,19 @@ func TestCheckUserTunnels(t *testing.T) {
 		"only remote":              {settings: []string{"AllowTcpForwarding remote"}, finding: "AllowTcpForwarding is remote"},
 		"local":                    {settings: []string{"AllowTcpForwarding local"}},
 		"disabled":                 {settings: []string{"DisableForwarding yes"}, finding: "DisableForwarding is yes"},
-		"permits others":           {settings: []string{"PermitOpen localhost:5432 127.0.0.1:1"}, finding: "compared literally"},
+		"permits others":           {settings: []string{"PermitOpen localhost:5432 127.0.0.1:1"}, finding: "compares hosts literally"},
 		"permits any port":         {settings: []string{"PermitOpen 127.0.0.1:*"}},
 		"permits none":             {settings: []string{"PermitOpen none"}, finding: "PermitOpen is none"},
 		"for another user":         {settings: []string{"Match User another", "AllowTcpForwarding no"}},
 		"for this user":            {settings: []string{"Match User check", "AllowTcpForwarding no"}, finding: "AllowTcpForwarding is no"},
 		"for this address":         {settings: []string{"Match Address 127.0.0.0/8", "AllowTcpForwarding no"}, finding: "AllowTcpForwarding is no"},
 		"no keys":                  {settings: []string{"Match User check", "PubkeyAuthentication no"}, finding: "PubkeyAuthentication is no"},
-		"denied":                   {settings: []string{"DenyUsers other ch?ck"}, finding: "DenyUsers holds it"},
-		"not allowed":              {settings: []string{"AllowUsers root other"}, finding: "AllowUsers does not hold it"},
+		"denied":                   {settings: []string{"DenyUsers other ch?ck"}, finding: "DenyUsers lists it"},
+		"not allowed":              {settings: []string{"AllowUsers root other"}, finding: "AllowUsers does not list it"},
 		"allowed from here":        {settings: []string{"AllowUsers root check@127.0.0.0/8"}},
-		"allowed from elsewhere":   {settings: []string{"AllowUsers root check@10.0.0.0/8"}, finding: "AllowUsers does not hold it"},
-		"group denied":             {settings: []string{"DenyGroups other check"}, finding: "DenyGroups holds one"},
-		"group not allowed":        {settings: []string{"AllowGroups root"}, finding: "AllowGroups holds none"},
+		"allowed from elsewhere":   {settings: []string{"AllowUsers root check@10.0.0.0/8"}, finding: "AllowUsers does not list it"},
+		"group denied":             {settings: []string{"DenyGroups other check"}, finding: "DenyGroups lists one"},
+		"group not allowed":        {settings: []string{"AllowGroups root"}, finding: "AllowGroups lists none"},
 		"more than a key":          {settings: []string{"Match User check", "AuthenticationMethods publickey,password"}, finding: "A key is not enough"},
 		"a key or more":            {settings: []string{"Match User check", "AuthenticationMethods publickey,password publickey"}},
 		"key of another type":      {settings: []string{"Match User check", "PubkeyAcceptedAlgorithms rsa-sha2-512"}, finding: "no keys of type ssh-ed25519"},
@@ -48,12 +48,12 @@ func TestCheckUserTunnels(t *testing.T) {
 		"restrict":                 {options: "restrict", finding: "forbid tunnels"},
 		"restrict after all":       {options: "port-forwarding,restrict", finding: "forbid tunnels"},
 		"no-port-forwarding":       {options: "no-port-forwarding", finding: "forbid tunnels"},
-		"permitopen of others":     {options: `permitopen="localhost:1"`, finding: "do not let a tunnel"},
-		"from elsewhere":           {options: `from="10.0.0.0/8"`, finding: "not let it in from here"},
-		"from anywhere but here":   {options: `from="*,!127.0.0.1"`, finding: "not let it in from here"},
+		"permitopen of others":     {options: `permitopen="localhost:1"`, finding: "do not allow a tunnel"},
+		"from elsewhere":           {options: `from="10.0.0.0/8"`, finding: "not accept it from this machine"},
+		"from anywhere but here":   {options: `from="*,!127.0.0.1"`, finding: "not accept it from this machine"},
 		"expired key":              {options: `expiry-time="20010101"`, finding: "The key has expired"},
 		"bad option":               {options: `nonsense`, finding: "ignores the line"},
-		"authority":                {options: `cert-authority`, finding: "of an authority"},
+		"authority":                {options: `cert-authority`, finding: "of a certificate authority"},
 		"no such key":              {script: `: >"/home/$1/.ssh/authorized_keys"`, finding: "is not in"},
 		"locked":                   {script: `usermod -L "$1"`, finding: "is locked"},
 		"locked, with PAM":         {pam: true, script: `usermod -L "$1"`},
@@ -65,10 +65,10 @@ func TestCheckUserTunnels(t *testing.T) {
 		"modes do not matter":      {settings: []string{"StrictModes no"}, script: `chmod 702 "/home/$1"`},
 		"no shell":                 {script: `usermod -s /bin/nothing "$1"`, finding: "cannot be run"},
 		"nologin for a shell":      {script: `usermod -s /usr/sbin/nologin "$1"`},
-		"no logins, with PAM":      {pam: true, script: `echo later >/etc/nologin`, finding: "Nobody but root"},
+		"no logins, with PAM":      {pam: true, script: `echo later >/etc/nologin`, finding: "Only root can log in"},
 		"no logins":                {script: `echo later >/etc/nologin`},
 		"no home":                  {script: `rm -r "/home/$1"`, finding: "home directory is missing"},
-		"no user":                  {script: `userdel "$1"`, finding: "There is no user"},
+		"no user":                  {script: `userdel "$1"`, finding: "Nothing else was checked"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -123,15 +123,15 @@ func TestCheckUserWithoutRoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	checked, err := CheckUser(ctx, h, Check{PublicKey: &key})
-	if err != nil || checked.Username != sandbox.OperatorName || checked.SSHD.Known || checked.Blocked() || len(checked.Findings) != 1 || !strings.Contains(findingsText(checked.Findings), "only root may ask sshd") {
+	if err != nil || checked.Username != sandbox.OperatorName || checked.SSHD.Known || checked.Blocked() || len(checked.Findings) != 1 || !strings.Contains(findingsText(checked.Findings), "only root can ask sshd") {
 		t.Errorf("itself: %+v, %v", checked, err)
 	}
 	checked, err = CheckUser(ctx, h, Check{Username: "root", PublicKey: &key})
-	if text := findingsText(checked.Findings); err != nil || checked.Blocked() || !strings.Contains(text, "The keys of the user were not looked at") {
+	if text := findingsText(checked.Findings); err != nil || checked.Blocked() || !strings.Contains(text, "The keys of the user were not checked") {
 		t.Errorf("root: %s, %v", text, err)
 	}
 	checked, err = CheckUser(ctx, h, Check{Username: "nobody-has"})
-	if text := findingsText(checked.Findings); err != nil || !checked.Blocked() || !strings.Contains(text, "There is no user") {
+	if text := findingsText(checked.Findings); err != nil || !checked.Blocked() || !strings.Contains(text, `The user "nobody-has" does not exist`) {
 		t.Errorf("nobody: %s, %v", text, err)
 	}
 }

@@ -78,7 +78,7 @@ func TestOutcomeUnknown(t *testing.T) {
 	_, deleted := DeleteUser(ctx, h, u.Name, u.UID, DeleteOptions{})
 	for name, err := range map[string]error{"created": created, "updated": updated, "deleted": deleted} {
 		var unknown *sshclient.OutcomeError
-		if !errors.As(err, &unknown) || strings.Contains(err.Error(), "import it") || strings.Contains(err.Error(), "Apply again: it is adopted if it is there") != (name == "created") {
+		if !errors.As(err, &unknown) || strings.Contains(err.Error(), "import it") || strings.Contains(err.Error(), "Apply again: if the user was created, the provider adopts it") != (name == "created") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

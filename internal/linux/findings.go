@@ -22,8 +22,8 @@ type Finding struct {
 func findings(c Check, f checkFacts) []Finding {
 	if f.user == nil {
 		return []Finding{{
-			Summary: fmt.Sprintf("There is no user %q", f.username),
-			Detail:  "The host knows no such user, so nothing else was looked at.",
+			Summary: fmt.Sprintf("The user %q does not exist", f.username),
+			Detail:  "Nothing else was checked on the host.",
 			Remedy:  "Create it with stitch_ssh_user, or correct the name.",
 			Blocks:  true,
 		}}
@@ -42,17 +42,17 @@ func findings(c Check, f checkFacts) []Finding {
 func unknownFindings(f checkFacts) (all []Finding) {
 	if !f.sshd.Known {
 		all = append(all, Finding{
-			Summary: "The settings of sshd were not looked at",
-			Detail: "They hold AllowTcpForwarding, DisableForwarding, PermitOpen, MaxSessions, who may log in and how (AllowUsers, AuthenticationMethods and others), and where keys are looked for. " +
-				"It was not asked (sshd -T), because: " + f.sshd.Unknown + ".",
-			Remedy: "Let the login of this host's entry become root: sudo = true.",
+			Summary: "The settings of sshd were not checked",
+			Detail: "They determine what a user can do (AllowTcpForwarding, DisableForwarding, PermitOpen, MaxSessions), who can log in and how (AllowUsers, AuthenticationMethods and others), and where sshd looks for keys. " +
+				"They could not be read (sshd -T): " + f.sshd.Unknown + ".",
+			Remedy: "Allow the login of this host's entry to become root, and set sudo = true.",
 		})
 	}
 	if command := f.sshd.all["authorizedkeyscommand"]; f.sshd.Known && len(command) > 0 && !f.sshd.is("authorizedkeyscommand", "none") {
 		all = append(all, Finding{
 			Summary: "sshd asks a program for keys",
-			Detail:  "Keys that AuthorizedKeysCommand prints (" + f.sshd.text("authorizedkeyscommand") + ") are accepted as well. What it prints was not looked at.",
-			Remedy:  "None, if the key is in the file too.",
+			Detail:  "Keys that AuthorizedKeysCommand prints (" + f.sshd.text("authorizedkeyscommand") + ") are accepted as well. The check did not run this program.",
+			Remedy:  "Nothing needs to be done if the key is in the file as well.",
 		})
 	}
 	return all
@@ -64,8 +64,8 @@ func userFindings(f checkFacts) (all []Finding) {
 	if u.Password == PasswordLocked && !f.sshd.UsePAM {
 		all = append(all, Finding{
 			Summary: fmt.Sprintf("The password of %q is locked with !", u.Name),
-			Detail:  "Without PAM (UsePAM no), sshd refuses such a user, also with a key.",
-			Remedy:  fmt.Sprintf("usermod -p '*' %s: no password opens that either. Not passwd -u.", u.Name),
+			Detail:  "Without PAM (UsePAM no), sshd refuses such a user even with a key.",
+			Remedy:  fmt.Sprintf("Run usermod -p '*' %s, not passwd -u: no password matches * either.", u.Name),
 			Blocks:  f.sshd.Known,
 		})
 	}
@@ -73,30 +73,30 @@ func userFindings(f checkFacts) (all []Finding) {
 		all = append(all, Finding{
 			Summary: fmt.Sprintf("The account of %q expired on %s", u.Name, u.Expires),
 			Detail:  "sshd refuses it.",
-			Remedy:  fmt.Sprintf("usermod -e '' %s", u.Name),
+			Remedy:  fmt.Sprintf("Run usermod -e '' %s", u.Name),
 			Blocks:  true,
 		})
 	}
 	if u.aged && f.sshd.UsePAM {
 		all = append(all, Finding{
 			Summary: fmt.Sprintf("The password of %q is too old", u.Name),
-			Detail:  "With PAM, sshd wants a new one before anything else, also of who comes with a key.",
-			Remedy:  fmt.Sprintf("chage -M -1 -d today %s, or set another password.", u.Name),
+			Detail:  "With PAM, sshd demands a new password at login, even from a user who logs in with a key.",
+			Remedy:  fmt.Sprintf("Run chage -M -1 -d today %s, or set another password.", u.Name),
 			Blocks:  true,
 		})
 	}
 	if !u.executable {
 		all = append(all, Finding{
 			Summary: fmt.Sprintf("The shell of %q cannot be run", u.Name),
-			Detail:  fmt.Sprintf("%q is not there or is no program, and sshd refuses users with such a shell.", u.Shell),
-			Remedy:  "Set shell to one that is there: /bin/sh, or /usr/sbin/nologin, which permits tunnels only.",
+			Detail:  fmt.Sprintf("%q does not exist or is not a program, and sshd refuses users with such a shell.", u.Shell),
+			Remedy:  "Set shell to a program that exists on the host: /bin/sh, or /usr/sbin/nologin, which permits tunnels only.",
 			Blocks:  true,
 		})
 	}
 	if f.nologin && u.UID != 0 {
 		all = append(all, Finding{
-			Summary: "Nobody but root may log in",
-			Detail:  "There is a file /etc/nologin or /run/nologin: the host is going down, is starting, or is being maintained. With PAM, that ends tunnels as well.",
+			Summary: "Only root can log in",
+			Detail:  "The file /etc/nologin or /run/nologin exists: the host is shutting down, starting, or under maintenance. With PAM, sshd then refuses tunnels as well.",
 			Remedy:  "Wait, or remove the file.",
 			Blocks:  f.sshd.UsePAM,
 		})
@@ -114,8 +114,8 @@ func pathFindings(f checkFacts) (all []Finding) {
 	if u.home.known && !u.home.exists {
 		all = append(all, Finding{
 			Summary: "The home directory is missing",
-			Detail:  u.Home + " is not there, and with it the keys in it.",
-			Remedy:  "stitch_ssh_user makes it.",
+			Detail:  u.Home + " does not exist, and neither do the keys in it.",
+			Remedy:  "stitch_ssh_user creates it.",
 			Blocks:  true,
 		})
 	}
@@ -128,7 +128,7 @@ func pathFindings(f checkFacts) (all []Finding) {
 			all = append(all, Finding{
 				Summary: "sshd does not trust the keys of " + u.Name,
 				Detail:  text + ", which StrictModes refuses.",
-				Remedy:  fmt.Sprintf("chown %s %s; chmod go-w %s. stitch_ssh_user repairs it.", u.Name, p.path, p.path),
+				Remedy:  fmt.Sprintf("Run chown %s %s; chmod go-w %s, or let stitch_ssh_user repair it.", u.Name, p.path, p.path),
 				Blocks:  true,
 			})
 		}
@@ -143,30 +143,30 @@ func loginFindings(f checkFacts) (all []Finding) {
 		all = append(all, Finding{Summary: summary, Detail: detail, Remedy: remedy + " Then restart sshd.", Blocks: true})
 	}
 	if s.is("pubkeyauthentication", "no") {
-		block("sshd takes no keys", "PubkeyAuthentication is no.", "Set PubkeyAuthentication yes in sshd_config.")
+		block("sshd accepts no keys", "PubkeyAuthentication is no.", "Set PubkeyAuthentication yes in sshd_config.")
 	}
 	if f.user.UID == 0 && s.is("permitrootlogin", "no") {
-		block("root may not log in", "PermitRootLogin is no.", "Use another user, or set PermitRootLogin prohibit-password in sshd_config.")
+		block("root is not allowed to log in", "PermitRootLogin is no.", "Use another user, or set PermitRootLogin prohibit-password in sshd_config.")
 	}
 	if why := refusedBy(f); why != "" {
-		block(fmt.Sprintf("sshd does not let %q log in", f.username), why, "Change it in sshd_config.")
+		block(fmt.Sprintf("sshd does not let %q log in", f.username), why, "Change that in sshd_config.")
 	}
 	if methods := s.words("authenticationmethods"); len(methods) > 0 && !slices.Contains(methods, "any") && !slices.Contains(methods, "publickey") {
 		block("A key is not enough to log in", "AuthenticationMethods is "+s.text("authenticationmethods")+".",
-			fmt.Sprintf("Let a key be enough for this user in sshd_config: Match User %s, and below it AuthenticationMethods publickey.", f.username))
+			fmt.Sprintf("Make a key enough for this user in sshd_config: write Match User %s, and below it AuthenticationMethods publickey.", f.username))
 	}
 	if command := s.all["forcecommand"]; s.Known && len(command) > 0 && !s.is("forcecommand", "none") {
 		all = append(all, Finding{
-			Summary: "The user can run no command of its own",
-			Detail:  "ForceCommand is " + s.text("forcecommand") + ". Tunnels are not concerned, but Terraform cannot manage keys while it is logged in as this user.",
-			Remedy:  "None, for a user that only opens tunnels.",
+			Summary: "The user cannot run commands of its choice",
+			Detail:  "ForceCommand is " + s.text("forcecommand") + ". Tunnels are not affected, but Terraform cannot manage keys while it is logged in as this user.",
+			Remedy:  "Nothing needs to be done for a user that only opens tunnels.",
 		})
 	}
 	if s.is("maxsessions", "0") {
 		all = append(all, Finding{
-			Summary: "The user can run no commands",
-			Detail:  "MaxSessions is 0. Tunnels are not concerned, but Terraform cannot manage keys while it is logged in as this user.",
-			Remedy:  "None, for a user that only opens tunnels.",
+			Summary: "The user cannot run commands",
+			Detail:  "MaxSessions is 0. Tunnels are not affected, but Terraform cannot manage keys while it is logged in as this user.",
+			Remedy:  "Nothing needs to be done for a user that only opens tunnels.",
 		})
 	}
 	return all
@@ -184,20 +184,20 @@ func refusedBy(f checkFacts) string {
 	denyGroups, allowGroups := s.words("denygroups"), s.words("allowgroups")
 	switch {
 	case slices.ContainsFunc(deny, matches):
-		return "DenyUsers holds it: " + s.text("denyusers") + "."
+		return "DenyUsers lists it: " + s.text("denyusers") + "."
 	case len(allow) > 0 && !slices.ContainsFunc(allow, matches):
-		return "AllowUsers does not hold it: " + s.text("allowusers") + "."
+		return "AllowUsers does not list it: " + s.text("allowusers") + "."
 	case slices.ContainsFunc(denyGroups, inGroup):
-		return "DenyGroups holds one of its groups (" + groups + "): " + s.text("denygroups") + "."
+		return "DenyGroups lists one of its groups (" + groups + "): " + s.text("denygroups") + "."
 	case len(allowGroups) > 0 && !slices.ContainsFunc(allowGroups, inGroup):
-		return "AllowGroups holds none of its groups (" + groups + "): " + s.text("allowgroups") + "."
+		return "AllowGroups lists none of its groups (" + groups + "): " + s.text("allowgroups") + "."
 	}
 	return ""
 }
 
 func forwardingFindings(c Check, s SSHD) (all []Finding) {
 	block := func(detail, remedy string) {
-		all = append(all, Finding{Summary: "sshd forwards nothing for the user", Detail: detail, Remedy: remedy + " in sshd_config, if only for this user (Match User), and restart sshd.", Blocks: true})
+		all = append(all, Finding{Summary: "sshd forwards no connections for the user", Detail: detail, Remedy: remedy + " in sshd_config, at least for this user (Match User), and restart sshd.", Blocks: true})
 	}
 	if s.DisableForwarding {
 		block("DisableForwarding is yes.", "Set DisableForwarding no")
@@ -209,13 +209,13 @@ func forwardingFindings(c Check, s SSHD) (all []Finding) {
 		if c.Host != "" && !permits(s.PermitOpen, c.Host, c.Port) {
 			all = append(all, Finding{
 				Summary: "sshd does not forward to " + target,
-				Detail:  "PermitOpen is " + s.text("permitopen") + ". Hosts are compared literally: localhost is not 127.0.0.1.",
-				Remedy:  "Add " + target + " to PermitOpen in sshd_config, if only for this user (Match User), and restart sshd.",
+				Detail:  "PermitOpen is " + s.text("permitopen") + ". sshd compares hosts literally: localhost is not 127.0.0.1.",
+				Remedy:  "Add " + target + " to PermitOpen in sshd_config, at least for this user (Match User), and restart sshd.",
 				Blocks:  true,
 			})
 		}
 		if c.Host == "" && s.PermitOpen[0] == "none" {
-			block("PermitOpen is none.", "Set PermitOpen to the servers that are to be reached")
+			block("PermitOpen is none.", "Set PermitOpen to the servers that tunnels should reach")
 		}
 	}
 	return all

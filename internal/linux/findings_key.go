@@ -21,14 +21,14 @@ func keyFindings(c Check, f checkFacts) []Finding {
 	switch {
 	case f.keyError != nil:
 		return []Finding{{
-			Summary: "The keys of the user were not looked at",
+			Summary: "The keys of the user were not checked",
 			Detail:  f.keyError.Error() + ".",
-			Remedy:  "Whether the key " + fingerprint + " lets a tunnel through is not known.",
+			Remedy:  "It is not known whether the key " + fingerprint + " allows a tunnel.",
 		}}
 	case f.key == nil:
 		return []Finding{{
 			Summary: fmt.Sprintf("The key %s is not in %s", fingerprint, where),
-			Detail:  "Unless sshd knows it from elsewhere, it does not let its owner in.",
+			Detail:  "Unless sshd finds the key elsewhere, its owner cannot log in with it.",
 			Remedy:  "Add it with stitch_ssh_authorized_key.",
 			Blocks:  f.sshd.Known && f.sshd.is("authorizedkeyscommand", "none"),
 		}}
@@ -39,33 +39,33 @@ func keyFindings(c Check, f checkFacts) []Finding {
 		all = append(all, Finding{Summary: summary, Detail: at + detail, Remedy: remedy, Blocks: true})
 	}
 	if err := CheckOptions(f.key.options); err != nil {
-		block("sshd ignores the line of the key", "One bad option is enough: "+err.Error()+".", "Correct the options.")
+		block("sshd ignores the line that holds the key", "sshd ignores a line for one bad option: "+err.Error()+".", "Correct the options.")
 	}
 	if types := algorithms(f.sshd); len(types) > 0 && !slices.ContainsFunc(signatures(f.key.key.Type), func(name string) bool { return slices.Contains(types, name) }) {
-		block("sshd takes no keys of type "+f.key.key.Type, "PubkeyAcceptedAlgorithms does not hold it.", "Use a key of another type, such as ssh-ed25519.")
+		block("sshd accepts no keys of type "+f.key.key.Type, "PubkeyAcceptedAlgorithms does not list it.", "Use a key of another type, such as ssh-ed25519.")
 	}
 	o := effectiveOptions(f.key.options)
 	if !o.forwarding {
-		block("The options of the key forbid tunnels", "restrict and no-port-forwarding do, unless port-forwarding follows.", "Add the option port-forwarding.")
+		block("The options of the key forbid tunnels", "restrict and no-port-forwarding forbid them, unless port-forwarding follows.", "Add the option port-forwarding.")
 	}
 	if target := net.JoinHostPort(c.Host, strconv.Itoa(c.Port)); c.Host != "" && len(o.permitOpen) > 0 && !permits(o.permitOpen, c.Host, c.Port) {
-		block("The options of the key do not let a tunnel to "+target+" through",
-			"permitopen lists "+sshclient.Shorten(strings.Join(o.permitOpen, " "))+". Hosts are compared literally: localhost is not 127.0.0.1.",
+		block("The options of the key do not allow a tunnel to "+target,
+			"permitopen lists "+sshclient.Shorten(strings.Join(o.permitOpen, " "))+". sshd compares hosts literally: localhost is not 127.0.0.1.",
 			fmt.Sprintf("Add the option permitopen=%q.", target))
 	}
 	if o.from != "" && f.peer != "" && !matchAddresses(o.from, f.peer) {
 		all = append(all, Finding{
-			Summary: "The options of the key do not let it in from here",
-			Detail:  at + fmt.Sprintf("from is %q, and the host sees this machine as %s.", o.from, f.peer),
-			Remedy:  "Add that address, unless the tunnel is opened from elsewhere, or by a name that sshd resolves (UseDNS).",
+			Summary: "The options of the key do not accept it from this machine",
+			Detail:  at + fmt.Sprintf("The option from is %q, and the host sees this machine as %s.", o.from, f.peer),
+			Remedy:  "Add that address, unless tunnels are opened from another machine, or the option names this machine and sshd resolves names (UseDNS).",
 			Blocks:  !hasHostNames(o.from),
 		})
 	}
 	if expired(o.expiry, time.Now()) {
-		block("The key has expired", "expiry-time is "+o.expiry+".", "Give it a later expiry-time.")
+		block("The key has expired", "The option expiry-time is "+o.expiry+".", "Set a later expiry-time.")
 	}
 	if o.authority {
-		block("The key is that of an authority", "With cert-authority, certificates that it signed are let in, but not the key itself.", "Use such a certificate, or remove the option.")
+		block("The key is that of a certificate authority", "With the option cert-authority, sshd accepts certificates that this key signed, but not the key itself.", "Log in with such a certificate, or remove the option.")
 	}
 	return all
 }

@@ -20,7 +20,7 @@ type Identity struct {
 func UserIdentity(ctx context.Context, h *sshclient.Host, name string) (Identity, error) {
 	key, said, err := identify(ctx, h, sshclient.Command{Script: accountScript + identifyScript + userScript, Data: map[string]string{"name": name}})
 	if err != nil {
-		return Identity{}, fmt.Errorf("find out who user %q of SSH host %q is: %w", name, h.Name(), err)
+		return Identity{}, fmt.Errorf("identify user %q of SSH host %q: %w", name, h.Name(), err)
 	}
 	machine, user, _ := strings.Cut(said, "\nuser ")
 	if !strings.Contains(machine, "\n") {
@@ -35,7 +35,7 @@ func UserIdentity(ctx context.Context, h *sshclient.Host, name string) (Identity
 func Identify(ctx context.Context, h *sshclient.Host) (string, error) {
 	key, said, err := identify(ctx, h, sshclient.Command{Script: identifyScript})
 	if err != nil {
-		return "", fmt.Errorf("find out which machine SSH host %q is: %w", h.Name(), err)
+		return "", fmt.Errorf("identify the machine that is SSH host %q: %w", h.Name(), err)
 	}
 	return key + "\n" + said, nil
 }

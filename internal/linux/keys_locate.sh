@@ -22,7 +22,7 @@ peer_name() {
 effective() {
 	sshd=$(command -v sshd) || sshd=/usr/sbin/sshd
 	[ -x "$sshd" ] || {
-		printf 'there is no program sshd\n'
+		printf 'the program sshd was not found\n'
 		return 1
 	}
 	answer=$(ask_sshd "$peer") || {

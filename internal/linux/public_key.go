@@ -37,11 +37,11 @@ func ParsePublicKey(text string) (PublicKey, error) {
 	case line == "":
 		return PublicKey{}, errors.New("the public key is empty")
 	case strings.Contains(line, "-----BEGIN"):
-		return PublicKey{}, errors.New("this is not a public key in OpenSSH's form, and may be a private one: ssh-keygen -y -f FILE prints the public half")
+		return PublicKey{}, errors.New("this is not a public key in OpenSSH's format. It may be a private key: ssh-keygen -y -f FILE prints its public half")
 	case strings.ContainsAny(line, "\r\n"):
-		return PublicKey{}, errors.New("the public key has more than one line: each key is a resource of its own")
+		return PublicKey{}, errors.New("the public key has more than one line: use one resource for each key")
 	case strings.ContainsFunc(line, unprintable), !utf8.ValidString(line):
-		return PublicKey{}, errors.New("the public key holds a control character or bytes that are no text")
+		return PublicKey{}, errors.New("the public key holds a control character, or bytes that are not UTF-8 text")
 	}
 	name, rest := cutBlank(line)
 	blob, comment := cutBlank(rest)
@@ -50,14 +50,14 @@ func ParsePublicKey(text string) (PublicKey, error) {
 	}
 	wire, err := base64.StdEncoding.Strict().DecodeString(blob)
 	if err != nil {
-		return PublicKey{}, fmt.Errorf("the %s key is damaged: what follows its type is not base64 (%w)", name, err)
+		return PublicKey{}, fmt.Errorf("the %s key is damaged: the text after its type is not base64 (%w)", name, err)
 	}
 	key, err := ssh.ParsePublicKey(wire)
 	if err != nil {
 		return PublicKey{}, fmt.Errorf("the %s key is damaged: %w", name, err)
 	}
 	if key.Type() != name {
-		return PublicKey{}, fmt.Errorf("the key says that it is of type %s, and holds one of type %s", name, key.Type())
+		return PublicKey{}, fmt.Errorf("the line names the key type %s, but holds a key of type %s", name, key.Type())
 	}
 	if err := checkStrength(key); err != nil {
 		return PublicKey{}, err
@@ -71,14 +71,14 @@ func checkKeyType(name, line string) error {
 	case slices.Contains(keyTypes, name):
 		return nil
 	case name == ssh.InsecureKeyAlgoDSA: //nolint:staticcheck // to refuse it
-		return errors.New("DSA keys are too weak, and sshd no longer takes them: make one of type ssh-ed25519")
+		return errors.New("DSA keys are too weak, and sshd no longer accepts them: create a key of type ssh-ed25519")
 	case strings.HasSuffix(name, "-cert-v01@openssh.com"):
-		return errors.New("this is a certificate, which does not belong into authorized_keys: give the key of the authority that signed it, with the option cert-authority")
+		return errors.New("this is a certificate, which does not belong in authorized_keys: use the key of the authority that signed it, with the option cert-authority")
 	}
 	if _, _, options, _, err := ssh.ParseAuthorizedKey([]byte(line)); err == nil && len(options) > 0 {
-		return errors.New("the public key begins with options: they belong into the attribute of that name")
+		return errors.New("the public key begins with options: put them into the attribute options")
 	}
-	return fmt.Errorf("the public key does not begin with a type that sshd knows: %s", strings.Join(keyTypes, ", "))
+	return fmt.Errorf("the public key does not begin with one of the types that sshd knows: %s", strings.Join(keyTypes, ", "))
 }
 
 func checkStrength(key ssh.PublicKey) error {
@@ -87,7 +87,7 @@ func checkStrength(key ssh.PublicKey) error {
 		return nil // security keys, which have one strength
 	}
 	if rsaKey, ok := crypto.CryptoPublicKey().(*rsa.PublicKey); ok && rsaKey.N.BitLen() < smallestRSA {
-		return fmt.Errorf("the RSA key has %d bits, which is too weak: it needs %d, better is a key of type ssh-ed25519", rsaKey.N.BitLen(), smallestRSA)
+		return fmt.Errorf("the RSA key is too weak: it has %d bits and needs %d. Better, create a key of type ssh-ed25519", rsaKey.N.BitLen(), smallestRSA)
 	}
 	return nil
 }

@@ -61,7 +61,7 @@ const mark = "terraform-provider-stitch"
 // The errors that callers branch on.
 var (
 	ErrNotFound = errors.New("not found")
-	ErrExists   = errors.New("is there already")
+	ErrExists   = errors.New("already exists")
 )
 
 const (
@@ -79,7 +79,7 @@ func CheckGroupName(name string) error { return checkPortableName("group", name)
 
 func checkPortableName(what, name string) error {
 	if !portableName.MatchString(name) {
-		return fmt.Errorf("the %s name %q is not made of at most 32 small letters, digits, _ and -, beginning with a letter or _", what, name)
+		return fmt.Errorf("the %s name %q is not valid: use at most 32 lower-case letters, digits, _ and -, and begin with a letter or _", what, name)
 	}
 	return nil
 }
@@ -87,7 +87,7 @@ func checkPortableName(what, name string) error {
 // checkLogin refuses what cannot be the name of a user, not even of a directory such as LDAP.
 func checkLogin(name string) error {
 	if name == "" || strings.HasPrefix(name, "-") || len(name) > 256 || !isText(name) || strings.ContainsAny(name, ":/ ") {
-		return fmt.Errorf("%q cannot be the name of a user", name)
+		return fmt.Errorf("%q is not a valid user name", name)
 	}
 	return nil
 }
@@ -99,11 +99,11 @@ func CheckComment(comment string) error {
 	case strings.Contains(comment, ":"):
 		return fmt.Errorf("the comment %q holds a colon, which separates the fields of /etc/passwd", comment)
 	case !isText(comment):
-		return fmt.Errorf("the comment %q holds a control character or bytes that are no text", comment)
+		return fmt.Errorf("the comment %q holds a control character, or bytes that are not UTF-8 text", comment)
 	case strings.Count(comment, ",") > 3, strings.HasSuffix(comment, ","):
-		return fmt.Errorf("the comment %q ends with a comma or holds more than three: commas separate name, room and two telephone numbers", comment)
+		return fmt.Errorf("the comment %q ends with a comma or holds more than three commas. In /etc/passwd, commas separate name, room and two telephone numbers", comment)
 	case len(comment) > 256:
-		return fmt.Errorf("the comment has %d bytes, 256 are allowed", len(comment))
+		return fmt.Errorf("the comment has %d bytes, and at most 256 are allowed", len(comment))
 	}
 	return nil
 }
@@ -111,7 +111,7 @@ func CheckComment(comment string) error {
 // CheckHome refuses what cannot be the home directory of a user.
 func CheckHome(text string) error {
 	if strings.ContainsAny(text, `*?[\`) {
-		return fmt.Errorf("the path %q holds one of * ? [ and \\, for which newer releases of sshd would look for keys elsewhere", text)
+		return fmt.Errorf("the path %q holds one of * ? [ and \\, which would make newer releases of sshd look for keys elsewhere", text)
 	}
 	return CheckShell(text)
 }
@@ -120,11 +120,11 @@ func CheckHome(text string) error {
 func CheckShell(text string) error {
 	switch {
 	case !strings.HasPrefix(text, "/"), path.Clean(text) != text, text == "/":
-		return fmt.Errorf("%q is not an absolute path without . and .. and without a slash at the end", text)
+		return fmt.Errorf("%q is not valid: use an absolute path without . and .. and without a slash at the end", text)
 	case strings.Contains(text, ":"), !isText(text):
-		return fmt.Errorf("the path %q holds a colon or a control character, which /etc/passwd cannot", text)
+		return fmt.Errorf("the path %q holds a colon or a control character, which /etc/passwd cannot store", text)
 	case len(text) > 1024:
-		return fmt.Errorf("the path has %d bytes, 1024 are allowed", len(text))
+		return fmt.Errorf("the path has %d bytes, and at most 1024 are allowed", len(text))
 	}
 	return nil
 }

@@ -55,12 +55,12 @@ type foundUser struct {
 func (u NewUser) refusals(found foundUser) (lines []string) {
 	switch {
 	case !found.Local:
-		return []string{"it is not in /etc/passwd, but comes from a directory such as LDAP"}
+		return []string{"it comes from a directory such as LDAP, not from /etc/passwd"}
 	case !found.Created:
-		lines = append(lines, "it was not created by this provider: its entry in /etc/passwd lacks the mark of that")
+		lines = append(lines, "this provider did not create it: its entry in /etc/passwd lacks the provider's mark")
 	}
 	if found.UID == 0 {
-		lines = append(lines, "its uid is 0, that of root")
+		lines = append(lines, "its uid is 0, which is root's")
 	}
 	for _, attribute := range []struct{ name, want, have string }{
 		{"group", u.Group, found.Group},
@@ -87,7 +87,7 @@ func (u NewUser) refusals(found foundUser) (lines []string) {
 		lines = append(lines, fmt.Sprintf("its home directory holds %.300q", file))
 	}
 	if more := len(lines) - shown; more > 0 {
-		lines = append(lines[:shown], fmt.Sprintf("and for %d more reasons", more))
+		lines = append(lines[:shown], fmt.Sprintf("and %d more reasons", more))
 	}
 	return lines
 }

@@ -5,5 +5,5 @@ describe "$name"
 printf 'groups %s\n' "$(id -Gn "$name")"
 [ -d "$home/." ] || exit 0
 # A name that holds a line break shows as two: what counts is whether there is any.
-files=$(ls -A "$home/.") || files='what cannot be listed'
+files=$(ls -A "$home/.") || files='files that cannot be listed'
 [ -z "$files" ] || printf '%s\n' "$files" | head -n 10 | sed 's/^/holds /'

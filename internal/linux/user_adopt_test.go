@@ -24,9 +24,9 @@ func TestUserRefusals(t *testing.T) {
 		refusals []string
 	}{
 		"the same":          {found: same},
-		"of a directory":    {found: but(func(f *foundUser) { f.Local = false }), refusals: []string{"it is not in /etc/passwd, but comes from a directory such as LDAP"}},
-		"without the mark":  {found: but(func(f *foundUser) { f.Created = false }), refusals: []string{"it was not created by this provider: its entry in /etc/passwd lacks the mark of that"}},
-		"root":              {found: but(func(f *foundUser) { f.UID = 0 }), refusals: []string{"its uid is 0, that of root"}},
+		"of a directory":    {found: but(func(f *foundUser) { f.Local = false }), refusals: []string{"it comes from a directory such as LDAP, not from /etc/passwd"}},
+		"without the mark":  {found: but(func(f *foundUser) { f.Created = false }), refusals: []string{"this provider did not create it: its entry in /etc/passwd lacks the provider's mark"}},
+		"root":              {found: but(func(f *foundUser) { f.UID = 0 }), refusals: []string{"its uid is 0, which is root's"}},
 		"other attributes":  {found: but(func(f *foundUser) { f.Home, f.Shell, f.Comment = "/a", "/b", "" }), refusals: []string{`home is "/a", not "/home/stitch"`, `shell is "/b", not "/bin/sh"`, `comment is "", not "loads"`}},
 		"another group":     {found: but(func(f *foundUser) { f.Group, f.groups = "users", []string{"users"} }), refusals: []string{`group is "users", not "stitch"`}},
 		"more groups":       {found: but(func(f *foundUser) { f.groups = []string{"stitch", "sudo"} }), refusals: []string{`it is a member of group "sudo"`}},
@@ -67,7 +67,7 @@ func testAdoptUser(t *testing.T, root string) {
 		// busybox's ls writes a question mark for a line break.
 		{`touch "/home/$1/$(printf 'a\nb')"`, `rm "/home/$1"/a*`, `its home directory holds "a`},
 		{`mkdir "/home/$1/.ssh"`, `rmdir "/home/$1/.ssh"`, `its home directory holds ".ssh"`},
-		{`sed -i "/^$1:/s/,terraform-provider-stitch:/,another:/" /etc/passwd`, `sed -i "/^$1:/s/,another:/,terraform-provider-stitch:/" /etc/passwd`, "lacks the mark"},
+		{`sed -i "/^$1:/s/,terraform-provider-stitch:/,another:/" /etc/passwd`, `sed -i "/^$1:/s/,another:/,terraform-provider-stitch:/" /etc/passwd`, "lacks the provider's mark"},
 		{`sed -i "/^$1:/s,:/bin/sh$,:/bin/false," /etc/passwd`, `sed -i "/^$1:/s,:/bin/false$,:/bin/sh," /etc/passwd`, `shell is "/bin/false"`},
 		{`sed -i "/^root:/s/\$/,$1/; /^root:/s/:,/:/" /etc/group`, `sed -i "/^root:/s/,\?$1\$//" /etc/group`, `it is a member of group "root"`},
 		{`printf '%s:%s\n' "$1" '$6$x$y' | chpasswd -e`, `printf '%s:*\n' "$1" | chpasswd -e`, "it has a password"},
@@ -138,8 +138,8 @@ func TestAdoptedKeyRefusals(t *testing.T) {
 	want := AuthorizedKey{Username: "stitch", PublicKey: key, Options: []string{"restrict", `permitopen="a:1"`}}
 	for line, refusals := range map[string][]string{
 		`restrict,permitopen="a:1" ` + ed25519Key + " stitch": nil,
-		`restrict ` + ed25519Key + " stitch":                  {`options are [restrict], not [restrict, permitopen="a:1"]`},
-		ed25519Key:                                            {`options are [], not [restrict, permitopen="a:1"]`, `the comment of the key is "", not "stitch"`},
+		`restrict ` + ed25519Key + " stitch":                  {`the options are [restrict], not [restrict, permitopen="a:1"]`},
+		ed25519Key:                                            {`the options are [], not [restrict, permitopen="a:1"]`, `the comment of the key is "", not "stitch"`},
 		`restrict,permitopen="a:1" ` + ed25519Key + " eve":    {`the comment of the key is "eve", not "stitch"`},
 	} {
 		found, ok := parseKeyLine(line)
@@ -170,7 +170,7 @@ func TestAdoptAuthorizedKey(t *testing.T) {
 		t.Errorf("refused because of %q, %v", refusals, err)
 	}
 	k.Options = nil
-	if refusals, err := AdoptAuthorizedKey(ctx, h, k); err != nil || !slices.Equal(refusals, []string{"options are [restrict], not []"}) {
+	if refusals, err := AdoptAuthorizedKey(ctx, h, k); err != nil || !slices.Equal(refusals, []string{"the options are [restrict], not []"}) {
 		t.Errorf("refused because of %q, %v", refusals, err)
 	}
 	text, err := h.LoginKey(ctx)
@@ -181,7 +181,7 @@ func TestAdoptAuthorizedKey(t *testing.T) {
 	if !ok {
 		t.Fatal(text)
 	}
-	if refusals, err := AdoptAuthorizedKey(ctx, h, AuthorizedKey{Username: "root", PublicKey: own.key}); err != nil || !slices.Equal(refusals, []string{"it is the key that ssh_hosts.bastion logs in with"}) {
+	if refusals, err := AdoptAuthorizedKey(ctx, h, AuthorizedKey{Username: "root", PublicKey: own.key}); err != nil || !slices.Equal(refusals, []string{"ssh_hosts.bastion logs in with this key"}) {
 		t.Errorf("refused because of %q, %v", refusals, err)
 	}
 }

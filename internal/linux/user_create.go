@@ -55,7 +55,7 @@ func CreateUser(ctx context.Context, h *sshclient.Host, u NewUser) (User, error)
 	err = explain(err, u)
 	var outcome *sshclient.OutcomeError
 	if errors.As(err, &outcome) {
-		err = fmt.Errorf("%w. Apply again: it is adopted if it is there", err)
+		err = fmt.Errorf("%w. Apply again: if the user was created, the provider adopts it", err)
 	}
 	return User{}, fmt.Errorf("create user %q on SSH host %q: %w", u.Name, h.Name(), err)
 }
@@ -81,20 +81,20 @@ func explain(err error, u NewUser) error {
 	case statusUserExists:
 		return fmt.Errorf("the user %w: import it, or choose another name", ErrExists)
 	case statusGroupExists:
-		return fmt.Errorf("a group of that name %w: set group to let the user join it or another one, or choose another name", errGroupExists)
+		return fmt.Errorf("a group of that name %w: set group to that group or to another one, or choose another user name", errGroupExists)
 	case statusNoGroup:
-		return fmt.Errorf("there is no group %q: make it first, or name another one", u.Group)
+		return fmt.Errorf("the group %q does not exist: create it first, or name another group", u.Group)
 	case statusHomeExists:
-		return fmt.Errorf("%s is there already, perhaps left by an earlier user, and would belong to the new one: remove or rename it, or set home to another path", u.Home)
+		return fmt.Errorf("%s already exists, perhaps left by an earlier user, and would belong to the new user: remove or rename it, or set home to another path", u.Home)
 	case statusNoUser:
 		return ErrNotFound
 	case statusOtherUser:
-		return errors.New("a user of that name is there, but its uid is another one than before: somebody deleted the user and made another. Remove the resource from the state (terraform state rm), and import that user if it is to be managed")
+		return errors.New("the user of that name now has a different uid: the original user was deleted, and another one was created. Remove the resource from the state (terraform state rm). If Terraform should manage the new user, import it")
 	case statusDirectory:
-		return errors.New("the user is not in /etc/passwd, but comes from a directory such as LDAP: it is changed there")
+		return errors.New("the user comes from a directory such as LDAP, not from /etc/passwd: change it in that directory")
 	}
 	return err
 }
 
 // errGroupExists is not ErrExists: importing the user would not help.
-var errGroupExists = errors.New("is there already")
+var errGroupExists = errors.New("already exists")

@@ -28,7 +28,7 @@ if [ "$want_group" = "$name" ]; then
 else
 	[ -n "$group" ] || exit 82
 fi
-[ -f "$want_shell" ] && [ -x "$want_shell" ] || die "the shell $want_shell is not there, or cannot be run: sshd would refuse the user"
+[ -f "$want_shell" ] && [ -x "$want_shell" ] || die "the shell $want_shell does not exist or cannot be run: sshd would refuse the user"
 left_uid=
 if [ -e "$want_home" ] || [ -L "$want_home" ]; then
 	was_left "$want_home" || exit 83
@@ -63,15 +63,15 @@ elif adduser --help 2>&1 | grep -q BusyBox; then
 	}
 	printf '%s:*\n' "$name" | chpasswd -e >&2 || die "chpasswd failed"
 else
-	die "there is neither useradd nor the adduser of busybox: install the package passwd, shadow or shadow-utils"
+	die "neither useradd nor the adduser of busybox was found: install the package passwd, shadow or shadow-utils"
 fi
 account "$name"
 [ "$origin" = local ] && [ "$uid" -gt 0 ] && [ "$home" = "$want_home" ] && [ "$shell" = "$want_shell" ] && [ "$gecos" = "$want_gecos" ] ||
-	die "the user was not made as it should have been: $line"
+	die "the user was created, but not as requested: $line"
 if [ -z "$left_uid" ]; then
 	make_home "$want_home"
 else
-	[ "$uid" = "$left_uid" ] || die "the user was not given the uid $left_uid, to which what is in $want_home belongs"
+	[ "$uid" = "$left_uid" ] || die "the user did not get the uid $left_uid, which owns the files in $want_home"
 	rm -f "$want_home/$left_mark" || die "cannot take over $want_home"
 fi
 facts=$(describe "$name")

@@ -50,7 +50,7 @@ func (e *BusyError) Error() string {
 	if more := len(e.Processes) - shown; more > 0 {
 		fmt.Fprintf(&b, " and %d more", more)
 	}
-	b.WriteString(". End them, for instance by closing what goes through its tunnels, or set terminate_processes = true, and apply that, to have them ended")
+	b.WriteString(". End them, for instance by closing the connections through the user's tunnels. Or set terminate_processes = true and apply that: the provider then ends them")
 	return b.String()
 }
 
@@ -72,7 +72,7 @@ func deleteUser(ctx context.Context, h *sshclient.Host, name string, uid int64, 
 		return Deletion{}, err
 	}
 	if name == h.Username() {
-		return Deletion{}, fmt.Errorf("it is the user that ssh_hosts.%s logs in as: log in as another one to delete it", h.Name())
+		return Deletion{}, fmt.Errorf("ssh_hosts.%s logs in as this user: log in as another user to delete it", h.Name())
 	}
 	data := map[string]string{"name": name, "have_uid": strconv.FormatInt(uid, 10), "mark": mark, "force": "", "remove_home": ""}
 	if options.Force {
@@ -96,7 +96,7 @@ func parseDeletion(name, answer string) (Deletion, error) {
 	case "absent":
 		return Deletion{}, nil
 	case "kept":
-		return Deletion{Kept: fmt.Sprintf("The user %q was not made by this provider, but imported: only Terraform has forgotten it. Delete it by hand if nobody needs it", name)}, nil
+		return Deletion{Kept: fmt.Sprintf("The user %q was imported, not created by this provider. It stays on the host: Terraform has only forgotten it. Delete it by hand if it is no longer needed", name)}, nil
 	case "deleted":
 		d := Deletion{Deleted: true}
 		if why, kept := strings.CutPrefix(strings.TrimSuffix(rest, "\n"), "home "); kept {

@@ -74,7 +74,7 @@ restore() {
 }
 trap restore EXIT
 trap 'exit 1' HUP INT TERM PIPE
-expire 1 || die "cannot keep others from logging in as the user"
+expire 1 || die "cannot block logins as the user"
 
 running=$(processes)
 [ -z "$running" ] || [ -n "$force" ] || refuse "$running"
@@ -110,14 +110,14 @@ gone_home=$(pwd -P)/${gone_home##*/}
 inside=./${gone_home##*/}
 [ -e "$inside" ] || [ -L "$inside" ] || exit 0
 [ ! -L "$inside" ] && [ -d "$inside" ] || keep "is not a directory"
-[ "$(stat -c %u "$inside")" = "$uid" ] || keep "belongs to somebody else"
+[ "$(stat -c %u "$inside")" = "$uid" ] || keep "belongs to another user"
 mounted=$(sought=$gone_home awk 'BEGIN {
 		path = ENVIRON["sought"]
 		gsub(/\\/, "\\134", path)
 		gsub(/ /, "\\040", path)
 	}
 	$5 == path || index($5, path "/") == 1 { print $5; exit }' /proc/self/mountinfo)
-[ -z "$mounted" ] || keep "holds what is mounted at $mounted"
+[ -z "$mounted" ] || keep "has something mounted at $mounted"
 if [ -n "$remove_home" ]; then
 	rm -rf "$inside" >&2 || keep "could not be removed"
 	exit 0

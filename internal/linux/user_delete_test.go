@@ -70,7 +70,7 @@ func testDeleteUserOnlyOurs(t *testing.T, root string) {
 	remove := DeleteOptions{RemoveHome: true, Force: true}
 	t.Run("another uid", func(t *testing.T) {
 		u := newUser(t, h, sandboxed.UserName())
-		if _, err := DeleteUser(ctx, h, u.Name, u.UID+1, remove); err == nil || !strings.Contains(err.Error(), "uid is another one") {
+		if _, err := DeleteUser(ctx, h, u.Name, u.UID+1, remove); err == nil || !strings.Contains(err.Error(), "has a different uid") {
 			t.Errorf("got %v", err)
 		}
 		if now, err := ReadUser(ctx, h, u.Name); err != nil || now != u {
@@ -99,10 +99,10 @@ func testDeleteUserOnlyOurs(t *testing.T, root string) {
 	for name, tt := range map[string]struct{ script, why, left string }{
 		"home":           {`echo x >"/home/$1/x"; chown 54321 "/home/$1/x"`, "", ""},
 		"empty home":     {`:`, "", ""},
-		"home of root":   {`chown root "/home/$1"`, "belongs to somebody else", "/home/"},
+		"home of root":   {`chown root "/home/$1"`, "belongs to another user", "/home/"},
 		"linked home":    {`mv "/home/$1" "/home/$1.real"; ln -s "$1.real" "/home/$1"`, "is not a directory", "/home/"},
-		"mounted home":   {`mount -t tmpfs -o uid=$(id -u "$1") tmpfs "/home/$1"`, "what is mounted", "/home/"},
-		"mounted below":  {`mkdir "/home/$1/a b"; mount -t tmpfs tmpfs "/home/$1/a b"`, "what is mounted", "/home/"},
+		"mounted home":   {`mount -t tmpfs -o uid=$(id -u "$1") tmpfs "/home/$1"`, "has something mounted", "/home/"},
+		"mounted below":  {`mkdir "/home/$1/a b"; mount -t tmpfs tmpfs "/home/$1/a b"`, "has something mounted", "/home/"},
 		"home elsewhere": {change + `change "$1" /etc/passwd 6 /srv`, "is not below another", "/home/"},
 		"home gone":      {`rmdir "/home/$1"`, "", ""},
 	} {

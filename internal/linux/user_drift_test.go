@@ -40,17 +40,17 @@ func testUserDrift(t *testing.T, root string) {
 		"expired":                  {script: `change "$1" /etc/shadow 8 1`, problem: "expired on 1970-01-02"},
 		"password of old":          {script: `change "$1" /etc/shadow 3 11323; change "$1" /etc/shadow 5 90`, pam: true, problem: "too old"},
 		"password to be changed":   {script: `change "$1" /etc/shadow 3 0`, pam: true, problem: "too old"},
-		"others may write to home": {script: `chmod 777 "/home/$1"`, problem: "others may write to /home/"},
-		"group may write to .ssh":  {script: `chmod 770 "/home/$1/.ssh"`, problem: "others may write to /home/", opens: true}, // Debian's sshd trusts the user's own group
-		"others may write to .ssh": {script: `chmod 702 "/home/$1/.ssh"`, problem: "others may write to /home/"},
+		"others may write to home": {script: `chmod 777 "/home/$1"`, problem: "other users can write to /home/"},
+		"group may write to .ssh":  {script: `chmod 770 "/home/$1/.ssh"`, problem: "other users can write to /home/", opens: true}, // Debian's sshd trusts the user's own group
+		"others may write to .ssh": {script: `chmod 702 "/home/$1/.ssh"`, problem: "other users can write to /home/"},
 		"home is nobody's":         {script: `chown 54321 "/home/$1"`, problem: "belongs to uid 54321"},
 		".ssh is nobody's":         {script: `chown 54321 "/home/$1/.ssh"`, problem: "belongs to uid 54321"},
-		".ssh is root's":           {script: `chown root "/home/$1/.ssh"`, problem: "may not read"},
+		".ssh is root's":           {script: `chown root "/home/$1/.ssh"`, problem: "is not allowed to read"},
 		"others may write to keys": {script: `chmod 666 "/home/$1/.ssh/authorized_keys"`, problem: ".ssh/authorized_keys (mode 0666)"},
 		"keys are nobody's":        {script: `chown 54321 "/home/$1/.ssh/authorized_keys"`, problem: ".ssh/authorized_keys belongs to uid 54321"},
 		"all is nobody's":          {script: `chown -R 54321 "/home/$1"`, problem: ".ssh/authorized_keys belongs to uid 54321"},
-		"keys cannot be read":      {script: `chmod 200 "/home/$1/.ssh/authorized_keys"`, problem: "may not read"},
-		".ssh cannot be entered":   {script: `chmod 600 "/home/$1/.ssh"`, problem: "may not read"},
+		"keys cannot be read":      {script: `chmod 200 "/home/$1/.ssh/authorized_keys"`, problem: "is not allowed to read"},
+		".ssh cannot be entered":   {script: `chmod 600 "/home/$1/.ssh"`, problem: "is not allowed to read"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if tt.pam && !hasPAM(root) {
@@ -115,7 +115,7 @@ func testUserHomeRepair(t *testing.T, root string) {
 		t.Errorf("moved: %+v, %v", moved, err)
 	}
 	other := newUser(t, h, sandboxed.UserName())
-	for home, problem := range map[string]string{other.Home: "belongs to another user", "/tmp": "belongs to root", "/etc/passwd": "is not a directory", "/a/b/c": "make it first"} {
+	for home, problem := range map[string]string{other.Home: "belongs to another user", "/tmp": "belongs to root", "/etc/passwd": "is not a directory", "/a/b/c": "create it first"} {
 		before := sandboxed.Exec(t, `stat -c '%a %U' /tmp /etc/passwd "$1"; grep "^$2:" /etc/passwd`, other.Home, u.Name)
 		if _, err := UpdateUser(ctx, h, u.UID, NewUser{Name: u.Name, Home: home}); err == nil || !strings.Contains(err.Error(), problem) {
 			t.Errorf("home %s: %v", home, err)
@@ -145,10 +145,10 @@ func TestUpdateUserRefused(t *testing.T) {
 	if err != nil || have.Password != PasswordSet || sandboxed.Exec(t, `grep "^$1:" /etc/shadow`, u.Name) != hash {
 		t.Errorf("password: %+v, %v", have, err)
 	}
-	if _, err := UpdateUser(ctx, h, u.UID+1, NewUser{Name: u.Name}); err == nil || !strings.Contains(err.Error(), "uid is another one") {
+	if _, err := UpdateUser(ctx, h, u.UID+1, NewUser{Name: u.Name}); err == nil || !strings.Contains(err.Error(), "has a different uid") {
 		t.Errorf("another uid: %v", err)
 	}
-	if _, err := UpdateUser(ctx, h, u.UID, NewUser{Name: u.Name, Group: "nobody-has"}); err == nil || !strings.Contains(err.Error(), "no group") {
+	if _, err := UpdateUser(ctx, h, u.UID, NewUser{Name: u.Name, Group: "nobody-has"}); err == nil || !strings.Contains(err.Error(), `group "nobody-has" does not exist`) {
 		t.Errorf("missing group: %v", err)
 	}
 	if _, err := UpdateUser(ctx, h, u.UID, NewUser{Name: u.Name, Shell: "/etc/passwd"}); err == nil || !strings.Contains(err.Error(), "cannot be run") {

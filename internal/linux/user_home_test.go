@@ -35,17 +35,17 @@ END
 	etc := func() string { return sandboxed.Exec(t, `stat -c '%a %u %g' /etc; ls -d /etc/way 2>/dev/null; :`) }
 	before := etc()
 	for name, home := range map[string]string{"app": "/srv/app/app", "shared": "/srv/shared/shared"} {
-		if _, err := CreateUser(ctx, h, NewUser{Name: name, Home: home}); err == nil || !strings.Contains(err.Error(), "others than root may write to /srv/"+name) {
+		if _, err := CreateUser(ctx, h, NewUser{Name: name, Home: home}); err == nil || !strings.Contains(err.Error(), "users other than root can write to /srv/"+name) {
 			t.Errorf("made in %s: %v", home, err)
 		}
 		if got := etc(); got != before {
 			t.Fatalf("making %s gave /etc away: %s", home, got)
 		}
 		u := newUser(t, h, sandboxed.UserName())
-		if _, err := UpdateUser(ctx, h, u.UID, NewUser{Name: u.Name, Home: home}); err == nil || !strings.Contains(err.Error(), "others than root may write to /srv/"+name) {
+		if _, err := UpdateUser(ctx, h, u.UID, NewUser{Name: u.Name, Home: home}); err == nil || !strings.Contains(err.Error(), "users other than root can write to /srv/"+name) {
 			t.Errorf("moved to %s: %v", home, err)
 		}
-		if _, err := UpdateUser(ctx, h, u.UID, NewUser{Name: u.Name, Home: u.Home + "/inside"}); err == nil || !strings.Contains(err.Error(), "others than root may write to "+u.Home) {
+		if _, err := UpdateUser(ctx, h, u.UID, NewUser{Name: u.Name, Home: u.Home + "/inside"}); err == nil || !strings.Contains(err.Error(), "users other than root can write to "+u.Home) {
 			t.Errorf("moved into its own: %v", err)
 		}
 		if got := etc(); got != before {

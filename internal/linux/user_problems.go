@@ -24,10 +24,10 @@ func (u User) problems() (r repair, problems []string) {
 	switch u.Password {
 	case PasswordLocked:
 		r.password = true
-		problems = append(problems, "the password is locked with !, so that sshd without PAM refuses keys as well")
+		problems = append(problems, "the password is locked with !, and sshd without PAM then refuses keys as well")
 	case PasswordEmpty:
 		r.password = true
-		problems = append(problems, "the password is empty, so that others may get in without any")
+		problems = append(problems, "the password is empty, and anyone may be able to log in without one")
 	}
 	if u.Expired {
 		r.expiry = true
@@ -35,7 +35,7 @@ func (u User) problems() (r repair, problems []string) {
 	}
 	if u.aged && u.Password != PasswordSet { // a password that is in use is meant to age
 		r.age = true
-		problems = append(problems, "a password that nobody has is too old, so that sshd with PAM asks for a new one")
+		problems = append(problems, "the unused password is too old, and sshd with PAM then asks for a new one")
 	}
 	if text := u.directoryProblem(u.Home, u.home); text != "" {
 		r.home = true
@@ -77,9 +77,9 @@ func (u User) pathProblem(path string, f fileFacts) string {
 	case f.uid != u.UID && f.uid != 0:
 		return fmt.Sprintf("%s belongs to uid %d, not to the user", path, f.uid)
 	case mode&0o022 != 0:
-		return fmt.Sprintf("others may write to %s (mode %04o)", path, mode)
+		return fmt.Sprintf("other users can write to %s (mode %04o)", path, mode)
 	case f.uid == u.UID && u.UID != 0 && mode>>6&need != need, f.uid == 0 && u.UID != 0 && mode&need != need:
-		return fmt.Sprintf("the user may not read %s (mode %04o, uid %d)", path, mode, f.uid)
+		return fmt.Sprintf("the user is not allowed to read %s (mode %04o, uid %d)", path, mode, f.uid)
 	}
 	return ""
 }

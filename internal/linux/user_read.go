@@ -64,10 +64,10 @@ func parseUser(name string, answer []byte) (User, error) {
 		return User{}, notUnderstood(answer)
 	}
 	if u.UID, err = parseID(facts["uid"]); err != nil {
-		return User{}, fmt.Errorf("its uid is not one: %w", err)
+		return User{}, fmt.Errorf("its uid is not a valid number: %w", err)
 	}
 	if u.GID, err = parseID(facts["gid"]); err != nil {
-		return User{}, fmt.Errorf("its gid is not one: %w", err)
+		return User{}, fmt.Errorf("its gid is not a valid number: %w", err)
 	}
 	for _, f := range []struct{ what, text string }{{"home directory", u.Home}, {"shell", u.Shell}, {"group", u.Group}, {"comment", facts["gecos"]}} {
 		if err := checkFact(f.what, f.text); err != nil {

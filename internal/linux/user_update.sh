@@ -9,7 +9,7 @@ if [ -n "$want_group" ] && [ -z "$(entry /etc/group "$want_group")" ]; then
 	exit 82
 fi
 if [ -n "$want_shell" ]; then
-	[ -f "$want_shell" ] && [ -x "$want_shell" ] || die "the shell $want_shell is not there, or cannot be run: sshd would refuse the user"
+	[ -f "$want_shell" ] && [ -x "$want_shell" ] || die "the shell $want_shell does not exist or cannot be run: sshd would refuse the user"
 fi
 to=${want_home:-$home}
 if [ -n "$want_home" ]; then
@@ -19,12 +19,12 @@ fi
 # own PATH WHAT MODE gives what is open as WHAT to the user, and keeps others out. What
 # belongs to another user is left to it.
 own() {
-	owner=$(stat -L -c %u "$2") || die "cannot look at $1"
+	owner=$(stat -L -c %u "$2") || die "cannot inspect $1"
 	if [ "$owner" != "$uid" ]; then
-		[ "$owner" != 0 ] || [ "$1" = "$to/.ssh" ] || die "$1 belongs to root, and sshd refuses the keys of $name because of its permissions. Terraform does not change its owner. Set another home, or repair it by hand"
+		[ "$owner" != 0 ] || [ "$1" = "$to/.ssh" ] || die "$1 belongs to root, and its permissions make sshd refuse the keys of $name. Terraform does not change its owner. Set another home, or repair it by hand"
 		[ "$owner" = 0 ] || [ -z "$(sought=$owner awk -F: '$3 "" == ENVIRON["sought"] "" { print; exit }' /etc/passwd)" ] ||
 			die "$1 belongs to another user (uid $owner): sshd refuses the keys of $name. Terraform does not change its owner. Set another home, or repair it by hand"
-		chown "$uid" "$2" || die "cannot give $1 to the user"
+		chown "$uid" "$2" || die "cannot make the user the owner of $1"
 	fi
 	chmod "$3" "$2" || die "cannot change the permissions of $1"
 }
@@ -32,7 +32,7 @@ own() {
 # enter_ssh changes into ~/.ssh, unless that is a symbolic link or missing. Whoever puts a
 # link there meanwhile is found out by where that leads.
 enter_ssh() {
-	cd -P "$to" || die "the home directory $to is not a directory that can be entered"
+	cd -P "$to" || die "the home directory $to is not a directory, or cannot be entered"
 	inside=$(pwd -P)/.ssh
 	[ ! -L .ssh ] && [ -d .ssh ] && cd -P .ssh || return 1
 	[ "$(pwd -P)" = "$inside" ] || die "$to/.ssh was replaced while it was being repaired"
@@ -43,7 +43,7 @@ if [ -n "$repair_home" ]; then
 		enter_parent "$to"
 		make_home "$to"
 	fi
-	cd -P "$to" || die "the home directory $to is not a directory that can be entered"
+	cd -P "$to" || die "the home directory $to is not a directory, or cannot be entered"
 	own "$to" . u+rwx,go-w
 fi
 if [ -n "$repair_ssh" ] && enter_ssh; then

@@ -69,8 +69,8 @@ func (o object) remove(ctx context.Context, claims *claims, remove func() error)
 	switch {
 	case err != nil:
 	case !ok:
-		diags.AddWarning(fmt.Sprintf("%s %q was left", capital(o.noun), o.name),
-			fmt.Sprintf("Another resource of this configuration has taken over the %s %q on %s in the same apply: it was not deleted.", o.noun, o.name, o.on))
+		diags.AddWarning(fmt.Sprintf("%s %q was not deleted", capital(o.noun), o.name),
+			fmt.Sprintf("Another resource of this configuration took over the %s %q on %s in this apply. This resource therefore did not delete it.", o.noun, o.name, o.on))
 	default:
 		err = remove()
 		end()
@@ -93,8 +93,8 @@ func (o object) adoption(refusals []string) diag.Diagnostic {
 	// Terraform shows only the first of the warnings that share a summary: hence the name in it.
 	return diag.NewWarningDiagnostic(
 		fmt.Sprintf("%s %q was adopted", capital(o.noun), o.name),
-		fmt.Sprintf("The %s %q on %s existed already, is empty and equals the configuration: it was adopted, "+
-			"because an earlier apply that did not come to its end may have created it. Destroying this resource deletes it.\n\n"+
+		fmt.Sprintf("The %s %q already exists on %s, is empty and matches the configuration. The provider adopted it, "+
+			"because an earlier apply that was cut off may have created it. Destroying this resource deletes it.\n\n"+
 			"If another resource or state manages it, remove this block from the state with `terraform state rm` (or a `removed` block with `destroy = false`) before you destroy anything.",
 			o.noun, o.name, o.on))
 }
@@ -102,7 +102,7 @@ func (o object) adoption(refusals []string) diag.Diagnostic {
 func (o object) refused(refusals []string) diag.Diagnostic {
 	const listed = 20
 	var b strings.Builder
-	fmt.Fprintf(&b, "The %s %q exists already on %s. It was not adopted, and nothing was changed, because it is not empty or not equal to the configuration:\n",
+	fmt.Fprintf(&b, "The %s %q already exists on %s. The provider did not adopt it and changed nothing, because it is not empty or does not match the configuration:\n",
 		o.noun, o.name, o.on)
 	for _, line := range refusals[:min(len(refusals), listed)] {
 		b.WriteString("\n  - " + oneLine(line)) // with names given by others, which may hold line breaks
@@ -110,7 +110,7 @@ func (o object) refused(refusals []string) diag.Diagnostic {
 	if rest := len(refusals) - listed; rest > 0 {
 		fmt.Fprintf(&b, "\n  - and %d more", rest)
 	}
-	fmt.Fprintf(&b, "\n\nTo manage it here, paste this block into the configuration, with the name of this resource in the place of LABEL, and apply again. "+
+	fmt.Fprintf(&b, "\n\nTo manage it here, paste this block into the configuration, replace LABEL with the name of this resource, and apply again. "+
 		"To leave it alone, choose another name.\n\n%s%s", o.inTheWay, o.importBlock())
 	return diag.NewErrorDiagnostic("Cannot create "+o.noun, b.String())
 }

@@ -21,12 +21,12 @@ func TestObjectRefused(t *testing.T) {
 	if want := "Cannot create database user"; d.Summary() != want {
 		t.Errorf("summary %q", d.Summary())
 	}
-	want := `The database user "a b" exists already on server "app". It was not adopted, and nothing was changed, because it is not empty or not equal to the configuration:
+	want := `The database user "a b" already exists on server "app". The provider did not adopt it and changed nothing, because it is not empty or does not match the configuration:
 
   - it is SUPERUSER
   - it owns nothing
 
-To manage it here, paste this block into the configuration, with the name of this resource in the place of LABEL, and apply again. To leave it alone, choose another name.
+To manage it here, paste this block into the configuration, replace LABEL with the name of this resource, and apply again. To leave it alone, choose another name.
 
   import {
     to = stitch_database_user.LABEL
@@ -73,12 +73,12 @@ func TestClaims(t *testing.T) {
 		t.Errorf("after a failure: %s", got)
 	}
 	for _, second := range []object{o, again} {
-		if got := tryCreate(t, c, second, nil); !strings.Contains(got, "another resource of this configuration has created") {
+		if got := tryCreate(t, c, second, nil); !strings.Contains(got, "another resource of this configuration has already created") {
 			t.Errorf("a second one, of %s: %q", second.key[0], got)
 		}
 		deleted := false
 		diags := second.remove(t.Context(), c, func() error { deleted = true; return nil })
-		if deleted || len(diags) != 1 || diags[0].Summary() != `Database user "a" was left` {
+		if deleted || len(diags) != 1 || diags[0].Summary() != `Database user "a" was not deleted` {
 			t.Errorf("deleted: %t, %v", deleted, diags)
 		}
 	}

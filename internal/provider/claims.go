@@ -90,7 +90,7 @@ func (c *claims) create(ctx context.Context, o object) (end func(ok bool), err e
 	}
 	defer c.mu.Unlock()
 	if c.created[o.id()] {
-		return nil, fmt.Errorf("another resource of this configuration has created the %s %q on %s: remove one of the two", o.noun, o.name, o.on)
+		return nil, fmt.Errorf("another resource of this configuration has already created the %s %q on %s: remove one of the two resources", o.noun, o.name, o.on)
 	}
 	c.created[o.id()] = true
 	leave := c.enter(o)
@@ -118,8 +118,8 @@ func (c *claims) delete(ctx context.Context, o object) (end func(), ok bool, err
 		return nil, false, nil
 	case c.refused[o.id()]:
 		return nil, false, pgclient.Advise(
-			fmt.Errorf("another resource of this configuration was to take over the %s %q on %s, and could not: it was not deleted, and stays in the state", o.noun, o.name, o.on),
-			fmt.Sprintf("If it is the same resource, which has another name now, paste this block into the configuration, with both names, and apply again.\n\n"+
+			fmt.Errorf("another resource of this configuration tried to take over the %s %q on %s and failed. It was not deleted, and it stays in the state", o.noun, o.name, o.on),
+			fmt.Sprintf("If that is the same resource under a new name, paste this block into the configuration, fill in both names, and apply again.\n\n"+
 				"  moved {\n    from = %[1]s.OLD\n    to   = %[1]s.NEW\n  }", o.typeName))
 	}
 	leave := c.enter(o)

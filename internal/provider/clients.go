@@ -65,8 +65,8 @@ func (e entries) check(name string) error {
 type unknownError struct{ paths []string } // such as servers.app.host
 
 func (e *unknownError) Error() string {
-	return strings.Join(e.paths, ", ") + " in the provider block is not known yet: it depends on something that is still to be created. " +
-		"Create that first (terraform apply -target=...), or give the provider a value that is known when it plans."
+	return strings.Join(e.paths, ", ") + " in the provider block is not known yet: it depends on something that does not exist yet. " +
+		"Create that first (terraform apply -target=...), or give the provider a value that is known at plan time."
 }
 
 // A noEntryError says that the provider block has no entry of that name.
@@ -80,8 +80,8 @@ func (e *noEntryError) Error() string {
 	if len(e.in.names) > 0 {
 		known = "it has " + strings.Join(e.in.names, ", ")
 	}
-	return fmt.Sprintf("%s of the provider block has no entry %q: %s. Correct the name. If the entry was renamed, or another one leads to the same %s, "+
-		"write that one's name instead, and apply: what was made stays as it is. To destroy what was made through an entry that is gone, add the entry again until that is done",
+	return fmt.Sprintf("%s of the provider block has no entry %q: %s. Correct the name. If the entry was renamed, or another entry leads to the same %s, "+
+		"use that name instead and apply: existing objects stay as they are. To destroy objects that were created through a removed entry, add the entry again until they are destroyed",
 		e.in.attribute, e.name, known, e.in.noun)
 }
 
@@ -223,7 +223,7 @@ func (c *clients) leave(username string) {
 // serverAttribute is the attribute "server" of every resource that lives on one.
 func serverAttribute() schema.StringAttribute {
 	return schema.StringAttribute{
-		MarkdownDescription: "Key of the entry in the provider's `servers` that is used to manage this. Another entry that leads to the same server, or a new name of this one, is a change in place; one that leads elsewhere replaces this.",
+		MarkdownDescription: "Key of the entry in the provider's `servers` that is used to manage this. Another entry that leads to the same server, or a new name for this entry, is a change in place. An entry that leads elsewhere replaces this resource.",
 		Required:            true,
 	}
 }
@@ -231,7 +231,7 @@ func serverAttribute() schema.StringAttribute {
 // hostAttribute is the attribute "host" of every resource that lives on an SSH host.
 func hostAttribute() schema.StringAttribute {
 	return schema.StringAttribute{
-		MarkdownDescription: "Key of the entry in the provider's `ssh_hosts` that is used to manage this. Another entry that leads to the same host, or a new name of this one, is a change in place; one that leads elsewhere replaces this.",
+		MarkdownDescription: "Key of the entry in the provider's `ssh_hosts` that is used to manage this. Another entry that leads to the same host, or a new name for this entry, is a change in place. An entry that leads elsewhere replaces this resource.",
 		Required:            true,
 	}
 }

@@ -42,7 +42,7 @@ func (c *clients) addHosts(ctx context.Context, block types.Map) diag.Diagnostic
 	}
 	var loop *sshclient.JumpError
 	if err := sshclient.CheckJumps(configs); errors.As(err, &loop) {
-		diags.AddAttributeError(path.Root("ssh_hosts").AtMapKey(loop.Name).AtName("jump_host"), "Jump hosts in a circle", err.Error()+".")
+		diags.AddAttributeError(path.Root("ssh_hosts").AtMapKey(loop.Name).AtName("jump_host"), "Jump hosts form a loop", err.Error()+".")
 	}
 	for name := range configs {
 		if paths := c.hostNames.unknownOnTheWay(configs, name); paths != nil {

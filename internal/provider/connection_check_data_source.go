@@ -89,10 +89,10 @@ func (*connectionCheckDataSource) ValidateConfig(ctx context.Context, req dataso
 		return
 	}
 	if !config.Schemas.IsNull() && config.UseAs.IsNull() {
-		resp.Diagnostics.AddAttributeError(path.Root("schemas"), "Missing use_as", "Say what the login is for: use_as = \"source\", to read these schemas, or \"destination\", to load into them.")
+		resp.Diagnostics.AddAttributeError(path.Root("schemas"), "Missing use_as", "Set use_as to what the login is for: \"source\" to read these schemas, or \"destination\" to load into them.")
 	}
 	if !config.Tables.IsNull() && config.UseAs.ValueString() != string(preflight.UseAsSource) {
-		resp.Diagnostics.AddAttributeError(path.Root("tables"), "Tables are those of a source", "Set use_as = \"source\" to have the rights on these tables checked, or remove tables.")
+		resp.Diagnostics.AddAttributeError(path.Root("tables"), "Only a source has tables to check", "Set use_as = \"source\" to check the rights on these tables, or remove tables.")
 	}
 }
 
@@ -129,7 +129,7 @@ func (d *connectionCheckDataSource) Read(ctx context.Context, req datasource.Rea
 func deferrable(err error) error {
 	var unknown *unknownError
 	if errors.As(err, &unknown) {
-		return fmt.Errorf("%w To have this data source read while applying, after that was created, list it in depends_on of the data source", err)
+		return fmt.Errorf("%w To read this data source during the apply, after that is created, list what it depends on in its depends_on", err)
 	}
 	return err
 }
@@ -155,7 +155,7 @@ func (m connectionCheckModel) toCheck(ctx context.Context) (preflight.Connection
 	for _, text := range accepted {
 		name, err := relation.ParseTableName(text)
 		if _, ok := check.Tables[name]; err != nil || !ok {
-			diags.AddAttributeError(path.Root("without_index").AtSetValue(types.StringValue(text)), "No such table", text+" is none of tables.")
+			diags.AddAttributeError(path.Root("without_index").AtSetValue(types.StringValue(text)), "No such table", text+" is not in tables.")
 			continue
 		}
 		check.WithoutIndex = append(check.WithoutIndex, name)

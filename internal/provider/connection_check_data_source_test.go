@@ -155,7 +155,7 @@ func TestAccConnectionCheck_withoutIndex(t *testing.T) {
 		}
 	}
 	w.write(t, "main.tf", config(`without_index = ["public.other"]`))
-	if output, code := w.try(t, "plan"); code != 1 || !says("public.other is none of tables").MatchString(output) {
+	if output, code := w.try(t, "plan"); code != 1 || !says("public.other is not in tables").MatchString(output) {
 		t.Errorf("another table: exit code %d\n%s", code, output)
 	}
 }
@@ -165,7 +165,7 @@ func TestAccConnectionCheckMistakes(t *testing.T) {
 	var steps []resource.TestStep
 	for _, tt := range []struct{ entry, arguments, message string }{
 		{administrator(s), `schemas = ["public"]`, "Missing use_as"},
-		{administrator(s), "use_as = \"destination\"\ntables = { \"public.a\" = {} }", "Tables are those of a source"},
+		{administrator(s), "use_as = \"destination\"\ntables = { \"public.a\" = {} }", "Only a source has tables to check"},
 		{administrator(s), "use_as = \"source\"\ntables = { \"orders\" = {} }", "write it as schema.table"},
 		{administrator(s), `use_as = "reader"`, `value must be one of: ["source" "destination"]`},
 		{administrator(s), `database = "no such"`, `has no database "no such"`},
@@ -222,7 +222,7 @@ func TestAccConnectionCheckDeferred(t *testing.T) {
 	}
 	const unknown = "terraform_data.host.output"
 	w := newWorkspace(t, config(unknown, ""))
-	if output, code := w.try(t, "plan"); code == 0 || !says("list it in depends_on of the data source").MatchString(output) {
+	if output, code := w.try(t, "plan"); code == 0 || !says("list what it depends on in its depends_on").MatchString(output) {
 		t.Errorf("an unknown host: exit code %d\n%s", code, output)
 	}
 	w.write(t, "main.tf", config(unknown, "depends_on = [stitch_database_user.stitch, terraform_data.host]"))

@@ -282,9 +282,9 @@ func TestAccDatabaseUserRefused(t *testing.T) {
 		{`parameters = { work_mem = null }`, "is null"},
 		{`parameters = { work_mem = "1MB", Work_Mem = "2MB" }`, "are the same parameter"},
 		{`parameters = { session_preload_libraries = "" }`, "leave it out"},
-		{"password_wo = \"se\\u0000cret\"\npassword_wo_version = 1", "must not hold a zero byte"},
+		{"password_wo = \"se\\u0000cret\"\npassword_wo_version = 1", "must not contain a zero byte"},
 		{`password_encryption = "plain"`, "value must be one of"},
-		{fmt.Sprintf("reassign_owned_to = %q", name), "cannot be reassigned to the user itself"},
+		{fmt.Sprintf("reassign_owned_to = %q", name), "cannot be reassigned to the same user"},
 		{`reassign_owned_to = "x\u0000"`, "zero byte"},
 	} {
 		steps = append(steps, resource.TestStep{Config: userConfig(s, name, tt.arguments), PlanOnly: true, ExpectError: says(tt.says)})

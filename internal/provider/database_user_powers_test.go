@@ -112,7 +112,7 @@ func TestAccDatabaseUserRotated(t *testing.T) {
 	w.run(t, "apply", "-auto-approve", "-var=password=first-secret")
 	output, code := w.try(t, "plan", "-detailed-exitcode", "-var=password=second-secret")
 	for _, want := range []string{
-		"servers.app_stitch logs in with it, and the server keeps another password",
+		"servers.app_stitch already logs in with it, but the server still has another password",
 		"Raise password_wo_version (now 1)",
 		"raise password_wo_version of its stitch_database_user",
 	} {
@@ -120,7 +120,7 @@ func TestAccDatabaseUserRotated(t *testing.T) {
 			t.Errorf("exit code %d\n%s\nlacks %q", code, output, want)
 		}
 	}
-	if says("That is as it should be").MatchString(output) {
+	if says("This is expected as long as").MatchString(output) {
 		t.Errorf("the plan says that all is well:\n%s", output)
 	}
 	w.write(t, "main.tf", strings.Replace(config(1), "triggers    = { password = 1 }", "triggers = { password = 0 }", 1))
@@ -129,7 +129,7 @@ func TestAccDatabaseUserRotated(t *testing.T) {
 		t.Errorf("exit code %d\n%s", code, output)
 	}
 	w.write(t, "main.tf", config(2))
-	if output = w.run(t, "plan", "-var=password=second-secret"); says("the server keeps another password").MatchString(output) {
+	if output = w.run(t, "plan", "-var=password=second-secret"); says("the server still has another password").MatchString(output) {
 		t.Errorf("the plan warns of what it sets right:\n%s", output)
 	}
 	w.run(t, "apply", "-auto-approve", "-var=password=second-secret")

@@ -53,6 +53,6 @@ func (r *databaseUserResource) dropReplaced(ctx context.Context, server *pgclien
 	}
 	r.claims.leave(state.object(server))
 	diags.AddWarning(fmt.Sprintf("Database user %q was not dropped", state.Name.ValueString()),
-		"It is replaced by one of the same name, and what it owns or was granted depends on it: it keeps that, and is given the attributes and the password of the configuration.")
+		"A user of the same name replaces it, but it owns objects or holds privileges. The provider therefore keeps the user with all of them, and sets the attributes and the password of the configuration.")
 	return nil
 }

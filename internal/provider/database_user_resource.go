@@ -37,7 +37,7 @@ func (*databaseUserResource) ValidateConfig(ctx context.Context, req resource.Va
 	var config databaseUserModel
 	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
 	if !config.ReassignOwnedTo.IsNull() && !config.ReassignOwnedTo.IsUnknown() && config.ReassignOwnedTo.Equal(config.Name) {
-		resp.Diagnostics.AddAttributeError(path.Root("reassign_owned_to"), "Invalid role", "What the user owns cannot be reassigned to the user itself.")
+		resp.Diagnostics.AddAttributeError(path.Root("reassign_owned_to"), "Invalid role", "The objects of a user cannot be reassigned to the same user.")
 	}
 	roles, _ := setStrings(config.Roles)
 	if err := postgres.CheckRoles(config.Name.ValueString(), roles); err != nil {
@@ -89,9 +89,9 @@ func (r *databaseUserResource) checkRotation(ctx context.Context, config tfsdk.C
 		return nil
 	}
 	if user, err := postgres.ReadUser(ctx, server, name); err == nil && user.KeepsAnother(password) {
-		diags.AddAttributeWarning(path.Root("password_wo_version"), "The password was changed in the configuration alone",
-			fmt.Sprintf("password_wo of database user %q is another password than it was: servers.%s logs in with it, and the server keeps another password. "+
-				"Raise password_wo_version (now %d) to send it; Terraform does not see that a write-only argument changed. Until then, these logins fail.",
+		diags.AddAttributeWarning(path.Root("password_wo_version"), "The password was changed only in the configuration",
+			fmt.Sprintf("password_wo of database user %q has changed, and servers.%s already logs in with it, but the server still has another password. "+
+				"Raise password_wo_version (now %d) to send the new password: Terraform cannot see that a write-only argument changed. Until then, these logins fail.",
 				name, strings.Join(entries, ", servers."), plan.PasswordWOVersion.ValueInt64()))
 	}
 	return diags
@@ -147,7 +147,7 @@ func newPassword(ctx context.Context, config tfsdk.Config, plan databaseUserMode
 	}
 	var text types.String
 	if config.GetAttribute(ctx, path.Root("password_wo"), &text).HasError() || text.ValueString() == "" {
-		return nil, errors.New("password_wo is empty, although password_wo_version is set")
+		return nil, errors.New("password_wo is empty, but password_wo_version is set")
 	}
 	return &postgres.Password{Text: text.ValueString(), Encryption: plan.PasswordEncryption.ValueString()}, nil
 }
@@ -256,9 +256,9 @@ func warnOfPowers(m databaseUserModel, u postgres.User) (diags diag.Diagnostics)
 		powers = append(powers, "REPLICATION")
 	}
 	if len(powers) > 0 {
-		diags.AddWarning("The imported user may do more than Stitch needs", fmt.Sprintf(
-			"The user %q of server %q is: %s. The next apply takes away what replication, bypass_rls and roles do not ask for. "+
-				"If others need it, such as an administrator's login, do not manage it here: create a user for Stitch alone.",
+		diags.AddWarning("The imported user has more privileges than Stitch needs", fmt.Sprintf(
+			"The user %q of server %q has these attributes and memberships: %s. The next apply removes what replication, bypass_rls and roles do not ask for. "+
+				"If others use this user, for instance as an administrator's login, do not manage it here: create a separate user for Stitch.",
 			u.Name, m.Server.ValueString(), oneLine(strings.Join(powers, ", "))))
 	}
 	return diags

@@ -145,7 +145,7 @@ func TestAccDatabaseUserMistakes(t *testing.T) {
 		Steps: []resource.TestStep{
 			{
 				Config:      userConfig(s, existing, ""),
-				ExpectError: regexp.MustCompile(`(?s)exists\s+already.*it has a password, but none is configured.*import {.*to = stitch_database_user.LABEL.*id = "app/` + existing + `"`),
+				ExpectError: regexp.MustCompile(`(?s)already\s+exists.*it has a password, but none is configured.*import {.*to = stitch_database_user.LABEL.*id = "app/` + existing + `"`),
 			},
 			{
 				Config:      userConfig(s, strings.Repeat("x", 64), ""),

@@ -18,7 +18,7 @@ import (
 // does not repeat the text.
 type withoutZeroByte struct{}
 
-func (withoutZeroByte) Description(context.Context) string { return "must not hold a zero byte" }
+func (withoutZeroByte) Description(context.Context) string { return "must not contain a zero byte" }
 
 func (v withoutZeroByte) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
 
@@ -32,7 +32,7 @@ func (v withoutZeroByte) ValidateString(ctx context.Context, req validator.Strin
 type validInstant struct{}
 
 func (validInstant) Description(context.Context) string {
-	return "must be infinity or an instant in the form of RFC 3339"
+	return "must be infinity or a time in RFC 3339 format"
 }
 
 func (v validInstant) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
@@ -84,7 +84,7 @@ func (validParameters) ValidateMap(_ context.Context, req validator.MapRequest, 
 		case err != nil:
 		case !ok || value.IsUnknown():
 		case value.IsNull():
-			err = errors.New("the value of " + name + " is null: leave the parameter out, or write an empty text")
+			err = errors.New("the value of " + name + " is null: remove the parameter, or set it to an empty string")
 		default:
 			err = postgres.CheckParameterValue(name, value.ValueString())
 		}

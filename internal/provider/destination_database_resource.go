@@ -114,12 +114,12 @@ func (r *destinationDatabaseResource) ModifyPlan(ctx context.Context, req resour
 	for _, attribute := range fixed {
 		resp.RequiresReplace = append(resp.RequiresReplace, path.Root(attribute))
 	}
-	follows := "If it holds tables, applying refuses to drop it."
+	follows := "If the database holds tables, the apply refuses to drop it."
 	if state.ForceDestroy.ValueBool() {
-		follows = "As force_destroy is set, all tables in it will be lost."
+		follows = "force_destroy is set: all tables in the database will be lost."
 	}
 	resp.Diagnostics.AddWarning(fmt.Sprintf("Replacing drops the database %q", state.Name.ValueString()),
-		fmt.Sprintf("Of a database that exists, %s cannot be changed: it would be dropped, and an empty one created. %s", strings.Join(fixed, ", "), follows))
+		fmt.Sprintf("PostgreSQL cannot change %s of an existing database. The plan drops the database and creates an empty one. %s", strings.Join(fixed, ", "), follows))
 }
 
 // fixed returns the attributes that cannot be changed and in which a plan differs from the state. A
@@ -205,7 +205,7 @@ func (r *destinationDatabaseResource) Read(ctx context.Context, req resource.Rea
 	}
 	if database.IsInvalid() {
 		resp.Diagnostics.AddWarning("Invalid destination database", fmt.Sprintf(
-			"Dropping the database %q was interrupted: no session can connect to it, and what it held is lost. Replace or destroy it.", database.Name))
+			"An attempt to drop the database %q was interrupted. No session can connect to it, and its contents are lost. Replace or destroy it.", database.Name))
 	}
 	r.claims.keep(state.object(server))
 	state.fromDatabase(database)

@@ -125,7 +125,7 @@ func TestAccDestinationDatabaseMistakes(t *testing.T) {
 		Steps: []resource.TestStep{
 			{
 				Config:      databaseConfig(s, existing, ""),
-				ExpectError: regexp.MustCompile(`(?s)exists\s+already.*it holds table public.t.*import {.*to = stitch_destination_database.LABEL.*id = "warehouse/` + existing + `"`),
+				ExpectError: regexp.MustCompile(`(?s)already\s+exists.*it holds table public.t.*import {.*to = stitch_destination_database.LABEL.*id = "warehouse/` + existing + `"`),
 			},
 			{
 				Config:      databaseConfig(s, name, `owner = "nobody at all"`),

@@ -21,43 +21,43 @@ import (
 func (*destinationDatabaseResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "A database for Stitch to load into. Keep it apart from the databases that applications write to: " +
-			"what is loaded takes space and time, and is best dropped or restored by itself.\n\n" +
+			"loaded data takes space and time, and is best dropped or restored separately.\n\n" +
 			"The server entry's login must be allowed to create databases: a superuser, or a role with `CREATEDB`. " +
 			"The user that loads then needs `stitch_destination_grants`.\n\n" +
-			"Encoding, locale and template are chosen when a database is created, and cannot be changed: another value replaces the database, which the plan warns of. " +
-			"What is not configured is as the server has it. A database that cannot be made as it is configured is dropped again.\n\n" +
-			"Destroying drops the database, with a warning of the plan if it was imported. One that holds tables or large objects is kept, and the error lists them, unless `force_destroy` is set. " +
-			"Tables that an extension makes are none of these, unless it registers them as the users' (`pg_extension_config_dump`, without a condition) and they have rows, as `cron.job` does. " +
-			"One that was added to an extension later (`ALTER EXTENSION ... ADD TABLE`) is; after `pg_upgrade`, so is each that an extension has and has not registered. " +
-			"Sessions of other programs are not ended unless `terminate_sessions` is set: if they stay connected, the error lists who they are.",
+			"Encoding, locale and template are chosen when a database is created, and cannot be changed: another value replaces the database, and the plan warns about that. " +
+			"Values that are not configured are those of the server. If a database cannot be created as configured, it is dropped again.\n\n" +
+			"Destroying drops the database; if it was imported, the plan warns about that. Unless `force_destroy` is set, a database that holds tables or large objects is kept, and the error lists them. " +
+			"Tables that an extension creates do not count, unless it registers them as user data (`pg_extension_config_dump`, without a condition) and they have rows, as `cron.job` does. " +
+			"A table that was added to an extension later (`ALTER EXTENSION ... ADD TABLE`) counts. After `pg_upgrade`, so does each table of an extension that the extension has not registered. " +
+			"Sessions of other programs are not ended unless `terminate_sessions` is set: if they stay connected, the error lists them.",
 		Attributes: map[string]schema.Attribute{
 			"server": serverAttribute(),
 			"name": schema.StringAttribute{
-				MarkdownDescription: "Name of the database, exactly as PostgreSQL is to store it. Changing it creates a new database, and drops this one.",
+				MarkdownDescription: "Name of the database, exactly as PostgreSQL stores it. Changing it creates a new database, and drops this one.",
 				Required:            true,
 				Validators:          []validator.String{validName()},
 				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
 			},
 			"owner": ownerAttribute("database"),
 			"encoding": fixedAttribute("Encoding of the database, as PostgreSQL spells it: `UTF8`, `LATIN1`, `SQL_ASCII` and so on. "+
-				"Rows arrive in the encoding of the destination: with `UTF8`, all can.", stringvalidator.OneOf(postgres.Encodings...)),
-			"lc_collate": fixedAttribute("Order in which the operating system's locales sort text, such as `C` or `en_US.UTF-8`. "+
-				"What PostgreSQL calls `LOCALE` is this and `lc_ctype` together.", validText()),
-			"lc_ctype": fixedAttribute("What are letters, and which are upper-case, by the operating system's locales.", validText()),
-			"locale_provider": fixedAttribute("Where locales come from: `libc`; with PostgreSQL 15 or newer also `icu`, which needs `icu_locale`; "+
+				"Rows are converted to the encoding of the destination: `UTF8` can represent all of them.", stringvalidator.OneOf(postgres.Encodings...)),
+			"lc_collate": fixedAttribute("Locale of the operating system that determines how text is sorted, such as `C` or `en_US.UTF-8`. "+
+				"PostgreSQL's `LOCALE` sets both this and `lc_ctype`.", validText()),
+			"lc_ctype": fixedAttribute("Locale of the operating system that determines which characters are letters, and which are upper-case.", validText()),
+			"locale_provider": fixedAttribute("Provider of locales: `libc`; with PostgreSQL 15 or newer also `icu`, which needs `icu_locale`; "+
 				"with 17 or newer also `builtin`, which needs `builtin_locale`.", stringvalidator.OneOf(postgres.LocaleProviders...)),
-			"icu_locale": fixedAttribute("Locale of the provider `icu`, such as `de-DE` or `und`, as a language tag, which is how the server keeps it. "+
+			"icu_locale": fixedAttribute("Locale of the provider `icu`, such as `de-DE` or `und`, as a language tag: the server stores it in that form. "+
 				"PostgreSQL 15 or newer.", validText()),
 			"builtin_locale": fixedAttribute("Locale of the provider `builtin`: `C`, `C.UTF-8` or, with PostgreSQL 18 or newer, `PG_UNICODE_FAST`. "+
 				"PostgreSQL 17 or newer.", validText()),
 			"template": schema.StringAttribute{
-				MarkdownDescription: "Database that this one is created as a copy of, `template1` by default. Use `template0` to choose an encoding or a locale that differs from that of `template1`. " +
-					"The server does not remember it: it says nothing about a database that was imported, and configuring one later replaces nothing.",
+				MarkdownDescription: "Database that this database is created as a copy of, `template1` by default. Use `template0` to choose an encoding or a locale that differs from that of `template1`. " +
+					"The server does not record it: an imported database has none, and configuring one later does not replace the database.",
 				Optional:   true,
 				Validators: []validator.String{validName()},
 			},
 			"connection_limit": schema.Int64Attribute{
-				MarkdownDescription: "How many connections the database may have at once, but for superusers; `-1` is no limit, which is what a new one has.",
+				MarkdownDescription: "How many connections the database can have at once, not counting superusers; `-1`, the default for a new database, means no limit.",
 				Optional:            true,
 				Computed:            true,
 				Validators:          []validator.Int64{int64validator.Between(-1, math.MaxInt32)},
@@ -66,8 +66,8 @@ func (*destinationDatabaseResource) Schema(_ context.Context, _ resource.SchemaR
 			"comment":       commentAttribute("database"),
 			"force_destroy": forceDestroyAttribute("the database together with all tables in it"),
 			"terminate_sessions": schema.BoolAttribute{
-				MarkdownDescription: "Whether destroying ends the sessions of others that are connected to the database. `false` by default. It must be applied before it can take effect on destroy. " +
-					"A login that is not a superuser must be a member of their roles or of `pg_signal_backend`.",
+				MarkdownDescription: "Whether destroying ends other sessions that are connected to the database. `false` by default. Apply it before destroying. " +
+					"A login that is not a superuser must be a member of the roles of these sessions, or of `pg_signal_backend`.",
 				Optional: true,
 				Computed: true,
 				Default:  booldefault.StaticBool(false),
@@ -92,7 +92,7 @@ func fixedAttribute(description string, validators ...validator.String) schema.S
 // same; both are "" here.
 func commentAttribute(noun string) schema.StringAttribute {
 	return schema.StringAttribute{
-		MarkdownDescription: "Comment on the " + noun + ", as psql and other tools show it; `\"\"` is none. One that is no longer configured stays.",
+		MarkdownDescription: "Comment on the " + noun + ", as psql and other tools show it; `\"\"` means none. A comment that is no longer configured stays.",
 		Optional:            true,
 		Computed:            true,
 		Validators:          []validator.String{validComment()},
@@ -104,7 +104,7 @@ func commentAttribute(noun string) schema.StringAttribute {
 // the configuration names no other.
 func ownerAttribute(noun string) schema.StringAttribute {
 	return schema.StringAttribute{
-		MarkdownDescription: "Role that owns the " + noun + ". It is changed in place. By default, the login of the server entry owns it at first, and a later owner is left alone. " +
+		MarkdownDescription: "Role that owns the " + noun + ". It is changed in place. By default, the login of the server entry owns it at first, and a later change of owner is left unchanged. " +
 			"A login that is not a superuser [must be able to become a member](../guides/users-and-grants.md#administrators-who-are-not-superusers) of the role.",
 		Optional:      true,
 		Computed:      true,
@@ -116,7 +116,7 @@ func ownerAttribute(noun string) schema.StringAttribute {
 // forceDestroyAttribute is the attribute "force_destroy" of resources that hold data.
 func forceDestroyAttribute(what string) schema.BoolAttribute {
 	return schema.BoolAttribute{
-		MarkdownDescription: "Whether destroying drops " + what + ". `false` by default. It must be applied before it can take effect on destroy.",
+		MarkdownDescription: "Whether destroying drops " + what + ". `false` by default. Apply it before destroying.",
 		Optional:            true,
 		Computed:            true,
 		Default:             booldefault.StaticBool(false),

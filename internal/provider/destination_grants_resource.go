@@ -53,28 +53,28 @@ func (*destinationGrantsResource) Metadata(_ context.Context, req resource.Metad
 func (*destinationGrantsResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "Lets a database user load into a destination database: `CONNECT`, `CREATE` and `TEMPORARY` on the database. " +
-			"With `CREATE`, the user makes the schemas that it loads into, and then owns them; being allowed to create tables in an existing schema is no substitute.\n\n" +
+			"With `CREATE`, the user creates the schemas that it loads into, and owns them. The right to create tables in an existing schema is no substitute.\n\n" +
 			"A right that was revoked on the server appears in `missing` and is granted by the next apply. " +
-			"Have one resource for each user and database: of two, the one that is destroyed takes rights from the other, unless both change in one apply; a plan warns of two that it sees.\n\n" +
-			"Destroying the resource takes the rights back, and `CONNECT` when the user was granted nothing else in the database; schemas and tables that the user made stay.",
+			"Use one resource for each user and database. If there are two and one is destroyed, the other loses rights, unless both change in one apply. A plan warns if it sees two.\n\n" +
+			"Destroying the resource revokes the rights, and `CONNECT` if the user was granted nothing else in the database. Schemas and tables that the user created stay.",
 		Attributes: map[string]schema.Attribute{
 			"server": serverAttribute(),
 			"database": schema.StringAttribute{
 				MarkdownDescription: "Database to load into, which must exist. Changing it creates new grants. " +
-					"Refer to this attribute from the replication, so that the grants exist before it and go after it.",
+					"Refer to this attribute from the replication: the grants then exist before the replication and are destroyed after it.",
 				Required:      true,
 				Validators:    []validator.String{validName()},
 				PlanModifiers: []planmodifier.String{stringplanmodifier.RequiresReplace()},
 			},
 			"user": schema.StringAttribute{
-				MarkdownDescription: "Name of the database user that is to load. Changing it creates new grants.",
+				MarkdownDescription: "Name of the database user that loads. Changing it creates new grants.",
 				Required:            true,
 				Validators:          []validator.String{validName()},
 				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
 			},
 			"system_catalogs": schema.BoolAttribute{
 				MarkdownDescription: "Whether to also grant `SELECT` on `information_schema` and on the tables of `pg_catalog` that a sync reads; `false` by default. " +
-					"Needed only where that was revoked from `PUBLIC`. Catalogs that hold credentials or statistics are never granted.",
+					"Needed only where these rights were revoked from `PUBLIC`. The provider never grants access to catalogs that hold credentials or statistics.",
 				Optional: true,
 				Computed: true,
 				Default:  booldefault.StaticBool(false),

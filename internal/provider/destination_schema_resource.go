@@ -63,27 +63,27 @@ func (*destinationSchemaResource) Metadata(_ context.Context, req resource.Metad
 func (*destinationSchemaResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "A schema for Stitch to load into. This resource is optional: runs create the schemas of their replications themselves. " +
-			"Use it to have a schema with an owner of your choice before the first run, or for tables of your own next to the loaded ones.\n\n" +
+			"Use it to create a schema with an owner of your choice before the first run, or for tables of your own next to the loaded ones.\n\n" +
 			"The server entry's login needs `CREATE` on the database.\n\n" +
-			"Destroying drops the schema, with a warning of the plan if it was imported. One that holds anything is kept, and the error lists what, unless `force_destroy` is set.",
+			"Destroying drops the schema; if it was imported, the plan warns about that. Unless `force_destroy` is set, a schema that holds anything is kept, and the error lists its contents.",
 		Attributes: map[string]schema.Attribute{
 			"server": serverAttribute(),
 			"database": schema.StringAttribute{
-				MarkdownDescription: "Database that the schema is in. Changing it creates a new schema there, and drops this one.",
+				MarkdownDescription: "Database that holds the schema. Changing it creates a new schema in that database, and drops this one.",
 				Required:            true,
 				Validators:          []validator.String{validName()},
 				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
 			},
 			"name": schema.StringAttribute{
-				MarkdownDescription: "Name of the schema, exactly as PostgreSQL is to store it. Changing it creates a new schema, and drops this one. " +
-					"`public` is there already; names that begin with `pg_`, `information_schema` and `_stitch` are reserved.",
+				MarkdownDescription: "Name of the schema, exactly as PostgreSQL stores it. Changing it creates a new schema, and drops this one. " +
+					"`public` already exists; names that begin with `pg_`, `information_schema` and `_stitch` are reserved.",
 				Required:      true,
 				Validators:    []validator.String{validSchemaName()},
 				PlanModifiers: []planmodifier.String{stringplanmodifier.RequiresReplace()},
 			},
 			"owner":         ownerAttribute("schema"),
 			"comment":       commentAttribute("schema"),
-			"force_destroy": forceDestroyAttribute("the schema together with all that is in it, and what depends on that elsewhere, such as views"),
+			"force_destroy": forceDestroyAttribute("the schema together with everything in it, and objects elsewhere that depend on it, such as views"),
 		},
 	}
 }

@@ -167,7 +167,7 @@ func TestAccDestinationSchemaMistakes(t *testing.T) {
 		Steps: append(steps,
 			resource.TestStep{
 				Config:      schemaConfig(s, database, "existing", ""),
-				ExpectError: regexp.MustCompile(`(?s)exists\s+already.*it holds table existing.t.*import {.*to = stitch_destination_schema.LABEL.*id = "warehouse/` + database + `/existing"`),
+				ExpectError: regexp.MustCompile(`(?s)already\s+exists.*it holds table existing.t.*import {.*to = stitch_destination_schema.LABEL.*id = "warehouse/` + database + `/existing"`),
 			},
 			resource.TestStep{
 				Config:      schemaConfig(s, "no such database", "shop", ""),

@@ -19,7 +19,7 @@ func diagnose(summary string, err error) diag.Diagnostic {
 	text := pgclient.Explain(err)
 	isChange := strings.HasPrefix(summary, "Cannot update ") || strings.HasPrefix(summary, "Cannot change ")
 	if isChange && (errors.Is(err, pgclient.ErrNotFound) || errors.Is(err, linux.ErrNotFound)) {
-		text += "\n\nIt was there when this was planned, and is gone: plan again. What is missing is then planned to be created."
+		text += "\n\nIt existed at plan time, but no longer does. Plan again: the new plan creates what is missing."
 	}
 	return diag.NewErrorDiagnostic(summary, text)
 }
@@ -30,11 +30,11 @@ func unchecked(what string, err error, follows string) diag.Diagnostic {
 	text := what + ": " + err.Error() + "\n\n"
 	if postgres.IsPasswordRefused(err) {
 		return diag.NewWarningDiagnostic(unasked(what, err), text+
-			"If this apply creates the user or sets its password, that will do. If not, the password in the provider block is wrong, or it was rotated there alone: "+
-			"raise password_wo_version of its stitch_database_user, since Terraform does not see that password_wo changed. "+follows)
+			"If this apply creates the user or sets its password, nothing needs to be done. Otherwise, the password in the provider block is wrong, or it was rotated only there: "+
+			"raise password_wo_version of its stitch_database_user, because Terraform cannot see that password_wo changed. "+follows)
 	}
 	return diag.NewWarningDiagnostic(unasked(what, err), text+
-		"That is as it should be while the user, the database or the server is still to be created, or its password to be changed, for instance by the next apply. "+follows)
+		"This is expected as long as the user, the database or the server does not exist yet, or its password has yet to be changed, for instance by the next apply. "+follows)
 }
 
 // unasked is the summary for what could not be read or checked. It gives the reason if the reason
@@ -43,7 +43,7 @@ func unchecked(what string, err error, follows string) diag.Diagnostic {
 func unasked(what string, err error) string {
 	var unknown *unknownError
 	if where := unreachable(err); where != "" {
-		return where + " was not read"
+		return "Could not connect to " + where
 	}
 	if errors.As(err, &unknown) {
 		return "Parts of the provider block are not known yet"
@@ -59,7 +59,7 @@ func unread(noun, name string, imported bool, err error) diag.Diagnostic {
 		return diagnose("Cannot read "+noun, err)
 	}
 	return diag.NewWarningDiagnostic(unasked("", err), fmt.Sprintf("%s %q was not read: %s\n\n"+
-		"Its state is kept as it was. What has to be changed there will fail, unless the next apply creates or changes what is missing, such as the login or its password.",
+		"Terraform keeps its state unchanged. Changes to it will fail unless the next apply first creates or changes what is missing, such as the login or its password.",
 		capital(noun), name, pgclient.Explain(err)))
 }
 
@@ -74,15 +74,15 @@ func unreadCatalog(noun, name string, imported bool, destination pgclient.Endpoi
 	case imported:
 		return diagnose("Cannot import "+noun+" "+name, err), false
 	case errors.As(err, &unknown), errors.As(err, &none):
-		return unchecked(what+" was not read", err, "Its state is kept as it was."), false
+		return unchecked(what+" was not read", err, "Terraform keeps its state unchanged."), false
 	case unreachable(err) != "":
 		return unread(noun, name, false, err), false
 	case syncrun.IsBusy(err):
-		return diag.NewWarningDiagnostic(what+" was not read", pgclient.Explain(err)+"\n\nIts state is kept as it was."), false
+		return diag.NewWarningDiagnostic(what+" was not read", pgclient.Explain(err)+"\n\nTerraform keeps its state unchanged."), false
 	}
 	summary := fmt.Sprintf("The catalog of database %q of server %q cannot be read", destination.Database, destination.Server.Name())
 	return diag.NewWarningDiagnostic(summary, pgclient.Explain(err)+"\n\n"+
-		"So this plan stores its replications and runs them again, which fails unless the catalog can be read by then."), true
+		"This plan therefore stores its replications and runs them again. That fails unless the catalog can be read by then."), true
 }
 
 // unreachable names the server or SSH host that could not be asked at all; "" if none.
@@ -91,7 +91,7 @@ func unreachable(err error) string {
 	var host *sshclient.ConnectError
 	switch {
 	case errors.As(err, &server):
-		return fmt.Sprintf("Server %q", server.Server)
+		return fmt.Sprintf("server %q", server.Server)
 	case errors.As(err, &host):
 		return fmt.Sprintf("SSH host %q", host.Host)
 	}

@@ -33,9 +33,9 @@ func (v validDuration) ValidateString(_ context.Context, req validator.StringReq
 	case err != nil:
 		refuse(`is not a duration: write hours, minutes and seconds, such as "24h", "90m" or "1h30m". There is no unit for days.`)
 	case d < 0:
-		refuse(`is negative: "0s" is the least.`)
+		refuse(`is negative: "0s" is the minimum.`)
 	case d > v.limit:
-		refuse("is too long: %q is the most.", durationText(v.limit))
+		refuse("is too long: %q is the maximum.", durationText(v.limit))
 	}
 }
 
@@ -43,7 +43,7 @@ func (v validDuration) ValidateString(_ context.Context, req validator.StringReq
 type sameDuration struct{}
 
 func (sameDuration) Description(context.Context) string {
-	return "another spelling of the same duration is no change"
+	return "another spelling of the same duration is not a change"
 }
 
 func (m sameDuration) MarkdownDescription(ctx context.Context) string { return m.Description(ctx) }

@@ -55,7 +55,7 @@ func TestAccSavedPlanOfWhatIsGone(t *testing.T) {
 	s.Exec(t, "postgres", "DROP DATABASE "+database)
 	h.Exec(t, `userdel -r "$1" 2>/dev/null; sed -i "\|$2|d" /home/operator/.ssh/authorized_keys`, user, public)
 	output, code := w.try(t, "apply", "saved")
-	if code != 1 || strings.Count(words(output), "It was there when this was planned, and is gone: plan again.") != 5 {
+	if code != 1 || strings.Count(words(output), "It existed at plan time, but no longer does. Plan again") != 5 {
 		t.Errorf("exit code %d\n%s", code, output)
 	}
 	w.run(t, "apply", "-auto-approve")

@@ -128,11 +128,11 @@ func TestAccGrantsOverlap(t *testing.T) {
 	one, two := grantsBlock("source", "one", `schemas = ["public"]`), grantsBlock("source", "two", "schemas = [\"public\"]\ntables = [\"public.orders\"]")
 	other := grantsBlock("source", "other", `schemas = ["billing"]`) + grantsBlock("destination", "other", "")
 	write(one + two + other)
-	if output := w.run(t, "apply", "-auto-approve"); !says(`both grant user`).MatchString(output) || !says(`"public"."orders". Whichever`).MatchString(output) {
+	if output := w.run(t, "apply", "-auto-approve"); !says(`both grant user`).MatchString(output) || !says(`"public"."orders". If one of them is destroyed or narrowed`).MatchString(output) {
 		t.Errorf("no warning of two resources:\n%s", output)
 	}
 	write(one + other)
-	if output := w.run(t, "plan"); !says(`"public"."orders". This apply takes them away`).MatchString(output) || says("both grant").MatchString(output) {
+	if output := w.run(t, "plan"); !says(`"public"."orders". This apply revokes them`).MatchString(output) || says("both grant").MatchString(output) {
 		t.Errorf("no warning of what is lost:\n%s", output)
 	}
 	write(two + other)

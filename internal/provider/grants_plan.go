@@ -120,13 +120,13 @@ func first(items []string) []string {
 func (p grantsPlan) warn(overlap, lost []string) (diags diag.Diagnostics) {
 	if len(overlap) > 0 {
 		diags.AddWarning("Two resources grant the same rights", fmt.Sprintf(
-			"This resource and another one of the configuration both grant %s: %s. Whichever is destroyed or narrowed first takes these rights from the other, whose next plan grants them again. "+
-				"Have one resource for each user and schema.", p.whose, strings.Join(first(overlap), ", ")))
+			"This resource and another one of the configuration both grant %s: %s. If one of them is destroyed or narrowed, the other loses these rights until its next apply grants them again. "+
+				"Use one resource for each user and schema.", p.whose, strings.Join(first(overlap), ", ")))
 	}
 	if len(lost) > 0 {
 		diags.AddWarning("Another resource loses rights", fmt.Sprintf(
-			"Of two resources that grant %s, one is destroyed or narrowed, and the other, which does not change, needs these rights: %s. This apply takes them away, and the next one grants them again. "+
-				"Have one resource for each user and schema.", p.whose, strings.Join(first(lost), ", ")))
+			"Two resources grant %s. One of them is destroyed or narrowed, but the other, which does not change, needs these rights: %s. This apply revokes them, and the next one grants them again. "+
+				"Use one resource for each user and schema.", p.whose, strings.Join(first(lost), ", ")))
 	}
 	return diags
 }

@@ -18,23 +18,23 @@ func hostMistake(host string) string {
 	_, notAddress := netip.ParseAddr(host)
 	switch {
 	case host == "":
-		return `It is empty. It never falls back to localhost, nor to the environment: write the name or address, or "localhost" if that is meant.`
+		return `It is empty. The provider does not fall back to localhost or to the environment: write the name or address, or "localhost" if you mean this machine.`
 	case strings.ContainsAny(host, " \t\r\n"):
-		return fmt.Sprintf("%q holds a blank: write the name or address alone.", host)
+		return fmt.Sprintf("%q contains a space: write only the name or address.", host)
 	case strings.HasPrefix(host, "/"), notAddress == nil:
 		return ""
 	case strings.Contains(host, "://"):
-		return fmt.Sprintf("%q is a URL: write the name or address alone. Port, database, username and password are attributes of their own.", host)
+		return fmt.Sprintf("%q is a URL: write only the name or address. Port, database, username and password have attributes of their own.", host)
 	case strings.Contains(host, "@"):
-		return fmt.Sprintf("%q holds an @: write the name or address alone, and username beside it.", host)
+		return fmt.Sprintf("%q contains an @: write only the name or address, and set the attribute username.", host)
 	case strings.Contains(host, ","):
-		return fmt.Sprintf("%q is a list: an entry has one host. Write an entry for each.", host)
+		return fmt.Sprintf("%q is a list, but an entry has one host: write an entry for each host.", host)
 	case bare != host && !strings.Contains(host, "]:"):
-		return fmt.Sprintf("%q is in brackets, which addresses have only beside a port: write %q.", host, bare)
+		return fmt.Sprintf("%q is in brackets, which are only needed together with a port: write %q.", host, bare)
 	case err == nil && name != "":
-		return fmt.Sprintf("%q holds a port, which is an attribute of its own: write host = %q, port = %s.", host, name, port)
+		return fmt.Sprintf("%q contains a port, which has an attribute of its own: write host = %q, port = %s.", host, name, port)
 	case strings.Contains(host, "/"):
-		return fmt.Sprintf("%q holds a slash, and is neither a name nor an address.", host)
+		return fmt.Sprintf("%q contains a slash: it is neither a name nor an address.", host)
 	}
 	return ""
 }

@@ -17,12 +17,12 @@ func TestHostMistake(t *testing.T) {
 		"10.0.0.1:5432":     `write host = "10.0.0.1", port = 5432`,
 		"postgres://u@db/x": "is a URL",
 		"ssh://bastion":     "is a URL",
-		"root@bastion":      "username beside it",
-		" db":               "holds a blank",
-		"db\n":              "holds a blank",
-		"db1,db2":           "an entry for each",
-		"db.internal/shop":  "holds a slash",
-		"10.0.0.0/8":        "holds a slash",
+		"root@bastion":      "set the attribute username",
+		" db":               "contains a space",
+		"db\n":              "contains a space",
+		"db1,db2":           "an entry for each host",
+		"db.internal/shop":  "contains a slash",
+		"10.0.0.0/8":        "contains a slash",
 		"[::1":              `write "::1"`,
 	} {
 		if got := hostMistake(host); (got == "") != (want == "") || !strings.Contains(got, want) {

@@ -37,11 +37,11 @@ func compareIdentities(stored, before, after *identity, words placeWords) (verdi
 	}
 	switch {
 	case after == nil:
-		return isUnsettled, "it could not be asked"
+		return isUnsettled, "it could not be reached"
 	case *after == identity{}:
-		return isOther, "there is no such database there"
+		return isOther, "the database does not exist there"
 	case base == nil:
-		return isUnsettled, "nothing is remembered of what this resource stands for"
+		return isUnsettled, "the state does not record what this resource stands for"
 	case before != nil && before.Started != after.Started:
 		return isOther, words.differ(*base, *after)
 	case before == nil && !base.isSameStart(*after) && (base.System == "" || after.System == ""):
@@ -49,9 +49,9 @@ func compareIdentities(stored, before, after *identity, words placeWords) (verdi
 	case base.isElsewhere(*after):
 		return isOther, words.differ(*base, *after)
 	case after.Object == "":
-		return isOther, "there is no such " + words.object + " there"
+		return isOther, "the " + words.object + " does not exist there"
 	case base.Object != after.Object:
-		return isOther, fmt.Sprintf("the %s of that name is another one there: %s %s, not %s", words.object, words.number, after.Object, base.Object)
+		return isOther, fmt.Sprintf("the %s of that name is a different one there: %s %s, not %s", words.object, words.number, after.Object, base.Object)
 	}
 	return isSame, ""
 }
@@ -85,9 +85,9 @@ func (w placeWords) of(id identity) string {
 func (w placeWords) differ(a, b identity) string {
 	switch {
 	case a.Database != "" && b.Database != "" && a.Database != b.Database && (a.System == b.System || a.System == "" || b.System == ""):
-		return fmt.Sprintf("the database of that name is another one there: oid %s, not %s", b.Database, a.Database)
+		return fmt.Sprintf("the database of that name is a different one there: oid %s, not %s", b.Database, a.Database)
 	case a.System == b.System:
-		return fmt.Sprintf("both have the %s %s, but run apart from each other: one is a copy", w.system, a.System)
+		return fmt.Sprintf("both have the %s %s, but they run independently: one is a copy", w.system, a.System)
 	}
 	return fmt.Sprintf("it has the %s %s, not %s", w.system, orUnknown(b.System), orUnknown(a.System))
 }
@@ -123,7 +123,7 @@ func storedIdentity(ctx context.Context, private privateState) *identity {
 func storeIdentity(ctx context.Context, private privateState, id identity) diag.Diagnostics {
 	text, err := json.Marshal(id)
 	if err != nil {
-		return diag.Diagnostics{diagnose("Cannot remember where it is", err)}
+		return diag.Diagnostics{diagnose("Cannot store its identity", err)}
 	}
 	return private.SetKey(ctx, identityKey, text)
 }

@@ -47,8 +47,8 @@ func (l *located) dropsImported(ctx context.Context, of attributes) (diags diag.
 	l.managed.Metadata(ctx, resource.MetadataRequest{ProviderTypeName: "stitch"}, &named)
 	noun := strings.ReplaceAll(strings.TrimPrefix(named.TypeName, "stitch_"), "_", " ")
 	diags.AddWarning(fmt.Sprintf("%s %q was imported", capital(noun), text(ctx, of, l.place.dropped)), fmt.Sprintf(
-		"Terraform did not create it on %s %q, and others may need it; this plan drops it nevertheless. "+
-			"To keep it, forget it instead: with a removed block that has destroy = false, or by terraform state rm.",
+		"Terraform did not create it on %s %q, and others may need it. This plan drops it nevertheless. "+
+			"To keep it, make Terraform forget it instead: use a removed block with destroy = false, or terraform state rm.",
 		l.place.attribute, l.place.entry(ctx, of)))
 	return diags
 }

@@ -25,13 +25,13 @@ func joinID(parts ...string) string {
 func splitID(id string, names ...string) ([]string, error) {
 	parts := strings.Split(id, "/")
 	if len(parts) != len(names) {
-		return nil, fmt.Errorf("the id %q has %d parts, it needs %d: %s (a slash within a part is written %%2F)",
+		return nil, fmt.Errorf("the id %q has %d parts, but needs %d: %s (write a slash within a part as %%2F)",
 			id, len(parts), len(names), strings.Join(names, "/"))
 	}
 	for i, part := range parts {
 		text, err := url.PathUnescape(part)
 		if err != nil {
-			return nil, fmt.Errorf("the id %q is not percent-encoded: %w", id, err)
+			return nil, fmt.Errorf("the id %q is not correctly percent-encoded: %w", id, err)
 		}
 		if text == "" {
 			return nil, fmt.Errorf("the id %q has an empty %s", id, names[i])

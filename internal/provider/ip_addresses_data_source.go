@@ -41,9 +41,9 @@ type ipAddressesModel struct {
 // Schema describes the data source.
 func (ipAddressesDataSource) Schema(_ context.Context, _ datasource.SchemaRequest, resp *datasource.SchemaResponse) {
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "The addresses that the *hosted* Stitch service connects from, for the firewalls of those who use it.\n\n" +
-			"~> This provider's own runs do not come from there: they connect from where Terraform runs. The address that a server saw them come from is `client_address` of `stitch_connection_check`.\n\n" +
-			"The addresses are those that Stitch's documents list; nothing is looked up.",
+		MarkdownDescription: "The addresses that the *hosted* Stitch service connects from, for the firewalls of its users.\n\n" +
+			"~> The runs of this provider do not use these addresses: they connect from the machine that runs Terraform. `client_address` of `stitch_connection_check` is the address that a server sees.\n\n" +
+			"The addresses are those in Stitch's documents; nothing is looked up.",
 		Attributes: map[string]schema.Attribute{
 			"region": schema.StringAttribute{
 				MarkdownDescription: "Region of the Stitch account: `na` (North America, AWS us-east-1) or `eu` (Europe, AWS eu-central-1). It was chosen when the account was created.",
@@ -51,12 +51,12 @@ func (ipAddressesDataSource) Schema(_ context.Context, _ datasource.SchemaReques
 				Validators:          []validator.String{stringvalidator.OneOf("na", "eu")},
 			},
 			"addresses": schema.ListAttribute{
-				MarkdownDescription: "The addresses. Let in all of them.",
+				MarkdownDescription: "The addresses. Allow all of them.",
 				Computed:            true,
 				ElementType:         types.StringType,
 			},
 			"cidr_blocks": schema.ListAttribute{
-				MarkdownDescription: "The same as CIDR blocks, such as `52.23.137.21/32`.",
+				MarkdownDescription: "The same addresses as CIDR blocks, such as `52.23.137.21/32`.",
 				Computed:            true,
 				ElementType:         types.StringType,
 			},

@@ -329,7 +329,7 @@ func (k *killedTest) converge(t *testing.T, hasState bool) (adopted []string) {
 				continue
 			}
 			adopted = append(adopted, m.Diagnostic.Address)
-			if !strings.Contains(m.text(), "existed already, is empty and equals the configuration") {
+			if !strings.Contains(m.text(), "is empty and matches the configuration") {
 				t.Errorf("%s: %s", m.Diagnostic.Address, m.Diagnostic.Detail)
 			}
 		}

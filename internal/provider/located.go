@@ -71,7 +71,7 @@ func (l *located) remember(ctx context.Context, of attributes, private privateSt
 }
 
 // Read keeps the state of an object that cannot be reached because its entry is gone: the plan says
-// what becomes of it. Read notices when an entry leads elsewhere than before.
+// what becomes of it. Read notices when an entry now leads elsewhere.
 func (l *located) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
 	entry := l.place.entry(ctx, req.State)
 	if l.clients != nil {
@@ -97,9 +97,9 @@ func (l *located) Read(ctx context.Context, req resource.ReadRequest, resp *reso
 	stored := storedIdentity(ctx, req.Private)
 	if stored != nil && stored.isElsewhere(now) {
 		now.Was = l.place.words.of(*stored)
-		resp.Diagnostics.AddWarning(fmt.Sprintf("%s %q leads elsewhere than before", l.place.path(), entry), fmt.Sprintf(
-			"%s.%s of the provider block led to %s when this was last applied, and leads to %s now: it was changed, or what answers there was replaced, restored or upgraded. "+
-				"What is found there under the same name is taken for the one of this resource from the next apply on, and what is missing is planned to be created. If that is not meant, correct the entry.",
+		resp.Diagnostics.AddWarning(fmt.Sprintf("%s %q now leads elsewhere", l.place.path(), entry), fmt.Sprintf(
+			"%s.%s of the provider block led to %s at the last apply, and now leads to %s. The entry was changed, or the server or SSH host behind it was replaced, restored or upgraded. "+
+				"From the next apply on, this resource stands for the object of the same name there. If that object does not exist, the plan creates it. If you do not want that, correct the entry.",
 			l.place.entries(l.clients).attribute, entry, now.Was, l.place.words.of(now)))
 	}
 	if !resp.State.Raw.IsNull() {
@@ -151,13 +151,13 @@ func (l *located) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest
 	}
 	switch verdict, why := l.compare(ctx, from, to.ValueString(), storedIdentity(ctx, req.Private), true, req.State); verdict {
 	case isUnsettled:
-		resp.Diagnostics.AddAttributeWarning(at, fmt.Sprintf("Whether %q leads to the same was not checked", to.ValueString()), fmt.Sprintf(
-			"%s. It is planned as a change in place. Applying looks first, and changes nothing if it leads elsewhere than %q.", why, from))
+		resp.Diagnostics.AddAttributeWarning(at, fmt.Sprintf("Could not check where %q leads", to.ValueString()), fmt.Sprintf(
+			"%s. The plan treats this as a change in place. The apply checks first, and changes nothing if the entry does not lead to the same place as %q.", why, from))
 	case isOther:
 		// When it applies, Terraform plans once more, without a refresh, and accepts only the same
 		// plan.
 		if !l.clients.walk.isPlanning() {
-			resp.Diagnostics.AddAttributeError(at, fmt.Sprintf("%q leads elsewhere than %q", to.ValueString(), from), why+". Nothing was changed. Plan again, with a refresh.")
+			resp.Diagnostics.AddAttributeError(at, fmt.Sprintf("%q does not lead to the same place as %q", to.ValueString(), from), why+". Nothing was changed. Plan again with a refresh.")
 			return
 		}
 		resp.Diagnostics.Append(l.replace(ctx, at, from, to.ValueString(), why, req.State)...)
@@ -172,19 +172,19 @@ func (l *located) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest
 // resource has not created.
 func (l *located) checkDestroy(entry string, stored *identity) (diags diag.Diagnostics) {
 	if gone := l.place.isGone(l.clients, entry); gone != nil {
-		diags.AddError("Cannot destroy what cannot be reached", gone.Error()+".")
+		diags.AddError("Cannot destroy an object that cannot be reached", gone.Error()+".")
 	}
 	if stored != nil && stored.Was != "" {
-		diags.AddError(fmt.Sprintf("%s %q leads elsewhere than before", l.place.path(), entry), fmt.Sprintf(
-			"What it leads to now (%s) is not what this resource was last applied to (%s), so what is there under the same name was perhaps not created by it, and is not destroyed. "+
-				"Correct the entry; or, if it is meant, apply once without destroying, which accepts it.", l.place.words.of(*stored), stored.Was))
+		diags.AddError(fmt.Sprintf("%s %q now leads elsewhere", l.place.path(), entry), fmt.Sprintf(
+			"The entry now leads to %s, but this resource was last applied to %s. It may not have created the object of the same name there, and does not destroy it. "+
+				"Correct the entry. If the new place is intended, apply once without destroying: that accepts it.", l.place.words.of(*stored), stored.Was))
 	}
 	return diags
 }
 
 // replace says why another entry means a replacement, and refuses one that would lose data.
 func (l *located) replace(ctx context.Context, at path.Path, from, to, why string, state attributes) (diags diag.Diagnostics) {
-	elsewhere := fmt.Sprintf("%q leads elsewhere than %q: %s.", to, from, why)
+	elsewhere := fmt.Sprintf("%q does not lead to the same place as %q: %s.", to, from, why)
 	gone, lost := l.place.isGone(l.clients, from), error(nil)
 	if gone == nil && l.place.lost != nil {
 		lost = l.place.lost(ctx, l.clients, from, state)
@@ -192,13 +192,13 @@ func (l *located) replace(ctx context.Context, at path.Path, from, to, why strin
 	switch {
 	case gone != nil:
 		diags.AddAttributeError(at, "Another "+l.place.entries(l.clients).noun, elsewhere+fmt.Sprintf(
-			" What this resource stands for cannot be deleted there without the entry %[1]q. Add that again, or forget it: terraform state rm.", from))
+			" The object that this resource stands for cannot be deleted without the entry %[1]q. Add that entry again, or make Terraform forget the object with terraform state rm.", from))
 	case lost != nil:
 		diags.AddAttributeError(at, "Replacing would lose data", elsewhere+fmt.Sprintf(
-			" This would be deleted on %[1]q, and created again on %[2]q, but %[3]v\n\nTo start over on %[2]q, keep this resource as it is, and add another one.",
+			" The object would be deleted on %[1]q and created again on %[2]q, but %[3]v\n\nTo start over on %[2]q, leave this resource as it is, and add another one.",
 			from, to, lost))
 	default:
-		diags.AddAttributeWarning(at, fmt.Sprintf("%q leads elsewhere than %q", to, from), elsewhere+" So it is replaced: deleted there, and created here.")
+		diags.AddAttributeWarning(at, fmt.Sprintf("%q does not lead to the same place as %q", to, from), elsewhere+" The plan therefore replaces it: it is deleted there and created here.")
 	}
 	return diags
 }
@@ -213,7 +213,7 @@ func (l *located) loses(ctx context.Context, entry string, of attributes) (diags
 	of.GetAttribute(ctx, path.Root("force_destroy"), &force)
 	if name := text(ctx, of, "name"); force.ValueBool() {
 		diags.AddWarning(fmt.Sprintf("Replacing loses data: %s %q", l.place.words.object, name), fmt.Sprintf(
-			"%q on %s %q is dropped and created again, as force_destroy is set. Lost with it:%s", name, l.place.path(), entry, contents.List()))
+			"%q on %s %q is dropped and created again, because force_destroy is set. Lost with it:%s", name, l.place.path(), entry, contents.List()))
 	} else {
 		diags.AddError("Replacing would lose data", fmt.Sprintf("%q on %s %q would be dropped and created again, but %v", name, l.place.path(), entry, contents))
 	}
@@ -264,15 +264,15 @@ func (l *located) confirm(ctx context.Context, from, to string, private privateS
 	stored := storedIdentity(ctx, private)
 	if from != to {
 		if v, why := l.compare(ctx, from, to, stored, false, of); v != isSame {
-			diags.AddAttributeError(l.place.path(), fmt.Sprintf("%q is not known to lead to the same as %q", to, from), fmt.Sprintf(
-				"%s. Nothing was changed. If it should be the same, see that both entries can be connected to, and apply again; if it is another one, plan again.", why))
+			diags.AddAttributeError(l.place.path(), fmt.Sprintf("%q may not lead to the same place as %q", to, from), fmt.Sprintf(
+				"%s. Nothing was changed. If both should lead to the same place, make sure that both entries can be reached, and apply again. Otherwise, plan again.", why))
 		}
 		return diags
 	}
 	now, err := l.place.identify(ctx, l.clients, to, false, of)
 	if err == nil && stored != nil && stored.isElsewhere(now) {
-		diags.AddError(fmt.Sprintf("%s %q leads elsewhere than before", l.place.path(), to), fmt.Sprintf(
-			"It is %s, and this was planned for %s. Nothing was changed. Correct the entry, or plan again.", l.place.words.of(now), l.place.words.of(*stored)))
+		diags.AddError(fmt.Sprintf("%s %q now leads elsewhere", l.place.path(), to), fmt.Sprintf(
+			"It leads to %s, but this was planned for %s. Nothing was changed. Correct the entry, or plan again.", l.place.words.of(now), l.place.words.of(*stored)))
 	}
 	return diags
 }

@@ -101,10 +101,10 @@ func TestAccLocated_renamed(t *testing.T) {
 	}
 	// An entry is gone, and none replaces it.
 	w.write(t, "main.tf", e.config(map[string]string{"other": rootOf(h)}, map[string]string{"other": administrator(s)}, "jump", "b"))
-	if output, code := w.try(t, "plan"); code != 1 || !strings.Contains(words(output), "or another one leads to the same server, write that one's name instead") {
+	if output, code := w.try(t, "plan"); code != 1 || !strings.Contains(words(output), "or another entry leads to the same server, use that name instead") {
 		t.Errorf("no such entry: %d\n%s", code, output)
 	}
-	if output, code := w.try(t, "destroy", "-auto-approve"); code != 1 || !strings.Contains(words(output), "add the entry again until that is done") {
+	if output, code := w.try(t, "destroy", "-auto-approve"); code != 1 || !strings.Contains(words(output), "add the entry again until they are destroyed") {
 		t.Errorf("destroy without the entry: %d\n%s", code, output)
 	}
 	w.write(t, "main.tf", e.config(map[string]string{"jump": rootOf(h)}, map[string]string{"b": administrator(s)}, "jump", "b"))
@@ -160,7 +160,7 @@ func TestAccLocated_elsewhere(t *testing.T) {
 	// The entry cannot be reached at plan time, and leads elsewhere during the apply.
 	proxy.Refuse()
 	w.write(t, "main.tf", config("c"))
-	if output := w.run(t, "plan", "-out=saved"); !strings.Contains(output, "2 to change") || !strings.Contains(words(output), "was not checked") {
+	if output := w.run(t, "plan", "-out=saved"); !strings.Contains(output, "2 to change") || !strings.Contains(words(output), `Could not check where "c" leads`) {
 		t.Errorf("the plan:\n%s", output)
 	}
 	proxy.Accept()
@@ -203,7 +203,7 @@ func TestAccLocated_replacedServer(t *testing.T) {
 	w.write(t, "main.tf", config(elsewhere))
 	for _, arguments := range [][]string{{"destroy", "-auto-approve"}, {"destroy", "-auto-approve", "-refresh=false"}} {
 		output, code := w.try(t, arguments...)
-		if code != 1 || !strings.Contains(words(output), `server "a" leads elsewhere than before`) {
+		if code != 1 || !strings.Contains(words(output), `server "a" now leads elsewhere`) {
 			t.Errorf("%q: exit code %d\n%s", arguments, code, output)
 		}
 	}

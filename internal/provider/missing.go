@@ -16,7 +16,7 @@ import (
 // and there may be thousands.
 func missingAttribute(example string) schema.ListAttribute {
 	return schema.ListAttribute{
-		MarkdownDescription: "Expected privileges that the user does not have in any way, as of the last refresh: for example `" + example + "`. " +
+		MarkdownDescription: "Expected privileges that the user did not have in any way at the last refresh: for example `" + example + "`. " +
 			"Empty after each apply: a plan that shows items here grants them again, including any beyond the first 1,000.",
 		ElementType: types.StringType,
 		Computed:    true,
@@ -27,8 +27,8 @@ func missingAttribute(example string) schema.ListAttribute {
 // excessAttribute shows drift as missingAttribute does. It may hold more than grant options.
 func excessAttribute(more string) schema.ListAttribute {
 	return schema.ListAttribute{
-		MarkdownDescription: "What the user may do beyond these grants, as of the last refresh: pass a privilege on to others, such as `SELECT ON TABLE public.orders WITH GRANT OPTION`" + more + ". " +
-			"Empty after each apply: a plan that shows items here takes them back, including any beyond the first 1,000.",
+		MarkdownDescription: "What the user could do beyond these grants at the last refresh: pass a privilege on to others, such as `SELECT ON TABLE public.orders WITH GRANT OPTION`" + more + ". " +
+			"Empty after each apply: a plan that shows items here revokes them, including any beyond the first 1,000.",
 		ElementType: types.StringType,
 		Computed:    true,
 		Default:     listdefault.StaticValue(stringList(nil)),

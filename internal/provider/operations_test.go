@@ -75,7 +75,7 @@ var operations = []operation{
 	{
 		name: "renamed_without_moved", does: "rename its label, without one", planned: "create delete", carryOut: renameWithoutMoved,
 		outcomes: [7]outcome{
-			{says: "refused while it has rights, else kept or replaced", refused: "exists already"},
+			{says: "refused while it has rights, else kept or replaced", refused: "already exists"},
 			{says: "the rights stay"},
 			{says: "refused while it holds tables, else kept or replaced", refused: "table", forTables: true, becomes: becomesEither},
 			{says: "kept, or refused if its home holds files", refused: "holds \"file\"", maySucceed: true},
@@ -121,10 +121,10 @@ var operations = []operation{
 	{
 		name: "created_before_destroyed", does: "`create_before_destroy` and a replacement", planned: "replace", carryOut: replaceEarly,
 		outcomes: [7]outcome{
-			{says: "refused while it has rights, else kept", refused: "exists already"},
+			{says: "refused while it has rights, else kept", refused: "already exists"},
 			granted,
 			{says: "refused while it holds tables, else kept", refused: "table", forTables: true, warns: "was adopted"},
-			{says: "refused if its home holds files, else kept", refused: "exists already"},
+			{says: "refused if its home holds files, else kept", refused: "already exists"},
 			{says: "kept", warns: "was adopted"},
 			{says: "refused", refused: "create_before_destroy"},
 			runsAgain,

@@ -95,8 +95,8 @@ func call[Q, A any](ctx context.Context, method func(context.Context, *Q) (*A, e
 		if why := recover(); why != nil {
 			logPanic(ctx, why)
 			answer, err = new(A), nil
-			addFailure(answer, "The provider failed", fmt.Sprintf("This is a bug of the provider: %v. What it was doing may be done in part: plan again to see what is there. "+
-				"Report it at %s with the configuration and with \"panic\" and \"stack\" of the log (TF_LOG_PROVIDER=ERROR shows it).", why, issues))
+			addFailure(answer, "The provider failed", fmt.Sprintf("This is a bug of the provider: %v. The operation may be done in part: plan again to see the current state. "+
+				"Report it at %s with the configuration, and with \"panic\" and \"stack\" from the log (set TF_LOG_PROVIDER=ERROR to see them).", why, issues))
 			fitAnswer(answer)
 		}
 	}()

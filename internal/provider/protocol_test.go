@@ -251,7 +251,7 @@ func TestAccTerminal_names(t *testing.T) {
 		w.shows(t, 0, escaped, "apply", "-auto-approve")
 		p.atSource(t, `ALTER TABLE "x`+forged+`" ADD COLUMN "d`+forged+`" int`)
 		w.write(t, "main.tf", requiredProviders+p.runConfig(full, "2"))
-		w.shows(t, 0, says("found tables with another structure"), "apply", "-auto-approve")
+		w.shows(t, 0, says("found tables whose structure has changed"), "apply", "-auto-approve")
 		p.atSource(t, `REVOKE ALL ON "x`+forged+`" FROM `+p.reader)
 		w.write(t, "main.tf", requiredProviders+p.runConfig(full, "3"))
 		w.shows(t, 1, says("permission denied for table x"), "apply", "-auto-approve")

@@ -41,12 +41,12 @@ func takesTables(o object, losses []string, force bool) (diags diag.Diagnostics)
 		lines += fmt.Sprintf("\n- and %d more", more)
 	}
 	if force {
-		diags.AddWarning(fmt.Sprintf("Removing %s %q takes its tables", o.noun, o.name),
-			fmt.Sprintf("The plan removes it from %s with all that it holds now:\n%s", o.on, lines))
+		diags.AddWarning(fmt.Sprintf("Removing %s %q removes its tables", o.noun, o.name),
+			fmt.Sprintf("The plan removes it from %s together with everything that it holds now:\n%s", o.on, lines))
 		return diags
 	}
 	diags.AddWarning(fmt.Sprintf("Removing %s %q will be refused", o.noun, o.name),
-		fmt.Sprintf("It holds tables on %s:\n%s\n\nUnless they are gone by then, for instance with a replication that has force_destroy, it is kept. "+
-			"To remove it with all that it holds, set force_destroy = true and apply that alone before.", o.on, lines))
+		fmt.Sprintf("It holds tables on %s:\n%s\n\nUnless they are gone by then, for instance because a replication with force_destroy dropped them, it is not removed. "+
+			"To remove it together with everything that it holds, first set force_destroy = true and apply only that.", o.on, lines))
 	return diags
 }

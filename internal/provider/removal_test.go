@@ -44,24 +44,24 @@ func TestAccRemoval(t *testing.T) {
 	}
 	p.atDestination(t, "ANALYZE")
 	plans("destroy", []string{"-destroy"},
-		"Readers lose access to what shop holds", `is revoked from `+reader,
+		"Readers lose access to schema shop", `The plan revokes from `+reader,
 		`Removing destination schema "shop" will be refused`, "- shop.orders, about 10 rows",
 		`Removing destination database "`+database+`" will be refused`, "- public.kept")
 	w.write(t, "main.tf", config("", false, false))
-	plans("a reader", nil, "Readers lose access to what shop holds")
+	plans("a reader", nil, "Readers lose access to schema shop")
 	w.write(t, "main.tf", config("", true, true))
 	w.run(t, "apply", "-auto-approve")
 	plans("destroy by force", []string{"-destroy"},
-		`Removing replication "shop" takes its tables`, "- shop.countries, about 2 rows",
-		`Removing destination database "`+database+`" takes its tables`)
+		`Removing replication "shop" removes its tables`, "- shop.countries, about 2 rows",
+		`Removing destination database "`+database+`" removes its tables`)
 	w.run(t, "taint", "stitch_replication.shop")
 	w.run(t, "taint", "stitch_destination_database.other")
 	plans("taint", nil,
-		`Removing replication "shop" takes its tables`, `Removing destination database "`+database+`" takes its tables`)
+		`Removing replication "shop" removes its tables`, `Removing destination database "`+database+`" removes its tables`)
 	w.run(t, "untaint", "stitch_replication.shop")
 	w.run(t, "untaint", "stitch_destination_database.other")
 	w.write(t, "main.tf", strings.ReplaceAll(config("", true, true), database, database+"_2"))
-	plans("another name", nil, `Removing destination database "`+database+`" takes its tables`)
+	plans("another name", nil, `Removing destination database "`+database+`" removes its tables`)
 	w.write(t, "main.tf", config("", true, true))
 	if output := w.run(t, "plan"); strings.Contains(output, "Removing") {
 		t.Errorf("nothing is removed:\n%s", output)

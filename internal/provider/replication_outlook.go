@@ -29,7 +29,7 @@ func isMissingDatabase(err error) bool {
 func missingDatabase(attribute string, e definition.Endpoint, follows string) diag.Diagnostic {
 	return diag.NewAttributeWarningDiagnostic(path.Root(attribute).AtName("database"),
 		fmt.Sprintf("The %s database %q does not exist", attribute, e.Database),
-		fmt.Sprintf("Server %q has no such database. Unless this apply creates it before, %s.", e.Server, follows))
+		fmt.Sprintf("The database does not exist on server %q. Unless this apply creates it first, %s.", e.Server, follows))
 }
 
 // checkDestination checks whether the definition can be stored. It returns the cluster that runs
@@ -60,7 +60,7 @@ func (r *replicationResource) checkDestination(ctx context.Context, plan replica
 	}
 	if len(found.AbsentReaders) > 0 {
 		diags.AddAttributeWarning(path.Root("readers"), "Readers do not exist", fmt.Sprintf(
-			"The destination server has no role of the name %s. Unless this apply creates it before, storing the replication fails.",
+			"The destination server does not have these roles: %s. Unless this apply creates them first, storing the replication fails.",
 			strings.Join(found.AbsentReaders, ", ")))
 	}
 	return found.SourceSystem, diags
@@ -71,9 +71,9 @@ func (r *replicationResource) checkDestination(ctx context.Context, plan replica
 // found the other one.
 func copyInWay(d definition.Definition, found replication.Outlook) (diags diag.Diagnostics) {
 	if found.Stored && len(found.Refusals) > 0 {
-		diags.AddAttributeError(path.Root("destination").AtName("server"), fmt.Sprintf("%q holds a replication into %s already", d.Destination.Server, d.SchemaName), fmt.Sprintf(
-			"This replication would be deleted where it is, and cannot be created where %q leads: the schema belongs to the replication %q there, as in a copy of the destination. "+
-				"To go on with that one, forget this one with `terraform state rm`, and import %s. To start over, choose another schema_name.",
+		diags.AddAttributeError(path.Root("destination").AtName("server"), fmt.Sprintf("%q already holds a replication into %s", d.Destination.Server, d.SchemaName), fmt.Sprintf(
+			"This replication would be deleted from its current place, and cannot be created where %q leads: there, the schema belongs to the replication %q, as it would in a copy of the destination. "+
+				"To continue with that replication, make Terraform forget this one with `terraform state rm`, and import %s. To start over, choose another schema_name.",
 			d.Destination.Server, found.Name, replicationID(d)))
 	}
 	return diags
@@ -85,9 +85,9 @@ func schemaInWay(d definition.Definition, found replication.Outlook, adopt bool)
 	switch {
 	case found.Stored && len(found.Refusals) > 0:
 		diags.AddAttributeWarning(at, "Schema "+d.SchemaName+" is taken", fmt.Sprintf(
-			"It belongs to the replication %q already. Unless this apply deletes that one before, storing this one fails: choose another schema_name, or import that replication.", found.Name))
+			"It already belongs to the replication %q. Unless this apply deletes that replication first, storing this one fails: choose another schema_name, or import that replication.", found.Name))
 	case !found.Stored && found.PerhapsLeft && !adopt:
-		diags.AddAttributeWarning(at, "Schema "+d.SchemaName+" may not be usable", capital(found.TablesInWay.Error())+". Unless that is known when this is applied, storing the replication fails.")
+		diags.AddAttributeWarning(at, "Schema "+d.SchemaName+" may not be usable", capital(found.TablesInWay.Error())+". Unless the apply can determine that, storing the replication fails.")
 	case !found.Stored && found.TablesInWay != nil && !adopt:
 		diags.AddAttributeError(at, "Schema "+d.SchemaName+" is not empty", capital(found.TablesInWay.Error())+".")
 	}
@@ -112,11 +112,11 @@ func (r *replicationResource) foreseeRun(ctx context.Context, d, before definiti
 				lacked.Add(table, right)
 			}
 		}
-		diags.AddAttributeWarning(path.Root("tables"), "The login of the source may not read all tables",
-			fmt.Sprintf("The login of server %q lacks:\n%s\n\nUnless this apply grants it before, as stitch_source_grants does, the run fails for these tables.", d.Source.Server, lacked.Lines()))
+		diags.AddAttributeWarning(path.Root("tables"), "The login of the source cannot read all tables",
+			fmt.Sprintf("The login of server %q lacks:\n%s\n\nUnless this apply grants these rights first, as stitch_source_grants does, the run fails for these tables.", d.Source.Server, lacked.Lines()))
 	}
 	if err := d.RefuseCluster(found.System, system); err != nil {
-		const summary = "The source is in another cluster than before"
+		const summary = "The source is in a different cluster than before"
 		text := capital(err.Error()) + ". Until then, runs are refused."
 		isSame := d.Source == before.Source || d.Source.Database == before.Source.Database && d.SourceChanges == before.SourceChanges
 		if isSame && d.AcceptSourceIdentity == before.AcceptSourceIdentity {
@@ -182,8 +182,8 @@ func (r *replicationResource) takesTables(ctx context.Context, model replication
 
 func losesAccess(m replicationModel, readers []string) (diags diag.Diagnostics) {
 	if len(readers) > 0 {
-		diags.AddWarning("Readers lose access to what "+m.SchemaName.ValueString()+" holds",
-			fmt.Sprintf("What replication %q granted is revoked from %s.", m.Name.ValueString(), strings.Join(readers, ", ")))
+		diags.AddWarning("Readers lose access to schema "+m.SchemaName.ValueString(),
+			fmt.Sprintf("The plan revokes from %[2]s what replication %[1]q granted.", m.Name.ValueString(), strings.Join(readers, ", ")))
 	}
 	return diags
 }

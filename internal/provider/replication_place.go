@@ -105,7 +105,7 @@ func storedSource(ctx context.Context, private privateState) (s source) {
 func (s source) store(ctx context.Context, private privateState) diag.Diagnostics {
 	text, err := json.Marshal(s)
 	if err != nil {
-		return diag.Diagnostics{diagnose("Cannot remember what the source is", err)}
+		return diag.Diagnostics{diagnose("Cannot store the identity of the source", err)}
 	}
 	return private.SetKey(ctx, sourceKey, text)
 }
@@ -143,7 +143,7 @@ func (c *clients) identifySource(ctx context.Context, e definition.Endpoint, pla
 	return replication.SourceIdentity(ctx, pgclient.Endpoint{Server: server, Database: e.Database})
 }
 
-// readSource notices that the entry of the source leads elsewhere than before.
+// readSource notices that the entry of the source now leads elsewhere.
 func (r *replicationResource) readSource(ctx context.Context, private privateState, d definition.Definition) (s source, diags diag.Diagnostics) {
 	s = storedSource(ctx, private)
 	s.Changes = d.SourceChanges
@@ -153,9 +153,9 @@ func (r *replicationResource) readSource(ctx context.Context, private privateSta
 	}
 	now, _ := asIdentity(id, nil)
 	if s.isFound(now) {
-		diags.AddAttributeWarning(path.Root("source"), fmt.Sprintf("source.server %q leads elsewhere than before", d.Source.Server), fmt.Sprintf(
-			"servers.%s of the provider block led to %s when this was last applied, and leads to %s now: it was changed, or what answers there was replaced, restored or upgraded, "+
-				"or the database %q was dropped and created again. So the plan has another revision: what that triggers runs again, and reads whole what is not known to be the same. If that is not meant, correct the entry.",
+		diags.AddAttributeWarning(path.Root("source"), fmt.Sprintf("source.server %q now leads elsewhere", d.Source.Server), fmt.Sprintf(
+			"servers.%s of the provider block led to %s at the last apply, and now leads to %s. The entry was changed, or the server behind it was replaced, restored or upgraded, "+
+				"or the database %q was dropped and created again. The plan therefore has a new revision: sync runs that it triggers run again, and read tables whole unless they are known to be the same. If you do not want that, correct the entry.",
 			d.Source.Server, sourceWords.of(s.identity), sourceWords.of(now), d.Source.Database))
 	}
 	return s, diags
@@ -178,17 +178,17 @@ func (r *replicationResource) planSource(ctx context.Context, s source, from, to
 	case v == isSame:
 		return s.Changes, true, nil
 	case v == isOther:
-		diags.AddAttributeWarning(at, fmt.Sprintf("%q leads elsewhere than %q", to.Server, from.Server), fmt.Sprintf(
-			"%q leads elsewhere than %q: %s. So the plan has another revision: what that triggers runs again, and reads whole what is not known to be the same.", to.Server, from.Server, why))
+		diags.AddAttributeWarning(at, fmt.Sprintf("%q does not lead to the same place as %q", to.Server, from.Server), fmt.Sprintf(
+			"%q does not lead to the same place as %q: %s. The plan therefore has a new revision: sync runs that it triggers run again, and read tables whole unless they are known to be the same.", to.Server, from.Server, why))
 		return s.Changes + 1, true, diags
 	case s.remembered() != nil && !r.walk.isPlanning():
 		// When it applies, Terraform plans once more and accepts only the same plan.
-		diags.AddAttributeError(at, fmt.Sprintf("%q is not known to lead to the same as %q", to.Server, from.Server), fmt.Sprintf(
-			"%s. Nothing was changed. See that both entries can be connected to, and apply again.", capital(why)))
+		diags.AddAttributeError(at, fmt.Sprintf("%q may not lead to the same place as %q", to.Server, from.Server), fmt.Sprintf(
+			"%s. Nothing was changed. Make sure that both entries can be reached, and apply again.", capital(why)))
 		return s.Changes, true, diags
 	}
-	diags.AddAttributeWarning(at, fmt.Sprintf("Whether %q leads to the same was not checked", to.Server), fmt.Sprintf(
-		"%s. It is planned as a change in place. Applying looks first: if it leads elsewhere than %q, that is another revision, and what that triggers runs again. Another cluster is refused, unless accept_source_identity names it.",
+	diags.AddAttributeWarning(at, fmt.Sprintf("Could not check where %q leads", to.Server), fmt.Sprintf(
+		"%s. The plan treats this as a change in place. The apply checks first: if the entry does not lead to the same place as %q, the revision changes, and sync runs that it triggers run again. Runs refuse a different cluster unless accept_source_identity names it.",
 		capital(why), from.Server))
 	return s.Changes, false, diags
 }
@@ -236,8 +236,8 @@ func (r *replicationResource) confirmSource(ctx context.Context, s source, from,
 	}
 	now, _ := asIdentity(id, nil)
 	if from == to && after.isElsewhere(now) {
-		diags.AddAttributeError(path.Root("source").AtName("server"), fmt.Sprintf("source.server %q leads elsewhere than before", to.Server), fmt.Sprintf(
-			"It is %s, and this was planned for %s. Nothing was changed. Correct the entry, or plan again.", sourceWords.of(now), sourceWords.of(after.identity)))
+		diags.AddAttributeError(path.Root("source").AtName("server"), fmt.Sprintf("source.server %q now leads elsewhere", to.Server), fmt.Sprintf(
+			"It leads to %s, but this was planned for %s. Nothing was changed. Correct the entry, or plan again.", sourceWords.of(now), sourceWords.of(after.identity)))
 	}
 	after.identity = now
 	return after, diags

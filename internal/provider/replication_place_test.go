@@ -54,7 +54,7 @@ func TestAccReplication_versions(t *testing.T) {
 	w := newWorkspace(t, requiredProviders+p.runConfig(tables, "1"))
 	const all = "public.closed_orders, public.events, public.open_orders"
 	output := w.run(t, "apply", "-auto-approve")
-	for _, want := range []string{"Nothing identifies a row of " + all + ":", "- " + all + ": nothing identifies a row, so that"} {
+	for _, want := range []string{"Rows of " + all + " have no key that identifies them:", "- " + all + ": nothing identifies a row, so that"} {
 		if n := len(says(want).FindAllString(output, -1)); n != 1 {
 			t.Errorf("%q is told %d times, want once:\n%s", want, n, output)
 		}

@@ -124,9 +124,9 @@ func (r *replicationResource) warnOfSnapshots(ctx context.Context, plan replicat
 	}
 	long, err := syncrun.LongSnapshots(ctx, pgclient.Endpoint{Server: source, Database: d.Source.Database}, destination, d)
 	if err == nil && len(long) > 0 {
-		diags.AddAttributeWarning(path.Root("max_snapshot_minutes"), "Tables may take longer to read than a snapshot may be held",
-			fmt.Sprintf("max_snapshot_minutes allows %d. From the size of the tables now and from the last run:\n- %s\n\n"+
-				"FULL_TABLE reads a table in one snapshot, and fails when it becomes too old. Raise max_snapshot_minutes, or replicate the table with INCREMENTAL and an indexed replication_key.",
+		diags.AddAttributeWarning(path.Root("max_snapshot_minutes"), "Tables may take longer to read than max_snapshot_minutes allows",
+			fmt.Sprintf("max_snapshot_minutes is %d. Estimates from the current size of the tables and from the last run:\n- %s\n\n"+
+				"FULL_TABLE reads a table in one snapshot, and fails when the snapshot becomes too old. Raise max_snapshot_minutes, or replicate the table with INCREMENTAL and an indexed replication_key.",
 				d.MaxSnapshotMinutes, strings.Join(long, "\n- ")))
 	}
 	return diags
@@ -205,15 +205,15 @@ func (r *replicationResource) checkSource(ctx context.Context, d, before definit
 	regressions, mistakes := d.Regressions(problems, before)
 	for i, p := range mistakes {
 		if p.Attribute == "" {
-			mistakes[i].Message += ". To leave this to the run, set validate_at_plan = false"
+			mistakes[i].Message += ". To leave this check to the run, set validate_at_plan = false"
 		}
 	}
 	diags.Append(atTables(mistakes)...)
 	diags.Append(warnOfRegressions(regressions)...)
 	if len(keepVersions) > 0 && d.Revision() != before.Revision() {
 		diags.AddAttributeWarning(path.Root("tables"), "INCREMENTAL keeps every version of rows that change",
-			fmt.Sprintf("Nothing identifies a row of %s: a row that changes is loaded in addition to its earlier versions. "+
-				"Give a view view_key_properties, and a table a primary key, or use FULL_TABLE.", report.Some(keepVersions)))
+			fmt.Sprintf("Rows of %s have no key that identifies them: a row that changes is loaded in addition to its earlier versions. "+
+				"Set view_key_properties for a view, give a table a primary key, or use FULL_TABLE.", report.Some(keepVersions)))
 	}
 	return diags
 }
@@ -233,6 +233,6 @@ func warnOfRegressions(problems []definition.Problem) (diags diag.Diagnostics) {
 	}
 	diags.AddAttributeWarning(at, "Tables have changed at the source", all.Lines()+
 		"\n\nThey were replicated before. The next run fails for these tables, and replicates the others. "+
-		"To replicate them no more, remove them from tables: what was loaded stays.")
+		"To stop replicating them, remove them from tables: the loaded rows stay.")
 	return diags
 }

@@ -116,8 +116,8 @@ func (r *replicationResource) complete(ctx context.Context, plan *replicationMod
 func replicationObject(destination pgclient.Endpoint, schemaName string) object {
 	return inServer(destination.Server, object{
 		noun: "replication", name: schemaName, typeName: "stitch_replication", key: []string{destination.Database, schemaName},
-		inTheWay: "If this apply is to replace it: schema_name is unique in a database, so a replication cannot be created before the one in its place is destroyed. " +
-			"Remove create_before_destroy from the lifecycle of this resource and of all that refer to it, for they pass it on; or set another schema_name, which loads the tables again.\n\n",
+		inTheWay: "If this apply should replace it: schema_name is unique in a database, and a replication cannot be created before the one that has its schema is destroyed. " +
+			"Remove create_before_destroy from the lifecycle of this resource and of all resources that refer to it, because they pass it on. Or set another schema_name, which loads the tables again.\n\n",
 	})
 }
 

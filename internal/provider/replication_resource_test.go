@@ -296,8 +296,8 @@ func TestAccReplication_mistakes(t *testing.T) {
 		`schema_name = "public"` + "\n" + twoTables:                                                                                                           `"public" is reserved`,
 		`late_commit_window = "1 day"` + "\n" + twoTables:                                                                                                     `"1 day" is not a duration: write hours, minutes and seconds, such as "24h"`,
 		`late_commit_window = "-1h"` + "\n" + twoTables:                                                                                                       `"-1h" is negative`,
-		`late_commit_window = "721h"` + "\n" + twoTables:                                                                                                      `"721h" is too long: "720h" is the most`,
-		`accept_source_identity = "yes"` + "\n" + twoTables:                                                                                                   `must be the system identifier that the error of the run says`,
+		`late_commit_window = "721h"` + "\n" + twoTables:                                                                                                      `"721h" is too long: "720h" is the maximum`,
+		`accept_source_identity = "yes"` + "\n" + twoTables:                                                                                                   `must be the system identifier that the error of the run gives`,
 		`frequency_in_minutes = 30` + "\n" + twoTables:                                                                                                        `frequency_in_minutes`,
 	} {
 		steps = append(steps, resource.TestStep{Config: p.config("Shop", arguments), PlanOnly: true, ExpectError: says(message)})
@@ -342,11 +342,11 @@ func TestAccReplication_elsewhere(t *testing.T) {
 	}
 	gone := resource.TestStep{
 		Config:      p.moved(config, administrator(elsewhere)),
-		ExpectError: says(`cannot be deleted there without the entry "warehouse"`),
+		ExpectError: says(`cannot be deleted without the entry "warehouse"`),
 	}
 	holdsAnother := resource.TestStep{
 		Config:      strings.Replace(gone.Config, "other = ", "warehouse = "+login(p.Server, p.writer, p.Password)+"\n    other = ", 1),
-		ExpectError: says(`"other" holds a replication into shop already`),
+		ExpectError: says(`"other" already holds a replication into shop`),
 	}
 	resource.ParallelTest(t, resource.TestCase{
 		ProtoV6ProviderFactories: factories(),

@@ -47,7 +47,7 @@ func TestAccServerDown(t *testing.T) {
 			what := entry + " " + test.what
 			test.harm(entry)
 			output, code := w.try(t, "plan", "-detailed-exitcode")
-			if code != 0 || !says(`Server "`+entry+`" was not read`).MatchString(output) {
+			if code != 0 || !says(`Could not connect to server "`+entry+`"`).MatchString(output) {
 				t.Errorf("%s: the plan: exit code %d\n%s", what, code, output)
 			}
 			// Changes elsewhere succeed, changes there fail.
@@ -95,7 +95,7 @@ func TestAccServerDownOnce(t *testing.T) {
 			t.Errorf("%s: %d warnings, want %d\n%s", what, got, len(want), output)
 		}
 		for _, entry := range want {
-			if !says(`Warning: Server "` + entry + `" was not read`).MatchString(output) {
+			if !says(`Warning: Could not connect to server "` + entry + `"`).MatchString(output) {
 				t.Errorf("%s: no warning of %q\n%s", what, entry, output)
 			}
 		}
@@ -161,7 +161,7 @@ func TestAccSSHHostDown(t *testing.T) {
 	w.run(t, "apply", "-auto-approve")
 	proxy.Refuse()
 	proxy.Cut()
-	if output, code := w.try(t, "plan", "-detailed-exitcode"); code != 0 || !says(`SSH host "bastion" was not read`).MatchString(output) {
+	if output, code := w.try(t, "plan", "-detailed-exitcode"); code != 0 || !says(`Could not connect to SSH host "bastion"`).MatchString(output) {
 		t.Errorf("the plan: exit code %d\n%s", code, output)
 	}
 	w.write(t, "main.tf", config("/bin/sh", "2"))

@@ -94,7 +94,7 @@ func serversAttribute() schema.MapNestedAttribute {
 				Validators:          []validator.Int64{int64validator.Between(1, 65535)},
 			},
 			"database": schema.StringAttribute{
-				MarkdownDescription: "Database to connect to for what belongs to the whole server; `postgres` by default.",
+				MarkdownDescription: "Database to connect to for objects that belong to the whole server; `postgres` by default.",
 				Optional:            true,
 				Validators:          []validator.String{stringvalidator.LengthAtLeast(1)},
 			},
@@ -104,13 +104,13 @@ func serversAttribute() schema.MapNestedAttribute {
 				Validators:          []validator.String{stringvalidator.LengthAtLeast(1)},
 			},
 			"password": schema.StringAttribute{
-				MarkdownDescription: "Password of that user. It may come from an ephemeral variable or resource. A server that nothing proves to be the right one must then ask for it: leave it out if the server trusts its clients.",
+				MarkdownDescription: "Password of that user. It may come from an ephemeral variable or resource. If nothing proves that the server is the right one, the server must then ask for the password: leave it out if the server trusts its clients.",
 				Optional:            true,
 				Sensitive:           true,
 				Validators:          []validator.String{stringvalidator.ConflictsWith(path.MatchRelative().AtParent().AtName("password_command"))},
 			},
 			"password_command": schema.ListAttribute{
-				MarkdownDescription: "Program and arguments that print the password, run without a shell for each new connection: for tokens that expire, " +
+				MarkdownDescription: "Program, with its arguments, that prints the password. It runs without a shell for each new connection: for tokens that expire, " +
 					"such as `[\"aws\", \"rds\", \"generate-db-auth-token\", ...]`. A command that hangs is ended 20 seconds after `connect_timeout`.",
 				Optional:    true,
 				ElementType: types.StringType,
@@ -118,12 +118,12 @@ func serversAttribute() schema.MapNestedAttribute {
 			},
 			"sslmode": schema.StringAttribute{
 				MarkdownDescription: "`disable`, `prefer`, `require`, `verify-ca` or `verify-full`, as libpq understands them. `verify-full` by default; `prefer` if the host is a loopback address. " +
-					"How a login may be asked for depends on it: see [Security](#security).",
+					"It determines how the server is allowed to ask for a login: see [Security](#security).",
 				Optional:   true,
 				Validators: []validator.String{stringvalidator.OneOf(pgclient.SSLModes...)},
 			},
 			"sslrootcert": schema.StringAttribute{
-				MarkdownDescription: "Certificate of the authority that signed the server's, as PEM text or the path of a file; the system's authorities by default, but `verify-ca` needs it.",
+				MarkdownDescription: "Certificate of the authority that signed the server's certificate, as PEM text or the path of a file. The system's authorities are used by default, but `verify-ca` needs this attribute.",
 				Optional:            true,
 			},
 			"sslcert": schema.StringAttribute{
@@ -138,18 +138,18 @@ func serversAttribute() schema.MapNestedAttribute {
 				Validators:          []validator.String{stringvalidator.AlsoRequires(path.MatchRelative().AtParent().AtName("sslcert"))},
 			},
 			"allow_md5": schema.BoolAttribute{
-				MarkdownDescription: "Whether a server that has not proved who it is may ask for a login by MD5, or by SCRAM-SHA-256 with fewer than 4,096 iterations; `false` by default. " +
+				MarkdownDescription: "Whether a server that has not proved its identity is allowed to ask for a login by MD5, or by SCRAM-SHA-256 with fewer than 4,096 iterations; `false` by default. " +
 					"A weak password can then be guessed: see [Security](#security).",
 				Optional: true,
 			},
 			"ssh_host": schema.StringAttribute{
-				MarkdownDescription: "Key of the entry of `ssh_hosts` that the server is reached through. `host` is then as that host sees it (`localhost` is the SSH host itself), " +
-					"and TLS is verified against it all the same. Each connection has an SSH connection of its own; no port is opened on the machine that runs Terraform.",
+				MarkdownDescription: "Key of the entry of `ssh_hosts` that the server is reached through. Give `host` as that SSH host sees it (`localhost` is the SSH host itself): " +
+					"TLS is still verified against it. Each connection has its own SSH connection, and no port is opened on the machine that runs Terraform.",
 				Optional:   true,
 				Validators: []validator.String{stringvalidator.LengthAtLeast(1)},
 			},
 			"max_connections": schema.Int64Attribute{
-				MarkdownDescription: "How many connections this entry may have open at once, for all resources together; `8` by default. `1` works; a sync run uses up to four, as far as they are free.",
+				MarkdownDescription: "How many connections this entry can have open at once, for all resources together; `8` by default. `1` works; a sync run uses up to four if they are free.",
 				Optional:            true,
 				Validators:          []validator.Int64{int64validator.Between(1, 1000)},
 			},
@@ -167,7 +167,7 @@ func serversAttribute() schema.MapNestedAttribute {
 type authority struct{}
 
 func (authority) Description(context.Context) string {
-	return "needs sslrootcert where sslmode is verify-ca"
+	return "needs sslrootcert if sslmode is verify-ca"
 }
 
 func (v authority) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
@@ -176,7 +176,7 @@ func (authority) ValidateObject(_ context.Context, req validator.ObjectRequest, 
 	mode, ok := req.ConfigValue.Attributes()["sslmode"].(types.String)
 	if root, set := req.ConfigValue.Attributes()["sslrootcert"]; ok && set && mode.ValueString() == "verify-ca" && root.IsNull() {
 		resp.Diagnostics.AddAttributeError(req.Path.AtName("sslrootcert"), "verify-ca without an authority",
-			`sslmode "verify-ca" looks at no name: with the system's authorities, anyone's certificate would do. Set sslrootcert, or sslmode = "verify-full".`)
+			`sslmode "verify-ca" does not check the name in the certificate: with the system's authorities, it would accept anyone's certificate. Set sslrootcert, or sslmode = "verify-full".`)
 	}
 }
 

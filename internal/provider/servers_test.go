@@ -21,8 +21,8 @@ func TestAccProvider_mistakes(t *testing.T) {
 			name     = "acc"
 		}`
 	for config, message := range map[string]string{
-		providerBlock(map[string]string{"a": `{ host = "", username = "u" }`}):                                            "It never falls back to localhost",
-		providerBlock(map[string]string{"a": `{ host = "[::1]", username = "u" }`}):                                       `in brackets, which addresses have only beside a port: write "::1".`,
+		providerBlock(map[string]string{"a": `{ host = "", username = "u" }`}):                                            "The provider does not fall back to localhost",
+		providerBlock(map[string]string{"a": `{ host = "[::1]", username = "u" }`}):                                       `in brackets, which are only needed together with a port: write "::1".`,
 		providerBlock(map[string]string{"a": `{ username = "u" }`}):                                                       `A server needs a host`,
 		providerBlock(map[string]string{"a": `{ host = "h" }`}):                                                           `A server needs a username`,
 		providerBlock(map[string]string{"a": `null`}):                                                                     `A server needs a host`,

@@ -24,20 +24,20 @@ func (*sourceGrantsResource) Schema(_ context.Context, _ resource.SchemaRequest,
 		MarkdownDescription: "Lets a database user read schemas of a source database, which is what Stitch needs to replicate from it: " +
 			"`CONNECT` on the database, `USAGE` on the schemas, and `SELECT` on their tables, partitions, views, materialized views and foreign tables, or on `columns` of them. " +
 			"Other privileges of the user are left unchanged, except that grant options on these are revoked. Tables and views that belong to an extension are left out, unless `tables` lists them.\n\n" +
-			"Have one resource for each user and schema. Of two that grant the same, the one that is destroyed or narrowed takes rights from the other, unless both change in one apply, as when one is renamed or a schema moves between them; a plan warns of two that it sees.\n\n" +
+			"Use one resource for each user and schema. If two grant the same rights and one is destroyed or narrowed, the other loses these rights, unless both change in one apply, as when one is renamed or a schema moves between them. A plan warns if it sees two.\n\n" +
 			"A table or view on which the right was revoked, or that was created without it, appears in `missing` and is granted by the next apply. " +
-			"Destroying the resource takes its schemas' rights back, and `CONNECT` when the user was granted nothing else in the database. Privileges on columns that another role granted stay.",
+			"Destroying the resource revokes the rights on its schemas, and `CONNECT` if the user was granted nothing else in the database. Privileges on columns that another role granted stay.",
 		Attributes: map[string]schema.Attribute{
 			"server": serverAttribute(),
 			"database": schema.StringAttribute{
 				MarkdownDescription: "Database to read from. Changing it creates new grants. " +
-					"Refer to this attribute from the replication, so that the grants exist before it and go after it.",
+					"Refer to this attribute from the replication: the grants then exist before the replication and are destroyed after it.",
 				Required:      true,
 				Validators:    []validator.String{validName()},
 				PlanModifiers: []planmodifier.String{stringplanmodifier.RequiresReplace()},
 			},
 			"user": schema.StringAttribute{
-				MarkdownDescription: "Name of the database user that is to read. Changing it creates new grants.",
+				MarkdownDescription: "Name of the database user that reads. Changing it creates new grants.",
 				Required:            true,
 				Validators:          []validator.String{validName()},
 				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
@@ -49,28 +49,28 @@ func (*sourceGrantsResource) Schema(_ context.Context, _ resource.SchemaRequest,
 				Validators:          []validator.Set{setvalidator.SizeAtLeast(1), setvalidator.ValueStringsAre(validSourceSchema())},
 			},
 			"tables": schema.SetAttribute{
-				MarkdownDescription: "Tables, views, materialized views and foreign tables to read instead of all in `schemas`: as `schema.table`, " +
+				MarkdownDescription: "Tables, views, materialized views and foreign tables to read, instead of everything in `schemas`: as `schema.table`, " +
 					"spelled as PostgreSQL stores the names; a name that itself holds a dot is written in double quotes. Each must exist.",
 				ElementType: types.StringType,
 				Optional:    true,
 			},
 			"columns": columnsAttribute(),
 			"future_tables": schema.BoolAttribute{
-				MarkdownDescription: "Whether the user may also read what is created in the schemas later (`ALTER DEFAULT PRIVILEGES`); `true` by default, and always `false` with `tables`. " +
+				MarkdownDescription: "Whether the user can also read what is created in the schemas later (`ALTER DEFAULT PRIVILEGES`); `true` by default, and always `false` with `tables`. " +
 					"See [tables to come](../guides/users-and-grants.md#tables-to-come).",
 				Optional:      true,
 				Computed:      true,
 				PlanModifiers: []planmodifier.Bool{futureTablesDefault{}},
 			},
 			"missing": missingAttribute("SELECT ON TABLE public.orders"),
-			"excess":  excessAttribute(", or read a table whole of which `columns` lists only some"),
+			"excess":  excessAttribute(", or read the whole of a table of which `columns` lists only some"),
 		},
 	}
 }
 
 func columnsAttribute() schema.MapAttribute {
 	return schema.MapAttribute{
-		MarkdownDescription: "Columns that the user may read of a table, so that others, such as those with secrets, stay hidden: `{ \"public.customers\" = [\"id\", \"name\"] }`. " +
+		MarkdownDescription: "Columns of a table that the user can read, so that other columns, such as those with secrets, stay hidden: `{ \"public.customers\" = [\"id\", \"name\"] }`. " +
 			"The keys are written as in `tables`, which must not list the same ones. See [some columns of a table](../guides/users-and-grants.md#some-columns-of-a-table).",
 		ElementType: types.SetType{ElemType: types.StringType},
 		Optional:    true,
@@ -92,11 +92,11 @@ func (*sourceGrantsResource) ValidateConfig(ctx context.Context, req resource.Va
 	resp.Diagnostics.Append(checkColumns(config)...)
 	if !config.Tables.IsNull() && !config.Tables.IsUnknown() && len(config.Tables.Elements()) == 0 && config.Columns.IsNull() {
 		resp.Diagnostics.AddAttributeError(path.Root("tables"), "No table is listed",
-			"tables = [] grants nothing but columns, and there are none. List at least one table, or remove tables to grant whole schemas.")
+			"With tables = [], only columns are granted, and none are listed. List at least one table, or remove tables to grant whole schemas.")
 	}
 	if !config.Tables.IsNull() && !config.Tables.IsUnknown() && config.FutureTables.ValueBool() {
 		resp.Diagnostics.AddAttributeError(path.Root("future_tables"), "tables and future_tables exclude each other",
-			"tables lists all that the user may read, future_tables would add every table that is created later. "+
+			"tables lists everything that the user can read, but future_tables would add every table that is created later. "+
 				"Remove future_tables, or remove tables to grant whole schemas.")
 	}
 }
@@ -111,8 +111,8 @@ func checkTables(config sourceGrantsModel) (diags diag.Diagnostics) {
 		case err != nil:
 			diags.AddAttributeError(at, "Not the name of a table", err.Error())
 		case whole && !slices.Contains(schemas, table.Schema):
-			diags.AddAttributeError(at, "The table lies in none of the schemas",
-				fmt.Sprintf("%s is in schema %q, which schemas does not list: without USAGE on it, the table could not be read.", text, table.Schema))
+			diags.AddAttributeError(at, "The table is in none of the schemas",
+				fmt.Sprintf("%s is in schema %q, which schemas does not list. Without USAGE on that schema, the user could not read the table.", text, table.Schema))
 		}
 	}
 	return diags
@@ -128,14 +128,14 @@ func checkColumns(config sourceGrantsModel) (diags diag.Diagnostics) {
 		case err != nil:
 			diags.AddAttributeError(at, "Not the name of a table", err.Error())
 		case whole && !slices.Contains(schemas, table.Schema):
-			diags.AddAttributeError(at, "The table lies in none of the schemas",
-				fmt.Sprintf("%s is in schema %q, which schemas does not list: without USAGE on it, the table could not be read.", text, table.Schema))
+			diags.AddAttributeError(at, "The table is in none of the schemas",
+				fmt.Sprintf("%s is in schema %q, which schemas does not list. Without USAGE on that schema, the user could not read the table.", text, table.Schema))
 		case slices.ContainsFunc(tables, func(other string) bool {
 			same, err := relation.ParseTableName(other)
 			return err == nil && same == table
 		}):
 			diags.AddAttributeError(at, "The table is listed twice",
-				fmt.Sprintf("tables grants all of %s, columns only some columns of it. Remove it from one of the two.", text))
+				fmt.Sprintf("tables grants the whole of %s, but columns grants only some of its columns. Remove it from one of the two.", text))
 		}
 	}
 	return diags

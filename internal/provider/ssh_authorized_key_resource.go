@@ -45,7 +45,7 @@ func (m sshAuthorizedKeyModel) toKey(ctx context.Context) (key linux.AuthorizedK
 		return linux.AuthorizedKey{}, fmt.Errorf("read public_key: %w", err)
 	}
 	if m.Options.ElementsAs(ctx, &key.Options, false).HasError() {
-		return linux.AuthorizedKey{}, errors.New("read options: they are not texts")
+		return linux.AuthorizedKey{}, errors.New("read options: they are not strings")
 	}
 	return key, nil
 }
@@ -81,8 +81,8 @@ func (*sshAuthorizedKeyResource) Schema(_ context.Context, _ resource.SchemaRequ
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "One key in a Linux user's `authorized_keys`: anyone who has its private half can log in as the user, as far as `options` allow.\n\n" +
 			"Every other line of the file stays as it is, byte for byte. The file is replaced in one step, by the user itself, under a lock, and only if no other process changed it since it was read. " +
-			"A key that exists already is not taken over unless it is imported, or is [what an earlier apply left](../index.md#after-a-process-that-died). The key that the host's entry itself logs in with is not removed. Destroying a key that was imported removes it as well; the plan warns of it.\n\n" +
-			"The login of the host's entry must be the user itself, `root`, or one with `sudo`.",
+			"A key that already exists is not taken over unless it is imported, or is [what an earlier apply left](../index.md#after-a-process-that-died). The key that the host's entry itself logs in with is not removed. Destroying an imported key removes it as well; the plan warns about it.\n\n" +
+			"The login of the host's entry must be the user itself, `root`, or a user with `sudo`.",
 		Attributes: map[string]schema.Attribute{
 			"host": hostAttribute(),
 			"username": schema.StringAttribute{
@@ -92,15 +92,15 @@ func (*sshAuthorizedKeyResource) Schema(_ context.Context, _ resource.SchemaRequ
 				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
 			},
 			"public_key": schema.StringAttribute{
-				MarkdownDescription: "The key as a `.pub` file holds it: `ssh-ed25519 AAAA... comment`. `provider::stitch::ssh_public_key` gives that of a private key. " +
-					"Another key replaces the line, another comment changes it. DSA keys, and RSA keys of fewer than 2048 bits, are refused.",
+				MarkdownDescription: "The key as a `.pub` file holds it: `ssh-ed25519 AAAA... comment`. `provider::stitch::ssh_public_key` returns the public key of a private key. " +
+					"Another key replaces the line; another comment changes it. DSA keys, and RSA keys of fewer than 2048 bits, are refused.",
 				Required:      true,
 				Validators:    []validator.String{validPublicKey()},
 				PlanModifiers: []planmodifier.String{stringplanmodifier.RequiresReplaceIf(isOtherKey, "Another key replaces the line.", "Another key replaces the line.")},
 			},
 			"options": schema.ListAttribute{
-				MarkdownDescription: "What the key may do, as in `authorized_keys`, one option an item: for a tunnel, `[\"restrict\", \"port-forwarding\", \"permitopen=\\\"db.internal:5432\\\"\"]`. " +
-					"Without options, the key may do all that the user may. " +
+				MarkdownDescription: "What the key allows, as in `authorized_keys`, with one option for each item. For a tunnel: `[\"restrict\", \"port-forwarding\", \"permitopen=\\\"db.internal:5432\\\"\"]`. " +
+					"Without options, the key allows everything that the user is allowed to do. " +
 					"See [options of a key](../guides/ssh.md#options-of-a-key).",
 				ElementType: types.StringType,
 				Optional:    true,
@@ -113,7 +113,7 @@ func (*sshAuthorizedKeyResource) Schema(_ context.Context, _ resource.SchemaRequ
 				Computed:            true,
 			},
 			"problems": schema.ListAttribute{
-				MarkdownDescription: "What would make sshd refuse the file that the key is in, as the last refresh found it: others may write to it. Empty after each apply. A plan that shows items here repairs them.",
+				MarkdownDescription: "What would make sshd refuse the file that holds the key, as of the last refresh: other users can write to it. Empty after each apply: a plan that shows items here repairs them.",
 				ElementType:         types.StringType,
 				Computed:            true,
 				Default:             listdefault.StaticValue(stringList(nil)),
@@ -263,7 +263,7 @@ func (*sshAuthorizedKeyResource) ImportState(ctx context.Context, req resource.I
 type validOptions struct{}
 
 func (validOptions) Description(context.Context) string {
-	return "must be options of authorized_keys that sshd understands"
+	return "must be options that sshd accepts in authorized_keys"
 }
 
 func (v validOptions) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }

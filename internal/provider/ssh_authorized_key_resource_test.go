@@ -110,7 +110,7 @@ func TestAccSSHAuthorizedKey_mistakes(t *testing.T) {
 	}
 	own := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(login.PublicKey())))
 	for config, message := range map[string]string{
-		sshKeyConfig(h, "root", private, ""):                                                      "prints the public half",
+		sshKeyConfig(h, "root", private, ""):                                                      "prints its public half",
 		sshKeyConfig(h, "root", strings.TrimSpace(string(ssh.MarshalAuthorizedKey(weakKey))), ""): "2048",
 		sshKeyConfig(h, "root", "restrict "+public, ""):                                           "options",
 		sshKeyConfig(h, "root", public+"\n"+public, ""):                                           "more than one line",
@@ -126,8 +126,8 @@ func TestAccSSHAuthorizedKey_mistakes(t *testing.T) {
 	resource.Test(t, resource.TestCase{
 		ProtoV6ProviderFactories: factories(),
 		Steps: []resource.TestStep{
-			{Config: sshKeyConfig(h, "nosuchuser", public, ""), ExpectError: says("stitch_ssh_user makes one")},
-			{Config: sshKeyConfig(h, "root", own, ""), ExpectError: says("it is the key that ssh_hosts.bastion logs in with")},
+			{Config: sshKeyConfig(h, "nosuchuser", public, ""), ExpectError: says("stitch_ssh_user can create it")},
+			{Config: sshKeyConfig(h, "root", own, ""), ExpectError: says("ssh_hosts.bastion logs in with this key")},
 		},
 	})
 }

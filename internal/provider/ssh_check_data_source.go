@@ -49,23 +49,23 @@ type sshCheckModel struct {
 // Schema describes the data source.
 func (*sshCheckDataSource) Schema(_ context.Context, _ datasource.SchemaRequest, resp *datasource.SchemaResponse) {
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "Reaches an SSH host, and checks whether tunnels through it will work: the settings of sshd, as they apply to the user, the user and its key, " +
-			"and whether a PostgreSQL server answers at the other end. It says what to do as warnings, and in `advice`. It fails only if it cannot log in, and says why.\n\n" +
-			"The check changes nothing. It is made when planning; one that depends on what is still to be created (`depends_on`) is made when applying. " +
-			"To stop there unless all is well, use `ready` in a `postcondition`.",
+		MarkdownDescription: "Connects to an SSH host, and checks whether tunnels through it will work: the settings of sshd as they apply to the user, the user and its key, " +
+			"and whether a PostgreSQL server answers at the other end. Warnings and `advice` say what to do. It fails only if it cannot log in, and says why.\n\n" +
+			"The check changes nothing. It runs at plan time. If it depends on something that does not exist yet (`depends_on`), it runs during the apply. " +
+			"To stop the plan or the apply unless everything is fine, use `ready` in a `postcondition`.",
 		Attributes: map[string]schema.Attribute{
 			"host": schema.StringAttribute{
-				MarkdownDescription: "Key of the entry in the provider's `ssh_hosts`. sshd tells its settings to root only: without an entry whose login is `root` or has `sudo`, less is looked at, which `advice` says.",
+				MarkdownDescription: "Key of the entry in the provider's `ssh_hosts`. sshd shows its settings only to root: unless the login of the entry is `root` or has `sudo`, the check covers less, and `advice` says so.",
 				Required:            true,
 			},
 			"username": schema.StringAttribute{
-				MarkdownDescription: "User that tunnels are to log in as; the login of the entry by default.",
+				MarkdownDescription: "User that tunnels log in as; the login of the entry by default.",
 				Optional:            true,
 				Computed:            true,
 				Validators:          []validator.String{validUserName()},
 			},
 			"public_key": schema.StringAttribute{
-				MarkdownDescription: "Public key that tunnels are to log in with: whether the user's `authorized_keys` lets it in, and its options let it through, is looked at.",
+				MarkdownDescription: "Public key that tunnels log in with. The check tests whether the user's `authorized_keys` holds it, and whether its options allow the tunnel.",
 				Optional:            true,
 				Validators:          []validator.String{validPublicKey()},
 			},
@@ -74,16 +74,16 @@ func (*sshCheckDataSource) Schema(_ context.Context, _ datasource.SchemaRequest,
 				Optional:            true,
 			},
 			"ready": schema.BoolAttribute{
-				MarkdownDescription: "Whether nothing was found that stops a tunnel.",
+				MarkdownDescription: "Whether the check found nothing that prevents a tunnel.",
 				Computed:            true,
 			},
 			"advice": schema.ListAttribute{
-				MarkdownDescription: "What to do about what was found, one text each. The same is given as warnings.",
+				MarkdownDescription: "What to do about each finding, one text for each. The same texts appear as warnings.",
 				Computed:            true,
 				ElementType:         types.StringType,
 			},
 			"sshd_read": schema.BoolAttribute{
-				MarkdownDescription: "Whether the settings of sshd (`sshd -T`) could be read. The next three are null otherwise.",
+				MarkdownDescription: "Whether the settings of sshd (`sshd -T`) could be read. If not, the next three attributes are null.",
 				Computed:            true,
 			},
 			"allow_tcp_forwarding": schema.StringAttribute{
@@ -91,16 +91,16 @@ func (*sshCheckDataSource) Schema(_ context.Context, _ datasource.SchemaRequest,
 				Computed:            true,
 			},
 			"permit_open": schema.ListAttribute{
-				MarkdownDescription: "`PermitOpen` as it applies to the user: `any`, `none`, or the addresses that tunnels may lead to.",
+				MarkdownDescription: "`PermitOpen` as it applies to the user: `any`, `none`, or the addresses that tunnels are allowed to lead to.",
 				Computed:            true,
 				ElementType:         types.StringType,
 			},
 			"max_sessions": schema.Int64Attribute{
-				MarkdownDescription: "`MaxSessions` as it applies to the user. Tunnels are not sessions; commands of this provider are, four at a time at most.",
+				MarkdownDescription: "`MaxSessions` as it applies to the user. Tunnels do not count as sessions. Commands of this provider do: it runs at most four at a time.",
 				Computed:            true,
 			},
 			"client_address": schema.StringAttribute{
-				MarkdownDescription: "Address that the host saw this check come from, for a firewall, or for `from` of a key.",
+				MarkdownDescription: "Address that the host saw this check come from, for a firewall or for the option `from` of a key.",
 				Computed:            true,
 			},
 			"forwarded": schema.BoolAttribute{
@@ -116,7 +116,7 @@ func (*sshCheckDataSource) ValidateConfig(ctx context.Context, req datasource.Va
 	var config sshCheckModel
 	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
 	if config.Server.ValueString() == "" && !config.Server.IsNull() && !config.Server.IsUnknown() {
-		resp.Diagnostics.AddAttributeError(path.Root("server"), "Invalid value", "It is empty: leave it out, or name an entry of servers.")
+		resp.Diagnostics.AddAttributeError(path.Root("server"), "Invalid value", "It is empty: remove it, or name an entry of servers.")
 	}
 }
 
@@ -178,9 +178,9 @@ func (d *sshCheckDataSource) check(ctx context.Context, model *sshCheckModel) (c
 		return linux.Checked{}, err
 	case err != nil: // a login that may only forward has no shell to check with
 		checked.Findings = []linux.Finding{{
-			Summary: "The host was not looked at",
+			Summary: "The host was not checked",
 			Detail:  err.Error() + ".",
-			Remedy:  "What this says is only what a tunnel itself told. Use an entry of ssh_hosts whose login may run commands to have the rest looked at.",
+			Remedy:  "The results cover only what a tunnel itself shows. To check the rest, use an entry of ssh_hosts whose login is allowed to run commands.",
 		}}
 	}
 	model.fromSSHD(checked.SSHD)
@@ -195,9 +195,9 @@ func (d *sshCheckDataSource) check(ctx context.Context, model *sshCheckModel) (c
 	}
 	if err != nil {
 		checked.Findings = append(checked.Findings, linux.Finding{
-			Summary: "No way to the server",
+			Summary: "The server cannot be reached through the host",
 			Detail:  fmt.Sprintf("PostgreSQL of servers.%s did not answer through SSH host %q: %v.", server.Name(), host.Name(), err),
-			Remedy:  "Check host and port of that entry, which are as the SSH host sees them, and that its firewall lets the SSH host in.",
+			Remedy:  "Check that host and port of that entry are right as seen from the SSH host, and that the server's firewall lets the SSH host in.",
 			Blocks:  true,
 		})
 	}

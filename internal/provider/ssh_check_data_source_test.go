@@ -74,13 +74,13 @@ func TestAccSSHCheck(t *testing.T) {
 			},
 			{ // nothing listens there
 				Config:            config("forwarding", "db.internal", 1, `server = "app"`),
-				ConfigStateChecks: []statecheck.StateCheck{state("ready", knownvalue.Bool(false)), state("forwarded", knownvalue.Bool(false)), state("advice", text("No way to the server"))},
+				ConfigStateChecks: []statecheck.StateCheck{state("ready", knownvalue.Bool(false)), state("forwarded", knownvalue.Bool(false)), state("advice", text("The server cannot be reached through the host"))},
 			},
 			{ // a login that may only forward
 				Config: config("tunnel", "db.internal", s.Port, `server = "app"`),
 				ConfigStateChecks: []statecheck.StateCheck{
 					state("ready", knownvalue.Bool(true)), state("forwarded", knownvalue.Bool(true)),
-					state("sshd_read", knownvalue.Bool(false)), state("advice", text("The host was not looked at")),
+					state("sshd_read", knownvalue.Bool(false)), state("advice", text("The host was not checked")),
 				},
 			},
 			{

@@ -72,13 +72,13 @@ func (m sshHostModel) toConfig() (config sshclient.Config, unknown []string) {
 func sshHostsAttribute() schema.MapNestedAttribute {
 	return schema.MapNestedAttribute{
 		MarkdownDescription: "The SSH hosts that resources, and `ssh_host` of `servers`, refer to by key. " +
-			"A host is connected to only when a resource or a server needs it, and its key is always verified. `ssh_config` of the user is not looked at.",
+			"A host is connected to only when a resource or a server needs it, and its key is always verified. The provider does not read the user's `ssh_config`.",
 		Optional: true,
 		NestedObject: schema.NestedAttributeObject{
 			Validators: []validator.Object{complete{"SSH host", []string{"host", "username"}}, verifiedSSHHost{}},
 			Attributes: map[string]schema.Attribute{
 				"host": schema.StringAttribute{
-					MarkdownDescription: "Required. Host name or address. With `jump_host`, it is resolved there.",
+					MarkdownDescription: "Required. Host name or address. With `jump_host`, the jump host resolves it.",
 					Optional:            true, // for the framework; see complete
 					Validators:          []validator.String{validHost{}},
 				},
@@ -88,7 +88,7 @@ func sshHostsAttribute() schema.MapNestedAttribute {
 					Validators:          []validator.Int64{int64validator.Between(1, 65535)},
 				},
 				"username": schema.StringAttribute{
-					MarkdownDescription: "Required. User to log in as: `root`, or one with `sudo`, to manage users; any that may forward, to reach servers.",
+					MarkdownDescription: "Required. User to log in as. To manage users, it must be `root` or have `sudo`; to reach servers, it must be allowed to forward connections.",
 					Optional:            true, // for the framework; see complete
 					Validators:          []validator.String{stringvalidator.LengthAtLeast(1)},
 				},
@@ -126,20 +126,20 @@ func sshHostsAttribute() schema.MapNestedAttribute {
 					Validators:          []validator.String{stringvalidator.LengthAtLeast(1)},
 				},
 				"jump_host": schema.StringAttribute{
-					MarkdownDescription: "Key of the entry of `ssh_hosts` that this host is reached through, which may have one itself.",
+					MarkdownDescription: "Key of the entry of `ssh_hosts` that this host is reached through. That entry can have a `jump_host` itself.",
 					Optional:            true,
 				},
 				"sudo": schema.BoolAttribute{
-					MarkdownDescription: "Whether `username` becomes root with `sudo`, for what only root may do.",
+					MarkdownDescription: "Whether `username` becomes root with `sudo`, for operations that only root can perform.",
 					Optional:            true,
 				},
 				"sudo_password": schema.StringAttribute{
-					MarkdownDescription: "Password that `sudo` asks for, if it does.",
+					MarkdownDescription: "Password for `sudo`, if it asks for one.",
 					Optional:            true,
 					Sensitive:           true,
 				},
 				"connect_timeout": schema.Int64Attribute{
-					MarkdownDescription: "Seconds to wait for a connection, with its login; `10` by default.",
+					MarkdownDescription: "Seconds to wait for a connection, including its login; `10` by default.",
 					Optional:            true,
 					Validators:          []validator.Int64{int64validator.Between(1, 3600)},
 				},
@@ -177,10 +177,10 @@ func (verifiedSSHHost) ValidateObject(_ context.Context, req validator.ObjectReq
 	}
 	switch both := has("host_key") && has("known_hosts"); {
 	case both:
-		refuse(req.Path.AtName("known_hosts"), "Two sources of host keys", "Set host_key or known_hosts, not both: a key that one of them lacks would be refused.")
+		refuse(req.Path.AtName("known_hosts"), "Two sources of host keys", "Set host_key or known_hosts, not both: the provider would refuse a key that one of them lacks.")
 	case !has("host_key", "known_hosts"):
 		refuse(req.Path.AtName("host_key"), "An SSH host needs a host_key",
-			"Its key is always verified: set host_key to its public key (ssh-keyscan -t ed25519 <host> prints it, to be compared with /etc/ssh/ssh_host_ed25519_key.pub on the host), or known_hosts to a file that holds it.")
+			"The provider always verifies its key. Set host_key to its public key, or known_hosts to a file that holds it. ssh-keyscan -t ed25519 <host> prints the key: compare it with /etc/ssh/ssh_host_ed25519_key.pub on the host.")
 	}
 	if !has("private_key", "agent", "password") {
 		refuse(req.Path.AtName("private_key"), "An SSH host needs a login", "Set private_key, agent = true or password.")
@@ -194,7 +194,7 @@ func (verifiedSSHHost) ValidateObject(_ context.Context, req validator.ObjectReq
 		{"sudo_password", []string{"sudo"}},
 	} {
 		if has(needs.name) && !has(needs.others...) {
-			refuse(req.Path.AtName(needs.name), "Without effect", needs.name+" needs "+needs.others[0]+" beside it.")
+			refuse(req.Path.AtName(needs.name), "No effect", needs.name+" has an effect only together with "+needs.others[0]+".")
 		}
 	}
 }

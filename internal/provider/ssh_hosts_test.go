@@ -69,7 +69,7 @@ func TestAccSSHHosts_mistakes(t *testing.T) {
 		`null`:                    "An SSH host needs a host",
 		`{ username = "u"` + rest: "An SSH host needs a host",
 		`{ host = "[::1]", username = "u"` + rest:                                                                                  `write "::1"`,
-		`{ host = "", username = "u"`:                                                                                              "It never falls back to localhost",
+		`{ host = "", username = "u"`:                                                                                              "The provider does not fall back to localhost",
 		`{ host = "h"` + rest:                                                                                                      "An SSH host needs a username",
 		fmt.Sprintf(`{ host = "h", username = "u", private_key = %q }`, private):                                                   "An SSH host needs a host_key",
 		fmt.Sprintf(`{ host = "h", username = "u", host_key = %q }`, public):                                                       "An SSH host needs a login",
@@ -77,11 +77,11 @@ func TestAccSSHHosts_mistakes(t *testing.T) {
 		fmt.Sprintf(`{ host = "h", username = "u", agent = true, host_key = %q }`, private):                                        "it is a private key",
 		fmt.Sprintf(`{ host = "h", username = "u", agent = true, host_key = "h %s" }`, public):                                     "is not a public key such as",
 		fmt.Sprintf(`{ host = "h", username = "u", agent = true, host_key = %q, known_hosts = "f" }`, public):                      "Set host_key or known_hosts, not both",
-		fmt.Sprintf(`{ host = "h", username = "u", agent = true, host_key = %q, sudo_password = "p" }`, public):                    "sudo_password needs sudo beside it",
-		fmt.Sprintf(`{ host = "h", username = "u", password = "p", host_key = %q, certificate = "c" }`, public):                    "certificate needs private_key beside it",
+		fmt.Sprintf(`{ host = "h", username = "u", agent = true, host_key = %q, sudo_password = "p" }`, public):                    "sudo_password has an effect only together with sudo",
+		fmt.Sprintf(`{ host = "h", username = "u", password = "p", host_key = %q, certificate = "c" }`, public):                    "certificate has an effect only together with private_key",
 		fmt.Sprintf(`{ host = "h", username = "u", password = "p", host_key = %q, jump_host = "b" }`, public):                      `ssh_hosts of the provider block has no entry "b"`,
 		fmt.Sprintf(`{ host = "h", username = "u", password = "p", host_key = %q, jump_host = "a" }`, public):                      `would be reached through itself: a -> a`,
-		fmt.Sprintf(`{ host = "h", username = "u", password = "p", host_key = %q, private_key_passphrase = "something" }`, public): "private_key_passphrase needs private_key beside it",
+		fmt.Sprintf(`{ host = "h", username = "u", password = "p", host_key = %q, private_key_passphrase = "something" }`, public): "private_key_passphrase has an effect only together with private_key",
 	} {
 		if !strings.HasSuffix(entry, "}") && entry != "null" {
 			entry += rest

@@ -23,7 +23,7 @@ func (sshPublicKeyFunction) Definition(_ context.Context, _ function.DefinitionR
 	resp.Definition = function.Definition{
 		Summary: "Public key of a private SSH key",
 		MarkdownDescription: "Returns the public half of a private key in the form that `authorized_keys` holds, such as `ssh-ed25519 AAAA...`, for a `stitch_ssh_authorized_key`. " +
-			"The result of a sensitive key is sensitive to Terraform as well, although it need not be: `nonsensitive(provider::stitch::ssh_public_key(var.key))`.",
+			"Terraform treats the result of a sensitive key as sensitive as well. To show it, use `nonsensitive(provider::stitch::ssh_public_key(var.key))`.",
 		Parameters: []function.Parameter{
 			function.StringParameter{
 				Name:                "private_key",
@@ -46,7 +46,7 @@ func (sshPublicKeyFunction) Run(ctx context.Context, req function.RunRequest, re
 		return
 	}
 	if len(passphrases) > 1 {
-		resp.Error = function.NewArgumentFuncError(2, "A key has one passphrase.")
+		resp.Error = function.NewArgumentFuncError(2, "Give at most one passphrase.")
 		return
 	}
 	publicKey, err := sshclient.PublicKey(privateKey, append(passphrases, "")[0])

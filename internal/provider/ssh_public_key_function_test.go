@@ -23,7 +23,7 @@ func TestAccSSHPublicKey(t *testing.T) {
 			},
 			{Config: config(fmt.Sprintf("%q", public)), ExpectError: says("it is a public key")},
 			{Config: config(`"~/.ssh/id_ed25519"`), ExpectError: says("begins with -----BEGIN")},
-			{Config: config(fmt.Sprintf("%q, \"a\", \"b\"", private)), ExpectError: says("A key has one passphrase")},
+			{Config: config(fmt.Sprintf("%q, \"a\", \"b\"", private)), ExpectError: says("Give at most one passphrase")},
 		},
 	})
 }

@@ -188,7 +188,7 @@ func TestAccSSHAuthorizedKey_problems(t *testing.T) {
 	w.run(t, "apply", "-auto-approve")
 	h.Exec(t, `chmod 666 /home/elsewhere/.config/keys; chmod 620 /home/plain/.ssh/authorized_keys`)
 	output, code := w.try(t, "plan", "-detailed-exitcode")
-	if code != 2 || !strings.Contains(output, "0 to add, 2 to change") || !strings.Contains(output, "others may write to /home/elsewhere/.config/keys (mode 0666)") {
+	if code != 2 || !strings.Contains(output, "0 to add, 2 to change") || !strings.Contains(output, "other users can write to /home/elsewhere/.config/keys (mode 0666)") {
 		t.Fatalf("exit code %d\n%s", code, output)
 	}
 	w.run(t, "apply", "-auto-approve")
@@ -213,7 +213,7 @@ func TestAccSSHUser_hostDown(t *testing.T) {
 	state := w.state(t)
 	proxy.Refuse()
 	output, code := w.try(t, "plan", "-detailed-exitcode")
-	if code != 0 || !strings.Contains(words(output), `SSH host "bastion" was not read`) || !strings.Contains(words(output), `SSH user "tunnel" was not read`) {
+	if code != 0 || !strings.Contains(words(output), `Could not connect to SSH host "bastion"`) || !strings.Contains(words(output), `SSH user "tunnel" was not read`) {
 		t.Errorf("exit code %d\n%s", code, output)
 	}
 	w.run(t, "apply", "-auto-approve", "-refresh-only")
@@ -224,7 +224,7 @@ func TestAccSSHUser_hostDown(t *testing.T) {
 	if err := h.ReplaceHostKeys(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if output, code := w.try(t, "plan"); code != 1 || !strings.Contains(words(output), "somebody else answers in its place") {
+	if output, code := w.try(t, "plan"); code != 1 || !strings.Contains(words(output), "another machine answers in its place") {
 		t.Errorf("another key: exit code %d\n%s", code, output)
 	}
 }

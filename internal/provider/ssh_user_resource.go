@@ -145,8 +145,8 @@ func (r *sshUserResource) Read(ctx context.Context, req resource.ReadRequest, re
 		return
 	case !state.UID.IsNull() && state.UID.ValueInt64() != found.UID:
 		resp.Diagnostics.AddWarning("Another user has this name", fmt.Sprintf(
-			"The user %q that Terraform created on SSH host %q had the number (uid) %d. It no longer exists, and another user of that name has the number %d. "+
-				"That one is left alone. Rename it or the resource, remove it, or take it over: terraform import stitch_ssh_user.<label> '%s'",
+			"The user %q that Terraform created on SSH host %q had the uid %d. It no longer exists, and another user of that name has the uid %d. "+
+				"Terraform does not change that user. Rename it or the resource, remove it, or take it over with: terraform import stitch_ssh_user.<label> '%s'",
 			found.Name, state.Host.ValueString(), state.UID.ValueInt64(), found.UID, joinID(state.Host.ValueString(), found.Name)))
 		resp.State.RemoveResource(ctx)
 		return
@@ -207,10 +207,10 @@ func (r *sshUserResource) Delete(ctx context.Context, req resource.DeleteRequest
 		return
 	}
 	if done.Kept != "" {
-		resp.Diagnostics.AddWarning("SSH user was left", done.Kept+".")
+		resp.Diagnostics.AddWarning("SSH user was not deleted", done.Kept+".")
 	}
 	if done.KeptHome != "" && state.RemoveHome.ValueBool() {
-		resp.Diagnostics.AddWarning("Home directory was left", done.KeptHome+".")
+		resp.Diagnostics.AddWarning("Home directory was not deleted", done.KeptHome+".")
 	}
 }
 

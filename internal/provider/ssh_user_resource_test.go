@@ -83,9 +83,9 @@ func TestAccSSHUser(t *testing.T) {
 				},
 				Config: sshUserConfig(h, name, `shell = "/usr/sbin/nologin"`),
 				ConfigPlanChecks: planned(address, plancheck.ResourceActionUpdate, foundDrift{address, "problems", []any{
-					"the password is locked with !, so that sshd without PAM refuses keys as well",
-					"others may write to /home/" + name + " (mode 0777)",
-					"others may write to /home/" + name + "/.ssh (mode 0770)",
+					"the password is locked with !, and sshd without PAM then refuses keys as well",
+					"other users can write to /home/" + name + " (mode 0777)",
+					"other users can write to /home/" + name + "/.ssh (mode 0770)",
 				}}),
 				Check: resource.ComposeTestCheckFunc(
 					wantOnHost(t, h, "*", `getent shadow "$1" | cut -d: -f2`, name),
@@ -155,8 +155,8 @@ func TestAccSSHUser_others(t *testing.T) {
 		ProtoV6ProviderFactories: factories(),
 		CheckDestroy:             wantOnHost(t, h, "/home/"+name+"/precious", `getent passwd "$1" >/dev/null; ls "/home/$1/precious"`, name),
 		Steps: []resource.TestStep{
-			{Config: sshUserConfig(h, name, ""), ExpectError: says("lacks the mark of that")},
-			{Config: sshUserConfig(h, "bad;name", ""), ExpectError: says("is not made of at most 32 small letters"), PlanOnly: true},
+			{Config: sshUserConfig(h, name, ""), ExpectError: says("lacks the provider's mark")},
+			{Config: sshUserConfig(h, "bad;name", ""), ExpectError: says("is not valid: use at most 32 lower-case letters"), PlanOnly: true},
 			{
 				Config:             sshUserConfig(h, name, ""),
 				ResourceName:       address,

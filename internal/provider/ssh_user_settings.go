@@ -30,7 +30,7 @@ func (m sshUserModel) settled() settledUser {
 func (m sshUserModel) settle(ctx context.Context, private privateState) diag.Diagnostics {
 	text, err := json.Marshal(m.settled())
 	if err != nil {
-		return diag.Diagnostics{diagnose("Cannot remember SSH user", err)}
+		return diag.Diagnostics{diagnose("Cannot store SSH user", err)}
 	}
 	return private.SetKey(ctx, settledKey, text)
 }

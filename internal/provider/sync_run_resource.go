@@ -152,17 +152,17 @@ func (r *syncRunResource) run(ctx context.Context, plan *syncRunModel, before ma
 	for _, m := range report.Warnings(schemaName, run, func(table, note string) bool { return slices.Contains(before[asValue(table)], asValue(note)) }) {
 		diags.AddWarning(m.Summary, m.Detail)
 	}
-	soFar := report.Rows(run.RowsExtracted(), run.RowsLoaded()) + ". What was committed stays, and the next apply goes on from there."
+	soFar := report.Rows(run.RowsExtracted(), run.RowsLoaded()) + ". Committed rows stay in the destination, and the next apply continues from there."
 	switch {
 	case ctx.Err() == nil && limited.Err() != nil:
 		diags.AddError("Sync run of "+schemaName+" did not end in time",
-			fmt.Sprintf("It was stopped after %s, the limit set in timeouts. Until then %s", limit, soFar)+report.Where(destination, run))
+			fmt.Sprintf("The provider stopped it after %s, the limit set in timeouts. Until then, %s", limit, soFar)+report.Where(destination, run))
 	case err != nil:
 		for _, m := range report.Errors(schemaName, err, report.Where(destination, run)) {
 			diags.AddError(m.Summary, m.Detail)
 		}
 	case run.Status == syncrun.Interrupted:
-		diags.AddWarning("Sync run of "+schemaName+" was interrupted", "Until then "+soFar)
+		diags.AddWarning("Sync run of "+schemaName+" was interrupted", "Until then, "+soFar)
 	}
 	if run.ID != "" {
 		diags.Append(plan.fromRun(ctx, run)...)

@@ -22,5 +22,5 @@ func unreadOnHost(ctx context.Context, noun, name string, imported bool, err err
 		return unread(noun, name, false, err)
 	}
 	return diag.NewWarningDiagnostic(capital(noun)+" "+name+" was not read", err.Error()+
-		".\n\nWhat the state says of it is kept, and this plan does not show whether that is still so. An apply that has to change it fails unless it can be read by then.")
+		".\n\nTerraform keeps its state unchanged, and this plan does not show whether the state is still right. An apply that has to change it fails unless it can be read by then.")
 }

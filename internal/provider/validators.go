@@ -56,9 +56,9 @@ func validReader() checkedString {
 
 // validText refuses empty text, and what PostgreSQL cannot store.
 func validText() checkedString {
-	return checkedString{"must be text that is not empty", func(text string) error {
+	return checkedString{"must not be empty", func(text string) error {
 		if text == "" {
-			return errors.New("it is empty: leave it out")
+			return errors.New("it is empty: remove it")
 		}
 		return pgclient.CheckText(text)
 	}}
@@ -66,12 +66,12 @@ func validText() checkedString {
 
 // validComment refuses what PostgreSQL cannot store.
 func validComment() checkedString {
-	return checkedString{"must hold no zero byte", pgclient.CheckText}
+	return checkedString{"must not contain a zero byte", pgclient.CheckText}
 }
 
 // validUserName refuses what cannot be the name of a Linux user everywhere.
 func validUserName() checkedString {
-	return checkedString{"must begin with a small letter or an underscore, and hold only small letters, digits, _ and -, at most 32", linux.CheckUserName}
+	return checkedString{"must begin with a lower-case letter or an underscore, and have at most 32 lower-case letters, digits, _ and -", linux.CheckUserName}
 }
 
 // validGroupName refuses what cannot be the name of a Linux group everywhere.
@@ -91,7 +91,7 @@ func validShell() checkedString {
 
 // validUserComment refuses what /etc/passwd cannot hold.
 func validUserComment() checkedString {
-	return checkedString{"must hold no colon and no control characters", linux.CheckComment}
+	return checkedString{"must not contain a colon or control characters", linux.CheckComment}
 }
 
 // validPublicKey refuses what is not a key to log in with.

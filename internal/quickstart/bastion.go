@@ -63,7 +63,7 @@ func (q *quickstart) verifyBastion(ctx context.Context) error {
 		return err
 	}
 	if now != q.bastionBefore {
-		return fmt.Errorf("find the SSH host as it was: it had\n%s\nand has\n%s", q.bastionBefore, now)
+		return fmt.Errorf("the SSH host has changed: it had\n%s\nand now has\n%s", q.bastionBefore, now)
 	}
 	return q.verify(ctx)
 }

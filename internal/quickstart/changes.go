@@ -15,7 +15,7 @@ import (
 // exactly the rows that have changed.
 var changes = []struct{ table, what, sql string }{
 	{"public.pgbench_history", "transactions were made by pgbench", `SELECT FROM public.pgbench_history`},
-	{"public.pgbench_accounts", "accounts have another balance since", `SELECT DISTINCT aid FROM public.pgbench_history`},
+	{"public.pgbench_accounts", "accounts have a new balance", `SELECT DISTINCT aid FROM public.pgbench_history`},
 	{"shop.orders", "orders were shipped", `
 		UPDATE shop.orders SET status = 'shipped'
 		WHERE id IN (SELECT id FROM shop.orders WHERE status = 'paid' ORDER BY id LIMIT 500)`},
@@ -23,7 +23,7 @@ var changes = []struct{ table, what, sql string }{
 		INSERT INTO shop.orders (id, customer_id, status, items, discounts, total, card_number)
 		SELECT n, 1 + n % 1990, 'new', '[{"article": 1, "count": 2}]', '{0.15, NULL}', 19.90, pg_catalog.lpad(n::pg_catalog.text, 16, '4')
 		FROM pg_catalog.generate_series(100001, 100200) AS n`},
-	{"shop.order_events", "events were noted", `
+	{"shop.order_events", "events were recorded", `
 		INSERT INTO shop.order_events (happened_at, order_id, what)
 		SELECT updated_at, id, status::pg_catalog.text FROM shop.orders WHERE id > 100000 OR updated_at > pg_catalog.now() - interval '10 minutes'`},
 	{"shop.customers", "customers changed", `
@@ -86,9 +86,9 @@ func (q *quickstart) verify(ctx context.Context) error {
 		differences = append(differences, "left: "+line)
 	}
 	if len(differences) > 0 {
-		return errors.New("they are not:\n" + strings.Join(differences, "\n"))
+		return errors.New("they differ:\n" + strings.Join(differences, "\n"))
 	}
-	fmt.Printf("  %s lines of roles, databases, owners and rights, listed before and after: the same\n", thousands(int64(len(after))))
+	fmt.Printf("  %s lines list roles, databases, owners and rights: they are the same as before\n", thousands(int64(len(after))))
 	return nil
 }
 

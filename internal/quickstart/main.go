@@ -17,7 +17,7 @@ import (
 )
 
 func main() {
-	play := flag.Bool("play", false, "leave the servers running, with a configuration to play with, until Ctrl-C")
+	play := flag.Bool("play", false, "keep the servers running until Ctrl-C, with a configuration to experiment with")
 	flag.Parse()
 
 	signal.Ignore(syscall.SIGPIPE) // "| head" must not keep this program from cleaning up
@@ -44,15 +44,15 @@ func main() {
 }
 
 const (
-	welcome = `Real Terraform is about to apply examples/quickstart between two real PostgreSQL
-servers, started for that on this machine. Nothing of it stays, and Ctrl-C ends it.
+	welcome = `Terraform is about to apply examples/quickstart between two real PostgreSQL
+servers, which this program starts on this machine. It leaves nothing behind. Ctrl-C stops it.
 
 `
-	farewell = `It all worked, and was checked, in %s. The servers and all files are gone.
+	farewell = `Everything worked and was verified in %s. The servers and all files are gone.
 
   examples/quickstart/main.tf  is the configuration that was applied
-  examples/bastion/main.tf     is that of a source behind an SSH host
-  make sandbox                 leaves such servers running, to play with
+  examples/bastion/main.tf     is the same for a source behind an SSH host
+  make sandbox                 starts such servers and leaves them running for you to try
 `
 )
 
@@ -83,14 +83,14 @@ func (q *quickstart) run(ctx context.Context) (err error) {
 		fmt.Print(welcome)
 	}
 	if q.dir, err = os.MkdirTemp("", "stitch-quickstart-"); err != nil {
-		return fmt.Errorf("make a directory: %w", err)
+		return fmt.Errorf("create a directory: %w", err)
 	}
 
 	steps := []step{
-		{"Build the provider (a minute, the first time), and put it where Terraform looks for it", "build the provider", q.build},
+		{"Build the provider (a minute the first time), and put it where Terraform looks for it", "build the provider", q.build},
 		{"Start two PostgreSQL servers: a source and a destination", "start the servers", q.startServers},
 		{"Fill the source: a million accounts of pgbench, and a small shop", "fill the source", q.fillSource},
-		{"Terraform installs the provider, from the directory it was built into", "initialise Terraform", q.init},
+		{"Terraform installs the provider from the directory that it was built into", "initialise Terraform", q.init},
 	}
 	if q.play {
 		if err := q.tell(ctx, steps); err != nil {
@@ -99,30 +99,30 @@ func (q *quickstart) run(ctx context.Context) (err error) {
 		return q.letPlay(ctx)
 	}
 	steps = append(steps, []step{
-		{"Terraform plans: neither server knows anything of Stitch yet", "plan", q.plan},
+		{"Terraform plans: nothing for Stitch exists on either server yet", "plan", q.plan},
 		{"Terraform applies: users, grants, a database, the replication and its first run", "apply", q.apply},
 		{"Read the loading report, and compare every table on both servers", "compare", q.compare},
 		{"The shop goes on: change rows at the source", "change rows at the source", q.change},
 		{"Terraform applies again, for one more run", "apply again", q.applyAgain},
-		{"See in the report that the run moved what has changed, and compare once more", "find that the run moved what has changed", q.compareChanges},
-		{"Terraform plans a third time: nothing is left to do", "find the third plan empty", q.planNothing},
-		{"Terraform destroys: whatever it made goes, in one go", "destroy", q.destroy},
-		{"Both servers are as they were", "find both servers as they were", q.verify},
+		{"Check in the loading report that the run moved the changed rows, and compare again", "confirm that the run moved the changed rows", q.compareChanges},
+		{"Terraform plans a third time: nothing is left to do", "confirm that the third plan is empty", q.planNothing},
+		{"Terraform destroys everything that it created, in one step", "destroy", q.destroy},
+		{"Both servers are as they were", "confirm that both servers are as they were", q.verify},
 	}...)
 	err = q.startBastion(ctx)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	if err != nil {
-		fmt.Printf("The part with an SSH host is left out: %v\n\n", err)
+		fmt.Printf("The part with an SSH host is skipped: %v\n\n", err)
 		return q.tell(ctx, steps)
 	}
 	return q.tell(ctx, append(steps, []step{
-		{"An SSH host stands between now: it alone knows the source, as db.internal", "prepare examples/bastion", q.prepareBastion},
-		{"Terraform applies: a user and a key on that host, and through their tunnel all the rest", "apply examples/bastion", q.applyBastion},
+		{"Now the source is behind an SSH host: only that host can reach it, as db.internal", "prepare examples/bastion", q.prepareBastion},
+		{"Terraform applies: a user and a key on that host, and everything else through a tunnel", "apply examples/bastion", q.applyBastion},
 		{"Read the loading report, and compare what came through the tunnel", "compare what came through the tunnel", q.compare},
-		{"Terraform destroys, the tunnel last", "destroy examples/bastion", q.destroy},
-		{"Both servers and the SSH host are as they were", "find all as it was", q.verifyBastion},
+		{"Terraform destroys everything, the tunnel last", "destroy examples/bastion", q.destroy},
+		{"Both servers and the SSH host are as they were", "confirm that all hosts are as they were", q.verifyBastion},
 	}...))
 }
 

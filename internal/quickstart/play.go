@@ -22,7 +22,7 @@ func (q *quickstart) letPlay(ctx context.Context) error {
 // shell is the text that a shell sources to use Terraform as this program does.
 func (q *quickstart) shell() string {
 	var b strings.Builder
-	b.WriteString("# Where the sandbox's servers are, and how to log in. It ends with the sandbox.\n")
+	b.WriteString("# Addresses and logins of the sandbox's servers. This file is removed with the sandbox.\n")
 	for _, variable := range append(q.variables(),
 		"TF_CLI_CONFIG_FILE="+q.path("terraform.rc"),
 		"CHECKPOINT_DISABLE=1",
@@ -43,7 +43,7 @@ const instructions = `Two servers are running, and Terraform is initialised. In 
     terraform apply
     terraform output report   # the loading report
 
-Look at both ends. The services "source" and "destination" are administrators,
+Look at both servers. The services "source" and "destination" are administrators,
 "source_stitch" and "destination_stitch" are what runs log in as:
 
     psql service=source -c '\dt shop.*'
@@ -64,7 +64,7 @@ Then try:
   A failure      psql service=destination -c 'ALTER TABLE shop_postgresql.customers OWNER TO postgres'
                  export TF_VAR_run=4; terraform apply    # the other tables finish
                  psql service=destination -c 'ALTER TABLE shop_postgresql.customers OWNER TO stitch'
-                 terraform apply                         # goes on
+                 terraform apply                         # continues
   An import      terraform state rm stitch_replication.shop
                  terraform import stitch_replication.shop warehouse_stitch/analytics/shop_postgresql
   Caution        remove force_destroy from main.tf; terraform apply; terraform destroy

@@ -52,14 +52,14 @@ func (q *quickstart) compareChanges(ctx context.Context) error {
 			continue
 		}
 		if r.RowsLoaded != q.changed[key] || r.RowsExtracted > q.changed[key]+slack {
-			return fmt.Errorf("%s: %d rows have changed, the run extracted %d and loaded %d", key, q.changed[key], r.RowsExtracted, r.RowsLoaded)
+			return fmt.Errorf("%s: %d rows have changed, but the run extracted %d and loaded %d", key, q.changed[key], r.RowsExtracted, r.RowsLoaded)
 		}
 		extracted += r.RowsExtracted
 		loaded += r.RowsLoaded
 	}
-	fmt.Printf("  INCREMENTAL loaded the %s rows that have changed, table by table. It extracted %s: a row\n"+
-		"  that the run before may not have seen is read again, lest it is missed, and not written again.\n"+
-		"  FULL_TABLE extracts all rows, writes those that differ, and deletes those that are gone.\n",
+	fmt.Printf("  INCREMENTAL loaded exactly the %s rows that have changed. It extracted %s: it reads again the rows\n"+
+		"  that the previous run may have missed, and writes only those that differ.\n"+
+		"  FULL_TABLE extracts all rows, writes those that differ, and deletes those that no longer exist.\n",
 		thousands(loaded), thousands(extracted))
 	return q.compareTables(ctx, reports)
 }
@@ -122,7 +122,7 @@ func (q *quickstart) compareTables(ctx context.Context, reports map[string]repor
 			return fmt.Errorf("compare %s: %w", key, err)
 		}
 		if len(differences) > 0 {
-			return fmt.Errorf("find %s the same (- only at the source, + only in the destination):\n%s", key, strings.Join(differences, "\n"))
+			return fmt.Errorf("%s differs (- only at the source, + only in the destination):\n%s", key, strings.Join(differences, "\n"))
 		}
 		n, err := count(ctx, to)
 		if err != nil {
@@ -132,9 +132,9 @@ func (q *quickstart) compareTables(ctx context.Context, reports map[string]repor
 		lacking = append(lacking, missing...)
 	}
 	if !slices.Equal(lacking, []string{excluded}) {
-		return fmt.Errorf("find all columns at the destination: it lacks %q, and %s was to be excluded", lacking, excluded)
+		return fmt.Errorf("the destination lacks the columns %q, but only %s is excluded", lacking, excluded)
 	}
-	fmt.Printf("  all %d tables are the same, %s rows. Not there, as it should be: %s\n", len(reports), thousands(rows), excluded)
+	fmt.Printf("  all %d tables are the same, %s rows. Absent from the destination, as configured: %s\n", len(reports), thousands(rows), excluded)
 	return nil
 }
 

@@ -60,7 +60,7 @@ func newestWithPgbench() (int, error) {
 			}
 		}
 	}
-	return 0, errors.New("there is no PostgreSQL server with pgbench under /usr/lib/postgresql: on Debian, apt-get install postgresql")
+	return 0, errors.New("no PostgreSQL server with pgbench was found under /usr/lib/postgresql: on Debian, run apt-get install postgresql")
 }
 
 // variables are the variables of examples/quickstart.
@@ -103,7 +103,7 @@ func (q *quickstart) fillSource(ctx context.Context) error {
 		return err
 	}
 	if _, err := execute(ctx, q.source, sourceDatabase, sourceSQL); err != nil {
-		return fmt.Errorf("make the shop: %w", err)
+		return fmt.Errorf("create the shop: %w", err)
 	}
 	lines, err := texts(ctx, q.source, sourceDatabase, `
 		SELECT 'database `+sourceDatabase+`, schema ' || table_schema || ': ' || pg_catalog.string_agg(table_name, ', ' ORDER BY table_name)

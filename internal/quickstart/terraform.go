@@ -77,7 +77,7 @@ func (q *quickstart) init(ctx context.Context) error {
 func (q *quickstart) plan(ctx context.Context) error {
 	said, err := q.terraform.say(ctx, "plan", "-out=tfplan")
 	if strings.Contains(said, "were not checked") {
-		fmt.Println("  The warning is in order: who would look at the tables is a user that this plan has yet to create.")
+		fmt.Println("  The warnings are expected: the checks log in as database users that this plan is about to create.")
 	}
 	return err
 }
@@ -111,7 +111,7 @@ func (t terraform) say(ctx context.Context, args ...string) (string, error) {
 	cmd := sandbox.Terraform(ctx, t.dir, t.env, args...)
 	cmd.Stdout, cmd.Stderr = said, said
 	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("terraform %s: %w\n\nAll that it said:\n\n%s", args[0], err, said.all.String())
+		return "", fmt.Errorf("terraform %s: %w\n\nIts whole output:\n\n%s", args[0], err, said.all.String())
 	}
 	return said.all.String(), nil
 }

@@ -39,8 +39,8 @@ func Warnings(schemaName string, run syncrun.Run, isKnown func(table, note strin
 			messages = append(messages, Message{"Sync run of " + schemaName + " " + summary, texts.Lines() + "\n\nThe loading report has " + attribute + " of each table."})
 		}
 	}
-	add(different, "verified tables, and they differ", "the verification")
-	add(changes, "found tables with another structure", "the changes")
+	add(different, "found tables that differ from the source", "the verification")
+	add(changes, "found tables whose structure has changed", "the changes")
 	add(notes, "has notes on tables", "the notes")
 	if own := notesOf(run); len(own) > 0 {
 		messages = append(messages, Message{"Sync run of " + schemaName + " had problems", strings.Join(own, "\n\n")})
@@ -73,7 +73,7 @@ func Errors(schemaName string, err error, where string) (messages []Message) {
 	for _, r := range failed.Reports {
 		text := r.Error
 		if r.RowsExtracted > 0 { // chunks of a large backlog
-			text += fmt.Sprintf("\n\nBefore that, %s, up to the bookmark %s. They stay.", Rows(r.RowsExtracted, r.RowsLoaded), r.Bookmark)
+			text += fmt.Sprintf("\n\nBefore that, %s, up to the bookmark %s. These rows stay in the destination.", Rows(r.RowsExtracted, r.RowsLoaded), r.Bookmark)
 		}
 		texts.Add(r.SourceTable, text)
 	}
@@ -82,7 +82,7 @@ func Errors(schemaName string, err error, where string) (messages []Message) {
 		if n := len(g.tables); n > 1 {
 			m = Message{fmt.Sprintf("Cannot replicate %d tables", n), Some(g.tables) + ":\n" + g.text}
 		}
-		m.Detail += "\n\nThe tables that did not fail are replicated. Apply again to go on with the rest." + where
+		m.Detail += "\n\nThe tables that did not fail were replicated. Apply again to continue with those that failed." + where
 		messages = append(messages, m)
 	}
 	return messages

@@ -52,9 +52,9 @@ func TestWarnings(t *testing.T) {
 	messages := Warnings("shop", run, func(string, string) bool { return false })
 	const five = "public.t000, public.t001, public.t002, public.t003, public.t004 and 295 more: "
 	wantMessages(t, messages,
-		"Sync run of shop verified tables, and they differ\n- public.t299: different by count: rows of the source that are missing in the destination, because they came late: 44\n"+
+		"Sync run of shop found tables that differ from the source\n- public.t299: different by count: rows of the source that are missing in the destination, because they came late: 44\n"+
 			"- public.t200: different by count: the source has 200 rows, the destination 1000 rows\n",
-		"Sync run of shop found tables with another structure\n- "+five+"column \"tenant\" of type uuid was added\n\n",
+		"Sync run of shop found tables whose structure has changed\n- "+five+"column \"tenant\" of type uuid was added\n\n",
 		"Sync run of shop has notes on tables\n- "+five+"the source is a standby\n- public.t007: rows cross as text\n\n",
 		"Sync run of shop had problems\na connection broke",
 	)
@@ -85,7 +85,7 @@ func TestErrors(t *testing.T) {
 	})}
 	wantMessages(t, Errors("shop", fmt.Errorf("run: %w", failed), ""),
 		"Cannot replicate table public.t000\npermission denied\n\nThe tables",
-		"Cannot replicate table public.t001\nthe connection broke\n\nBefore that, 2000000 rows were extracted and 1999990 loaded, up to the bookmark 42. They stay.",
+		"Cannot replicate table public.t001\nthe connection broke\n\nBefore that, 2000000 rows were extracted and 1999990 loaded, up to the bookmark 42. These rows stay in the destination.",
 		"Cannot replicate 298 tables\npublic.t002, public.t003, public.t004, public.t005, public.t006 and 293 more:\nthe connection broke\n\nThe tables",
 	)
 }

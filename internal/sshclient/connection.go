@@ -24,12 +24,12 @@ const patience = 2
 const maxBeforeLogin = 8 << 20
 
 var (
-	errSilent   = errors.New("nothing came from it for 10 seconds")
-	errDeaf     = errors.New("it sends, but has not answered for minutes whether it is there")
-	errClosed   = errors.New("it was closed here")
-	errEnded    = errors.New("the host, or what is between, closed it")
-	errTooMuch  = fmt.Errorf("it sent more than %d MiB before the login", maxBeforeLogin>>20)
-	errProtocol = errors.New("the host broke the rules of the SSH protocol")
+	errSilent   = errors.New("the host sent nothing for 10 seconds")
+	errDeaf     = errors.New("the host sends data, but has not answered a keepalive request for minutes")
+	errClosed   = errors.New("the provider closed it")
+	errEnded    = errors.New("the host, or a device on the network path, closed it")
+	errTooMuch  = fmt.Errorf("the host sent more than %d MiB before the login", maxBeforeLogin>>20)
+	errProtocol = errors.New("the host violated the SSH protocol")
 )
 
 // A wire is the transport of an SSH connection. It counts received bytes, because a busy host

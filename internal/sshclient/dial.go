@@ -21,9 +21,9 @@ const attempts = 4
 // because each may leave some megabytes in use.
 const maxViolations = 8
 
-var errViolations = fmt.Errorf("it broke the rules of the SSH protocol on %d connections, and is not connected to again", maxViolations)
+var errViolations = fmt.Errorf("the host violated the SSH protocol on %d connections, and the provider does not connect to it again", maxViolations)
 
-var errTooLate = errors.New("connect_timeout was over")
+var errTooLate = errors.New("connect_timeout has expired")
 
 // connect opens a new connection, through jump hosts if there are any. All attempts together take
 // at most connect_timeout.
@@ -162,7 +162,7 @@ func (h *Host) reach(ctx context.Context) (net.Conn, *connection, error) {
 	}
 	jump, ok := h.siblings.Host(h.config.JumpHost)
 	if !ok {
-		return nil, nil, &settingError{errors.New("its jump_host is no entry of ssh_hosts")}
+		return nil, nil, &settingError{errors.New("its jump_host is not an entry of ssh_hosts")}
 	}
 	via, err := jump.dial(ctx)
 	if err != nil {

@@ -48,19 +48,19 @@ func (e *ConnectError) advice() string {
 	case errors.As(e.Err, &key), errors.As(e.Err, &other), errors.As(e.Err, &forward), errors.As(e.Err, &setting):
 		return ""
 	case errors.Is(e.Err, errTooMuch), errors.Is(e.Err, errViolations):
-		return fmt.Sprintf("Find out what answers at host and port of ssh_hosts.%s: it does not behave like an SSH server", e.Host)
+		return fmt.Sprintf("Check which program listens on the host and port of ssh_hosts.%s: it does not behave like an SSH server", e.Host)
 	case errors.As(e.Err, &algorithms) && algorithms.What == "host key":
-		return fmt.Sprintf("The host has no key of the kind that host_key or known_hosts of ssh_hosts.%s holds: pin one of a kind that it has", e.Host)
+		return fmt.Sprintf("The host has no key of the type that host_key or known_hosts of ssh_hosts.%s holds: pin a key of a type that the host has", e.Host)
 	case errors.As(e.Err, &login) && strings.Contains(e.Err.Error(), "Too many authentication failures"):
-		return fmt.Sprintf("The host lets few keys be tried (MaxAuthTries): set private_key of ssh_hosts.%s rather than agent, or remove keys from the agent", e.Host)
+		return fmt.Sprintf("The host limits how many keys a login can try (MaxAuthTries): set private_key of ssh_hosts.%s instead of agent, or remove keys from the agent", e.Host)
 	case errors.As(e.Err, &login):
-		return fmt.Sprintf("Check username and the private_key, certificate, agent or password of ssh_hosts.%s; the host's log says why it refused", e.Host)
+		return fmt.Sprintf("Check username and the private_key, certificate, agent or password of ssh_hosts.%s. The host's log says why it refused the login", e.Host)
 	case errors.As(e.Err, &dns):
-		return fmt.Sprintf("Check host of ssh_hosts.%s: this machine resolves it", e.Host)
+		return fmt.Sprintf("Check host of ssh_hosts.%s: this machine could not resolve it", e.Host)
 	case errors.As(e.Err, &network), errors.Is(e.Err, errTooLate), errors.Is(e.Err, io.EOF):
-		return fmt.Sprintf("Check host and port of ssh_hosts.%s, that sshd is running, and that a firewall lets this machine reach it", e.Host)
+		return fmt.Sprintf("Check host and port of ssh_hosts.%s, that sshd is running, and that no firewall blocks this machine", e.Host)
 	}
-	return fmt.Sprintf("Check that host and port of ssh_hosts.%s lead to an SSH server; its log may say more", e.Host)
+	return fmt.Sprintf("Check that host and port of ssh_hosts.%s lead to an SSH server. Its log may say more", e.Host)
 }
 
 func (h *Host) connectError(err error) *ConnectError {
@@ -81,7 +81,7 @@ type loginError struct {
 }
 
 func (e *loginError) Error() string {
-	text := fmt.Sprintf("the login failed: %v. Offered were: %s", e.err, strings.Join(e.offered, ", "))
+	text := fmt.Sprintf("the login failed: %v. The provider offered: %s", e.err, strings.Join(e.offered, ", "))
 	if e.accepts != "" {
 		text += "; the host accepts: " + e.accepts
 	}
@@ -129,15 +129,15 @@ func (e *ShellError) Error() string {
 	if e.Other != "" {
 		whom = e.Other
 	}
-	text := fmt.Sprintf("SSH host %q gives %q no shell: %v", e.Host, whom, e.Err)
+	text := fmt.Sprintf("SSH host %q did not start a shell for %q: %v", e.Host, whom, e.Err)
 	if e.Said != "" {
-		text += ", and said: " + e.Said
+		text += ". The host printed: " + strings.TrimSuffix(e.Said, ".")
 	}
 	if e.Other != "" {
-		return text + fmt.Sprintf(". See that its account has not expired, and that its password need not be changed (usermod -e '' and chage -M -1 -d today, as root). "+
-			"If stitch_ssh_user manages %q, an apply repairs that", whom)
+		return text + fmt.Sprintf(". Check that the account has not expired, and that its password does not have to be changed (run usermod -e '' and chage -M -1 -d today as root). "+
+			"If stitch_ssh_user manages %q, an apply repairs both", whom)
 	}
-	return text + fmt.Sprintf(". Commands need one: let ssh_hosts.%s log in as a user who has a shell such as /bin/sh, and no forced command "+
+	return text + fmt.Sprintf(". Commands need a shell: let ssh_hosts.%s log in as a user who has a shell such as /bin/sh, and no forced command "+
 		"(command= in authorized_keys, ForceCommand in sshd_config). Tunnels need none", e.Host)
 }
 
@@ -151,7 +151,7 @@ type OutcomeError struct {
 }
 
 func (e *OutcomeError) Error() string {
-	return fmt.Sprintf("the outcome of a command on SSH host %q is unknown: %v. Plan again to see what is there", e.Host, e.Err)
+	return fmt.Sprintf("the outcome of a command on SSH host %q is unknown: %v. Plan again to see the current state", e.Host, e.Err)
 }
 
 func (e *OutcomeError) Unwrap() error { return e.Err }
@@ -166,10 +166,10 @@ type ForwardError struct {
 
 func (e *ForwardError) Error() string {
 	if e.Refused {
-		return fmt.Sprintf("SSH host %q refuses to forward to %s: AllowTcpForwarding, DisableForwarding or PermitOpen of its sshd_config, or the options of the key in authorized_keys "+
-			"(restrict without port-forwarding, a permitopen for other addresses: it compares names literally), do not let it (%v)", e.Host, e.Address, e.Err)
+		return fmt.Sprintf("SSH host %q refuses to forward connections to %s (%v). Check AllowTcpForwarding, DisableForwarding and PermitOpen in its sshd_config, and the options of the key in authorized_keys "+
+			"(restrict without port-forwarding, or a permitopen for other addresses: sshd compares names literally)", e.Host, e.Address, e.Err)
 	}
-	return fmt.Sprintf("SSH host %q cannot reach %s: %v. Host and port are as the SSH host sees them", e.Host, e.Address, e.Err)
+	return fmt.Sprintf("SSH host %q cannot reach %s: %v. Give host and port as the SSH host sees them", e.Host, e.Address, e.Err)
 }
 
 func (e *ForwardError) Unwrap() error { return e.Err }

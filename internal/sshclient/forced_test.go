@@ -12,7 +12,7 @@ import (
 // A host may run a forced command for a login instead of a shell, as cloud images do for root.
 // However that command ends, the error quotes its output.
 func TestForcedCommand(t *testing.T) {
-	const givesUp = "none began within"
+	const givesUp = "no shell started within"
 	t.Parallel()
 	h := sandbox.SSHHost(t, sandbox.HostConfig{Sudo: sandbox.SudoPassword})
 	keys := h.Exec(t, `cat /root/.ssh/authorized_keys`)

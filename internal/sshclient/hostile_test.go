@@ -112,7 +112,7 @@ func TestProtocolBrokenAgain(t *testing.T) {
 		}
 		wantA[*ConnectError](t, err)
 	}
-	wantText(t, err, "not connected to again", "ssh_hosts.bastion")
+	wantText(t, err, "does not connect to it again", "ssh_hosts.bastion")
 }
 
 // watchMemory returns a function that returns the peak of additional memory.

@@ -28,21 +28,21 @@ func (e *HostKeyError) Error() string {
 	case e.Revoked:
 		return fmt.Sprintf("SSH host %q (%s) has the key %s, which %s marks as revoked: do not trust it", e.Host, e.Address, e.Got, e.Source)
 	case e.Reason != "":
-		return fmt.Sprintf("SSH host %q (%s) has a certificate for the key %s that does not prove anything (%s): the @cert-authority lines of %s say whose certificates do. Have the host's certificate renewed, or pin its key",
+		return fmt.Sprintf("SSH host %q (%s) has the key %s with a certificate that is not accepted (%s). The @cert-authority lines of %s list the trusted authorities. Renew the host's certificate, or pin its key",
 			e.Host, e.Address, e.Got, e.Reason, e.Source)
 	case len(e.Want) == 0:
-		return fmt.Sprintf("SSH host %q (%s) has the key %s, and %s holds none for it. Compare that with \"ssh-keygen -lf\" of its /etc/ssh/ssh_host_*_key.pub on the host itself, then add it to %s or set host_key",
+		return fmt.Sprintf("SSH host %q (%s) has the key %s, and %s holds no key for this host. On the host itself, run \"ssh-keygen -lf\" for each /etc/ssh/ssh_host_*_key.pub. If it shows the same key, add the key to %s or set host_key",
 			e.Host, e.Address, e.Got, e.Source, e.Source)
 	}
-	return fmt.Sprintf("SSH host %q (%s) has the key %s, but %s says %s. Either the host was set up again, or somebody else answers in its place, and nothing was sent to it. "+
-		"Find out on the host itself (ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub), and change %s only if its key is the new one",
+	return fmt.Sprintf("SSH host %q (%s) has the key %s, but %s expects %s. Either the host was set up again, or another machine answers in its place. Nothing was sent to it. "+
+		"On the host itself, run \"ssh-keygen -lf\" for each /etc/ssh/ssh_host_*_key.pub. Change %s only if it shows the new key",
 		e.Host, e.Address, e.Got, e.Source, strings.Join(e.Want, " or "), e.Source)
 }
 
 // CheckHostKeys returns the reason why one of the keys cannot be a host's.
 func CheckHostKeys(keys []string) error {
 	if len(keys) == 0 {
-		return errors.New("it is empty: it is to be the host's public key, such as \"ssh-ed25519 AAAA...\"")
+		return errors.New("it is empty: set it to the host's public key, such as \"ssh-ed25519 AAAA...\"")
 	}
 	_, err := parseHostKeys(keys)
 	return err
@@ -51,11 +51,11 @@ func CheckHostKeys(keys []string) error {
 func parseHostKeys(texts []string) (keys []ssh.PublicKey, err error) {
 	for _, text := range texts {
 		if strings.Contains(text, "PRIVATE KEY") {
-			return nil, errors.New("it is a private key: a host is known by its public key, such as \"ssh-ed25519 AAAA...\"")
+			return nil, errors.New("it is a private key: use the host's public key, such as \"ssh-ed25519 AAAA...\"")
 		}
 		key, _, options, rest, err := ssh.ParseAuthorizedKey([]byte(text))
 		if err != nil || len(options) > 0 || len(bytes.TrimSpace(rest)) > 0 {
-			return nil, fmt.Errorf("%.60q is not a public key such as \"ssh-ed25519 AAAA...\" (of what ssh-keyscan and known_hosts show, leave out the host's name)", text)
+			return nil, fmt.Errorf("%.60q is not a public key such as \"ssh-ed25519 AAAA...\" (leave out the host name that ssh-keyscan and known_hosts show before the key)", text)
 		}
 		keys = append(keys, key)
 	}

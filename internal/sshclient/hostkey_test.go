@@ -31,15 +31,15 @@ func TestHostKeys(t *testing.T) {
 		"rsa":                   {pinned: h.HostKeys[2:3]},
 		"with a comment":        {pinned: []string{h.HostKeys[0] + " root@bastion\n"}},
 		"the second of two":     {pinned: []string{otherKey, h.HostKeys[0]}},
-		"another":               {pinned: []string{otherKey}, fails: []string{fingerprint(t, h.HostKeys[0]), "host_key says " + ssh.FingerprintSHA256(other.PublicKey()), "ssh-keygen -lf"}},
+		"another":               {pinned: []string{otherKey}, fails: []string{fingerprint(t, h.HostKeys[0]), "host_key expects " + ssh.FingerprintSHA256(other.PublicKey()), "ssh-keygen -lf"}},
 		"known":                 {known: line(h.HostKeys[0])},
 		"known rsa":             {known: line(h.HostKeys[2])},
 		"known, hashed":         {known: knownhosts.HashHostname(address) + " " + h.HostKeys[1]},
 		"known among others":    {known: "# mine\n\ngithub.com " + otherKey + "\n[*]:22 " + otherKey + "\n" + line(h.HostKeys[1]) + "\n"},
 		"known, several":        {known: line(h.HostKeys[2]) + "\n" + line(h.HostKeys[1])},
-		"known, another":        {known: line(otherKey), fails: []string{fingerprint(t, h.HostKeys[0]), "says " + ssh.FingerprintSHA256(other.PublicKey()), "Either the host was set up again"}},
-		"known at another port": {known: h.Host + " " + h.HostKeys[0], fails: []string{"holds none for it", "SHA256:"}},
-		"unknown":               {known: "github.com " + otherKey, fails: []string{"holds none for it", "SHA256:", "host_key"}},
+		"known, another":        {known: line(otherKey), fails: []string{fingerprint(t, h.HostKeys[0]), "expects " + ssh.FingerprintSHA256(other.PublicKey()), "Either the host was set up again"}},
+		"known at another port": {known: h.Host + " " + h.HostKeys[0], fails: []string{"holds no key for this host", "SHA256:"}},
+		"unknown":               {known: "github.com " + otherKey, fails: []string{"holds no key for this host", "SHA256:", "host_key"}},
 		"an empty file":         {known: "", fails: []string{"neither host_key nor known_hosts"}},
 		"revoked":               {known: line(h.HostKeys[0]) + "\n@revoked * " + h.HostKeys[0], fails: []string{"marks as revoked", fingerprint(t, h.HostKeys[0])}},
 	} {
@@ -119,7 +119,7 @@ func TestChangedHostKey(t *testing.T) {
 func TestHostWithoutThePinnedKind(t *testing.T) {
 	h := sandbox.SSHHost(t, sandbox.HostConfig{Settings: []string{"HostKeyAlgorithms ecdsa-sha2-nistp256"}})
 	_, err := only(t, asRoot(h)).Run(t.Context(), Command{Script: "true"})
-	wantText(t, err, "pin one of a kind that it has")
+	wantText(t, err, "pin a key of a type that the host has")
 }
 
 func TestCheckHostKeys(t *testing.T) {

@@ -37,7 +37,7 @@ func parsePrivateKey(text, passphrase string) (ssh.Signer, error) {
 	case err == nil:
 		return signer, nil
 	case errors.As(err, &encrypted) && passphrase == "":
-		return nil, errors.New("the key is encrypted, and no passphrase was given")
+		return nil, errors.New("the key is encrypted, and no passphrase is set")
 	case errors.As(err, &encrypted):
 		if signer, err = ssh.ParsePrivateKeyWithPassphrase([]byte(text), []byte(passphrase)); err != nil {
 			return nil, errors.New("the passphrase does not decrypt the key")
@@ -45,15 +45,15 @@ func parsePrivateKey(text, passphrase string) (ssh.Signer, error) {
 		return signer, nil
 	}
 	if _, _, _, _, public := ssh.ParseAuthorizedKey([]byte(text)); public == nil {
-		return nil, errors.New("it is a public key; the private one begins with -----BEGIN")
+		return nil, errors.New("it is a public key: use the private key, which begins with -----BEGIN")
 	}
 	if strings.Contains(text, "-----BEGIN ENCRYPTED PRIVATE KEY") {
-		return nil, errors.New("it is encrypted in PKCS #8 form, which is not supported: write it in OpenSSH's form with \"ssh-keygen -p -f <file>\"")
+		return nil, errors.New("it is encrypted in PKCS #8 format, which is not supported: convert it to OpenSSH's format with \"ssh-keygen -p -f <file>\"")
 	}
 	if strings.Contains(text, "-----BEGIN") {
-		return nil, errors.New("the text begins like a private key, but is none, or not the whole of one")
+		return nil, errors.New("the text begins like a private key, but is incomplete or damaged")
 	}
-	return nil, errors.New("it is not a private key in OpenSSH's or PEM form, which begins with -----BEGIN")
+	return nil, errors.New("it is not a private key in OpenSSH's or PEM format, which begins with -----BEGIN")
 }
 
 // A login is what one connect uses to authenticate.
@@ -118,11 +118,11 @@ func answerOnce(password string) ssh.KeyboardInteractiveChallenge {
 		rounds++
 		switch {
 		case rounds > maxRounds:
-			return nil, fmt.Errorf("the host asked %d times, and does not let us in", maxRounds)
+			return nil, fmt.Errorf("the host asked %d times without accepting the login", maxRounds)
 		case len(questions) == 0:
 			return nil, nil
 		case len(questions) > 1 || len(echos) != 1:
-			return nil, fmt.Errorf("the host asks %d questions at a time, which no program can answer, the first of them %q", len(questions), questions[0])
+			return nil, fmt.Errorf("the host asks %d questions at once, which no program can answer. The first is %q", len(questions), questions[0])
 		case answered || echos[0]:
 			return nil, fmt.Errorf("the host asks %q, which no program can answer", questions[0])
 		}
@@ -170,7 +170,7 @@ func (l *login) askAgent(ctx context.Context, certificate *ssh.Certificate) ([]s
 	}
 	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	if err != nil {
-		return nil, fmt.Errorf("reach the SSH agent of SSH_AUTH_SOCK: %w", err)
+		return nil, fmt.Errorf("connect to the SSH agent of SSH_AUTH_SOCK: %w", err)
 	}
 	release := context.AfterFunc(ctx, func() { _ = conn.Close() }) // an agent may ask its user
 	l.close = func() {
@@ -215,7 +215,7 @@ func (l *login) certified(signers []ssh.Signer, certificate *ssh.Certificate) (r
 		result = append(result, s)
 	}
 	if certificate != nil && len(result) == 0 {
-		return nil, fmt.Errorf("it is for the key %s, which is not there", ssh.FingerprintSHA256(certificate.Key))
+		return nil, fmt.Errorf("it is for the key %s, which was not found", ssh.FingerprintSHA256(certificate.Key))
 	}
 	return result, nil
 }
@@ -252,7 +252,7 @@ func (c Config) certificate() (*ssh.Certificate, error) {
 	}
 	certificate, ok := key.(*ssh.Certificate)
 	if !ok {
-		return nil, errors.New("read certificate: it is a public key; its certificate is in the file that ends with -cert.pub")
+		return nil, errors.New("read certificate: it is a public key: use its certificate, which is in the file whose name ends with -cert.pub")
 	}
 	return certificate, nil
 }
@@ -274,9 +274,9 @@ func textOrFile(value, attribute, mark string) (string, error) {
 		}
 		hint := ""
 		if strings.HasPrefix(value, "~") {
-			hint = ": Terraform does not expand ~, its function pathexpand does"
+			hint = ". Terraform does not expand ~: use its function pathexpand"
 		}
-		return "", fmt.Errorf("read %s, which is neither such text nor the path of a file: %w%s", attribute, err, hint)
+		return "", fmt.Errorf("read %s, which is neither text of the expected form nor the path of a readable file: %w%s", attribute, err, hint)
 	}
 	return string(text), nil
 }

@@ -34,7 +34,7 @@ func TestLogin(t *testing.T) {
 		"public half, a file":     {func(c *Config) { c.PrivateKey = file(t, h.HostKeys[0]) }, []string{"private_key", "it is a public key"}},
 		"no such file":            {func(c *Config) { c.PrivateKey = "/nowhere/id_ed25519" }, []string{"private_key", "/nowhere/id_ed25519", "no such file"}},
 		"a tilde":                 {func(c *Config) { c.PrivateKey = "~/.ssh/id_nowhere" }, []string{"pathexpand"}},
-		"half a key":              {func(c *Config) { c.PrivateKey = c.PrivateKey[:100] }, []string{"not the whole of one"}},
+		"half a key":              {func(c *Config) { c.PrivateKey = c.PrivateKey[:100] }, []string{"is incomplete or damaged"}},
 		"certificate":             {change: func(c *Config) { c.PrivateKey, c.Certificate = h.CertifiedKey, h.Certificate }},
 		"certificate, files":      {change: func(c *Config) { c.PrivateKey, c.Certificate = file(t, h.CertifiedKey), file(t, h.Certificate) }},
 		"of another key":          {func(c *Config) { c.Certificate = h.Certificate }, []string{"certificate", "it is for the key SHA256:"}},
@@ -42,7 +42,7 @@ func TestLogin(t *testing.T) {
 		"no certificate":          {func(c *Config) { c.PrivateKey = h.CertifiedKey }, []string{"unable to authenticate", "private_key SHA256:", "the host accepts: publickey, password"}},
 		"password":                {change: func(c *Config) { c.PrivateKey, c.Password = "", h.OperatorPassword }},
 		"refused key, password":   {change: func(c *Config) { c.PrivateKey, c.Password = h.CertifiedKey, h.OperatorPassword }},
-		"wrong password":          {func(c *Config) { c.PrivateKey, c.Password = "", "s3cret" }, []string{"unable to authenticate", "Offered were: password", "Check username"}},
+		"wrong password":          {func(c *Config) { c.PrivateKey, c.Password = "", "s3cret" }, []string{"unable to authenticate", "The provider offered: password", "Check username"}},
 		"nothing":                 {func(c *Config) { c.PrivateKey = "" }, []string{"no private_key, agent or password"}},
 		"no such user":            {func(c *Config) { c.Username = "nobody-of-that-name" }, []string{"unable to authenticate"}},
 	} {
@@ -134,7 +134,7 @@ func TestLoginByAgent(t *testing.T) {
 
 	wantText(t, login(c), "holds no key", "ssh-add")
 	add(h.CertifiedKey)
-	wantText(t, login(c), "Offered were: agent with 1 keys")
+	wantText(t, login(c), "The provider offered: agent with 1 keys")
 	certified := c
 	certified.Certificate = h.Certificate
 	if err := login(certified); err != nil {
@@ -163,7 +163,7 @@ func TestLoginByAgent(t *testing.T) {
 	}
 	gone := c
 	gone.Username = "nobody"
-	wantText(t, login(gone), "Offered were: agent with 10 keys", "MaxAuthTries", "private_key of ssh_hosts.bastion")
+	wantText(t, login(gone), "The provider offered: agent with 10 keys", "MaxAuthTries", "private_key of ssh_hosts.bastion")
 	t.Setenv("SSH_AUTH_SOCK", "/nowhere/agent")
 	wantText(t, login(c), "SSH_AUTH_SOCK", "/nowhere/agent")
 	t.Setenv("SSH_AUTH_SOCK", "")
@@ -237,7 +237,7 @@ func TestPublicKey(t *testing.T) {
 		"PKCS #8":               {private: text("PRIVATE KEY", pkcs8)},
 		"encrypted":             {private: string(pem.EncodeToMemory(encrypted)), passphrase: "p"},
 		"a needless passphrase": {private: text("PRIVATE KEY", pkcs8), passphrase: "p"},
-		"no passphrase":         {private: string(pem.EncodeToMemory(encrypted)), fails: "no passphrase was given"},
+		"no passphrase":         {private: string(pem.EncodeToMemory(encrypted)), fails: "no passphrase is set"},
 		"encrypted PKCS #8":     {private: text("ENCRYPTED PRIVATE KEY", pkcs8), fails: "ssh-keygen -p"},
 		"public":                {private: want, fails: "it is a public key"},
 		"nothing":               {fails: "not a private key"},

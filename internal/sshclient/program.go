@@ -38,7 +38,7 @@ func newProgram(script string, data map[string]string) (program, error) {
 	for _, name := range slices.Sorted(maps.Keys(data)) {
 		value := data[name]
 		if !variable.MatchString(name) {
-			return program{}, fmt.Errorf("%q is no name of a variable", name)
+			return program{}, fmt.Errorf("%q is not a variable name", name)
 		}
 		if strings.ContainsRune(value, 0) {
 			return program{}, fmt.Errorf("%s holds a zero byte", name)

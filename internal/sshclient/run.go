@@ -50,7 +50,7 @@ func (h *Host) program(c Command) (p program, asRoot bool, err error) {
 		return program{}, false, err
 	}
 	if strings.HasPrefix(c.User, "-") || strings.ContainsAny(c.User, "\n\r:") {
-		return program{}, false, fmt.Errorf("%q is no name of a user", c.User)
+		return program{}, false, fmt.Errorf("%q is not a user name", c.User)
 	}
 	if c.User != "" && c.User == h.config.Username {
 		return p, false, nil
@@ -58,9 +58,9 @@ func (h *Host) program(c Command) (p program, asRoot bool, err error) {
 	if h.config.Username != "root" && !h.config.Sudo {
 		whom := "root"
 		if c.User != "" {
-			whom = fmt.Sprintf("%q, which root may", c.User)
+			whom = fmt.Sprintf("%q, which only root can do", c.User)
 		}
-		return program{}, false, &RootError{fmt.Sprintf("%q of SSH host %q cannot become %s: set sudo = true in ssh_hosts.%s if it may use sudo, or log in as root", h.config.Username, h.name, whom, h.name)}
+		return program{}, false, &RootError{fmt.Sprintf("%q of SSH host %q cannot become %s: set sudo = true in ssh_hosts.%s if this user is allowed to use sudo, or log in as root", h.config.Username, h.name, whom, h.name)}
 	}
 	if c.User != "" && c.User != "root" {
 		p, err = p.as(c.User)
@@ -110,7 +110,7 @@ func (h *Host) newSession(ctx context.Context, c *connection) (*conversation, er
 			alone++
 		}
 		if alone == 40 {
-			return nil, fmt.Errorf("SSH host %q lets %q open no session (MaxSessions of its sshd_config): %w", h.name, h.config.Username, h.said(err))
+			return nil, fmt.Errorf("SSH host %q does not let %q open a session (check MaxSessions in its sshd_config): %w", h.name, h.config.Username, h.said(err))
 		}
 		select {
 		case <-time.After(time.Duration(20+rand.IntN(60)) * time.Millisecond): //nolint:gosec // spreads attempts
@@ -129,7 +129,7 @@ func (h *Host) openSession(ctx context.Context, c *connection) (*conversation, e
 	case err == nil, errors.As(err, &refused):
 		return s, err
 	case errors.Is(context.Cause(ctx), errNoShellYet):
-		err = fmt.Errorf("it opened no session within %s", h.limits.shell)
+		err = fmt.Errorf("the host opened no session within %s", h.limits.shell)
 	}
 	return nil, &ShellError{Host: h.name, Username: h.config.Username, Err: h.said(err)}
 }
@@ -171,18 +171,18 @@ func (h *Host) finish(ctx context.Context, p program, c *conversation, connectio
 	case <-ctx.Done():
 		return unknown(context.Cause(ctx))
 	case <-timer.C:
-		return unknown(fmt.Errorf("it ran for more than %s, and was not waited for", limit))
+		return unknown(fmt.Errorf("it ran for more than %s, and the provider stopped waiting for it", limit))
 	case <-c.stdout.over:
 	}
 	if c.stdout.overflowed() {
-		return unknown(fmt.Errorf("it wrote more than %d MiB, and was not waited for", maxOutput>>20))
+		return unknown(fmt.Errorf("it wrote more than %d MiB, and the provider stopped waiting for it", maxOutput>>20))
 	}
 	answer, status, begun, complete := p.answer(c.stdout.bytes())
 	lost := connection.isLost()
 	switch {
 	case complete && status == 0 && h.repeats(answer):
-		return unknown(fmt.Errorf("its answer holds password or sudo_password of ssh_hosts.%s, and was dropped. "+
-			"Either the host repeats what it was told, and somebody has taken it over, or the password is a word that hosts say anyway: choose another one", h.name))
+		return unknown(fmt.Errorf("its output contains password or sudo_password of ssh_hosts.%s, and the provider discarded it. "+
+			"Either the host repeats what it receives, and an attacker may control it, or the password is a word that hosts print anyway: choose another password", h.name))
 	case complete && status == 0:
 		return answer, nil
 	case complete:
@@ -190,12 +190,12 @@ func (h *Host) finish(ctx context.Context, p program, c *conversation, connectio
 	case lost != nil:
 		return unknown(lost)
 	case begun || !c.ending.known || c.ending.signal != "":
-		return unknown(h.said(fmt.Errorf("its shell ended in the middle, with %s", c.ending)))
+		return unknown(h.said(fmt.Errorf("its shell ended before the command was complete, with %s", c.ending)))
 	}
 	// For example, runuser or su did not start the shell of another user.
 	return nil, &ShellError{
 		Host: h.name, Username: h.config.Username, Said: h.quote(strings.TrimSpace(c.stderr.String())),
-		Err: h.said(fmt.Errorf("it ended with %s before the command began", c.ending)),
+		Err: h.said(fmt.Errorf("the shell ended with %s before the command began", c.ending)),
 	}
 }
 

@@ -34,7 +34,7 @@ func TestRunAs(t *testing.T) {
 		"root, another":                   {asRoot(nobody), "operator", "operator", nil},
 		"root, one without a shell":       {asRoot(nobody), "nobody", "nobody", nil},
 		"root, one that is not there":     {asRoot(nobody), "gone", "", []string{"gone"}},
-		"root, an option":                 {asRoot(nobody), "-c", "", []string{"no name of a user"}},
+		"root, an option":                 {asRoot(nobody), "-c", "", []string{"is not a user name"}},
 		"itself":                          {asOperator(nobody), "operator", "operator", nil},
 		"no sudo":                         {asOperator(nobody), "", "", []string{"cannot become root", "sudo = true", "ssh_hosts.bastion"}},
 		"no sudo, another":                {asOperator(nobody), "nobody", "", []string{`cannot become "nobody"`, "sudo = true"}},
@@ -110,7 +110,7 @@ func TestSudoWantsATerminal(t *testing.T) {
 func TestSudoRS(t *testing.T) {
 	for name, tt := range map[string]struct{ says, password, want string }{
 		"asks for a password": {"sudo: interactive authentication is required", "", "Set sudo_password of ssh_hosts."},
-		"does not let":        {"sudo: I'm sorry operator. I'm afraid I can't do that", "", `Let "operator" use sudo on that host`},
+		"does not let":        {"sudo: I'm sorry operator. I'm afraid I can't do that", "", `Allow "operator" to use sudo on that host`},
 		"wrong password":      {"sudo: Authentication failed, try again.", "wrong", "did not accept sudo_password"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -192,7 +192,7 @@ func TestRunWithANoisyLogin(t *testing.T) {
 	}
 	h.Exec(t, `usermod -s /usr/sbin/nologin operator`)
 	_, err := only(t, c).Run(within10(t), Command{Script: "echo clean"})
-	wantText(t, err, "no shell", "not available")
+	wantText(t, err, "did not start a shell", "not available")
 }
 
 func TestRunFails(t *testing.T) {
@@ -293,7 +293,7 @@ func TestRunDropsSecrets(t *testing.T) {
 	told := map[string]string{"secret": h.OperatorPassword}
 	output, err := only(t, c).Run(within10(t), Command{Script: `printf 'origin %s\n' "$secret"`, Data: told})
 	wantA[*OutcomeError](t, err)
-	wantText(t, err, "holds password or sudo_password of ssh_hosts.bastion")
+	wantText(t, err, "contains password or sudo_password of ssh_hosts.bastion")
 	if strings.Contains(string(output)+err.Error(), h.OperatorPassword) {
 		t.Errorf("%q %v", output, err)
 	}

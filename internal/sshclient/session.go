@@ -156,8 +156,8 @@ func (h *Host) begin(ctx context.Context, s *conversation, asRoot bool) error {
 }
 
 var (
-	errNoShellYet = errors.New("it did not begin in time")
-	errNoise      = fmt.Errorf("it wrote more than %d KiB of something else", maxNoise>>10)
+	errNoShellYet = errors.New("it did not start in time")
+	errNoise      = fmt.Errorf("the host wrote more than %d KiB of other output", maxNoise>>10)
 )
 
 // withoutPrompts removes the prompts of sudo, and those that sudo-rs wraps around them.
@@ -170,7 +170,7 @@ func (h *Host) notBegun(ctx context.Context, s *conversation, sudo bool, err err
 	none := &ShellError{Host: h.name, Username: h.config.Username, Said: h.quote(strings.TrimSpace(complaint + "\n" + s.stdout.String()))}
 	switch {
 	case errors.Is(context.Cause(ctx), errNoShellYet):
-		none.Err = fmt.Errorf("none began within %s", h.limits.shell)
+		none.Err = fmt.Errorf("no shell started within %s", h.limits.shell)
 		return none
 	case ctx.Err() != nil:
 		return fmt.Errorf("wait for a shell of SSH host %q: %w", h.name, ctx.Err())
@@ -178,14 +178,14 @@ func (h *Host) notBegun(ctx context.Context, s *conversation, sudo bool, err err
 		none.Err = h.said(err)
 		return none
 	}
-	none.Err = h.said(fmt.Errorf("what the host ran instead ended with %s", s.ending))
+	none.Err = h.said(fmt.Errorf("the program that the host ran instead ended with %s", s.ending))
 	if !sudo || complaint == "" { // a login shell such as nologin, or a forced command: not sudo's doing
 		return none
 	}
-	advice := fmt.Sprintf(". Let %q use sudo on that host, or log in as root", h.config.Username)
+	advice := fmt.Sprintf(". Allow %q to use sudo on that host, or log in as root", h.config.Username)
 	switch {
 	case strings.Contains(complaint, "password is required"), strings.Contains(complaint, "authentication is required"): // sudo; sudo-rs
-		advice = fmt.Sprintf(". Set sudo_password of ssh_hosts.%s, or let %s use sudo without (NOPASSWD)", h.name, h.config.Username)
+		advice = fmt.Sprintf(". Set sudo_password of ssh_hosts.%s, or allow %s to use sudo without a password (NOPASSWD)", h.name, h.config.Username)
 	case strings.Contains(complaint, "a tty"):
 		advice = ". Its sudoers file has requiretty, which no program can satisfy: add Defaults:" + h.config.Username + " !requiretty"
 	}

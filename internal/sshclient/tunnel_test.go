@@ -247,7 +247,7 @@ func TestTunnelFallsSilent(t *testing.T) {
 			conn := dial(t, only(t, through(proxy, asRoot(h))).Tunnel(), serve(t, echo))
 			proxy.Silence()
 			start := time.Now()
-			wantText(t, use(conn), `the SSH connection to "bastion" was lost`, "nothing came from it")
+			wantText(t, use(conn), `the SSH connection to "bastion" was lost`, "the host sent nothing for 10 seconds")
 			if took := time.Since(start); took > 20*time.Second {
 				t.Errorf("noticed after %s", took)
 			}
