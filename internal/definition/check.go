@@ -228,10 +228,10 @@ func (s Selection) Check(key string, table relation.Table) []Problem {
 	}
 	for _, column := range selected {
 		if slices.Contains(systemNamesOfPostgres, column.Name) {
-			report("exclude_columns", "PostgreSQL reserves the name of column %q for a system column, so no table can have it: exclude the column, or give it another name in the view", column.Name)
+			report("exclude_columns", "column %q has a name that PostgreSQL reserves for a system column: exclude the column, or give it another name in the view", column.Name)
 		}
 		if !utf8.ValidString(column.Name) {
-			report("exclude_columns", "the name of column number %d, %q, is not valid UTF-8: rename the column, or list only the other columns in columns", column.Number, column.Name)
+			report("exclude_columns", "the name of column number %d, %q, is not valid UTF-8: rename the column, or leave it out by listing the other columns in columns", column.Number, column.Name)
 		}
 		if relation.IsArrayOfXMLDomains(column.Type) {
 			report("exclude_columns", "column %q is an array of a domain over xml, and the source sends its elements without their XML declarations (<?xml ... ?>): exclude it, or replicate it through a view as xml[]", column.Name)

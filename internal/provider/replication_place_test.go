@@ -24,7 +24,7 @@ func TestAccReplication_lines(t *testing.T) {
 	for table, message := range map[string]string{
 		`"public.wide" = { replication_method = "FULL_TABLE" }`:                                 `a table can have at most 1600 columns: exclude 1 of them`,
 		`"public.nothing" = { replication_method = "FULL_TABLE" }`:                              `has no column`,
-		`"public.system" = { replication_method = "FULL_TABLE" }`:                               `reserves the name of column "xmin" for a system column`,
+		`"public.system" = { replication_method = "FULL_TABLE" }`:                               `column "xmin" has a name that PostgreSQL reserves`,
 		`"public.orders" = { replication_method = "FULL_TABLE", columns = ["x"] }`:              `has no column "x"`,
 		`"public.countries" = { replication_method = "INCREMENTAL" }`:                           `needs a replication_key`,
 		`"public.none" = { replication_method = "FULL_TABLE" }`:                                 `has no table or view`,

@@ -44,7 +44,7 @@ func TestDefinitionRefusals(t *testing.T) {
 		"another source":    {stored: stored(func(d *definition.Definition) { d.Source.Database = "x" }), refusals: []string{`source.database is "x", not "shop"`}},
 		"another table": {stored: stored(func(d *definition.Definition) {
 			d.Tables = map[string]definition.Selection{"public.u": want.Tables["public.t"]}
-		}), refusals: []string{`tables["public.t"] is not set, but should be {"columns":["id","n"],"exclude_columns":null,"replication_key":"id","replication_method":"INCREMENTAL","view_key_properties":null}`, `tables["public.u"] is {"columns":["id","n"],"exclude_columns":null,"replication_key":"id","replication_method":"INCREMENTAL","view_key_properties":null}, and is not configured`}},
+		}), refusals: []string{`tables["public.t"] is not set, but should be {"columns":["id","n"],"exclude_columns":null,"replication_key":"id","replication_method":"INCREMENTAL","view_key_properties":null}`, `tables["public.u"] is {"columns":["id","n"],"exclude_columns":null,"replication_key":"id","replication_method":"INCREMENTAL","view_key_properties":null}, but is not configured`}},
 		"other columns": {stored: stored(func(d *definition.Definition) {
 			d.Tables["public.t"] = definition.Selection{Method: definition.Incremental, ReplicationKey: "id"}
 		}), refusals: []string{`tables["public.t"].columns is null, not ["id","n"]`}},

@@ -240,7 +240,7 @@ func (p readersPlan) refusal() error {
 	case len(p.refused) > 0:
 		return pgclient.Advise(
 			fmt.Errorf("the login of the destination is not allowed to grant everything that readers of schema %q need. Nothing was changed", p.schema),
-			"Make it the owner of the schema and of the tables that it loads. Or ask an administrator to run:\n  "+
+			"Make the login the owner of the schema and of the tables that it loads. Or ask an administrator to run:\n  "+
 				strings.Join(readerStatements("GRANT", p.schema, p.refused), ";\n  ")+";")
 	}
 	return nil

@@ -56,7 +56,7 @@ func Judge(before, now catalog.Position, kept, older bool) Judgement {
 	case before.Started != "" && before.Started == now.Started:
 		return Judgement{}
 	case before.Timeline == 0 || now.Timeline == 0 || before.LSN == 0 || now.LSN == 0:
-		return Judgement{Why: "the source was restarted, and the login cannot call the functions that show its WAL position: the source could have been restored"}
+		return Judgement{Why: "the source was restarted, and the login cannot call the functions that return the WAL position: the source could have been restored"}
 	case before.Timeline != now.Timeline:
 		return judgeTimeline(before, now)
 	case before.History != "" && now.History != "" && before.History != now.History:
@@ -64,7 +64,7 @@ func Judge(before, now catalog.Position, kept, older bool) Judgement {
 	case older:
 		return Judgement{Why: "the source has gone back in time: a row that was read is in an earlier state again. An older copy of the server was put in its place"}
 	case now.Transaction < before.Transaction || !kept:
-		return Judgement{Why: "the source was restarted, and none of the rows that were read last is unchanged: it could be an older copy of the server"}
+		return Judgement{Why: "the source was restarted, and no row that was read last is known to be unchanged: it could be an older copy of the server"}
 	}
 	return Judgement{}
 }

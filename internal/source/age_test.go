@@ -34,7 +34,7 @@ func TestJudge(t *testing.T) {
 		"started again, no timeline":  {at(func(p *catalog.Position) { p.Timeline = 0 }), true, false, "cannot call the functions", 0},
 		"history not readable before": {at(func(p *catalog.Position) { p.History = "" }), true, false, "", 0},
 		"the same number":             {at(func(p *catalog.Position) { p.History = "1 0/400" }), true, false, "another timeline with the same number, 2", 0},
-		"an earlier timeline":         {at(func(p *catalog.Position) { p.Timeline, p.History = 1, "" }), true, false, "timeline 1 and was on 2", 0},
+		"an earlier timeline":         {at(func(p *catalog.Position) { p.Timeline, p.History = 1, "" }), true, false, "timeline 1, and was on timeline 2", 0},
 		"not readable":                {at(func(p *catalog.Position) { p.Timeline, p.History = 3, "" }), true, false, "pg_read_file", 0},
 		"failed over":                 {at(func(p *catalog.Position) { p.Timeline, p.History = 3, "1 0/500,2 1/100" }), false, false, "", 0},
 		"failed over twice":           {at(func(p *catalog.Position) { p.Timeline, p.History = 4, "1 0/500,2 1/100,3 1/101" }), false, true, "", 0},

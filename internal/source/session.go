@@ -160,5 +160,5 @@ func (s *Conn) verifyServer(found Identity) error {
 
 // errDifferentServers makes a worker stop that could not read the server that the others
 // read.
-var errDifferentServers = errors.New("connections to the source reach different servers, as through a load balancer. " +
+var errDifferentServers = errors.New("connections to the source reach different servers, for instance through a load balancer. " +
 	"This run read the source through one connection only, but the next run may reach a server with older or newer data. Set host to a single server")

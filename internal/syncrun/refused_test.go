@@ -79,8 +79,8 @@ func TestTablesThatCannotBeLoaded(t *testing.T) {
 			"widest":       "exclude 4",
 			"nothing":      "public.nothing has no columns",
 			"nothing_seen": "public.nothing_seen has no columns",
-			"system":       `the name of column "xmin" for a system column`,
-			"system_key":   `the name of column "ctid" for a system column`,
+			"system":       `column "xmin" has a name that PostgreSQL reserves`,
+			"system_key":   `column "ctid" has a name that PostgreSQL reserves`,
 			"empty":        "REFRESH MATERIALIZED VIEW",
 		}
 		problems, _, err := replication.CheckSource(t.Context(), e.sourceEndpoint(t), e.definition)

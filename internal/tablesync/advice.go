@@ -135,7 +135,7 @@ func (s *Sessions) advise(err error) error {
 	}
 	switch {
 	case atSource && pgclient.IsRowSecurity(err):
-		return pgclient.Advise(err, "Row-level security would silently leave rows out. Do not replicate the table, replicate the rows that the login can see through a view, "+
+		return pgclient.Advise(err, "Row-level security would silently leave rows out. Either remove the table from tables; or replicate the rows that the login can see through a view; "+
 			"or ask a superuser to let the login of server "+s.Source.Server+" see all rows: ALTER ROLE ... BYPASSRLS.")
 	case pgclient.IsRowSecurity(err):
 		return pgclient.Advise(err, "Row-level security would hide loaded rows from the load. Let the owner of the table see all of them: ALTER TABLE ... NO FORCE ROW LEVEL SECURITY.")
