@@ -179,7 +179,7 @@ func (ld Loading) checkKey(ctx context.Context, staging string) error {
 	}
 	if shared {
 		return fmt.Errorf("merge into %s: several rows of the source have the same key %s, and one would overwrite another. "+
-			"For a view, set view_key_properties to columns that identify a row. If other tables inherit from the table, replicate each of them through a view", l.target, KeyText(l.Key))
+			"For a view, set view_key_properties to columns that identify a row. If other tables inherit from the table, replicate each of these tables through a view of its own", l.target, KeyText(l.Key))
 	}
 	return nil
 }
