@@ -23,7 +23,7 @@ func TestMeaning(t *testing.T) {
 			create, change, why string
 		}{
 			"a label": {10, `CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE TABLE t (id int PRIMARY KEY, v mood); INSERT INTO t VALUES (1, 'sad'), (2, 'ok')`,
-				`ALTER TYPE mood RENAME VALUE 'sad' TO 'unhappy'`, `a label of an enum was renamed: "sad" is "unhappy" now`},
+				`ALTER TYPE mood RENAME VALUE 'sad' TO 'unhappy'`, `a label of an enum was renamed: "sad" is now "unhappy"`},
 			"another label": {10, `CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE TABLE t (id int PRIMARY KEY, v mood); INSERT INTO t VALUES (1, 'sad'), (2, 'ok')`,
 				`ALTER TYPE mood ADD VALUE 'great' BEFORE 'ok'`, ``},
 			"labels swapped": {10, `CREATE TYPE mood AS ENUM ('a', 'b'); CREATE TABLE t (id int PRIMARY KEY, v mood); INSERT INTO t VALUES (1, 'a'), (2, 'b')`,
