@@ -49,7 +49,7 @@ func (w Whereabouts) older(left catalog.LoadedTable) string {
 	if w.holds == nil || left.Rows == nil {
 		return "the table in the destination " + what
 	}
-	return fmt.Sprintf("the table in the destination %s. It holds %d rows, but the last run left %d", what, w.holds.Rows, *left.Rows)
+	return fmt.Sprintf("the table in the destination %s. It holds %d rows, and the last run left %d", what, w.holds.Rows, *left.Rows)
 }
 
 // isWhereLeft reports whether the table is stored where the last commit left it.
