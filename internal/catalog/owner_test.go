@@ -83,7 +83,7 @@ func TestReplacedMeanwhile(t *testing.T) {
 				_, err := lockAndRead(t.Context(), tx, using, ownership{owner: "before", lockable: lockable})
 				return err
 			})
-			if err == nil || !strings.Contains(err.Error(), `belonged to "before" and belongs to "`+owner) {
+			if err == nil || !strings.Contains(err.Error(), `belonged to "before" and now belongs to "`+owner) {
 				t.Errorf("lockable %t: %v", lockable, err)
 			}
 		}
