@@ -171,9 +171,9 @@ func use(ctx context.Context, tx pgx.Tx) error {
 	QueueTables(batch, run.ID, []Unit{{Table: "public.a", Kind: "r", Verify: "none"}})
 	QueueReport(batch, run.ID, Report{SourceTable: "a", Status: Failed})
 	QueueLoadedTable(batch, LoadedTable{
-		Replication: id, TableName: "a", Status: Ready, Columns: []string{}, Attributes: []int{}, SourceParts: map[uint32]string{}, Meaning: map[string]string{},
+		Replication: id, TableName: "a", Status: Ready, Columns: []string{}, Attributes: []int{}, SourcePartitions: map[uint32]string{}, Meaning: map[string]string{},
 	}, "_stitch.bookmark", Growth{})
-	QueueMoved(batch, id, "a", "_stitch.bookmark")
+	QueueStorage(batch, id, "a", "_stitch.bookmark")
 	QueueBookmark(batch, Bookmark{Replication: id, TableName: "a", Run: run.ID})
 	QueueFinish(batch, &run)
 	return errors.Join(tx.SendBatch(ctx, batch).Close(), DeleteReplication(ctx, tx, id))

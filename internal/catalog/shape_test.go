@@ -122,8 +122,8 @@ func TestHarmless(t *testing.T) {
 func TestNotACatalog(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	for sql, want := range map[string]error{
-		"CREATE SCHEMA _stitch": ErrNone,
-		"CREATE SCHEMA _stitch; GRANT USAGE ON SCHEMA _stitch TO PUBLIC": ErrNone,
+		"CREATE SCHEMA _stitch": ErrNoCatalog,
+		"CREATE SCHEMA _stitch; GRANT USAGE ON SCHEMA _stitch TO PUBLIC": ErrNoCatalog,
 		"CREATE SCHEMA _stitch; CREATE TABLE _stitch.mine (id int)":      &ShapeError{},
 	} {
 		conn := connect(t, s, s.Database(t), "")
@@ -135,10 +135,10 @@ func TestNotACatalog(t *testing.T) {
 		}
 		err := open(Open)
 		var refused *ShapeError
-		if errors.Is(want, ErrNone) && !errors.Is(err, ErrNone) || errors.As(want, &refused) && !errors.As(err, &refused) {
+		if errors.Is(want, ErrNoCatalog) && !errors.Is(err, ErrNoCatalog) || errors.As(want, &refused) && !errors.As(err, &refused) {
 			t.Errorf("%s: %v", sql, err)
 		}
-		if err := open(Install); errors.Is(want, ErrNone) != (err == nil) {
+		if err := open(Install); errors.Is(want, ErrNoCatalog) != (err == nil) {
 			t.Errorf("%s, then installed: %v", sql, err)
 		}
 	}

@@ -71,7 +71,7 @@ func (s *Server) OnSession(ctx context.Context, database string, f func(*pgx.Con
 			return err
 		}
 		err := f(conn)
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), parting)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 		defer cancel()
 		if _, failed := conn.Exec(ctx, "RESET lock_timeout"); failed != nil {
 			_ = conn.Close(ctx) // the setting must not outlive f

@@ -160,7 +160,7 @@ func (a *access) passedOn(user person, sc scope) (items, sql []string) {
 				continue
 			}
 			grantee, to := "PUBLIC", "PUBLIC"
-			if e.grantee != everybody {
+			if e.grantee != publicOID {
 				grantee, to = a.name(e.grantee), pgclient.Ident(a.name(e.grantee))
 			}
 			items = append(items, r.String()+" to "+grantee)

@@ -90,7 +90,7 @@ func (a *access) planDefaultGrants(user person, schemas []string) rightsPlan {
 		as, able := a.altering(d.creator)
 		switch has := a.hasDefault(user, d); {
 		case a.defaultGranted(user, d):
-		case able && (!has || !as.mustJoin()):
+		case able && (!has || !as.needsMembership()):
 			grant = append(grant, d)
 		case !has:
 			refused = append(refused, d)

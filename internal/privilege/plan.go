@@ -14,7 +14,7 @@ import (
 // a member of the role first.
 type actor struct {
 	role string
-	joining
+	temporaryMembership
 }
 
 // actorFor returns the actor as which the login can do what a role can, if there is one.
@@ -22,12 +22,12 @@ func (p person) actorFor(role uint32) (as actor, ok bool) {
 	n := need{role: p.actual(role), become: true}
 	as.role, ok = p.name(n.role), p.meets(n)
 	if !ok {
-		as.joining, ok = p.joining(n)
+		as.temporaryMembership, ok = p.membershipFor(n)
 	}
 	return as, ok
 }
 
-func (as actor) mustJoin() bool { return as.take != "" }
+func (as actor) needsMembership() bool { return as.grant != "" }
 
 // uses reports whether the person may use names in a schema.
 func (a *access) uses(p person, schema string) bool {
@@ -66,8 +66,8 @@ func (as actor) acting(statements []string) []string {
 		return statements
 	}
 	sql := slices.Concat([]string{"SET LOCAL ROLE " + pgclient.Ident(as.role)}, statements, []string{"RESET ROLE"})
-	if as.mustJoin() {
-		sql = slices.Concat([]string{as.take}, sql, []string{as.giveBack})
+	if as.needsMembership() {
+		sql = slices.Concat([]string{as.grant}, sql, []string{as.revoke})
 	}
 	return sql
 }
@@ -116,7 +116,7 @@ func (a *access) planGrants(user person, sc scope) (rightsPlan, error) {
 		switch has := user.may(r.Privilege, r.Kind, r.object); {
 		case login.holds(r.owner) && a.uses(login, r.Schema):
 			grant.add(actor{}, r.Right)
-		case ok && !as.mustJoin(): // as the owner, rather than by a grant option of this login
+		case ok && !as.needsMembership(): // as the owner, rather than by a grant option of this login
 			grant.add(as, r.Right)
 		case login.mayGrant(r.Privilege, r.object) && a.uses(login, r.Schema):
 			grant.add(actor{}, r.Right)

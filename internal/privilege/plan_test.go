@@ -30,7 +30,7 @@ func anAccess(all map[string]relations) *access {
 			groupOID:     {name: "joinable"},
 		}),
 		database: object{owner: superuserOID},
-		schemas:  map[string]object{"public": {owner: superuserOID, acl: []aclEntry{{everybody, superuserOID, "USAGE", false}}}},
+		schemas:  map[string]object{"public": {owner: superuserOID, acl: []aclEntry{{publicOID, superuserOID, "USAGE", false}}}},
 	}
 	for name, alike := range all {
 		alike.kind, alike.names = "TABLE", []string{name}
@@ -65,14 +65,14 @@ func TestPlanGrants(t *testing.T) {
 	inDatabase.extension = true
 	a := anAccess(map[string]relations{
 		"a_ours":        ownedBy(ownerOID),
-		"b_everybodys":  ownedBy(ownerOID, selects(everybody, ownerOID)),
+		"b_everybodys":  ownedBy(ownerOID, selects(publicOID, ownerOID)),
 		"c_granted":     ownedBy(ownerOID, selects(userOID, ownerOID)),
 		"d_others":      ownedBy(otherOID),
 		"e_joinable":    ownedBy(groupOID),
-		"f_readable":    ownedBy(groupOID, selects(everybody, groupOID)),
+		"f_readable":    ownedBy(groupOID, selects(publicOID, groupOID)),
 		"g_strangers":   ownedBy(strangerOID),
-		"h_readable":    ownedBy(strangerOID, selects(everybody, strangerOID)),
-		"i_superusers":  ownedBy(superuserOID, selects(everybody, superuserOID)),
+		"h_readable":    ownedBy(strangerOID, selects(publicOID, strangerOID)),
+		"i_superusers":  ownedBy(superuserOID, selects(publicOID, superuserOID)),
 		"j_extension's": inDatabase,
 	})
 	plan, err := a.planGrants(a.person(userOID), wholePublic)
@@ -156,12 +156,12 @@ func TestPlanDefaultGrants(t *testing.T) {
 	}{
 		"whose rights the login has":      {creator: ownerOID, sql: []string{fmt.Sprintf(statement, "owner")}},
 		"granted before":                  {creator: ownerOID, acl: []aclEntry{selects(userOID, ownerOID)}},
-		"had in another way":              {creator: ownerOID, acl: []aclEntry{selects(everybody, ownerOID)}, sql: []string{fmt.Sprintf(statement, "owner")}},
+		"had in another way":              {creator: ownerOID, acl: []aclEntry{selects(publicOID, ownerOID)}, sql: []string{fmt.Sprintf(statement, "owner")}},
 		"whom the login may become":       {creator: otherOID, sql: []string{`SET LOCAL ROLE "other"`, fmt.Sprintf(statement, "other"), `RESET ROLE`}},
 		"that it may join":                {creator: groupOID, sql: []string{`GRANT "joinable" TO CURRENT_USER`, `SET LOCAL ROLE "joinable"`, fmt.Sprintf(statement, "joinable"), `RESET ROLE`, `REVOKE "joinable" FROM CURRENT_USER`}},
-		"that it need not join":           {creator: groupOID, acl: []aclEntry{selects(everybody, groupOID)}},
+		"that it need not join":           {creator: groupOID, acl: []aclEntry{selects(publicOID, groupOID)}},
 		"a stranger":                      {creator: strangerOID, refused: []string{fmt.Sprintf(statement, "stranger")}},
-		"a stranger who lets all read":    {creator: strangerOID, acl: []aclEntry{selects(everybody, strangerOID)}},
+		"a stranger who lets all read":    {creator: strangerOID, acl: []aclEntry{selects(publicOID, strangerOID)}},
 		"the user itself":                 {creator: userOID},
 		"nobody but the schema's owner":   {creator: 0},
 		"a role that is gone, as its oid": {creator: 999},

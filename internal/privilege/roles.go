@@ -123,9 +123,9 @@ func (all *roles) actual(oid uint32) uint32 {
 }
 
 // The memberships that count for reach.
-func inherits(m membership) bool { return m.inherit }
-func sets(m membership) bool     { return m.set }
-func anyhow(membership) bool     { return true }
+func inherits(m membership) bool    { return m.inherit }
+func canSetRole(m membership) bool  { return m.set }
+func anyMembership(membership) bool { return true }
 
 // reach returns the roles that a role reaches through memberships that count, including itself.
 func (all *roles) reach(from uint32, counts func(membership) bool) map[uint32]bool {
@@ -167,7 +167,7 @@ func (all *roles) person(oid uint32) person {
 	p := person{roles: all, oid: oid}
 	if r := all.byOID[oid]; r != nil {
 		p.all = r.superuser
-		p.rights, p.becomes = all.reach(oid, inherits), all.reach(oid, sets)
+		p.rights, p.becomes = all.reach(oid, inherits), all.reach(oid, canSetRole)
 		reader, ok := all.byName[readsAllData]
 		p.readsAll = p.all || ok && p.rights[reader]
 	}

@@ -174,7 +174,7 @@ func (r *databaseUserResource) Read(ctx context.Context, req resource.ReadReques
 		resp.Diagnostics.Append(unread("database user", state.Name.ValueString(), state.Login.IsNull(), err))
 		return
 	}
-	r.claims.keep(state.object(server))
+	r.claims.markInState(state.object(server))
 	if state.Login.IsNull() { // it is being imported
 		resp.Diagnostics.Append(warnOfPowers(state, user)...)
 	}

@@ -88,7 +88,7 @@ func (r *replicationResource) ModifyPlan(ctx context.Context, req resource.Modif
 // bookmarks of that replication go, so whatever refers to it must run again.
 func (r *replicationResource) replaces(plan replicationModel) bool {
 	o, ok := r.objectOf(plan)
-	return ok && r.claims.isKept(o)
+	return ok && r.claims.isInState(o)
 }
 
 // isMoved does the same for a replication that is elsewhere.

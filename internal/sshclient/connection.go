@@ -16,7 +16,7 @@ import (
 // A keepalive request goes to the host every interval. A host that sent nothing in an interval is
 // silent; the connection is lost after patience silent intervals in a row, at most 15 seconds after
 // the host last sent anything.
-const patience = 2
+const maxSilentIntervals = 2
 
 // maxBeforeLogin is how much a host may send before it accepts the login. Some thousand bytes are
 // normal. Some of what it sends right after the login is also counted, because it is read before
@@ -128,7 +128,7 @@ func (c *connection) untilOver() error {
 		}
 		if now := c.wire.received.Load(); now != received {
 			received, silent = now, 0
-		} else if silent++; silent == patience {
+		} else if silent++; silent == maxSilentIntervals {
 			return errSilent
 		}
 		select {

@@ -340,7 +340,7 @@ func TestEmptyCatalog(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
 	e.atDestination(t, `CREATE SCHEMA _stitch AUTHORIZATION `+e.writer)
-	if _, err := replication.Find(t.Context(), e.endpoint(), "shop"); !replication.IsGone(err) {
+	if _, err := replication.Find(t.Context(), e.endpoint(), "shop"); !replication.IsNotFound(err) {
 		t.Errorf("before: %v", err)
 	}
 	e.create(t)

@@ -85,8 +85,8 @@ func TestDestinationAway(t *testing.T) {
 	e.loadThrough(t, destination)
 	done := e.start(t.Context())
 	source.awaitHeld(t, 1)
-	destination.shut()
-	time.AfterFunc(3*time.Second, destination.reopen)
+	destination.block()
+	time.AfterFunc(3*time.Second, destination.unblock)
 	source.releaseAll(t)
 	if got := <-done; got.err != nil {
 		t.Error(pgclient.Explain(got.err))

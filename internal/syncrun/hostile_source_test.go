@@ -368,7 +368,7 @@ func TestUnitsHoldNoSQL(t *testing.T) {
 		{`'public.a', '` + snapshot + `', -1, -9`, ""}, // numbers are no text; there are no such pages
 		{`'public.a', '` + snapshot + `', 0, 0`, ""},
 	} {
-		unit := e.plantPart(t, leader, table, tt.planted)
+		unit := e.plantRange(t, leader, table, tt.planted)
 		err := (tablesync.RangeCopier{Job: leader.Job, Sessions: leader.sessions}).CopyInTime(t.Context(), unit)
 		if tt.want == "" && err != nil || tt.want != "" && (err == nil || err.Error() != tt.want) {
 			t.Errorf("%s: got %v\nwant %s", tt.planted, err, tt.want)

@@ -19,14 +19,14 @@ import (
 // reader may read it and the former one may not; no reader can read a staging table.
 func TestReadersChangeDuringLoad(t *testing.T) {
 	t.Parallel()
-	for name, workers := range map[string]int{"at once": 1, "in parts": 2} {
+	for name, workers := range map[string]int{"at once": 1, "in ranges": 2} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := sandbox.Shared(t, 0)
 			stays, comes, goes := s.Role(t), s.Role(t), s.Role(t)
 			e := withReaders(t, s, stays, comes, goes)
 			e.definition.Readers = []string{goes, stays}
-			p := inParts(t, e, twoParts, 20000)
+			p := inRanges(t, e, twoRangesSQL, 20000)
 			e.servers = e.again(t, workers)
 			done := e.start(t.Context())
 			p.awaitHeld(t, workers)
@@ -77,7 +77,7 @@ func TestReadersHeld(t *testing.T) {
 	goes, comes := s.Role(t), s.Role(t)
 	e := withReaders(t, s, goes, comes)
 	e.definition.Readers = []string{goes}
-	p := inParts(t, e, twoParts, 20000)
+	p := inRanges(t, e, twoRangesSQL, 20000)
 	e.servers = e.again(t, 1)
 	done := e.start(t.Context())
 	p.awaitHeld(t, 1)
@@ -165,7 +165,7 @@ func TestReadersChangeDuringRekey(t *testing.T) {
 			updated <- err
 		case <-time.After(time.Second):
 		}
-		pgtest.Do(t, holder, letGo)
+		pgtest.Do(t, holder, unlockAllSQL)
 		if got := <-done; got.err != nil {
 			t.Error(pgclient.Explain(got.err))
 		}

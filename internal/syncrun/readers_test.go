@@ -75,7 +75,7 @@ func (e *env) update(t *testing.T) {
 
 func (e *env) wantMissing(t *testing.T, want ...string) {
 	t.Helper()
-	d, missing, err := replication.FindWithMissing(t.Context(), e.endpoint(), "shop")
+	d, missing, err := replication.FindWithDrift(t.Context(), e.endpoint(), "shop")
 	if err != nil || !slices.Equal(missing, want) {
 		t.Errorf("missing %q, %v; want %q", missing, err, want)
 	}

@@ -235,7 +235,7 @@ func TestDefinitionChangedMeanwhile(t *testing.T) {
 	if err := replication.Update(t.Context(), e.endpoint(), e.definition); err != nil {
 		t.Fatal(err)
 	}
-	pgtest.Do(t, holder, letGo)
+	pgtest.Do(t, holder, unlockAllSQL)
 	if got := <-done; got.err == nil || !strings.Contains(got.err.Error(), "the definition was changed") {
 		t.Errorf("got %v", got.err)
 	}

@@ -97,7 +97,7 @@ func TestDivide(t *testing.T) {
 		{0, 900, []string{"a", "other"}, 1},
 	} {
 		relations := map[relation.TableName]relation.Relation{table("a"): {Bytes: test.a}, table("b"): {Bytes: test.b}}
-		if units, useful := w.divide(relations, test.loaded, tablesync.VerifyNone); len(units) != 2 || useful != test.want {
+		if units, useful := w.planUnits(relations, test.loaded, tablesync.VerifyNone); len(units) != 2 || useful != test.want {
 			t.Errorf("%+v: %d units, %d workers of use", test, len(units), useful)
 		}
 	}
@@ -123,7 +123,7 @@ func TestUnitsElsewhere(t *testing.T) {
 	}
 
 	other := newWorker(t, e, leader.Run)
-	if err := other.work(t.Context()); err != nil {
+	if err := other.processUnits(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	e.wantRows(t, `SELECT source_table, status FROM _stitch.report ORDER BY 1`, "public.a|succeeded", "public.b|succeeded")
@@ -186,8 +186,8 @@ func (e *env) claimTable(t *testing.T) (*worker, catalog.Unit) {
 	return leader, table
 }
 
-// plantPart records a range of a table in the catalog, and claims it.
-func (e *env) plantPart(t *testing.T, w *worker, table catalog.Unit, values string) catalog.Unit {
+// plantRange records a range of a table in the catalog, and claims it.
+func (e *env) plantRange(t *testing.T, w *worker, table catalog.Unit, values string) catalog.Unit {
 	t.Helper()
 	e.atDestination(t, fmt.Sprintf(`
 		INSERT INTO _stitch.unit (run, part_of, source_table, snapshot, first_page, end_page, table_attempt, as_text)

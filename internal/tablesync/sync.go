@@ -135,7 +135,7 @@ func (s *tableSync) planAndLoad(ctx context.Context, unit catalog.Unit, limit li
 func (s *tableSync) mayRetry(err error) bool {
 	var age *snapshotAgeError
 	if errors.As(err, &age) {
-		return age.ordered && s.chunkLess()
+		return age.ordered && s.shrinkChunks()
 	}
 	var source *copywire.SourceError
 	if !s.learned.asText && !errors.As(err, &source) && isBinaryRefused(err) {
