@@ -209,7 +209,7 @@ func create(ctx context.Context, tx pgx.Tx) error {
 		COMMENT ON SCHEMA _stitch IS 'Definitions, bookmarks and reports of Stitch replications. Written by terraform-provider-stitch.';
 		CREATE TABLE _stitch.version (version int PRIMARY KEY);
 		INSERT INTO _stitch.version VALUES (0)`)
-	if code(err) == pgclient.InvalidSchemaName {
+	if pgclient.Code(err) == pgclient.InvalidSchemaName {
 		return errRaced
 	}
 	return err

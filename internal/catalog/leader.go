@@ -69,7 +69,7 @@ func lead(ctx context.Context, conn *pgx.Conn, replication int64, session Sessio
 			err = anotherLeads(ctx, conn, replication)
 		}
 		var other *leaderError
-		if !errors.As(err, &other) && code(err) != pgclient.LockNotAvailable && code(err) != pgclient.ForeignKeyViolation { // the replication is being deleted
+		if !errors.As(err, &other) && pgclient.Code(err) != pgclient.LockNotAvailable && pgclient.Code(err) != pgclient.ForeignKeyViolation { // the replication is being deleted
 			return fmt.Errorf("lock the replication: %w", err)
 		}
 		if time.Now().After(deadline) {
@@ -78,7 +78,7 @@ func lead(ctx context.Context, conn *pgx.Conn, replication int64, session Sessio
 			}
 			return fmt.Errorf("lock the replication: %w", err)
 		}
-		if err := sleep(ctx, leaderPause); err != nil {
+		if err := pgclient.Pause(ctx, leaderPause); err != nil {
 			return err
 		}
 	}

@@ -58,7 +58,7 @@ func RetryLocked(ctx context.Context, maxWait, pause time.Duration, attempt func
 		if !isInterference(err) || time.Now().After(deadline) {
 			return err
 		}
-		if err := sleep(ctx, pause); err != nil {
+		if err := pgclient.Pause(ctx, pause); err != nil {
 			return err
 		}
 	}
@@ -96,7 +96,7 @@ func isInterference(err error) bool {
 	if errors.Is(err, errRaced) {
 		return true
 	}
-	switch code(err) {
+	switch pgclient.Code(err) {
 	case pgclient.LockNotAvailable, pgclient.DeadlockDetected, pgclient.UniqueViolation, pgclient.DuplicateSchema, pgclient.DuplicateTable:
 		return true
 	case pgclient.InternalError: // PostgreSQL never translates the text of internal errors
@@ -110,15 +110,6 @@ func isInterference(err error) bool {
 type lockTimeoutError struct{ error }
 
 func (e *lockTimeoutError) Unwrap() error { return e.error }
-
-// code returns the SQLSTATE of the server's error in err, or "".
-func code(err error) string {
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
-		return pg.Code
-	}
-	return ""
-}
 
 // holdersSQL finds the sessions and prepared transactions that hold locks of the modes $2 on
 // relations of the schema $1, or wait for them. If there are none, it finds those of the
@@ -158,13 +149,4 @@ func nameHolders(ctx context.Context, tx pgx.Tx, mode lockMode, failure error) e
 		return fmt.Errorf("%w; probably blocked by %s", failure, strings.Join(holders, ", "))
 	}
 	return failure
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -195,7 +196,7 @@ func TestHoldersAreNamed(t *testing.T) {
 			do(t, holder, "SET application_name = 'nightly job'; BEGIN; "+tt.held)
 			began := time.Now()
 			err := pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error { return tt.do(t.Context(), tx) })
-			if code(err) != "55P03" {
+			if pgclient.Code(err) != pgclient.LockNotAvailable {
 				t.Fatalf("got %v", err)
 			}
 			if waited := time.Since(began); waited < tt.within || waited > tt.within+maxLockWait/2 {

@@ -177,7 +177,7 @@ func lockAndRead(ctx context.Context, tx pgx.Tx, mode lockMode, o ownership) (s 
 		}
 		return err
 	})
-	switch code(err) {
+	switch pgclient.Code(err) {
 	case "":
 		return s, err
 	case pgclient.UndefinedTable, pgclient.InvalidSchemaName:

@@ -179,7 +179,7 @@ func withRetry(ctx context.Context, destination pgclient.Endpoint, schema string
 		case time.Now().After(deadline):
 			return destination.Server.NameHolders(ctx, destination.Database, schema, err)
 		}
-		if err := session.Sleep(ctx, readersPause); err != nil {
+		if err := pgclient.Pause(ctx, readersPause); err != nil {
 			return err
 		}
 	}

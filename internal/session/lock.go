@@ -32,16 +32,6 @@ func RetryLocked(ctx context.Context, maxWait time.Duration, attempt func() erro
 	return catalog.RetryLocked(ctx, maxWait, lockPause, attempt)
 }
 
-// Sleep waits, unless ctx is cancelled.
-func Sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // A LockTimeoutError says that a lock could not be had within MaxLockWait. Another attempt
 // would only wait once more.
 type LockTimeoutError struct{ Err error }

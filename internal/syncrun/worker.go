@@ -12,7 +12,6 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/destination"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/session"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/tablesync"
 )
 
@@ -75,7 +74,7 @@ func (w *worker) processNextUnit(ctx context.Context) (found catalog.RunState, e
 	case err != nil:
 		return found, err
 	case unit.ID == 0:
-		_ = session.Sleep(ctx, tablesync.PollInterval) // the caller checks whether it is cancelled
+		_ = pgclient.Pause(ctx, tablesync.PollInterval) // the caller checks whether it is cancelled
 		return found, nil
 	}
 	w.sessions.Healthy = time.Time{}

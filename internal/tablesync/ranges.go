@@ -118,7 +118,7 @@ func (s *tableSync) copyRanges(ctx context.Context, unit catalog.Unit, table rel
 		if _, err := s.queue.MaintainLeases(ctx, unit.ID); err != nil {
 			return copywire.Copied{}, err
 		}
-		if err := session.Sleep(ctx, PollInterval); err != nil {
+		if err := pgclient.Pause(ctx, PollInterval); err != nil {
 			return copywire.Copied{}, err
 		}
 	}

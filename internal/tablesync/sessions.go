@@ -71,7 +71,7 @@ func (s *Sessions) WithRetry(ctx context.Context, reconnect func(context.Context
 		if err == nil || attempt == attempts || !s.isTransient(err) {
 			return err
 		}
-		if err := session.Sleep(ctx, backoff(attempt)); err != nil {
+		if err := pgclient.Pause(ctx, backoff(attempt)); err != nil {
 			return err
 		}
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/destination"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/session"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/source"
 )
 
@@ -162,7 +161,7 @@ func isBinaryRefused(err error) bool {
 
 // nextAttempt begins another attempt.
 func (s *tableSync) nextAttempt(ctx context.Context, unit catalog.Unit, attempt int) (next catalog.Unit, err error) {
-	if err := session.Sleep(ctx, backoff(attempt)); err != nil {
+	if err := pgclient.Pause(ctx, backoff(attempt)); err != nil {
 		return unit, err
 	}
 	if err := s.sessions.WithRetry(ctx, s.sessions.Reconnect); err != nil {
