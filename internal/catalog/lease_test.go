@@ -12,8 +12,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// aRun begins a run of the tables public.a and public.b, led by a session.
-func aRun(t *testing.T, conn *pgx.Conn, replication int64) string {
+// beginRun begins a run of the tables public.a and public.b, led by a session.
+func beginRun(t *testing.T, conn *pgx.Conn, replication int64) string {
 	t.Helper()
 	run := Run{ID: "11111111-2222-3333-4444-555555555555"}
 	if err := errors.Join(OpenSession(t.Context(), conn), lock(t.Context(), conn, replication)); err != nil {
@@ -38,7 +38,7 @@ func TestTend(t *testing.T) {
 		member := s.Role(t)
 		s.Exec(t, database, "GRANT "+owner+" TO "+member)
 		conn, lost := connect(t, s, database, owner), connect(t, s, database, member)
-		run := aRun(t, conn, id)
+		run := beginRun(t, conn, id)
 		begin := func(conn *pgx.Conn) Session {
 			t.Helper()
 			session, err := BeginSession(t.Context(), conn, lease)
@@ -145,7 +145,7 @@ func TestNotLed(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	database, owner, id := withReplication(t, s)
 	leader, conn := connect(t, s, database, owner), connect(t, s, database, owner)
-	run := aRun(t, leader, id)
+	run := beginRun(t, leader, id)
 	session, err := BeginSession(t.Context(), conn, time.Minute)
 	if err != nil {
 		t.Fatal(err)
@@ -186,7 +186,7 @@ func TestProgress(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	database, owner, id := withReplication(t, s)
 	conn := connect(t, s, database, owner)
-	run := aRun(t, conn, id)
+	run := beginRun(t, conn, id)
 	session, err := BeginSession(t.Context(), conn, time.Minute)
 	if err != nil {
 		t.Fatal(err)

@@ -95,7 +95,7 @@ func TestShapeRefusal(t *testing.T) {
 // What does no harm is left unchanged.
 func TestHarmless(t *testing.T) {
 	sandbox.EachMajor(t, func(t *testing.T, s *sandbox.Server) {
-		database, owner, reader := mined(t, s)
+		database, owner, reader := newMinedCatalog(t, s)
 		conn := connect(t, s, database, "")
 		for _, sql := range []string{
 			"GRANT USAGE ON SCHEMA _stitch TO {r}; GRANT SELECT ON ALL TABLES IN SCHEMA _stitch TO {r} WITH GRANT OPTION; GRANT SELECT ON ALL SEQUENCES IN SCHEMA _stitch TO PUBLIC",

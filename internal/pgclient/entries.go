@@ -110,7 +110,7 @@ func (s *Server) TryLogin(ctx context.Context, user, password string) error {
 	if err := s.budget.Acquire(ctx, 1); err != nil {
 		return err
 	}
-	s.makeRoom()
+	s.reserveSlot()
 	conn, err := as.connect(ctx, s.config.Database)
 	if err != nil {
 		s.mu.Lock()

@@ -137,12 +137,12 @@ func (s *Server) checkOut(ctx context.Context, database string, dial func(contex
 		if conn == nil {
 			break
 		}
-		if time.Since(conn.since) < pingAfter || conn.lives(ctx) {
+		if time.Since(conn.since) < pingAfter || conn.isAlive(ctx) {
 			return conn, nil
 		}
 		conn.close()
 	}
-	s.makeRoom()
+	s.reserveSlot()
 	conn, err := dial(ctx, database)
 	s.mu.Lock()
 	s.dialling--
@@ -168,10 +168,10 @@ func (p *pool) popIdle(database string) *Conn {
 	return nil
 }
 
-// makeRoom counts one more connection as open, and first closes an idle one if there would be
+// reserveSlot counts one more connection as open, and first closes an idle one if there would be
 // too many. An idle one exists then, because each connection in use holds one unit of the
 // budget, and so does the caller.
-func (p *pool) makeRoom() {
+func (p *pool) reserveSlot() {
 	p.mu.Lock()
 	var evicted *Conn
 	if p.open >= p.config.MaxConnections && len(p.idle) > 0 {
@@ -218,7 +218,7 @@ type Conn struct {
 
 // Renew dials again if the connection broke. The session is then a new one.
 func (c *Conn) Renew(ctx context.Context) error {
-	if !c.IsClosed() && c.lives(ctx) {
+	if !c.IsClosed() && c.isAlive(ctx) {
 		return nil
 	}
 	c.endSession()
@@ -230,8 +230,8 @@ func (c *Conn) Renew(ctx context.Context) error {
 	return nil
 }
 
-// lives reports whether the server still answers.
-func (c *Conn) lives(ctx context.Context) bool {
+// isAlive reports whether the server still answers.
+func (c *Conn) isAlive(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
 	defer cancel()
 	return c.Ping(ctx) == nil

@@ -272,7 +272,7 @@ func (s *Server) inTime(ctx context.Context, conn *Conn, f func(*pgx.Conn) error
 	switch {
 	case err == nil, ctx.Err() != nil:
 		return err
-	case !isServers(err) && time.Since(began) >= s.planTimeout:
+	case !isServerError(err) && time.Since(began) >= s.planTimeout:
 		err = s.unreachable(conn.database, &silenceError{s.planTimeout})
 		s.noteFailure(conn.database, err)
 	case conn.IsClosed():

@@ -98,7 +98,7 @@ func revoke(ctx context.Context, tx pgx.Tx, sc scope, option bool, kept func(*ac
 }
 
 // explainDependents says to whom the user has passed on the privileges that were to be revoked.
-func (a *access) explainDependents(user person, sc scope, err error) error {
+func (a *access) explainDependents(user effectiveRole, sc scope, err error) error {
 	items, sql := a.passedOn(user, sc)
 	if pgclient.Code(err) != pgclient.DependentObjectsStillExist || len(items) == 0 {
 		return err

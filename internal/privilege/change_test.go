@@ -137,7 +137,7 @@ func testRightsChangedConcurrently(t *testing.T, s *sandbox.Server, kept bool) {
 	t.Helper()
 	shop := newShop(t, s)
 	if kept {
-		keepRightsLock(t, s, shop.Name)
+		shareRightsLock(t, s, shop.Name)
 	}
 	users := make([]string, 10)
 	for i := range users {

@@ -62,7 +62,7 @@ func TestClaims(t *testing.T) {
 func TestClaimsTogether(t *testing.T) {
 	t.Parallel()
 	shop := newShop(t, sandbox.Shared(t, 0))
-	keepRightsLock(t, shop.Server, shop.Name)
+	shareRightsLock(t, shop.Server, shop.Name)
 	noteLockTimeout(shop.Admin, shop.Name, time.Now()) // no change waits for the lock
 	g := shop.grants("public", "billing")
 	g.Resource = "0"

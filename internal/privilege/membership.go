@@ -24,8 +24,8 @@ type need struct {
 	optional bool // the change works without it
 }
 
-// meets reports whether the person already meets the need.
-func (p person) meets(n need) bool {
+// meets reports whether the role already meets the need.
+func (p effectiveRole) meets(n need) bool {
 	return p.all || (!n.rights || p.rights[n.role]) && (!n.become || p.becomes[n.role])
 }
 
@@ -33,10 +33,10 @@ func (p person) meets(n need) bool {
 // the membership, and the SQL that undoes it.
 type temporaryMembership struct{ role, grant, revoke string }
 
-// membershipFor returns how the person, the login, can come to meet a need that it does not meet
+// membershipFor returns how the role, the login, can come to meet a need that it does not meet
 // yet. Before PostgreSQL 16, there is no earlier grant to restore: if a membership is not
 // enough, granting it again does not help.
-func (p person) membershipFor(n need) (j temporaryMembership, ok bool) {
+func (p effectiveRole) membershipFor(n need) (j temporaryMembership, ok bool) {
 	grantor, ok := p.adminGrantor(n.role)
 	if !ok || !p.mayBeMember(n.role) || n.rights && !p.byOID[p.oid].inherits {
 		return temporaryMembership{}, false
@@ -58,16 +58,16 @@ func (p person) membershipFor(n need) (j temporaryMembership, ok bool) {
 // withAll are the options that a membership is granted with since PostgreSQL 16.
 const withAll = " WITH INHERIT TRUE, SET TRUE"
 
-// mayBeMember reports whether PostgreSQL lets the person be a member of a role at all. It lets
+// mayBeMember reports whether PostgreSQL lets the role be a member of another at all. It lets
 // only superusers be members of a superuser.
-func (p person) mayBeMember(role uint32) bool {
+func (p effectiveRole) mayBeMember(role uint32) bool {
 	r := p.byOID[role]
 	return r != nil && !r.superuser && r.name != databaseOwner && !p.reach(role, anyMembership)[p.oid]
 }
 
-// adminGrantor returns the role as which the person may grant membership in a role: itself, or a
+// adminGrantor returns the role as which this one may grant membership in another: itself, or a
 // role whose privileges it has.
-func (p person) adminGrantor(of uint32) (grantor uint32, ok bool) {
+func (p effectiveRole) adminGrantor(of uint32) (grantor uint32, ok bool) {
 	administers := func(oid uint32) bool {
 		r := p.byOID[oid]
 		return r != nil && slices.ContainsFunc(r.memberships, func(m membership) bool { return m.of == of && m.admin })
@@ -87,10 +87,10 @@ func (p person) adminGrantor(of uint32) (grantor uint32, ok bool) {
 	return 0, false
 }
 
-// membershipsFor returns how the person comes to meet needs, in the order in which the
+// membershipsFor returns how the role comes to meet needs, in the order in which the
 // memberships must be granted, and the needs that it cannot meet. A membership may include
 // others.
-func (p person) membershipsFor(needs []need) (memberships []temporaryMembership, unmet []need) {
+func (p effectiveRole) membershipsFor(needs []need) (memberships []temporaryMembership, unmet []need) {
 	p.rights, p.becomes = maps.Clone(p.rights), maps.Clone(p.becomes)
 	// Sessions that wait for each other lock roles in one order.
 	for _, n := range slices.SortedStableFunc(slices.Values(needs), func(a, b need) int { return strings.Compare(p.name(a.role), p.name(b.role)) }) {
@@ -111,9 +111,9 @@ func (p person) membershipsFor(needs []need) (memberships []temporaryMembership,
 	return memberships, slices.DeleteFunc(unmet, p.meets)
 }
 
-// remedies returns the SQL after which the person would meet a need. It returns none if no
+// remedies returns the SQL after which the role would meet a need. It returns none if no
 // membership would help, or if it would be a membership in a superuser.
-func (p person) remedies(n need) []string {
+func (p effectiveRole) remedies(n need) []string {
 	if !p.mayBeMember(n.role) {
 		return nil
 	}
@@ -167,7 +167,7 @@ func (n Needs) each(all *roles) (each []need, err error) {
 // decide returns the SQL that another role must run: the memberships that the login lacks or, if
 // these cannot be granted, the change itself.
 func (n Needs) decide(all *roles, change []string) (memberships []temporaryMembership, refused []string, err error) {
-	login := all.person(all.login)
+	login := all.effective(all.login)
 	each, err := n.each(all)
 	if err != nil || login.all {
 		return nil, nil, err

@@ -10,14 +10,14 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// The roles of anAccess.
+// The roles of newAccess.
 const (
 	superuserOID, loginOID, ownerOID, otherOID, strangerOID, userOID, groupOID = 10, 100, 101, 102, 103, 104, 105
 )
 
-// anAccess is that of a login that has the privileges of "owner", may become "other", and
+// newAccess is that of a login that has the privileges of "owner", may become "other", and
 // administers "joinable" roles, to the given relations.
-func anAccess(all map[string]relations) *access {
+func newAccess(all map[string]relations) *access {
 	a := &access{
 		databaseName: "shop", relations: map[string][]relations{},
 		roles: rolesOf(loginOID, superuserOID, map[uint32]*role{
@@ -63,7 +63,7 @@ var wholePublic = scope{user: "stitch", whole: []string{"public"}}
 func TestPlanGrants(t *testing.T) {
 	inDatabase := ownedBy(strangerOID)
 	inDatabase.extension = true
-	a := anAccess(map[string]relations{
+	a := newAccess(map[string]relations{
 		"a_ours":        ownedBy(ownerOID),
 		"b_everybodys":  ownedBy(ownerOID, selects(publicOID, ownerOID)),
 		"c_granted":     ownedBy(ownerOID, selects(userOID, ownerOID)),
@@ -75,7 +75,7 @@ func TestPlanGrants(t *testing.T) {
 		"i_superusers":  ownedBy(superuserOID, selects(publicOID, superuserOID)),
 		"j_extension's": inDatabase,
 	})
-	plan, err := a.planGrants(a.person(userOID), wholePublic)
+	plan, err := a.planGrants(a.effective(userOID), wholePublic)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +94,7 @@ func TestPlanGrants(t *testing.T) {
 }
 
 func TestPlanRevokes(t *testing.T) {
-	a := anAccess(map[string]relations{
+	a := newAccess(map[string]relations{
 		"a": ownedBy(ownerOID, selects(userOID, ownerOID)),
 		"b": ownedBy(strangerOID, selects(userOID, otherOID)),
 		"c": ownedBy(strangerOID, selects(userOID, loginOID)),
@@ -102,7 +102,7 @@ func TestPlanRevokes(t *testing.T) {
 		"e": ownedBy(userOID, selects(userOID, userOID)),
 		"f": ownedBy(strangerOID, selects(groupOID, strangerOID)),
 	})
-	plan := a.planRevokes(a.person(userOID), wholePublic, false, 1)
+	plan := a.planRevokes(a.effective(userOID), wholePublic, false, 1)
 	pgtest.Equal(t, "sql", plan.sql, []string{
 		`REVOKE SELECT ON TABLE "public"."a", "public"."c" FROM "stitch"`,
 		`SET LOCAL ROLE "other"`,
@@ -114,7 +114,7 @@ func TestPlanRevokes(t *testing.T) {
 		`REVOKE SELECT ON TABLE "public"."d" FROM "stitch"`,
 		`RESET ROLE`,
 	})
-	if plan := a.planRevokes(a.person(userOID), wholePublic, true, 1); len(plan.sql)+len(plan.refused) > 0 {
+	if plan := a.planRevokes(a.effective(userOID), wholePublic, true, 1); len(plan.sql)+len(plan.refused) > 0 {
 		t.Errorf("no option was given to pass anything on: %q %q", plan.sql, plan.refused)
 	}
 }
@@ -168,12 +168,12 @@ func TestPlanDefaultGrants(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			a := anAccess(map[string]relations{"t": ownedBy(test.creator)})
+			a := newAccess(map[string]relations{"t": ownedBy(test.creator)})
 			if test.creator == 0 {
 				delete(a.relations, "public")
 			}
 			a.defaults = []defaultACL{{object: object{owner: test.creator, acl: test.acl}, schema: "public"}}
-			plan := a.planDefaultGrants(a.person(userOID), []string{"public"})
+			plan := a.planDefaultGrants(a.effective(userOID), []string{"public"})
 			pgtest.Equal(t, "sql", plan.sql, test.sql)
 			pgtest.Equal(t, "refused", plan.refused, test.refused)
 		})

@@ -152,8 +152,8 @@ func (all *roles) reach(from uint32, counts func(membership) bool) map[uint32]bo
 	return reached
 }
 
-// A person is a role with all that it can do as a member of others.
-type person struct {
+// An effectiveRole is a role with all that it can do as a member of others.
+type effectiveRole struct {
 	*roles
 	oid      uint32
 	all      bool            // a superuser
@@ -162,9 +162,9 @@ type person struct {
 	becomes  map[uint32]bool // roles that it can SET ROLE to, and make an owner
 }
 
-// person returns a role as a person. A role that is gone can do nothing.
-func (all *roles) person(oid uint32) person {
-	p := person{roles: all, oid: oid}
+// effective returns a role with what it can do. A role that is gone can do nothing.
+func (all *roles) effective(oid uint32) effectiveRole {
+	p := effectiveRole{roles: all, oid: oid}
 	if r := all.byOID[oid]; r != nil {
 		p.all = r.superuser
 		p.rights, p.becomes = all.reach(oid, inherits), all.reach(oid, canSetRole)
@@ -174,5 +174,5 @@ func (all *roles) person(oid uint32) person {
 	return p
 }
 
-// holds reports whether the person has the privileges of a role.
-func (p person) holds(role uint32) bool { return p.all || p.rights[role] }
+// holds reports whether the role has the privileges of another.
+func (p effectiveRole) holds(role uint32) bool { return p.all || p.rights[role] }

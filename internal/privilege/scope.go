@@ -191,7 +191,7 @@ func (a *access) absent(sc scope) []string {
 
 // missing returns the privileges of a scope that the user lacks, in whatever way it might have
 // had them, and what does not exist.
-func (a *access) missing(user person, sc scope) []string {
+func (a *access) missing(user effectiveRole, sc scope) []string {
 	var items []string
 	for _, item := range a.absent(sc) {
 		items = append(items, item+" does not exist")
@@ -205,7 +205,7 @@ func (a *access) missing(user person, sc scope) []string {
 // excess returns the rights of a scope with the grant option, which is more than a user needs to
 // read or load, and tables that the user may read whole although the scope covers only columns
 // of them.
-func (a *access) excess(user person, sc scope) []string {
+func (a *access) excess(user effectiveRole, sc scope) []string {
 	var items []string
 	for _, r := range a.rights(sc, func(privilege, _ string, on object) bool { return len(on.grantors(user, privilege, true)) > 0 }) {
 		items = append(items, r.String()+" WITH GRANT OPTION")
@@ -222,7 +222,7 @@ func (a *access) excess(user person, sc scope) []string {
 
 // grantors returns the roles that granted a privilege, or the grant option on it, to the user.
 // Objects that the user owns are skipped.
-func (o object) grantors(user person, privilege string, option bool) []uint32 {
+func (o object) grantors(user effectiveRole, privilege string, option bool) []uint32 {
 	var grantors []uint32
 	for _, e := range o.acl {
 		if e.grantee == user.oid && e.privilege == privilege && (e.grantable || !option) && o.owner != user.oid {
@@ -233,7 +233,7 @@ func (o object) grantors(user person, privilege string, option bool) []uint32 {
 }
 
 // readSchemas returns the schemas in which the user was granted SELECT on a relation or column.
-func (a *access) readSchemas(user person) []string {
+func (a *access) readSchemas(user effectiveRole) []string {
 	var schemas []string
 	for name, all := range a.relations {
 		if isSystemSchema(name) {
@@ -251,7 +251,7 @@ func (a *access) readSchemas(user person) []string {
 }
 
 // usedSchemas returns the schemas that the user was granted USAGE on.
-func (a *access) usedSchemas(user person) []string {
+func (a *access) usedSchemas(user effectiveRole) []string {
 	var schemas []string
 	for name, schema := range a.schemas {
 		if !isSystemSchema(name) && len(schema.grantors(user, "USAGE", false)) > 0 {
@@ -264,7 +264,7 @@ func (a *access) usedSchemas(user person) []string {
 
 // needsConnect reports whether grants to the user in the database would be of no use without
 // CONNECT.
-func (a *access) needsConnect(user person) bool {
+func (a *access) needsConnect(user effectiveRole) bool {
 	return len(a.readSchemas(user)) > 0 || len(a.usedSchemas(user)) > 0 ||
 		a.database.grantedTo(user.oid, "CREATE") || a.database.grantedTo(user.oid, "TEMPORARY")
 }

@@ -220,7 +220,7 @@ func SourceDrift(ctx context.Context, s *pgclient.Server, g SourceGrants) (Drift
 // drift claims the privileges of a scope for its resource.
 func drift(ctx context.Context, s *pgclient.Server, database string, sc scope) (Drift, error) {
 	a, err := sharedAccess(ctx, s, database)
-	var user person
+	var user effectiveRole
 	if err == nil {
 		user, err = a.requireUser(sc.user)
 	}
@@ -246,7 +246,7 @@ func drift(ctx context.Context, s *pgclient.Server, database string, sc scope) (
 func ReadSourceGrants(ctx context.Context, s *pgclient.Server, database, name string) (SourceGrants, error) {
 	g := SourceGrants{Database: database, User: name}
 	a, err := sharedAccess(ctx, s, database)
-	var user person
+	var user effectiveRole
 	if err == nil {
 		user, err = a.requireUser(name)
 	}

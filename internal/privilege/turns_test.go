@@ -18,9 +18,9 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// keepRightsLock makes two sessions of a role that can only connect hold the lock by
+// shareRightsLock makes two sessions of a role that can only connect hold the lock by
 // which changes take turns, and returns the description of one of them.
-func keepRightsLock(t *testing.T, s *sandbox.Server, database string) string {
+func shareRightsLock(t *testing.T, s *sandbox.Server, database string) string {
 	t.Helper()
 	role := s.Role(t)
 	s.Exec(t, database, "GRANT CONNECT ON DATABASE "+database+" TO "+role)
@@ -44,7 +44,7 @@ func keepRightsLock(t *testing.T, s *sandbox.Server, database string) string {
 func TestRightsLockKept(t *testing.T) {
 	t.Parallel()
 	shop := newShop(t, sandbox.Shared(t, 0))
-	holder := keepRightsLock(t, shop.Server, shop.Name)
+	holder := shareRightsLock(t, shop.Server, shop.Name)
 	var warnings []pgclient.Warning
 	server := shop.Admin.Warning(func(w pgclient.Warning) { warnings = append(warnings, w) })
 	g := shop.grants("public", "billing")
@@ -76,7 +76,7 @@ func TestRightsLockKept(t *testing.T) {
 func TestRightsRevokedTogether(t *testing.T) {
 	t.Parallel()
 	shop := newShop(t, sandbox.Shared(t, 0))
-	keepRightsLock(t, shop.Server, shop.Name)
+	shareRightsLock(t, shop.Server, shop.Name)
 	noteLockTimeout(shop.Admin, shop.Name, time.Now()) // no change waits for the lock
 	before := shop.ACLs(t)
 	schemas := []string{"public", "billing", "secret"}

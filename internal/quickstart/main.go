@@ -96,7 +96,7 @@ func (q *quickstart) run(ctx context.Context) (err error) {
 		if err := q.tell(ctx, steps); err != nil {
 			return err
 		}
-		return q.letPlay(ctx)
+		return q.waitForCancel(ctx)
 	}
 	steps = append(steps, []step{
 		{"Terraform plans: nothing for Stitch exists on either server yet", "plan", q.plan},

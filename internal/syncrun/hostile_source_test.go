@@ -118,7 +118,7 @@ func TestPlantedNames(t *testing.T) {
 		t.Run(fmt.Sprint(s.Major), func(t *testing.T) {
 			t.Parallel()
 			e := newEnv(t, s, s)
-			e.servers = e.again(t, 3)
+			e.servers = e.newServers(t, 3)
 			e.runs.rangeBytes, e.runs.chunkRows = 200<<10, 1000
 			plant := fmt.Sprintf(plantSQL, list)
 			if s.Major < 11 {

@@ -65,14 +65,14 @@ func (e *env) readHeld(t *testing.T, connections int, markers ...string) *proxy 
 	p := newProxy(t, e.source)
 	p.hold(t, markers...)
 	e.sourcePort = p.port()
-	e.servers = e.again(t, connections)
+	e.servers = e.newServers(t, connections)
 	return p
 }
 
 // atPorts makes the engine reach source and destination at these ports.
 func (e *env) atPorts(t *testing.T, source, destination int) {
 	e.sourcePort, e.destinationPort = source, destination
-	e.servers = e.again(t, pgclient.DefaultMaxConnections)
+	e.servers = e.newServers(t, pgclient.DefaultMaxConnections)
 }
 
 // cutCommit cuts the connection at the next COMMIT that follows a COPY.

@@ -381,7 +381,7 @@ func TestNextRunFences(t *testing.T) {
 	kill()
 	e.atSource(t, `INSERT INTO b VALUES (0, 'later')`)
 	e.sourcePort = s.Port
-	e.servers = e.again(t, 1)
+	e.servers = e.newServers(t, 1)
 	run, err := e.tryRun(t.Context())
 	e.wantEnded(t, result{run, err})
 	p.releaseAll(t)

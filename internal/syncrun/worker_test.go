@@ -30,7 +30,7 @@ func TestStreams(t *testing.T) {
 		// rows again.
 		s := sandbox.OwnServer(t, sandbox.Config{Major: shared.Major})
 		e := newEnv(t, s, s)
-		e.servers = e.again(t, 4)
+		e.servers = e.newServers(t, 4)
 		e.runs.rangeBytes = 100 << 10
 		e.atSource(t, `
 			CREATE TABLE keyed (id int PRIMARY KEY, v text); INSERT INTO keyed SELECT g, md5(g::text) FROM generate_series(1, 20000) g;
@@ -137,7 +137,7 @@ const shortLease = 2 * time.Second
 // newWorker returns a worker that shares nothing with others but the catalog.
 func newWorker(t *testing.T, e *env, run catalog.Run) *worker {
 	t.Helper()
-	return workerOf(t, e.again(t, 1), e.definition.Destination, e.definition.SchemaName, run)
+	return workerOf(t, e.newServers(t, 1), e.definition.Destination, e.definition.SchemaName, run)
 }
 
 // workerOf returns a worker made from what a process knows that has the name of a replication
