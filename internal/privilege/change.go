@@ -83,7 +83,7 @@ func revoke(ctx context.Context, tx pgx.Tx, sc scope, option bool, kept func(*ac
 		if err != nil {
 			return err
 		}
-		sc.kept = kept(a)
+		sc.othersClaims = kept(a)
 		if attempt == 1 {
 			before = a.columnGrants(user)
 		}

@@ -21,8 +21,8 @@ type scope struct {
 	noColumns []string             // entries of columns that do not exist
 	future    []string             // SELECT on relations that are created in these schemas later
 
-	resource string  // the resource that grants these privileges; see claims
-	kept     []scope // privileges that are left out, because others claim them
+	resource     string  // the resource that grants these privileges; see claims
+	othersClaims []scope // privileges that are left out, because others claim them
 }
 
 // reads returns the schemas whose relations matter to a scope.
@@ -70,7 +70,7 @@ type rightOn struct {
 func (a *access) rights(sc scope, match func(privilege, kind string, on object) bool) []rightOn {
 	var all []rightOn
 	add := func(r Right, on object) {
-		if match(r.Privilege, r.Kind, on) && !sc.keeps(r) {
+		if match(r.Privilege, r.Kind, on) && !sc.isClaimedByOthers(r) {
 			all = append(all, rightOn{r, on})
 		}
 	}
@@ -127,15 +127,16 @@ func (sc scope) among(schema string, alike relations) []string {
 	if not := slices.Concat(sc.except, sc.hidden); len(not) > 0 {
 		names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return slices.Contains(not, relation.TableName{Schema: schema, Name: name}) })
 	}
-	for _, other := range sc.kept {
+	for _, other := range sc.othersClaims {
 		names = without(names, other.among(schema, alike))
 	}
 	return names
 }
 
-// keeps reports whether a right on the database, a schema or a column is left to others.
-func (sc scope) keeps(r Right) bool {
-	return slices.ContainsFunc(sc.kept, func(other scope) bool {
+// isClaimedByOthers reports whether a right on the database, a schema or a column is left to
+// others.
+func (sc scope) isClaimedByOthers(r Right) bool {
+	return slices.ContainsFunc(sc.othersClaims, func(other scope) bool {
 		return r.Kind == "DATABASE" && slices.Contains(other.database, r.Privilege) ||
 			r.Kind == "SCHEMA" && slices.Contains(other.schemas, r.Name) ||
 			r.Column != "" && other.means(relation.TableName{Schema: r.Schema, Name: r.Name}, r.Column)
@@ -150,7 +151,7 @@ func (sc scope) means(t relation.TableName, column string) bool {
 // futureAlone returns the schemas whose future tables are not left to others.
 func (sc scope) futureAlone() []string {
 	schemas := sc.future
-	for _, other := range sc.kept {
+	for _, other := range sc.othersClaims {
 		schemas = without(schemas, other.future)
 	}
 	return schemas

@@ -44,12 +44,12 @@ const reservedKeys = 10_000
 
 // A SnapshotInfo says which rows a snapshot of the source sees.
 type SnapshotInfo struct {
-	Snapshot string // txid_current_snapshot, or "" if rows do not tell their transaction
-	clock    string // when it was taken
-	timeline int
-	Hidden   string // why rows do not tell their transaction, for people
-	Files    map[uint32]uint32
-	open     *OpenTransactions // nil if the run did not read them
+	Snapshot     string // txid_current_snapshot, or "" if rows do not tell their transaction
+	clock        string // when it was taken
+	timeline     int
+	HiddenReason string // why rows do not tell their transaction, for people
+	Files        map[uint32]uint32
+	open         *OpenTransactions // nil if the run did not read them
 }
 
 // OpenTransactions is what a source had just before a snapshot.

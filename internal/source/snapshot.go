@@ -193,12 +193,12 @@ func visible(kind relation.RelationKind, s Storage, info SnapshotInfo) (Storage,
 	}
 	switch {
 	case !kind.HasKeys() && kind != relation.MaterializedView:
-		return Storage{}, SnapshotInfo{Hidden: "rows of a view or foreign table do not tell which transaction wrote them"}
+		return Storage{}, SnapshotInfo{HiddenReason: "rows of a view or foreign table do not tell which transaction wrote them"}
 	case !s.Readable:
 		s.IsHeap = false
-		info = SnapshotInfo{Hidden: "the login may not read which transaction wrote a row: grant it SELECT on the table, or GRANT SELECT (xmin, ctid, tableoid)", Files: info.Files}
+		info = SnapshotInfo{HiddenReason: "the login may not read which transaction wrote a row: grant it SELECT on the table, or GRANT SELECT (xmin, ctid, tableoid)", Files: info.Files}
 	case !s.IsHeap:
-		info = SnapshotInfo{Hidden: "the table, or a part of it, is not stored as PostgreSQL's own are", Files: info.Files}
+		info = SnapshotInfo{HiddenReason: "the table, or a part of it, is not stored as PostgreSQL's own are", Files: info.Files}
 	}
 	return s, info
 }

@@ -74,7 +74,7 @@ func (s *tableSync) alter(ctx context.Context, p plan, sql string) error {
 	err := s.sessions.Destination.Alter(ctx, s.target, sql)
 	if err != nil && destination.CannotAlter(err) && len(p.layout.Widen) > 0 {
 		for _, column := range p.layout.Widen {
-			s.learned.fixed = append(s.learned.fixed, column.Name)
+			s.learned.unalterable = append(s.learned.unalterable, column.Name)
 		}
 		return nil
 	}

@@ -28,10 +28,10 @@ type facts struct {
 
 // learned is what earlier attempts found out about a table.
 type learned struct {
-	asText    bool     // rows must cross as text: a server refused them in binary form
-	added     []string // columns that earlier attempts added to the target, with what old rows hold in them
-	fixed     []string // columns of the target whose type cannot be changed
-	chunkRows int      // about how many rows of a backlog one transaction commits
+	asText      bool     // rows must cross as text: a server refused them in binary form
+	added       []string // columns that earlier attempts added to the target, with what old rows hold in them
+	unalterable []string // columns of the target whose type cannot be changed
+	chunkRows   int      // about how many rows of a backlog one transaction commits
 }
 
 // A plan says what a run does with one table. It is a value: a later finding makes another
@@ -73,7 +73,7 @@ func decide(s definition.Selection, target relation.TableName, f facts, late tim
 		before = f.target.Loaded.Columns
 	}
 	var err error
-	if p.layout, err = destination.MapColumns(target, columns, s.KeyColumns(table), f.target.Table, before, slices.Concat(f.target.InViews, f.learned.fixed)); err != nil {
+	if p.layout, err = destination.MapColumns(target, columns, s.KeyColumns(table), f.target.Table, before, slices.Concat(f.target.InViews, f.learned.unalterable)); err != nil {
 		return plan{}, err
 	}
 	p.layout.Equals, p.layout.Text, p.changes = f.target.Equals, f.learned.asText, p.layout.Changes
@@ -226,7 +226,7 @@ func (p plan) guarantees(s definition.Selection, f facts, standby bool) (notes [
 	switch {
 	case p.full || p.late == 0:
 	case f.source.Info.Snapshot == "":
-		notes = append(notes, "rows that are committed late, with a key before the bookmark, are missed: "+f.source.Info.Hidden)
+		notes = append(notes, "rows that are committed late, with a key before the bookmark, are missed: "+f.source.Info.HiddenReason)
 	case standby && !source.IsTime(p.rows.Key):
 		notes = append(notes, "the source is a standby, which does not know the transactions of its primary: a row is missed if its transaction was open "+
 			"while the table was read for the first time, with a key before the bookmark")
