@@ -118,7 +118,7 @@ func TestSuperuserAndCatalogOfAnother(t *testing.T) {
 				return pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error { return Open(t.Context(), tx) })
 			},
 			"alone": func() error {
-				return pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error { return OpenAlone(t.Context(), tx) })
+				return pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error { return OpenExclusive(t.Context(), tx) })
 			},
 			"Install": func() error {
 				return pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error { return Install(t.Context(), tx) })

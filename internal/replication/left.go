@@ -177,11 +177,11 @@ func (t takeover) refusal(schema string) error {
 	why := ""
 	if len(t.unsure) > 0 {
 		why = fmt.Sprintf(". An earlier replication of the same tables left %s, but whether it was of the same database is not known: the source cannot be read now, "+
-			"or its login may not call pg_control_system(), pg_control_checkpoint() and pg_control_recovery(), which tell which cluster it is", definition.Some(t.unsure))
+			"or its login may not call pg_control_system(), pg_control_checkpoint() and pg_control_recovery(), which tell which cluster it is", definition.ListSome(t.unsure))
 	}
 	return fmt.Errorf("schema %q of the destination already holds %s, which this replication did not load: "+
 		"set adopt = true if its runs may change what tables of the same name hold, for instance because an earlier replication left them; "+
-		"otherwise choose another schema_name%s", schema, definition.Some(t.foreign), why)
+		"otherwise choose another schema_name%s", schema, definition.ListSome(t.foreign), why)
 }
 
 // apply assigns the tables to a replication that was created in place of the one that left
