@@ -109,7 +109,7 @@ func (r *relaying) run(copyOut, copyIn string) (Copied, error) {
 	case in.err != nil:
 		return Copied{}, fmt.Errorf("load: %w", explainLoss(in.err, "destination"))
 	case out.rows != in.rows:
-		return Copied{}, fmt.Errorf("the source sent %d rows and the destination counted %d", out.rows, in.rows)
+		return Copied{}, fmt.Errorf("the source sent %d rows, but the destination counted %d", out.rows, in.rows)
 	}
 	return Copied{Rows: out.rows, Bytes: bytes}, nil
 }

@@ -45,7 +45,7 @@ func (w *wire) header() (kind byte, length int, err error) {
 	}
 	counted := int32(binary.BigEndian.Uint32(header[1:])) //nolint:gosec // what is beyond is negative, and refused
 	if counted < 4 {
-		return 0, 0, w.fail(fmt.Errorf("a message of the server has the length %d", counted))
+		return 0, 0, w.fail(fmt.Errorf("a message from the server has the impossible length %d", counted))
 	}
 	return header[0], int(counted) - 4, nil
 }
@@ -71,7 +71,7 @@ func (w *wire) other(kind byte, length int) error {
 	case 'N', 'S', 'A': // a notice, a parameter, a notification: the server may send these at any time
 		return w.skip(length)
 	}
-	return w.fail(fmt.Errorf("the server sent a message %q in the middle of COPY", kind))
+	return w.fail(fmt.Errorf("the server sent an unexpected message %q in the middle of COPY", kind))
 }
 
 func (w *wire) failure(length int) (failure, err error) {
@@ -88,7 +88,7 @@ func (w *wire) failure(length int) (failure, err error) {
 
 func (w *wire) body(length int) ([]byte, error) {
 	if length > maxControl {
-		return nil, w.fail(fmt.Errorf("a message of the server has %d bytes", length))
+		return nil, w.fail(fmt.Errorf("the server sent a message of %d bytes: at most %d are expected", length, maxControl))
 	}
 	body := make([]byte, length)
 	if _, err := io.ReadFull(w.reader, body); err != nil {
@@ -146,7 +146,7 @@ func (w *wire) outcome() (out outcome) {
 				return outcome{err: err}
 			}
 			if w.reader.Buffered() > 0 {
-				return outcome{err: w.fail(errors.New("the server says more than it was asked"))}
+				return outcome{err: w.fail(errors.New("the server sent more data after the end of its answer"))}
 			}
 			return out
 		case 'C':

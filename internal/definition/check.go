@@ -148,8 +148,8 @@ func (d Definition) KeepsVersions(tables map[relation.TableName]relation.Table) 
 }
 
 // KeepsVersionsWarning is the warning about such tables.
-const KeepsVersionsWarning = "nothing identifies a row, so that a row which changes is loaded beside its earlier versions: " +
-	"give a view view_key_properties, and a table a primary key, or use FULL_TABLE"
+const KeepsVersionsWarning = "no key identifies the rows: when a row changes, its new version is loaded in addition to the earlier ones. " +
+	"Set view_key_properties for a view, give a table a primary key, or use FULL_TABLE"
 
 // KeepsVersions reports whether nothing identifies a row of the INCREMENTAL table.
 func (s Selection) KeepsVersions(table relation.Table) bool {
@@ -166,11 +166,11 @@ func (d Definition) NoTable(name relation.TableName) string {
 func Hint(name relation.TableName, relations map[string][]string) string {
 	names, ok := relations[name.Schema]
 	if !ok {
-		return fmt.Sprintf("There is no schema %q", name.Schema)
+		return fmt.Sprintf("Schema %q does not exist", name.Schema)
 	}
 	for _, other := range names {
 		if strings.EqualFold(other, name.Name) {
-			return fmt.Sprintf("Did you mean %s? Case counts", relation.TableName{Schema: name.Schema, Name: other})
+			return fmt.Sprintf("Did you mean %s? Names are case-sensitive", relation.TableName{Schema: name.Schema, Name: other})
 		}
 	}
 	return "Schema " + name.Schema + " has " + ListSome(names)
@@ -192,11 +192,11 @@ func (s Selection) Check(key string, table relation.Table) []Problem {
 		problems = append(problems, Problem{key, attribute, fmt.Sprintf(format, args...)})
 	}
 	if len(table.Columns) == 0 {
-		report("", "%s has no column: there is nothing to replicate", table.Name)
+		report("", "%s has no columns: there is nothing to replicate", table.Name)
 		return problems
 	}
 	if table.Unpopulated {
-		report("", "%s was never filled, and cannot be read: REFRESH MATERIALIZED VIEW %[1]s", table.Name)
+		report("", "%s has never been populated and cannot be read: run REFRESH MATERIALIZED VIEW %[1]s", table.Name)
 	}
 	for _, list := range []struct {
 		attribute string
@@ -209,7 +209,7 @@ func (s Selection) Check(key string, table relation.Table) []Problem {
 		}
 	}
 	if table.Kind.HasKeys() && s.ViewKeyProperties != nil {
-		report("view_key_properties", "%s is a table: view_key_properties names the key of a view, a table's key is its primary key", table.Name)
+		report("view_key_properties", "%s is a table, and its key is its primary key: remove view_key_properties, which sets the key of a view", table.Name)
 	}
 	for _, name := range s.ExcludeColumns {
 		if slices.Contains(s.KeyColumns(table), name) || name == s.ReplicationKey {
@@ -223,21 +223,21 @@ func (s Selection) Check(key string, table relation.Table) []Problem {
 	}
 	selected := s.Selected(table)
 	if surplus := len(selected) + len(SystemColumns) - maxColumns; surplus > 0 {
-		report("exclude_columns", "%d columns are selected, and the %d that are added do not fit beside them, because a table has %d at most: exclude %d",
+		report("exclude_columns", "%d columns are selected and %d system columns are added to them, but a table can have at most %d columns: exclude %d of them",
 			len(selected), len(SystemColumns), maxColumns, surplus)
 	}
 	for _, column := range selected {
 		if slices.Contains(systemNamesOfPostgres, column.Name) {
-			report("exclude_columns", "column %q has the name of a system column, which no table can have: exclude it, or give it another name in the view", column.Name)
+			report("exclude_columns", "column %q has a name that PostgreSQL reserves for a system column: exclude the column, or give it another name in the view", column.Name)
 		}
 		if !utf8.ValidString(column.Name) {
-			report("exclude_columns", "the name of column number %d, %q, is not UTF-8: rename it, or name the columns that are replicated in columns", column.Number, column.Name)
+			report("exclude_columns", "the name of column number %d, %q, is not valid UTF-8: rename the column, or leave it out by listing the other columns in columns", column.Number, column.Name)
 		}
 		if relation.IsArrayOfXMLDomains(column.Type) {
-			report("exclude_columns", "column %q is an array of a domain over xml, which the source writes without what its elements declare (<?xml ... ?>): exclude it, or replicate it through a view as xml[]", column.Name)
+			report("exclude_columns", "column %q is an array of a domain over xml, and the source sends its elements without their XML declarations (<?xml ... ?>): exclude it, or replicate it through a view as xml[]", column.Name)
 		}
 		if strings.HasPrefix(strings.ToLower(column.Name), ReservedPrefix) {
-			report("exclude_columns", "column %q starts with %s, which is reserved: exclude it", column.Name, ReservedPrefix)
+			report("exclude_columns", "the name of column %q starts with %s, which is reserved: exclude the column", column.Name, ReservedPrefix)
 		}
 	}
 	if len(selected) == 0 {
@@ -256,7 +256,7 @@ func checkReplicationKey(table relation.Table, name string) string {
 		base = *base.Base
 	}
 	if !base.BuiltIn() || !slices.Contains(keyTypes, base.Name) {
-		return fmt.Sprintf("column %q of %s is of type %s, which cannot order rows: use a column of type %s",
+		return fmt.Sprintf("column %q of %s is of type %s, which cannot order rows: use a column of one of the types %s",
 			name, table.Name, column.SQL, strings.Join(keyTypes, ", "))
 	}
 	return ""
@@ -288,7 +288,7 @@ func noColumn(table relation.Table, name string) string {
 	for _, c := range table.Columns {
 		names = append(names, c.Name)
 	}
-	return fmt.Sprintf("%s has no column %q; it has %s", table.Name, name, ListSome(names))
+	return fmt.Sprintf("%s has no column %q. Its columns are %s", table.Name, name, ListSome(names))
 }
 
 // KeyColumns returns the columns that identify a row: the primary key or, for a view, the

@@ -141,8 +141,8 @@ func (d Definition) RefuseCluster(now, before string) error {
 	if before == "" || now == "" || now == before || now == d.AcceptSourceIdentity {
 		return nil
 	}
-	return fmt.Errorf("the source %q of server %q is in the cluster with the system identifier %s, and earlier runs read %s: "+
-		"it was restored, upgraded or replaced by another one. To replicate all tables from it again, set accept_source_identity = %q",
+	return fmt.Errorf("the source %q of server %q is in the cluster with the system identifier %s, but earlier runs read from cluster %s: "+
+		"the cluster was restored, upgraded or replaced. To replicate all tables from it again, set accept_source_identity = %q",
 		d.Source.Database, d.Source.Server, now, before, now)
 }
 
@@ -160,7 +160,7 @@ func SchemaNameOf(displayName string) (string, error) {
 		name = "_" + name
 	}
 	if err := CheckSchemaName(name); err != nil {
-		return "", fmt.Errorf("the name %q gives no usable schema name: %w; choose another name or set schema_name", displayName, err)
+		return "", fmt.Errorf("cannot derive a schema name from the name %q: %w. Choose another name, or set schema_name", displayName, err)
 	}
 	return name, nil
 }
@@ -171,11 +171,11 @@ var schemaName = regexp.MustCompile(`^[a-z_][a-z0-9_$]*$`)
 func CheckSchemaName(name string) error {
 	switch {
 	case name == "":
-		return fmt.Errorf("nothing is left of it")
+		return fmt.Errorf("%q is empty", name)
 	case !schemaName.MatchString(name):
-		return fmt.Errorf("%q may hold lower-case letters, digits, _ and $, and starts with a letter or _", name)
+		return fmt.Errorf("%q must consist of lower-case letters, digits, _ and $, and start with a letter or _", name)
 	case len(name) >= maxSchemaNameBytes:
-		return fmt.Errorf("%q has %d characters, fewer than %d are allowed", name, len(name), maxSchemaNameBytes)
+		return fmt.Errorf("%q has %d characters, but must have fewer than %d", name, len(name), maxSchemaNameBytes)
 	case strings.HasPrefix(name, "pg_"), name == "_stitch", name == "public", name == "information_schema":
 		return fmt.Errorf("%q is reserved", name)
 	}

@@ -85,7 +85,7 @@ func TestCheck(t *testing.T) {
 		"a domain over a date":    {"public.orders", Selection{Method: Incremental, ReplicationKey: "day"}, "", ""},
 		"no such table":           {"public.ordres", Selection{Method: FullTable}, "", "has no table or view public.ordres"},
 		"no schema":               {"orders", Selection{Method: FullTable}, "", "write it as schema.table"},
-		"no such column":          {"public.orders", Selection{Method: FullTable, Columns: []string{"totl"}}, "columns", `has no column "totl"; it has id, total, day`},
+		"no such column":          {"public.orders", Selection{Method: FullTable, Columns: []string{"totl"}}, "columns", `has no column "totl". Its columns are id, total, day`},
 		"no such excluded one":    {"public.orders", Selection{Method: FullTable, ExcludeColumns: []string{"x"}}, "exclude_columns", `has no column "x"`},
 		"the key is excluded":     {"public.orders", Selection{Method: FullTable, ExcludeColumns: []string{"id"}}, "exclude_columns", "part of the key"},
 		"no such key":             {"public.orders", Selection{Method: Incremental, ReplicationKey: "updated"}, "replication_key", `has no column "updated"`},

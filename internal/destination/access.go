@@ -81,7 +81,7 @@ func GrantToReaders(ctx context.Context, tx pgx.Tx, t Target, created, had bool)
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("look who may read %s: %w", t.Name, err)
+		return nil, fmt.Errorf("list the roles that can read %s: %w", t.Name, err)
 	}
 	return TryAll(ctx, tx, statements), nil
 }
@@ -104,7 +104,7 @@ func RevokeFromReaders(ctx context.Context, tx pgx.Tx, staging relation.TableNam
 	rows, _ := tx.Query(ctx, mayReadSQL, staging.SQL(), readers)
 	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		return nil, fmt.Errorf("look who may read %s: %w", staging, err)
+		return nil, fmt.Errorf("list the roles that can read %s: %w", staging, err)
 	}
 	for i, name := range names {
 		names[i] = "REVOKE SELECT ON TABLE " + staging.SQL() + " FROM " + pgclient.Ident(name)

@@ -61,13 +61,13 @@ func MapColumns(target relation.TableName, columns []Column, key []string, exist
 		default:
 			beside := splitName(c.Name, c.SQL)
 			if !slices.Contains(loaded, beside) {
-				l.Changes = append(l.Changes, fmt.Sprintf("column %q is %s at the source now and was %s: from now on its values are in %q, and %q is null in rows that change",
+				l.Changes = append(l.Changes, fmt.Sprintf("column %q is now %s at the source, and was %s: from now on its values are loaded into %q, and %q is null in rows that change",
 					c.Name, c.SQL, have.SQL, beside, c.Name))
 			}
 			c.Name = beside
 			have, ok = existing.Column(c.Name)
 			if ok && have.SQL != c.SQL {
-				return Layout{}, fmt.Errorf("column %q of %s is to hold %s and is %s in the destination: rename it there", c.Name, target, c.SQL, have.SQL)
+				return Layout{}, fmt.Errorf("column %q of %s must be of type %s, but is of type %s in the destination: rename it there", c.Name, target, c.SQL, have.SQL)
 			}
 		}
 		if err := pgclient.CheckName(c.Name); err != nil {
@@ -83,7 +83,7 @@ func MapColumns(target relation.TableName, columns []Column, key []string, exist
 	}
 	l.Key = l.namesOf(key)
 	if l.KeyChanged = !sameSet(l.Key, existing.Key); l.KeyChanged {
-		l.Changes = append(l.Changes, fmt.Sprintf("rows are identified by %s and were by %s: the table is replicated whole, and rows that are gone at the source go",
+		l.Changes = append(l.Changes, fmt.Sprintf("rows are now identified by %s, and were identified by %s: the table is replicated whole, and rows that are gone at the source are deleted",
 			KeyText(l.Key), KeyText(existing.Key)))
 	}
 	for _, system := range definition.SystemColumns {

@@ -136,14 +136,14 @@ func (ld Loading) merge(ctx context.Context, staging string, rows int64) (LoadRe
 	}
 	if ld.Plan.Deletes {
 		if _, err := ld.Tx.Exec(ctx, ld.deleteSQL(staging)); err != nil {
-			return LoadResult{}, fmt.Errorf("delete from %s what is gone at the source: %w", l.target, err)
+			return LoadResult{}, fmt.Errorf("delete from %s the rows that are gone at the source: %w", l.target, err)
 		}
 	}
 	into := LoadResult{Rows: rows, NullKeys: nullKeys}
 	if ld.Plan.Undone != nil && !ld.Plan.Deletes {
 		tag, err := ld.Tx.Exec(ctx, l.deleteUndoneSQL(staging, *ld.Plan.Undone))
 		if err != nil {
-			return LoadResult{}, fmt.Errorf("delete from %s what the source has lost: %w", l.target, err)
+			return LoadResult{}, fmt.Errorf("delete from %s the rows that the source has lost: %w", l.target, err)
 		}
 		into.Undone = tag.RowsAffected()
 	}
@@ -178,8 +178,8 @@ func (ld Loading) checkKey(ctx context.Context, staging string) error {
 		return fmt.Errorf("look for rows of %s that share their key: %w", l.target, err)
 	}
 	if shared {
-		return fmt.Errorf("merge into %s: rows of the source share the key %s, and one would take the place of another: "+
-			"set view_key_properties to columns that identify a row of the view; of tables that inherit from one another, replicate each through a view", l.target, KeyText(l.Key))
+		return fmt.Errorf("merge into %s: several rows of the source have the same key %s, and one would overwrite another. "+
+			"For a view, set view_key_properties to columns that identify a row. If other tables inherit from the table, replicate each of these tables through a view of its own", l.target, KeyText(l.Key))
 	}
 	return nil
 }
@@ -231,7 +231,7 @@ func (ld Loading) execExclusive(ctx context.Context, maxWait time.Duration, tabl
 func (ld Loading) replaceAll(ctx context.Context, staging string) (changed int64, err error) {
 	l := ld.Plan.Layout
 	if err := ld.execExclusive(ctx, session.MaxExclusiveWait, l.target, "LOCK TABLE "+l.target.SQL()+" IN ACCESS EXCLUSIVE MODE"); err != nil {
-		return 0, fmt.Errorf("give %s another key: %w", l.target, err)
+		return 0, fmt.Errorf("change the key of %s: %w", l.target, err)
 	}
 	// This runs while the table still has its key: a publication refuses to delete rows without
 	// one.
@@ -246,14 +246,14 @@ func (ld Loading) replaceAll(ctx context.Context, staging string) (changed int64
 		return nil
 	})
 	if err != nil {
-		return 0, fmt.Errorf("look for the key of %s: %w", l.target, err)
+		return 0, fmt.Errorf("read the key of %s: %w", l.target, err)
 	}
 	if constraint != "" {
 		statements = append([]string{"DROP CONSTRAINT " + pgclient.Ident(constraint)}, statements...)
 	}
 	for _, statement := range statements { // one by one: the key must be dropped first
 		if _, err := ld.Tx.Exec(ctx, "ALTER TABLE "+l.target.SQL()+" "+statement); err != nil {
-			return 0, fmt.Errorf("drop the key of %s, which is another one now: %w", l.target, err)
+			return 0, fmt.Errorf("drop the old key of %s: %w", l.target, err)
 		}
 	}
 	tag, err := ld.Tx.Exec(ctx, l.insertSQL(staging), session.Unprepared, ld.Plan.Version)

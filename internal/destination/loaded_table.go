@@ -89,23 +89,23 @@ func lockLoaded(ctx context.Context, tx pgx.Tx, target relation.TableName) error
 func (t loadedTable) refusal(target relation.TableName) error {
 	loader := pgclient.Ident(t.Loader)
 	if t.SchemaOwner != "" && !t.SchemaTrusted {
-		return fmt.Errorf("load %s: schema %q of the destination belongs to %q, who can put another table in its place, with code that would run with the rights of %q. "+
-			"Give it to the role that loads: ALTER SCHEMA %s OWNER TO %s", target, target.Schema, t.SchemaOwner, t.Loader, pgclient.Ident(target.Schema), loader)
+		return fmt.Errorf("load %s: schema %q of the destination belongs to %q. That role can replace the table with one whose code would run with the rights of %q. "+
+			"Make the role that loads the owner of the schema: ALTER SCHEMA %s OWNER TO %s", target, target.Schema, t.SchemaOwner, t.Loader, pgclient.Ident(target.Schema), loader)
 	}
 	if t.Kind == "" {
 		return nil
 	}
 	if t.Owner != t.Loader {
-		return fmt.Errorf("load %s: in the destination it belongs to %q, who can attach code to it that would run with the rights of %q. "+
-			"Give it to the role that loads (ALTER TABLE %s OWNER TO %s), or rename it: then the next run makes a new one", target, t.Owner, t.Loader, target.SQL(), loader)
+		return fmt.Errorf("load %s: the table in the destination belongs to %q. That role can attach code to it that would run with the rights of %q. "+
+			"Make the role that loads its owner (ALTER TABLE %s OWNER TO %s), or rename the table: then the next run creates a new one", target, t.Owner, t.Loader, target.SQL(), loader)
 	}
 	if len(t.Parents) > 0 {
-		return fmt.Errorf("load %s: in the destination it is a child or a partition of %s, whose owner can attach code to it. "+
-			"Detach it (ALTER TABLE ... NO INHERIT, or DETACH PARTITION), or rename it: then the next run makes a new one", target, strings.Join(t.Parents, ", "))
+		return fmt.Errorf("load %s: the table in the destination is a child or a partition of %s. The owner of that table can attach code to it. "+
+			"Detach it (ALTER TABLE ... NO INHERIT, or DETACH PARTITION), or rename it: then the next run creates a new one", target, strings.Join(t.Parents, ", "))
 	}
 	if len(t.Children) > 0 {
-		return fmt.Errorf("load %s: in the destination it has children or partitions, %s, whose rows and code would take part in the load. "+
-			"Detach them (ALTER TABLE ... NO INHERIT, or DETACH PARTITION), or rename the table: then the next run makes a new one", target, strings.Join(t.Children, ", "))
+		return fmt.Errorf("load %s: the table in the destination has children or partitions: %s. Their rows and code would take part in the load. "+
+			"Detach them (ALTER TABLE ... NO INHERIT, or DETACH PARTITION), or rename the table: then the next run creates a new one", target, strings.Join(t.Children, ", "))
 	}
 	if len(t.Uses) == 0 {
 		return nil
@@ -114,8 +114,8 @@ func (t loadedTable) refusal(target relation.TableName) error {
 	for i, u := range t.Uses {
 		lines[i] = "\n  - " + u.String()
 	}
-	return fmt.Errorf("load %s: code is attached to it in the destination that the role which loads, %q, does not own and would run:%s\n"+
-		"Drop what is attached, or rename the table: then the next run makes a new one. Code of another role may stay once it belongs to the role that loads (ALTER ... OWNER TO %s): it runs with that role's rights",
+	return fmt.Errorf("load %s: code is attached to the table in the destination. A load would run it with the rights of %q, which does not own it:%s\n"+
+		"Drop what is attached, or rename the table: then the next run creates a new one. Code of another role can stay if you make the role that loads its owner (ALTER ... OWNER TO %s): it then runs with that role's rights",
 		target, t.Loader, strings.Join(lines, ""), loader)
 }
 

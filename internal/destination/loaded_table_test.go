@@ -51,13 +51,13 @@ func TestForeignCode(t *testing.T) {
 			{"an array of a composite type", `ALTER TABLE shop.t ADD planted evil.pair[]`, `table shop.t: function evil.positive(integer) of "{m}"`, 11},
 			{"a range", `ALTER TABLE shop.t ADD planted evil.span`, `table shop.t: function evil.distance(double precision,double precision) of "{m}"`, 0},
 			{"statistics", `CREATE STATISTICS shop.planted ON (evil.positive(v)), id FROM shop.t`, `statistics object shop.planted: function evil.positive(integer) of "{m}"`, 14},
-			{"a child", `CREATE TABLE evil.child () INHERITS (shop.t)`, `it has children or partitions, evil.child, whose`, 0},
-			{"a parent", `CREATE TABLE evil.parent (id int NOT NULL, v int); ALTER TABLE shop.t INHERIT evil.parent`, `child or a partition of evil.parent, whose`, 0},
-			{"a partition", `CREATE TABLE evil.parent (id int NOT NULL, v int) PARTITION BY LIST (v); ALTER TABLE evil.parent ATTACH PARTITION shop.t FOR VALUES IN (1)`, `child or a partition of evil.parent, whose`, 0},
-			{"another owner", `ALTER TABLE shop.t OWNER TO {m}`, `it belongs to "{m}", who`, 0},
-			{"a superuser's table", `ALTER TABLE shop.t OWNER TO postgres`, `it belongs to "postgres", who`, 0},
-			{"another's schema", `ALTER SCHEMA shop OWNER TO {m}`, `schema "shop" of the destination belongs to "{m}", who`, 0},
-			{"another's schema without the table", `DROP TABLE shop.t; ALTER SCHEMA shop OWNER TO {m}`, `schema "shop" of the destination belongs to "{m}", who`, 0},
+			{"a child", `CREATE TABLE evil.child () INHERITS (shop.t)`, `has children or partitions: evil.child. Their rows`, 0},
+			{"a parent", `CREATE TABLE evil.parent (id int NOT NULL, v int); ALTER TABLE shop.t INHERIT evil.parent`, `child or a partition of evil.parent. The owner`, 0},
+			{"a partition", `CREATE TABLE evil.parent (id int NOT NULL, v int) PARTITION BY LIST (v); ALTER TABLE evil.parent ATTACH PARTITION shop.t FOR VALUES IN (1)`, `child or a partition of evil.parent. The owner`, 0},
+			{"another owner", `ALTER TABLE shop.t OWNER TO {m}`, `belongs to "{m}". That role can attach code`, 0},
+			{"a superuser's table", `ALTER TABLE shop.t OWNER TO postgres`, `belongs to "postgres". That role can attach code`, 0},
+			{"another's schema", `ALTER SCHEMA shop OWNER TO {m}`, `schema "shop" of the destination belongs to "{m}". That role can`, 0},
+			{"another's schema without the table", `DROP TABLE shop.t; ALTER SCHEMA shop OWNER TO {m}`, `schema "shop" of the destination belongs to "{m}". That role can`, 0},
 			{"a foreign key that deletes", `CREATE TABLE evil.child (id int REFERENCES shop.t ON DELETE CASCADE); ALTER TABLE evil.child OWNER TO {m}`, `table constraint child_id_fkey on evil.child: table evil.child of "{m}"`, 0},
 			{"a foreign key that writes", `CREATE TABLE shop.child (id int REFERENCES shop.t ON UPDATE SET NULL); CREATE TRIGGER planted AFTER UPDATE ON shop.child FOR EACH ROW EXECUTE PROCEDURE evil.fire(); ALTER TABLE shop.child OWNER TO {l}`,
 				`trigger planted on shop.child: function evil.fire() of "{m}"`, 0},
@@ -82,7 +82,7 @@ func TestForeignCode(t *testing.T) {
 			{"a schema of a superuser", `ALTER SCHEMA shop OWNER TO postgres; GRANT ALL ON SCHEMA shop TO {l}`, ``, 0},
 			{"a schema of a member", `ALTER SCHEMA shop OWNER TO {m}; GRANT {l} TO {m}; GRANT ALL ON SCHEMA shop TO {l}`, ``, 0},
 			{"a schema of an administrator of the role", `ALTER SCHEMA shop OWNER TO {m}; GRANT {l} TO {m} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE; GRANT ALL ON SCHEMA shop TO {l}`, ``, 16},
-			{"a schema of a member of no consequence", `ALTER SCHEMA shop OWNER TO {m}; GRANT {l} TO {m} WITH INHERIT FALSE, SET FALSE; GRANT ALL ON SCHEMA shop TO {l}`, `belongs to "{m}", who`, 16},
+			{"a schema of a member of no consequence", `ALTER SCHEMA shop OWNER TO {m}; GRANT {l} TO {m} WITH INHERIT FALSE, SET FALSE; GRANT ALL ON SCHEMA shop TO {l}`, `belongs to "{m}". That role can`, 16},
 		} {
 			if s.Major < tt.since {
 				continue
@@ -132,11 +132,11 @@ func TestLoadedTableRefusal(t *testing.T) {
 	ours := loadedTable{Loader: "l", SchemaOwner: "l", SchemaTrusted: true, Kind: "r", Owner: "l"}
 	for want, change := range map[string]func(*loadedTable){
 		"": func(*loadedTable) {},
-		`schema "shop" of the destination belongs to "m", who can put another table in its place`:             func(f *loadedTable) { f.SchemaOwner, f.SchemaTrusted = "m", false },
-		`schema "shop" of the destination belongs to "n", who can put another table`:                          func(f *loadedTable) { *f = loadedTable{Loader: "l", SchemaOwner: "n"} },
-		`it belongs to "m", who can attach code to it that would run with the rights of "l"`:                  func(f *loadedTable) { f.Owner = "m" },
-		`it is a child or a partition of a.b, c.d, whose owner`:                                               func(f *loadedTable) { f.Parents = []string{"a.b", "c.d"} },
-		`it has children or partitions, a.b, whose rows`:                                                      func(f *loadedTable) { f.Children = []string{"a.b"} },
+		`schema "shop" of the destination belongs to "m". That role can replace the table`:                    func(f *loadedTable) { f.SchemaOwner, f.SchemaTrusted = "m", false },
+		`schema "shop" of the destination belongs to "n". That role can replace`:                              func(f *loadedTable) { *f = loadedTable{Loader: "l", SchemaOwner: "n"} },
+		`belongs to "m". That role can attach code to it that would run with the rights of "l"`:               func(f *loadedTable) { f.Owner = "m" },
+		`is a child or a partition of a.b, c.d. The owner`:                                                    func(f *loadedTable) { f.Parents = []string{"a.b", "c.d"} },
+		`has children or partitions: a.b. Their rows`:                                                         func(f *loadedTable) { f.Children = []string{"a.b"} },
 		"\n  - trigger x on shop.t: function f() of \"m\"\n  - y: z, which can run SQL or change the session": func(f *loadedTable) { f.Uses = []use{{"trigger x on shop.t", "function f()", "m"}, {"y", "z", ""}} },
 	} {
 		facts := ours

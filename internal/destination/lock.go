@@ -84,7 +84,7 @@ func (l *TargetLock) Rollback(ctx context.Context) {
 }
 
 // errTargetReplaced says that the destination table is not the one of when the attempt began.
-var errTargetReplaced = errors.New("the table in the destination was dropped, emptied or replaced while it was loaded")
+var errTargetReplaced = errors.New("the table in the destination was dropped, emptied or replaced during the load")
 
 // isNoTable reports whether a table could not be locked because it does not exist, is another
 // kind of relation, or belongs to another role.

@@ -59,7 +59,7 @@ func (ld Loading) LoadStaging(ctx context.Context, staging relation.TableName, r
 		return ld.merge(ctx, staging.SQL(), rows)
 	}
 	if err := ld.execExclusive(ctx, session.MaxLockWait, staging, "ALTER TABLE "+staging.SQL()+" RENAME TO "+pgclient.Ident(l.target.Name)); err != nil {
-		return LoadResult{}, fmt.Errorf("name the table that was loaded: %w", err)
+		return LoadResult{}, fmt.Errorf("rename the staging table: %w", err)
 	}
 	return ld.complete(ctx, rows)
 }
@@ -88,7 +88,7 @@ func LockStaging(ctx context.Context, tx pgx.Tx, staging relation.TableName, col
 			i = slices.IndexFunc(columns, func(c Column) bool { return splitName(c.Name, c.SQL) == into.Name })
 		}
 		if i < 0 {
-			return Layout{}, fmt.Errorf("%s has a column %q that no column of the source is for", staging, into.Name)
+			return Layout{}, fmt.Errorf("%s has a column %q that matches no column of the source", staging, into.Name)
 		}
 		c := columns[i]
 		c.Name = into.Name
@@ -98,7 +98,7 @@ func LockStaging(ctx context.Context, tx pgx.Tx, staging relation.TableName, col
 		l.Columns = append(l.Columns, c)
 	}
 	if len(l.Columns) != len(columns) {
-		return Layout{}, fmt.Errorf("%s has %d columns and %d of the source are replicated", staging, len(l.Columns), len(columns))
+		return Layout{}, fmt.Errorf("%s has %d columns, but %d columns of the source are replicated", staging, len(l.Columns), len(columns))
 	}
 	return l, nil
 }
@@ -118,7 +118,7 @@ func DropOrphanedStaging(ctx context.Context, tx pgx.Tx, schema string) (kept []
 	rows, _ := tx.Query(ctx, stagingSQL, schema, StagingPrefix)
 	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		return nil, fmt.Errorf("list what earlier runs left in schema %q: %w", schema, err)
+		return nil, fmt.Errorf("list the staging tables that earlier runs left in schema %q: %w", schema, err)
 	}
 	wait := "" // one turn is enough for all
 	for _, name := range names {

@@ -33,7 +33,7 @@ func readTarget(ctx context.Context, tx pgx.Tx, replication int64, target relati
 	var tables map[relation.TableName]relation.Table
 	var harmless bool
 	var empty *bool
-	err := pgclient.Send(ctx, tx, fmt.Sprintf("read what the destination holds of %s", target), func(batch *pgx.Batch) {
+	err := pgclient.Send(ctx, tx, fmt.Sprintf("read the state of %s in the destination", target), func(batch *pgx.Batch) {
 		relation.QueueTablesWithoutTypes(batch, []relation.TableName{target}, &tables)
 		batch.Queue(inViewsSQL, target.SQL()).Query(func(rows pgx.Rows) (err error) {
 			k.InViews, err = pgx.CollectRows(rows, pgx.RowTo[string])

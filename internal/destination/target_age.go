@@ -36,20 +36,20 @@ func (w Placement) changeReason(left catalog.LoadedTable) string {
 	switch had := left.Rows; {
 	case w.OID == left.OID && w.File == left.File:
 		if w.Empty && had != nil && *had > 0 {
-			return fmt.Sprintf("the table in the destination was emptied since the last run, which left it with %d rows", *had)
+			return fmt.Sprintf("the table in the destination was emptied after the last run, which left %d rows in it", *had)
 		}
 		return ""
 	case w.contents != nil && had != nil && w.contents.Rows == *had && equal(w.contents.Sequence, left.Sequence):
 		return ""
 	}
-	what := "was emptied, restored or rewritten since the last run"
+	what := "was emptied, restored or rewritten after the last run"
 	if w.OID != left.OID {
-		what = "is another one than the last run left: it was restored, or dropped and created again"
+		what = "is not the one that the last run left: it was restored, or dropped and created again"
 	}
 	if w.contents == nil || left.Rows == nil {
 		return "the table in the destination " + what
 	}
-	return fmt.Sprintf("the table in the destination %s, and holds %d rows where there were %d", what, w.contents.Rows, *left.Rows)
+	return fmt.Sprintf("the table in the destination %s. It holds %d rows, but the last run left %d", what, w.contents.Rows, *left.Rows)
 }
 
 // isSameStorage reports whether the table is stored where the last commit left it.
@@ -97,7 +97,7 @@ func (t TargetState) inspect(ctx context.Context, tx pgx.Tx, target relation.Tab
 	}
 	if empty == nil {
 		if err := tx.QueryRow(ctx, "SELECT NOT EXISTS (SELECT FROM "+target.SQL()+")", session.Unprepared).Scan(&empty); err != nil {
-			return place, fmt.Errorf("look for a row of %s: %w", target, err)
+			return place, fmt.Errorf("look for rows in %s: %w", target, err)
 		}
 	}
 	place.Empty = *empty

@@ -281,7 +281,7 @@ func (d *disasterTest) compare(t *testing.T, disaster string, before rows, back 
 }
 
 // knownPoint matches a report that knows how far the source went back.
-var knownPoint = regexp.MustCompile(`its WAL ends at|is lost there`)
+var knownPoint = regexp.MustCompile(`its WAL ends at|has lost what was written`)
 
 // notes returns the notes of the last run, by table.
 func (d *disasterTest) notes(t *testing.T) map[string]string {

@@ -80,7 +80,7 @@ var operations = []operation{
 			{says: "refused while it holds tables, else kept or replaced", refused: "table", forTables: true, becomes: becomesEither},
 			{says: "kept, or refused if its home holds files", refused: "holds \"file\"", maySucceed: true},
 			{says: "the line stays"},
-			{says: "refused, or replaced; its tables stay", refused: "are recorded", maySucceed: true, becomes: becomesEither},
+			{says: "refused, or replaced; its tables stay", refused: "recorded runs", maySucceed: true, becomes: becomesEither},
 			runsAgain,
 		},
 	},

@@ -22,9 +22,9 @@ func TestAccReplication_lines(t *testing.T) {
 		GRANT SELECT ON ALL TABLES IN SCHEMA public TO `+p.reader)
 	var steps []resource.TestStep
 	for table, message := range map[string]string{
-		`"public.wide" = { replication_method = "FULL_TABLE" }`:                                 `do not fit`,
+		`"public.wide" = { replication_method = "FULL_TABLE" }`:                                 `a table can have at most 1600 columns: exclude 1 of them`,
 		`"public.nothing" = { replication_method = "FULL_TABLE" }`:                              `has no column`,
-		`"public.system" = { replication_method = "FULL_TABLE" }`:                               `has the name of a system column`,
+		`"public.system" = { replication_method = "FULL_TABLE" }`:                               `column "xmin" has a name that PostgreSQL reserves`,
 		`"public.orders" = { replication_method = "FULL_TABLE", columns = ["x"] }`:              `has no column "x"`,
 		`"public.countries" = { replication_method = "INCREMENTAL" }`:                           `needs a replication_key`,
 		`"public.none" = { replication_method = "FULL_TABLE" }`:                                 `has no table or view`,
@@ -54,7 +54,7 @@ func TestAccReplication_versions(t *testing.T) {
 	w := newWorkspace(t, requiredProviders+p.runConfig(tables, "1"))
 	const all = "public.closed_orders, public.events, public.open_orders"
 	output := w.run(t, "apply", "-auto-approve")
-	for _, want := range []string{"Rows of " + all + " have no key that identifies them:", "- " + all + ": nothing identifies a row, so that"} {
+	for _, want := range []string{"Rows of " + all + " have no key that identifies them:", "- " + all + ": no key identifies the rows: when a row changes"} {
 		if n := len(says(want).FindAllString(output, -1)); n != 1 {
 			t.Errorf("%q is told %d times, want once:\n%s", want, n, output)
 		}

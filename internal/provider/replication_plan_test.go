@@ -48,7 +48,7 @@ func TestAccReplication_goneAtSource(t *testing.T) {
 	w.write(t, "main.tf", config(`tables = { "billing.orders" = { replication_method = "FULL_TABLE", table_name = "billing_orders" } }`, "2"))
 	w.run(t, "apply", "-auto-approve")
 	p.atSource(t, `DROP SCHEMA billing CASCADE`)
-	if output, code := w.try(t, "plan", "-detailed-exitcode"); code != 0 || !says(`There is no schema "billing"`).MatchString(output) {
+	if output, code := w.try(t, "plan", "-detailed-exitcode"); code != 0 || !says(`Schema "billing" does not exist`).MatchString(output) {
 		t.Errorf("no schema: exit code %d\n%s", code, output)
 	}
 	w.run(t, "destroy", "-auto-approve")

@@ -36,7 +36,7 @@ func TestAccReplication_precheck(t *testing.T) {
 	says1("no reader", 0, "Readers do not exist", "does not have these roles: nobody")
 	p.atDestination(t, `CREATE SCHEMA shop AUTHORIZATION `+p.writer+`; CREATE TABLE shop.mine (id int)`)
 	w.write(t, "main.tf", config(twoTables))
-	says1("tables", 1, `Schema "shop" of the destination already holds mine, which this replication did not load: set adopt = true`)
+	says1("tables", 1, `Schema "shop" of the destination already contains mine, which this replication did not load. Set adopt = true`)
 	w.write(t, "main.tf", config("adopt = true\n"+twoTables))
 	says1("adopt", 0, "2 to add")
 	p.atDestination(t, `DROP SCHEMA shop CASCADE`)

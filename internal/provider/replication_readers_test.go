@@ -171,8 +171,8 @@ func TestAccReplication_readersMistakes(t *testing.T) {
 	p := newPipe(t, sandbox.Shared(t, 0))
 	var steps []resource.TestStep
 	for readers, message := range map[string]string{
-		`["public"]`:                          `"public" is everybody, and cannot be a reader`,
-		`["PUBLIC"]`:                          `"PUBLIC" is everybody`,
+		`["public"]`:                          `"public" stands for every role and cannot be a reader`,
+		`["PUBLIC"]`:                          `"PUBLIC" stands for every role`,
 		`[""]`:                                `a name is empty`,
 		`[null]`:                              `null value`,
 		`"analysts"`:                          `set of string required`,
@@ -186,12 +186,12 @@ func TestAccReplication_readersMistakes(t *testing.T) {
 		},
 		resource.TestStep{
 			Config:      p.config("Shop", readersOf("nobody")+twoTables),
-			ExpectError: says(`Create the role first, for instance with CREATE ROLE "nobody", or take it out of readers`),
+			ExpectError: says(`Create the role first, for instance with CREATE ROLE "nobody", or remove it from readers`),
 		},
 		resource.TestStep{ // known only during the apply
 			Config: p.config("Shop", "readers = [terraform_data.all.output]\n"+twoTables) + `
 				resource "terraform_data" "all" { input = "public" }`,
-			ExpectError: says(`"public" is everybody`),
+			ExpectError: says(`"public" stands for every role`),
 		})
 	resource.ParallelTest(t, resource.TestCase{ProtoV6ProviderFactories: factories(), Steps: steps, CheckDestroy: p.assertNoCatalog(t)})
 }

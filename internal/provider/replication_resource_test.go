@@ -256,7 +256,7 @@ func TestAccReplication_acceptSourceIdentity(t *testing.T) {
 					p.atDestination(t, `UPDATE _stitch.replication SET source_system = '123'; UPDATE _stitch.loaded_table SET source = '123/1'`)
 				},
 				Config:      p.runConfig(twoTables, "2"),
-				ExpectError: says(`earlier runs read 123: it was restored, upgraded or replaced by another one. To replicate all tables from it again, set accept_source_identity = "` + identity + `"`),
+				ExpectError: says(`earlier runs read from cluster 123: the cluster was restored, upgraded or replaced. To replicate all tables from it again, set accept_source_identity = "` + identity + `"`),
 			},
 			{ // reads all tables whole
 				Config: p.runConfig(accepting, "2"), ConfigPlanChecks: both(plancheck.ResourceActionUpdate),
@@ -302,7 +302,7 @@ func TestAccReplication_mistakes(t *testing.T) {
 	} {
 		steps = append(steps, resource.TestStep{Config: p.config("Shop", arguments), PlanOnly: true, ExpectError: says(message)})
 	}
-	steps = append(steps, resource.TestStep{Config: p.config("Public", twoTables), PlanOnly: true, ExpectError: says(`"public" is reserved; choose another name or set schema_name`)})
+	steps = append(steps, resource.TestStep{Config: p.config("Public", twoTables), PlanOnly: true, ExpectError: says(`cannot derive a schema name from the name "Public": "public" is reserved. Choose another name, or set schema_name`)})
 	for _, server := range []string{"app", "warehouse"} {
 		steps = append(steps, resource.TestStep{
 			Config:   strings.Replace(p.config("Shop", twoTables), fmt.Sprintf("{ server = %q", server), `{ server = "other"`, 1),
@@ -319,7 +319,7 @@ func TestAccReplication_adopt(t *testing.T) {
 	resource.ParallelTest(t, resource.TestCase{
 		ProtoV6ProviderFactories: factories(),
 		Steps: []resource.TestStep{
-			{Config: p.config("Shop", twoTables), ExpectError: says(`already holds mine, which this replication did not load`)},
+			{Config: p.config("Shop", twoTables), ExpectError: says(`already contains mine, which this replication did not load`)},
 			{Config: p.config("Shop", "adopt = true\n"+twoTables)},
 		},
 	})

@@ -252,14 +252,14 @@ func TestAccSyncRun_verify(t *testing.T) {
 					p.atDestination(t, `CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
 						CREATE TRIGGER swallow BEFORE INSERT ON shop.countries FOR EACH ROW EXECUTE PROCEDURE swallow()`)
 				},
-				Config: config(`verify = "count"`), ExpectError: says(`public.countries has 3 rows and shop.countries would have 2 rows: nothing was committed`),
+				Config: config(`verify = "count"`), ExpectError: says(`public.countries has 3 rows, but shop.countries would have 2 rows (rows of the source that are missing in the destination: 1). Nothing was committed`),
 			},
 			{ // INCREMENTAL keeps what is gone
 				PreConfig:        func() { p.atDestination(t, `DROP FUNCTION swallow() CASCADE`) },
 				Config:           config(`verify = "count"`),
 				ConfigPlanChecks: runs,
 				ConfigStateChecks: []statecheck.StateCheck{
-					verified("public.orders", knownvalue.StringRegexp(regexp.MustCompile(`^different by count: rows of the destination that are not at the source, which INCREMENTAL keeps: 1$`))),
+					verified("public.orders", knownvalue.StringRegexp(regexp.MustCompile(`^different by count: rows of the destination that the source does not have, which INCREMENTAL keeps: 1$`))),
 					verified("public.countries", knownvalue.StringExact("the same by count: 3 rows")),
 				},
 			},
@@ -312,7 +312,7 @@ func TestAccSyncRun_notes(t *testing.T) {
 		}`, trigger) + `
 		output "notes" { value = { for name, table in stitch_sync_run.shop.tables : name => table.notes if table.notes != null } }`
 	}
-	const note = "public.late, public.open: rows that are committed late, with a key before the bookmark, are missed"
+	const note = "public.late, public.open: runs miss rows that are committed late with a key before the bookmark"
 	w := newWorkspace(t, config("1"))
 	told := func(output string) int { return len(says(note).FindAllString(output, -1)) }
 	if output := w.run(t, "apply", "-auto-approve"); told(output) != 1 || strings.Count(output, "Warning:") != 2 { // one is that of dev_overrides
@@ -325,7 +325,7 @@ func TestAccSyncRun_notes(t *testing.T) {
 	if output := w.run(t, "apply", "-auto-approve"); told(output) != 0 {
 		t.Errorf("the second run:\n%s", output)
 	}
-	if output := w.run(t, "output", "notes"); strings.Count(output, "are missed: rows of a view") != 2 {
+	if output := w.run(t, "output", "notes"); strings.Count(output, "before the bookmark: rows of a view") != 2 {
 		t.Errorf("the report:\n%s", output)
 	}
 	p.atSource(t, `ALTER TABLE orders ADD COLUMN extra int DEFAULT 7`)

@@ -21,7 +21,7 @@ import (
 type ExistsError struct{ SchemaName, Name string }
 
 func (e *ExistsError) Error() string {
-	return fmt.Sprintf("schema %q belongs to the replication %q already: choose another schema_name, "+
+	return fmt.Sprintf("schema %q already belongs to the replication %q: choose another schema_name, "+
 		"or import that replication", e.SchemaName, e.Name)
 }
 
@@ -68,16 +68,16 @@ func refusalsOf(d definition.Definition, stored catalog.Replication, history cat
 	}
 	lines := differences("", have, want)
 	if history.Runs > 0 {
-		lines = append(lines, fmt.Sprintf("runs of it are recorded: %d", history.Runs))
+		lines = append(lines, fmt.Sprintf("recorded runs: %d", history.Runs))
 	}
 	if history.Tables > 0 {
-		lines = append(lines, fmt.Sprintf("tables that it has loaded: %d", history.Tables))
+		lines = append(lines, fmt.Sprintf("loaded tables: %d", history.Tables))
 	}
 	if stored.SchemaCreated {
-		lines = append(lines, "a run of it created its schema")
+		lines = append(lines, "one of its runs created the schema")
 	}
 	if stored.SourceSystem != "" {
-		lines = append(lines, "a run of it has read the cluster "+stored.SourceSystem)
+		lines = append(lines, "its runs have read from the cluster "+stored.SourceSystem)
 	}
 	return lines, nil
 }
@@ -109,7 +109,7 @@ func differences(path string, have, want any) (lines []string) {
 		_, wants := b[name]
 		switch {
 		case !wants:
-			lines = append(lines, fmt.Sprintf("%s is %s, and is not configured", member, asJSON(a[name])))
+			lines = append(lines, fmt.Sprintf("%s is %s, but is not configured", member, asJSON(a[name])))
 		case !has:
 			lines = append(lines, fmt.Sprintf("%s is not set, but should be %s", member, asJSON(b[name])))
 		default:

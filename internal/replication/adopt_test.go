@@ -44,15 +44,15 @@ func TestDefinitionRefusals(t *testing.T) {
 		"another source":    {stored: stored(func(d *definition.Definition) { d.Source.Database = "x" }), refusals: []string{`source.database is "x", not "shop"`}},
 		"another table": {stored: stored(func(d *definition.Definition) {
 			d.Tables = map[string]definition.Selection{"public.u": want.Tables["public.t"]}
-		}), refusals: []string{`tables["public.t"] is not set, but should be {"columns":["id","n"],"exclude_columns":null,"replication_key":"id","replication_method":"INCREMENTAL","view_key_properties":null}`, `tables["public.u"] is {"columns":["id","n"],"exclude_columns":null,"replication_key":"id","replication_method":"INCREMENTAL","view_key_properties":null}, and is not configured`}},
+		}), refusals: []string{`tables["public.t"] is not set, but should be {"columns":["id","n"],"exclude_columns":null,"replication_key":"id","replication_method":"INCREMENTAL","view_key_properties":null}`, `tables["public.u"] is {"columns":["id","n"],"exclude_columns":null,"replication_key":"id","replication_method":"INCREMENTAL","view_key_properties":null}, but is not configured`}},
 		"other columns": {stored: stored(func(d *definition.Definition) {
 			d.Tables["public.t"] = definition.Selection{Method: definition.Incremental, ReplicationKey: "id"}
 		}), refusals: []string{`tables["public.t"].columns is null, not ["id","n"]`}},
 		"another window":        {stored: stored(func(d *definition.Definition) { d.LateCommitWindow = nil }), refusals: []string{`late_commit_window is not set, but should be 0`}},
-		"of a newer provider":   {stored: newer, refusals: []string{"paused is true, and is not configured"}},
-		"with runs":             {stored: same, history: catalog.History{Runs: 2, Tables: 1}, refusals: []string{"runs of it are recorded: 2", "tables that it has loaded: 1"}},
-		"whose schema was made": {stored: created, refusals: []string{"a run of it created its schema"}},
-		"that was read":         {stored: read, refusals: []string{"a run of it has read the cluster 123"}},
+		"of a newer provider":   {stored: newer, refusals: []string{"paused is true, but is not configured"}},
+		"with runs":             {stored: same, history: catalog.History{Runs: 2, Tables: 1}, refusals: []string{"recorded runs: 2", "loaded tables: 1"}},
+		"whose schema was made": {stored: created, refusals: []string{"one of its runs created the schema"}},
+		"that was read":         {stored: read, refusals: []string{"its runs have read from the cluster 123"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := refusalsOf(want, tt.stored, tt.history)

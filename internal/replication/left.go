@@ -92,7 +92,7 @@ func readFound(ctx context.Context, tx pgx.Tx, schema string) ([]foundTable, err
 	rows, _ := tx.Query(ctx, foundSQL, schema, leftColumn.Name)
 	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[foundTable])
 	if err != nil {
-		return nil, fmt.Errorf("look what schema %q holds: %w", schema, err)
+		return nil, fmt.Errorf("read the contents of schema %q: %w", schema, err)
 	}
 	return found, nil
 }
@@ -176,12 +176,12 @@ func (t takeover) refusal(schema string) error {
 	}
 	why := ""
 	if len(t.unsure) > 0 {
-		why = fmt.Sprintf(". An earlier replication of the same tables left %s, but whether it was of the same database is not known: the source cannot be read now, "+
-			"or its login may not call pg_control_system(), pg_control_checkpoint() and pg_control_recovery(), which tell which cluster it is", definition.ListSome(t.unsure))
+		why = fmt.Sprintf(". An earlier replication of the same tables left %s, but the provider cannot tell whether they came from the same database: the source cannot be read now, "+
+			"or its login is not allowed to call pg_control_system(), pg_control_checkpoint() and pg_control_recovery(), which identify the cluster", definition.ListSome(t.unsure))
 	}
-	return fmt.Errorf("schema %q of the destination already holds %s, which this replication did not load: "+
-		"set adopt = true if its runs may change what tables of the same name hold, for instance because an earlier replication left them; "+
-		"otherwise choose another schema_name%s", schema, definition.ListSome(t.foreign), why)
+	return fmt.Errorf("schema %q of the destination already contains %s, which this replication did not load. "+
+		"Set adopt = true to let its runs change the contents of tables of the same name, for instance because an earlier replication left them. "+
+		"Otherwise choose another schema_name%s", schema, definition.ListSome(t.foreign), why)
 }
 
 // apply assigns the tables to a replication that was created in place of the one that left

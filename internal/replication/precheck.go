@@ -83,7 +83,7 @@ func absentRoles(ctx context.Context, tx pgx.Tx, names []string) ([]string, erro
 		ORDER BY w.name`, names)
 	absent, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		return nil, fmt.Errorf("look for the readers: %w", err)
+		return nil, fmt.Errorf("check which readers exist: %w", err)
 	}
 	return absent, nil
 }
@@ -133,7 +133,7 @@ func PrecheckSource(ctx context.Context, source pgclient.Endpoint, d definition.
 			o.System = id.System
 			rows, _ := tx.Query(ctx, unreadableSQL, schemas, names)
 			if found, err = pgx.CollectRows(rows, pgx.RowToStructByPos[unreadable]); err != nil {
-				return fmt.Errorf("look what the login may read: %w", err)
+				return fmt.Errorf("check what the login can read: %w", err)
 			}
 			return nil
 		})

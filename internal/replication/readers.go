@@ -19,7 +19,7 @@ import (
 // CheckReader refuses names that cannot be a reader.
 func CheckReader(name string) error {
 	if strings.EqualFold(name, "public") {
-		return fmt.Errorf("%q is everybody, and cannot be a reader: name a role, for instance a group that those are members of who may read", name)
+		return fmt.Errorf("%q stands for every role and cannot be a reader: name a role, for instance a group role for those who should read the tables", name)
 	}
 	return pgclient.CheckName(name)
 }
@@ -123,7 +123,7 @@ func readerRights(ctx context.Context, tx pgx.Tx, sql, schema string, readers, l
 	rows, _ := tx.Query(ctx, sql, schema, readers, loaded)
 	rights, err := pgx.CollectRows(rows, pgx.RowToStructByPos[readerRight])
 	if err != nil {
-		return nil, fmt.Errorf("look what readers of schema %q may do: %w", schema, err)
+		return nil, fmt.Errorf("read the privileges of readers of schema %q: %w", schema, err)
 	}
 	return rights, nil
 }
@@ -197,7 +197,7 @@ func grantedTo(ctx context.Context, tx pgx.Tx, schema string, roles, loaded []st
 	rows, _ := tx.Query(ctx, grantedSQL, schema, roles, loaded, destination.StagingPrefix)
 	rights, err := pgx.CollectRows(rows, pgx.RowToStructByPos[readerRight])
 	if err != nil {
-		return nil, fmt.Errorf("look what readers of schema %q were granted: %w", schema, err)
+		return nil, fmt.Errorf("read what was granted to readers of schema %q: %w", schema, err)
 	}
 	return rights, nil
 }
@@ -234,13 +234,13 @@ func (p readersPlan) refusal() error {
 	switch {
 	case len(p.absent) > 0:
 		return pgclient.Advise(
-			fmt.Errorf("these readers do not exist on the destination server: %s; nothing was changed", roleTexts(p.absent)),
-			fmt.Sprintf("Create the role first, for instance with CREATE ROLE %s, or take it out of readers. Names are case-sensitive. "+
-				"If a resource creates it, refer to that in readers.", pgclient.Ident(p.absent[0])))
+			fmt.Errorf("these readers do not exist on the destination server: %s. Nothing was changed", roleTexts(p.absent)),
+			fmt.Sprintf("Create the role first, for instance with CREATE ROLE %s, or remove it from readers. Names are case-sensitive. "+
+				"If a resource creates the role, reference that resource in readers.", pgclient.Ident(p.absent[0])))
 	case len(p.refused) > 0:
 		return pgclient.Advise(
-			fmt.Errorf("the login of the destination may not grant all that readers of schema %q need, so nothing was changed", p.schema),
-			"It should own the schema and the tables that it loads. Or have somebody who may do it run:\n  "+
+			fmt.Errorf("the login of the destination is not allowed to grant everything that readers of schema %q need. Nothing was changed", p.schema),
+			"Make the login the owner of the schema and of the tables that it loads. Or ask an administrator to run:\n  "+
 				strings.Join(readerStatements("GRANT", p.schema, p.refused), ";\n  ")+";")
 	}
 	return nil

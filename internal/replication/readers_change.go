@@ -161,7 +161,7 @@ func revokeFromReaders(ctx context.Context, tx pgx.Tx, g *grantTx, stored catalo
 }
 
 // errTablesAdded says that a load came in between.
-var errTablesAdded = errors.New("more tables were loaded meanwhile")
+var errTablesAdded = errors.New("a run loaded more tables at the same time")
 
 const (
 	maxReadersWait = time.Minute            // for what prevents a change of readers
@@ -192,7 +192,7 @@ type readersError struct {
 }
 
 func (e *readersError) Error() string {
-	return fmt.Sprintf("change what readers of schema %q may do: %v", e.schema, e.err)
+	return fmt.Sprintf("change the privileges of readers of schema %q: %v", e.schema, e.err)
 }
 
 func (e *readersError) Unwrap() error { return e.err }
@@ -229,7 +229,7 @@ func OpenSchema(ctx context.Context, tx pgx.Tx, replication int64, schema string
 		refusal = err
 	}
 	if refusal != nil {
-		note = pgclient.Explain(fmt.Errorf("not all readers may read what is loaded: %w", refusal))
+		note = pgclient.Explain(fmt.Errorf("not all readers can read the loaded tables: %w", refusal))
 	}
 	return note, nil
 }

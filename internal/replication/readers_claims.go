@@ -124,7 +124,7 @@ func columnsGrantedTo(ctx context.Context, tx pgx.Tx, schema string, revoked []r
 	rows, _ := tx.Query(ctx, columnsGrantedSQL, schema, tables, readers)
 	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[columnsRight])
 	if err != nil {
-		return nil, fmt.Errorf("look what readers of schema %q were granted on columns: %w", schema, err)
+		return nil, fmt.Errorf("read which columns readers of schema %q were granted: %w", schema, err)
 	}
 	return slices.DeleteFunc(all, func(r columnsRight) bool { return !isRevoked[[2]string{r.Reader, r.Table}] }), nil
 }

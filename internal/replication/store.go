@@ -204,7 +204,7 @@ func dropLoaded(ctx context.Context, tx pgx.Tx, stored catalog.Replication) erro
 	}
 	var empty bool
 	if err := tx.QueryRow(ctx, schemaEmptySQL, stored.SchemaName).Scan(&empty); err != nil {
-		return fmt.Errorf("look into schema %q: %w", stored.SchemaName, err)
+		return fmt.Errorf("check whether schema %q is empty: %w", stored.SchemaName, err)
 	}
 	if !empty {
 		return nil
@@ -224,14 +224,14 @@ func ownTables(ctx context.Context, tx pgx.Tx, schema string, loaded []string) (
 	var refusal error
 	_, err = pgx.ForEachRow(rows, []any{&name, &owner, &loads}, func() error {
 		if !loads {
-			refusal = fmt.Errorf("drop %s: it belongs to %q and not to the role that loads, so another role has put it in the place of the loaded table: drop it by hand, or set force_destroy = false",
+			refusal = fmt.Errorf("drop %s: it belongs to %q, not to the role that loads. Another role has replaced the loaded table: drop it by hand, or set force_destroy = false",
 				relation.TableName{Schema: schema, Name: name}, owner)
 		}
 		own = append(own, name)
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("look for the loaded tables: %w", err)
+		return nil, fmt.Errorf("check which loaded tables exist: %w", err)
 	}
 	return own, refusal
 }

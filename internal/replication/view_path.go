@@ -51,7 +51,7 @@ func explain(ctx context.Context, session source.Session, view relation.TableNam
 		return err
 	})
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return fmt.Errorf("it did not end within %s: a function that PostgreSQL evaluates then, because it is IMMUTABLE, does not stop when it is told to: %w", planningLimit, err)
+		return fmt.Errorf("it did not end within %s: PostgreSQL evaluates IMMUTABLE functions when it plans, and one of them did not stop when it was cancelled: %w", planningLimit, err)
 	}
 	return err
 }

@@ -47,7 +47,7 @@ func TestWarnings(t *testing.T) {
 		Notes: []string{"a connection broke", "a connection broke", "the disk is full"},
 	}
 	run.Tables[299].Verification = "different by count: rows of the source that are missing in the destination, because they came late: 44"
-	run.Tables[7].Notes = append(run.Tables[7].Notes, "rows cross as text")
+	run.Tables[7].Notes = append(run.Tables[7].Notes, "rows are transferred as text")
 	run.Tables[8].Error = "write: the disk is full"
 	messages := Warnings("shop", run, func(string, string) bool { return false })
 	const five = "public.t000, public.t001, public.t002, public.t003, public.t004 and 295 more: "
@@ -55,7 +55,7 @@ func TestWarnings(t *testing.T) {
 		"Sync run of shop found tables that differ from the source\n- public.t299: different by count: rows of the source that are missing in the destination, because they came late: 44\n"+
 			"- public.t200: different by count: the source has 200 rows, the destination 1000 rows\n",
 		"Sync run of shop found tables whose structure has changed\n- "+five+"column \"tenant\" of type uuid was added\n\n",
-		"Sync run of shop has notes on tables\n- "+five+"the source is a standby\n- public.t007: rows cross as text\n\n",
+		"Sync run of shop has notes on tables\n- "+five+"the source is a standby\n- public.t007: rows are transferred as text\n\n",
 		"Sync run of shop had problems\na connection broke",
 	)
 	if detail := messages[3].Detail; detail != "a connection broke" {
@@ -66,8 +66,8 @@ func TestWarnings(t *testing.T) {
 	isKnown := func(_, note string) bool { return note == "the source is a standby" }
 	run = syncrun.Run{Tables: reportsOf(300, func(_ int, r *catalog.Report) { r.Notes = []string{"the source is a standby"} })}
 	wantMessages(t, Warnings("shop", run, isKnown))
-	run.Tables[7].Notes = append(run.Tables[7].Notes, "rows cross as text")
-	wantMessages(t, Warnings("shop", run, isKnown), "Sync run of shop has notes on tables\n- public.t007: rows cross as text\n\n")
+	run.Tables[7].Notes = append(run.Tables[7].Notes, "rows are transferred as text")
+	wantMessages(t, Warnings("shop", run, isKnown), "Sync run of shop has notes on tables\n- public.t007: rows are transferred as text\n\n")
 }
 
 // Tables with the same error are named together, and the error of a table says what was

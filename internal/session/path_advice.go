@@ -33,6 +33,6 @@ func PathAdvice(err error) string {
 	if function == nil {
 		return ""
 	}
-	return fmt.Sprintf("The function %s does not find it, because runs have the search_path pg_catalog, pg_temp: no name is resolved through a schema that others write to. "+
-		"Name the schema within the function, or let the function bring its own path: ALTER FUNCTION %[1]s SET search_path = <its schemas>, pg_temp", function[1])
+	return fmt.Sprintf("The function %s cannot find that object, because runs set search_path to pg_catalog, pg_temp: they look up no name in a schema that other roles can write to. "+
+		"Put the schema before the name in the function, or give the function a path of its own: ALTER FUNCTION %[1]s SET search_path = <its schemas>, pg_temp", function[1])
 }

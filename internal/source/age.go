@@ -49,42 +49,42 @@ func Judge(before, now catalog.Position, kept, older bool) Judgement {
 		if at, ok := switchedAt(now.History, before); ok && now.Timeline > before.Timeline {
 			back = min(back, at) // it may have written since
 		}
-		return Judgement{fmt.Sprintf("the source has gone back in time: its WAL ends at %s, and was at %s when the table was read. It was restored, or another server has taken over",
+		return Judgement{fmt.Sprintf("the source has gone back in time: its WAL ends at %s, but was at %s when the table was read. The source was restored, or another server has taken over",
 			lsnText(now.LSN), lsnText(before.LSN)), back}
 	}
 	switch {
 	case before.Started != "" && before.Started == now.Started:
 		return Judgement{}
 	case before.Timeline == 0 || now.Timeline == 0 || before.LSN == 0 || now.LSN == 0:
-		return Judgement{Why: "the source was started again, and the login may not call the functions that tell where its WAL is: it could have been restored"}
+		return Judgement{Why: "the source was restarted, and the login cannot call the functions that return the WAL position: the source could have been restored"}
 	case before.Timeline != now.Timeline:
 		return judgeTimeline(before, now)
 	case before.History != "" && now.History != "" && before.History != now.History:
-		return Judgement{Why: fmt.Sprintf("the source is on another timeline of the number %d: it was restored, or another server has taken over", now.Timeline)}
+		return Judgement{Why: fmt.Sprintf("the source is on another timeline with the same number, %d: it was restored, or another server has taken over", now.Timeline)}
 	case older:
-		return Judgement{Why: "the source has gone back in time: a row that was read is there as it was before. A copy of the server was put back"}
+		return Judgement{Why: "the source has gone back in time: a row that was read is in an earlier state again. An older copy of the server was put in its place"}
 	case now.Transaction < before.Transaction || !kept:
-		return Judgement{Why: "the source was started again, and no row that was read last is as it was: it could be a copy that was put back"}
+		return Judgement{Why: "the source was restarted, and no row that was read last is known to be unchanged: it could be an older copy of the server"}
 	}
 	return Judgement{}
 }
 
 // judgeTimeline is judge for a source that is on another timeline.
 func judgeTimeline(before, now catalog.Position) Judgement {
-	moved := fmt.Sprintf("the source is on timeline %d and was on %d", now.Timeline, before.Timeline)
+	moved := fmt.Sprintf("the source is on timeline %d, and was on timeline %d", now.Timeline, before.Timeline)
 	if now.Timeline < before.Timeline {
 		return Judgement{Why: moved + ": it was restored, or another server has taken over"}
 	}
 	if now.History == "" {
-		return Judgement{Why: moved + ": it was restored, or another server has taken over, and the login may not read where it began. " +
-			"With EXECUTE on pg_catalog.pg_read_file(text) it may, and a fail-over that has lost nothing is told from one that has"}
+		return Judgement{Why: moved + ": it was restored, or another server has taken over. The login cannot read where the new timeline began. " +
+			"Grant it EXECUTE on pg_catalog.pg_read_file(text): then runs can distinguish a fail-over that lost nothing from one that lost rows"}
 	}
 	at, ok := switchedAt(now.History, before)
 	switch {
 	case !ok:
-		return Judgement{Why: moved + ", which has not come from it: it was restored, or another server has taken over"}
+		return Judgement{Why: moved + ", which is not part of its history: it was restored, or another server has taken over"}
 	case at < before.LSN:
-		return Judgement{fmt.Sprintf("%s, which began at %s, and the table was read at %s: what was written between the two is lost there", moved, lsnText(at), lsnText(before.LSN)), at}
+		return Judgement{fmt.Sprintf("%s. The new timeline began at %s, but the table was read at %s: the source has lost what was written between the two", moved, lsnText(at), lsnText(before.LSN)), at}
 	}
 	return Judgement{}
 }
@@ -240,7 +240,7 @@ func (s *Snapshot) collectRows(rows pgx.Rows) ([]catalog.RememberedRow, error) {
 		return s.Facts.withTransaction(r, writer)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("look for rows of %s that were read before: %w", s.Facts.Table.Name, err)
+		return nil, fmt.Errorf("check the rows of %s that were read before: %w", s.Facts.Table.Name, err)
 	}
 	return found, nil
 }

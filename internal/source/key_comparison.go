@@ -77,7 +77,7 @@ func (s *Snapshot) KeyComparison(ctx context.Context, key []KeyColumn) (k KeyCom
 // equality returns the operator by which a type tells values apart.
 func (s *Snapshot) equality(ctx context.Context, t relation.Type) (string, error) {
 	if t.Kind == "b" && t.Element == nil && !t.BuiltIn() {
-		own, err := session.TextOrNil(s.Tx.QueryRow(ctx, operatorsSQL, t.Schema, t.Name), "look how "+t.SQL+" is compared")
+		own, err := session.TextOrNil(s.Tx.QueryRow(ctx, operatorsSQL, t.Schema, t.Name), "read how "+t.SQL+" is compared")
 		if err != nil {
 			return "", err
 		}
@@ -115,7 +115,7 @@ func (s *Snapshot) WrittenOtherwise(ctx context.Context, compare KeyComparison, 
 		}
 		found, err = pgx.CollectRows(answers, func(row pgx.CollectableRow) (k rewrittenKey, err error) {
 			if err = row.Scan(&k.N, &k.Key); err == nil && (k.N < 0 || k.N >= len(keys)) {
-				err = errors.New("the server answers for a key that it was not asked for")
+				err = errors.New("the server answered for a key that it was not asked about")
 			}
 			return k, err
 		})

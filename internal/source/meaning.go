@@ -32,10 +32,10 @@ type meaningFact struct {
 var meaningReasons = map[string]string{
 	"attributes": "attributes of a composite type were added or dropped",
 	"expression": "the expression of a generated column was changed",
-	"function":   "a function was replaced that values or rows come from",
+	"function":   "a function that values or rows depend on was replaced",
 	"options":    "the options of a foreign table, or of its server, were changed",
-	"order":      "the order of the replication key has changed: its collation is another one, or another version of it",
-	"view":       "the definition of the view, or of one that it uses, was replaced",
+	"order":      "the order of the replication key has changed: it has another collation, or its collation has another version",
+	"view":       "the definition of the view, or of a view that it uses, was replaced",
 }
 
 // ChangedMeaning says why values that were loaded may read otherwise now, or "". Facts that
@@ -46,7 +46,7 @@ func ChangedMeaning(before, now map[string]string) string {
 		if is, ok := now[what]; ok && is != text {
 			kind, _, _ := strings.Cut(what, " ")
 			if kind == "label" {
-				return fmt.Sprintf("a label of an enum was renamed: %q is %q now", text, is)
+				return fmt.Sprintf("a label of an enum was renamed: %q is now %q", text, is)
 			}
 			return meaningReasons[kind]
 		}

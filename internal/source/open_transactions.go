@@ -37,7 +37,7 @@ func listOpenTransactions(ctx context.Context, tx pgx.Tx) (*OpenTransactions, er
 	rows, _ := tx.Query(ctx, openSQL)
 	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		return nil, fmt.Errorf("look which transactions are open: %w", err)
+		return nil, fmt.Errorf("list the open transactions: %w", err)
 	}
 	return &OpenTransactions{names: names}, nil
 }
@@ -56,7 +56,7 @@ func ReadOpenAfterKey(ctx context.Context, session Session, table relation.Table
 		open.key = found
 		// That name may belong to another table by now; the snapshot shows which.
 		if err := tx.QueryRow(ctx, "SELECT $1::pg_catalog.text::pg_catalog.regclass::pg_catalog.oid", table.Name.SQL()).Scan(&open.OID); err != nil {
-			return fmt.Errorf("look for %s: %w", table.Name, err)
+			return fmt.Errorf("read the oid of %s: %w", table.Name, err)
 		}
 		return nil
 	})

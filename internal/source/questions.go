@@ -45,7 +45,7 @@ func (s *Snapshot) HasRowsBefore(ctx context.Context, before string, conditions 
 	err = s.Tx.QueryRow(ctx, fmt.Sprintf("SELECT EXISTS (SELECT FROM %s WHERE (%s) AND %s)",
 		s.Facts.Table.Name.SQL(), strings.Join(conditions, " OR "), before), session.Unprepared).Scan(&holds)
 	if err != nil {
-		return false, fmt.Errorf("look for values of new columns: %w", err)
+		return false, fmt.Errorf("look for values in new columns: %w", err)
 	}
 	return holds, nil
 }
@@ -65,7 +65,7 @@ func OtherThanDefault(c relation.Column, value string) string {
 func (s *Snapshot) Evaluate(ctx context.Context, expression, sql string) (string, error) {
 	var text string
 	if err := s.Tx.QueryRow(ctx, fmt.Sprintf("SELECT (%s)::pg_catalog.text", expression), session.Unprepared).Scan(&text); err != nil {
-		return "", fmt.Errorf("find out where the range begins: %w", err)
+		return "", fmt.Errorf("compute where the range begins: %w", err)
 	}
 	return session.TypedLiteral(text, sql), nil
 }
@@ -154,7 +154,7 @@ func (s *Snapshot) PartitionCondition(ctx context.Context, leaves []uint32) (str
 		ORDER BY l.oid`, leaves)
 	conditions, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		return "", fmt.Errorf("look what new partitions of %s are for: %w", s.Facts.Table.Name, err)
+		return "", fmt.Errorf("read the bounds of new partitions of %s: %w", s.Facts.Table.Name, err)
 	}
 	return strings.Join(conditions, " OR "), nil
 }
@@ -165,7 +165,7 @@ func (s *Snapshot) HasAttachedRows(ctx context.Context, r KeyRange) (bool, error
 	var holds bool
 	err := s.Tx.QueryRow(ctx, fmt.Sprintf("SELECT EXISTS (SELECT FROM %s WHERE %s)", s.Facts.Table.Name.SQL(), r.whereAttached()), session.Unprepared).Scan(&holds)
 	if err != nil {
-		return false, fmt.Errorf("look into new partitions of %s: %w", s.Facts.Table.Name, err)
+		return false, fmt.Errorf("look for rows in new partitions of %s: %w", s.Facts.Table.Name, err)
 	}
 	return holds, nil
 }

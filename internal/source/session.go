@@ -99,10 +99,10 @@ func (s Session) queuePinsCheck(batch *pgx.Batch) {
 		for _, pinned := range want {
 			i := slices.IndexFunc(have, func(h pgclient.Setting) bool { return h.Name == pinned.Name })
 			if i < 0 {
-				return fmt.Errorf("the server does not say what the setting %s of the session is", pinned.Name)
+				return fmt.Errorf("the server did not report the setting %s of the session", pinned.Name)
 			}
 			if have[i].Value != pinned.Value {
-				return fmt.Errorf("the setting %s of the session is %q and must be %q: other code has changed it", pinned.Name, have[i].Value, pinned.Value)
+				return fmt.Errorf("the setting %s of the session is %q but must be %q: code that the session ran has changed it", pinned.Name, have[i].Value, pinned.Value)
 			}
 		}
 		return nil
@@ -160,5 +160,5 @@ func (s *Conn) verifyServer(found Identity) error {
 
 // errDifferentServers makes a worker stop that could not read the server that the others
 // read.
-var errDifferentServers = errors.New("connections to the source reach different servers, as a load balancer makes them do: " +
-	"the run read it through one connection only, and runs may find it in states that differ; name one server as the host")
+var errDifferentServers = errors.New("connections to the source reach different servers, for instance through a load balancer. " +
+	"This run read the source through one connection only, but the next run may reach a server with older or newer data. Set host to a single server")

@@ -128,7 +128,7 @@ const OutOfLocks = pgclient.OutOfMemory
 const openAttempts = 5
 
 // errChangedMeanwhile says that a table changed between a snapshot and its lock.
-var errChangedMeanwhile = errors.New("the table was changed while it was opened")
+var errChangedMeanwhile = errors.New("the table was changed while the run opened it")
 
 func beginSnapshot(ctx context.Context, at Session, r SnapshotRequest, lock string, whole bool) (*Snapshot, error) {
 	tx, err := at.begin(ctx, pgx.RepeatableRead)
@@ -171,7 +171,7 @@ func readFacts(ctx context.Context, session Session, tx pgx.Tx, r SnapshotReques
 		}
 	}
 	if !ok {
-		return Facts{}, fmt.Errorf("%s does not exist any more", r.Table)
+		return Facts{}, fmt.Errorf("%s no longer exists", r.Table)
 	}
 	f.Table = table
 	f.Storage, f.Info = visible(table.Kind, f.Storage, f.Info)
@@ -193,12 +193,12 @@ func visible(kind relation.RelationKind, s Storage, info SnapshotInfo) (Storage,
 	}
 	switch {
 	case !kind.HasKeys() && kind != relation.MaterializedView:
-		return Storage{}, SnapshotInfo{HiddenReason: "rows of a view or foreign table do not tell which transaction wrote them"}
+		return Storage{}, SnapshotInfo{HiddenReason: "rows of a view or foreign table do not show which transaction wrote them"}
 	case !s.Readable:
 		s.IsHeap = false
-		info = SnapshotInfo{HiddenReason: "the login may not read which transaction wrote a row: grant it SELECT on the table, or GRANT SELECT (xmin, ctid, tableoid)", Files: info.Files}
+		info = SnapshotInfo{HiddenReason: "the login is not allowed to read which transaction wrote a row: grant it SELECT on the table, or GRANT SELECT (xmin, ctid, tableoid)", Files: info.Files}
 	case !s.IsHeap:
-		info = SnapshotInfo{HiddenReason: "the table, or a part of it, is not stored as PostgreSQL's own are", Files: info.Files}
+		info = SnapshotInfo{HiddenReason: "the table, or a part of it, is not stored in the format of PostgreSQL's own tables", Files: info.Files}
 	}
 	return s, info
 }
@@ -258,7 +258,7 @@ func (s *Snapshot) SamePartitions(ctx context.Context, several bool) (bool, erro
 // as the snapshot is held.
 func (s *Snapshot) Export(ctx context.Context) (name string, err error) {
 	if err := s.Tx.QueryRow(ctx, "SELECT pg_catalog.pg_export_snapshot()").Scan(&name); err != nil {
-		return "", fmt.Errorf("share the snapshot: %w", err)
+		return "", fmt.Errorf("export the snapshot: %w", err)
 	}
 	return name, nil
 }

@@ -65,7 +65,7 @@ func queueStorage(batch *pgx.Batch, name relation.TableName, s *Storage, info *S
 		var attached []string
 		var names [][]byte
 		if err := row.Scan(&info.Snapshot, &info.clock, &s.IsHeap, &s.Leaves, &names, &files, &attached, &s.pages, &s.bytes, &s.Readable); err != nil {
-			return fmt.Errorf("look where the rows of %s are: %w", name, err)
+			return fmt.Errorf("read where the rows of %s are stored: %w", name, err)
 		}
 		if err := pgclient.SameLength(len(s.Leaves), len(names), len(files), len(attached)); err != nil {
 			return err

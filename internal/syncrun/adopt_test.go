@@ -44,7 +44,7 @@ func TestAdopt(t *testing.T) {
 		adopt("another name", `name is "Shop", not "Other"`)
 		e.definition.Name = "Shop"
 		e.atDestination(t, `CREATE TABLE shop.mine (id int)`)
-		if _, err := replication.Adopt(t.Context(), e.endpoint(), e.definition, false, pgclient.Identity{}); err == nil || !strings.Contains(err.Error(), "already holds mine") {
+		if _, err := replication.Adopt(t.Context(), e.endpoint(), e.definition, false, pgclient.Identity{}); err == nil || !strings.Contains(err.Error(), "already contains mine") {
 			t.Errorf("with a table: %v", err)
 		}
 		e.adopt = true
@@ -52,7 +52,7 @@ func TestAdopt(t *testing.T) {
 		e.atDestination(t, `DROP TABLE shop.mine`)
 		e.run(t)
 		refusals, err := replication.Adopt(t.Context(), e.endpoint(), e.definition, true, pgclient.Identity{})
-		if err != nil || !slices.Contains(refusals, "runs of it are recorded: 1") || !slices.Contains(refusals, "tables that it has loaded: 1") {
+		if err != nil || !slices.Contains(refusals, "recorded runs: 1") || !slices.Contains(refusals, "loaded tables: 1") {
 			t.Errorf("with a run: refused because of %q, %v", refusals, err)
 		}
 	})

@@ -358,13 +358,13 @@ func TestChangesAreNamed(t *testing.T) {
 		for _, tt := range []struct{ sql, changes, notes string }{
 			{``, ``, ``},
 			{`ALTER TABLE t ADD d int`, `column "d" of type integer was added`, ``},
-			{`ALTER TABLE t DROP c`, `column "c" is not replicated any more`, ``},
-			{`ALTER TABLE t RENAME a TO z`, `column "a" is called "z" at the source now`, `replicated whole: column "z" was not loaded before`},
+			{`ALTER TABLE t DROP c`, `column "c" is no longer replicated`, ``},
+			{`ALTER TABLE t RENAME a TO z`, `column "a" was renamed to "z" at the source`, `replicated whole: column "z" was not loaded before`},
 			{`ALTER TABLE t ALTER b TYPE varchar(9)`, `column "b" is now character varying(9) instead of character varying(3)`, ``},
-			{`ALTER TABLE t ALTER d TYPE bigint`, `column "d" is bigint at the source now and was integer`, `of another type`},
+			{`ALTER TABLE t ALTER d TYPE bigint`, `column "d" is now bigint at the source, and was integer`, `the type of column "d" has changed`},
 			{`CREATE TABLE t_2 PARTITION OF t FOR VALUES FROM (10) TO (20)`, `partition public.t_2 was added`, ``},
 			{`DROP TABLE t_1`, `partitions are gone: 1`, ``},
-			{`DROP TABLE t; CREATE TABLE t (id int)`, ``, `replicated whole: the table was replaced by another of its name`},
+			{`DROP TABLE t; CREATE TABLE t (id int)`, ``, `replicated whole: the table was replaced by another table of the same name`},
 		} {
 			e.atSource(t, tt.sql)
 			got := report(e.run(t), "public.t")

@@ -107,15 +107,15 @@ func TestVerifyTellsRowsApart(t *testing.T) {
 		verify, want, fails       string
 	}{
 		{"kept", `DELETE FROM t WHERE id = 5`, ``, tablesync.VerifyCount,
-			"different by count: rows of the destination that are not at the source, which INCREMENTAL keeps: 1", ""},
+			"different by count: rows of the destination that the source does not have, which INCREMENTAL keeps: 1", ""},
 		{"came too late", `INSERT INTO t SELECT 100 + i, now() - interval '30 days', '' FROM generate_series(1, 44) AS i; DELETE FROM t WHERE id = 5`, ``, tablesync.VerifyCount,
-			"different by count: rows of the source that are missing in the destination, because they came with a replication key that lay before the late-commit window, or without one: 44; " +
-				"rows of the destination that are not at the source, which INCREMENTAL keeps: 1", ""},
-		{"lost", ``, `DELETE FROM shop.t WHERE id > 7`, tablesync.VerifyCount, "", "rows of the source that are missing in the destination: 3."},
+			"different by count: rows of the source that are missing in the destination, because they were committed with a replication key before the late-commit window, or without one: 44; " +
+				"rows of the destination that the source does not have, which INCREMENTAL keeps: 1", ""},
+		{"lost", ``, `DELETE FROM shop.t WHERE id > 7`, tablesync.VerifyCount, "", "(rows of the source that are missing in the destination: 3). Nothing was committed."},
 		{"as many as are kept", `DELETE FROM t WHERE id = 5`, `DELETE FROM shop.t WHERE id = 9`, tablesync.VerifyChecksum, "",
-			"rows of the source that are missing in the destination: 1; rows of the destination that are not at the source: 1."},
+			"(rows of the source that are missing in the destination: 1; rows of the destination that the source does not have: 1). Nothing was committed."},
 		{"changed", `UPDATE t SET v = 'b' WHERE id = 1`, ``, tablesync.VerifyChecksum,
-			"different by checksum: rows that hold other values, because they were changed without a later replication key: 1", ""},
+			"different by checksum: rows with other values, because they were changed without a later replication key: 1", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

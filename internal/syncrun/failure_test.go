@@ -116,7 +116,7 @@ func TestPanic(t *testing.T) {
 	if !errors.As(err, &failed) || len(failed.Reports) != 1 {
 		t.Fatalf("got %v", err)
 	}
-	for _, want := range []string{"fault of this provider", "odd answer", "TestPanic"} {
+	for _, want := range []string{"bug in this provider", "odd answer", "TestPanic"} {
 		if got := failed.Reports[0].Error; !strings.Contains(got, want) || !strings.Contains(strings.Join(run.Notes, "\n"), want) {
 			t.Errorf("%q is missing from the notes %q, or from %s", want, run.Notes, got)
 		}
@@ -254,7 +254,7 @@ func TestSharedKey(t *testing.T) {
 	e.atSource(t, `INSERT INTO base VALUES (1, 'c'); INSERT INTO c VALUES (1, 'c')`)
 	run, _ := e.tryRun(t.Context())
 	for _, key := range []string{"public.w", "public.p"} {
-		if got := report(run, key); got.Status != catalog.Failed || !strings.Contains(got.Error, "share the key (id)") {
+		if got := report(run, key); got.Status != catalog.Failed || !strings.Contains(got.Error, "have the same key (id)") {
 			t.Errorf("%s %s: %s", key, got.Status, got.Error)
 		}
 	}

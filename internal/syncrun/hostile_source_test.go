@@ -364,7 +364,7 @@ func TestUnitsHoldNoSQL(t *testing.T) {
 	for _, tt := range []struct{ planted, want string }{
 		{`'public.secret', '` + snapshot + `', 0, 0`, `the definition has no table "public.secret"`},
 		{`'public.a" (id); DROP TABLE a; --', '` + snapshot + `', 0, 0`, `the definition has no table "public.a\" (id); DROP TABLE a; --"`},
-		{`'public.a', E'` + snapshot + `''; ALTER ROLE x; --', 0, 0`, `the catalog holds "` + snapshot + `'; ALTER ROLE x; --" for a snapshot`},
+		{`'public.a', E'` + snapshot + `''; ALTER ROLE x; --', 0, 0`, `the catalog holds "` + snapshot + `'; ALTER ROLE x; --", which is not the name of a snapshot`},
 		{`'public.a', '` + snapshot + `', -1, -9`, ""}, // numbers are no text; there are no such pages
 		{`'public.a', '` + snapshot + `', 0, 0`, ""},
 	} {

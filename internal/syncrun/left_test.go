@@ -52,26 +52,26 @@ func TestCreateTakesOver(t *testing.T) {
 			"another database": {System: source.System, Started: source.Started, Database: "123"},
 		} {
 			source = other
-			if err := recreate(); err == nil || !strings.Contains(err.Error(), "already holds keyless, mine, t, u, which") || strings.Contains(err.Error(), "not known") {
+			if err := recreate(); err == nil || !strings.Contains(err.Error(), "already contains keyless, mine, t, u, which") || strings.Contains(err.Error(), "cannot tell") {
 				t.Errorf("%s: %v", what, err)
 			}
 		}
 		source = pgclient.Identity{}
-		if err := recreate(); err == nil || !strings.Contains(err.Error(), "already holds keyless, mine, t, u, which") ||
-			!strings.Contains(err.Error(), "An earlier replication of the same tables left keyless, t, u, but whether it was of the same database is not known") {
+		if err := recreate(); err == nil || !strings.Contains(err.Error(), "already contains keyless, mine, t, u, which") ||
+			!strings.Contains(err.Error(), "An earlier replication of the same tables left keyless, t, u, but the provider cannot tell whether they came from the same database") {
 			t.Errorf("a source that is not known: %v", err)
 		}
 		source = database
 		e.definition.Tables = map[string]definition.Selection{
 			"public.t": {Method: definition.FullTable, TableName: "u"}, "public.u": {Method: definition.FullTable, TableName: "t"},
 		}
-		if err := replication.Create(t.Context(), e.endpoint(), e.definition, false, source); err == nil || !strings.Contains(err.Error(), "already holds keyless, mine, t, u, which") {
+		if err := replication.Create(t.Context(), e.endpoint(), e.definition, false, source); err == nil || !strings.Contains(err.Error(), "already contains keyless, mine, t, u, which") {
 			t.Errorf("tables that were exchanged: %v", err)
 		}
 		// Nor does it take over what another role has put in a table's place.
 		e.definition.Tables = map[string]definition.Selection{"public.t": {Method: definition.FullTable}, "public.u": {Method: definition.FullTable}}
 		e.atDestination(t, `ALTER TABLE shop.u OWNER TO `+s.Role(t))
-		if err := replication.Create(t.Context(), e.endpoint(), e.definition, false, source); err == nil || !strings.Contains(err.Error(), "already holds u, which") {
+		if err := replication.Create(t.Context(), e.endpoint(), e.definition, false, source); err == nil || !strings.Contains(err.Error(), "already contains u, which") {
 			t.Errorf("a table of another role: %v", err)
 		}
 		e.atDestination(t, `ALTER TABLE shop.u OWNER TO `+e.writer)
@@ -133,7 +133,7 @@ func TestRenamedEntries(t *testing.T) {
 			}
 			e.run(t)
 			e.atDestination(t, `UPDATE _stitch.loaded_table SET source = 'started ' || source WHERE source LIKE 'started %'`)
-			if notes := strings.Join(report(e.run(t), "public.t").Notes, "; "); strings.Contains(notes, "which cluster it is") != (rights != "") {
+			if notes := strings.Join(report(e.run(t), "public.t").Notes, "; "); strings.Contains(notes, "identify the cluster") != (rights != "") {
 				t.Errorf("%s: after a start: notes %q", rights, notes)
 			}
 			e.wantSame(t, "t")

@@ -145,7 +145,7 @@ func TestUnitsGone(t *testing.T) {
 	})
 	run, err := e.tryRun(t.Context())
 	var failed *TablesError
-	if !errors.As(err, &failed) || len(failed.Reports) != 1 || !strings.Contains(failed.Reports[0].Error, "did not come to it") {
+	if !errors.As(err, &failed) || len(failed.Reports) != 1 || !strings.Contains(failed.Reports[0].Error, "did not reach the table") {
 		t.Errorf("got %v", err)
 	}
 	if len(run.Tables) != 2 || run.Status != "failed" {

@@ -23,7 +23,7 @@ func TestMeaning(t *testing.T) {
 			create, change, why string
 		}{
 			"a label": {10, `CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE TABLE t (id int PRIMARY KEY, v mood); INSERT INTO t VALUES (1, 'sad'), (2, 'ok')`,
-				`ALTER TYPE mood RENAME VALUE 'sad' TO 'unhappy'`, `a label of an enum was renamed: "sad" is "unhappy" now`},
+				`ALTER TYPE mood RENAME VALUE 'sad' TO 'unhappy'`, `a label of an enum was renamed: "sad" is now "unhappy"`},
 			"another label": {10, `CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE TABLE t (id int PRIMARY KEY, v mood); INSERT INTO t VALUES (1, 'sad'), (2, 'ok')`,
 				`ALTER TYPE mood ADD VALUE 'great' BEFORE 'ok'`, ``},
 			"labels swapped": {10, `CREATE TYPE mood AS ENUM ('a', 'b'); CREATE TABLE t (id int PRIMARY KEY, v mood); INSERT INTO t VALUES (1, 'a'), (2, 'b')`,
@@ -59,7 +59,7 @@ func TestMeaning(t *testing.T) {
 			"a view below": {10, `CREATE TABLE base (id int, v int); INSERT INTO base VALUES (1, 1), (2, 2); CREATE VIEW below AS SELECT id, v FROM base; CREATE VIEW t AS SELECT id, v FROM below`,
 				`CREATE OR REPLACE VIEW below AS SELECT id, v * 10 AS v FROM base`, `the definition of the view`},
 			"a function of a view": {10, `CREATE FUNCTION f(int) RETURNS int LANGUAGE sql AS 'SELECT $1'; CREATE TABLE base (id int, v int); INSERT INTO base VALUES (1, 1), (2, 2); CREATE VIEW t AS SELECT id, public.f(v) AS v FROM base`,
-				`CREATE OR REPLACE FUNCTION f(int) RETURNS int LANGUAGE sql AS 'SELECT $1 * 10'`, `a function was replaced`},
+				`CREATE OR REPLACE FUNCTION f(int) RETURNS int LANGUAGE sql AS 'SELECT $1 * 10'`, `a function that values or rows depend on was replaced`},
 			"a label that a view makes text": {10, `CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE TABLE base (id int, v mood); INSERT INTO base VALUES (1, 'sad'), (2, 'ok'); CREATE VIEW t AS SELECT id, v::text AS v FROM base`,
 				`ALTER TYPE mood RENAME VALUE 'sad' TO 'unhappy'`, `a label of an enum`},
 			"a view that is renamed below": {10, `CREATE TABLE base (id int, v int); INSERT INTO base VALUES (1, 1), (2, 2); CREATE VIEW t AS SELECT id, v FROM base`,

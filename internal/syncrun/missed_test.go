@@ -222,7 +222,7 @@ func TestKeyReplaced(t *testing.T) {
 	e.create(t)
 	e.run(t)
 	e.atSource(t, `ALTER TABLE t DROP id; ALTER TABLE t ADD id serial PRIMARY KEY`)
-	if notes := strings.Join(report(e.run(t), "public.t").Notes, "; "); !strings.Contains(notes, "the primary key is made of other columns") {
+	if notes := strings.Join(report(e.run(t), "public.t").Notes, "; "); !strings.Contains(notes, "a column of the primary key was replaced") {
 		t.Errorf("notes %q", notes)
 	}
 	e.wantRows(t, `SELECT id, k FROM shop.t WHERE _sdc_table_version = (SELECT max(_sdc_table_version) FROM shop.t) ORDER BY id`, "1|1", "2|2", "3|3", "4|4", "5|5")

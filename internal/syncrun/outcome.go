@@ -20,7 +20,7 @@ import (
 // says why workers gave up.
 func (w *worker) finish(ctx context.Context, run Run, why string) (Run, error) {
 	cancelled := ctx.Err() != nil
-	why = cmp.Or(why, "the run did not come to it, because somebody has deleted what the catalog says is to be done. Run it again")
+	why = cmp.Or(why, "the run did not reach the table, because its unit of work was deleted from the catalog. Run the replication again")
 	err := w.sessions.Record(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		unfinished, err := catalog.EndUnits(ctx, tx, run.ID) // first: then no worker writes a report afterwards
 		if err != nil {
@@ -56,10 +56,10 @@ func (w *worker) finishUnrecorded(run Run, cancelled bool, err error) (Run, erro
 		err = catalog.ErrEnded
 	}
 	if errors.Is(err, catalog.ErrEnded) {
-		err = pgclient.Advise(err, "What was committed stays. See that only one runs, and run it again.")
+		err = pgclient.Advise(err, "Rows that were committed stay. Make sure that only one run is active, and run the replication again.")
 	}
 	if cancelled {
-		run.Notes = append(run.Notes, "How far it came could not be recorded: "+pgclient.Explain(err))
+		run.Notes = append(run.Notes, "The progress of the run could not be recorded: "+pgclient.Explain(err))
 		return run, nil
 	}
 	return run, err

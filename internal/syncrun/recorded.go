@@ -70,7 +70,7 @@ func missingTables(ctx context.Context, tx pgx.Tx, stored catalog.Replication) (
 	rows, _ := tx.Query(ctx, missingSQL, stored.SchemaName, wanted)
 	missing, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		return nil, fmt.Errorf("look for the loaded tables: %w", err)
+		return nil, fmt.Errorf("check which loaded tables exist: %w", err)
 	}
 	return missing, nil
 }

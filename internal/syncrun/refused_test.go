@@ -75,12 +75,12 @@ func TestTablesThatCannotBeLoaded(t *testing.T) {
 		e.definition.Tables["public.system_excluded"] = definition.Selection{Method: definition.FullTable, ExcludeColumns: []string{"xmax"}}
 		e.definition.Tables["public.excluding"] = definition.Selection{Method: definition.FullTable, ExcludeColumns: []string{"c0", "c1", "c2", "c3"}}
 		want := map[string]string{
-			"wide":         "1597 columns are selected, and the 4 that are added do not fit beside them, because a table has 1600 at most: exclude 1",
+			"wide":         "1597 columns are selected and 4 system columns are added to them, but a table can have at most 1600 columns: exclude 1 of them",
 			"widest":       "exclude 4",
-			"nothing":      "public.nothing has no column",
-			"nothing_seen": "public.nothing_seen has no column",
-			"system":       `column "xmin" has the name of a system column`,
-			"system_key":   `column "ctid" has the name of a system column`,
+			"nothing":      "public.nothing has no columns",
+			"nothing_seen": "public.nothing_seen has no columns",
+			"system":       `column "xmin" has a name that PostgreSQL reserves`,
+			"system_key":   `column "ctid" has a name that PostgreSQL reserves`,
 			"empty":        "REFRESH MATERIALIZED VIEW",
 		}
 		problems, _, err := replication.CheckSource(t.Context(), e.sourceEndpoint(t), e.definition)

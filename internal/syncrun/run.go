@@ -264,7 +264,7 @@ func (w *worker) checkDefinition(ctx context.Context, tx pgx.Tx) (sourceSystem s
 	}
 	now.Readers = w.Definition.Readers // a run reads them when it grants something
 	if stored.ID != w.Replication || !reflect.DeepEqual(now, w.Definition) {
-		return "", errors.New("the definition was changed while this run began: run it again")
+		return "", errors.New("the definition was changed while this run began: run the replication again")
 	}
 	return stored.SourceSystem, nil
 }
@@ -273,7 +273,7 @@ func (w *worker) checkDefinition(ctx context.Context, tx pgx.Tx) (sourceSystem s
 // definition names it.
 func (w *worker) checkSourceIdentity(before string) error {
 	if err := w.Definition.RefuseCluster(w.sessions.Source.Identity.System, before); err != nil {
-		return fmt.Errorf("%w; nothing was changed", err)
+		return fmt.Errorf("%w. Nothing was changed", err)
 	}
 	return nil
 }

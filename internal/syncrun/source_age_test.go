@@ -85,13 +85,13 @@ func TestOlderSource(t *testing.T) {
 			why     string // "" if only new rows are read
 			views   string // why, for rows that do not tell their transaction
 		}{
-			{"started again", 10, 0, 100, false, false, "", "started again"},
+			{"started again", 10, 0, 100, false, false, "", "the source was restarted"},
 			{"a cold copy", 10, 400, 0, false, false, "gone back in time", "gone back in time"},
 			{"a cold copy that was written to", 10, 40, 40, false, false, "", ""},
 			{"a cold copy that was overtaken", 10, 40, 4000, false, false, "copy", "copy"},
-			{"restored, the history cannot be read", 12, 40, 4000, true, false, "the login may not read", "the login may not read"},
-			{"restored", 12, 40, 4000, true, true, "is lost there", "is lost there"},
-			{"failed over, the history cannot be read", 12, 0, 40, true, false, "the login may not read", "the login may not read"},
+			{"restored, the history cannot be read", 12, 40, 4000, true, false, "The login cannot read where", "The login cannot read where"},
+			{"restored", 12, 40, 4000, true, true, "has lost what was written", "has lost what was written"},
+			{"failed over, the history cannot be read", 12, 0, 40, true, false, "The login cannot read where", "The login cannot read where"},
 			{"failed over", 12, 0, 40, true, true, "", ""},
 		} {
 			if shared.Major < tt.since {
@@ -188,7 +188,7 @@ func TestSourceTellsNothing(t *testing.T) {
 		}
 		e.wantSame(t, "t")
 		e.atDestination(t, `UPDATE _stitch.loaded_table SET source_position = jsonb_set(source_position, '{started}', '"yesterday"')`)
-		if notes := strings.Join(report(e.run(t), "public.t").Notes, "; "); !strings.Contains(notes, "the login may not call the functions") {
+		if notes := strings.Join(report(e.run(t), "public.t").Notes, "; "); !strings.Contains(notes, "the login cannot call the functions") {
 			t.Errorf("after a start: notes %q", notes)
 		}
 		e.wantSame(t, "t")
@@ -237,7 +237,7 @@ func TestUndoneRowsGo(t *testing.T) {
 	e.run(t)
 	e.moveTo(t, sandbox.OwnServer(t, sandbox.Config{Settings: noise, Data: copied}))
 	notes := strings.Join(report(e.run(t), "public.keyed").Notes, "; ")
-	if !strings.Contains(notes, "400 rows were removed that were read after the point to which the source has gone back") {
+	if !strings.Contains(notes, "400 rows were deleted: they were read after the point to which the source has gone back") {
 		t.Errorf("notes %q", notes)
 	}
 	e.wantRows(t, `SELECT count(*), count(*) FILTER (WHERE id BETWEEN 10 AND 19), count(*) FILTER (WHERE v LIKE 'undone%') FROM shop.keyed`, "100|10|0")

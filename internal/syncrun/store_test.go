@@ -21,7 +21,7 @@ func TestCreateRefusesTables(t *testing.T) {
 		e.atDestination(t, `CREATE SCHEMA shop AUTHORIZATION `+e.writer+`; SET ROLE `+e.writer+`; CREATE TABLE shop.t (id int PRIMARY KEY); INSERT INTO shop.t VALUES (2)`)
 		e.definition.Tables["public.t"] = definition.Selection{Method: definition.FullTable}
 		err := replication.Create(t.Context(), e.endpoint(), e.definition, false, pgclient.Identity{})
-		if err == nil || !strings.Contains(err.Error(), `already holds t, which`) {
+		if err == nil || !strings.Contains(err.Error(), `already contains t, which`) {
 			t.Fatalf("got %v", err)
 		}
 		e.wantRows(t, `SELECT count(*) FROM pg_namespace WHERE nspname = '_stitch'`, "0")
@@ -30,7 +30,7 @@ func TestCreateRefusesTables(t *testing.T) {
 		e.create(t)
 		e.run(t)
 		e.wantSame(t, "t")
-		if err := replication.Create(t.Context(), e.endpoint(), e.definition, true, pgclient.Identity{}); err == nil || !strings.Contains(err.Error(), "belongs to the replication \"Shop\" already") {
+		if err := replication.Create(t.Context(), e.endpoint(), e.definition, true, pgclient.Identity{}); err == nil || !strings.Contains(err.Error(), "already belongs to the replication \"Shop\"") {
 			t.Errorf("a second replication into the schema: %v", err)
 		}
 	})
@@ -81,7 +81,7 @@ func TestDeleteAfterReplacement(t *testing.T) {
 	e.create(t)
 	e.run(t)
 	e.atDestination(t, `DROP TABLE shop.t; CREATE TABLE shop.t (id int); ALTER TABLE shop.t OWNER TO `+mallory)
-	want := `drop shop.t: it belongs to "` + mallory + `" and not to the role that loads`
+	want := `drop shop.t: it belongs to "` + mallory + `", not to the role that loads`
 	if err := replication.Delete(t.Context(), e.endpoint(), "shop", true); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v\nwant %s", err, want)
 	}
@@ -110,7 +110,7 @@ func TestDeleteDuringReplacement(t *testing.T) {
 	go func() { done <- replication.Delete(context.WithoutCancel(t.Context()), e.endpoint(), "shop", true) }()
 	pgtest.Await(t, s, e.destinationDatabase, `SELECT FROM pg_locks WHERE NOT granted AND relation = 'shop.t'::regclass`, 1)
 	pgtest.Do(t, other, `COMMIT`)
-	want := `drop shop.t: it belongs to "` + mallory + `" and not to the role that loads`
+	want := `drop shop.t: it belongs to "` + mallory + `", not to the role that loads`
 	if err := <-done; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v\nwant %s", err, want)
 	}

@@ -24,7 +24,7 @@ type worker struct {
 }
 
 // errNoLeader says that a run no longer has a leader.
-var errNoLeader = errors.New("the process that led the run is gone, or has lost its connection to the destination: the next run goes on from what was committed")
+var errNoLeader = errors.New("the process that led the run ended or lost its connection to the destination. The next run continues from what was committed")
 
 // processUnits does units of the run until each is done, by whatever process.
 func (w *worker) processUnits(ctx context.Context) error {
@@ -48,8 +48,8 @@ func (w *worker) processUnitsRecovering(ctx context.Context) (err error) {
 	defer func() {
 		if what := recover(); what != nil {
 			w.sessions.Interrupt(ctx)
-			err = fmt.Errorf("a fault of this provider has ended a worker of the run. What was committed stays, and the next run goes on from there. "+
-				"Report it to the provider's maintainers with these lines: %v\n%s", what, debug.Stack())
+			err = fmt.Errorf("a bug in this provider stopped a worker of the run. Rows that were committed stay, and the next run continues from there. "+
+				"Report the bug to the provider's maintainers with these lines: %v\n%s", what, debug.Stack())
 		}
 	}()
 	return w.processUnits(ctx)
@@ -108,7 +108,7 @@ func (w *worker) dropOrphanedStaging(ctx context.Context) (notes []string) {
 		kept, err := destination.DropOrphanedStaging(ctx, tx, w.Definition.SchemaName)
 		notes = nil
 		for _, why := range kept {
-			notes = append(notes, pgclient.Explain(why)+"\nNo run fails for it: the next one tries again.")
+			notes = append(notes, pgclient.Explain(why)+"\nThis does not make a run fail: the next run tries to drop the table again.")
 		}
 		return err
 	})

@@ -30,21 +30,21 @@ func (s *tableSync) advise(ctx context.Context, p plan, err error) error {
 	case pg.Code == pgclient.CharacterNotInRepertoire && atSource:
 		return s.adviseBytes(ctx, p, err)
 	case pg.Code == pgclient.UntranslatableCharacter && !atSource:
-		return pgclient.Advise(err, "The database of the destination cannot hold that character: create it with the encoding UTF8, or exclude the column that the error names.")
+		return pgclient.Advise(err, "The destination database cannot store that character: create the database with the encoding UTF8, or exclude the column that the error names.")
 	case pg.Code == pgclient.NotNullViolation && !atSource && slices.Contains(s.selection.ViewKeyProperties, pg.ColumnName):
-		return pgclient.Advise(err, fmt.Sprintf("Column %q is among view_key_properties of %s, and is null in a row: nulls identify nothing. "+
-			"Name other columns, or leave such rows out of the view.", pg.ColumnName, s.table))
+		return pgclient.Advise(err, fmt.Sprintf("Column %q is one of view_key_properties of %s, but is null in a row: a null cannot identify a row. "+
+			"Use other columns, or leave such rows out of the view.", pg.ColumnName, s.table))
 	case pg.Code == pgclient.NotNullViolation && !atSource && slices.Contains(p.layout.Names(), pg.ColumnName):
-		return pgclient.Advise(err, fmt.Sprintf("The source has nulls in column %q, and somebody has told the destination's table to take none: ALTER TABLE %s ALTER COLUMN %s DROP NOT NULL.",
+		return pgclient.Advise(err, fmt.Sprintf("The source has nulls in column %q, but the table in the destination does not accept them. Drop its NOT NULL constraint: ALTER TABLE %s ALTER COLUMN %s DROP NOT NULL.",
 			pg.ColumnName, s.target.Name.SQL(), pgclient.Ident(pg.ColumnName)))
 	case slices.Contains([]string{pgclient.UniqueViolation, pgclient.ExclusionViolation, pgclient.ForeignKeyViolation, pgclient.CheckViolation}, pg.Code) && !atSource:
 		return s.adviseConstraint(ctx, pg, err)
 	case pg.Code == source.OutOfLocks && atSource:
-		return pgclient.Advise(err, "The table has more partitions and indexes than the source's lock table has room for: raise max_locks_per_transaction there, which takes a restart, or replicate the partitions as tables of their own.")
+		return pgclient.Advise(err, "The table has more partitions and indexes than the source's lock table has room for: raise max_locks_per_transaction on the source, which requires a restart, or replicate the partitions as separate tables.")
 	case pg.Code == pgclient.TooManyColumns && !atSource:
-		return pgclient.Advise(err, fmt.Sprintf("Columns that are not replicated any more, or were dropped, count as well. Exclude columns; or rename %s: then the next run makes a new one.", s.target.Name))
+		return pgclient.Advise(err, fmt.Sprintf("Columns that were dropped or are no longer replicated count as well. Exclude columns, or rename %s: then the next run creates a new table.", s.target.Name))
 	case pg.Code == pgclient.DuplicateColumn && !atSource:
-		return pgclient.Advise(err, "The destination's PostgreSQL keeps that name for itself: exclude the column, or replicate a view that gives it another name.")
+		return pgclient.Advise(err, "PostgreSQL in the destination reserves that name: exclude the column, or replicate a view that gives it another name.")
 	}
 	return err
 }
@@ -58,7 +58,7 @@ func (s *tableSync) adviseBytes(ctx context.Context, p plan, err error) error {
 			break
 		}
 	}
-	return pgclient.Advise(err, what+" bytes that are not UTF-8, which a database with the encoding SQL_ASCII takes for text. Repair them, exclude the column, or replicate a view that converts it: "+
+	return pgclient.Advise(err, what+" bytes that are not valid UTF-8. A database with the encoding SQL_ASCII accepts any bytes as text. Repair the values, exclude the column, or replicate a view that converts it: "+
 		"convert_from(convert(convert_to(name, 'SQL_ASCII'), 'LATIN1', 'UTF8'), 'UTF8').")
 }
 
@@ -87,7 +87,7 @@ func (s *tableSync) adviseConstraint(ctx context.Context, pg *pgconn.PgError, er
 	name := pgclient.Ident(pg.ConstraintName)
 	switch {
 	case (failed != nil || primary) && s.selection.ViewKeyProperties != nil:
-		return pgclient.Advise(err, fmt.Sprintf("Rows of %s share their view_key_properties %s: name columns that identify a row.", s.table, destination.KeyText(s.selection.ViewKeyProperties)))
+		return pgclient.Advise(err, fmt.Sprintf("Several rows of %s have the same values of view_key_properties %s: use columns that identify a row.", s.table, destination.KeyText(s.selection.ViewKeyProperties)))
 	case failed != nil || primary:
 		return err
 	}
@@ -95,16 +95,16 @@ func (s *tableSync) adviseConstraint(ctx context.Context, pg *pgconn.PgError, er
 	if constraint {
 		what, drop = fmt.Sprintf("The constraint %q", pg.ConstraintName), fmt.Sprintf("ALTER TABLE %s DROP CONSTRAINT %s", table.SQL(), name)
 	}
-	what = fmt.Sprintf("%s of %s is not the source's, and does not allow what the source holds, or how it comes to be", what, table)
+	what = fmt.Sprintf("%s of %s was added in the destination. It rejects rows of the source, or the order in which a load changes them", what, table)
 	if !canDefer {
-		return pgclient.Advise(err, what+": "+drop+".")
+		return pgclient.Advise(err, what+". Drop it: "+drop+".")
 	}
 	instead := fmt.Sprintf("; ALTER TABLE %s ADD", table.SQL())
 	if constraint {
 		instead = ", ADD"
 	}
-	return pgclient.Advise(err, fmt.Sprintf("%s. Where two rows may swap their values, it has to be deferrable: %s%s CONSTRAINT %s UNIQUE (%s) DEFERRABLE. "+
-		"Where INCREMENTAL keeps rows that are gone at the source, drop it.", what, drop, instead, name, session.List(columns, "?")))
+	return pgclient.Advise(err, fmt.Sprintf("%s. If two rows can swap their values, make it deferrable: %s%s CONSTRAINT %s UNIQUE (%s) DEFERRABLE. "+
+		"If INCREMENTAL keeps rows that are gone at the source, drop it instead.", what, drop, instead, name, session.List(columns, "?")))
 }
 
 // blockerSQL reads which constraint or index of the table $1 has the name $2, and its
@@ -135,8 +135,8 @@ func (s *Sessions) advise(err error) error {
 	}
 	switch {
 	case atSource && pgclient.IsRowSecurity(err):
-		return pgclient.Advise(err, "Row-level security would leave rows out, and nobody would notice. Leave the table out, replicate what the login may see through a view of its own, "+
-			"or have a superuser let the login of server "+s.Source.Server+" see all rows: ALTER ROLE ... BYPASSRLS.")
+		return pgclient.Advise(err, "Row-level security would silently leave rows out. Either remove the table from tables; or replicate the rows that the login can see through a view; "+
+			"or ask a superuser to let the login of server "+s.Source.Server+" see all rows: ALTER ROLE ... BYPASSRLS.")
 	case pgclient.IsRowSecurity(err):
 		return pgclient.Advise(err, "Row-level security would hide loaded rows from the load. Let the owner of the table see all of them: ALTER TABLE ... NO FORCE ROW LEVEL SECURITY.")
 	case atSource:

@@ -86,7 +86,7 @@ func addCopyResult(report *catalog.Report, m copyResult, bookmark catalog.Bookma
 	report.Bytes += m.bytes
 	report.NullKeys += m.loadResult.NullKeys
 	if undone := m.loadResult.Undone; undone > 0 {
-		report.Notes = append(slices.Clip(report.Notes), fmt.Sprintf("%d rows were removed that were read after the point to which the source has gone back, and are not there any more", undone))
+		report.Notes = append(slices.Clip(report.Notes), fmt.Sprintf("%d rows were deleted: they were read after the point to which the source has gone back, and the source no longer has them", undone))
 	}
 	if bookmark.Bookmark != nil {
 		report.Bookmark = *bookmark.Bookmark
@@ -139,7 +139,7 @@ func (s *tableSync) grantToReaders(ctx context.Context, tx pgx.Tx, before destin
 	}
 	refused, err := destination.GrantToReaders(ctx, tx, s.target, !p.layout.Exists, len(s.job.Definition.Readers) > 0)
 	if refused != nil {
-		report.Notes = append(slices.Clip(report.Notes), "not all readers may read it: "+refused.Error())
+		report.Notes = append(slices.Clip(report.Notes), "not all readers can read the table: "+refused.Error())
 	}
 	return err
 }

@@ -163,7 +163,7 @@ func (s *tableSync) withAttached(ctx context.Context, snap *source.Snapshot, p p
 		return p, nil
 	}
 	if !f.source.Storage.Readable {
-		return p.readingAll("partitions were added, and the login may not read which rows are theirs"), nil
+		return p.readingAll("partitions were added, and the login is not allowed to read which rows are in them"), nil
 	}
 	condition, err := snap.PartitionCondition(ctx, attached)
 	if err != nil {
@@ -218,7 +218,7 @@ func (s *tableSync) completePlan(ctx context.Context, snap *source.Snapshot, p p
 		if err == nil && greatest == nil && p.rows.After != nil && p.rows.After.Uncommitted != nil {
 			greatest, newest, err = snap.Greatest(ctx, p.rows.Key, "true")
 			if err == nil && greatest != nil {
-				s.note(fmt.Sprintf("no row has the key of the bookmark, %s, or a later one: rows with any key were looked through", p.rows.After.Bookmark))
+				s.note(fmt.Sprintf("no row has the key of the bookmark, %s, or a later one: rows with any key were scanned", p.rows.After.Bookmark))
 				p = p.goingBack()
 			}
 		}
@@ -250,7 +250,7 @@ func fractionsOf(ctx context.Context, columns []relation.Column, from, to sessio
 		return of, &copywire.SourceError{Err: err}
 	}
 	if within != "" && of.Source != pinnedFraction {
-		return of, fmt.Errorf("column %q holds money within a composite or range type, which arrives as text with %d decimal places, and the source writes money with %d: exclude it, or replicate it through a view that casts the amount to numeric",
+		return of, fmt.Errorf("column %q holds money within a composite or range type. Its values are loaded as text with %d decimal places, but the source writes money with %d: exclude the column, or replicate it through a view that casts the amount to numeric",
 			within, pinnedFraction, of.Source)
 	}
 	if of.Destination, err = moneyFraction(ctx, to); err != nil {
@@ -258,7 +258,7 @@ func fractionsOf(ctx context.Context, columns []relation.Column, from, to sessio
 	}
 	for _, c := range columns {
 		if of.Source != of.Destination && destination.HoldsMoney(c) && relation.Base(c.Type).Element != nil {
-			return of, fmt.Errorf("column %q is an array of money, which has %d decimal places at the source and %d in the destination: exclude it, replicate it through a view as numeric, or set lc_monetary of the destination's database to a locale with as many",
+			return of, fmt.Errorf("column %q is an array of money, which has %d decimal places at the source and %d in the destination: exclude it, replicate it through a view as numeric, or set lc_monetary of the destination's database to a locale with as many decimal places as the source",
 				c.Name, of.Source, of.Destination)
 		}
 	}

@@ -75,7 +75,7 @@ func moneyWithin(ctx context.Context, columns []relation.Column, source session.
 		return "", err
 	}
 	if number > len(names) {
-		return "", fmt.Errorf("the server answers with type %d of %d", number, len(names))
+		return "", fmt.Errorf("the server answered with type number %d of %d", number, len(names))
 	}
 	return names[number-1], nil
 }
@@ -108,10 +108,10 @@ func moneyFraction(ctx context.Context, q session.Querier) (int, error) {
 		_, err = q.Exec(ctx, "SET LOCAL lc_monetary = 'C'")
 	}
 	if err == nil && len(unit) != 8 {
-		err = fmt.Errorf("the server answers with %d bytes", len(unit))
+		err = fmt.Errorf("the server answered with %d bytes instead of 8", len(unit))
 	}
 	if err != nil {
-		return 0, fmt.Errorf("find out how many decimal places money has: %w", err)
+		return 0, fmt.Errorf("read how many decimal places money has: %w", err)
 	}
 	return int(math.Round(math.Log10(float64(binary.BigEndian.Uint64(unit))))), nil
 }

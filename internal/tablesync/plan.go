@@ -91,13 +91,13 @@ func decide(s definition.Selection, target relation.TableName, f facts, late tim
 	p.version = max(p.version, l.TableVersion+1)
 	p.changes = slices.Concat(p.changes, sourceChanges(p.layout, *l, f.source))
 	if p.reloadReason = bookmarkInvalidReason(*l, f.target.Bookmark, s, table, f.identity, p.rows.Key.SQL); p.reloadReason == "" && keyReplaced(p.layout, *l) {
-		p.reloadReason = "the primary key is made of other columns of the same names"
+		p.reloadReason = "a column of the primary key was replaced by another column of the same name"
 	}
 	if p.reloadReason == "" {
 		p.reloadReason, p.undone = f.history.Why, f.history.UndoneSince(l.Position)
 	}
 	if f.target.Table == nil {
-		p.reloadReason = "the table was gone from the destination"
+		p.reloadReason = "the table was missing in the destination"
 		return p, nil
 	}
 	if p.layout.KeyChanged || p.reloadReason != "" {
@@ -144,7 +144,7 @@ func (p plan) attached(f facts) (leaves []uint32) {
 // condition and are not in the range otherwise.
 func (p plan) readingAttached(condition string) plan {
 	if len(p.layout.Key) == 0 {
-		return p.readingAll("partitions were added that held rows, and rows without a primary key can only be compared whole")
+		return p.readingAll("partitions that hold rows were added, and rows without a primary key can only be compared as a whole")
 	}
 	p.rows = p.rows.WithAttached(condition)
 	return p
@@ -212,13 +212,13 @@ func (p plan) mergePlan(rows source.KeyRange) destination.MergePlan {
 // guarantees says what cannot be guaranteed for the table, and what is unusual about it.
 func (p plan) guarantees(s definition.Selection, f facts, standby bool) (notes []string) {
 	if types := p.layout.TextOnlyTypes(); len(types) > 0 {
-		notes = append(notes, "rows cross as text, because these types have no binary form that means the same on both sides: "+strings.Join(types, ", "))
+		notes = append(notes, "rows are transferred as text, because these types have no binary form that means the same on both servers: "+strings.Join(types, ", "))
 	}
 	if p.reloadReason != "" && (p.reset || !p.full) {
 		notes = append(notes, "replicated whole: "+p.reloadReason)
 	}
 	if p.rewritten {
-		notes = append(notes, "the table was emptied by TRUNCATE, or rewritten: rows with any key were looked through")
+		notes = append(notes, "the table was emptied by TRUNCATE, or rewritten: rows with any key were scanned")
 	}
 	if s.KeepsVersions(f.source.Table) {
 		notes = append(notes, definition.KeepsVersionsWarning)
@@ -226,10 +226,10 @@ func (p plan) guarantees(s definition.Selection, f facts, standby bool) (notes [
 	switch {
 	case p.full || p.late == 0:
 	case f.source.Info.Snapshot == "":
-		notes = append(notes, "rows that are committed late, with a key before the bookmark, are missed: "+f.source.Info.HiddenReason)
+		notes = append(notes, "runs miss rows that are committed late with a key before the bookmark: "+f.source.Info.HiddenReason)
 	case standby && !source.IsTime(p.rows.Key):
-		notes = append(notes, "the source is a standby, which does not know the transactions of its primary: a row is missed if its transaction was open "+
-			"while the table was read for the first time, with a key before the bookmark")
+		notes = append(notes, "the source is a standby, which does not know the transactions of its primary: runs miss a row with a key before the bookmark "+
+			"if its transaction was open while the table was read for the first time")
 	}
 	return notes
 }

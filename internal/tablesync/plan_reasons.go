@@ -25,9 +25,9 @@ func sourceChanges(l destination.Layout, b catalog.LoadedTable, s source.Facts) 
 		now := slices.IndexFunc(l.Columns, func(c destination.Column) bool { return int(c.Source.Number) == b.Attributes[i] })
 		switch {
 		case now < 0:
-			changes = append(changes, fmt.Sprintf("column %q is not replicated any more: it stays, and is null in rows that change", name))
+			changes = append(changes, fmt.Sprintf("column %q is no longer replicated: it stays in the destination, and is null in rows that change", name))
 		case l.Columns[now].Source.Name != name:
-			changes = append(changes, fmt.Sprintf("column %q is called %q at the source now: its values are in that, and %q is null in rows that change",
+			changes = append(changes, fmt.Sprintf("column %q was renamed to %q at the source: its values are now loaded into that column, and %q is null in rows that change",
 				name, l.Columns[now].Source.Name, name))
 		}
 	}
@@ -59,19 +59,19 @@ func sourceChanges(l destination.Layout, b catalog.LoadedTable, s source.Facts) 
 func bookmarkInvalidReason(l catalog.LoadedTable, b *catalog.Bookmark, s definition.Selection, from relation.Table, identity, keyType string) string {
 	switch {
 	case l.Source != identity && strings.HasPrefix(identity, source.StartedPrefix):
-		return "the source was started again, or is another one: the login may not call the functions that tell which cluster it is (pg_control_system, pg_control_checkpoint, pg_control_recovery)"
+		return "the source was restarted or replaced: the login is not allowed to call the functions that identify the cluster (pg_control_system, pg_control_checkpoint, pg_control_recovery)"
 	case l.Source != identity:
-		return "the source is another database than before"
+		return "the source is not the same database as before"
 	case l.SourceOID != from.OID:
-		return "the table was replaced by another of its name"
+		return "the table was replaced by another table of the same name"
 	case b == nil:
-		return "there is no bookmark any more"
+		return "the bookmark was deleted"
 	case b.Method != s.Method:
-		return "the replication method was " + b.Method
+		return "the replication method has changed: it was " + b.Method
 	case b.ReplicationKey != s.ReplicationKey:
-		return fmt.Sprintf("the replication key was %q", b.ReplicationKey)
+		return fmt.Sprintf("the replication key has changed: it was %q", b.ReplicationKey)
 	case !sameOrder(b.KeyType, keyType):
-		return fmt.Sprintf("the replication key was of type %s, which orders rows otherwise", b.KeyType)
+		return fmt.Sprintf("the type of the replication key has changed: it was %s, which orders rows differently", b.KeyType)
 	}
 	return ""
 }
@@ -103,13 +103,15 @@ func neverLoaded(l destination.Layout, b catalog.LoadedTable, added []string) (w
 		added := slices.Contains(added, c.Name) || slices.ContainsFunc(l.Add, func(a destination.Column) bool { return a.Name == c.Name })
 		switch {
 		case i >= 0 && !added && b.Attributes[i] == int(c.Source.Number):
+		case i >= 0 && b.Attributes[i] == int(c.Source.Number):
+			return fmt.Sprintf("column %q was missing in the destination", c.Name), nil
 		case i >= 0:
-			return fmt.Sprintf("column %q is another one than before", c.Name), nil
+			return fmt.Sprintf("column %q was replaced by another column of the same name", c.Name), nil
 		case c.Name != c.Source.Name && wasLoaded(b, c):
 			// Its type changed: old values stay in the column of the old type. Without a key,
 			// nothing would tell loaded rows from new ones.
 			if len(l.Key) == 0 {
-				return fmt.Sprintf("column %q is of another type, and rows without a primary key can only be compared whole", c.Source.Name), nil
+				return fmt.Sprintf("the type of column %q has changed, and rows without a primary key can only be compared as a whole", c.Source.Name), nil
 			}
 		case added && int(c.Source.Number) > b.SourceColumns:
 			unverified = append(unverified, c)

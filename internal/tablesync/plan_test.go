@@ -64,17 +64,17 @@ func TestDecide(t *testing.T) {
 		"goes on":           {version: 3, where: `"n" OPERATOR(pg_catalog.>=) '10'::integer`},
 		"late commits":      {version: 3, late: time.Hour, where: "age('100'::"},
 		"never loaded":      {change: func(f *facts) { f.target = destination.TargetState{Types: f.target.Types, Now: f.target.Now} }, version: 5000, where: "true"},
-		"dropped there":     {change: func(f *facts) { f.target.Table = nil }, version: 5000, why: "gone from the destination", where: "true"},
-		"another database":  {change: func(f *facts) { f.identity = "cluster/2" }, version: 5000, why: "another database", where: "true"},
+		"dropped there":     {change: func(f *facts) { f.target.Table = nil }, version: 5000, why: "missing in the destination", where: "true"},
+		"another database":  {change: func(f *facts) { f.identity = "cluster/2" }, version: 5000, why: "not the same database", where: "true"},
 		"another table":     {change: func(f *facts) { f.source.Table.OID = 6 }, version: 5000, why: "replaced by another", where: "true"},
-		"another method":    {selection: definition.Selection{Method: definition.FullTable}, version: 5000, why: "the replication method was INCREMENTAL", where: "true", deletes: true},
-		"no bookmark":       {change: func(f *facts) { f.target.Bookmark = nil }, version: 5000, why: "no bookmark any more", where: "true"},
+		"another method":    {selection: definition.Selection{Method: definition.FullTable}, version: 5000, why: "the replication method has changed: it was INCREMENTAL", where: "true", deletes: true},
+		"no bookmark":       {change: func(f *facts) { f.target.Bookmark = nil }, version: 5000, why: "the bookmark was deleted", where: "true"},
 		"history went back": {change: func(f *facts) { f.history = source.Judgement{Why: "gone back", Back: 9} }, version: 5000, why: "gone back", where: "true"},
 		"emptied there": {change: func(f *facts) {
 			f.target.Loaded.Rows = new(int64)
 			*f.target.Loaded.Rows = 4
 			f.target.Place.Empty = true
-		}, version: 3, why: "was emptied since the last run", where: "true"},
+		}, version: 3, why: "was emptied after the last run", where: "true"},
 		"truncated": {
 			change: func(f *facts) { f.source.Info.Files = map[uint32]uint32{5: 51} }, late: time.Hour, version: 3, where: "age('100'::", rewritten: true,
 		},

@@ -43,7 +43,7 @@ func (s *tableSync) loadRanges(ctx context.Context, unit catalog.Unit, r reading
 		}
 		refused, err := destination.RevokeFromReaders(ctx, tx, staging, s.job.Definition.Readers)
 		if refused != nil {
-			s.note("readers may see a table that is loaded in ranges before it is whole: " + refused.Error())
+			s.note("readers could see the table before it was completely loaded: " + refused.Error())
 		}
 		if err != nil {
 			return err
@@ -68,7 +68,7 @@ func (s *tableSync) loadRanges(ctx context.Context, unit catalog.Unit, r reading
 }
 
 // errPartitionsChanged says that the snapshot did not protect what was read.
-var errPartitionsChanged = errors.New("partitions came or went while the table was read")
+var errPartitionsChanged = errors.New("partitions were added or removed while the table was read")
 
 // A rangeError is the error that another worker met in a range.
 type rangeError struct{ text, code string }
@@ -180,7 +180,7 @@ func (r RangeCopier) copyInSnapshot(ctx context.Context, unit catalog.Unit) erro
 		return err
 	}
 	if !snapshotName.MatchString(unit.Range.Snapshot) {
-		return fmt.Errorf("the catalog holds %q for a snapshot", unit.Range.Snapshot)
+		return fmt.Errorf("the catalog holds %q, which is not the name of a snapshot", unit.Range.Snapshot)
 	}
 	tx, table, err := r.Sessions.Source.Session.Join(ctx, unit.Range.Snapshot, name)
 	if err != nil {
@@ -214,6 +214,6 @@ func (r RangeCopier) copy(ctx context.Context, unit catalog.Unit, table relation
 		if err != nil {
 			return err
 		}
-		return pgclient.Send(ctx, tx, "end a range", func(batch *pgx.Batch) { catalog.QueueFinishUnit(batch, unit, c.Rows, c.Bytes) })
+		return pgclient.Send(ctx, tx, "record that a range was copied", func(batch *pgx.Batch) { catalog.QueueFinishUnit(batch, unit, c.Rows, c.Bytes) })
 	})
 }

@@ -57,7 +57,7 @@ func (s *tableSync) dropSuperseded(ctx context.Context, tx pgx.Tx, r reading, p 
 		}
 		found, err := supersededRows(ctx, r.snapshot, compare, rows)
 		if isIncomparable(err) {
-			report.Notes = append(slices.Clip(report.Notes), fmt.Sprintf("a row whose key is written otherwise than before, and is the same to the source, stays as well: %s", err))
+			report.Notes = append(slices.Clip(report.Notes), fmt.Sprintf("if the source writes a key differently than before and considers both the same, the row with the earlier key stays in the destination as well: %s", err))
 			return dropped, nil
 		}
 		if err != nil {
@@ -66,7 +66,7 @@ func (s *tableSync) dropSuperseded(ctx context.Context, tx pgx.Tx, r reading, p 
 		if len(found) > 0 {
 			tag, err := tx.Exec(ctx, p.layout.DeleteSupersededSQL(found), session.Unprepared)
 			if err != nil {
-				return 0, fmt.Errorf("delete from %s the rows whose keys the source writes otherwise: %w", s.target.Name, err)
+				return 0, fmt.Errorf("delete from %s the rows whose keys the source now writes differently: %w", s.target.Name, err)
 			}
 			dropped += tag.RowsAffected()
 		}

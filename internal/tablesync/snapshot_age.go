@@ -70,15 +70,15 @@ func (s *tableSync) openTransactionsInTime(ctx context.Context, table relation.T
 // explainAge says what could not be read in time, and what to do. ordered says whether an
 // index orders the rows.
 func (s *tableSync) explainAge(ordered bool) error {
-	advice := "raise max_snapshot_minutes, or replicate the table with INCREMENTAL and an indexed replication_key, which is read in chunks"
+	advice := "Raise max_snapshot_minutes, or replicate the table with INCREMENTAL and an indexed replication_key: then runs read it in chunks"
 	if s.selection.Method == definition.Incremental {
-		advice = "raise max_snapshot_minutes, or give the replication key an index of its own, by which a table is read in chunks"
+		advice = "Raise max_snapshot_minutes, or give the replication key an index of its own: then runs read the table in chunks"
 	}
 	if ordered {
-		advice = "raise max_snapshot_minutes"
+		advice = "Raise max_snapshot_minutes"
 	}
 	return &snapshotAgeError{
-		fmt.Errorf("read %s: %w: max_snapshot_minutes allows %s. What was committed before stays; %s", s.table, ErrSnapshotAge, s.job.MaxSnapshot, advice), ordered,
+		fmt.Errorf("read %s: %w: max_snapshot_minutes allows %s. Rows that were committed before stay. %s", s.table, ErrSnapshotAge, s.job.MaxSnapshot, advice), ordered,
 	}
 }
 

@@ -139,7 +139,7 @@ func (s *tableSync) mayRetry(err error) bool {
 	var source *copywire.SourceError
 	if !s.learned.asText && !errors.As(err, &source) && isBinaryRefused(err) {
 		s.learned.asText = true
-		s.note("rows cross as text: the destination refused their binary form (" + err.Error() + ")")
+		s.note("rows are transferred as text: the destination refused their binary form (" + err.Error() + ")")
 		return true
 	}
 	return s.sessions.isTransient(err)

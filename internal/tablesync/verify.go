@@ -48,15 +48,15 @@ func (s *tableSync) verify(ctx context.Context, tx pgx.Tx, how string, r reading
 	}
 	rows, err := s.compareRows(ctx, tx, r, p, how == VerifyChecksum, nil)
 	if err != nil {
-		return "", fmt.Errorf("verify %s: look for the rows that differ: %w", s.table, err)
+		return "", fmt.Errorf("verify %s: find the rows that differ: %w", s.table, err)
 	}
 	switch {
 	case p.full:
-		return "", fmt.Errorf("verify: %s has %s and %s would have %s: nothing was committed. %s",
+		return "", fmt.Errorf("verify: %s has %s, but %s would have %s (%s). Nothing was committed",
 			s.table, inSource, s.target.Name, inTarget, rows.text(true))
 	case rows.missing > 0:
-		return "", fmt.Errorf("verify: %s has %s and %s would have %s: nothing was committed. %s. "+
-			"They have been deleted there, or were never loaded: drop the table in the destination, and the next run loads it again",
+		return "", fmt.Errorf("verify: %s has %s, but %s would have %s (%s). Nothing was committed. "+
+			"The missing rows were deleted in the destination, or were never loaded: drop the table in the destination, and the next run loads it again",
 			s.table, inSource, s.target.Name, inTarget, rows.text(true))
 	}
 	return fmt.Sprintf("different by %s: %s", how, rows.text(false)), nil
@@ -78,16 +78,16 @@ func (p rowComparison) text(full bool) string {
 		}
 	}
 	say(p.missing, missing+": %d")
-	say(p.late, missing+", because they came with a replication key that lay before the late-commit window, or without one: %d")
+	say(p.late, missing+", because they were committed with a replication key before the late-commit window, or without one: %d")
 	if full {
-		say(p.kept, "rows of the destination that are not at the source: %d")
-		say(p.changed, "rows that hold other values: %d")
+		say(p.kept, "rows of the destination that the source does not have: %d")
+		say(p.changed, "rows with other values: %d")
 	} else {
-		say(p.changed, "rows that hold other values, because they were changed without a later replication key: %d")
-		say(p.kept, "rows of the destination that are not at the source, which INCREMENTAL keeps: %d")
+		say(p.changed, "rows with other values, because they were changed without a later replication key: %d")
+		say(p.kept, "rows of the destination that the source does not have, which INCREMENTAL keeps: %d")
 	}
 	if len(facts) == 0 {
-		return "each row has its partner, and their values differ in how they are written"
+		return "each row has its counterpart, but the two sides write some values differently"
 	}
 	return strings.Join(facts, "; ")
 }
