@@ -112,17 +112,17 @@ func lockRights(ctx context.Context, s *pgclient.Server, tx pgx.Tx, database str
 		return locked, err
 	}
 	_, err = tx.Exec(ctx, fmt.Sprintf(`
-		SAVEPOINT courtesy;
+		SAVEPOINT advisory_lock;
 		SET LOCAL lock_timeout = %d;
 		SELECT pg_catalog.pg_advisory_xact_lock(%d, %d);
 		SET LOCAL lock_timeout = %d;
-		RELEASE SAVEPOINT courtesy`,
+		RELEASE SAVEPOINT advisory_lock`,
 		advisoryLockTimeout.Milliseconds(), rightsLockClass, rightsLockKey, pgclient.LockTimeout.Milliseconds()))
 	if pgclient.Code(err) != pgclient.LockNotAvailable {
 		return err == nil, err
 	}
 	noteLockTimeout(s, database, time.Now())
-	_, err = tx.Exec(ctx, "ROLLBACK TO SAVEPOINT courtesy")
+	_, err = tx.Exec(ctx, "ROLLBACK TO SAVEPOINT advisory_lock")
 	return false, err
 }
 
