@@ -34,7 +34,7 @@ var arrows = map[string][]string{
 	"destination": {"catalog", "definition", "pgclient", "relation", "session"},
 	"tablesync":   {"catalog", "copywire", "definition", "destination", "pgclient", "relation", "session", "source"},
 	"replication": {"catalog", "definition", "destination", "pgclient", "privilege", "relation", "session", "source"},
-	"syncrun":     {"catalog", "definition", "destination", "pgclient", "relation", "replication", "session", "source", "tablesync"},
+	"syncrun":     {"catalog", "definition", "destination", "pgclient", "relation", "replication", "source", "tablesync"},
 
 	"report":     {"pgclient", "syncrun", "tablesync"},
 	"provider":   {"definition", "linux", "pgclient", "postgres", "preflight", "privilege", "relation", "replication", "report", "sshclient", "syncrun", "tablesync"},

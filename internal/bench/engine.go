@@ -81,7 +81,7 @@ func (e *engine) run(ctx context.Context) (measure, syncrun.Run, error) {
 // runUnchanged is a run that finds nothing new. It counts the rows of the destination that the run
 // wrote or locked.
 func (e *engine) runUnchanged(ctx context.Context) (measure, error) {
-	before, err := e.look(ctx, 0)
+	before, err := e.readState(ctx, 0)
 	if err != nil {
 		return measure{}, err
 	}
@@ -92,26 +92,26 @@ func (e *engine) runUnchanged(ctx context.Context) (measure, error) {
 	if run.RowsLoaded() != 0 {
 		return measure{}, fmt.Errorf("nothing has changed, and the run loaded %d rows", run.RowsLoaded())
 	}
-	after, err := e.look(ctx, before.transaction)
+	after, err := e.readState(ctx, before.transaction)
 	m.heap = after.touched + max(before.rows-after.rows, 0)
 	return m, err
 }
 
-// A sight is the state of the tables of a schema.
-type sight struct {
+// A tableState is the state of the tables of a schema.
+type tableState struct {
 	rows        int64
 	touched     int64 // rows written or locked since a transaction
 	transaction int64 // the next transaction
 }
 
-// look reads the rows themselves: statistics arrive late, and do not count locked rows, although a
-// lock writes to the row, too.
-func (e *engine) look(ctx context.Context, since int64) (s sight, err error) {
+// readState reads the rows themselves: statistics arrive late, and do not count locked rows,
+// although a lock writes to the row, too.
+func (e *engine) readState(ctx context.Context, since int64) (s tableState, err error) {
 	var parts []string
 	for key := range e.definition.Tables {
 		name, err := e.definition.TableNameOf(key)
 		if err != nil {
-			return sight{}, err
+			return tableState{}, err
 		}
 		parts = append(parts, "SELECT xmin, xmax FROM "+relation.TableName{Schema: e.definition.SchemaName, Name: name}.SQL())
 	}

@@ -35,16 +35,16 @@ type Horizon struct {
 	// Files are those in which the rows of each table or partition were stored: TRUNCATE, and all
 	// else that rewrites all rows, gives it another.
 	Files map[uint32]uint32 `json:"files,omitempty"`
-	// Passed are earlier bookmarks, oldest first, for keys that are not times.
-	Passed []Passed `json:"passed,omitempty"`
+	// PastBookmarks are earlier bookmarks, oldest first, for keys that are not times.
+	PastBookmarks []PastBookmark `json:"passed,omitempty"`
 	// Open are the transactions that were open when the table was read whole.
 	Open []string `json:"open,omitempty"`
 	// OpenSnapshot is the latest snapshot in which rows with any key were read.
 	OpenSnapshot string `json:"open_snapshot,omitempty"`
 }
 
-// A Passed is an earlier bookmark.
-type Passed struct {
+// A PastBookmark is an earlier bookmark.
+type PastBookmark struct {
 	At       int64  `json:"at"` // in seconds since 1970, by the destination's clock
 	Bookmark string `json:"bookmark"`
 }

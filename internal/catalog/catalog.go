@@ -21,8 +21,8 @@
 //     COPY would keep the unit of a dead worker for as long. So the workers that want the
 //     unit renew its lease, as long as the server knows the session that claimed it. A worker
 //     that has lost a unit cannot commit what it did for the unit (lease.go, unit.go).
-//   - No wait is longer than lockPatience, and a wait to drop the catalog is no longer than
-//     lockTurn. A wait in vain ends with an error that names who was in the way (lock.go).
+//   - No wait is longer than maxLockWait, and a wait to drop the catalog is no longer than
+//     lockTimeout. A wait in vain ends with an error that names who was in the way (lock.go).
 //   - The schema is created and upgraded in one transaction, which excludes all others. The
 //     package refuses a schema that a newer provider made (Install, migrations/).
 //   - Functions take the caller's transaction, or a batch that goes to the server within it,
@@ -45,23 +45,23 @@ import (
 // Schema is where the catalog lives.
 const Schema = "_stitch"
 
-// ErrNone is returned when the database has no catalog.
-var ErrNone = errors.New("the database has no catalog (schema _stitch)")
+// ErrNoCatalog is returned when the database has no catalog.
+var ErrNoCatalog = errors.New("the database has no catalog (schema _stitch)")
 
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// Open prepares a transaction for the other functions of this package: the transaction acts
-// as the catalog's owner, and waits for locks no longer than waitLimit. Open returns ErrNone
+// Open prepares a transaction for the other functions of this package: the transaction acts as
+// the catalog's owner, and waits for locks no longer than waitLimit. Open returns ErrNoCatalog
 // if there is no catalog.
 func Open(ctx context.Context, tx pgx.Tx) error {
 	_, err := open(ctx, tx, "SET LOCAL ROLE ", using)
 	return err
 }
 
-// OpenAlone is Open for a transaction that may drop the catalog: until it ends, no other
+// OpenExclusive is Open for a transaction that may drop the catalog: until it ends, no other
 // session installs one.
-func OpenAlone(ctx context.Context, tx pgx.Tx) error {
+func OpenExclusive(ctx context.Context, tx pgx.Tx) error {
 	_, err := open(ctx, tx, "SET LOCAL ROLE ", dropping)
 	return err
 }
@@ -83,7 +83,7 @@ func OpenSession(ctx context.Context, conn *pgx.Conn) error {
 // Install creates or upgrades the catalog, and opens it for the transaction. Until that ends,
 // no other session drops the catalog.
 func Install(ctx context.Context, tx pgx.Tx) error {
-	err := inTurns(ctx, tx, upgrading, func() error {
+	err := retryLocked(ctx, tx, upgrading, func() error {
 		return inSavepoint(ctx, tx, func(tx pgx.Tx) error { return tryInstall(ctx, tx) })
 	})
 	if err != nil {
@@ -94,8 +94,8 @@ func Install(ctx context.Context, tx pgx.Tx) error {
 }
 
 var (
-	// errOld says that the catalog must be upgraded.
-	errOld = errors.New("the catalog is older than this provider")
+	// errOutdated says that the catalog must be upgraded.
+	errOutdated = errors.New("the catalog is older than this provider")
 	// errRaced says that another session was faster.
 	errRaced = errors.New("the catalog was dropped at the same time")
 )
@@ -106,19 +106,19 @@ func tryInstall(ctx context.Context, tx pgx.Tx) error {
 	// other.
 	err := pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
 		current, err := open(ctx, tx, "SET LOCAL ROLE ", installing)
-		if none = errors.Is(err, ErrNone); none {
+		if none = errors.Is(err, ErrNoCatalog); none {
 			return nil
 		}
 		if err == nil && !current {
-			return errOld
+			return errOutdated
 		}
 		return err
 	})
 	switch {
 	case none:
 		err = create(ctx, tx)
-	case errors.Is(err, errOld):
-		if _, err = open(ctx, tx, "SET LOCAL ROLE ", upgrading); errors.Is(err, ErrNone) {
+	case errors.Is(err, errOutdated):
+		if _, err = open(ctx, tx, "SET LOCAL ROLE ", upgrading); errors.Is(err, ErrNoCatalog) {
 			err = errRaced
 		}
 	default:
@@ -162,7 +162,7 @@ func check(ctx context.Context, tx pgx.Tx, s shape) (current bool, err error) {
 		return false, err
 	}
 	if s.isEmpty() {
-		return false, ErrNone // a user created it
+		return false, ErrNoCatalog // a user created it
 	}
 	if readable, err := s.hasVersion(); err != nil {
 		return false, err
@@ -209,7 +209,7 @@ func create(ctx context.Context, tx pgx.Tx) error {
 		COMMENT ON SCHEMA _stitch IS 'Definitions, bookmarks and reports of Stitch replications. Written by terraform-provider-stitch.';
 		CREATE TABLE _stitch.version (version int PRIMARY KEY);
 		INSERT INTO _stitch.version VALUES (0)`)
-	if code(err) == pgclient.InvalidSchemaName {
+	if pgclient.Code(err) == pgclient.InvalidSchemaName {
 		return errRaced
 	}
 	return err
@@ -238,12 +238,12 @@ func migrate(ctx context.Context, tx pgx.Tx) error {
 	if _, err = tx.Exec(ctx, "UPDATE _stitch.version SET version = $1", len(files)); err != nil {
 		return err
 	}
-	return takeBack(ctx, tx)
+	return revokeDefaults(ctx, tx)
 }
 
-// takeBack revokes what default privileges allow others to do with new tables, and makes sure
-// that the catalog is now what the migrations make.
-func takeBack(ctx context.Context, tx pgx.Tx) error {
+// revokeDefaults revokes what default privileges allow others to do with new tables, and makes
+// sure that the catalog is now what the migrations make.
+func revokeDefaults(ctx context.Context, tx pgx.Tx) error {
 	var s shape
 	batch := &pgx.Batch{}
 	queueShape(batch, &s)
@@ -269,8 +269,8 @@ func takeBack(ctx context.Context, tx pgx.Tx) error {
 }
 
 // DropIfEmpty drops the catalog when no replication is left in it. The transaction must have
-// been opened with OpenAlone. It may hold locks that others wait for, so DropIfEmpty waits
-// for one turn only, and InTurns can retry the whole transaction.
+// been opened with OpenExclusive. It may hold locks that others wait for, so DropIfEmpty waits
+// for one turn only, and RetryLocked can retry the whole transaction.
 func DropIfEmpty(ctx context.Context, tx pgx.Tx) error {
 	var left bool
 	if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM _stitch.replication)").Scan(&left); err != nil {
@@ -283,7 +283,7 @@ func DropIfEmpty(ctx context.Context, tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, "DROP SCHEMA _stitch CASCADE")
 		return err
 	})
-	if isInTheWay(err) {
+	if isInterference(err) {
 		err = nameHolders(ctx, tx, upgrading, err)
 	}
 	if err != nil {

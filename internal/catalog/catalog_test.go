@@ -46,7 +46,7 @@ func install(t *testing.T, conn *pgx.Conn) {
 func TestInstall(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		database := s.Database(t)
-		if err := OpenSession(t.Context(), connect(t, s, database, "")); !errors.Is(err, ErrNone) {
+		if err := OpenSession(t.Context(), connect(t, s, database, "")); !errors.Is(err, ErrNoCatalog) {
 			t.Errorf("before: %v", err)
 		}
 		var group sync.WaitGroup
@@ -72,7 +72,7 @@ func TestCreatedMeanwhile(t *testing.T) {
 	conn := connect(t, s, s.Database(t), "")
 	install(t, conn)
 	err := pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error { return create(t.Context(), tx) })
-	if !isInTheWay(err) {
+	if !isInterference(err) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -88,12 +88,12 @@ func TestRoundTrip(t *testing.T) {
 		total := int64(10)
 		bookmark := Bookmark{
 			TableName: "orders", Method: "INCREMENTAL", ReplicationKey: "at", Bookmark: &key, KeyType: "text", Run: run,
-			Horizon: Horizon{Snapshot: "5:7:5", At: 1800000000, Clock: "2026-01-01 00:00:00+00", Timeline: 3, Passed: []Passed{{At: 1, Bookmark: key}}, Open: []string{"3/4"}, OpenSnapshot: "1:2:"},
+			Horizon: Horizon{Snapshot: "5:7:5", At: 1800000000, Clock: "2026-01-01 00:00:00+00", Timeline: 3, PastBookmarks: []PastBookmark{{At: 1, Bookmark: key}}, Open: []string{"3/4"}, OpenSnapshot: "1:2:"},
 		}
 		table := LoadedTable{
 			TableName: "orders", SourceTable: "public.orders", Status: Copying, TableVersion: 1 << 60, Columns: []string{"id", `a "b", c`}, Attributes: []int{1, 0},
-			Source: "7/16384", SourceOID: 4000000000, SourceColumns: 1600, SourceParts: map[uint32]string{1: "2 3", 4000000000: ""},
-			Position: Position{LSN: 1 << 62, Timeline: 7, History: "1 0/8", Transaction: 1 << 40, Started: "2026-01-01", Rows: []Remembered{{Part: 1, File: 2, Place: "(3,4)", Transaction: 1 << 40}}, Commits: []Commit{{1 << 62, 1 << 60}}},
+			Source: "7/16384", SourceOID: 4000000000, SourceColumns: 1600, SourcePartitions: map[uint32]string{1: "2 3", 4000000000: ""},
+			Position: Position{LSN: 1 << 62, Timeline: 7, History: "1 0/8", Transaction: 1 << 40, Started: "2026-01-01", Rows: []RememberedRow{{Table: 1, File: 2, Place: "(3,4)", Transaction: 1 << 40}}, Commits: []Commit{{1 << 62, 1 << 60}}},
 			Meaning:  map[string]string{"label 7": key},
 		}
 		report := Report{
@@ -110,7 +110,7 @@ func TestRoundTrip(t *testing.T) {
 				QueueStart(batch, id, &Run{ID: run})
 				QueueLoadedTable(batch, table, "_stitch.report", Growth{Rows: 5, Total: &total})
 				QueueLoadedTable(batch, table, "_stitch.report", Growth{Rows: -2, Changed: true})
-				QueueMoved(batch, id, table.TableName, "_stitch.report")
+				QueueStorage(batch, id, table.TableName, "_stitch.report")
 				QueueBookmark(batch, bookmark)
 				QueueBookmark(batch, bookmark)
 				QueueReport(batch, run, report)
@@ -161,7 +161,7 @@ func TestRoundTrip(t *testing.T) {
 		inTx(t, conn, func(tx pgx.Tx) error {
 			return errors.Join(DeleteReplication(ctx, tx, bookmark.Replication), DropIfEmpty(ctx, tx))
 		})
-		if err := OpenSession(ctx, conn); !errors.Is(err, ErrNone) {
+		if err := OpenSession(ctx, conn); !errors.Is(err, ErrNoCatalog) {
 			t.Errorf("after the last replication: %v", err)
 		}
 	})

@@ -80,8 +80,8 @@ var attacks = []struct {
 	{"a name that reads like ours", `ALTER TABLE _stitch.version ADD "version pg_catalog.int4 not null" int`, `column "version pg_catalog.int4 not null" pg_catalog.int4`, 0},
 }
 
-// mined creates a database with a catalog and the tripwires of another role in it.
-func mined(t *testing.T, s *sandbox.Server) (database, owner, mallory string) {
+// newMinedCatalog creates a database with a catalog and the tripwires of another role in it.
+func newMinedCatalog(t *testing.T, s *sandbox.Server) (database, owner, mallory string) {
 	t.Helper()
 	database, owner, mallory = s.Database(t), s.Role(t), s.Role(t)
 	s.Exec(t, database, "GRANT CREATE ON DATABASE "+database+" TO "+owner+", "+mallory)
@@ -104,7 +104,7 @@ func catalogTables(t *testing.T, s *sandbox.Server, database string) []string {
 func TestForeignCode(t *testing.T) {
 	majors := sandbox.NeedMajors(t)
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
-		database, owner, mallory := mined(t, s)
+		database, owner, mallory := newMinedCatalog(t, s)
 		tables, conn := catalogTables(t, s, database), connect(t, s, database, "")
 		for _, tt := range attacks {
 			if s.Major < tt.since {
@@ -153,11 +153,11 @@ func underAttack(t *testing.T, conn *pgx.Conn, owner, sql string) error {
 	if err := Open(t.Context(), tx); err != nil {
 		return err
 	}
-	return use(t.Context(), tx)
+	return writeToAll(t.Context(), tx)
 }
 
-// use writes to all tables of the catalog.
-func use(ctx context.Context, tx pgx.Tx) error {
+// writeToAll writes to all tables of the catalog.
+func writeToAll(ctx context.Context, tx pgx.Tx) error {
 	id, err := InsertReplication(ctx, tx, Replication{SchemaName: "shop", Definition: json.RawMessage(`{}`)})
 	if err != nil {
 		return err
@@ -171,9 +171,9 @@ func use(ctx context.Context, tx pgx.Tx) error {
 	QueueTables(batch, run.ID, []Unit{{Table: "public.a", Kind: "r", Verify: "none"}})
 	QueueReport(batch, run.ID, Report{SourceTable: "a", Status: Failed})
 	QueueLoadedTable(batch, LoadedTable{
-		Replication: id, TableName: "a", Status: Ready, Columns: []string{}, Attributes: []int{}, SourceParts: map[uint32]string{}, Meaning: map[string]string{},
+		Replication: id, TableName: "a", Status: Ready, Columns: []string{}, Attributes: []int{}, SourcePartitions: map[uint32]string{}, Meaning: map[string]string{},
 	}, "_stitch.bookmark", Growth{})
-	QueueMoved(batch, id, "a", "_stitch.bookmark")
+	QueueStorage(batch, id, "a", "_stitch.bookmark")
 	QueueBookmark(batch, Bookmark{Replication: id, TableName: "a", Run: run.ID})
 	QueueFinish(batch, &run)
 	return errors.Join(tx.SendBatch(ctx, batch).Close(), DeleteReplication(ctx, tx, id))

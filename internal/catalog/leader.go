@@ -17,11 +17,11 @@ import (
 // as soon as it does not. The workers of its run rely on it until its lease runs out
 // (lease.go): a leader that has lost its session returns with another one.
 
-// leaderPatience is how long Lock waits: for the server to notice that the process that led
+// maxLeaderWait is how long Lock waits: for the server to notice that the process that led
 // is gone, not for a run to end.
 const (
-	leaderPatience = 10 * time.Second
-	leaderPause    = leaderPatience / 20
+	maxLeaderWait = 10 * time.Second
+	leaderPause   = maxLeaderWait / 20
 )
 
 const leadSQL = `
@@ -60,7 +60,7 @@ func Lock(ctx context.Context, conn *pgx.Conn, replication int64, session Sessio
 
 // lead records this session as the leader.
 func lead(ctx context.Context, conn *pgx.Conn, replication int64, session Session) error {
-	for deadline := time.Now().Add(leaderPatience); ; {
+	for deadline := time.Now().Add(maxLeaderWait); ; {
 		leads, err := tryLead(ctx, conn, replication, session)
 		if leads {
 			return nil
@@ -69,7 +69,7 @@ func lead(ctx context.Context, conn *pgx.Conn, replication int64, session Sessio
 			err = anotherLeads(ctx, conn, replication)
 		}
 		var other *leaderError
-		if !errors.As(err, &other) && code(err) != pgclient.LockNotAvailable && code(err) != pgclient.ForeignKeyViolation { // the replication is being deleted
+		if !errors.As(err, &other) && pgclient.Code(err) != pgclient.LockNotAvailable && pgclient.Code(err) != pgclient.ForeignKeyViolation { // the replication is being deleted
 			return fmt.Errorf("lock the replication: %w", err)
 		}
 		if time.Now().After(deadline) {
@@ -78,7 +78,7 @@ func lead(ctx context.Context, conn *pgx.Conn, replication int64, session Sessio
 			}
 			return fmt.Errorf("lock the replication: %w", err)
 		}
-		if err := sleep(ctx, leaderPause); err != nil {
+		if err := pgclient.Pause(ctx, leaderPause); err != nil {
 			return err
 		}
 	}
@@ -87,7 +87,7 @@ func lead(ctx context.Context, conn *pgx.Conn, replication int64, session Sessio
 // tryLead reports whether this session is the leader now.
 func tryLead(ctx context.Context, conn *pgx.Conn, replication int64, session Session) (leads bool, err error) {
 	batch := &pgx.Batch{} // one transaction
-	batch.Queue(limitWaitsSQL, lockTurn.String())
+	batch.Queue(limitWaitsSQL, lockTimeout.String())
 	batch.Queue(leadSQL, replication, session.key, session.lease).Exec(func(tag pgconn.CommandTag) error {
 		leads = tag.RowsAffected() > 0
 		return nil

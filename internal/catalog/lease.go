@@ -20,16 +20,16 @@ import (
 // lost. The worker has the rest of the lease to return with another session. If it does not,
 // the unit is free again, and the worker can never commit what it has not committed.
 
-// A Tending says what Tend found of a run whose units are all done, or claimed.
-type Tending struct {
-	Left bool // whether there are units that are neither done nor failed
-	Led  bool // whether the leader of the run lives, or did until a moment ago
+// A RunState says what MaintainLeases found of a run whose units are all done, or claimed.
+type RunState struct {
+	Unfinished bool // whether there are units that are neither done nor failed
+	HasLeader  bool // whether the leader of the run lives, or did until a moment ago
 }
 
-// tendSQL frees the units that the session $3 has claimed, except the unit $4: the session
-// does not know of the others.
+// maintainLeasesSQL frees the units that the session $3 has claimed, except the unit $4: the
+// session does not know of the others.
 const (
-	tendSQL = `
+	maintainLeasesSQL = `
 		WITH found AS (
 			SELECT s.id, s.key <> $3 AND ` + livesSQL + ` AS lives, s.key = $3 OR s.lease_expires_at < pg_catalog.clock_timestamp() AS expired
 			FROM _stitch.unit AS s
@@ -57,10 +57,10 @@ const (
 		FROM _stitch.run AS r
 		WHERE r.id = $1 AND s.replication = r.replication
 			AND CASE WHEN s.lease_expires_at < pg_catalog.clock_timestamp() + $2::interval / 2 THEN ` + livesSQL + ` ELSE false END`
-	outlookSQL = `
-		SELECT EXISTS (SELECT FROM _stitch.unit AS u WHERE u.run = $1 AND NOT u.done AND u.error = ''), ` + ledSQL
-	// ledSQL is the condition that the run $1 has a leader.
-	ledSQL = `
+	runStateSQL = `
+		SELECT EXISTS (SELECT FROM _stitch.unit AS u WHERE u.run = $1 AND NOT u.done AND u.error = ''), ` + hasLeaderSQL
+	// hasLeaderSQL is the condition that the run $1 has a leader.
+	hasLeaderSQL = `
 		EXISTS (
 			SELECT
 			FROM _stitch.run AS r
@@ -69,19 +69,19 @@ const (
 		)`
 )
 
-// Tend renews the leases of a run whose session lives, and frees the units whose worker is
-// lost. A unit that was tried attempts times fails instead. holds is the unit that the
-// session itself has, or 0 if it has none.
-func Tend(ctx context.Context, conn *pgx.Conn, run string, session Session, holds int64, attempts int) (found Tending, err error) {
+// MaintainLeases renews the leases of a run whose session lives, and frees the units whose
+// worker is lost. A unit that was tried attempts times fails instead. holds is the unit that
+// the session itself has, or 0 if it has none.
+func MaintainLeases(ctx context.Context, conn *pgx.Conn, run string, session Session, holds int64, attempts int) (found RunState, err error) {
 	lost := fmt.Sprintf("each of %d attempts ended because its worker process died or lost its connection to the destination. "+
 		"Find out what ended them, and run the replication again", attempts)
 	batch := &pgx.Batch{} // one transaction
-	queue(batch, "renew the leases of workers", nil, tendSQL, run, session.lease, session.key, holds, attempts, lost)
+	queue(batch, "renew the leases of workers", nil, maintainLeasesSQL, run, session.lease, session.key, holds, attempts, lost)
 	queue(batch, "delete the ranges of a table whose worker is lost", nil, dropRangesSQL, run)
 	queue(batch, "renew the leader's lease", nil, renewLeaderSQL, run, session.lease)
-	batch.Queue(outlookSQL, run).QueryRow(func(row pgx.Row) error { return row.Scan(&found.Left, &found.Led) })
+	batch.Queue(runStateSQL, run).QueryRow(func(row pgx.Row) error { return row.Scan(&found.Unfinished, &found.HasLeader) })
 	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
-		return Tending{}, fmt.Errorf("check which workers of the run are alive: %w", err)
+		return RunState{}, fmt.Errorf("check which workers of the run are alive: %w", err)
 	}
 	return found, nil
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// aRun begins a run of the tables public.a and public.b, led by a session.
-func aRun(t *testing.T, conn *pgx.Conn, replication int64) string {
+// beginRun begins a run of the tables public.a and public.b, led by a session.
+func beginRun(t *testing.T, conn *pgx.Conn, replication int64) string {
 	t.Helper()
 	run := Run{ID: "11111111-2222-3333-4444-555555555555"}
 	if err := errors.Join(OpenSession(t.Context(), conn), lock(t.Context(), conn, replication)); err != nil {
@@ -38,7 +38,7 @@ func TestTend(t *testing.T) {
 		member := s.Role(t)
 		s.Exec(t, database, "GRANT "+owner+" TO "+member)
 		conn, lost := connect(t, s, database, owner), connect(t, s, database, member)
-		run := aRun(t, conn, id)
+		run := beginRun(t, conn, id)
 		begin := func(conn *pgx.Conn) Session {
 			t.Helper()
 			session, err := BeginSession(t.Context(), conn, lease)
@@ -58,20 +58,20 @@ func TestTend(t *testing.T) {
 			})
 		})
 		piece, err := Claim(t.Context(), conn, run, 0, mine, "mine")
-		if err != nil || piece.PartOf != table.ID {
+		if err != nil || piece.Parent != table.ID {
 			t.Fatal(piece, err)
 		}
 		expired := fmt.Sprintf("SELECT id FROM _stitch.unit WHERE lease_expires_at < clock_timestamp() AND claimed_by IS NOT NULL AND id = %d", table.ID)
-		tend := func() {
+		maintain := func() {
 			t.Helper()
-			found, err := Tend(t.Context(), conn, run, mine, piece.ID, 2)
-			if err != nil || !found.Left || !found.Led {
+			found, err := MaintainLeases(t.Context(), conn, run, mine, piece.ID, 2)
+			if err != nil || !found.Unfinished || !found.HasLeader {
 				t.Fatalf("%+v, %v", found, err)
 			}
 		}
 		for range 2 {
 			await(t, s, database, expired, 1)
-			tend()
+			maintain()
 			if rows := s.Query(t, database, expired); len(rows) != 0 {
 				t.Error("nobody has renewed the lease of a session that lives")
 			}
@@ -82,7 +82,7 @@ func TestTend(t *testing.T) {
 		stranger := connect(t, s, database, s.Role(t))
 		do(t, stranger, "SELECT pg_advisory_lock("+key+")") // stops no other session
 		await(t, s, database, expired, 1)
-		tend()
+		maintain()
 		if rows := s.Query(t, database, fmt.Sprintf("SELECT claimed_by FROM _stitch.unit WHERE id = %d AND claimed_by IS NOT NULL", table.ID)); len(rows) != 0 {
 			t.Errorf("%s still has the unit, whose session is gone", rows)
 		}
@@ -101,7 +101,7 @@ func TestTend(t *testing.T) {
 				return send(t.Context(), tx, func(batch *pgx.Batch) { QueueFinishUnit(batch, table, 1, 1) })
 			})
 			late(func(tx pgx.Tx) error {
-				return send(t.Context(), tx, func(batch *pgx.Batch) { QueueHold(batch, table) })
+				return send(t.Context(), tx, func(batch *pgx.Batch) { QueueRenewLease(batch, table) })
 			})
 			late(func(tx pgx.Tx) error { _, err := Reclaim(t.Context(), tx, table, mine); return err })
 			late(func(tx pgx.Tx) error { return FailUnit(t.Context(), tx, table, "late", "") })
@@ -113,9 +113,9 @@ func TestTend(t *testing.T) {
 			t.Fatal(again, err)
 		}
 		fence()
-		// Tend gives back a unit that a session has claimed and does not know of, and fails one
-		// that was tried often enough.
-		if found, err := Tend(t.Context(), conn, run, mine, 0, 2); err != nil || !found.Left {
+		// MaintainLeases gives back a unit that a session has claimed and does not know of, and fails
+		// one that was tried often enough.
+		if found, err := MaintainLeases(t.Context(), conn, run, mine, 0, 2); err != nil || !found.Unfinished {
 			t.Fatal(found, err)
 		}
 		next, err := Claim(t.Context(), conn, run, 0, mine, "next")
@@ -125,7 +125,7 @@ func TestTend(t *testing.T) {
 		inTx(t, conn, func(tx pgx.Tx) error {
 			return send(t.Context(), tx, func(batch *pgx.Batch) { QueueFinishUnit(batch, next, 1, 1) })
 		})
-		if found, err := Tend(t.Context(), conn, run, mine, 0, 2); err != nil || found.Left {
+		if found, err := MaintainLeases(t.Context(), conn, run, mine, 0, 2); err != nil || found.Unfinished {
 			t.Error(found, err)
 		}
 		inTx(t, conn, func(tx pgx.Tx) error {
@@ -145,7 +145,7 @@ func TestNotLed(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	database, owner, id := withReplication(t, s)
 	leader, conn := connect(t, s, database, owner), connect(t, s, database, owner)
-	run := aRun(t, leader, id)
+	run := beginRun(t, leader, id)
 	session, err := BeginSession(t.Context(), conn, time.Minute)
 	if err != nil {
 		t.Fatal(err)
@@ -158,21 +158,21 @@ func TestNotLed(t *testing.T) {
 		return send(t.Context(), tx, func(batch *pgx.Batch) { QueueRanges(batch, run, table, []Range{{Snapshot: "0-1-1"}}) })
 	})
 	runOut := "UPDATE _stitch.leader SET lease_expires_at = clock_timestamp() - interval '1s'"
-	tend := func(led bool) {
+	maintain := func(led bool) {
 		t.Helper()
-		found, err := Tend(t.Context(), conn, run, session, table.ID, 5)
-		if err != nil || found.Led != led || !found.Left {
+		found, err := MaintainLeases(t.Context(), conn, run, session, table.ID, 5)
+		if err != nil || found.HasLeader != led || !found.Unfinished {
 			t.Errorf("%+v, %v", found, err)
 		}
 	}
 	s.Exec(t, database, runOut)
-	tend(true) // the session lives, and its lease is renewed
+	maintain(true) // the session lives, and its lease is renewed
 	s.Query(t, database, "SELECT pg_terminate_backend($1)", leader.PgConn().PID())
 	await(t, s, database, fmt.Sprintf("SELECT FROM pg_stat_activity WHERE pid = %d", leader.PgConn().PID()), 0)
-	tend(true) // the worker may return
+	maintain(true) // the worker may return
 	s.Exec(t, database, runOut)
-	tend(false)
-	if unit, err := Claim(t.Context(), conn, run, 0, session, "second"); err != nil || unit.PartOf != table.ID {
+	maintain(false)
+	if unit, err := Claim(t.Context(), conn, run, 0, session, "second"); err != nil || unit.Parent != table.ID {
 		t.Errorf("%+v, %v", unit, err)
 	}
 	if unit, err := Claim(t.Context(), conn, run, 0, session, "third"); !errors.Is(err, ErrNotFound) {
@@ -186,7 +186,7 @@ func TestProgress(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	database, owner, id := withReplication(t, s)
 	conn := connect(t, s, database, owner)
-	run := aRun(t, conn, id)
+	run := beginRun(t, conn, id)
 	session, err := BeginSession(t.Context(), conn, time.Minute)
 	if err != nil {
 		t.Fatal(err)

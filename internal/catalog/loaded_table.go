@@ -19,12 +19,12 @@ type LoadedTable struct {
 	Columns      []string // that come from the source, now or earlier
 	Attributes   []int    // of Columns at the source: their attribute numbers, 0 if they are gone
 
-	Source        string            // identifies the source database
-	SourceOID     uint32            // of the table at the source
-	SourceColumns int               // greatest attribute number at the source
-	SourceParts   map[uint32]string // tables that hold its rows at the source, by oid, and how each was attached
-	Position      Position
-	Meaning       map[string]string // what decides how stored values read
+	Source           string            // identifies the source database
+	SourceOID        uint32            // of the table at the source
+	SourceColumns    int               // greatest attribute number at the source
+	SourcePartitions map[uint32]string // tables that hold its rows at the source, by oid, and how each was attached
+	Position         Position
+	Meaning          map[string]string // what decides how stored values read
 
 	// What the last commit left in the destination.
 	OID, File uint32 // the table, and where its rows are stored (relfilenode)
@@ -51,7 +51,7 @@ type Position struct {
 	// Started is when the server was started.
 	Started string `json:"started,omitempty"`
 	// Rows are some of those that were read, with the greatest keys.
-	Rows []Remembered `json:"rows,omitempty"`
+	Rows []RememberedRow `json:"rows,omitempty"`
 	// Commits are earlier positions, oldest first.
 	Commits []Commit `json:"commits,omitempty"`
 }
@@ -63,10 +63,10 @@ type Commit struct {
 	Sequence int64  `json:"sequence"`
 }
 
-// A Remembered is a row of the source that was read, with where it was and which transaction
-// wrote it.
-type Remembered struct {
-	Part        uint32 `json:"part"`  // the table that holds it, by oid
+// A RememberedRow is a row of the source that was read, with where it was and which
+// transaction wrote it.
+type RememberedRow struct {
+	Table       uint32 `json:"part"`  // the table that holds it, by oid
 	File        uint32 `json:"file"`  // where the rows of that table were stored (relfilenode)
 	Place       string `json:"place"` // within it (ctid)
 	Transaction uint64 `json:"transaction"`
@@ -89,7 +89,7 @@ func QueueLoadedTableOf(batch *pgx.Batch, replication int64, tableName string, i
 		FROM _stitch.loaded_table
 		WHERE replication = $1 AND table_name = $2`, replication, tableName).QueryRow(func(row pgx.Row) error {
 		t := LoadedTable{Replication: replication, TableName: tableName}
-		err := row.Scan(&t.SourceTable, &t.Status, &t.TableVersion, &t.Columns, &t.Attributes, &t.Source, &t.SourceOID, &t.SourceColumns, &t.SourceParts,
+		err := row.Scan(&t.SourceTable, &t.Status, &t.TableVersion, &t.Columns, &t.Attributes, &t.Source, &t.SourceOID, &t.SourceColumns, &t.SourcePartitions,
 			&t.Position, &t.Meaning, &t.OID, &t.File, &t.Rows, &t.Sequence)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
@@ -137,13 +137,13 @@ func QueueLoadedTable(batch *pgx.Batch, t LoadedTable, sql string, g Growth) {
 			row_count = coalesce(excluded.row_count, t.row_count + $17),
 			last_sequence = coalesce(excluded.last_sequence, t.last_sequence),
 			updated_at = pg_catalog.now()`,
-		t.Replication, t.TableName, t.SourceTable, t.Status, t.TableVersion, t.Columns, t.Attributes, t.Source, t.SourceOID, t.SourceColumns, t.SourceParts,
+		t.Replication, t.TableName, t.SourceTable, t.Status, t.TableVersion, t.Columns, t.Attributes, t.Source, t.SourceOID, t.SourceColumns, t.SourcePartitions,
 		t.Position, t.Meaning, g.Total, g.Sequence, g.Changed, g.Rows, sql)
 }
 
-// QueueMoved records, by a batch, where a loaded table is stored, whose name in SQL is sql.
+// QueueStorage records, by a batch, where a loaded table is stored, whose name in SQL is sql.
 // Send it in the transaction that changes the structure of the table.
-func QueueMoved(batch *pgx.Batch, replication int64, tableName, sql string) {
+func QueueStorage(batch *pgx.Batch, replication int64, tableName, sql string) {
 	queue(batch, fmt.Sprintf("record where %q is stored", tableName), nil, `
 		UPDATE _stitch.loaded_table AS t
 		SET relfilenode = c.relfilenode

@@ -14,13 +14,13 @@ import (
 )
 
 // Sessions exclude one another by locks on the table _stitch.version, which only roles that
-// may read or write it can take. No session waits for such a lock longer than lockTurn at a
-// time, because others queue behind it, nor longer than lockPatience in total.
+// may read or write it can take. No session waits for such a lock longer than lockTimeout at a
+// time, because others queue behind it, nor longer than maxLockWait in total.
 const (
-	lockTurn     = 2 * time.Second
-	lockPause    = 100 * time.Millisecond // between turns
-	lockPatience = 30 * time.Second
-	waitLimit    = 10 * time.Second // for what the transaction waits for afterwards
+	lockTimeout = 2 * time.Second
+	lockPause   = 100 * time.Millisecond // between turns
+	maxLockWait = 30 * time.Second
+	waitLimit   = 10 * time.Second // for what the transaction waits for afterwards
 )
 
 // A lockMode is what a transaction does with the catalog as a whole.
@@ -48,35 +48,36 @@ func (m lockMode) conflicting() []string {
 	return all
 }
 
-// InTurns makes attempts, each of which waits for locks for a short time and leaves nothing
-// if it fails. It ends when an attempt succeeds, when one fails because of anything but other
-// sessions, or when patience is over. It pauses between attempts, so that others get through.
-func InTurns(ctx context.Context, patience, pause time.Duration, attempt func() error) error {
-	for deadline := time.Now().Add(patience); ; {
+// RetryLocked makes attempts, each of which waits for locks for a short time and leaves
+// nothing if it fails. It ends when an attempt succeeds, when one fails because of anything
+// but other sessions, or when maxWait is over. It pauses between attempts, so that others get
+// through.
+func RetryLocked(ctx context.Context, maxWait, pause time.Duration, attempt func() error) error {
+	for deadline := time.Now().Add(maxWait); ; {
 		err := attempt()
-		if !isInTheWay(err) || time.Now().After(deadline) {
+		if !isInterference(err) || time.Now().After(deadline) {
 			return err
 		}
-		if err := sleep(ctx, pause); err != nil {
+		if err := pgclient.Pause(ctx, pause); err != nil {
 			return err
 		}
 	}
 }
 
-// inTurns is InTurns for locks on the catalog. When patience is over, the error names who has
-// locks that conflict with mode.
-func inTurns(ctx context.Context, tx pgx.Tx, mode lockMode, attempt func() error) error {
-	err := InTurns(ctx, lockPatience, lockPause, attempt)
-	if isInTheWay(err) {
-		return &waitedError{nameHolders(ctx, tx, mode, err)}
+// retryLocked is RetryLocked for locks on the catalog. When maxLockWait is over, the error
+// names who has locks that conflict with mode.
+func retryLocked(ctx context.Context, tx pgx.Tx, mode lockMode, attempt func() error) error {
+	err := RetryLocked(ctx, maxLockWait, lockPause, attempt)
+	if isInterference(err) {
+		return &lockTimeoutError{nameHolders(ctx, tx, mode, err)}
 	}
 	return err
 }
 
-// inSavepoint is an attempt for inTurns.
+// inSavepoint is an attempt for retryLocked.
 func inSavepoint(ctx context.Context, tx pgx.Tx, f func(pgx.Tx) error) error {
 	return pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, limitWaitsSQL, lockTurn.String()); err != nil {
+		if _, err := tx.Exec(ctx, limitWaitsSQL, lockTimeout.String()); err != nil {
 			return err
 		}
 		return f(tx)
@@ -85,17 +86,17 @@ func inSavepoint(ctx context.Context, tx pgx.Tx, f func(pgx.Tx) error) error {
 
 const limitWaitsSQL = "SELECT pg_catalog.set_config('lock_timeout', $1, true)"
 
-// isInTheWay reports whether others were in the way only for now: they hold a lock, or
+// isInterference reports whether others were in the way only for now: they hold a lock, or
 // created or dropped the same object first.
-func isInTheWay(err error) bool {
-	var waited *waitedError
+func isInterference(err error) bool {
+	var waited *lockTimeoutError
 	if errors.As(err, &waited) {
 		return false
 	}
 	if errors.Is(err, errRaced) {
 		return true
 	}
-	switch code(err) {
+	switch pgclient.Code(err) {
 	case pgclient.LockNotAvailable, pgclient.DeadlockDetected, pgclient.UniqueViolation, pgclient.DuplicateSchema, pgclient.DuplicateTable:
 		return true
 	case pgclient.InternalError: // PostgreSQL never translates the text of internal errors
@@ -105,19 +106,10 @@ func isInTheWay(err error) bool {
 	return false
 }
 
-// A waitedError says that others were in the way until lockPatience was over.
-type waitedError struct{ error }
+// A lockTimeoutError says that others were in the way until maxLockWait was over.
+type lockTimeoutError struct{ error }
 
-func (e *waitedError) Unwrap() error { return e.error }
-
-// code returns the SQLSTATE of the server's error in err, or "".
-func code(err error) string {
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
-		return pg.Code
-	}
-	return ""
-}
+func (e *lockTimeoutError) Unwrap() error { return e.error }
 
 // holdersSQL finds the sessions and prepared transactions that hold locks of the modes $2 on
 // relations of the schema $1, or wait for them. If there are none, it finds those of the
@@ -148,7 +140,7 @@ const holdersSQL = `
 
 // nameHolders adds the sessions that probably hold a lock to an error about not getting it.
 func nameHolders(ctx context.Context, tx pgx.Tx, mode lockMode, failure error) error {
-	rows, _ := tx.Query(ctx, holdersSQL, Schema, mode.conflicting(), lockTurn.Seconds())
+	rows, _ := tx.Query(ctx, holdersSQL, Schema, mode.conflicting(), lockTimeout.Seconds())
 	holders, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		return errors.Join(failure, fmt.Errorf("list the sessions that hold the lock: %w", err))
@@ -157,13 +149,4 @@ func nameHolders(ctx context.Context, tx pgx.Tx, mode lockMode, failure error) e
 		return fmt.Errorf("%w; probably blocked by %s", failure, strings.Join(holders, ", "))
 	}
 	return failure
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
@@ -75,11 +76,11 @@ func TestAdvisoryLocks(t *testing.T) {
 			t.Fatal(err)
 		}
 		do(t, attacker, "SELECT pg_advisory_lock("+key+")")
-		if err := errors.Join(lock(ctx, conn, id), inTx(OpenAlone)); err != nil {
+		if err := errors.Join(lock(ctx, conn, id), inTx(OpenExclusive)); err != nil {
 			t.Fatal(err)
 		}
 		if err := inTx(func(ctx context.Context, tx pgx.Tx) error {
-			return errors.Join(OpenAlone(ctx, tx), DeleteReplication(ctx, tx, id), DropIfEmpty(ctx, tx))
+			return errors.Join(OpenExclusive(ctx, tx), DeleteReplication(ctx, tx, id), DropIfEmpty(ctx, tx))
 		}); err != nil {
 			t.Fatal(err)
 		}
@@ -157,7 +158,7 @@ func TestLockWaits(t *testing.T) {
 	if err := lock(t.Context(), second, id); !errors.As(err, &running) {
 		t.Errorf("got %v", err)
 	}
-	if waited := time.Since(began); waited < leaderPatience || waited > 3*leaderPatience {
+	if waited := time.Since(began); waited < maxLeaderWait || waited > 3*maxLeaderWait {
 		t.Errorf("waited %v", waited)
 	}
 	if held := s.Query(t, database, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = $1", second.PgConn().PID()); held[0] != "0" {
@@ -174,19 +175,19 @@ func TestHoldersAreNamed(t *testing.T) {
 		do     func(context.Context, pgx.Tx) error
 		within time.Duration
 	}{
-		"a catalog that is locked":         {"LOCK TABLE _stitch.version IN ACCESS EXCLUSIVE MODE", Open, lockPatience},
-		"a catalog that is being replaced": {"LOCK TABLE _stitch.version IN SHARE MODE", Install, lockPatience},
-		"a catalog that is being written":  {"LOCK TABLE _stitch.version IN ROW EXCLUSIVE MODE", OpenAlone, lockPatience},
+		"a catalog that is locked":         {"LOCK TABLE _stitch.version IN ACCESS EXCLUSIVE MODE", Open, maxLockWait},
+		"a catalog that is being replaced": {"LOCK TABLE _stitch.version IN SHARE MODE", Install, maxLockWait},
+		"a catalog that is being written":  {"LOCK TABLE _stitch.version IN ROW EXCLUSIVE MODE", OpenExclusive, maxLockWait},
 		"a catalog that is read": {"LOCK TABLE _stitch.report IN ACCESS SHARE MODE", func(ctx context.Context, tx pgx.Tx) error {
-			if err := OpenAlone(ctx, tx); err != nil {
+			if err := OpenExclusive(ctx, tx); err != nil {
 				return err
 			}
 			if _, err := tx.Exec(ctx, "DELETE FROM _stitch.replication"); err != nil {
 				return err
 			}
 			return DropIfEmpty(ctx, tx)
-		}, lockTurn},
-		"a catalog that is not there yet": {"DROP SCHEMA _stitch CASCADE; COMMIT; BEGIN; CREATE SCHEMA _stitch", Install, lockPatience},
+		}, lockTimeout},
+		"a catalog that is not there yet": {"DROP SCHEMA _stitch CASCADE; COMMIT; BEGIN; CREATE SCHEMA _stitch", Install, maxLockWait},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -195,10 +196,10 @@ func TestHoldersAreNamed(t *testing.T) {
 			do(t, holder, "SET application_name = 'nightly job'; BEGIN; "+tt.held)
 			began := time.Now()
 			err := pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error { return tt.do(t.Context(), tx) })
-			if code(err) != "55P03" {
+			if pgclient.Code(err) != pgclient.LockNotAvailable {
 				t.Fatalf("got %v", err)
 			}
-			if waited := time.Since(began); waited < tt.within || waited > tt.within+lockPatience/2 {
+			if waited := time.Since(began); waited < tt.within || waited > tt.within+maxLockWait/2 {
 				t.Errorf("waited %v", waited)
 			}
 			want := fmt.Sprintf("pid %d (user postgres, application 'nightly job')", holder.PgConn().PID())

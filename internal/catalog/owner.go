@@ -69,7 +69,7 @@ type ownership struct {
 }
 
 // readOwnership also pins how names are resolved and written in the transaction. It returns
-// ErrNone if there is no schema.
+// ErrNoCatalog if there is no schema.
 func readOwnership(ctx context.Context, tx pgx.Tx) (ownership, error) {
 	var o ownership
 	batch := &pgx.Batch{}
@@ -79,7 +79,7 @@ func readOwnership(ctx context.Context, tx pgx.Tx) (ownership, error) {
 	})
 	err := tx.SendBatch(ctx, batch).Close()
 	if errors.Is(err, pgx.ErrNoRows) {
-		return ownership{}, ErrNone
+		return ownership{}, ErrNoCatalog
 	}
 	if err != nil {
 		return ownership{}, fmt.Errorf("read the owner of the catalog: %w", err)

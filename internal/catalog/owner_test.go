@@ -83,7 +83,7 @@ func TestReplacedMeanwhile(t *testing.T) {
 				_, err := lockAndRead(t.Context(), tx, using, ownership{owner: "before", lockable: lockable})
 				return err
 			})
-			if err == nil || !strings.Contains(err.Error(), `belonged to "before" and belongs to "`+owner) {
+			if err == nil || !strings.Contains(err.Error(), `belonged to "before" and now belongs to "`+owner) {
 				t.Errorf("lockable %t: %v", lockable, err)
 			}
 		}
@@ -118,7 +118,7 @@ func TestSuperuserAndCatalogOfAnother(t *testing.T) {
 				return pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error { return Open(t.Context(), tx) })
 			},
 			"alone": func() error {
-				return pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error { return OpenAlone(t.Context(), tx) })
+				return pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error { return OpenExclusive(t.Context(), tx) })
 			},
 			"Install": func() error {
 				return pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error { return Install(t.Context(), tx) })

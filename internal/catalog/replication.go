@@ -73,9 +73,9 @@ func UpdateDefinition(ctx context.Context, tx pgx.Tx, schemaName string, definit
 	return nil
 }
 
-// HoldDefinition returns a member of the definition, or nil if the definition has none of
+// LockDefinition returns a member of the definition, or nil if the definition has none of
 // that name. No other transaction changes the definition before this one ends.
-func HoldDefinition(ctx context.Context, tx pgx.Tx, replication int64, member string) (json.RawMessage, error) {
+func LockDefinition(ctx context.Context, tx pgx.Tx, replication int64, member string) (json.RawMessage, error) {
 	var value json.RawMessage
 	err := tx.QueryRow(ctx, `
 		SELECT definition->$2::pg_catalog.text

@@ -49,9 +49,9 @@ func QueueStart(batch *pgx.Batch, replication int64, run *Run) {
 	})
 }
 
-// QueueUnbegun records, by a batch, a run that failed before it began, and sets when. The
+// QueueFailedStart records, by a batch, a run that failed before it began, and sets when. The
 // caller holds no lock: another run may be in progress.
-func QueueUnbegun(batch *pgx.Batch, replication int64, run *Run) {
+func QueueFailedStart(batch *pgx.Batch, replication int64, run *Run) {
 	batch.Queue(`
 		INSERT INTO _stitch.run (id, replication, status, completed_at)
 		VALUES ($1, $2, $3, pg_catalog.clock_timestamp())

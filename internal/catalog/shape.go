@@ -143,14 +143,14 @@ func queueShape(batch *pgx.Batch, into *shape) {
 }
 
 // lockAndRead locks the catalog until the transaction ends, and then reads what the schema
-// holds. Without a table of the owner to lock, it only reads. It returns ErrNone if the
+// holds. Without a table of the owner to lock, it only reads. It returns ErrNoCatalog if the
 // catalog was dropped in the meantime, and an error if another role's catalog has taken its
 // place.
 func lockAndRead(ctx context.Context, tx pgx.Tx, mode lockMode, o ownership) (s shape, err error) {
-	err = inTurns(ctx, tx, mode, func() error {
+	err = retryLocked(ctx, tx, mode, func() error {
 		batch := &pgx.Batch{}
 		batch.Queue("SAVEPOINT stitch_catalog")
-		batch.Queue(limitWaitsSQL, lockTurn.String())
+		batch.Queue(limitWaitsSQL, lockTimeout.String())
 		if o.lockable {
 			batch.Queue("LOCK TABLE ONLY _stitch.version IN " + string(mode) + " MODE")
 		}
@@ -177,11 +177,11 @@ func lockAndRead(ctx context.Context, tx pgx.Tx, mode lockMode, o ownership) (s 
 		}
 		return err
 	})
-	switch code(err) {
+	switch pgclient.Code(err) {
 	case "":
 		return s, err
 	case pgclient.UndefinedTable, pgclient.InvalidSchemaName:
-		return nil, ErrNone
+		return nil, ErrNoCatalog
 	}
 	return nil, fmt.Errorf("lock the catalog: %w", err)
 }

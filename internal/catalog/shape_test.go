@@ -95,7 +95,7 @@ func TestShapeRefusal(t *testing.T) {
 // What does no harm is left unchanged.
 func TestHarmless(t *testing.T) {
 	sandbox.EachMajor(t, func(t *testing.T, s *sandbox.Server) {
-		database, owner, reader := mined(t, s)
+		database, owner, reader := newMinedCatalog(t, s)
 		conn := connect(t, s, database, "")
 		for _, sql := range []string{
 			"GRANT USAGE ON SCHEMA _stitch TO {r}; GRANT SELECT ON ALL TABLES IN SCHEMA _stitch TO {r} WITH GRANT OPTION; GRANT SELECT ON ALL SEQUENCES IN SCHEMA _stitch TO PUBLIC",
@@ -122,8 +122,8 @@ func TestHarmless(t *testing.T) {
 func TestNotACatalog(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	for sql, want := range map[string]error{
-		"CREATE SCHEMA _stitch": ErrNone,
-		"CREATE SCHEMA _stitch; GRANT USAGE ON SCHEMA _stitch TO PUBLIC": ErrNone,
+		"CREATE SCHEMA _stitch": ErrNoCatalog,
+		"CREATE SCHEMA _stitch; GRANT USAGE ON SCHEMA _stitch TO PUBLIC": ErrNoCatalog,
 		"CREATE SCHEMA _stitch; CREATE TABLE _stitch.mine (id int)":      &ShapeError{},
 	} {
 		conn := connect(t, s, s.Database(t), "")
@@ -135,10 +135,10 @@ func TestNotACatalog(t *testing.T) {
 		}
 		err := open(Open)
 		var refused *ShapeError
-		if errors.Is(want, ErrNone) && !errors.Is(err, ErrNone) || errors.As(want, &refused) && !errors.As(err, &refused) {
+		if errors.Is(want, ErrNoCatalog) && !errors.Is(err, ErrNoCatalog) || errors.As(want, &refused) && !errors.As(err, &refused) {
 			t.Errorf("%s: %v", sql, err)
 		}
-		if err := open(Install); errors.Is(want, ErrNone) != (err == nil) {
+		if err := open(Install); errors.Is(want, ErrNoCatalog) != (err == nil) {
 			t.Errorf("%s, then installed: %v", sql, err)
 		}
 	}

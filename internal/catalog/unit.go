@@ -17,7 +17,7 @@ var ErrFenced = errors.New("another worker has taken over")
 // unit names, so any process that has the same server entries can do it.
 type Unit struct {
 	ID      int64
-	PartOf  int64 // the unit of the table whose range this is; 0 if it is a table
+	Parent  int64 // the unit of the table whose range this is; 0 if it is a table
 	Attempt int   // the number of the attempt; only the latest one can commit
 	Table   string
 	Kind    string // relkind of the table at the source, "" if it does not exist; of a table only
@@ -71,12 +71,12 @@ func QueueRanges(batch *pgx.Batch, run string, of Unit, ranges []Range) {
 		ORDER BY r.n`, run, of.ID, of.Table, ranges[0].Snapshot, of.Attempt, ranges[0].Text, first, end)
 }
 
-// Claim takes the next unit of a run for a session. If partOf is not 0, it takes a range of
+// Claim takes the next unit of a run for a session. If parent is not 0, it takes a range of
 // that unit. It takes ranges before tables, so that what has begun is finished. It returns
 // ErrNotFound if no unit is left, or only tables of a run that no longer has a leader. If a
 // crash of the server forgets a claim, nothing is lost, so Claim does not wait until the
 // claim is on disk. name is for this claim alone.
-func Claim(ctx context.Context, conn *pgx.Conn, run string, partOf int64, session Session, name string) (Unit, error) {
+func Claim(ctx context.Context, conn *pgx.Conn, run string, parent int64, session Session, name string) (Unit, error) {
 	u := Unit{session: session}
 	var r Range
 	var off string
@@ -87,30 +87,30 @@ func Claim(ctx context.Context, conn *pgx.Conn, run string, partOf int64, sessio
 		WHERE id = (
 			SELECT id
 			FROM _stitch.unit
-			WHERE run = $1 AND claimed_by IS NULL AND error = '' AND ($2::bigint = 0 AND (part_of IS NOT NULL OR `+ledSQL+`) OR part_of = $2)
+			WHERE run = $1 AND claimed_by IS NULL AND error = '' AND ($2::bigint = 0 AND (part_of IS NOT NULL OR `+hasLeaderSQL+`) OR part_of = $2)
 			ORDER BY part_of IS NULL, id
 			LIMIT 1
 			FOR UPDATE SKIP LOCKED
 		)
 		RETURNING id, coalesce(part_of, 0), attempt, source_table, coalesce(relation_kind, ''), coalesce(verify, ''),
 			coalesce(snapshot, ''), coalesce(first_page, 0), coalesce(end_page, 0), coalesce(table_attempt, 0), coalesce(as_text, false),
-			pg_catalog.set_config('synchronous_commit', 'off', true)`, run, partOf, name, session.key, session.lease).Scan(
-		&u.ID, &u.PartOf, &u.Attempt, &u.Table, &u.Kind, &u.Verify, &r.Snapshot, &r.First, &r.End, &r.Attempt, &r.Text, &off)
+			pg_catalog.set_config('synchronous_commit', 'off', true)`, run, parent, name, session.key, session.lease).Scan(
+		&u.ID, &u.Parent, &u.Attempt, &u.Table, &u.Kind, &u.Verify, &r.Snapshot, &r.First, &r.End, &r.Attempt, &r.Text, &off)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = ErrNotFound
 	}
 	if err != nil {
 		return Unit{}, fmt.Errorf("claim a unit of work: %w", err)
 	}
-	if u.PartOf != 0 {
+	if u.Parent != 0 {
 		u.Range = &r
 	}
 	return u, nil
 }
 
-// Unclaim gives back the unit that the claim of that name has taken, if there is one: for a
-// claim whose answer was lost.
-func Unclaim(ctx context.Context, conn *pgx.Conn, run, name string) error {
+// ReleaseClaim gives back the unit that the claim of that name has taken, if there is one: for
+// a claim whose answer was lost.
+func ReleaseClaim(ctx context.Context, conn *pgx.Conn, run, name string) error {
 	if _, err := conn.Exec(ctx, "UPDATE _stitch.unit SET claimed_by = NULL WHERE run = $1 AND claimed_by = $2", run, name); err != nil {
 		return fmt.Errorf("give back a unit of work: %w", err)
 	}
@@ -142,10 +142,10 @@ func Release(ctx context.Context, tx pgx.Tx, u Unit) error {
 	return fenced("give back a unit of work", err)
 }
 
-// QueueHold renews the lease of the unit, and makes sure that no other worker has taken the
-// unit over or does so before the transaction ends. Send it in the transaction that loads
+// QueueRenewLease renews the lease of the unit, and makes sure that no other worker has taken
+// the unit over or does so before the transaction ends. Send it in the transaction that loads
 // rows: it fails with ErrFenced if another worker has.
-func QueueHold(batch *pgx.Batch, u Unit) {
+func QueueRenewLease(batch *pgx.Batch, u Unit) {
 	queue(batch, "hold a unit of work", ErrFenced, `
 		UPDATE _stitch.unit
 		SET lease_expires_at = pg_catalog.clock_timestamp() + $3::interval
@@ -196,8 +196,8 @@ func ProgressOf(ctx context.Context, tx pgx.Tx, unit int64) (Progress, error) {
 	return p, nil
 }
 
-// DropParts deletes the ranges of a unit. Workers that copy them can no longer commit.
-func DropParts(ctx context.Context, tx pgx.Tx, unit int64) error {
+// DeleteRanges deletes the ranges of a unit. Workers that copy them can no longer commit.
+func DeleteRanges(ctx context.Context, tx pgx.Tx, unit int64) error {
 	if _, err := tx.Exec(ctx, "DELETE FROM _stitch.unit WHERE part_of = $1", unit); err != nil {
 		return fmt.Errorf("delete the ranges of a unit of work: %w", err)
 	}

@@ -173,11 +173,11 @@ func Hint(name relation.TableName, relations map[string][]string) string {
 			return fmt.Sprintf("Did you mean %s? Names are case-sensitive", relation.TableName{Schema: name.Schema, Name: other})
 		}
 	}
-	return "Schema " + name.Schema + " has " + Some(names)
+	return "Schema " + name.Schema + " has " + ListSome(names)
 }
 
-// Some lists names, up to a limit.
-func Some(names []string) string {
+// ListSome lists names, up to a limit.
+func ListSome(names []string) string {
 	const shown = 20
 	if len(names) > shown {
 		return fmt.Sprintf("%s and %d more", strings.Join(names[:shown], ", "), len(names)-shown)
@@ -288,7 +288,7 @@ func noColumn(table relation.Table, name string) string {
 	for _, c := range table.Columns {
 		names = append(names, c.Name)
 	}
-	return fmt.Sprintf("%s has no column %q. Its columns are %s", table.Name, name, Some(names))
+	return fmt.Sprintf("%s has no column %q. Its columns are %s", table.Name, name, ListSome(names))
 }
 
 // KeyColumns returns the columns that identify a row: the primary key or, for a view, the

@@ -17,7 +17,7 @@ import (
 // LockReaders returns the readers of a replication, which do not change until the transaction
 // ends.
 func LockReaders(ctx context.Context, tx pgx.Tx, replication int64) (readers []string, err error) {
-	text, err := catalog.HoldDefinition(ctx, tx, replication, "readers")
+	text, err := catalog.LockDefinition(ctx, tx, replication, "readers")
 	if err != nil || text == nil {
 		return nil, err
 	}
@@ -94,10 +94,10 @@ const mayReadSQL = `
 	WHERE c.oid = $1::pg_catalog.text::pg_catalog.regclass AND a.privilege_type = 'SELECT' AND r.oid <> c.relowner AND r.rolname::pg_catalog.text = ANY ($2::pg_catalog.text[])
 	ORDER BY r.rolname`
 
-// HideFromReaders revokes from readers what default privileges gave them: they must not see a
-// staging table that may become the table before it is whole. refused describes what could
+// RevokeFromReaders revokes from readers what default privileges gave them: they must not see
+// a staging table that may become the table before it is whole. refused describes what could
 // not be revoked.
-func HideFromReaders(ctx context.Context, tx pgx.Tx, staging relation.TableName, readers []string) (refused, err error) {
+func RevokeFromReaders(ctx context.Context, tx pgx.Tx, staging relation.TableName, readers []string) (refused, err error) {
 	if len(readers) == 0 {
 		return nil, nil
 	}

@@ -213,13 +213,13 @@ const keySQL = `
 	WHERE k.conrelid = $1::pg_catalog.text::pg_catalog.regclass AND k.contype = 'p'
 	ORDER BY a.attnum`
 
-// alone runs a statement that keeps readers of a table out. It waits for current readers in
-// short turns, because other sessions queue behind it. Any later wait of the transaction for
-// a lock ends within one turn.
-func (ld Loading) alone(ctx context.Context, patience time.Duration, table relation.TableName, sql string) error {
-	err := session.InTurns(ctx, patience, func() error {
+// execExclusive runs a statement that keeps readers of a table out. It waits for current
+// readers in short turns, because other sessions queue behind it. Any later wait of the
+// transaction for a lock ends within one turn.
+func (ld Loading) execExclusive(ctx context.Context, maxWait time.Duration, table relation.TableName, sql string) error {
+	err := session.RetryLocked(ctx, maxWait, func() error {
 		return pgx.BeginFunc(ctx, ld.Tx, func(tx pgx.Tx) error {
-			_, err := tx.Exec(ctx, session.LockTurnSQL+"; "+sql)
+			_, err := tx.Exec(ctx, session.LockTimeoutSQL+"; "+sql)
 			return err
 		})
 	})
@@ -230,7 +230,7 @@ func (ld Loading) alone(ctx context.Context, patience time.Duration, table relat
 // of the transaction readers wait: nothing tells old rows from new ones.
 func (ld Loading) replaceAll(ctx context.Context, staging string) (changed int64, err error) {
 	l := ld.Plan.Layout
-	if err := ld.alone(ctx, session.ExclusivePatience, l.target, "LOCK TABLE "+l.target.SQL()+" IN ACCESS EXCLUSIVE MODE"); err != nil {
+	if err := ld.execExclusive(ctx, session.MaxExclusiveWait, l.target, "LOCK TABLE "+l.target.SQL()+" IN ACCESS EXCLUSIVE MODE"); err != nil {
 		return 0, fmt.Errorf("change the key of %s: %w", l.target, err)
 	}
 	// This runs while the table still has its key: a publication refuses to delete rows without

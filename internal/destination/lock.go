@@ -23,16 +23,16 @@ type Target struct {
 // A TargetLock is a transaction that loads rows and has locked the table against changes of
 // its structure.
 type TargetLock struct {
-	Tx    pgx.Tx // nil once it was taken or left
+	Tx    pgx.Tx // nil once it was detached or rolled back
 	State TargetState
 }
 
 // Lock begins the transaction that loads rows, and reads what the destination holds of the
 // table. A table that does not exist is not locked: the session that creates it first waits
 // for no other.
-func (d *Conn) Lock(ctx context.Context, t Target, patience time.Duration) (*TargetLock, error) {
+func (d *Conn) Lock(ctx context.Context, t Target, maxWait time.Duration) (*TargetLock, error) {
 	var tx pgx.Tx
-	err := session.InTurns(ctx, patience, func() (err error) {
+	err := session.RetryLocked(ctx, maxWait, func() (err error) {
 		tx, err = lockTable(ctx, d.Conn.Conn, t.Name, "ROW EXCLUSIVE", session.DestinationLockTimeout)
 		return err
 	})
@@ -40,7 +40,7 @@ func (d *Conn) Lock(ctx context.Context, t Target, patience time.Duration) (*Tar
 		tx, err = d.Conn.Begin(ctx)
 	}
 	if pgclient.Code(err) == pgclient.LockNotAvailable {
-		err = &session.HeldError{Err: session.NameHolders(ctx, d.Conn.Conn, t.Name, false, err)}
+		err = &session.LockTimeoutError{Err: session.NameHolders(ctx, d.Conn.Conn, t.Name, false, err)}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("lock %s: %w", t.Name, err)
@@ -53,30 +53,30 @@ func (d *Conn) Lock(ctx context.Context, t Target, patience time.Duration) (*Tar
 	return &TargetLock{Tx: tx, State: state}, nil
 }
 
-// LockAgain is lock for a table that was locked before, and must be the same. goesOn says
+// Relock is Lock for a table that was locked before, and must be the same. continues says
 // whether the load goes on from its bookmark.
-func (d *Conn) LockAgain(ctx context.Context, t Target, before TargetState, goesOn bool, patience time.Duration) (*TargetLock, error) {
-	l, err := d.Lock(ctx, t, patience)
+func (d *Conn) Relock(ctx context.Context, t Target, before TargetState, continues bool, maxWait time.Duration) (*TargetLock, error) {
+	l, err := d.Lock(ctx, t, maxWait)
 	if err != nil {
 		return nil, err
 	}
 	now := l.State
-	if (now.Table == nil) != (before.Table == nil) || now.Table != nil && now.Table.OID != before.Table.OID || goesOn && now.Older() != "" {
-		l.Leave(ctx)
+	if (now.Table == nil) != (before.Table == nil) || now.Table != nil && now.Table.OID != before.Table.OID || continues && now.ChangeReason() != "" {
+		l.Rollback(ctx)
 		return nil, errTargetReplaced
 	}
 	return l, nil
 }
 
-// Take returns the transaction to the caller, who ends it.
-func (l *TargetLock) Take() pgx.Tx {
+// Detach returns the transaction to the caller, who ends it.
+func (l *TargetLock) Detach() pgx.Tx {
 	tx := l.Tx
 	l.Tx = nil
 	return tx
 }
 
-// Leave ends the transaction, unless it was taken.
-func (l *TargetLock) Leave(ctx context.Context) {
+// Rollback ends the transaction, unless it was detached.
+func (l *TargetLock) Rollback(ctx context.Context) {
 	if l.Tx != nil {
 		session.Rollback(ctx, l.Tx)
 		l.Tx = nil
@@ -100,7 +100,7 @@ func isNoTable(err error) bool {
 // bounds each later wait for a lock in the transaction.
 func lockTable(ctx context.Context, conn *pgx.Conn, table relation.TableName, mode, timeout string) (pgx.Tx, error) {
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{BeginQuery: fmt.Sprintf("BEGIN; %s; LOCK TABLE ONLY %s IN %s MODE; SET LOCAL lock_timeout = '%s'",
-		session.LockTurnSQL, table.SQL(), mode, timeout)})
+		session.LockTimeoutSQL, table.SQL(), mode, timeout)})
 	if err != nil { // an error does not end a transaction that has begun
 		_, _ = conn.Exec(context.WithoutCancel(ctx), "ROLLBACK")
 		return nil, err
@@ -112,8 +112,8 @@ func lockTable(ctx context.Context, conn *pgx.Conn, table relation.TableName, mo
 // readers queue behind a session that waits. It does the same for locks on tables whose
 // foreign keys refer to this one.
 func (d *Conn) Alter(ctx context.Context, t Target, sql string) error {
-	err := session.InTurns(ctx, session.ExclusivePatience, func() error {
-		tx, err := lockTable(ctx, d.Conn.Conn, t.Name, "ACCESS EXCLUSIVE", session.LockTurn)
+	err := session.RetryLocked(ctx, session.MaxExclusiveWait, func() error {
+		tx, err := lockTable(ctx, d.Conn.Conn, t.Name, "ACCESS EXCLUSIVE", session.LockTimeout)
 		if err != nil {
 			return err
 		}
@@ -125,8 +125,8 @@ func (d *Conn) Alter(ctx context.Context, t Target, sql string) error {
 		if _, err := tx.Exec(ctx, sql); err != nil {
 			return err
 		}
-		if state.isWhereLeft() { // else the load reads which table it is
-			err := pgclient.Send(ctx, tx, "change "+t.Name.String(), func(batch *pgx.Batch) { catalog.QueueMoved(batch, t.Replication, t.Name.Name, t.Name.SQL()) })
+		if state.isSameStorage() { // else the load reads which table it is
+			err := pgclient.Send(ctx, tx, "change "+t.Name.String(), func(batch *pgx.Batch) { catalog.QueueStorage(batch, t.Replication, t.Name.Name, t.Name.SQL()) })
 			if err != nil {
 				return err
 			}

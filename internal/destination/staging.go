@@ -49,8 +49,8 @@ func (l Layout) CreateStaging(ctx context.Context, tx pgx.Tx, staging relation.T
 	return nil
 }
 
-// TakeStaging makes a filled staging table the target, or merges it.
-func (ld Loading) TakeStaging(ctx context.Context, staging relation.TableName, rows int64) (LoadResult, error) {
+// LoadStaging makes a filled staging table the target, or merges it.
+func (ld Loading) LoadStaging(ctx context.Context, staging relation.TableName, rows int64) (LoadResult, error) {
 	if err := lockLoaded(ctx, ld.Tx, staging); err != nil {
 		return LoadResult{}, err
 	}
@@ -58,7 +58,7 @@ func (ld Loading) TakeStaging(ctx context.Context, staging relation.TableName, r
 	if l.Exists {
 		return ld.merge(ctx, staging.SQL(), rows)
 	}
-	if err := ld.alone(ctx, session.LockPatience, staging, "ALTER TABLE "+staging.SQL()+" RENAME TO "+pgclient.Ident(l.target.Name)); err != nil {
+	if err := ld.execExclusive(ctx, session.MaxLockWait, staging, "ALTER TABLE "+staging.SQL()+" RENAME TO "+pgclient.Ident(l.target.Name)); err != nil {
 		return LoadResult{}, fmt.Errorf("rename the staging table: %w", err)
 	}
 	return ld.complete(ctx, rows)
@@ -124,7 +124,7 @@ func DropOrphanedStaging(ctx context.Context, tx pgx.Tx, schema string) (kept []
 	for _, name := range names {
 		table := relation.TableName{Schema: schema, Name: name}
 		err := pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
-			_, err := tx.Exec(ctx, fmt.Sprintf("%s; LOCK TABLE %[2]s IN ACCESS EXCLUSIVE MODE%s; DROP TABLE %[2]s", session.LockTurnSQL, table.SQL(), wait))
+			_, err := tx.Exec(ctx, fmt.Sprintf("%s; LOCK TABLE %[2]s IN ACCESS EXCLUSIVE MODE%s; DROP TABLE %[2]s", session.LockTimeoutSQL, table.SQL(), wait))
 			return err
 		})
 		switch pgclient.Code(err) {

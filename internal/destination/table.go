@@ -15,7 +15,7 @@ import (
 // A TargetState is what the destination holds of a table before a load.
 type TargetState struct {
 	Table    *relation.Table // nil if the table does not exist
-	Place    Whereabouts
+	Place    Placement
 	Loaded   *catalog.LoadedTable // nil if it was never loaded
 	Bookmark *catalog.Bookmark    // nil if there is none
 	InViews  []string             // columns of the table that views use

@@ -18,56 +18,56 @@ import (
 // if there are as many, with the same greatest sequence, they are those that the commit left,
 // moved for instance by VACUUM FULL.
 
-// A holding says what a table of the destination holds.
-type holding struct {
+// contents are what a table of the destination holds.
+type contents struct {
 	Rows     int64
 	Sequence *int64 // the greatest _sdc_sequence; nil if there is none
 }
 
-// A Whereabouts says where a table of the destination is stored, and whether it has any row.
-type Whereabouts struct {
+// A Placement says where a table of the destination is stored, and whether it has any row.
+type Placement struct {
 	OID, File uint32
 	Empty     bool
-	holds     *holding // nil if its rows were not counted
+	contents  *contents // nil if its rows were not counted
 }
 
-// older says why the table is not the one that the last commit left, or "".
-func (w Whereabouts) older(left catalog.LoadedTable) string {
+// changeReason says why the table is not the one that the last commit left, or "".
+func (w Placement) changeReason(left catalog.LoadedTable) string {
 	switch had := left.Rows; {
 	case w.OID == left.OID && w.File == left.File:
 		if w.Empty && had != nil && *had > 0 {
 			return fmt.Sprintf("the table in the destination was emptied after the last run, which left %d rows in it", *had)
 		}
 		return ""
-	case w.holds != nil && had != nil && w.holds.Rows == *had && equal(w.holds.Sequence, left.Sequence):
+	case w.contents != nil && had != nil && w.contents.Rows == *had && equal(w.contents.Sequence, left.Sequence):
 		return ""
 	}
 	what := "was emptied, restored or rewritten after the last run"
 	if w.OID != left.OID {
 		what = "is not the one that the last run left: it was restored, or dropped and created again"
 	}
-	if w.holds == nil || left.Rows == nil {
+	if w.contents == nil || left.Rows == nil {
 		return "the table in the destination " + what
 	}
-	return fmt.Sprintf("the table in the destination %s. It holds %d rows, and the last run left %d", what, w.holds.Rows, *left.Rows)
+	return fmt.Sprintf("the table in the destination %s. It holds %d rows, and the last run left %d", what, w.contents.Rows, *left.Rows)
 }
 
-// isWhereLeft reports whether the table is stored where the last commit left it.
-func (t TargetState) isWhereLeft() bool {
+// isSameStorage reports whether the table is stored where the last commit left it.
+func (t TargetState) isSameStorage() bool {
 	return t.Table != nil && t.Loaded != nil && t.Place.OID == t.Loaded.OID && t.Place.File == t.Loaded.File
 }
 
-// goesOn reports whether a load may continue from a bookmark.
-func (t TargetState) goesOn() bool {
+// mayContinue reports whether a load may continue from a bookmark.
+func (t TargetState) mayContinue() bool {
 	return t.Table != nil && t.Loaded != nil && t.Bookmark != nil && t.Bookmark.Bookmark != nil
 }
 
-// Older says why the table is not the one that the last commit left, if that matters.
-func (t TargetState) Older() string {
-	if !t.goesOn() {
+// ChangeReason says why the table is not the one that the last commit left, if that matters.
+func (t TargetState) ChangeReason() string {
+	if !t.mayContinue() {
 		return ""
 	}
-	return t.Place.older(*t.Loaded)
+	return t.Place.changeReason(*t.Loaded)
 }
 
 func equal(a, b *int64) bool { return a == nil && b == nil || a != nil && b != nil && *a == *b }
@@ -84,15 +84,15 @@ const placeSQL = `
 
 // queuePlace is queueHarmless that also reads where the table is stored, and whether it is
 // empty. empty stays nil for a table that is not harmless.
-func queuePlace(batch *pgx.Batch, target relation.TableName, harmless *bool, w *Whereabouts, empty **bool) {
+func queuePlace(batch *pgx.Batch, target relation.TableName, harmless *bool, w *Placement, empty **bool) {
 	batch.Queue(placeSQL, target.Schema, target.Name).QueryRow(func(row pgx.Row) error { return row.Scan(harmless, &w.OID, &w.File, empty) })
 }
 
 // inspect reads what is not yet known of where the table is stored, now that reading it is
 // known to run no code of other roles.
-func (t TargetState) inspect(ctx context.Context, tx pgx.Tx, target relation.TableName, empty *bool) (Whereabouts, error) {
+func (t TargetState) inspect(ctx context.Context, tx pgx.Tx, target relation.TableName, empty *bool) (Placement, error) {
 	place := t.Place
-	if !t.goesOn() || t.Loaded.Rows == nil { // all rows are read anyway
+	if !t.mayContinue() || t.Loaded.Rows == nil { // all rows are read anyway
 		return place, nil
 	}
 	if empty == nil {
@@ -101,21 +101,21 @@ func (t TargetState) inspect(ctx context.Context, tx pgx.Tx, target relation.Tab
 		}
 	}
 	place.Empty = *empty
-	if _, ok := t.Table.Column(sequenceColumn); !ok || t.isWhereLeft() {
+	if _, ok := t.Table.Column(sequenceColumn); !ok || t.isSameStorage() {
 		return place, nil
 	}
 	holds, err := CountRows(ctx, tx, target)
-	place.holds = &holds
+	place.contents = &holds
 	return place, err
 }
 
 const sequenceColumn = "_sdc_sequence"
 
 // CountRows reads what a table holds.
-func CountRows(ctx context.Context, tx pgx.Tx, target relation.TableName) (h holding, err error) {
+func CountRows(ctx context.Context, tx pgx.Tx, target relation.TableName) (h contents, err error) {
 	err = tx.QueryRow(ctx, "SELECT pg_catalog.count(*), pg_catalog.max("+sequenceColumn+") FROM "+target.SQL(), session.Unprepared).Scan(&h.Rows, &h.Sequence)
 	if err != nil {
-		return holding{}, fmt.Errorf("count the rows of %s: %w", target, err)
+		return contents{}, fmt.Errorf("count the rows of %s: %w", target, err)
 	}
 	return h, nil
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sshclient"
 )
 
-// keysPatience bounds how long an edit is retried when others change the file at the same time.
-const keysPatience = 2 * time.Minute
+// maxKeysWait bounds how long an edit is retried when others change the file at the same time.
+const maxKeysWait = 2 * time.Minute
 
 // maxKeys is the largest file of keys that is accepted; keys_read.sh refuses a larger one.
 const maxKeys = 1 << 20
@@ -85,8 +85,8 @@ func editKeys(ctx context.Context, h *sshclient.Host, username string, edit func
 		if err != nil || now.is(want) {
 			return err
 		}
-		if time.Since(began) > keysPatience {
-			return fmt.Errorf("other processes kept changing %s for %s: apply again when they have finished", f.path(), keysPatience)
+		if time.Since(began) > maxKeysWait {
+			return fmt.Errorf("other processes kept changing %s for %s: apply again when they have finished", f.path(), maxKeysWait)
 		}
 		have = now
 		select {

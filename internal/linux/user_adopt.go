@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	wholeWait  = 15 * time.Second // for a script that has lost its client and is still making a user
-	wholePause = 500 * time.Millisecond
+	maxCreationWait = 15 * time.Second // for a script that has lost its client and is still making a user
+	creationPause   = 500 * time.Millisecond
 )
 
 // AdoptUser takes over a user that CreateUser found to exist, if the user is as CreateUser makes
@@ -105,11 +105,11 @@ func readWholeUser(ctx context.Context, h *sshclient.Host, name string) (foundUs
 		}
 		found, err := parseFoundUser(name, answer)
 		isWhole := found.Group != "" && found.Problems() == nil
-		if err != nil || !found.Created || isWhole || time.Since(began) > wholeWait {
+		if err != nil || !found.Created || isWhole || time.Since(began) > maxCreationWait {
 			return found, err
 		}
 		select {
-		case <-time.After(wholePause):
+		case <-time.After(creationPause):
 		case <-ctx.Done():
 			return foundUser{}, ctx.Err()
 		}

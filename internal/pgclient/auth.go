@@ -116,7 +116,7 @@ func (c Config) loginError(server string, err error) error {
 	if strings.Contains(err.Error(), askedNone) {
 		asked, found = authNone, true
 	}
-	if !found || isServers(err) { // the server's own text may contain the phrase, too
+	if !found || isServerError(err) { // the server's own text may contain the phrase, too
 		return nil
 	}
 	return &LoginError{Server: server, Username: c.Username, Asked: asked}

@@ -60,15 +60,15 @@ func (p *pool) IsDropping(database string) bool {
 	return p.siblings.dropping[p.config.address()+"/"+database] > 0
 }
 
-// LeaveDatabase closes the idle connections of all entries to a database.
-func (s *Server) LeaveDatabase(database string) {
+// CloseIdleIn closes the idle connections of all entries to a database.
+func (s *Server) CloseIdleIn(database string) {
 	for other := range s.same {
 		other.closeIdle(func(c *Conn) bool { return c.database == database })
 	}
 }
 
-// LeaveAs closes the idle connections of all entries that log in as a user.
-func (s *Server) LeaveAs(username string) {
+// CloseIdleAs closes the idle connections of all entries that log in as a user.
+func (s *Server) CloseIdleAs(username string) {
 	for other := range s.same {
 		if other.config.Username == username {
 			other.closeIdle(func(*Conn) bool { return true })
@@ -76,9 +76,9 @@ func (s *Server) LeaveAs(username string) {
 	}
 }
 
-// leaveAll closes the idle connections of all entries to the server. It returns how many of the
-// matching connections are in use, and how many it closed.
-func (s *Server) leaveAll() (inUse, closed int) {
+// closeAllIdle closes the idle connections of all entries to the server. It returns how many of
+// the matching connections are in use, and how many it closed.
+func (s *Server) closeAllIdle() (inUse, closed int) {
 	for other := range s.same {
 		closed += other.closeIdle(func(*Conn) bool { return true })
 		other.mu.Lock()
@@ -110,7 +110,7 @@ func (s *Server) TryLogin(ctx context.Context, user, password string) error {
 	if err := s.budget.Acquire(ctx, 1); err != nil {
 		return err
 	}
-	s.makeRoom()
+	s.reserveSlot()
 	conn, err := as.connect(ctx, s.config.Database)
 	if err != nil {
 		s.mu.Lock()

@@ -73,8 +73,8 @@ func Code(err error) string {
 	return ""
 }
 
-// isServers reports whether err is, or wraps, an error that the server sent.
-func isServers(err error) bool {
+// isServerError reports whether err is, or wraps, an error that the server sent.
+func isServerError(err error) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg)
 }
@@ -182,7 +182,7 @@ func adviseConnect(e *ConnectError) string {
 	case TooManyConnections:
 		return fmt.Sprintf("No connection is free. Lower max_connections of servers.%s, or raise the limit that the error names: max_connections of the server, or the CONNECTION LIMIT of the role or of the database.", e.Server)
 	case "":
-		if isServers(e.Err) {
+		if isServerError(e.Err) {
 			return "" // whatever the error is about: text from a server is not advice to follow
 		}
 		var setting *settingError
@@ -250,7 +250,9 @@ func (s *Server) connectCause(err error) error {
 }
 
 // lacksTLS reports whether an attempt failed only because the server offers no TLS.
-func lacksTLS(err error) bool { return !isServers(err) && strings.Contains(err.Error(), refusedTLS) }
+func lacksTLS(err error) bool {
+	return !isServerError(err) && strings.Contains(err.Error(), refusedTLS)
+}
 
 // attempted returns the address with which pgconn begins the error of one attempt: a name such
 // as localhost may have several addresses.

@@ -10,8 +10,8 @@ const (
 	RefusedTLS = refusedTLS
 )
 
-// SetPatience sets how long a plan waits for what it asked for.
-func (s *Server) SetPatience(d time.Duration) { s.patience = d }
+// SetPlanTimeout sets how long a plan waits for what it asked for.
+func (s *Server) SetPlanTimeout(d time.Duration) { s.planTimeout = d }
 
 // Open returns the number of open connections.
 func (s *Server) Open() int {

@@ -1,8 +1,11 @@
-package pgclient
+package pgclient_test
 
 import (
 	"strings"
 	"testing"
+
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
+	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgtest"
 )
 
 // A quoted name is one token that means the name.
@@ -11,9 +14,9 @@ func FuzzIdent(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
-		got, rest := readQuoted(t, Ident(name), '"')
+		got, rest := pgtest.ReadQuoted(t, pgclient.Ident(name), '"')
 		if want := strings.ReplaceAll(name, "\x00", ""); got != want || rest != "" {
-			t.Errorf("%q is quoted %s", name, Ident(name))
+			t.Errorf("%q is quoted %s", name, pgclient.Ident(name))
 		}
 	})
 }
@@ -25,39 +28,18 @@ func FuzzLiteral(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		literal, escaped := strings.CutPrefix(Literal(text), " E")
-		got, rest := readQuoted(t, literal, '\'')
+		literal, escaped := strings.CutPrefix(pgclient.Literal(text), " E")
+		got, rest := pgtest.ReadQuoted(t, literal, '\'')
 		if escaped {
 			if strings.Contains(strings.ReplaceAll(got, `\\`, ""), `\`) {
-				t.Errorf("%q has the literal %s, which escapes something", text, Literal(text))
+				t.Errorf("%q has the literal %s, which escapes something", text, pgclient.Literal(text))
 			}
 			got = strings.ReplaceAll(got, `\\`, `\`)
 		} else if strings.Contains(got, `\`) {
-			t.Errorf("%q has the literal %s, which depends on a setting", text, Literal(text))
+			t.Errorf("%q has the literal %s, which depends on a setting", text, pgclient.Literal(text))
 		}
 		if got != text || rest != "" {
-			t.Errorf("%q has the literal %s", text, Literal(text))
+			t.Errorf("%q has the literal %s", text, pgclient.Literal(text))
 		}
 	})
-}
-
-// readQuoted reads text up to the closing quote, in which quotes are doubled, as PostgreSQL
-// does, and returns the rest.
-func readQuoted(t *testing.T, text string, quote byte) (inner, rest string) {
-	t.Helper()
-	if text == "" || text[0] != quote {
-		t.Fatalf("%s does not begin with %c", text, quote)
-	}
-	var b strings.Builder
-	for i := 1; i < len(text); i++ {
-		if text[i] == quote {
-			if i+1 == len(text) || text[i+1] != quote {
-				return b.String(), text[i+1:]
-			}
-			i++
-		}
-		b.WriteByte(text[i])
-	}
-	t.Fatalf("%s never ends", text)
-	return "", ""
 }

@@ -82,9 +82,9 @@ func TestPlanWaitsForAWhile(t *testing.T) {
 				config := pgtest.Superuser(s)
 				config.Port = middle.Port
 				server := pgtest.Server(t, config).Planning()
-				server.SetPatience(planTime)
+				server.SetPlanTimeout(planTime)
 				ended := make(chan error, 1)
-				go func() { ended <- asked.do(context.Background(), server) }() // only its own patience ends it
+				go func() { ended <- asked.do(context.Background(), server) }() // only its own timeout ends it
 				select {
 				case err := <-ended:
 					if !pgclient.IsUnreachable(err) {

@@ -155,7 +155,7 @@ func (r sessionRound) play(t *testing.T, s *sandbox.Server) hostileRow {
 	ctx, cancel := context.WithTimeout(t.Context(), sessionTimeout)
 	if r.task.plans { // it ends by itself
 		server = server.Planning()
-		server.SetPatience(sessionTimeout / 4)
+		server.SetPlanTimeout(sessionTimeout / 4)
 		ctx, cancel = context.WithTimeout(t.Context(), sessionTimeout+sessionSlack)
 	}
 	defer cancel()

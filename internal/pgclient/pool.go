@@ -15,7 +15,7 @@ import (
 
 const (
 	idleLimit = 5 * time.Second // after which an unused connection is closed
-	trusted   = time.Second     // an idle connection younger than this is used without checking whether it is alive
+	pingAfter = time.Second     // an idle connection younger than this is used without checking whether it is alive
 )
 
 // A pool holds a server's connections: never more than config.MaxConnections. Idle connections
@@ -26,14 +26,14 @@ type pool struct {
 	siblings *Servers
 	budget   *semaphore.Weighted // one for each Conn in use
 
-	mu        sync.Mutex
-	open      int                // connections in use or idle, or being dialled
-	dialling  int                // of these, those that are being dialled
-	idle      []*Conn            // oldest first
-	failures  map[string]error   // the errors of dials for planning, by database, or "" if they are not about one database
-	poolings  map[string]Pooling // by database, as far as it is known
-	planDials chan struct{}
-	patience  time.Duration // how long a plan waits for what it asked for
+	mu          sync.Mutex
+	open        int                // connections in use or idle, or being dialled
+	dialling    int                // of these, those that are being dialled
+	idle        []*Conn            // oldest first
+	failures    map[string]error   // the errors of dials for planning, by database, or "" if they are not about one database
+	poolings    map[string]Pooling // by database, as far as it is known
+	planDials   chan struct{}
+	planTimeout time.Duration // how long a plan waits for what it asked for
 
 	shared sync.Map // what ReadShared has read
 }
@@ -44,7 +44,7 @@ func (s *Server) Acquire(ctx context.Context, database string) (*Conn, error) {
 	if err := s.budget.Acquire(ctx, 1); err != nil {
 		return nil, fmt.Errorf("wait for one of the %d connections of server %q: %w", s.config.MaxConnections, s.name, err)
 	}
-	conn, err := s.take(ctx, database, s.dial)
+	conn, err := s.checkOut(ctx, database, s.dial)
 	if err != nil {
 		s.budget.Release(1)
 		return nil, err
@@ -90,13 +90,13 @@ func TryAcquirePair(ctx context.Context, a, b Endpoint) (*Conn, *Conn, error) {
 		a.Server.budget.Release(1)
 		return nil, nil, fmt.Errorf("all %d connections of server %q are in use", b.Server.config.MaxConnections, b.Server.name)
 	}
-	connA, err := a.Server.take(ctx, a.Database, a.Server.connect)
+	connA, err := a.Server.checkOut(ctx, a.Database, a.Server.connect)
 	if err != nil {
 		a.Server.budget.Release(1)
 		b.Server.budget.Release(1)
 		return nil, nil, err
 	}
-	connB, err := b.Server.take(ctx, b.Database, b.Server.connect)
+	connB, err := b.Server.checkOut(ctx, b.Database, b.Server.connect)
 	if err != nil {
 		connA.Release()
 		b.Server.budget.Release(1)
@@ -112,12 +112,12 @@ func (s *Server) acquireTwo(ctx context.Context, a, b string) (*Conn, *Conn, err
 	if err := s.budget.Acquire(ctx, 2); err != nil {
 		return nil, nil, fmt.Errorf("wait for two of the %d connections of server %q: %w", s.config.MaxConnections, s.name, err)
 	}
-	connA, err := s.take(ctx, a, s.dial)
+	connA, err := s.checkOut(ctx, a, s.dial)
 	if err != nil {
 		s.budget.Release(2)
 		return nil, nil, err
 	}
-	connB, err := s.take(ctx, b, s.dial)
+	connB, err := s.checkOut(ctx, b, s.dial)
 	if err != nil {
 		connA.Release()
 		s.budget.Release(1)
@@ -126,23 +126,23 @@ func (s *Server) acquireTwo(ctx context.Context, a, b string) (*Conn, *Conn, err
 	return connA, connB, nil
 }
 
-// take returns an idle connection to database or dials one. The caller holds one unit of the
+// checkOut returns an idle connection to database or dials one. The caller holds one unit of the
 // budget.
-func (s *Server) take(ctx context.Context, database string, dial func(context.Context, string) (*pgx.Conn, error)) (*Conn, error) {
+func (s *Server) checkOut(ctx context.Context, database string, dial func(context.Context, string) (*pgx.Conn, error)) (*Conn, error) {
 	if database == "" {
 		database = s.config.Database
 	}
 	for {
-		conn := s.takeIdle(database)
+		conn := s.popIdle(database)
 		if conn == nil {
 			break
 		}
-		if time.Since(conn.since) < trusted || conn.lives(ctx) {
+		if time.Since(conn.since) < pingAfter || conn.isAlive(ctx) {
 			return conn, nil
 		}
 		conn.close()
 	}
-	s.makeRoom()
+	s.reserveSlot()
 	conn, err := dial(ctx, database)
 	s.mu.Lock()
 	s.dialling--
@@ -156,7 +156,7 @@ func (s *Server) take(ctx context.Context, database string, dial func(context.Co
 	return &Conn{Conn: conn, pool: s.pool, database: database}, nil
 }
 
-func (p *pool) takeIdle(database string) *Conn {
+func (p *pool) popIdle(database string) *Conn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i, conn := range slices.Backward(p.idle) {
@@ -168,10 +168,10 @@ func (p *pool) takeIdle(database string) *Conn {
 	return nil
 }
 
-// makeRoom counts one more connection as open, and first closes an idle one if there would be
+// reserveSlot counts one more connection as open, and first closes an idle one if there would be
 // too many. An idle one exists then, because each connection in use holds one unit of the
 // budget, and so does the caller.
-func (p *pool) makeRoom() {
+func (p *pool) reserveSlot() {
 	p.mu.Lock()
 	var evicted *Conn
 	if p.open >= p.config.MaxConnections && len(p.idle) > 0 {
@@ -205,8 +205,8 @@ func (p *pool) closeIdle(match func(*Conn) bool) int {
 	return len(closing)
 }
 
-// parting is the timeout for terminating a connection.
-const parting = 3 * time.Second
+// closeTimeout is the timeout for terminating a connection.
+const closeTimeout = 3 * time.Second
 
 // A Conn is a connection that belongs to its holder until Release.
 type Conn struct {
@@ -218,7 +218,7 @@ type Conn struct {
 
 // Renew dials again if the connection broke. The session is then a new one.
 func (c *Conn) Renew(ctx context.Context) error {
-	if !c.IsClosed() && c.lives(ctx) {
+	if !c.IsClosed() && c.isAlive(ctx) {
 		return nil
 	}
 	c.endSession()
@@ -230,9 +230,9 @@ func (c *Conn) Renew(ctx context.Context) error {
 	return nil
 }
 
-// lives reports whether the server still answers.
-func (c *Conn) lives(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, parting)
+// isAlive reports whether the server still answers.
+func (c *Conn) isAlive(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
 	defer cancel()
 	return c.Ping(ctx) == nil
 }
@@ -272,11 +272,11 @@ func (c *Conn) close() {
 // the session counts towards the limits of the server and of its role. A connection that was
 // cancelled is being closed already.
 func (c *Conn) endSession() {
-	ctx, cancel := context.WithTimeout(context.Background(), parting)
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	if !c.IsClosed() {
 		conn := c.PgConn().Conn()
-		_ = conn.SetDeadline(time.Now().Add(parting))
+		_ = conn.SetDeadline(time.Now().Add(closeTimeout))
 		c.PgConn().Frontend().Send(&pgproto3.Terminate{})
 		if c.PgConn().Frontend().Flush() == nil {
 			_, _ = io.Copy(io.Discard, conn)

@@ -23,10 +23,10 @@ type Servers struct {
 	dropping map[string]int // databases that this process is dropping, by address/name
 }
 
-// planPatience is how long a plan waits for what it asked of a server: longer than reading the
-// catalogs of a hundred thousand tables takes. An apply waits until its context ends: how long
-// it takes to copy a database or to drop a role is unknown.
-const planPatience = 2 * time.Minute
+// defaultPlanTimeout is how long a plan waits for what it asked of a server: longer than reading
+// the catalogs of a hundred thousand tables takes. An apply waits until its context ends: how
+// long it takes to copy a database or to drop a role is unknown.
+const defaultPlanTimeout = 2 * time.Minute
 
 // NewServers prepares servers without connecting to them.
 func NewServers(configs map[string]Config) *Servers {
@@ -34,12 +34,12 @@ func NewServers(configs map[string]Config) *Servers {
 	for name, config := range configs {
 		config = config.withDefaults()
 		all.byName[name] = &Server{pool: &pool{
-			name:      name,
-			config:    config,
-			budget:    semaphore.NewWeighted(int64(config.MaxConnections)),
-			siblings:  all,
-			planDials: make(chan struct{}, 1),
-			patience:  planPatience,
+			name:        name,
+			config:      config,
+			budget:      semaphore.NewWeighted(int64(config.MaxConnections)),
+			siblings:    all,
+			planDials:   make(chan struct{}, 1),
+			planTimeout: defaultPlanTimeout,
 		}}
 	}
 	return all
@@ -169,9 +169,9 @@ func (s *Server) unreachable(database string, err error) error {
 }
 
 const (
-	turnPatience = 30 * time.Second // how long to wait for connections of this process
-	turnPause    = 100 * time.Millisecond
-	turnGrace    = time.Second // in which the server removes the session of a closed connection
+	maxTurnWait = 30 * time.Second // how long to wait for connections of this process
+	turnPause   = 100 * time.Millisecond
+	turnGrace   = time.Second // in which the server removes the session of a closed connection
 )
 
 // connectInTurn is connect, but waits while connections of this process prevent another one.
@@ -182,10 +182,10 @@ func (s *Server) connectInTurn(ctx context.Context, database string) (*pgx.Conn,
 		if Code(err) != TooManyConnections {
 			return conn, err
 		}
-		if inUse, closed := s.leaveAll(); inUse+closed > 0 {
+		if inUse, closed := s.closeAllIdle(); inUse+closed > 0 {
 			inTheWay = time.Now()
 		}
-		if time.Since(inTheWay) > turnGrace || time.Since(began) > turnPatience {
+		if time.Since(inTheWay) > turnGrace || time.Since(began) > maxTurnWait {
 			return nil, err
 		}
 		if ended := Pause(ctx, turnPause); ended != nil {
@@ -239,13 +239,13 @@ func pinNames(ctx context.Context, conn *pgx.Conn) error {
 
 // closeAbruptly closes a connection whose session is of no use, and waits only briefly.
 func closeAbruptly(conn *pgx.Conn) {
-	ctx, cancel := context.WithTimeout(context.Background(), parting)
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	_ = conn.Close(ctx) // the connection is gone, whatever Close returns
 }
 
 // OnConn runs f with a connection to database. What f runs outside a transaction must not use
-// names whose meaning depends on search_path. In a plan, f has planPatience.
+// names whose meaning depends on search_path. In a plan, f has defaultPlanTimeout.
 func (s *Server) OnConn(ctx context.Context, database string, f func(*pgx.Conn) error) error {
 	conn, err := s.Acquire(ctx, database)
 	if err != nil {
@@ -264,7 +264,7 @@ func (s *Server) OnConn(ctx context.Context, database string, f func(*pgx.Conn) 
 // abandons the connection.
 func (s *Server) inTime(ctx context.Context, conn *Conn, f func(*pgx.Conn) error) error {
 	wire, began := conn.PgConn().Conn(), time.Now()
-	_ = wire.SetDeadline(began.Add(s.patience))
+	_ = wire.SetDeadline(began.Add(s.planTimeout))
 	err := f(conn.Conn)
 	if !conn.IsClosed() {
 		_ = wire.SetDeadline(time.Time{})
@@ -272,8 +272,8 @@ func (s *Server) inTime(ctx context.Context, conn *Conn, f func(*pgx.Conn) error
 	switch {
 	case err == nil, ctx.Err() != nil:
 		return err
-	case !isServers(err) && time.Since(began) >= s.patience:
-		err = s.unreachable(conn.database, &silenceError{s.patience})
+	case !isServerError(err) && time.Since(began) >= s.planTimeout:
+		err = s.unreachable(conn.database, &silenceError{s.planTimeout})
 		s.noteFailure(conn.database, err)
 	case conn.IsClosed():
 		err = s.unreachable(conn.database, fmt.Errorf("the session ended before the server finished its answers: %w", err))

@@ -139,7 +139,7 @@ func TestReuse(t *testing.T) {
 
 	// A session that the server has ended is not used again.
 	s.Exec(t, "postgres", "SELECT pg_terminate_backend("+pids[0]+")")
-	time.Sleep(trusted + 100*time.Millisecond)
+	time.Sleep(pingAfter + 100*time.Millisecond)
 	conn, err := server.Acquire(t.Context(), database)
 	if err != nil {
 		t.Fatal(err)

@@ -49,7 +49,7 @@ type sharedReading[T any] struct {
 // the reading is cancelled.
 func (r *sharedRead[T]) get(ctx context.Context, read func(context.Context) (T, error)) (T, error) {
 	current := r.join(ctx, read)
-	defer r.leave(current)
+	defer r.dropWaiter(current)
 	select {
 	case <-current.done:
 		return current.value, current.err
@@ -85,7 +85,7 @@ func (r *sharedRead[T]) run(ctx context.Context, current *sharedReading[T], read
 	}
 }
 
-func (r *sharedRead[T]) leave(current *sharedReading[T]) {
+func (r *sharedRead[T]) dropWaiter(current *sharedReading[T]) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if current.waiters--; current.waiters > 0 || !current.ended.IsZero() {

@@ -71,7 +71,7 @@ func (s *Server) OnSession(ctx context.Context, database string, f func(*pgx.Con
 			return err
 		}
 		err := f(conn)
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), parting)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 		defer cancel()
 		if _, failed := conn.Exec(ctx, "RESET lock_timeout"); failed != nil {
 			_ = conn.Close(ctx) // the setting must not outlive f
@@ -119,7 +119,7 @@ func ExecToTheEnd(ctx context.Context, conn *pgx.Conn, sql string, grace time.Du
 		return err
 	}
 	<-asked // otherwise the request would cancel the next statement
-	if conn.IsClosed() && !isServers(err) {
+	if conn.IsClosed() && !isServerError(err) {
 		return Advise(fmt.Errorf("the server was asked to cancel the statement, but did not answer within %v: %w", grace, errors.Join(ctx.Err(), err)),
 			"The server may have completed the statement. Apply again to find out.")
 	}

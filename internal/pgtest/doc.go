@@ -1,3 +1,3 @@
 // Package pgtest makes fixtures for tests of packages that use pgclient: servers of the sandbox
-// as logins see them, and databases with contents.
+// as logins see them, databases with contents, and what PostgreSQL reads of quoted text.
 package pgtest

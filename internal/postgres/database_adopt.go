@@ -277,7 +277,7 @@ func contentsBeyond(ctx context.Context, s *pgclient.Server, name, template stri
 	var copied []content
 	if template != "template0" && len(contents) <= contentsLimit {
 		// A connection to a template keeps other sessions from copying it.
-		defer s.LeaveDatabase(template)
+		defer s.CloseIdleIn(template)
 		copied, err = readContents(ctx, s, template)
 		if pgclient.IsUnreachable(err) { // it accepts no connections, or not from this login
 			copied, err = nil, nil

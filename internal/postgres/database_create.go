@@ -13,8 +13,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/privilege"
 )
 
-// tidying is the timeout for undoing a change, even after a cancellation.
-const tidying = 30 * time.Second
+// cleanupTimeout is the timeout for undoing a change, even after a cancellation.
+const cleanupTimeout = 30 * time.Second
 
 // DefaultTemplate is the database that is copied if no template is named.
 const DefaultTemplate = "template1"
@@ -35,7 +35,7 @@ func CreateDatabase(ctx context.Context, s *pgclient.Server, d Database, templat
 	}
 	err = fmt.Errorf("create database %q: %w", d.Name, err)
 
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidying)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
 	if failed := DropDatabase(ctx, s, d.Name, DatabaseDrop{Tables: true}); failed != nil {
 		return Database{Name: d.Name}, fmt.Errorf("%w\nThe database was created before this error, and could not be dropped again: %w", err, failed)
@@ -60,20 +60,20 @@ func tryStartDatabase(ctx context.Context, s *pgclient.Server, d Database, templ
 	if source == "" {
 		source = DefaultTemplate
 	}
-	s.LeaveDatabase(source)
+	s.CloseIdleIn(source)
 	return s.OnSession(ctx, maintenanceDatabase(s, d.Name), func(conn *pgx.Conn) error {
 		sql, err := d.createStatement(pgclient.Version(conn), template)
 		if err != nil {
 			return err
 		}
 		err = pgclient.BoundedTx(ctx, conn, func(tx pgx.Tx) error {
-			_, err := privilege.Needs{NewOwner: d.Owner, CreateDB: true}.Joinings(ctx, tx, sql, "ALTER DATABASE "+pgclient.Ident(d.Name)+" OWNER TO "+pgclient.Ident(d.Owner))
+			_, err := privilege.Needs{NewOwner: d.Owner, CreateDB: true}.Memberships(ctx, tx, sql, "ALTER DATABASE "+pgclient.Ident(d.Name)+" OWNER TO "+pgclient.Ident(d.Owner))
 			return err
 		})
 		if err != nil {
 			return err
 		}
-		err = pgclient.ExecToTheEnd(ctx, conn, sql, tidying)
+		err = pgclient.ExecToTheEnd(ctx, conn, sql, cleanupTimeout)
 		switch pgclient.Code(err) {
 		case pgclient.ObjectInUse:
 			sessions, failed := sessionsOf(ctx, conn, source)

@@ -140,13 +140,13 @@ func TestCreateDatabaseCancelled(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	name, server := s.DatabaseName(t), pgtest.Server(t, pgtest.Superuser(s))
-	for patience := time.Duration(0); patience < 200*time.Millisecond; patience += 10 * time.Millisecond {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+	for timeout := time.Duration(0); timeout < 200*time.Millisecond; timeout += 10 * time.Millisecond {
+		ctx, cancel := context.WithTimeout(t.Context(), timeout)
 		_, err := CreateDatabase(ctx, server, Database{Name: name, ConnectionLimit: -1, Comment: "c"}, "template0")
 		cancel()
 		there := s.Query(t, "postgres", "SELECT FROM pg_database WHERE datname = $1", name) != nil
 		if there != (err == nil) {
-			t.Fatalf("after %v: it is there: %t, but %v", patience, there, err)
+			t.Fatalf("after %v: it is there: %t, but %v", timeout, there, err)
 		}
 		if there {
 			if err := DropDatabase(t.Context(), server, name, DatabaseDrop{}); err != nil {

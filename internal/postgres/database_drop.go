@@ -44,7 +44,7 @@ func dropDatabase(ctx context.Context, s *pgclient.Server, name string, may Data
 			return err
 		}
 	}
-	giveBack, err := takeDatabase(ctx, s, have)
+	restore, err := assumeOwnership(ctx, s, have)
 	if err != nil {
 		return err
 	}
@@ -53,8 +53,8 @@ func dropDatabase(ctx context.Context, s *pgclient.Server, name string, may Data
 	if errors.As(err, &busy) && busy.mayPass() {
 		err = tryDropDatabase(ctx, s, name, may)
 	}
-	if err != nil && len(giveBack) > 0 {
-		err = giveDatabaseBack(ctx, s, have, giveBack, err)
+	if err != nil && len(restore) > 0 {
+		err = restoreOwnership(ctx, s, have, restore, err)
 	}
 	return err
 }
@@ -67,28 +67,28 @@ func databaseToDrop(ctx context.Context, s *pgclient.Server, name string) (have 
 	return have, err
 }
 
-// takeDatabase makes the login the owner if it lacks the privileges of the present owner. A
+// assumeOwnership makes the login the owner if it lacks the privileges of the present owner. A
 // membership in that role would have to be committed to be of use, because DROP DATABASE runs in
-// no transaction. takeDatabase returns the SQL that gives the database back.
-func takeDatabase(ctx context.Context, s *pgclient.Server, have Database) (giveBack []string, err error) {
+// no transaction. assumeOwnership returns the SQL that gives the database back.
+func assumeOwnership(ctx context.Context, s *pgclient.Server, have Database) (restore []string, err error) {
 	err = privilege.ChangeRights(ctx, s, maintenanceDatabase(s, have.Name), func(tx pgx.Tx) error {
-		giveBack = nil
+		restore = nil
 		needed := privilege.Needs{RightsOf: []string{have.Owner}}
-		joins, err := needed.Joinings(ctx, tx, "DROP DATABASE "+pgclient.Ident(have.Name))
-		if err != nil || len(joins) == 0 {
+		memberships, err := needed.Memberships(ctx, tx, "DROP DATABASE "+pgclient.Ident(have.Name))
+		if err != nil || len(memberships) == 0 {
 			return err
 		}
-		if giveBack, err = ownRights(ctx, tx, have.Name); err != nil {
+		if restore, err = ownRights(ctx, tx, have.Name); err != nil {
 			return err
 		}
-		giveBack = append([]string{"ALTER DATABASE " + pgclient.Ident(have.Name) + " OWNER TO " + pgclient.Ident(have.Owner)}, giveBack...)
+		restore = append([]string{"ALTER DATABASE " + pgclient.Ident(have.Name) + " OWNER TO " + pgclient.Ident(have.Owner)}, restore...)
 		needed.CreateDB = true
 		return needed.Run(ctx, tx, "ALTER DATABASE "+pgclient.Ident(have.Name)+" OWNER TO CURRENT_USER")
 	})
 	if err != nil {
 		return nil, err
 	}
-	return giveBack, nil
+	return restore, nil
 }
 
 const ownRightsSQL = `
@@ -117,9 +117,9 @@ func ownRights(ctx context.Context, tx pgx.Tx, database string) ([]string, error
 	})
 }
 
-// giveDatabaseBack returns refusal, with any error of its own.
-func giveDatabaseBack(ctx context.Context, s *pgclient.Server, have Database, giveBack []string, refusal error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidying)
+// restoreOwnership returns refusal, with any error of its own.
+func restoreOwnership(ctx context.Context, s *pgclient.Server, have Database, restore []string, refusal error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
 	err := privilege.ChangeRights(ctx, s, maintenanceDatabase(s, have.Name), func(tx pgx.Tx) error {
 		now, err := database(ctx, tx, have.Name)
@@ -127,7 +127,7 @@ func giveDatabaseBack(ctx context.Context, s *pgclient.Server, have Database, gi
 			return err
 		}
 		needed := privilege.Needs{RightsOf: []string{now.Owner, have.Owner}, NewOwner: have.Owner, CreateDB: true}
-		return needed.Run(ctx, tx, giveBack...)
+		return needed.Run(ctx, tx, restore...)
 	})
 	if err != nil && !errors.Is(err, pgclient.ErrNotFound) {
 		return fmt.Errorf("%w\nThe login of this server entry became the owner of the database in order to drop it, and still is the owner, because giving it back to %q failed: %w", refusal, have.Owner, err)
@@ -137,7 +137,7 @@ func giveDatabaseBack(ctx context.Context, s *pgclient.Server, have Database, gi
 
 // tryDropDatabase waits for other sessions to end for as long as PostgreSQL does, 5 seconds.
 func tryDropDatabase(ctx context.Context, s *pgclient.Server, name string, may DatabaseDrop) error {
-	s.LeaveDatabase(name)
+	s.CloseIdleIn(name)
 	if may.Sessions {
 		return dropWithSessions(ctx, s, name)
 	}
@@ -170,16 +170,16 @@ func explainDrop(ctx context.Context, conn *pgx.Conn, name string, refusal error
 // dropWithSessions ends the sessions of other clients. PostgreSQL 13 and newer have an option
 // for that; before, the database accepts no connections until it is dropped.
 func dropWithSessions(ctx context.Context, s *pgclient.Server, name string) error {
-	shut := false
+	wasOpen := false
 	err := s.OnSession(ctx, maintenanceDatabase(s, name), func(conn *pgx.Conn) (err error) {
 		if pgclient.Version(conn) >= 13 {
 			_, err = conn.Exec(ctx, "DROP DATABASE "+pgclient.Ident(name)+" WITH (FORCE)")
 		} else {
-			err = dropShut(ctx, conn, name, &shut)
+			err = dropAfterDisconnecting(ctx, conn, name, &wasOpen)
 		}
 		return explainDrop(ctx, conn, name, err, "To end these sessions, the login must be a member of their roles or of pg_signal_backend. Only a superuser can end the sessions of superusers.")
 	})
-	if err != nil && shut {
+	if err != nil && wasOpen {
 		err = allowSessions(ctx, s, name, err)
 	}
 	return err
@@ -199,9 +199,9 @@ const terminateSQL = `
 	  AND usesysid IS NOT NULL
 	  AND coalesce(backend_type, 'client backend') IN ('client backend', 'walsender')`
 
-// dropShut makes the database accept no connections, ends its sessions, and drops it. It sets
-// shut if this call or an earlier attempt disallowed connections.
-func dropShut(ctx context.Context, conn *pgx.Conn, name string, shut *bool) error {
+// dropAfterDisconnecting makes the database accept no connections, ends its sessions, and drops
+// it. It sets shut if this call or an earlier attempt disallowed connections.
+func dropAfterDisconnecting(ctx context.Context, conn *pgx.Conn, name string, wasOpen *bool) error {
 	open := false
 	err := pgclient.BoundedTx(ctx, conn, func(tx pgx.Tx) error {
 		err := tx.QueryRow(ctx, allowsSessionsSQL, name).Scan(&open)
@@ -217,7 +217,7 @@ func dropShut(ctx context.Context, conn *pgx.Conn, name string, shut *bool) erro
 	if err != nil {
 		return err
 	}
-	*shut = *shut || open
+	*wasOpen = *wasOpen || open
 	err = pgclient.BoundedTx(ctx, conn, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, terminateSQL, name)
 		return err
@@ -232,7 +232,7 @@ func dropShut(ctx context.Context, conn *pgx.Conn, name string, shut *bool) erro
 // allowSessions makes the database accept connections again, and returns refusal, with any error
 // of its own.
 func allowSessions(ctx context.Context, s *pgclient.Server, name string, refusal error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidying)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
 	sql := "ALTER DATABASE " + pgclient.Ident(name) + " ALLOW_CONNECTIONS true"
 	err := s.InTx(ctx, maintenanceDatabase(s, name), func(tx pgx.Tx) error {

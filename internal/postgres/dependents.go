@@ -15,7 +15,7 @@ import (
 const (
 	namedDatabases  = 8  // whose objects an error names; those of others are only counted
 	namedDependents = 10 // in each of them
-	naming          = 15 * time.Second
+	namingTimeout   = 15 * time.Second
 )
 
 // Dependents are the objects of one database or, if Database is "", of the server that keep a
@@ -75,7 +75,7 @@ const dependentNamesSQL = `
 // describe adds the names of the objects inside databases, as far as it can read them: it
 // ignores errors, because its caller reports one already.
 func describe(ctx context.Context, s *pgclient.Server, user string, dependents []Dependents) []Dependents {
-	ctx, cancel := context.WithTimeout(ctx, naming)
+	ctx, cancel := context.WithTimeout(ctx, namingTimeout)
 	defer cancel()
 	described := slices.Clone(dependents)
 	for i, d := range described[:min(len(described), namedDatabases)] {

@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	dropPatience = 60 * time.Second       // to wait for databases that this process is dropping
-	dropGrace    = 3 * time.Second        // within which the drop of such a database is expected to begin
-	dropPause    = 500 * time.Millisecond // between attempts
+	maxDropWait = 60 * time.Second       // to wait for databases that this process is dropping
+	dropGrace   = 3 * time.Second        // within which the drop of such a database is expected to begin
+	dropPause   = 500 * time.Millisecond // between attempts
 )
 
 // DropOptions say what is done with what a user owns.
@@ -73,7 +73,7 @@ func dropUser(ctx context.Context, s *pgclient.Server, name string, options Drop
 		err = dropRole(ctx, s, name, true)
 	}
 	if err != nil && options.TerminateSessions {
-		err = errors.Join(err, letLogIn(ctx, s, have))
+		err = errors.Join(err, allowLogin(ctx, s, have))
 	}
 	return err
 }
@@ -122,7 +122,7 @@ func dropRole(ctx context.Context, s *pgclient.Server, name string, really bool)
 			if len(dependents) > 0 && areDropping(s, dependents) {
 				hopeful = time.Now()
 			}
-			if onServer(dependents) || time.Since(hopeful) > dropGrace || time.Since(began) > dropPatience {
+			if onServer(dependents) || time.Since(hopeful) > dropGrace || time.Since(began) > maxDropWait {
 				return dependentsError(ctx, s, name, dependents, err)
 			}
 		}
@@ -132,8 +132,8 @@ func dropRole(ctx context.Context, s *pgclient.Server, name string, really bool)
 	}
 }
 
-// errNotReally rolls back a trial.
-var errNotReally = errors.New("this was a trial")
+// errDryRun rolls back a trial.
+var errDryRun = errors.New("this was a trial")
 
 // tryDropRole returns what depends on the role if that is why the server refuses; it returns
 // nothing if the dependents have gone since. It gives the connection back before its caller
@@ -143,12 +143,12 @@ func tryDropRole(ctx context.Context, s *pgclient.Server, name string, really bo
 		refusal = pgclient.BoundedTx(ctx, conn, func(tx pgx.Tx) error {
 			_, err := tx.Exec(ctx, "DROP ROLE "+pgclient.Ident(name))
 			if err == nil && !really {
-				err = errNotReally
+				err = errDryRun
 			}
 			return err
 		})
 		switch {
-		case pgclient.Code(refusal) == pgclient.UndefinedObject, errors.Is(refusal, errNotReally): // the role is gone, or could be dropped
+		case pgclient.Code(refusal) == pgclient.UndefinedObject, errors.Is(refusal, errDryRun): // the role is gone, or could be dropped
 			refusal = nil
 		case pgclient.Code(refusal) == pgclient.DependentObjectsStillExist:
 			err = pgclient.ReadTx(ctx, conn, func(tx pgx.Tx) (err error) {

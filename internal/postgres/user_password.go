@@ -74,9 +74,9 @@ func sealPassword(verifier string) *PasswordSeal {
 	return &PasswordSeal{Key: key, Hash: hmacSHA256(key, verifier)}
 }
 
-// KeepsAnother reports whether the server certainly stores another password than this one.
-func (u User) KeepsAnother(password *Password) bool {
-	return password != nil && u.verifier != nil && encryptionOf(*u.verifier) == password.Encryption && !password.isKeptAs(*u.verifier, u.Name)
+// StoresAnother reports whether the server certainly stores another password than this one.
+func (u User) StoresAnother(password *Password) bool {
+	return password != nil && u.verifier != nil && encryptionOf(*u.verifier) == password.Encryption && !password.isStoredAs(*u.verifier, u.Name)
 }
 
 // IsPasswordRefused reports whether a login failed because the server stores another password
@@ -103,7 +103,7 @@ func verifierRefusals(verifier *string, user string, password *Password) []strin
 		return []string{"it has no password, but one is configured"}
 	case encryptionOf(*verifier) != password.Encryption:
 		return []string{fmt.Sprintf("its password is stored as %s, not as %s", encryptionOf(*verifier), password.Encryption)}
-	case !password.isKeptAs(*verifier, user):
+	case !password.isStoredAs(*verifier, user):
 		return []string{"its password is not the configured one"}
 	}
 	return nil
@@ -123,8 +123,8 @@ func encryptionOf(verifier string) string {
 // the password chose the count, and could make us compute for days.
 const scramMost = 1_000_000
 
-// isKeptAs reports whether a verifier, of the same encryption, is of this password.
-func (p *Password) isKeptAs(verifier, user string) bool {
+// isStoredAs reports whether a verifier, of the same encryption, is of this password.
+func (p *Password) isStoredAs(verifier, user string) bool {
 	if p.Encryption == MD5 {
 		return hmac.Equal([]byte(md5Verifier(p.Text, user)), []byte(verifier))
 	}

@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	endingPatience = 20 * time.Second // for sessions to end after they were terminated
-	endingPause    = 50 * time.Millisecond
+	maxTerminationWait = 20 * time.Second // for sessions to end after they were terminated
+	terminationPause   = 50 * time.Millisecond
 )
 
 // terminateSessions ends the sessions of a user. From then on, the user cannot log in.
@@ -23,7 +23,7 @@ func terminateSessions(ctx context.Context, s *pgclient.Server, u User) error {
 	if err := setLogin(ctx, s, u, false); err != nil {
 		return err
 	}
-	s.LeaveAs(u.Name)
+	s.CloseIdleAs(u.Name)
 	err := endSessions(ctx, s, u.Name)
 	if pgclient.Code(err) == pgclient.InsufficientPrivilege && !pgclient.IsUnreachable(err) {
 		return pgclient.Advise(fmt.Errorf("end the sessions of %q: %w", u.Name, err),
@@ -32,9 +32,9 @@ func terminateSessions(ctx context.Context, s *pgclient.Server, u User) error {
 	return err
 }
 
-// letLogIn lets a user log in again after terminateSessions, even when interrupted.
-func letLogIn(ctx context.Context, s *pgclient.Server, u User) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), naming)
+// allowLogin lets a user log in again after terminateSessions, even when interrupted.
+func allowLogin(ctx context.Context, s *pgclient.Server, u User) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), namingTimeout)
 	defer cancel()
 	if err := setLogin(ctx, s, u, true); err != nil {
 		return fmt.Errorf("let %q log in again: %w", u.Name, err)
@@ -74,7 +74,7 @@ const endSessionsSQL = `
 // the user helps to end sessions, but takes a lock.
 func endSessions(ctx context.Context, s *pgclient.Server, name string) error {
 	helped := privilege.Needs{Helpful: []string{name}}
-	for deadline := time.Now().Add(endingPatience); ; {
+	for deadline := time.Now().Add(maxTerminationWait); ; {
 		var left []string
 		err := changeUser(ctx, s, func(tx pgx.Tx) error {
 			return helped.While(ctx, tx, nil, func() (err error) {
@@ -93,7 +93,7 @@ func endSessions(ctx context.Context, s *pgclient.Server, name string) error {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("these sessions of %q did not end, although the server was asked to end them: %s", name, strings.Join(left, ", "))
 		}
-		if err := pgclient.Pause(ctx, endingPause); err != nil {
+		if err := pgclient.Pause(ctx, terminationPause); err != nil {
 			return err
 		}
 	}

@@ -115,7 +115,7 @@ func systemCatalogs(schema string, lacked []privilege.Right, user string) Privil
 			relations[i] = relation.TableName{Schema: schema, Name: name}.SQL()
 		}
 		remedies = append(remedies, "GRANT SELECT ON TABLE "+strings.Join(relations, ", ")+" TO "+user)
-		p.missing = "not on " + some(names)
+		p.missing = "not on " + listSome(names)
 	}
 	p.Held = len(remedies) == 0
 	p.remedy = strings.Join(remedies, ";\n  ")
@@ -139,7 +139,7 @@ func ownership(s ownedSchema, user string) Privilege {
 	case !s.Owned:
 		p.missing = fmt.Sprintf("it belongs to %q", s.Owner)
 	case len(s.Foreign) > 0:
-		p.missing = "other roles own tables in it: " + some(s.Foreign)
+		p.missing = "other roles own tables in it: " + listSome(s.Foreign)
 		p.remedy = "" // the owners to join are those of the tables, and are not known here
 	}
 	return p

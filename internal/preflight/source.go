@@ -176,7 +176,7 @@ func selectOnAll(login privilege.Login, schema, user string) Privilege {
 	case !exists:
 		all.missing, all.remedy = "the schema does not exist", ""
 	case len(unread) > 0:
-		all.missing = "not on " + some(unread)
+		all.missing = "not on " + listSome(unread)
 	}
 	return all
 }
@@ -214,8 +214,8 @@ func sortedTables(names iter.Seq[relation.TableName]) []relation.TableName {
 	})
 }
 
-// some lists a limited number of names.
-func some(names []string) string {
+// listSome lists a limited number of names.
+func listSome(names []string) string {
 	var parts []string
 	for _, name := range names[:min(len(names), namedAtMost)] {
 		parts = append(parts, pgclient.QuoteName(name))

@@ -28,14 +28,14 @@ type object struct {
 
 // An aclEntry is a privilege that a role granted.
 type aclEntry struct {
-	grantee   uint32 // or PUBLIC, as everybody
+	grantee   uint32 // or PUBLIC, as publicOID
 	grantor   uint32
 	privilege string
 	grantable bool
 }
 
-// everybody is the grantee that stands for PUBLIC.
-const everybody = 0
+// publicOID is the grantee that stands for PUBLIC.
+const publicOID = 0
 
 // relations are tables and other relations of one schema that are alike: of one kind and owner,
 // and with one access control list.
@@ -58,16 +58,16 @@ func (o object) grantedTo(role uint32, privilege string) bool {
 	return slices.ContainsFunc(o.acl, func(e aclEntry) bool { return e.grantee == role && e.privilege == privilege })
 }
 
-// may reports whether the person has a privilege on an object, in whatever way.
-func (p person) may(privilege, kind string, on object) bool {
+// may reports whether the role has a privilege on an object, in whatever way.
+func (p effectiveRole) may(privilege, kind string, on object) bool {
 	allows := func(e aclEntry) bool {
-		return e.privilege == privilege && (e.grantee == everybody || p.rights[e.grantee])
+		return e.privilege == privilege && (e.grantee == publicOID || p.rights[e.grantee])
 	}
 	return p.all || p.readsAll && kind != "DATABASE" || slices.ContainsFunc(on.acl, allows) || slices.ContainsFunc(on.wider, allows)
 }
 
-// mayGrant reports whether the person may grant a privilege on an object to others.
-func (p person) mayGrant(privilege string, on object) bool {
+// mayGrant reports whether the role may grant a privilege on an object to others.
+func (p effectiveRole) mayGrant(privilege string, on object) bool {
 	allows := func(e aclEntry) bool { return e.privilege == privilege && e.grantable && p.rights[e.grantee] }
 	return p.holds(on.owner) || slices.ContainsFunc(on.acl, allows) || slices.ContainsFunc(on.wider, allows)
 }

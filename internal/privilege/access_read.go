@@ -142,10 +142,10 @@ func sharedAccess(ctx context.Context, s *pgclient.Server, database string) (*ac
 }
 
 // requireUser returns ErrNotFound if there is no such user.
-func (a *access) requireUser(name string) (person, error) {
+func (a *access) requireUser(name string) (effectiveRole, error) {
 	oid, ok := a.byName[name]
 	if !ok {
-		return person{}, fmt.Errorf("database user %q: %w", name, pgclient.ErrNotFound)
+		return effectiveRole{}, fmt.Errorf("database user %q: %w", name, pgclient.ErrNotFound)
 	}
-	return a.person(oid), nil
+	return a.effective(oid), nil
 }

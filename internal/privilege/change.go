@@ -34,7 +34,7 @@ func claiming(s *pgclient.Server, f func(claim func(*access, scope)) error) erro
 	undo := func() {}
 	err := f(func(a *access, sc scope) {
 		undo() // of an earlier attempt
-		undo = rightsMemoryOf(s).granted.make(claim{place: a.place, scope: sc})
+		undo = rightsMemoryOf(s).granted.record(claim{place: a.place, scope: sc})
 	})
 	if err != nil {
 		undo()
@@ -83,7 +83,7 @@ func revoke(ctx context.Context, tx pgx.Tx, sc scope, option bool, kept func(*ac
 		if err != nil {
 			return err
 		}
-		sc.kept = kept(a)
+		sc.othersClaims = kept(a)
 		if attempt == 1 {
 			before = a.columnGrants(user)
 		}
@@ -98,7 +98,7 @@ func revoke(ctx context.Context, tx pgx.Tx, sc scope, option bool, kept func(*ac
 }
 
 // explainDependents says to whom the user has passed on the privileges that were to be revoked.
-func (a *access) explainDependents(user person, sc scope, err error) error {
+func (a *access) explainDependents(user effectiveRole, sc scope, err error) error {
 	items, sql := a.passedOn(user, sc)
 	if pgclient.Code(err) != pgclient.DependentObjectsStillExist || len(items) == 0 {
 		return err
@@ -112,7 +112,7 @@ func (a *access) explainDependents(user person, sc scope, err error) error {
 // that revoke at the same time, without taking turns, each see the grants that the other session
 // is about to revoke. The session that commits last finds here that those grants are gone.
 func revokeAgain(ctx context.Context, s *pgclient.Server, database string, f func(pgx.Tx) error) error {
-	return inTurn(ctx, s, database, pgclient.Contention{}, f)
+	return serializeChange(ctx, s, database, pgclient.Contention{}, f)
 }
 
 // orEmpty prevents nil from being sent as NULL, which would mean all.

@@ -137,7 +137,7 @@ func testRightsChangedConcurrently(t *testing.T, s *sandbox.Server, kept bool) {
 	t.Helper()
 	shop := newShop(t, s)
 	if kept {
-		keepRightsLock(t, s, shop.Name)
+		shareRightsLock(t, s, shop.Name)
 	}
 	users := make([]string, 10)
 	for i := range users {
@@ -152,7 +152,7 @@ func testRightsChangedConcurrently(t *testing.T, s *sandbox.Server, kept bool) {
 		for range 2 {
 			server := pgtest.Server(t, config)
 			if kept {
-				noteRightsLock(server, shop.Name, time.Now()) // no change waits for the lock
+				noteLockTimeout(server, shop.Name, time.Now()) // no change waits for the lock
 			}
 			for _, user := range users {
 				all.Go(func() {

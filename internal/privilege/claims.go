@@ -23,9 +23,9 @@ type claim struct {
 	scope
 }
 
-// make notes what a resource grants, and returns a function that restores the claim from before.
-// A resource without an identity claims nothing.
-func (c *claims) make(made claim) (undo func()) {
+// record notes what a resource grants, and returns a function that restores the claim from
+// before. A resource without an identity claims nothing.
+func (c *claims) record(made claim) (undo func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	before, had := c.byResource[made.resource]
@@ -46,8 +46,8 @@ func (c *claims) make(made claim) (undo func()) {
 	}
 }
 
-// giveUp forgets what a resource claims.
-func (c *claims) giveUp(resource string) {
+// release forgets what a resource claims.
+func (c *claims) release(resource string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.byResource, resource)

@@ -62,8 +62,8 @@ func TestClaims(t *testing.T) {
 func TestClaimsTogether(t *testing.T) {
 	t.Parallel()
 	shop := newShop(t, sandbox.Shared(t, 0))
-	keepRightsLock(t, shop.Server, shop.Name)
-	noteRightsLock(shop.Admin, shop.Name, time.Now()) // no change waits for the lock
+	shareRightsLock(t, shop.Server, shop.Name)
+	noteLockTimeout(shop.Admin, shop.Name, time.Now()) // no change waits for the lock
 	g := shop.grants("public", "billing")
 	g.Resource = "0"
 	shop.grant(t, g)
@@ -101,7 +101,7 @@ func TestShortLivedAdministrators(t *testing.T) {
 		if err := GrantSource(t.Context(), administrator, g); err != nil {
 			t.Fatal(err)
 		}
-		administrator.LeaveAs(administrator.Username())
+		administrator.CloseIdleAs(administrator.Username())
 		s.Exec(t, "postgres", "DROP ROLE "+first)
 		administrator = shop.As(t, second)
 		drift, err := SourceDrift(t.Context(), administrator, g)

@@ -102,7 +102,7 @@ type columnGrant struct {
 }
 
 // columnGrants returns the grants to the user itself, outside PostgreSQL's own schemas.
-func (a *access) columnGrants(user person) []columnGrant {
+func (a *access) columnGrants(user effectiveRole) []columnGrant {
 	var all []columnGrant
 	for _, table := range slices.SortedFunc(maps.Keys(a.columns), relation.TableName.Compare) {
 		for _, column := range slices.Sorted(maps.Keys(a.columns[table])) {
@@ -119,10 +119,10 @@ func (a *access) columnGrants(user person) []columnGrant {
 
 // planColumnGrants plans to restore earlier grants on columns that a scope does not name: when
 // PostgreSQL revokes SELECT on a table, it also revokes SELECT on the table's columns.
-func (a *access) planColumnGrants(user person, sc scope, before []columnGrant) rightsPlan {
+func (a *access) planColumnGrants(user effectiveRole, sc scope, before []columnGrant) rightsPlan {
 	after := a.columnGrants(user)
 	plain, option, refused := grouping{}, grouping{}, grouping{}
-	login, acting := a.person(a.login), a.actors()
+	login, acting := a.effective(a.login), a.actors()
 	for _, g := range before {
 		if slices.Contains(after, g) || sc.means(g.table, g.column) {
 			continue
@@ -153,14 +153,14 @@ func (a *access) planColumnGrants(user person, sc scope, before []columnGrant) r
 
 // passedOn returns which privileges of a scope, and on columns of its tables, the user has
 // granted to others, and the SQL that revokes them.
-func (a *access) passedOn(user person, sc scope) (items, sql []string) {
+func (a *access) passedOn(user effectiveRole, sc scope) (items, sql []string) {
 	add := func(r Right, acl []aclEntry) {
 		for _, e := range acl {
 			if e.grantor != user.oid || e.privilege != r.Privilege || e.grantee == user.oid {
 				continue
 			}
 			grantee, to := "PUBLIC", "PUBLIC"
-			if e.grantee != everybody {
+			if e.grantee != publicOID {
 				grantee, to = a.name(e.grantee), pgclient.Ident(a.name(e.grantee))
 			}
 			items = append(items, r.String()+" to "+grantee)

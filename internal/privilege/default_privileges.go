@@ -45,7 +45,7 @@ func (a *access) creators(schemas []string) []defaultRight {
 // relations, and for the owners of the schemas as far as this login can act for them. The owner
 // of a schema is left out if a managed server lets no login act for it, and it owns nothing in
 // the schema.
-func (a *access) wanted(user person, schemas []string) []defaultRight {
+func (a *access) wanted(user effectiveRole, schemas []string) []defaultRight {
 	return slices.DeleteFunc(a.creators(schemas), func(d defaultRight) bool {
 		_, able := a.altering(d.creator)
 		return d.creator == user.oid || !d.owns && !able
@@ -58,21 +58,21 @@ func (a *access) defaultText(d defaultRight) string {
 }
 
 // hasDefault reports whether the user will be able to read the tables that a creator creates.
-func (a *access) hasDefault(user person, d defaultRight) bool {
+func (a *access) hasDefault(user effectiveRole, d defaultRight) bool {
 	return user.readsAll || user.holds(d.creator) || slices.ContainsFunc(a.defaults, func(acl defaultACL) bool {
 		return acl.owner == d.creator && (acl.schema == "" || acl.schema == d.schema) && user.may("SELECT", "TABLE", acl.object)
 	})
 }
 
 // defaultGranted reports whether SELECT on these was granted to the user itself, in the schema.
-func (a *access) defaultGranted(user person, d defaultRight) bool {
+func (a *access) defaultGranted(user effectiveRole, d defaultRight) bool {
 	return slices.ContainsFunc(a.defaults, func(acl defaultACL) bool {
 		return acl.owner == d.creator && acl.schema == d.schema && acl.grantedTo(user.oid, "SELECT")
 	})
 }
 
 // missingDefaults describes the future tables that the user will not be able to read.
-func (a *access) missingDefaults(user person, schemas []string) []string {
+func (a *access) missingDefaults(user effectiveRole, schemas []string) []string {
 	var items []string
 	for _, d := range a.wanted(user, schemas) {
 		if !a.hasDefault(user, d) {
@@ -84,13 +84,13 @@ func (a *access) missingDefaults(user person, schemas []string) []string {
 
 // planDefaultGrants plans to grant the user SELECT on the future tables of the schemas. What
 // this login may not grant is refused, unless the user has it anyway.
-func (a *access) planDefaultGrants(user person, schemas []string) rightsPlan {
+func (a *access) planDefaultGrants(user effectiveRole, schemas []string) rightsPlan {
 	var grant, refused []defaultRight
 	for _, d := range a.wanted(user, schemas) {
 		as, able := a.altering(d.creator)
 		switch has := a.hasDefault(user, d); {
 		case a.defaultGranted(user, d):
-		case able && (!has || !as.mustJoin()):
+		case able && (!has || !as.needsMembership()):
 			grant = append(grant, d)
 		case !has:
 			refused = append(refused, d)
@@ -103,7 +103,7 @@ func (a *access) planDefaultGrants(user person, schemas []string) rightsPlan {
 // granted returns the default privileges in some schemas that the user was granted, whichever
 // role creates the tables, even if that role no longer owns anything in them; or, if option is
 // set, those with the grant option.
-func (a *access) granted(user person, schemas []string, option bool) []defaultRight {
+func (a *access) granted(user effectiveRole, schemas []string, option bool) []defaultRight {
 	var all []defaultRight
 	for _, acl := range a.defaults {
 		if slices.Contains(schemas, acl.schema) && len(acl.grantors(user, "SELECT", option)) > 0 {
@@ -115,7 +115,7 @@ func (a *access) granted(user person, schemas []string, option bool) []defaultRi
 
 // planDefaultRevokes plans to revoke SELECT on the future tables of the schemas or, if option is
 // set, the grant option on it.
-func (a *access) planDefaultRevokes(user person, schemas []string, option bool) rightsPlan {
+func (a *access) planDefaultRevokes(user effectiveRole, schemas []string, option bool) rightsPlan {
 	var revoke, refused []defaultRight
 	for _, d := range a.granted(user, schemas, option) {
 		if _, able := a.altering(d.creator); able {
@@ -133,7 +133,7 @@ func (a *access) planDefaultRevokes(user person, schemas []string, option bool) 
 
 // altering returns the actor as which this login can change the default privileges of a creator.
 func (a *access) altering(creator uint32) (as actor, able bool) {
-	login := a.person(a.login)
+	login := a.effective(a.login)
 	if login.holds(creator) {
 		return actor{}, true
 	}

@@ -85,7 +85,7 @@ func UpdateDestination(ctx context.Context, s *pgclient.Server, old, want Destin
 // RevokeDestination revokes the grants: CONNECT only if the user was granted nothing else in the
 // database. A database or user that does not exist is no error.
 func RevokeDestination(ctx context.Context, s *pgclient.Server, g DestinationGrants) error {
-	rightsMemoryOf(s).granted.giveUp(g.Resource)
+	rightsMemoryOf(s).granted.release(g.Resource)
 	sc := g.scope()
 	sc.database = []string{"CREATE", "TEMPORARY"}
 	err := ChangeRights(ctx, s, g.Database, func(tx pgx.Tx) error {

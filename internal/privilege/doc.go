@@ -9,7 +9,7 @@
 //     columns.go), and it is run all or nothing. What a login may not do is reported as SQL
 //     before anything is changed (change.go).
 //   - What this process has granted for another resource is not revoked (claims.go).
-//   - Changes take turns in a database as a courtesy, for which they wait ten seconds and
+//   - Changes take turns in a database, by a lock that they wait for at most ten seconds, and
 //     then warn; they are repeated if other sessions interfered (turns.go).
 //   - Where a login must be a member of an owner to act for it, the login becomes one and
 //     stops being one within a transaction: no other session ever sees the membership, and

@@ -13,7 +13,7 @@ import (
 // A Login says what the login of a server entry may do in a database.
 type Login struct {
 	access *access
-	person person
+	role   effectiveRole
 }
 
 // ReadLogin reads a Login, with the relations of some schemas.
@@ -22,16 +22,16 @@ func ReadLogin(ctx context.Context, tx pgx.Tx, schemas []string) (Login, error) 
 	if err != nil {
 		return Login{}, err
 	}
-	return Login{access: a, person: a.person(a.login)}, nil
+	return Login{access: a, role: a.effective(a.login)}, nil
 }
 
 // Connects reports whether the login may connect to the database.
-func (l Login) Connects() bool { return l.person.may("CONNECT", "DATABASE", l.access.database) }
+func (l Login) Connects() bool { return l.role.may("CONNECT", "DATABASE", l.access.database) }
 
 // Uses reports whether a schema exists, and whether the login may use it.
 func (l Login) Uses(schema string) (may, exists bool) {
 	on, exists := l.access.schemas[schema]
-	return exists && l.person.may("USAGE", "SCHEMA", on), exists
+	return exists && l.role.may("USAGE", "SCHEMA", on), exists
 }
 
 // Unread returns the relations of a schema of which the login may not read even single columns,
@@ -51,7 +51,7 @@ func (l Login) Unread(schema string) []string {
 // enough for a replication of these columns.
 func (l Login) readsColumns(t relation.TableName) bool {
 	for _, column := range l.access.columns[t] {
-		if l.person.may("SELECT", "TABLE", column) {
+		if l.role.may("SELECT", "TABLE", column) {
 			return true
 		}
 	}
@@ -68,10 +68,10 @@ type FutureRead struct {
 // FutureReads returns the future reads that source grants with future tables would consist of.
 func (l Login) FutureReads(schemas []string) []FutureRead {
 	var all []FutureRead
-	change := "GRANT SELECT ON TABLES TO " + pgclient.Ident(l.person.name(l.person.oid))
-	for _, d := range l.access.wanted(l.person, schemas) {
+	change := "GRANT SELECT ON TABLES TO " + pgclient.Ident(l.role.name(l.role.oid))
+	for _, d := range l.access.wanted(l.role, schemas) {
 		all = append(all, FutureRead{
-			Schema: d.schema, Creator: l.access.name(d.creator), Held: l.access.hasDefault(l.person, d),
+			Schema: d.schema, Creator: l.access.name(d.creator), Held: l.access.hasDefault(l.role, d),
 			Remedy: l.access.defaultStatement([]defaultRight{d}, change),
 		})
 	}
@@ -91,7 +91,7 @@ func LoadLacks(ctx context.Context, tx pgx.Tx) ([]Right, error) {
 
 func (l Login) lacks(sc scope) []Right {
 	var all []Right
-	for _, r := range l.access.rights(sc, func(privilege, kind string, on object) bool { return !l.person.may(privilege, kind, on) }) {
+	for _, r := range l.access.rights(sc, func(privilege, kind string, on object) bool { return !l.role.may(privilege, kind, on) }) {
 		all = append(all, r.Right)
 	}
 	return all

@@ -24,57 +24,57 @@ type need struct {
 	optional bool // the change works without it
 }
 
-// meets reports whether the person already meets the need.
-func (p person) meets(n need) bool {
+// meets reports whether the role already meets the need.
+func (p effectiveRole) meets(n need) bool {
 	return p.all || (!n.rights || p.rights[n.role]) && (!n.become || p.becomes[n.role])
 }
 
-// A joining is the SQL that makes the login a member of a role, with every option of the
-// membership, and the SQL that undoes it.
-type joining struct{ role, take, giveBack string }
+// A temporaryMembership is the SQL that makes the login a member of a role, with every option of
+// the membership, and the SQL that undoes it.
+type temporaryMembership struct{ role, grant, revoke string }
 
-// joining returns how the person, the login, can come to meet a need that it does not meet yet.
-// Before PostgreSQL 16, there is no earlier grant to restore: if a membership is not enough,
-// granting it again does not help.
-func (p person) joining(n need) (j joining, ok bool) {
-	grantor, ok := p.admin(n.role)
-	if !ok || !p.joinable(n.role) || n.rights && !p.byOID[p.oid].inherits {
-		return joining{}, false
+// membershipFor returns how the role, the login, can come to meet a need that it does not meet
+// yet. Before PostgreSQL 16, there is no earlier grant to restore: if a membership is not
+// enough, granting it again does not help.
+func (p effectiveRole) membershipFor(n need) (j temporaryMembership, ok bool) {
+	grantor, ok := p.adminGrantor(n.role)
+	if !ok || !p.mayBeMember(n.role) || n.rights && !p.byOID[p.oid].inherits {
+		return temporaryMembership{}, false
 	}
 	member, by := pgclient.Ident(p.name(n.role)), ""
-	j = joining{role: p.name(n.role), take: "GRANT " + member + " TO CURRENT_USER", giveBack: "REVOKE " + member + " FROM CURRENT_USER"}
+	j = temporaryMembership{role: p.name(n.role), grant: "GRANT " + member + " TO CURRENT_USER", revoke: "REVOKE " + member + " FROM CURRENT_USER"}
 	if p.recent {
 		by = " GRANTED BY " + pgclient.Ident(p.name(grantor))
 		for _, m := range p.byOID[p.oid].memberships {
 			if m.of == n.role && m.grantor == grantor {
-				j.giveBack = fmt.Sprintf("%s WITH INHERIT %t, SET %t", j.take, m.inherit, m.set)
+				j.revoke = fmt.Sprintf("%s WITH INHERIT %t, SET %t", j.grant, m.inherit, m.set)
 			}
 		}
-		j.take += withAll
+		j.grant += withAll
 	}
-	return joining{j.role, j.take + by, j.giveBack + by}, true
+	return temporaryMembership{j.role, j.grant + by, j.revoke + by}, true
 }
 
 // withAll are the options that a membership is granted with since PostgreSQL 16.
 const withAll = " WITH INHERIT TRUE, SET TRUE"
 
-// joinable reports whether PostgreSQL lets the person be a member of a role at all. It lets only
-// superusers be members of a superuser.
-func (p person) joinable(role uint32) bool {
+// mayBeMember reports whether PostgreSQL lets the role be a member of another at all. It lets
+// only superusers be members of a superuser.
+func (p effectiveRole) mayBeMember(role uint32) bool {
 	r := p.byOID[role]
-	return r != nil && !r.superuser && r.name != databaseOwner && !p.reach(role, anyhow)[p.oid]
+	return r != nil && !r.superuser && r.name != databaseOwner && !p.reach(role, anyMembership)[p.oid]
 }
 
-// admin returns the role as which the person may grant membership in a role: itself, or a role
-// whose privileges it has.
-func (p person) admin(of uint32) (grantor uint32, ok bool) {
+// adminGrantor returns the role as which this one may grant membership in another: itself, or a
+// role whose privileges it has.
+func (p effectiveRole) adminGrantor(of uint32) (grantor uint32, ok bool) {
 	administers := func(oid uint32) bool {
 		r := p.byOID[oid]
 		return r != nil && slices.ContainsFunc(r.memberships, func(m membership) bool { return m.of == of && m.admin })
 	}
 	within := p.rights
 	if !p.recent {
-		within = p.reach(p.oid, anyhow)
+		within = p.reach(p.oid, anyMembership)
 	}
 	if r := p.byOID[p.oid]; r != nil && r.createsAny || administers(p.oid) {
 		return p.oid, true
@@ -87,33 +87,34 @@ func (p person) admin(of uint32) (grantor uint32, ok bool) {
 	return 0, false
 }
 
-// joinings returns how the person comes to meet needs, in the order in which the memberships
-// must be granted, and the needs that it cannot meet. A membership may include others.
-func (p person) joinings(needs []need) (joins []joining, unmet []need) {
+// membershipsFor returns how the role comes to meet needs, in the order in which the
+// memberships must be granted, and the needs that it cannot meet. A membership may include
+// others.
+func (p effectiveRole) membershipsFor(needs []need) (memberships []temporaryMembership, unmet []need) {
 	p.rights, p.becomes = maps.Clone(p.rights), maps.Clone(p.becomes)
 	// Sessions that wait for each other lock roles in one order.
 	for _, n := range slices.SortedStableFunc(slices.Values(needs), func(a, b need) int { return strings.Compare(p.name(a.role), p.name(b.role)) }) {
 		if p.meets(n) {
 			continue
 		}
-		j, ok := p.joining(n)
+		j, ok := p.membershipFor(n)
 		if !ok {
 			unmet = append(unmet, n)
 			continue
 		}
-		joins = append(joins, j)
-		maps.Copy(p.becomes, p.reach(n.role, sets))
+		memberships = append(memberships, j)
+		maps.Copy(p.becomes, p.reach(n.role, canSetRole))
 		if p.byOID[p.oid].inherits {
 			maps.Copy(p.rights, p.reach(n.role, inherits))
 		}
 	}
-	return joins, slices.DeleteFunc(unmet, p.meets)
+	return memberships, slices.DeleteFunc(unmet, p.meets)
 }
 
-// remedies returns the SQL after which the person would meet a need. It returns none if no
+// remedies returns the SQL after which the role would meet a need. It returns none if no
 // membership would help, or if it would be a membership in a superuser.
-func (p person) remedies(n need) []string {
-	if !p.joinable(n.role) {
+func (p effectiveRole) remedies(n need) []string {
+	if !p.mayBeMember(n.role) {
 		return nil
 	}
 	var sql []string
@@ -165,8 +166,8 @@ func (n Needs) each(all *roles) (each []need, err error) {
 // decide returns how the login of this server entry comes to meet its needs. If it cannot,
 // decide returns the SQL that another role must run: the memberships that the login lacks or, if
 // these cannot be granted, the change itself.
-func (n Needs) decide(all *roles, change []string) (joins []joining, refused []string, err error) {
-	login := all.person(all.login)
+func (n Needs) decide(all *roles, change []string) (memberships []temporaryMembership, refused []string, err error) {
+	login := all.effective(all.login)
 	each, err := n.each(all)
 	if err != nil || login.all {
 		return nil, nil, err
@@ -174,7 +175,7 @@ func (n Needs) decide(all *roles, change []string) (joins []joining, refused []s
 	if n.CreateDB && !all.byOID[all.login].createsDBs {
 		refused = append(refused, "ALTER ROLE "+pgclient.Ident(all.name(all.login))+" CREATEDB")
 	}
-	joins, unmet := login.joinings(each)
+	memberships, unmet := login.membershipsFor(each)
 	for _, u := range unmet {
 		remedies := login.remedies(u)
 		switch {
@@ -185,20 +186,20 @@ func (n Needs) decide(all *roles, change []string) (joins []joining, refused []s
 			refused = append(refused, remedies...)
 		}
 	}
-	return joins, slices.Compact(refused), nil
+	return memberships, slices.Compact(refused), nil
 }
 
-// Joinings reads the roles and decides. A need that cannot be met is a forbiddenError.
-func (n Needs) Joinings(ctx context.Context, tx pgx.Tx, change ...string) ([]joining, error) {
+// Memberships reads the roles and decides. A need that cannot be met is a forbiddenError.
+func (n Needs) Memberships(ctx context.Context, tx pgx.Tx, change ...string) ([]temporaryMembership, error) {
 	all, err := readRoles(ctx, tx)
 	if err != nil {
 		return nil, err
 	}
-	joins, refused, err := n.decide(all, change)
+	memberships, refused, err := n.decide(all, change)
 	if err == nil && len(refused) > 0 {
 		err = &forbiddenError{statements: refused}
 	}
-	return joins, err
+	return memberships, err
 }
 
 // Run runs the statements of a change with the memberships that it needs.
@@ -209,20 +210,20 @@ func (n Needs) Run(ctx context.Context, tx pgx.Tx, change ...string) error {
 // While runs f with the memberships that f needs, for the change that others can run in SQL. If
 // it fails, the caller must roll its transaction back.
 func (n Needs) While(ctx context.Context, tx pgx.Tx, change []string, f func() error) error {
-	joins, err := n.Joinings(ctx, tx, change...)
+	memberships, err := n.Memberships(ctx, tx, change...)
 	if err != nil {
 		return err
 	}
-	for _, j := range joins {
-		if _, err := tx.Exec(ctx, j.take); err != nil {
+	for _, j := range memberships {
+		if _, err := tx.Exec(ctx, j.grant); err != nil {
 			return fmt.Errorf("join role %q for this change: %w", j.role, err)
 		}
 	}
 	if err := f(); err != nil {
 		return err
 	}
-	for _, j := range slices.Backward(joins) {
-		if _, err := tx.Exec(ctx, j.giveBack); err != nil {
+	for _, j := range slices.Backward(memberships) {
+		if _, err := tx.Exec(ctx, j.revoke); err != nil {
 			return fmt.Errorf("leave role %q again: %w", j.role, err)
 		}
 	}

@@ -31,7 +31,7 @@ func TestNeedsDecide(t *testing.T) {
 		recent   bool
 		login    func(*role)
 		others   func(byOID map[uint32]*role)
-		joins    []string // take and giveBack, alternately
+		joins    []string // grant and revoke, alternately
 		refused  []string
 		notFound bool
 	}{
@@ -81,7 +81,7 @@ func TestNeedsDecide(t *testing.T) {
 			joins, refused, err := tt.needs.decide(all, []string{"the change"})
 			var got []string
 			for _, j := range joins {
-				got = append(got, j.take, j.giveBack)
+				got = append(got, j.grant, j.revoke)
 			}
 			if (err != nil) != tt.notFound {
 				t.Error(err)

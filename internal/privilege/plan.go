@@ -14,23 +14,23 @@ import (
 // a member of the role first.
 type actor struct {
 	role string
-	joining
+	temporaryMembership
 }
 
 // actorFor returns the actor as which the login can do what a role can, if there is one.
-func (p person) actorFor(role uint32) (as actor, ok bool) {
+func (p effectiveRole) actorFor(role uint32) (as actor, ok bool) {
 	n := need{role: p.actual(role), become: true}
 	as.role, ok = p.name(n.role), p.meets(n)
 	if !ok {
-		as.joining, ok = p.joining(n)
+		as.temporaryMembership, ok = p.membershipFor(n)
 	}
 	return as, ok
 }
 
-func (as actor) mustJoin() bool { return as.take != "" }
+func (as actor) needsMembership() bool { return as.grant != "" }
 
-// uses reports whether the person may use names in a schema.
-func (a *access) uses(p person, schema string) bool {
+// uses reports whether the role may use names in a schema.
+func (a *access) uses(p effectiveRole, schema string) bool {
 	return schema == "" || p.may("USAGE", "SCHEMA", a.schemas[schema])
 }
 
@@ -46,13 +46,13 @@ func (a *access) actors() func(role uint32, schema string) (as actor, ok bool) {
 		as actor
 		ok bool
 	}
-	known, login := map[question]answer{}, a.person(a.login)
+	known, login := map[question]answer{}, a.effective(a.login)
 	return func(role uint32, schema string) (actor, bool) {
 		q := question{role, schema}
 		found, ok := known[q]
 		if !ok {
 			found.as, found.ok = login.actorFor(role)
-			found.ok = found.ok && a.uses(a.person(a.actual(role)), schema)
+			found.ok = found.ok && a.uses(a.effective(a.actual(role)), schema)
 			known[q] = found
 		}
 		return found.as, found.ok
@@ -66,8 +66,8 @@ func (as actor) acting(statements []string) []string {
 		return statements
 	}
 	sql := slices.Concat([]string{"SET LOCAL ROLE " + pgclient.Ident(as.role)}, statements, []string{"RESET ROLE"})
-	if as.mustJoin() {
-		sql = slices.Concat([]string{as.take}, sql, []string{as.giveBack})
+	if as.needsMembership() {
+		sql = slices.Concat([]string{as.grant}, sql, []string{as.revoke})
 	}
 	return sql
 }
@@ -106,17 +106,17 @@ func (p rightsPlan) and(others ...rightsPlan) rightsPlan {
 // planGrants plans to grant the privileges of a scope that the user was not granted. What this
 // login may not grant is refused, unless the user has it anyway, as PUBLIC has USAGE on the
 // schema public by default.
-func (a *access) planGrants(user person, sc scope) (rightsPlan, error) {
+func (a *access) planGrants(user effectiveRole, sc scope) (rightsPlan, error) {
 	if items := a.absent(sc); len(items) > 0 {
 		return rightsPlan{}, fmt.Errorf("these do not exist: %s; create them first, or remove them from the configuration (names are case-sensitive)", strings.Join(items, ", "))
 	}
-	grant, refused, login, acting := grouping{}, grouping{}, a.person(a.login), a.actors()
+	grant, refused, login, acting := grouping{}, grouping{}, a.effective(a.login), a.actors()
 	for _, r := range a.rights(sc, func(privilege, _ string, on object) bool { return !on.grantedTo(user.oid, privilege) }) {
 		as, ok := acting(r.owner, r.Schema)
 		switch has := user.may(r.Privilege, r.Kind, r.object); {
 		case login.holds(r.owner) && a.uses(login, r.Schema):
 			grant.add(actor{}, r.Right)
-		case ok && !as.mustJoin(): // as the owner, rather than by a grant option of this login
+		case ok && !as.needsMembership(): // as the owner, rather than by a grant option of this login
 			grant.add(as, r.Right)
 		case login.mayGrant(r.Privilege, r.object) && a.uses(login, r.Schema):
 			grant.add(actor{}, r.Right)
@@ -135,8 +135,8 @@ func (a *access) planGrants(user person, sc scope) (rightsPlan, error) {
 // on them. PostgreSQL chooses the role that a REVOKE acts as, and a REVOKE that finds no grant
 // of that grantor is no error. So if a privilege is left after an attempt, the next attempt
 // revokes it as its grantor, and the one after that refuses.
-func (a *access) planRevokes(user person, sc scope, option bool, attempt int) rightsPlan {
-	revoke, refused, login, acting := grouping{}, grouping{}, a.person(a.login), a.actors()
+func (a *access) planRevokes(user effectiveRole, sc scope, option bool, attempt int) rightsPlan {
+	revoke, refused, login, acting := grouping{}, grouping{}, a.effective(a.login), a.actors()
 	match := func(privilege, _ string, on object) bool { return len(on.grantors(user, privilege, option)) > 0 }
 	for _, r := range a.rights(sc, match) {
 		for _, grantor := range r.grantors(user, r.Privilege, option) {

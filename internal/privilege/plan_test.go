@@ -10,14 +10,14 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// The roles of anAccess.
+// The roles of newAccess.
 const (
 	superuserOID, loginOID, ownerOID, otherOID, strangerOID, userOID, groupOID = 10, 100, 101, 102, 103, 104, 105
 )
 
-// anAccess is that of a login that has the privileges of "owner", may become "other", and
+// newAccess is that of a login that has the privileges of "owner", may become "other", and
 // administers "joinable" roles, to the given relations.
-func anAccess(all map[string]relations) *access {
+func newAccess(all map[string]relations) *access {
 	a := &access{
 		databaseName: "shop", relations: map[string][]relations{},
 		roles: rolesOf(loginOID, superuserOID, map[uint32]*role{
@@ -30,7 +30,7 @@ func anAccess(all map[string]relations) *access {
 			groupOID:     {name: "joinable"},
 		}),
 		database: object{owner: superuserOID},
-		schemas:  map[string]object{"public": {owner: superuserOID, acl: []aclEntry{{everybody, superuserOID, "USAGE", false}}}},
+		schemas:  map[string]object{"public": {owner: superuserOID, acl: []aclEntry{{publicOID, superuserOID, "USAGE", false}}}},
 	}
 	for name, alike := range all {
 		alike.kind, alike.names = "TABLE", []string{name}
@@ -63,19 +63,19 @@ var wholePublic = scope{user: "stitch", whole: []string{"public"}}
 func TestPlanGrants(t *testing.T) {
 	inDatabase := ownedBy(strangerOID)
 	inDatabase.extension = true
-	a := anAccess(map[string]relations{
+	a := newAccess(map[string]relations{
 		"a_ours":        ownedBy(ownerOID),
-		"b_everybodys":  ownedBy(ownerOID, selects(everybody, ownerOID)),
+		"b_everybodys":  ownedBy(ownerOID, selects(publicOID, ownerOID)),
 		"c_granted":     ownedBy(ownerOID, selects(userOID, ownerOID)),
 		"d_others":      ownedBy(otherOID),
 		"e_joinable":    ownedBy(groupOID),
-		"f_readable":    ownedBy(groupOID, selects(everybody, groupOID)),
+		"f_readable":    ownedBy(groupOID, selects(publicOID, groupOID)),
 		"g_strangers":   ownedBy(strangerOID),
-		"h_readable":    ownedBy(strangerOID, selects(everybody, strangerOID)),
-		"i_superusers":  ownedBy(superuserOID, selects(everybody, superuserOID)),
+		"h_readable":    ownedBy(strangerOID, selects(publicOID, strangerOID)),
+		"i_superusers":  ownedBy(superuserOID, selects(publicOID, superuserOID)),
 		"j_extension's": inDatabase,
 	})
-	plan, err := a.planGrants(a.person(userOID), wholePublic)
+	plan, err := a.planGrants(a.effective(userOID), wholePublic)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +94,7 @@ func TestPlanGrants(t *testing.T) {
 }
 
 func TestPlanRevokes(t *testing.T) {
-	a := anAccess(map[string]relations{
+	a := newAccess(map[string]relations{
 		"a": ownedBy(ownerOID, selects(userOID, ownerOID)),
 		"b": ownedBy(strangerOID, selects(userOID, otherOID)),
 		"c": ownedBy(strangerOID, selects(userOID, loginOID)),
@@ -102,7 +102,7 @@ func TestPlanRevokes(t *testing.T) {
 		"e": ownedBy(userOID, selects(userOID, userOID)),
 		"f": ownedBy(strangerOID, selects(groupOID, strangerOID)),
 	})
-	plan := a.planRevokes(a.person(userOID), wholePublic, false, 1)
+	plan := a.planRevokes(a.effective(userOID), wholePublic, false, 1)
 	pgtest.Equal(t, "sql", plan.sql, []string{
 		`REVOKE SELECT ON TABLE "public"."a", "public"."c" FROM "stitch"`,
 		`SET LOCAL ROLE "other"`,
@@ -114,7 +114,7 @@ func TestPlanRevokes(t *testing.T) {
 		`REVOKE SELECT ON TABLE "public"."d" FROM "stitch"`,
 		`RESET ROLE`,
 	})
-	if plan := a.planRevokes(a.person(userOID), wholePublic, true, 1); len(plan.sql)+len(plan.refused) > 0 {
+	if plan := a.planRevokes(a.effective(userOID), wholePublic, true, 1); len(plan.sql)+len(plan.refused) > 0 {
 		t.Errorf("no option was given to pass anything on: %q %q", plan.sql, plan.refused)
 	}
 }
@@ -156,24 +156,24 @@ func TestPlanDefaultGrants(t *testing.T) {
 	}{
 		"whose rights the login has":      {creator: ownerOID, sql: []string{fmt.Sprintf(statement, "owner")}},
 		"granted before":                  {creator: ownerOID, acl: []aclEntry{selects(userOID, ownerOID)}},
-		"had in another way":              {creator: ownerOID, acl: []aclEntry{selects(everybody, ownerOID)}, sql: []string{fmt.Sprintf(statement, "owner")}},
+		"had in another way":              {creator: ownerOID, acl: []aclEntry{selects(publicOID, ownerOID)}, sql: []string{fmt.Sprintf(statement, "owner")}},
 		"whom the login may become":       {creator: otherOID, sql: []string{`SET LOCAL ROLE "other"`, fmt.Sprintf(statement, "other"), `RESET ROLE`}},
 		"that it may join":                {creator: groupOID, sql: []string{`GRANT "joinable" TO CURRENT_USER`, `SET LOCAL ROLE "joinable"`, fmt.Sprintf(statement, "joinable"), `RESET ROLE`, `REVOKE "joinable" FROM CURRENT_USER`}},
-		"that it need not join":           {creator: groupOID, acl: []aclEntry{selects(everybody, groupOID)}},
+		"that it need not join":           {creator: groupOID, acl: []aclEntry{selects(publicOID, groupOID)}},
 		"a stranger":                      {creator: strangerOID, refused: []string{fmt.Sprintf(statement, "stranger")}},
-		"a stranger who lets all read":    {creator: strangerOID, acl: []aclEntry{selects(everybody, strangerOID)}},
+		"a stranger who lets all read":    {creator: strangerOID, acl: []aclEntry{selects(publicOID, strangerOID)}},
 		"the user itself":                 {creator: userOID},
 		"nobody but the schema's owner":   {creator: 0},
 		"a role that is gone, as its oid": {creator: 999},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			a := anAccess(map[string]relations{"t": ownedBy(test.creator)})
+			a := newAccess(map[string]relations{"t": ownedBy(test.creator)})
 			if test.creator == 0 {
 				delete(a.relations, "public")
 			}
 			a.defaults = []defaultACL{{object: object{owner: test.creator, acl: test.acl}, schema: "public"}}
-			plan := a.planDefaultGrants(a.person(userOID), []string{"public"})
+			plan := a.planDefaultGrants(a.effective(userOID), []string{"public"})
 			pgtest.Equal(t, "sql", plan.sql, test.sql)
 			pgtest.Equal(t, "refused", plan.refused, test.refused)
 		})

@@ -36,7 +36,7 @@ func ClaimReading(ctx context.Context, s *pgclient.Server, tx pgx.Tx, r Reading,
 	}
 	var undoes []func()
 	for _, reader := range readers {
-		undoes = append(undoes, rightsMemoryOf(s).granted.make(claim{place: place, scope: r.scope(reader)}))
+		undoes = append(undoes, rightsMemoryOf(s).granted.record(claim{place: place, scope: r.scope(reader)}))
 	}
 	return func() {
 		for _, undo := range undoes {
@@ -45,56 +45,56 @@ func ClaimReading(ctx context.Context, s *pgclient.Server, tx pgx.Tx, r Reading,
 	}, nil
 }
 
-// GiveUpReading forgets what a resource claims for some roles. It returns, for each role, what
+// ReleaseReading forgets what a resource claims for some roles. It returns, for each role, what
 // other resources claim there and what therefore must not be revoked.
-func GiveUpReading(ctx context.Context, s *pgclient.Server, tx pgx.Tx, r Reading, roles []string) (map[string]Kept, error) {
+func ReleaseReading(ctx context.Context, s *pgclient.Server, tx pgx.Tx, r Reading, roles []string) (map[string]OtherGrants, error) {
 	place, err := placeOf(ctx, tx)
 	if err != nil {
 		return nil, err
 	}
-	kept := map[string]Kept{}
+	kept := map[string]OtherGrants{}
 	for _, role := range roles {
 		sc := r.scope(role)
-		rightsMemoryOf(s).granted.giveUp(sc.resource)
-		kept[role] = Kept{r.Schema, rightsMemoryOf(s).granted.others(place, sc)}
+		rightsMemoryOf(s).granted.release(sc.resource)
+		kept[role] = OtherGrants{r.Schema, rightsMemoryOf(s).granted.others(place, sc)}
 	}
 	return kept, nil
 }
 
-// Kept is what other resources let a role do in a schema.
-type Kept struct {
+// OtherGrants is what other resources let a role do in a schema.
+type OtherGrants struct {
 	schema string
 	scopes []scope
 }
 
 // Usage reports whether they grant USAGE on it.
-func (k Kept) Usage() bool {
+func (k OtherGrants) Usage() bool {
 	return slices.ContainsFunc(k.scopes, func(sc scope) bool { return slices.Contains(sc.schemas, k.schema) })
 }
 
 // Table reports whether they let the role read a whole table of it.
-func (k Kept) Table(name string) bool {
+func (k OtherGrants) Table(name string) bool {
 	alike := relations{names: []string{name}}
 	return slices.ContainsFunc(k.scopes, func(sc scope) bool { return len(sc.among(k.schema, alike)) > 0 })
 }
 
 // Future reports whether they let the role read future tables.
-func (k Kept) Future() bool {
+func (k OtherGrants) Future() bool {
 	return slices.ContainsFunc(k.scopes, func(sc scope) bool { return slices.Contains(sc.future, k.schema) })
 }
 
-// TakeTurn makes a transaction that changes privileges take turns with those of other processes,
-// and with those of entries that write the server's address differently: see lockRights. A
-// lock_timeout applies from then on.
-func TakeTurn(ctx context.Context, s *pgclient.Server, tx pgx.Tx, database string) error {
+// LockRights makes a transaction that changes privileges take turns with those of other
+// processes, and with those of entries that write the server's address differently: see
+// lockRights. A lock_timeout applies from then on.
+func LockRights(ctx context.Context, s *pgclient.Server, tx pgx.Tx, database string) error {
 	_, err := lockRights(ctx, s, tx, database)
 	return err
 }
 
-// InTurn runs f while no other resource of this process changes privileges in a database: f does
-// not revoke what another resource finds granted before that resource has committed.
-func InTurn(ctx context.Context, s *pgclient.Server, database string, f func() error) error {
-	turn := rightsMemoryOf(s).turn(s.Place() + "/" + s.DatabaseName(database))
+// Serialize runs f while no other resource of this process changes privileges in a database: f
+// does not revoke what another resource finds granted before that resource has committed.
+func Serialize(ctx context.Context, s *pgclient.Server, database string, f func() error) error {
+	turn := rightsMemoryOf(s).semaphore(s.Place() + "/" + s.DatabaseName(database))
 	select {
 	case turn <- struct{}{}:
 		defer func() { <-turn }()

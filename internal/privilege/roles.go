@@ -123,9 +123,9 @@ func (all *roles) actual(oid uint32) uint32 {
 }
 
 // The memberships that count for reach.
-func inherits(m membership) bool { return m.inherit }
-func sets(m membership) bool     { return m.set }
-func anyhow(membership) bool     { return true }
+func inherits(m membership) bool    { return m.inherit }
+func canSetRole(m membership) bool  { return m.set }
+func anyMembership(membership) bool { return true }
 
 // reach returns the roles that a role reaches through memberships that count, including itself.
 func (all *roles) reach(from uint32, counts func(membership) bool) map[uint32]bool {
@@ -152,8 +152,8 @@ func (all *roles) reach(from uint32, counts func(membership) bool) map[uint32]bo
 	return reached
 }
 
-// A person is a role with all that it can do as a member of others.
-type person struct {
+// An effectiveRole is a role with all that it can do as a member of others.
+type effectiveRole struct {
 	*roles
 	oid      uint32
 	all      bool            // a superuser
@@ -162,17 +162,17 @@ type person struct {
 	becomes  map[uint32]bool // roles that it can SET ROLE to, and make an owner
 }
 
-// person returns a role as a person. A role that is gone can do nothing.
-func (all *roles) person(oid uint32) person {
-	p := person{roles: all, oid: oid}
+// effective returns a role with what it can do. A role that is gone can do nothing.
+func (all *roles) effective(oid uint32) effectiveRole {
+	p := effectiveRole{roles: all, oid: oid}
 	if r := all.byOID[oid]; r != nil {
 		p.all = r.superuser
-		p.rights, p.becomes = all.reach(oid, inherits), all.reach(oid, sets)
+		p.rights, p.becomes = all.reach(oid, inherits), all.reach(oid, canSetRole)
 		reader, ok := all.byName[readsAllData]
 		p.readsAll = p.all || ok && p.rights[reader]
 	}
 	return p
 }
 
-// holds reports whether the person has the privileges of a role.
-func (p person) holds(role uint32) bool { return p.all || p.rights[role] }
+// holds reports whether the role has the privileges of another.
+func (p effectiveRole) holds(role uint32) bool { return p.all || p.rights[role] }

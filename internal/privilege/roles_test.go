@@ -34,7 +34,7 @@ func TestRenamedLogin(t *testing.T) {
 		if _, err := tx.Exec(ctx, "SELECT FROM pg_catalog.pg_cast"); err != nil { // a session learns of changes when it locks another object
 			t.Fatal(err)
 		}
-		if _, err := (Needs{CreateDB: true}).Joinings(ctx, tx, "CREATE DATABASE d"); err == nil || !strings.Contains(err.Error(), "renamed") {
+		if _, err := (Needs{CreateDB: true}).Memberships(ctx, tx, "CREATE DATABASE d"); err == nil || !strings.Contains(err.Error(), "renamed") {
 			t.Errorf("the error is %v", err)
 		}
 	})

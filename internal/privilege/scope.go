@@ -21,8 +21,8 @@ type scope struct {
 	noColumns []string             // entries of columns that do not exist
 	future    []string             // SELECT on relations that are created in these schemas later
 
-	resource string  // the resource that grants these privileges; see claims
-	kept     []scope // privileges that are left out, because others claim them
+	resource     string  // the resource that grants these privileges; see claims
+	othersClaims []scope // privileges that are left out, because others claim them
 }
 
 // reads returns the schemas whose relations matter to a scope.
@@ -70,7 +70,7 @@ type rightOn struct {
 func (a *access) rights(sc scope, match func(privilege, kind string, on object) bool) []rightOn {
 	var all []rightOn
 	add := func(r Right, on object) {
-		if match(r.Privilege, r.Kind, on) && !sc.keeps(r) {
+		if match(r.Privilege, r.Kind, on) && !sc.isClaimedByOthers(r) {
 			all = append(all, rightOn{r, on})
 		}
 	}
@@ -127,15 +127,16 @@ func (sc scope) among(schema string, alike relations) []string {
 	if not := slices.Concat(sc.except, sc.hidden); len(not) > 0 {
 		names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return slices.Contains(not, relation.TableName{Schema: schema, Name: name}) })
 	}
-	for _, other := range sc.kept {
+	for _, other := range sc.othersClaims {
 		names = without(names, other.among(schema, alike))
 	}
 	return names
 }
 
-// keeps reports whether a right on the database, a schema or a column is left to others.
-func (sc scope) keeps(r Right) bool {
-	return slices.ContainsFunc(sc.kept, func(other scope) bool {
+// isClaimedByOthers reports whether a right on the database, a schema or a column is left to
+// others.
+func (sc scope) isClaimedByOthers(r Right) bool {
+	return slices.ContainsFunc(sc.othersClaims, func(other scope) bool {
 		return r.Kind == "DATABASE" && slices.Contains(other.database, r.Privilege) ||
 			r.Kind == "SCHEMA" && slices.Contains(other.schemas, r.Name) ||
 			r.Column != "" && other.means(relation.TableName{Schema: r.Schema, Name: r.Name}, r.Column)
@@ -150,7 +151,7 @@ func (sc scope) means(t relation.TableName, column string) bool {
 // futureAlone returns the schemas whose future tables are not left to others.
 func (sc scope) futureAlone() []string {
 	schemas := sc.future
-	for _, other := range sc.kept {
+	for _, other := range sc.othersClaims {
 		schemas = without(schemas, other.future)
 	}
 	return schemas
@@ -191,7 +192,7 @@ func (a *access) absent(sc scope) []string {
 
 // missing returns the privileges of a scope that the user lacks, in whatever way it might have
 // had them, and what does not exist.
-func (a *access) missing(user person, sc scope) []string {
+func (a *access) missing(user effectiveRole, sc scope) []string {
 	var items []string
 	for _, item := range a.absent(sc) {
 		items = append(items, item+" does not exist")
@@ -205,7 +206,7 @@ func (a *access) missing(user person, sc scope) []string {
 // excess returns the rights of a scope with the grant option, which is more than a user needs to
 // read or load, and tables that the user may read whole although the scope covers only columns
 // of them.
-func (a *access) excess(user person, sc scope) []string {
+func (a *access) excess(user effectiveRole, sc scope) []string {
 	var items []string
 	for _, r := range a.rights(sc, func(privilege, _ string, on object) bool { return len(on.grantors(user, privilege, true)) > 0 }) {
 		items = append(items, r.String()+" WITH GRANT OPTION")
@@ -222,7 +223,7 @@ func (a *access) excess(user person, sc scope) []string {
 
 // grantors returns the roles that granted a privilege, or the grant option on it, to the user.
 // Objects that the user owns are skipped.
-func (o object) grantors(user person, privilege string, option bool) []uint32 {
+func (o object) grantors(user effectiveRole, privilege string, option bool) []uint32 {
 	var grantors []uint32
 	for _, e := range o.acl {
 		if e.grantee == user.oid && e.privilege == privilege && (e.grantable || !option) && o.owner != user.oid {
@@ -233,7 +234,7 @@ func (o object) grantors(user person, privilege string, option bool) []uint32 {
 }
 
 // readSchemas returns the schemas in which the user was granted SELECT on a relation or column.
-func (a *access) readSchemas(user person) []string {
+func (a *access) readSchemas(user effectiveRole) []string {
 	var schemas []string
 	for name, all := range a.relations {
 		if isSystemSchema(name) {
@@ -251,7 +252,7 @@ func (a *access) readSchemas(user person) []string {
 }
 
 // usedSchemas returns the schemas that the user was granted USAGE on.
-func (a *access) usedSchemas(user person) []string {
+func (a *access) usedSchemas(user effectiveRole) []string {
 	var schemas []string
 	for name, schema := range a.schemas {
 		if !isSystemSchema(name) && len(schema.grantors(user, "USAGE", false)) > 0 {
@@ -264,7 +265,7 @@ func (a *access) usedSchemas(user person) []string {
 
 // needsConnect reports whether grants to the user in the database would be of no use without
 // CONNECT.
-func (a *access) needsConnect(user person) bool {
+func (a *access) needsConnect(user effectiveRole) bool {
 	return len(a.readSchemas(user)) > 0 || len(a.usedSchemas(user)) > 0 ||
 		a.database.grantedTo(user.oid, "CREATE") || a.database.grantedTo(user.oid, "TEMPORARY")
 }

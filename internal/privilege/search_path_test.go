@@ -253,10 +253,10 @@ var provisioning = map[string]func(ctx context.Context, server *pgclient.Server,
 				return err
 			}
 			defer undo()
-			_, given := privilege.GiveUpReading(ctx, server, tx, r, readers)
-			return errors.Join(given, privilege.TakeTurn(ctx, server, tx, "shop"))
+			_, given := privilege.ReleaseReading(ctx, server, tx, r, readers)
+			return errors.Join(given, privilege.LockRights(ctx, server, tx, "shop"))
 		}
-		return privilege.InTurn(ctx, server, "shop", func() error {
+		return privilege.Serialize(ctx, server, "shop", func() error {
 			return server.OnConn(ctx, "shop", func(conn *pgx.Conn) error { return pgclient.InTx(ctx, conn, change) })
 		})
 	},

@@ -177,7 +177,7 @@ func revokeSource(ctx context.Context, s *pgclient.Server, tx pgx.Tx, sc scope) 
 // RevokeSource revokes the grants: CONNECT only if the user was granted nothing else in the
 // database. A database or user that does not exist is no error.
 func RevokeSource(ctx context.Context, s *pgclient.Server, g SourceGrants) error {
-	rightsMemoryOf(s).granted.giveUp(g.Resource)
+	rightsMemoryOf(s).granted.release(g.Resource)
 	sc := g.scope()
 	sc.database = nil
 	err := ChangeRights(ctx, s, g.Database, func(tx pgx.Tx) error {
@@ -220,7 +220,7 @@ func SourceDrift(ctx context.Context, s *pgclient.Server, g SourceGrants) (Drift
 // drift claims the privileges of a scope for its resource.
 func drift(ctx context.Context, s *pgclient.Server, database string, sc scope) (Drift, error) {
 	a, err := sharedAccess(ctx, s, database)
-	var user person
+	var user effectiveRole
 	if err == nil {
 		user, err = a.requireUser(sc.user)
 	}
@@ -233,7 +233,7 @@ func drift(ctx context.Context, s *pgclient.Server, database string, sc scope) (
 	if err != nil {
 		return Drift{}, orNotFound(err)
 	}
-	rightsMemoryOf(s).granted.make(claim{place: a.place, scope: sc})
+	rightsMemoryOf(s).granted.record(claim{place: a.place, scope: sc})
 	d := Drift{Missing: a.missing(user, sc), Excess: a.excess(user, sc)}
 	slices.Sort(d.Missing)
 	slices.Sort(d.Excess)
@@ -246,7 +246,7 @@ func drift(ctx context.Context, s *pgclient.Server, database string, sc scope) (
 func ReadSourceGrants(ctx context.Context, s *pgclient.Server, database, name string) (SourceGrants, error) {
 	g := SourceGrants{Database: database, User: name}
 	a, err := sharedAccess(ctx, s, database)
-	var user person
+	var user effectiveRole
 	if err == nil {
 		user, err = a.requireUser(name)
 	}

@@ -212,7 +212,7 @@ func TestSourceGrantsOddNames(t *testing.T) {
 		shop := shop{pgtest.Shop{Server: s, Admin: pgtest.Server(t, pgtest.Superuser(s)), Name: odd, User: odd + "user"}}
 		s.Exec(t, "postgres", "CREATE DATABASE "+pgclient.Ident(odd)+" TEMPLATE template0")
 		t.Cleanup(func() {
-			shop.Admin.LeaveAs(shop.Admin.Username())
+			shop.Admin.CloseIdleAs(shop.Admin.Username())
 			s.Exec(t, "postgres", "DROP DATABASE "+pgclient.Ident(odd))
 			s.Exec(t, "postgres", "DROP ROLE "+pgclient.Ident(shop.User))
 		})

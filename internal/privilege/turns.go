@@ -21,8 +21,8 @@ const (
 	rightsLockClass = 0x53746974 // "Stit": a key space of our own, of two keys
 	rightsLockKey   = 1
 
-	courtesy      = 10 * time.Second // how long to wait for the lock
-	courtesyPause = time.Minute      // after a timeout: how long not to wait again
+	advisoryLockTimeout = 10 * time.Second // how long to wait for the lock
+	advisoryLockPause   = time.Minute      // after a timeout: how long not to wait again
 )
 
 // ChangeRights runs f in a transaction of database. It takes turns with other changes of this
@@ -37,7 +37,7 @@ func ChangeObjects(ctx context.Context, s *pgclient.Server, database string, c p
 		return err
 	}
 	holders := ""
-	err := inTurn(ctx, s, database, c, func(tx pgx.Tx) error {
+	err := serializeChange(ctx, s, database, c, func(tx pgx.Tx) error {
 		holders = "" // of this attempt
 		locked, err := lockRights(ctx, s, tx, database)
 		if err == nil && !locked {
@@ -55,19 +55,19 @@ func ChangeObjects(ctx context.Context, s *pgclient.Server, database string, c p
 				"In database %q of server %q, this lock was held for more than %v by %s. "+
 				"The provider made the change without the lock, and retried it if another change interfered. "+
 				"Plan again to see whether two changes undid each other. If the session does not belong to another run of Terraform, find out what it does and end it.",
-				rightsLockClass, rightsLockKey, s.DatabaseName(database), s.Name(), courtesy, holders),
+				rightsLockClass, rightsLockKey, s.DatabaseName(database), s.Name(), advisoryLockTimeout, holders),
 		})
 	}
 	return err
 }
 
-// inTurn runs a change that takes turns with the other changes of this process, even if it does
-// not get the advisory lock: no change revokes what another one finds granted before that one
-// has committed.
-func inTurn(ctx context.Context, s *pgclient.Server, database string, c pgclient.Contention, f func(pgx.Tx) error) error {
+// serializeChange runs a change that takes turns with the other changes of this process, even if
+// it does not get the advisory lock: no change revokes what another one finds granted before
+// that one has committed.
+func serializeChange(ctx context.Context, s *pgclient.Server, database string, c pgclient.Contention, f func(pgx.Tx) error) error {
 	defer s.Changed() // a login may work now
 	return s.Retry(ctx, database, c, func() error {
-		return InTurn(ctx, s, database, func() error {
+		return Serialize(ctx, s, database, func() error {
 			return s.OnConn(ctx, database, func(conn *pgx.Conn) error { return pgclient.BoundedTx(ctx, conn, f) })
 		})
 	})
@@ -77,9 +77,9 @@ func inTurn(ctx context.Context, s *pgclient.Server, database string, c pgclient
 type rightsMemory struct {
 	granted claims
 
-	mu    sync.Mutex
-	turns map[string]chan struct{} // by database, see turn
-	kept  map[rightsLock]time.Time // when a wait for the lock last timed out
+	mu         sync.Mutex
+	semaphores map[string]chan struct{} // by database, see semaphore
+	timedOut   map[rightsLock]time.Time // when a wait for the lock last timed out
 }
 
 // A rightsLock is the lock in a database of an entry.
@@ -87,62 +87,63 @@ type rightsLock struct{ server, database string }
 
 func rightsMemoryOf(s *pgclient.Server) *rightsMemory { return pgclient.Memory[rightsMemory](s) }
 
-// turn returns the channel that is full while the privileges in a database are being changed.
-func (m *rightsMemory) turn(database string) chan struct{} {
+// semaphore returns the channel that is full while the privileges in a database are being
+// changed.
+func (m *rightsMemory) semaphore(database string) chan struct{} {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.turns == nil {
-		m.turns = map[string]chan struct{}{}
+	if m.semaphores == nil {
+		m.semaphores = map[string]chan struct{}{}
 	}
-	if m.turns[database] == nil {
-		m.turns[database] = make(chan struct{}, 1)
+	if m.semaphores[database] == nil {
+		m.semaphores[database] = make(chan struct{}, 1)
 	}
-	return m.turns[database]
+	return m.semaphores[database]
 }
 
 // lockRights waits for the lock by which changes take turns, and reports whether the transaction
 // has it.
 func lockRights(ctx context.Context, s *pgclient.Server, tx pgx.Tx, database string) (locked bool, err error) {
-	if rightsLockIsKept(s, database) {
+	if rightsLockTimedOut(s, database) {
 		err = tx.QueryRow(ctx, "SELECT pg_catalog.pg_try_advisory_xact_lock($1, $2)", rightsLockClass, rightsLockKey).Scan(&locked)
 		if locked {
-			noteRightsLock(s, database, time.Time{})
+			noteLockTimeout(s, database, time.Time{})
 		}
 		return locked, err
 	}
 	_, err = tx.Exec(ctx, fmt.Sprintf(`
-		SAVEPOINT courtesy;
+		SAVEPOINT advisory_lock;
 		SET LOCAL lock_timeout = %d;
 		SELECT pg_catalog.pg_advisory_xact_lock(%d, %d);
 		SET LOCAL lock_timeout = %d;
-		RELEASE SAVEPOINT courtesy`,
-		courtesy.Milliseconds(), rightsLockClass, rightsLockKey, pgclient.LockTimeout.Milliseconds()))
+		RELEASE SAVEPOINT advisory_lock`,
+		advisoryLockTimeout.Milliseconds(), rightsLockClass, rightsLockKey, pgclient.LockTimeout.Milliseconds()))
 	if pgclient.Code(err) != pgclient.LockNotAvailable {
 		return err == nil, err
 	}
-	noteRightsLock(s, database, time.Now())
-	_, err = tx.Exec(ctx, "ROLLBACK TO SAVEPOINT courtesy")
+	noteLockTimeout(s, database, time.Now())
+	_, err = tx.Exec(ctx, "ROLLBACK TO SAVEPOINT advisory_lock")
 	return false, err
 }
 
-// rightsLockIsKept reports whether a recent wait for the lock timed out: not every change of a
+// rightsLockTimedOut reports whether a recent wait for the lock timed out: not every change of a
 // long apply waits again.
-func rightsLockIsKept(s *pgclient.Server, database string) bool {
+func rightsLockTimedOut(s *pgclient.Server, database string) bool {
 	m := rightsMemoryOf(s)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return time.Since(m.kept[rightsLock{s.Name(), database}]) < courtesyPause
+	return time.Since(m.timedOut[rightsLock{s.Name(), database}]) < advisoryLockPause
 }
 
-// noteRightsLock notes when a wait for the lock timed out.
-func noteRightsLock(s *pgclient.Server, database string, since time.Time) {
+// noteLockTimeout notes when a wait for the lock timed out.
+func noteLockTimeout(s *pgclient.Server, database string, since time.Time) {
 	m := rightsMemoryOf(s)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.kept == nil {
-		m.kept = map[rightsLock]time.Time{}
+	if m.timedOut == nil {
+		m.timedOut = map[rightsLock]time.Time{}
 	}
-	m.kept[rightsLock{s.Name(), database}] = since
+	m.timedOut[rightsLock{s.Name(), database}] = since
 }
 
 // rightsHoldersSQL lists the sessions that hold the lock: several can share it.

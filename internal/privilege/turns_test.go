@@ -18,9 +18,9 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// keepRightsLock makes two sessions of a role that can only connect hold the lock by
+// shareRightsLock makes two sessions of a role that can only connect hold the lock by
 // which changes take turns, and returns the description of one of them.
-func keepRightsLock(t *testing.T, s *sandbox.Server, database string) string {
+func shareRightsLock(t *testing.T, s *sandbox.Server, database string) string {
 	t.Helper()
 	role := s.Role(t)
 	s.Exec(t, database, "GRANT CONNECT ON DATABASE "+database+" TO "+role)
@@ -44,7 +44,7 @@ func keepRightsLock(t *testing.T, s *sandbox.Server, database string) string {
 func TestRightsLockKept(t *testing.T) {
 	t.Parallel()
 	shop := newShop(t, sandbox.Shared(t, 0))
-	holder := keepRightsLock(t, shop.Server, shop.Name)
+	holder := shareRightsLock(t, shop.Server, shop.Name)
 	var warnings []pgclient.Warning
 	server := shop.Admin.Warning(func(w pgclient.Warning) { warnings = append(warnings, w) })
 	g := shop.grants("public", "billing")
@@ -53,7 +53,7 @@ func TestRightsLockKept(t *testing.T) {
 	if err := GrantSource(t.Context(), server, g); err != nil {
 		t.Fatal(err)
 	}
-	if waited := time.Since(began); waited < courtesy || waited > 2*courtesy {
+	if waited := time.Since(began); waited < advisoryLockTimeout || waited > 2*advisoryLockTimeout {
 		t.Errorf("waited %v", waited)
 	}
 	began = time.Now()
@@ -63,7 +63,7 @@ func TestRightsLockKept(t *testing.T) {
 	if err := RevokeSource(t.Context(), server, g); err != nil {
 		t.Error(err)
 	}
-	if waited := time.Since(began); waited > courtesy {
+	if waited := time.Since(began); waited > advisoryLockTimeout {
 		t.Errorf("waited %v again", waited)
 	}
 	if len(warnings) != 3 || slices.ContainsFunc(warnings, func(w pgclient.Warning) bool { return !strings.Contains(w.Detail, holder) }) {
@@ -76,13 +76,13 @@ func TestRightsLockKept(t *testing.T) {
 func TestRightsRevokedTogether(t *testing.T) {
 	t.Parallel()
 	shop := newShop(t, sandbox.Shared(t, 0))
-	keepRightsLock(t, shop.Server, shop.Name)
-	noteRightsLock(shop.Admin, shop.Name, time.Now()) // no change waits for the lock
+	shareRightsLock(t, shop.Server, shop.Name)
+	noteLockTimeout(shop.Admin, shop.Name, time.Now()) // no change waits for the lock
 	before := shop.ACLs(t)
 	schemas := []string{"public", "billing", "secret"}
 	for range 10 {
 		server := pgtest.Server(t, pgtest.Superuser(shop.Server))
-		noteRightsLock(server, shop.Name, time.Now())
+		noteLockTimeout(server, shop.Name, time.Now())
 		revoke := []func() error{func() error {
 			return RevokeDestination(t.Context(), server, DestinationGrants{Database: shop.Name, User: shop.User})
 		}}
@@ -133,7 +133,7 @@ func TestRightsLockWarningIsTrue(t *testing.T) {
 		if _, err := holder.Exec(t.Context(), "SELECT pg_catalog.pg_advisory_lock($1, $2)", rightsLockClass, rightsLockKey); err != nil {
 			t.Fatal(err)
 		}
-		noteRightsLock(shop.Admin, shop.Name, time.Now()) // the change does not wait for the lock
+		noteLockTimeout(shop.Admin, shop.Name, time.Now()) // the change does not wait for the lock
 		server := shop.Admin.Warning(func(w pgclient.Warning) { t.Errorf("%s: %s", name, w.Detail) })
 		if err := ChangeRights(t.Context(), server, shop.Name, tt.change); !errors.Is(err, tt.err) {
 			t.Errorf("%s: %v", name, err)
@@ -148,13 +148,13 @@ func TestRightsLockWarningIsTrue(t *testing.T) {
 func TestRightsLockReturns(t *testing.T) {
 	t.Parallel()
 	shop := newShop(t, sandbox.Shared(t, 0))
-	noteRightsLock(shop.Admin, shop.Name, time.Now())
+	noteLockTimeout(shop.Admin, shop.Name, time.Now())
 	warned := false
 	server := shop.Admin.Warning(func(pgclient.Warning) { warned = true })
 	if err := GrantSource(t.Context(), server, shop.grants("public")); err != nil {
 		t.Error(err)
 	}
-	if warned || rightsLockIsKept(shop.Admin, shop.Name) {
+	if warned || rightsLockTimedOut(shop.Admin, shop.Name) {
 		t.Errorf("warned %v, and does not wait the next time", warned)
 	}
 }

@@ -257,7 +257,7 @@ func (a *adoptTest) kinds() int { return strings.Count(a.config, "\nresource ") 
 func TestAccAdopt(t *testing.T) {
 	t.Parallel()
 	a := newAdoptTest(t)
-	before := a.held(t)
+	before := a.leftovers(t)
 	a.configure(t, "first", "admin")
 	a.run(t, "apply", "-auto-approve")
 	a.forget(t)
@@ -265,7 +265,7 @@ func TestAccAdopt(t *testing.T) {
 		t.Errorf("adopted %q", adopted)
 	}
 	a.run(t, "destroy", "-auto-approve")
-	if after := a.held(t); strings.Join(before, "\n") != strings.Join(after, "\n") {
+	if after := a.leftovers(t); strings.Join(before, "\n") != strings.Join(after, "\n") {
 		t.Errorf("not as it was:\n%q\n%q", before, after)
 	}
 }

@@ -19,7 +19,7 @@ import (
 // for such an object adopts it if it is still as it was created, with a warning.
 type claims struct {
 	mu      sync.Mutex
-	kept    map[string]bool          // those that the state has, as far as the provider has read them
+	inState map[string]bool          // those that the state has, as far as the provider has read them
 	moved   map[string]bool          // those that are planned to replace one elsewhere
 	created map[string]bool          // includes those that are about to be created
 	refused map[string]bool          // those that could not be created
@@ -29,27 +29,27 @@ type claims struct {
 
 func newClaims() *claims {
 	return &claims{
-		kept: map[string]bool{}, moved: map[string]bool{}, created: map[string]bool{},
+		inState: map[string]bool{}, moved: map[string]bool{}, created: map[string]bool{},
 		refused: map[string]bool{}, left: map[string]bool{}, busy: map[string]chan struct{}{},
 	}
 }
 
-// keep notes that the state has an object. An object of the same name that is planned without a
-// state replaces it.
-func (c *claims) keep(o object) {
+// markInState notes that the state has an object. An object of the same name that is planned
+// without a state replaces it.
+func (c *claims) markInState(o object) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.kept[o.id()] = true
+	c.inState[o.id()] = true
 }
 
-func (c *claims) isKept(o object) bool {
+func (c *claims) isInState(o object) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.kept[o.id()]
+	return c.inState[o.id()]
 }
 
-// leave notes that a replaced object was not deleted, because others depend on it.
-func (c *claims) leave(o object) {
+// markLeft notes that a replaced object was not deleted, because others depend on it.
+func (c *claims) markLeft(o object) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.left[o.id()] = true
@@ -61,8 +61,8 @@ func (c *claims) isLeft(o object) bool {
 	return c.left[o.id()]
 }
 
-// move notes that an object is planned to replace one elsewhere.
-func (c *claims) move(o object) {
+// markMoved notes that an object is planned to replace one elsewhere.
+func (c *claims) markMoved(o object) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.moved[o.id()] = true
@@ -93,7 +93,7 @@ func (c *claims) create(ctx context.Context, o object) (end func(ok bool), err e
 		return nil, fmt.Errorf("another resource of this configuration has already created the %s %q on %s: remove one of the two resources", o.noun, o.name, o.on)
 	}
 	c.created[o.id()] = true
-	leave := c.enter(o)
+	markIdle := c.markBusy(o)
 	return func(ok bool) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -101,7 +101,7 @@ func (c *claims) create(ctx context.Context, o object) (end func(ok bool), err e
 			delete(c.created, o.id())
 			c.refused[o.id()] = true
 		}
-		leave()
+		markIdle()
 	}, nil
 }
 
@@ -122,17 +122,17 @@ func (c *claims) delete(ctx context.Context, o object) (end func(), ok bool, err
 			fmt.Sprintf("If that is the same resource under a new name, paste this block into the configuration, fill in both names, and apply again.\n\n"+
 				"  moved {\n    from = %[1]s.OLD\n    to   = %[1]s.NEW\n  }", o.typeName))
 	}
-	leave := c.enter(o)
+	markIdle := c.markBusy(o)
 	return func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		leave()
+		markIdle()
 	}, true, nil
 }
 
-// enter makes the object busy until leave is called. c is locked when enter is called and when
-// leave is.
-func (c *claims) enter(o object) (leave func()) {
+// markBusy makes the object busy until markIdle is called. c is locked when markBusy is called
+// and when markIdle is.
+func (c *claims) markBusy(o object) (markIdle func()) {
 	ended := make(chan struct{})
 	c.busy[o.id()] = ended
 	return func() {

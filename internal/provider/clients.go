@@ -211,9 +211,9 @@ func (c *clients) close() {
 	}
 }
 
-// leave closes what this process may have open as a user of an SSH host who is about to be removed:
-// tunnels of idle connections to servers, and commands.
-func (c *clients) leave(username string) {
+// closeSessionsOf closes what this process may have open as a user of an SSH host who is about to
+// be removed: tunnels of idle connections to servers, and commands.
+func (c *clients) closeSessionsOf(username string) {
 	if c.servers != nil {
 		c.servers.Close()
 	}

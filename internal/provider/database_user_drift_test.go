@@ -281,7 +281,7 @@ func TestAccDatabaseUserRefused(t *testing.T) {
 		{`parameters = { work_mem = "a\u0000b" }`, "zero byte"},
 		{`parameters = { work_mem = null }`, "is null"},
 		{`parameters = { work_mem = "1MB", Work_Mem = "2MB" }`, "are the same parameter"},
-		{`parameters = { session_preload_libraries = "" }`, "leave it out"},
+		{`parameters = { session_preload_libraries = "" }`, "leave the parameter out"},
 		{"password_wo = \"se\\u0000cret\"\npassword_wo_version = 1", "must not contain a zero byte"},
 		{`password_encryption = "plain"`, "value must be one of"},
 		{fmt.Sprintf("reassign_owned_to = %q", name), "cannot be reassigned to the same user"},

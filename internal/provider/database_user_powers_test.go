@@ -62,7 +62,7 @@ func TestAccDatabaseUserPowers_import(t *testing.T) {
 	w := newWorkspace(t, requiredProviders+userConfig(s, name, ""))
 	s.Exec(t, "postgres", "CREATE ROLE "+name+" SUPERUSER CREATEDB REPLICATION LOGIN; GRANT "+group+" TO "+name)
 	output := w.run(t, "import", "stitch_database_user.stitch", joinID("app", name))
-	if want := says(name + `" of server "app" is: CREATEDB, MEMBER OF ` + group + ", SUPERUSER, REPLICATION."); !want.MatchString(output) {
+	if want := says(name + `" of server "app" has these attributes and memberships: CREATEDB, MEMBER OF ` + group + ", SUPERUSER, REPLICATION."); !want.MatchString(output) {
 		t.Errorf("got %s\nwithout a warning of what it is", output)
 	}
 	if output := w.run(t, "plan"); !strings.Contains(output, `- "SUPERUSER"`) || !strings.Contains(output, `- "MEMBER OF `+group+`"`) {

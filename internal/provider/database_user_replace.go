@@ -25,7 +25,7 @@ func (r *databaseUserResource) planReplacement(ctx context.Context, req resource
 	var plan databaseUserModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
 	server, err := r.serverToRead(plan.Server.ValueString())
-	if err == nil && !plan.Name.IsUnknown() && r.claims.isKept(plan.object(server)) {
+	if err == nil && !plan.Name.IsUnknown() && r.claims.isInState(plan.object(server)) {
 		resp.Diagnostics.Append(resp.Private.SetKey(ctx, replacesKey, []byte("true"))...)
 	}
 }
@@ -51,7 +51,7 @@ func (r *databaseUserResource) dropReplaced(ctx context.Context, server *pgclien
 	if !errors.As(err, &dependents) {
 		return err
 	}
-	r.claims.leave(state.object(server))
+	r.claims.markLeft(state.object(server))
 	diags.AddWarning(fmt.Sprintf("Database user %q was not dropped", state.Name.ValueString()),
 		"A user of the same name replaces it, but it owns objects or holds privileges. The provider therefore keeps the user with all of them, and sets the attributes and the password of the configuration.")
 	return nil

@@ -88,7 +88,7 @@ func (r *databaseUserResource) checkRotation(ctx context.Context, config tfsdk.C
 	if len(entries) == 0 {
 		return nil
 	}
-	if user, err := postgres.ReadUser(ctx, server, name); err == nil && user.KeepsAnother(password) {
+	if user, err := postgres.ReadUser(ctx, server, name); err == nil && user.StoresAnother(password) {
 		diags.AddAttributeWarning(path.Root("password_wo_version"), "The password was changed only in the configuration",
 			fmt.Sprintf("password_wo of database user %q has changed, and servers.%s already logs in with it, but the server still has another password. "+
 				"Raise password_wo_version (now %d) to send the new password: Terraform cannot see that a write-only argument changed. Until then, these logins fail.",
@@ -174,7 +174,7 @@ func (r *databaseUserResource) Read(ctx context.Context, req resource.ReadReques
 		resp.Diagnostics.Append(unread("database user", state.Name.ValueString(), state.Login.IsNull(), err))
 		return
 	}
-	r.claims.keep(state.object(server))
+	r.claims.markInState(state.object(server))
 	if state.Login.IsNull() { // it is being imported
 		resp.Diagnostics.Append(warnOfPowers(state, user)...)
 	}

@@ -207,7 +207,7 @@ func (r *destinationDatabaseResource) Read(ctx context.Context, req resource.Rea
 		resp.Diagnostics.AddWarning("Invalid destination database", fmt.Sprintf(
 			"An attempt to drop the database %q was interrupted. No session can connect to it, and its contents are lost. Replace or destroy it.", database.Name))
 	}
-	r.claims.keep(state.object(server))
+	r.claims.markInState(state.object(server))
 	state.fromDatabase(database)
 	resp.Diagnostics.Append(resp.State.Set(ctx, state)...)
 }

@@ -232,7 +232,7 @@ func TestAccDestinationDatabaseSettings(t *testing.T) {
 			{ // another encoding replaces it, unless it holds tables
 				PreConfig:   func() { s.Exec(t, name, "CREATE TABLE public.orders ()") },
 				Config:      databaseConfig(s, name, "encoding = \"UTF8\"\ntemplate = \"template0\""),
-				ExpectError: regexp.MustCompile(`(?s)table\s+public.orders.*apply\s+that\s+alone`),
+				ExpectError: regexp.MustCompile(`(?s)table\s+public.orders.*apply\s+that\s+change\s+alone`),
 			},
 			{Config: databaseConfig(s, name, "force_destroy = true")},
 			{

@@ -140,7 +140,7 @@ func (r *destinationSchemaResource) Read(ctx context.Context, req resource.ReadR
 		resp.Diagnostics.Append(unread("destination schema", state.Name.ValueString(), state.Owner.IsNull(), err))
 		return
 	}
-	r.claims.keep(state.object(server))
+	r.claims.markInState(state.object(server))
 	state.fromSchema(found)
 	resp.Diagnostics.Append(resp.State.Set(ctx, state)...)
 }

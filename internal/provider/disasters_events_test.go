@@ -123,7 +123,7 @@ func (d *disasterTest) play(t *testing.T, table *disasterTable) {
 			continue
 		}
 		back := disaster.strike(t, d)
-		before := d.held(t)
+		before := d.loadedRows(t)
 		d.apply(t)
 		wrong := d.compare(t, disaster.name, before, back)
 		reasons := d.reasons(t)
@@ -212,11 +212,11 @@ type past struct {
 // now returns what source and destination hold now of the tables whose rows INCREMENTAL keeps.
 func (d *disasterTest) now(t *testing.T) past {
 	t.Helper()
-	return past{source: d.rowsOf(t, d.source, "shop", "public"), destination: d.held(t)}
+	return past{source: d.rowsOf(t, d.source, "shop", "public"), destination: d.loadedRows(t)}
 }
 
-// held returns what the destination holds of these tables.
-func (d *disasterTest) held(t *testing.T) rows {
+// loadedRows returns what the destination holds of these tables.
+func (d *disasterTest) loadedRows(t *testing.T) rows {
 	t.Helper()
 	return d.rowsOf(t, d.destination, d.database, "shop")
 }

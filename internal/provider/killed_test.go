@@ -181,8 +181,8 @@ func (k *killedTest) startHost(t *testing.T, value func(keys []string) any, attr
 	return true
 }
 
-// held lists everything that an apply could leave behind.
-func (k *killedTest) held(t *testing.T) []string {
+// leftovers lists everything that an apply could leave behind.
+func (k *killedTest) leftovers(t *testing.T) []string {
 	t.Helper()
 	list := inventory(t, k.server, k.database)
 	if k.host != nil {
@@ -362,7 +362,7 @@ func testKilled(t *testing.T, table *disasterTable) {
 		t.Run(fmt.Sprintf("killed %d/postgres%d", i, major), func(t *testing.T) {
 			t.Parallel()
 			k := newKilledTest(t, major, isSuperuser, seed+uint64(i))
-			before := k.held(t)
+			before := k.leftovers(t)
 			name := "kill -9 of an apply of fifty resources"
 			if losesState {
 				name += ", and its state lost"
@@ -379,7 +379,7 @@ func testKilled(t *testing.T, table *disasterTable) {
 			}
 			table.add(name, nil, k.compare(t), took)
 			k.run(t, "destroy", "-auto-approve", "-parallelism=10")
-			if after := k.held(t); !slices.Equal(before, after) {
+			if after := k.leftovers(t); !slices.Equal(before, after) {
 				t.Errorf("not as it was:\n%q\n%q", before, after)
 			}
 		})

@@ -345,8 +345,8 @@ type said struct {
 	problems map[string][]string // warnings and errors
 }
 
-// tell runs a plan or an apply.
-func (s *site) tell(t *testing.T, arguments ...string) said {
+// runTerraform runs a plan or an apply.
+func (s *site) runTerraform(t *testing.T, arguments ...string) said {
 	t.Helper()
 	text, code := s.try(t, append(arguments, "-json")...)
 	told := said{failed: code == 1, actions: map[string][]string{}, problems: map[string][]string{}}

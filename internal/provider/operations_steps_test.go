@@ -9,7 +9,7 @@ import (
 
 func (s *site) apply(t *testing.T, more ...string) said {
 	t.Helper()
-	return s.tell(t, append([]string{"apply", "-auto-approve"}, more...)...)
+	return s.runTerraform(t, append([]string{"apply", "-auto-approve"}, more...)...)
 }
 
 // options repeats an option for the address of each kind.
@@ -125,7 +125,7 @@ func replaceEarly(t *testing.T, s *site, chosen []string) said {
 
 func destroyAndApply(t *testing.T, s *site, chosen []string) said {
 	t.Helper()
-	told := s.tell(t, append([]string{"destroy", "-auto-approve"}, options("-target=", chosen)...)...)
+	told := s.runTerraform(t, append([]string{"destroy", "-auto-approve"}, options("-target=", chosen)...)...)
 	return told.then(s.apply(t))
 }
 
@@ -140,5 +140,5 @@ func applyTwice(t *testing.T, s *site, _ []string) said {
 	second.workspace = newWorkspace(t, "")
 	second.configure(t, layout{})
 	told := second.apply(t)
-	return told.then(second.tell(t, "destroy", "-auto-approve"))
+	return told.then(second.runTerraform(t, "destroy", "-auto-approve"))
 }

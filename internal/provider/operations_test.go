@@ -256,7 +256,7 @@ func (o operation) runGroups(t *testing.T, s *site) (before map[string]facts, wr
 // planAgain checks that the next plan is empty, except where the table calls for another apply.
 func (o operation) planAgain(t *testing.T, s *site, before map[string]facts, wrong map[string][]string) {
 	t.Helper()
-	again := s.tell(t, "plan")
+	again := s.runTerraform(t, "plan")
 	for _, kind := range kinds {
 		if got := strings.Join(slices.Concat(again.actions[kind], again.actions[belongings[kind]]), " "); got != o.outcome(kind).repaired {
 			wrong[kind] = append(wrong[kind], fmt.Sprintf("the plan after proposes %q: %s", got, strings.Join(again.problems[kind], "\n")))
@@ -271,7 +271,7 @@ func (o operation) planAgain(t *testing.T, s *site, before map[string]facts, wro
 			wrong[kind] = append(wrong[kind], want.check(before[kind], s.look(t, kind))...)
 		}
 	}
-	if again := s.tell(t, "plan"); again.failed || len(again.actions) > 0 {
+	if again := s.runTerraform(t, "plan"); again.failed || len(again.actions) > 0 {
 		t.Errorf("the plan after that proposes %q", again.actions)
 	}
 }

@@ -23,7 +23,7 @@ func removed[M any](ctx context.Context, req resource.ModifyPlanRequest, claims 
 	}
 	after, ok := objectOf(plan)
 	if !hasState {
-		return plan, ok && claims.isKept(after)
+		return plan, ok && claims.isInState(after)
 	}
 	before, okBefore := objectOf(state)
 	return state, ok && okBefore && before.id() != after.id()

@@ -10,8 +10,7 @@ import (
 
 // A user that is replaced, tainted, or destroyed alone and applied again is the same user, with the
 // contents of its home directory.
-func TestAccSSHUser_replaced(t *testing.T) {
-	t.Parallel()
+func TestAccSSHUser_replaced(t *testing.T) { // not in parallel: another test's user could be given the uid that is free for a moment
 	h := sandbox.SharedSSHHost(t, sandbox.HostConfig{Sudo: sandbox.SudoNoPassword})
 	name := h.UserName()
 	_, public := newSSHKey(t)

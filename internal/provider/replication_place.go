@@ -52,7 +52,7 @@ func ofReplication() place {
 		moves: func(ctx context.Context, c *clients, of attributes) {
 			destination, schemaName, err := replicationAt(ctx, c, ofReplication().entry(ctx, of), true, of)
 			if err == nil {
-				c.claims.move(replicationObject(destination, schemaName))
+				c.claims.markMoved(replicationObject(destination, schemaName))
 			}
 		},
 	}

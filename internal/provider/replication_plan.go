@@ -88,7 +88,7 @@ func (r *replicationResource) ModifyPlan(ctx context.Context, req resource.Modif
 // bookmarks of that replication go, so whatever refers to it must run again.
 func (r *replicationResource) replaces(plan replicationModel) bool {
 	o, ok := r.objectOf(plan)
-	return ok && r.claims.isKept(o)
+	return ok && r.claims.isInState(o)
 }
 
 // isMoved does the same for a replication that is elsewhere.
@@ -213,7 +213,7 @@ func (r *replicationResource) checkSource(ctx context.Context, d, before definit
 	if len(keepVersions) > 0 && d.Revision() != before.Revision() {
 		diags.AddAttributeWarning(path.Root("tables"), "INCREMENTAL keeps every version of rows that change",
 			fmt.Sprintf("Rows of %s have no key that identifies them: a row that changes is loaded in addition to its earlier versions. "+
-				"Set view_key_properties for a view, give a table a primary key, or use FULL_TABLE.", report.Some(keepVersions)))
+				"Set view_key_properties for a view, give a table a primary key, or use FULL_TABLE.", report.FirstFive(keepVersions)))
 	}
 	return diags
 }

@@ -133,13 +133,13 @@ func (r *replicationResource) Read(ctx context.Context, req resource.ReadRequest
 	var missing []string
 	destination, err := state.endpoint(ctx, r.serverToRead)
 	if err == nil {
-		d, missing, err = replication.FindWithMissing(ctx, destination, state.SchemaName.ValueString())
+		d, missing, err = replication.FindWithDrift(ctx, destination, state.SchemaName.ValueString())
 	}
-	if destination.Server != nil && !replication.IsGone(err) {
-		r.claims.keep(replicationObject(destination, state.SchemaName.ValueString()))
+	if destination.Server != nil && !replication.IsNotFound(err) {
+		r.claims.markInState(replicationObject(destination, state.SchemaName.ValueString()))
 	}
 	switch {
-	case replication.IsGone(err):
+	case replication.IsNotFound(err):
 		resp.State.RemoveResource(ctx)
 		return
 	case err != nil:

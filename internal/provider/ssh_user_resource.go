@@ -199,7 +199,7 @@ func (r *sshUserResource) Delete(ctx context.Context, req resource.DeleteRequest
 	}
 	var done linux.Deletion
 	resp.Diagnostics.Append(user.remove(ctx, r.claims, func() error {
-		r.leave(state.Username.ValueString())
+		r.closeSessionsOf(state.Username.ValueString())
 		done, err = deleteUser(ctx, host, state)
 		return err
 	})...)

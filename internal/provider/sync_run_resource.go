@@ -198,7 +198,7 @@ func (r *syncRunResource) Read(ctx context.Context, req resource.ReadRequest, re
 		run, err = syncrun.LastRun(ctx, destination, schemaName)
 	}
 	switch {
-	case replication.IsGone(err):
+	case replication.IsNotFound(err):
 		resp.State.RemoveResource(ctx) // so that the next apply runs again
 		return
 	case err != nil:

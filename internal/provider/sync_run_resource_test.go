@@ -203,7 +203,7 @@ func TestAccSyncRun_timeout(t *testing.T) {
 		ProtoV6ProviderFactories: factories(),
 		Steps: []resource.TestStep{
 			{Config: config, ExpectError: says(`did not end in time`)},
-			{PreConfig: func() { slow(0) }, Config: config, ConfigPlanChecks: planned(syncRunAddress, plancheck.ResourceActionCreate)},
+			{PreConfig: func() { slow(0) }, Config: strings.ReplaceAll(config, "2s", "2m"), ConfigPlanChecks: planned(syncRunAddress, plancheck.ResourceActionCreate)},
 			{
 				PreConfig: func() { slow(60) },
 				Config:    strings.Replace(config, "timeouts ", `verify = "count"`+"\n"+"timeouts ", 1), ExpectError: says(`did not end in time`),

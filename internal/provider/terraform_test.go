@@ -63,6 +63,7 @@ func newWorkspace(t *testing.T, config string, env ...string) *workspace {
 	w.write(t, "main.tf", config)
 	w.write(t, "cli.tfrc", sandbox.ProviderFrom(provider))
 	w.env = append(os.Environ(), "CHECKPOINT_DISABLE=1", "TF_IN_AUTOMATION=1", "TF_CLI_ARGS=-no-color", "TF_CLI_CONFIG_FILE="+filepath.Join(w.dir, "cli.tfrc"))
+	w.env = append(w.env, "GOGC=400") // Terraform and provider end before collecting garbage pays
 	w.env = append(w.env, env...)
 	return w
 }

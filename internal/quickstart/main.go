@@ -31,7 +31,7 @@ func main() {
 	}
 	switch {
 	case err == nil:
-		fmt.Printf(farewell, time.Since(q.began).Round(time.Second))
+		fmt.Printf(finished, time.Since(q.began).Round(time.Second))
 	case errors.Is(err, context.Canceled):
 		fmt.Println("\nStopped. The servers and all files are gone.")
 		if !q.playing {
@@ -48,7 +48,7 @@ const (
 servers, which this program starts on this machine. It leaves nothing behind. Ctrl-C stops it.
 
 `
-	farewell = `Everything worked and was verified in %s. The servers and all files are gone.
+	finished = `Everything worked and was verified in %s. The servers and all files are gone.
 
   examples/quickstart/main.tf  is the configuration that was applied
   examples/bastion/main.tf     is the same for a source behind an SSH host
@@ -93,10 +93,10 @@ func (q *quickstart) run(ctx context.Context) (err error) {
 		{"Terraform installs the provider from the directory that it was built into", "initialise Terraform", q.init},
 	}
 	if q.play {
-		if err := q.tell(ctx, steps); err != nil {
+		if err := q.runSteps(ctx, steps); err != nil {
 			return err
 		}
-		return q.letPlay(ctx)
+		return q.waitForCancel(ctx)
 	}
 	steps = append(steps, []step{
 		{"Terraform plans: nothing for Stitch exists on either server yet", "plan", q.plan},
@@ -115,9 +115,9 @@ func (q *quickstart) run(ctx context.Context) (err error) {
 	}
 	if err != nil {
 		fmt.Printf("The part with an SSH host is skipped: %v\n\n", err)
-		return q.tell(ctx, steps)
+		return q.runSteps(ctx, steps)
 	}
-	return q.tell(ctx, append(steps, []step{
+	return q.runSteps(ctx, append(steps, []step{
 		{"Now the source is behind an SSH host: only that host can reach it, as db.internal", "prepare examples/bastion", q.prepareBastion},
 		{"Terraform applies: a user and a key on that host, and everything else through a tunnel", "apply examples/bastion", q.applyBastion},
 		{"Read the loading report, and compare what came through the tunnel", "compare what came through the tunnel", q.compare},
@@ -126,8 +126,8 @@ func (q *quickstart) run(ctx context.Context) (err error) {
 	}...))
 }
 
-// tell does the steps, and reports what each does and how long it took.
-func (q *quickstart) tell(ctx context.Context, steps []step) error {
+// runSteps does the steps, and reports what each does and how long it took.
+func (q *quickstart) runSteps(ctx context.Context, steps []step) error {
 	for i, s := range steps {
 		began := time.Now()
 		fmt.Printf("%d/%d  %s\n", i+1, len(steps), s.title)

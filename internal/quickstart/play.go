@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// letPlay leaves everything in place until ctx is cancelled.
-func (q *quickstart) letPlay(ctx context.Context) error {
+// waitForCancel leaves everything in place until ctx is cancelled.
+func (q *quickstart) waitForCancel(ctx context.Context) error {
 	if err := os.WriteFile(q.path("env.sh"), []byte(q.shell()), 0o600); err != nil {
 		return fmt.Errorf("write env.sh: %w", err)
 	}

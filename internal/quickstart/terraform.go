@@ -75,7 +75,7 @@ func (q *quickstart) init(ctx context.Context) error {
 }
 
 func (q *quickstart) plan(ctx context.Context) error {
-	said, err := q.terraform.say(ctx, "plan", "-out=tfplan")
+	said, err := q.terraform.runQuietly(ctx, "plan", "-out=tfplan")
 	if strings.Contains(said, "were not checked") {
 		fmt.Println("  The warnings are expected: the checks log in as database users that this plan is about to create.")
 	}
@@ -99,13 +99,13 @@ func (q *quickstart) destroy(ctx context.Context) error {
 }
 
 func (t terraform) run(ctx context.Context, args ...string) error {
-	_, err := t.say(ctx, args...)
+	_, err := t.runQuietly(ctx, args...)
 	return err
 }
 
-// say runs a command and returns its whole output. It shows the important lines, or all of them if
-// the command fails.
-func (t terraform) say(ctx context.Context, args ...string) (string, error) {
+// runQuietly runs a command and returns its whole output. It shows the important lines, or all of
+// them if the command fails.
+func (t terraform) runQuietly(ctx context.Context, args ...string) (string, error) {
 	fmt.Printf("  $ terraform %s\n", strings.Join(args, " "))
 	said := &transcript{}
 	cmd := sandbox.Terraform(ctx, t.dir, t.env, args...)

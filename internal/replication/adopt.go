@@ -36,7 +36,7 @@ func IsExisting(err error) bool {
 // could record what it had created. The definition must be the same, and no run may have
 // begun. Otherwise Adopt returns the reasons, a line each, and changes nothing.
 func Adopt(ctx context.Context, destination pgclient.Endpoint, d definition.Definition, adoptTables bool, source pgclient.Identity) (refusals []string, err error) {
-	err = patiently(ctx, destination, d.SchemaName, catalog.Install, func(tx pgx.Tx, g *granting) error {
+	err = withRetry(ctx, destination, d.SchemaName, catalog.Install, func(tx pgx.Tx, g *grantTx) error {
 		stored, err := catalog.ReplicationOf(ctx, tx, d.SchemaName)
 		if err != nil {
 			return err

@@ -9,7 +9,7 @@
 //     configuration says so. What a replication of the same source has left is taken over
 //     (left.go). So is the definition that a process had stored before it died (adopt.go).
 //   - A plan foresees what creating or running would refuse, without changing anything
-//     (outlook.go). What is wrong with a definition is checked against the source's own tables
+//     (precheck.go). What is wrong with a definition is checked against the source's own tables
 //     and views (view_path.go).
 //   - Readers that a definition names may read what is loaded, and former readers may not.
 //     Neither a load nor a change of readers fails because of the other (readers.go,

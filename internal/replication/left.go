@@ -177,11 +177,11 @@ func (t takeover) refusal(schema string) error {
 	why := ""
 	if len(t.unsure) > 0 {
 		why = fmt.Sprintf(". An earlier replication of the same tables left %s, but the provider cannot tell whether they came from the same database: the source cannot be read now, "+
-			"or its login is not allowed to call pg_control_system(), pg_control_checkpoint() and pg_control_recovery(), which identify the cluster", definition.Some(t.unsure))
+			"or its login is not allowed to call pg_control_system(), pg_control_checkpoint() and pg_control_recovery(), which identify the cluster", definition.ListSome(t.unsure))
 	}
 	return fmt.Errorf("schema %q of the destination already contains %s, which this replication did not load. "+
 		"Set adopt = true to let its runs change the contents of tables of the same name, for instance because an earlier replication left them. "+
-		"Otherwise choose another schema_name%s", schema, definition.Some(t.foreign), why)
+		"Otherwise choose another schema_name%s", schema, definition.ListSome(t.foreign), why)
 }
 
 // apply assigns the tables to a replication that was created in place of the one that left

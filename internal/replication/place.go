@@ -35,7 +35,7 @@ func DestinationIdentity(ctx context.Context, destination pgclient.Endpoint, sch
 				stored, err = catalog.ReplicationOf(ctx, tx, schemaName)
 				id.Object = stored.Key
 			}
-			if errors.Is(err, catalog.ErrNone) || errors.Is(err, catalog.ErrNotFound) {
+			if errors.Is(err, catalog.ErrNoCatalog) || errors.Is(err, catalog.ErrNotFound) {
 				return nil
 			}
 			return err

@@ -112,8 +112,8 @@ const readerRightsSQL = `
 	FROM rights`
 
 const (
-	readersLackSQL = readerRightsSQL + ` WHERE NOT granted ORDER BY reader, kind, name`   // explicitly
-	readersMissSQL = readerRightsSQL + ` WHERE NOT effective ORDER BY reader, kind, name` // in any way
+	notGrantedSQL   = readerRightsSQL + ` WHERE NOT granted ORDER BY reader, kind, name`   // explicitly
+	notEffectiveSQL = readerRightsSQL + ` WHERE NOT effective ORDER BY reader, kind, name` // in any way
 )
 
 func readerRights(ctx context.Context, tx pgx.Tx, sql, schema string, readers, loaded []string) ([]readerRight, error) {
@@ -128,9 +128,9 @@ func readerRights(ctx context.Context, tx pgx.Tx, sql, schema string, readers, l
 	return rights, nil
 }
 
-// FindWithMissing is Find that also returns what readers cannot do, whatever could have
+// FindWithDrift is Find that also returns what readers cannot do, whatever could have
 // allowed it, such as "SELECT ON TABLE shop.orders TO analysts".
-func FindWithMissing(ctx context.Context, destination pgclient.Endpoint, schemaName string) (definition.Definition, []string, error) {
+func FindWithDrift(ctx context.Context, destination pgclient.Endpoint, schemaName string) (definition.Definition, []string, error) {
 	var d definition.Definition
 	var missing []string
 	err := InCatalog(ctx, destination, func(tx pgx.Tx) error {
@@ -145,7 +145,7 @@ func FindWithMissing(ctx context.Context, destination pgclient.Endpoint, schemaN
 		if err != nil {
 			return err
 		}
-		rights, err := readerRights(ctx, tx, readersMissSQL, schemaName, d.Readers, loaded)
+		rights, err := readerRights(ctx, tx, notEffectiveSQL, schemaName, d.Readers, loaded)
 		for _, r := range rights {
 			missing = append(missing, r.text(schemaName))
 		}
@@ -154,10 +154,10 @@ func FindWithMissing(ctx context.Context, destination pgclient.Endpoint, schemaN
 	return d, missing, err
 }
 
-// givenSQL lists what the role that loads, or the owner that it may act for, granted the
+// grantedSQL lists what the role that loads, or the owner that it may act for, granted the
 // roles $2: privileges on the schema $1, on the tables that it owns or that it loaded ($3),
 // and default privileges. Tables with the prefix $4 are the staging tables of a load.
-const givenSQL = `
+const grantedSQL = `
 	WITH loader AS (
 		SELECT r.oid, r.rolname
 		FROM pg_catalog.pg_roles AS r
@@ -190,11 +190,11 @@ const givenSQL = `
 		AND a.grantor = CASE WHEN pg_catalog.pg_has_role(o.owner, 'USAGE') THEN o.owner ELSE l.oid END
 	ORDER BY r.rolname, o.kind, o.name`
 
-func givenTo(ctx context.Context, tx pgx.Tx, schema string, roles, loaded []string) ([]readerRight, error) {
+func grantedTo(ctx context.Context, tx pgx.Tx, schema string, roles, loaded []string) ([]readerRight, error) {
 	if len(roles) == 0 {
 		return nil, nil
 	}
-	rows, _ := tx.Query(ctx, givenSQL, schema, roles, loaded, destination.StagingPrefix)
+	rows, _ := tx.Query(ctx, grantedSQL, schema, roles, loaded, destination.StagingPrefix)
 	rights, err := pgx.CollectRows(rows, pgx.RowToStructByPos[readerRight])
 	if err != nil {
 		return nil, fmt.Errorf("read what was granted to readers of schema %q: %w", schema, err)

@@ -26,10 +26,10 @@ import (
 // is new to the replication reads who its readers are at its end, with the definition locked:
 // the one that comes second sees what the first has done.
 type readersChange struct {
-	replication   int64
-	schema        string
-	readers, gone []string
-	granting      *granting // records what else this apply grants; nil if no reader leaves, and nothing is claimed
+	replication      int64
+	schema           string
+	readers, removed []string
+	grantTx          *grantTx // records what else this apply grants; nil if no reader leaves, and nothing is claimed
 }
 
 // without returns the names that are not among others.
@@ -37,36 +37,36 @@ func without(names, others []string) []string {
 	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return slices.Contains(others, name) })
 }
 
-func (c readersChange) isNothing() bool { return len(c.readers) == 0 && len(c.gone) == 0 }
+func (c readersChange) isEmpty() bool { return len(c.readers) == 0 && len(c.removed) == 0 }
 
 func (c readersChange) plan(ctx context.Context, tx pgx.Tx) (p readersPlan, loaded []string, err error) {
-	if err := c.granting.takeTurn(ctx, tx); err != nil {
+	if err := c.grantTx.lockRights(ctx, tx); err != nil {
 		return readersPlan{}, nil, err
 	}
 	if loaded, err = catalog.LoadedTables(ctx, tx, c.replication); err != nil {
 		return readersPlan{}, nil, err
 	}
-	lacked, err := readerRights(ctx, tx, readersLackSQL, c.schema, c.readers, loaded)
+	lacked, err := readerRights(ctx, tx, notGrantedSQL, c.schema, c.readers, loaded)
 	if err != nil {
 		return readersPlan{}, nil, err
 	}
-	given, err := givenTo(ctx, tx, c.schema, c.gone, loaded)
-	if err != nil || len(given) == 0 {
+	granted, err := grantedTo(ctx, tx, c.schema, c.removed, loaded)
+	if err != nil || len(granted) == 0 {
 		return decideReaders(c.schema, lacked, nil), loaded, err
 	}
-	if given, err = c.granting.leave(ctx, tx, c, given); err != nil {
+	if granted, err = c.grantTx.revocable(ctx, tx, c, granted); err != nil {
 		return readersPlan{}, nil, err
 	}
-	p = decideReaders(c.schema, lacked, given)
-	p.columns, err = columnsGivenTo(ctx, tx, c.schema, given)
+	p = decideReaders(c.schema, lacked, granted)
+	p.columns, err = columnsGrantedTo(ctx, tx, c.schema, granted)
 	return p, loaded, err
 }
 
 // lockTables locks the tables whose privileges change, and returns their names. It does not
 // wait for a lock, because a run might have to wait for tables that are already locked: see
-// patiently.
+// withRetry.
 func (c readersChange) lockTables(ctx context.Context, tx pgx.Tx) ([]string, error) {
-	if c.isNothing() {
+	if c.isEmpty() {
 		return nil, nil
 	}
 	p, loaded, err := c.plan(ctx, tx)
@@ -74,7 +74,7 @@ func (c readersChange) lockTables(ctx context.Context, tx pgx.Tx) ([]string, err
 		err = p.refusal()
 	}
 	if err == nil {
-		err = boundWaits(ctx, tx)
+		err = limitLockWait(ctx, tx)
 	}
 	if err != nil {
 		return nil, err
@@ -101,7 +101,7 @@ func lockStructure(ctx context.Context, tx pgx.Tx, schema string, tables []strin
 // apply changes privileges, given the tables that are locked. The transaction has already
 // changed or created the definition.
 func (c readersChange) apply(ctx context.Context, tx pgx.Tx, locked []string) error {
-	if c.isNothing() {
+	if c.isEmpty() {
 		return nil
 	}
 	for _, reader := range c.readers {
@@ -117,22 +117,22 @@ func (c readersChange) apply(ctx context.Context, tx pgx.Tx, locked []string) er
 		return err
 	}
 	if len(without(p.tables(loaded), locked)) > 0 {
-		return errMoreTables
+		return errTablesAdded
 	}
-	if err := c.granting.claim(ctx, tx, c, loaded); err != nil {
+	if err := c.grantTx.claim(ctx, tx, c, loaded); err != nil {
 		return err
 	}
 	return p.run(ctx, tx)
 }
 
-// boundWaits bounds how long the transaction waits for a lock.
-func boundWaits(ctx context.Context, tx pgx.Tx) error {
-	_, err := tx.Exec(ctx, session.LockTurnSQL)
+// limitLockWait bounds how long the transaction waits for a lock.
+func limitLockWait(ctx context.Context, tx pgx.Tx) error {
+	_, err := tx.Exec(ctx, session.LockTimeoutSQL)
 	return err
 }
 
 func (p readersPlan) run(ctx context.Context, tx pgx.Tx) error {
-	if err := boundWaits(ctx, tx); err != nil {
+	if err := limitLockWait(ctx, tx); err != nil {
 		return err
 	}
 	for _, sql := range p.statements() {
@@ -145,12 +145,12 @@ func (p readersPlan) run(ctx context.Context, tx pgx.Tx) error {
 
 // revokeFromReaders revokes what a replication's readers were granted. The transaction has a
 // lock_timeout.
-func revokeFromReaders(ctx context.Context, tx pgx.Tx, g *granting, stored catalog.Replication) error {
+func revokeFromReaders(ctx context.Context, tx pgx.Tx, g *grantTx, stored catalog.Replication) error {
 	d, err := Decode(stored)
 	if err != nil || len(d.Readers) == 0 {
 		return err
 	}
-	p, loaded, err := readersChange{replication: stored.ID, schema: stored.SchemaName, gone: d.Readers, granting: g}.plan(ctx, tx)
+	p, loaded, err := readersChange{replication: stored.ID, schema: stored.SchemaName, removed: d.Readers, grantTx: g}.plan(ctx, tx)
 	if err != nil {
 		return err
 	}
@@ -160,26 +160,26 @@ func revokeFromReaders(ctx context.Context, tx pgx.Tx, g *granting, stored catal
 	return p.run(ctx, tx)
 }
 
-// errMoreTables says that a load came in between.
-var errMoreTables = errors.New("a run loaded more tables at the same time")
+// errTablesAdded says that a load came in between.
+var errTablesAdded = errors.New("a run loaded more tables at the same time")
 
 const (
-	readersPatience = time.Minute            // for what prevents a change of readers
-	readersPause    = 100 * time.Millisecond // between attempts
+	maxReadersWait = time.Minute            // for what prevents a change of readers
+	readersPause   = 100 * time.Millisecond // between attempts
 )
 
-// patiently is onCatalog that tries again while others prevent a change of readers, such as a
+// withRetry is onCatalog that tries again while others prevent a change of readers, such as a
 // run that gives a table another key. It holds no lock between attempts.
-func patiently(ctx context.Context, destination pgclient.Endpoint, schema string, open func(context.Context, pgx.Tx) error, f func(pgx.Tx, *granting) error) error {
-	for deadline := time.Now().Add(readersPatience); ; {
-		err := grantingOn(ctx, destination, open, f)
+func withRetry(ctx context.Context, destination pgclient.Endpoint, schema string, open func(context.Context, pgx.Tx) error, f func(pgx.Tx, *grantTx) error) error {
+	for deadline := time.Now().Add(maxReadersWait); ; {
+		err := inGrantTx(ctx, destination, open, f)
 		switch {
 		case err == nil || !isInterference(err):
 			return err
 		case time.Now().After(deadline):
 			return destination.Server.NameHolders(ctx, destination.Database, schema, err)
 		}
-		if err := session.Sleep(ctx, readersPause); err != nil {
+		if err := pgclient.Pause(ctx, readersPause); err != nil {
 			return err
 		}
 	}
@@ -202,7 +202,7 @@ func (e *readersError) Unwrap() error { return e.err }
 func isInterference(err error) bool {
 	var change *readersError
 	if !errors.As(err, &change) {
-		return errors.Is(err, errMoreTables)
+		return errors.Is(err, errTablesAdded)
 	}
 	return pgclient.Code(err) == pgclient.LockNotAvailable || pgclient.IsInterference(err)
 }

@@ -13,21 +13,21 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// A granting is a transaction that changes what readers may do, as the other resources of the
+// A grantTx is a transaction that changes what readers may do, as the other resources of the
 // provider block see it. It does not revoke from a former reader what they grant to the same
 // role, and they do not revoke what it grants to a reader.
-type granting struct {
+type grantTx struct {
 	destination pgclient.Endpoint
 	tables      []string // that runs are going to load
-	locked      bool     // see takeTurn
+	locked      bool     // see lockRights
 	undo        []func() // what was claimed
 }
 
-// grantingOn is onCatalog for such a transaction, while no other transaction of this process
+// inGrantTx is onCatalog for such a transaction, while no other transaction of this process
 // changes privileges in the database. If it fails, it undoes the claims that it made.
-func grantingOn(ctx context.Context, destination pgclient.Endpoint, open func(context.Context, pgx.Tx) error, f func(pgx.Tx, *granting) error) error {
-	g := &granting{destination: destination}
-	err := privilege.InTurn(ctx, destination.Server, destination.Database, func() error {
+func inGrantTx(ctx context.Context, destination pgclient.Endpoint, open func(context.Context, pgx.Tx) error, f func(pgx.Tx, *grantTx) error) error {
+	g := &grantTx{destination: destination}
+	err := privilege.Serialize(ctx, destination.Server, destination.Database, func() error {
 		return onCatalog(ctx, destination, open, func(tx pgx.Tx) error { return f(tx, g) })
 	})
 	if err != nil {
@@ -38,14 +38,14 @@ func grantingOn(ctx context.Context, destination pgclient.Endpoint, open func(co
 	return err
 }
 
-// takeTurn must be called before the transaction reads who was granted what. Afterwards the
+// lockRights must be called before the transaction reads who was granted what. Afterwards the
 // transaction has a lock_timeout.
-func (g *granting) takeTurn(ctx context.Context, tx pgx.Tx) error {
+func (g *grantTx) lockRights(ctx context.Context, tx pgx.Tx) error {
 	if g == nil || g.locked {
 		return nil
 	}
 	g.locked = true
-	return privilege.TakeTurn(ctx, g.destination.Server, tx, g.destination.Database)
+	return privilege.LockRights(ctx, g.destination.Server, tx, g.destination.Database)
 }
 
 // reading is what a replication grants, as other resources know it.
@@ -54,7 +54,7 @@ func (c readersChange) reading(tables []string) privilege.Reading {
 }
 
 // claim notes what the readers of a change may do.
-func (g *granting) claim(ctx context.Context, tx pgx.Tx, c readersChange, loaded []string) error {
+func (g *grantTx) claim(ctx context.Context, tx pgx.Tx, c readersChange, loaded []string) error {
 	undo, err := privilege.ClaimReading(ctx, g.destination.Server, tx, c.reading(slices.Concat(loaded, g.tables)), c.readers)
 	if err == nil {
 		g.undo = append(g.undo, undo)
@@ -62,14 +62,14 @@ func (g *granting) claim(ctx context.Context, tx pgx.Tx, c readersChange, loaded
 	return err
 }
 
-// leave returns which of the privileges that former readers were given must be revoked. It
+// revocable returns which of the privileges that former readers were given must be revoked. It
 // leaves those that other resources grant as well.
-func (g *granting) leave(ctx context.Context, tx pgx.Tx, c readersChange, given []readerRight) ([]readerRight, error) {
-	kept, err := privilege.GiveUpReading(ctx, g.destination.Server, tx, c.reading(nil), c.gone)
+func (g *grantTx) revocable(ctx context.Context, tx pgx.Tx, c readersChange, granted []readerRight) ([]readerRight, error) {
+	kept, err := privilege.ReleaseReading(ctx, g.destination.Server, tx, c.reading(nil), c.removed)
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(given, func(r readerRight) bool {
+	return slices.DeleteFunc(granted, func(r readerRight) bool {
 		switch k := kept[r.Reader]; r.Kind {
 		case "SCHEMA":
 			return k.Usage()
@@ -89,9 +89,9 @@ type columnsRight struct {
 	Grantable     bool
 }
 
-// columnsGivenSQL lists what the roles $3 were granted on columns of the tables $2 by the
-// role that revokes SELECT on these tables; see givenSQL.
-const columnsGivenSQL = `
+// columnsGrantedSQL lists what the roles $3 were granted on columns of the tables $2 by the
+// role that revokes SELECT on these tables; see grantedSQL.
+const columnsGrantedSQL = `
 	SELECT r.rolname, c.relname, pg_catalog.array_agg(a.attname::pg_catalog.text ORDER BY a.attnum), e.is_grantable
 	FROM pg_catalog.pg_class AS c
 	JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
@@ -107,9 +107,9 @@ const columnsGivenSQL = `
 	GROUP BY 1, 2, 4
 	ORDER BY 1, 2, 4`
 
-// columnsGivenTo returns the column privileges that PostgreSQL revokes together with SELECT
+// columnsGrantedTo returns the column privileges that PostgreSQL revokes together with SELECT
 // on tables, and that must be granted again.
-func columnsGivenTo(ctx context.Context, tx pgx.Tx, schema string, revoked []readerRight) ([]columnsRight, error) {
+func columnsGrantedTo(ctx context.Context, tx pgx.Tx, schema string, revoked []readerRight) ([]columnsRight, error) {
 	var tables, readers []string
 	isRevoked := map[[2]string]bool{}
 	for _, r := range revoked {
@@ -121,7 +121,7 @@ func columnsGivenTo(ctx context.Context, tx pgx.Tx, schema string, revoked []rea
 	if len(tables) == 0 {
 		return nil, nil
 	}
-	rows, _ := tx.Query(ctx, columnsGivenSQL, schema, tables, readers)
+	rows, _ := tx.Query(ctx, columnsGrantedSQL, schema, tables, readers)
 	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[columnsRight])
 	if err != nil {
 		return nil, fmt.Errorf("read which columns readers of schema %q were granted: %w", schema, err)

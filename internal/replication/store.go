@@ -25,7 +25,7 @@ func Create(ctx context.Context, destination pgclient.Endpoint, d definition.Def
 	if err != nil {
 		return err
 	}
-	err = patiently(ctx, destination, d.SchemaName, catalog.Install, func(tx pgx.Tx, g *granting) error {
+	err = withRetry(ctx, destination, d.SchemaName, catalog.Install, func(tx pgx.Tx, g *grantTx) error {
 		if err := refuseOther(ctx, tx, d.SchemaName); err != nil {
 			return err
 		}
@@ -42,7 +42,7 @@ func Create(ctx context.Context, destination pgclient.Endpoint, d definition.Def
 }
 
 // completeCreation does what creating a replication takes apart from storing its definition.
-func completeCreation(ctx context.Context, tx pgx.Tx, g *granting, id int64, d definition.Definition, adoptTables bool, source pgclient.Identity) error {
+func completeCreation(ctx context.Context, tx pgx.Tx, g *grantTx, id int64, d definition.Definition, adoptTables bool, source pgclient.Identity) error {
 	taken, err := readTakeover(ctx, tx, d, source)
 	if err != nil {
 		return err
@@ -54,7 +54,7 @@ func completeCreation(ctx context.Context, tx pgx.Tx, g *granting, id int64, d d
 		return err
 	}
 	g.tables = d.TableNames()
-	return readersChange{replication: id, schema: d.SchemaName, readers: d.Readers, granting: g}.apply(ctx, tx, nil)
+	return readersChange{replication: id, schema: d.SchemaName, readers: d.Readers, grantTx: g}.apply(ctx, tx, nil)
 }
 
 // refuseOther names the replication that owns the schema, if another one does.
@@ -74,7 +74,7 @@ func refuseOther(ctx context.Context, tx pgx.Tx, schemaName string) error {
 }
 
 // Find returns a stored definition. It returns catalog.ErrNotFound, or
-// catalog.ErrNone, if there is none.
+// catalog.ErrNoCatalog, if there is none.
 func Find(ctx context.Context, destination pgclient.Endpoint, schemaName string) (definition.Definition, error) {
 	stored, err := Stored(ctx, destination, schemaName)
 	if err != nil {
@@ -84,7 +84,7 @@ func Find(ctx context.Context, destination pgclient.Endpoint, schemaName string)
 }
 
 // Stored returns what the catalog holds of a replication. It returns catalog.ErrNotFound, or
-// catalog.ErrNone, if it holds nothing.
+// catalog.ErrNoCatalog, if it holds nothing.
 func Stored(ctx context.Context, destination pgclient.Endpoint, schemaName string) (stored catalog.Replication, err error) {
 	err = InCatalog(ctx, destination, func(tx pgx.Tx) (err error) {
 		stored, err = catalog.ReplicationOf(ctx, tx, schemaName)
@@ -100,7 +100,7 @@ func Update(ctx context.Context, destination pgclient.Endpoint, d definition.Def
 	if err != nil {
 		return err
 	}
-	return patiently(ctx, destination, d.SchemaName, catalog.Install, func(tx pgx.Tx, g *granting) error {
+	return withRetry(ctx, destination, d.SchemaName, catalog.Install, func(tx pgx.Tx, g *grantTx) error {
 		g.tables = d.TableNames()
 		stored, err := catalog.ReplicationOf(ctx, tx, d.SchemaName)
 		if err != nil {
@@ -110,7 +110,7 @@ func Update(ctx context.Context, destination pgclient.Endpoint, d definition.Def
 		if err != nil {
 			return err
 		}
-		change := readersChange{replication: stored.ID, schema: d.SchemaName, readers: d.Readers, gone: without(before.Readers, d.Readers), granting: g}
+		change := readersChange{replication: stored.ID, schema: d.SchemaName, readers: d.Readers, removed: without(before.Readers, d.Readers), grantTx: g}
 		locked, err := change.lockTables(ctx, tx) // before the definition, as loads do
 		if err != nil {
 			return err
@@ -127,10 +127,10 @@ func Update(ctx context.Context, destination pgclient.Endpoint, d definition.Def
 // schema if a run created it and it holds nothing else. Delete revokes the readers' access to
 // what stays. It succeeds if what it would delete is already gone, even the whole database.
 func Delete(ctx context.Context, destination pgclient.Endpoint, schemaName string, force bool) error {
-	err := session.InTurns(ctx, session.LockPatience, func() error {
-		return grantingOn(ctx, destination, catalog.OpenAlone, func(tx pgx.Tx, g *granting) error { return deleteAll(ctx, tx, g, schemaName, force) })
+	err := session.RetryLocked(ctx, session.MaxLockWait, func() error {
+		return inGrantTx(ctx, destination, catalog.OpenExclusive, func(tx pgx.Tx, g *grantTx) error { return deleteAll(ctx, tx, g, schemaName, force) })
 	})
-	if IsGone(err) {
+	if IsNotFound(err) {
 		return nil
 	}
 	if err != nil {
@@ -139,24 +139,24 @@ func Delete(ctx context.Context, destination pgclient.Endpoint, schemaName strin
 	return nil
 }
 
-func deleteAll(ctx context.Context, tx pgx.Tx, g *granting, schemaName string, force bool) error {
+func deleteAll(ctx context.Context, tx pgx.Tx, g *grantTx, schemaName string, force bool) error {
 	stored, err := catalog.ReplicationOf(ctx, tx, schemaName)
 	if err != nil {
 		return err
 	}
 	if d, err := Decode(stored); err == nil && len(d.Readers) > 0 {
-		if err := g.takeTurn(ctx, tx); err != nil { // before tables are locked
+		if err := g.lockRights(ctx, tx); err != nil { // before tables are locked
 			return err
 		}
 	}
-	if _, err := tx.Exec(ctx, session.LockTurnSQL); err != nil { // readers of the tables queue behind this session
+	if _, err := tx.Exec(ctx, session.LockTimeoutSQL); err != nil { // readers of the tables queue behind this session
 		return err
 	}
-	settle := markLeft
+	handleTables := markLeft
 	if force {
-		settle = dropLoaded
+		handleTables = dropLoaded
 	}
-	if err := settle(ctx, tx, stored); err != nil {
+	if err := handleTables(ctx, tx, stored); err != nil {
 		return err
 	}
 	if err := revokeFromReaders(ctx, tx, g, stored); err != nil {
@@ -324,10 +324,10 @@ func checkSource(ctx context.Context, source pgclient.Endpoint, d definition.Def
 	return problems, nil
 }
 
-// IsGone reports whether err says that the catalog does not hold what was looked for, or that
-// the catalog, or its database, is gone.
-func IsGone(err error) bool {
-	return errors.Is(err, catalog.ErrNone) || errors.Is(err, catalog.ErrNotFound) ||
+// IsNotFound reports whether err says that the catalog does not hold what was looked for, or
+// that the catalog, or its database, is gone.
+func IsNotFound(err error) bool {
+	return errors.Is(err, catalog.ErrNoCatalog) || errors.Is(err, catalog.ErrNotFound) ||
 		pgclient.IsUnreachable(err) && pgclient.Code(err) == pgclient.InvalidCatalogName
 }
 

@@ -52,7 +52,7 @@ func (all Grouped) Lines() string {
 	const shown = 20
 	var lines []string
 	for _, g := range all[:min(len(all), shown)] {
-		lines = append(lines, "- "+Some(g.tables)+": "+g.text)
+		lines = append(lines, "- "+FirstFive(g.tables)+": "+g.text)
 	}
 	if more := len(all) - shown; more > 0 {
 		lines = append(lines, fmt.Sprintf("- and %d more", more))
@@ -60,8 +60,8 @@ func (all Grouped) Lines() string {
 	return strings.Join(lines, "\n")
 }
 
-// Some names the first five tables, and how many more there are.
-func Some(tables []string) string {
+// FirstFive names the first five tables, and how many more there are.
+func FirstFive(tables []string) string {
 	const shown = 5
 	if more := len(tables) - shown; more > 0 {
 		return fmt.Sprintf("%s and %d more", strings.Join(tables[:shown], ", "), more)

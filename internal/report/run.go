@@ -80,7 +80,7 @@ func Errors(schemaName string, err error, where string) (messages []Message) {
 	for _, g := range texts {
 		m := Message{"Cannot replicate table " + g.tables[0], g.text}
 		if n := len(g.tables); n > 1 {
-			m = Message{fmt.Sprintf("Cannot replicate %d tables", n), Some(g.tables) + ":\n" + g.text}
+			m = Message{fmt.Sprintf("Cannot replicate %d tables", n), FirstFive(g.tables) + ":\n" + g.text}
 		}
 		m.Detail += "\n\nThe tables that did not fail were replicated. Apply again to continue with those that failed." + where
 		messages = append(messages, m)

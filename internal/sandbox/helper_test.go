@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// patience is how long a busy machine may take for what normally takes
+// slowTimeout is how long a busy machine may take for what normally takes
 // hundredths of a second.
-const patience = time.Minute
+const slowTimeout = time.Minute
 
 // A process that uses the package must leave nothing behind, however it ends. The process is this
 // test binary, which runs TestHelper.
@@ -101,7 +101,7 @@ func assertGone(t *testing.T, pattern, dir string) {
 }
 
 func eventually(condition func() bool) bool {
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(slowTimeout); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if condition() {
 			return true
 		}

@@ -283,7 +283,7 @@ func clientConfig(h *Host, user string, auth ssh.AuthMethod) *ssh.ClientConfig {
 		panic(err)
 	}
 	return &ssh.ClientConfig{
-		User: user, Auth: []ssh.AuthMethod{auth}, Timeout: patience,
+		User: user, Auth: []ssh.AuthMethod{auth}, Timeout: slowTimeout,
 		HostKeyCallback: ssh.FixedHostKey(key), HostKeyAlgorithms: []string{key.Type()},
 	}
 }

@@ -51,7 +51,7 @@ func (p *Proxy) try(text string) error {
 		return err
 	}
 	defer conn.Close()
-	return say(conn, text, patience)
+	return say(conn, text, slowTimeout)
 }
 
 // say sends text and returns an error unless it comes back within the time.
@@ -92,25 +92,25 @@ func TestProxyCut(t *testing.T) {
 	p := StartProxy(t, echo(t))
 	a, b := p.dial(t), p.dial(t)
 	for _, conn := range []net.Conn{a, b} {
-		if err := say(conn, "before", patience); err != nil {
+		if err := say(conn, "before", slowTimeout); err != nil {
 			t.Fatal(err)
 		}
 	}
 	p.Cut()
 	for _, conn := range []net.Conn{a, b} {
-		if err := say(conn, "after", patience); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		if err := say(conn, "after", slowTimeout); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("a connection that was cut: %v", err)
 		}
 	}
 	c := p.dial(t)
-	if err := say(c, "new", patience); err != nil {
+	if err := say(c, "new", slowTimeout); err != nil {
 		t.Errorf("a new connection: %v", err)
 	}
 	p.CutAfter(100)
-	if err := say(c, "short", patience); err != nil {
+	if err := say(c, "short", slowTimeout); err != nil {
 		t.Errorf("before the bytes have passed: %v", err)
 	}
-	if err := say(c, string(make([]byte, 200)), patience); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+	if err := say(c, string(make([]byte, 200)), slowTimeout); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("after the bytes have passed: %v", err)
 	}
 }
@@ -118,7 +118,7 @@ func TestProxyCut(t *testing.T) {
 func TestProxySilence(t *testing.T) {
 	p := StartProxy(t, echo(t))
 	old := p.dial(t)
-	if err := say(old, "before", patience); err != nil {
+	if err := say(old, "before", slowTimeout); err != nil {
 		t.Fatal(err)
 	}
 	p.Silence()
@@ -130,7 +130,7 @@ func TestProxySilence(t *testing.T) {
 	}
 	p.Speak()
 	for _, conn := range []net.Conn{old, fresh} {
-		_ = conn.SetDeadline(time.Now().Add(patience))
+		_ = conn.SetDeadline(time.Now().Add(slowTimeout))
 		got := make([]byte, 5)
 		if _, err := io.ReadFull(conn, got); err != nil || string(got) != "lost?" {
 			t.Errorf("after it %q, %v", got, err)
@@ -141,18 +141,18 @@ func TestProxySilence(t *testing.T) {
 func TestProxyRefuse(t *testing.T) {
 	p := StartProxy(t, echo(t))
 	old := p.dial(t)
-	if err := say(old, "before", patience); err != nil {
+	if err := say(old, "before", slowTimeout); err != nil {
 		t.Fatal(err)
 	}
 	p.Refuse()
-	if err := say(old, "refused", patience); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+	if err := say(old, "refused", slowTimeout); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the old connection: %v", err)
 	}
 	if err := p.try("refused"); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("a new connection: %v", err)
 	}
 	p.Accept()
-	if err := say(p.dial(t), "after", patience); err != nil {
+	if err := say(p.dial(t), "after", slowTimeout); err != nil {
 		t.Error(err)
 	}
 	away := StartProxy(t, "127.0.0.1:1")

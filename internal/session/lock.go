@@ -18,37 +18,27 @@ import (
 // readers of a table are kept out, waits no longer than this. It then gives way before it
 // tries again.
 const (
-	LockTurn    = "2s"
-	LockTurnSQL = "SET LOCAL lock_timeout = '" + LockTurn + "'"
-	lockPause   = time.Second
+	LockTimeout    = "2s"
+	LockTimeoutSQL = "SET LOCAL lock_timeout = '" + LockTimeout + "'"
+	lockPause      = time.Second
 
-	LockPatience      = time.Minute      // for a lock that only changes of structure conflict with
-	ExclusivePatience = 15 * time.Second // for a lock that readers conflict with
+	MaxLockWait      = time.Minute      // for a lock that only changes of structure conflict with
+	MaxExclusiveWait = 15 * time.Second // for a lock that readers conflict with
 )
 
-// InTurns makes attempts while other sessions are in the way. An attempt is a transaction of
-// its own, or a part of one that is undone.
-func InTurns(ctx context.Context, patience time.Duration, attempt func() error) error {
-	return catalog.InTurns(ctx, patience, lockPause, attempt)
+// RetryLocked makes attempts while other sessions are in the way. An attempt is a transaction
+// of its own, or a part of one that is undone.
+func RetryLocked(ctx context.Context, maxWait time.Duration, attempt func() error) error {
+	return catalog.RetryLocked(ctx, maxWait, lockPause, attempt)
 }
 
-// Sleep waits, unless ctx is cancelled.
-func Sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
+// A LockTimeoutError says that a lock could not be had within MaxLockWait. Another attempt
+// would only wait once more.
+type LockTimeoutError struct{ Err error }
 
-// A HeldError says that a lock could not be had within LockPatience. Another attempt would
-// only wait once more.
-type HeldError struct{ Err error }
+func (e *LockTimeoutError) Error() string { return e.Err.Error() }
 
-func (e *HeldError) Error() string { return e.Err.Error() }
-
-func (e *HeldError) Unwrap() error { return e.Err }
+func (e *LockTimeoutError) Unwrap() error { return e.Err }
 
 // holdersSQL lists the sessions and prepared transactions that hold a lock on the table $1,
 // or wait for one ahead of others. If $2 is set, it includes those that only read the table.

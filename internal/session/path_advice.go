@@ -13,9 +13,9 @@ import (
 // Functions of a view run under the path of the engine's sessions. A function that expects
 // another path, such as that of its owner, does not find what it names without a schema.
 
-// lost matches the function that an error came from, in the context that PostgreSQL adds to
-// the error: the innermost function comes first.
-var lost = regexp.MustCompile(`(?:PL/\w+ function|SQL function) "?(.+?)"? (?:line|during|statement|startup)`)
+// failedFunction matches the function that an error came from, in the context that PostgreSQL
+// adds to the error: the innermost function comes first.
+var failedFunction = regexp.MustCompile(`(?:PL/\w+ function|SQL function) "?(.+?)"? (?:line|during|statement|startup)`)
 
 // PathAdvice says what to do about an error of a function that does not find what it names,
 // or "" if it is another error.
@@ -29,7 +29,7 @@ func PathAdvice(err error) string {
 	default:
 		return ""
 	}
-	function := lost.FindStringSubmatch(pg.Where)
+	function := failedFunction.FindStringSubmatch(pg.Where)
 	if function == nil {
 		return ""
 	}

@@ -53,7 +53,7 @@ const (
 )
 
 // How long a statement waits for a lock. At the source that is a lock on a table, with others
-// queued behind it, see InTurns. At the destination it is a lock on a row.
+// queued behind it, see RetryLocked. At the destination it is a lock on a row.
 const (
 	SourceLockTimeout      = "2s"
 	DestinationLockTimeout = "1min"

@@ -140,7 +140,7 @@ func fullTransaction(xid uint32, next uint64) uint64 {
 	return next - uint64(uint32(next)-xid)
 }
 
-// NeedsRows reports whether judge needs the remembered rows.
+// NeedsRows reports whether Judge needs the remembered rows.
 func NeedsRows(before, now catalog.Position) bool {
 	return before.Started != now.Started && before.Timeline == now.Timeline && now.LSN >= before.LSN && len(before.Rows) > 0
 }
@@ -148,10 +148,12 @@ func NeedsRows(before, now catalog.Position) bool {
 // CompareRows compares remembered rows with the rows that are now in their places, and
 // reports whether history has gone on or back. It has gone on if the row that was written
 // last is there. Rows of tables that were rewritten since then show nothing.
-func CompareRows(before, now []catalog.Remembered) (kept, older bool) {
+func CompareRows(before, now []catalog.RememberedRow) (kept, older bool) {
 	var last uint64
 	for _, b := range before {
-		i := slices.IndexFunc(now, func(n catalog.Remembered) bool { return n.Part == b.Part && n.File == b.File && n.Place == b.Place })
+		i := slices.IndexFunc(now, func(n catalog.RememberedRow) bool {
+			return n.Table == b.Table && n.File == b.File && n.Place == b.Place
+		})
 		same := i >= 0 && now[i].Transaction == b.Transaction
 		older = older || i >= 0 && now[i].Transaction < b.Transaction
 		switch {
@@ -164,12 +166,12 @@ func CompareRows(before, now []catalog.Remembered) (kept, older bool) {
 	return kept, older
 }
 
-// Remember returns the rows to remember: those with the greatest keys now and, if they are
-// few, some of the earlier ones.
-func Remember(now, before []catalog.Remembered) []catalog.Remembered {
+// RowsToRemember returns the rows to remember: those with the greatest keys now and, if they
+// are few, some of the earlier ones.
+func RowsToRemember(now, before []catalog.RememberedRow) []catalog.RememberedRow {
 	rows := slices.Clone(now)
 	for _, b := range before {
-		if !slices.ContainsFunc(rows, func(r catalog.Remembered) bool { return r.Part == b.Part && r.Place == b.Place }) {
+		if !slices.ContainsFunc(rows, func(r catalog.RememberedRow) bool { return r.Table == b.Table && r.Place == b.Place }) {
 			rows = append(rows, b)
 		}
 	}
@@ -179,8 +181,8 @@ func Remember(now, before []catalog.Remembered) []catalog.Remembered {
 // rememberedCommits is how many of the commits of a table the catalog remembers.
 const rememberedCommits = 48
 
-// RemembersCommit adds a commit to the remembered ones. It keeps fewer of the older ones.
-func RemembersCommit(commits []catalog.Commit, c catalog.Commit) []catalog.Commit {
+// AppendCommit adds a commit to the remembered ones. It keeps fewer of the older ones.
+func AppendCommit(commits []catalog.Commit, c catalog.Commit) []catalog.Commit {
 	if n := len(commits); n > 0 && commits[n-1].LSN == c.LSN { // nothing was written since
 		commits = commits[:n-1]
 	}
@@ -219,7 +221,7 @@ func (j Judgement) UndoneSince(before catalog.Position) *int64 {
 }
 
 // RowsAt reads which rows are now in the places of others.
-func (s *Snapshot) RowsAt(ctx context.Context, rows []catalog.Remembered) ([]catalog.Remembered, error) {
+func (s *Snapshot) RowsAt(ctx context.Context, rows []catalog.RememberedRow) ([]catalog.RememberedRow, error) {
 	places := make([]string, len(rows))
 	for i, r := range rows {
 		places[i] = pgclient.Literal(r.Place)
@@ -229,13 +231,13 @@ func (s *Snapshot) RowsAt(ctx context.Context, rows []catalog.Remembered) ([]cat
 	return s.collectRows(found)
 }
 
-func (s *Snapshot) collectRows(rows pgx.Rows) ([]catalog.Remembered, error) {
-	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r catalog.Remembered, err error) {
+func (s *Snapshot) collectRows(rows pgx.Rows) ([]catalog.RememberedRow, error) {
+	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r catalog.RememberedRow, err error) {
 		var writer string
-		if err := row.Scan(&r.Part, &r.Place, &writer); err != nil {
+		if err := row.Scan(&r.Table, &r.Place, &writer); err != nil {
 			return r, err
 		}
-		return s.Facts.remembered(r, writer)
+		return s.Facts.withTransaction(r, writer)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("check the rows of %s that were read before: %w", s.Facts.Table.Name, err)
@@ -243,10 +245,10 @@ func (s *Snapshot) collectRows(rows pgx.Rows) ([]catalog.Remembered, error) {
 	return found, nil
 }
 
-// remembered completes a row with the transaction that wrote it.
-func (f Facts) remembered(r catalog.Remembered, writer string) (catalog.Remembered, error) {
+// withTransaction completes a row with the transaction that wrote it.
+func (f Facts) withTransaction(r catalog.RememberedRow, writer string) (catalog.RememberedRow, error) {
 	xid, err := strconv.ParseUint(writer, 10, 32)
-	r.File, r.Transaction = f.Storage.Files[r.Part], fullTransaction(uint32(xid), f.Position.Transaction)
+	r.File, r.Transaction = f.Storage.Files[r.Table], fullTransaction(uint32(xid), f.Position.Transaction)
 	return r, err
 }
 

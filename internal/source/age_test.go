@@ -55,24 +55,24 @@ func TestJudge(t *testing.T) {
 }
 
 func TestCompareRows(t *testing.T) {
-	row := func(place string, transaction uint64) catalog.Remembered {
-		return catalog.Remembered{Part: 1, File: 2, Place: place, Transaction: transaction}
+	row := func(place string, transaction uint64) catalog.RememberedRow {
+		return catalog.RememberedRow{Table: 1, File: 2, Place: place, Transaction: transaction}
 	}
-	before := []catalog.Remembered{row("(0,1)", 90), row("(0,2)", 100)}
+	before := []catalog.RememberedRow{row("(0,1)", 90), row("(0,2)", 100)}
 	moved := row("(0,2)", 80)
 	moved.File = 3
 	for name, tt := range map[string]struct {
-		now         []catalog.Remembered
+		now         []catalog.RememberedRow
 		kept, older bool
 	}{
 		"as they were":        {before, true, false},
 		"all gone":            {nil, false, false},
 		"the last is gone":    {before[:1], false, false},
 		"another is gone":     {before[1:], true, false},
-		"the last is later":   {[]catalog.Remembered{before[0], row("(0,2)", 110)}, false, false},
-		"the last is older":   {[]catalog.Remembered{before[0], row("(0,2)", 80)}, false, true},
-		"another is older":    {[]catalog.Remembered{row("(0,1)", 80), before[1]}, true, true},
-		"it is in other file": {[]catalog.Remembered{before[0], moved}, false, false},
+		"the last is later":   {[]catalog.RememberedRow{before[0], row("(0,2)", 110)}, false, false},
+		"the last is older":   {[]catalog.RememberedRow{before[0], row("(0,2)", 80)}, false, true},
+		"another is older":    {[]catalog.RememberedRow{row("(0,1)", 80), before[1]}, true, true},
+		"it is in other file": {[]catalog.RememberedRow{before[0], moved}, false, false},
 	} {
 		if kept, older := CompareRows(before, tt.now); kept != tt.kept || older != tt.older {
 			t.Errorf("%s: %t, %t", name, kept, older)

@@ -35,8 +35,8 @@ import (
 // open during that run, or while a bookmark went back, may also have been given any key: the
 // next run scans all keys again.
 
-// passedPerWindow is about how many earlier bookmarks the catalog keeps.
-const passedPerWindow = 24
+// pastBookmarksPerWindow is about how many earlier bookmarks the catalog keeps.
+const pastBookmarksPerWindow = 24
 
 // reservedKeys is how many keys before a bookmark may still be handed out, for keys that are
 // numbers.
@@ -44,12 +44,12 @@ const reservedKeys = 10_000
 
 // A SnapshotInfo says which rows a snapshot of the source sees.
 type SnapshotInfo struct {
-	Snapshot string // txid_current_snapshot, or "" if rows do not tell their transaction
-	clock    string // when it was taken
-	timeline int
-	Hidden   string // why rows do not tell their transaction, for people
-	Files    map[uint32]uint32
-	open     *OpenTransactions // nil if the run did not read them
+	Snapshot     string // txid_current_snapshot, or "" if rows do not tell their transaction
+	clock        string // when it was taken
+	timeline     int
+	HiddenReason string // why rows do not tell their transaction, for people
+	Files        map[uint32]uint32
+	open         *OpenTransactions // nil if the run did not read them
 }
 
 // OpenTransactions is what a source had just before a snapshot.
@@ -107,7 +107,7 @@ func (r KeyRange) WithLateCommits(h catalog.Horizon, s SnapshotInfo, late time.D
 	case ended(h, s):
 		u.condition = notVisibleIn(h.OpenSnapshot, h.Timeline, s)
 	default:
-		u.from = beforeReserved(oldestWithin(h.Passed, bookmark, time.Unix(h.At, 0).Add(-late)), r.Key)
+		u.from = beforeReserved(oldestWithin(h.PastBookmarks, bookmark, time.Unix(h.At, 0).Add(-late)), r.Key)
 	}
 	if rewritten = MovedSince(h, s); rewritten {
 		u.from = ""
@@ -159,7 +159,7 @@ func timeBefore(bookmark, clock, sql string, late time.Duration) string {
 
 // oldestWithin returns the newest bookmark that is at least as old as limit or, if none is,
 // the oldest.
-func oldestWithin(passed []catalog.Passed, bookmark string, limit time.Time) string {
+func oldestWithin(passed []catalog.PastBookmark, bookmark string, limit time.Time) string {
 	begin := bookmark
 	for i, p := range passed {
 		if i == 0 || p.At <= limit.Unix() {
@@ -212,10 +212,10 @@ func HorizonAfter(h catalog.Horizon, c HorizonChange, s SnapshotInfo, bookmark *
 	case c.Rows.After == nil:
 		h = catalog.Horizon{}
 	case c.Back: // those that were passed are after it
-		h.Passed = nil
+		h.PastBookmarks = nil
 	}
 	begins := h.Snapshot == "" || slices.Contains(h.Open, unknown)
-	next.Passed = appendPassed(h.Passed, catalog.Passed{At: now.Unix(), Bookmark: *bookmark}, late)
+	next.PastBookmarks = appendPastBookmark(h.PastBookmarks, catalog.PastBookmark{At: now.Unix(), Bookmark: *bookmark}, late)
 	switch {
 	case c.Back || c.Rewritten: // keys may have started over, and passed bookmarks do not bound them
 		next.Open, next.OpenSnapshot = []string{unknown}, s.Snapshot
@@ -229,7 +229,7 @@ func HorizonAfter(h catalog.Horizon, c HorizonChange, s SnapshotInfo, bookmark *
 			next.Open = append(next.Open, preparedSince(h, s)...)
 		}
 	}
-	if len(next.Open) == 0 || now.Unix()-next.Passed[0].At > int64(late.Seconds()) {
+	if len(next.Open) == 0 || now.Unix()-next.PastBookmarks[0].At > int64(late.Seconds()) {
 		next.Open, next.OpenSnapshot = nil, ""
 	}
 	return next
@@ -242,16 +242,16 @@ func preparedSince(h catalog.Horizon, s SnapshotInfo) []string {
 	})
 }
 
-// appendPassed adds a bookmark to those that were passed. It keeps one of those that are
+// appendPastBookmark adds a bookmark to those that were passed. It keeps one of those that are
 // older than the window, and not all of the others.
-func appendPassed(passed []catalog.Passed, p catalog.Passed, late time.Duration) []catalog.Passed {
+func appendPastBookmark(past []catalog.PastBookmark, p catalog.PastBookmark, late time.Duration) []catalog.PastBookmark {
 	seconds := int64(late.Seconds())
-	passed = slices.Clone(passed)
-	for len(passed) > 1 && passed[1].At <= p.At-seconds {
-		passed = passed[1:]
+	past = slices.Clone(past)
+	for len(past) > 1 && past[1].At <= p.At-seconds {
+		past = past[1:]
 	}
-	if n := len(passed); n > 0 && p.At-passed[n-1].At < seconds/passedPerWindow {
-		return passed
+	if n := len(past); n > 0 && p.At-past[n-1].At < seconds/pastBookmarksPerWindow {
+		return past
 	}
-	return append(passed, p)
+	return append(past, p)
 }

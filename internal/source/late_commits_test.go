@@ -13,10 +13,10 @@ import (
 // The rules of the horizon, without a server.
 func TestHorizon(t *testing.T) {
 	at := func(hours int) time.Time { return time.Unix(int64(hours)*3600, 0) }
-	passed := []catalog.Passed(nil)
+	passed := []catalog.PastBookmark(nil)
 	for hour := range 100 {
-		passed = appendPassed(passed, catalog.Passed{At: at(hour).Unix(), Bookmark: fmt.Sprint(hour)}, 24*time.Hour)
-		if len(passed) > passedPerWindow+2 {
+		passed = appendPastBookmark(passed, catalog.PastBookmark{At: at(hour).Unix(), Bookmark: fmt.Sprint(hour)}, 24*time.Hour)
+		if len(passed) > pastBookmarksPerWindow+2 {
 			t.Fatalf("%d bookmarks are kept", len(passed))
 		}
 		begin := oldestWithin(passed, fmt.Sprint(hour), at(hour).Add(-24*time.Hour))

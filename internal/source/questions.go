@@ -39,9 +39,9 @@ func (s *Snapshot) PreferIndex(ctx context.Context, key Key) (found bool, err er
 	return setting != nil, err
 }
 
-// HoldsBefore reports whether rows that the condition before selects meet one of the
+// HasRowsBefore reports whether rows that the condition before selects meet one of the
 // conditions.
-func (s *Snapshot) HoldsBefore(ctx context.Context, before string, conditions []string) (holds bool, err error) {
+func (s *Snapshot) HasRowsBefore(ctx context.Context, before string, conditions []string) (holds bool, err error) {
 	err = s.Tx.QueryRow(ctx, fmt.Sprintf("SELECT EXISTS (SELECT FROM %s WHERE (%s) AND %s)",
 		s.Facts.Table.Name.SQL(), strings.Join(conditions, " OR "), before), session.Unprepared).Scan(&holds)
 	if err != nil {
@@ -60,9 +60,9 @@ func OtherThanDefault(c relation.Column, value string) string {
 	return fmt.Sprintf("(%s OPERATOR(pg_catalog.=) (%s::pg_catalog.text[])[1]) IS NOT TRUE", relation.OutputText(pgclient.Ident(c.Name), c.Type), pgclient.Literal(*c.Missing))
 }
 
-// Constant is the value of an expression of a type. With a constant the planner skips
+// Evaluate returns the value of an expression of a type. With a constant the planner skips
 // partitions, and does not even lock them.
-func (s *Snapshot) Constant(ctx context.Context, expression, sql string) (string, error) {
+func (s *Snapshot) Evaluate(ctx context.Context, expression, sql string) (string, error) {
 	var text string
 	if err := s.Tx.QueryRow(ctx, fmt.Sprintf("SELECT (%s)::pg_catalog.text", expression), session.Unprepared).Scan(&text); err != nil {
 		return "", fmt.Errorf("compute where the range begins: %w", err)
@@ -85,7 +85,7 @@ func (s *Snapshot) IsEmpty(ctx context.Context, r KeyRange) (bool, error) {
 // GreatestKey returns the greatest key of the range, as the source writes it, or nil if no
 // row has one, and the rows to remember. A load cannot continue from an infinite key: all
 // later rows would be before it.
-func (s *Snapshot) GreatestKey(ctx context.Context, r KeyRange) (*string, []catalog.Remembered, error) {
+func (s *Snapshot) GreatestKey(ctx context.Context, r KeyRange) (*string, []catalog.RememberedRow, error) {
 	limit, open := "true", s.Facts.Info.open
 	if r.After != nil {
 		limit = r.Key.Value + " OPERATOR(pg_catalog.>=) " + session.TypedLiteral(r.After.Bookmark, r.Key.SQL)
@@ -100,7 +100,7 @@ func (s *Snapshot) GreatestKey(ctx context.Context, r KeyRange) (*string, []cata
 
 // Greatest finds the greatest key of the rows that meet a condition, and the rows with the
 // greatest keys, if they tell their transaction.
-func (s *Snapshot) Greatest(ctx context.Context, key Key, condition string) (*string, []catalog.Remembered, error) {
+func (s *Snapshot) Greatest(ctx context.Context, key Key, condition string) (*string, []catalog.RememberedRow, error) {
 	table := s.Facts.Table.Name
 	if s.Facts.Info.Snapshot == "" {
 		found, err := greatest(ctx, s.Tx, table, key, condition)
@@ -111,15 +111,15 @@ func (s *Snapshot) Greatest(ctx context.Context, key Key, condition string) (*st
 		"SELECT %[1]s, tableoid, ctid, xmin FROM %[2]s WHERE %[1]s IS NOT NULL AND %[3]s AND %[4]s ORDER BY 1 DESC LIMIT %[5]d) AS g (k, part, place, writer)",
 		key.Value, table.SQL(), condition, finite(key), rememberedRows), session.Unprepared)
 	var found *string
-	newest, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r catalog.Remembered, err error) {
+	newest, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r catalog.RememberedRow, err error) {
 		var text, writer string
-		if err := row.Scan(&text, &r.Part, &r.Place, &writer); err != nil {
+		if err := row.Scan(&text, &r.Table, &r.Place, &writer); err != nil {
 			return r, err
 		}
 		if found == nil {
 			found = &text
 		}
-		return s.Facts.remembered(r, writer)
+		return s.Facts.withTransaction(r, writer)
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("find the greatest %s: %w", key.Column.Name, err)
@@ -145,9 +145,9 @@ func finite(key Key) string {
 	return "true"
 }
 
-// RowsOf is the condition for rows of some of the table's partitions. The partitions' bounds
-// in it let the planner skip the others.
-func (s *Snapshot) RowsOf(ctx context.Context, leaves []uint32) (string, error) {
+// PartitionCondition returns the condition for rows of some of the table's partitions. The
+// partitions' bounds in it let the planner skip the others.
+func (s *Snapshot) PartitionCondition(ctx context.Context, leaves []uint32) (string, error) {
 	rows, _ := s.Tx.Query(ctx, `
 		SELECT pg_catalog.format('tableoid = %s AND (%s)', l.oid, coalesce(pg_catalog.pg_get_partition_constraintdef(l.oid), 'true'))
 		FROM pg_catalog.unnest($1::pg_catalog.oid[]) AS l (oid)
@@ -159,9 +159,9 @@ func (s *Snapshot) RowsOf(ctx context.Context, leaves []uint32) (string, error) 
 	return strings.Join(conditions, " OR "), nil
 }
 
-// HoldsAttached reports whether attached partitions hold rows that the range does not hold
+// HasAttachedRows reports whether attached partitions hold rows that the range does not hold
 // otherwise.
-func (s *Snapshot) HoldsAttached(ctx context.Context, r KeyRange) (bool, error) {
+func (s *Snapshot) HasAttachedRows(ctx context.Context, r KeyRange) (bool, error) {
 	var holds bool
 	err := s.Tx.QueryRow(ctx, fmt.Sprintf("SELECT EXISTS (SELECT FROM %s WHERE %s)", s.Facts.Table.Name.SQL(), r.whereAttached()), session.Unprepared).Scan(&holds)
 	if err != nil {

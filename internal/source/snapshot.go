@@ -77,7 +77,7 @@ func OpenSnapshot(ctx context.Context, at Session, r SnapshotRequest) (*Snapshot
 		}
 	}
 	var s *Snapshot
-	err := session.InTurns(ctx, session.LockPatience, func() (err error) {
+	err := session.RetryLocked(ctx, session.MaxLockWait, func() (err error) {
 		for _, lock := range locks {
 			for range openAttempts {
 				if s, err = beginSnapshot(ctx, at, r, lock, lock == whole); !errors.Is(err, errChangedMeanwhile) {
@@ -91,7 +91,7 @@ func OpenSnapshot(ctx context.Context, at Session, r SnapshotRequest) (*Snapshot
 		return err
 	})
 	if pgclient.Code(err) == pgclient.LockNotAvailable {
-		err = &session.HeldError{Err: session.NameHolders(ctx, at, name, false, err)}
+		err = &session.LockTimeoutError{Err: session.NameHolders(ctx, at, name, false, err)}
 	}
 	if err != nil {
 		return nil, err
@@ -193,12 +193,12 @@ func visible(kind relation.RelationKind, s Storage, info SnapshotInfo) (Storage,
 	}
 	switch {
 	case !kind.HasKeys() && kind != relation.MaterializedView:
-		return Storage{}, SnapshotInfo{Hidden: "rows of a view or foreign table do not show which transaction wrote them"}
+		return Storage{}, SnapshotInfo{HiddenReason: "rows of a view or foreign table do not show which transaction wrote them"}
 	case !s.Readable:
 		s.IsHeap = false
-		info = SnapshotInfo{Hidden: "the login is not allowed to read which transaction wrote a row: grant it SELECT on the table, or GRANT SELECT (xmin, ctid, tableoid)", Files: info.Files}
+		info = SnapshotInfo{HiddenReason: "the login is not allowed to read which transaction wrote a row: grant it SELECT on the table, or GRANT SELECT (xmin, ctid, tableoid)", Files: info.Files}
 	case !s.IsHeap:
-		info = SnapshotInfo{Hidden: "the table, or a part of it, is not stored in the format of PostgreSQL's own tables", Files: info.Files}
+		info = SnapshotInfo{HiddenReason: "the table, or a part of it, is not stored in the format of PostgreSQL's own tables", Files: info.Files}
 	}
 	return s, info
 }
@@ -272,9 +272,9 @@ func (s *Snapshot) Close(ctx context.Context) {
 	}
 }
 
-// Held is how long the snapshot was held, or has been held by now, as precisely as the
+// Age is how long the snapshot was held, or has been held by now, as precisely as the
 // catalog keeps it.
-func (s *Snapshot) Held() time.Duration {
+func (s *Snapshot) Age() time.Duration {
 	if s.ended.IsZero() {
 		return Elapsed(s.Began)
 	}

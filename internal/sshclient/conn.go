@@ -24,7 +24,7 @@ type conn struct {
 	remote   net.Addr
 	settle   func()        // ends the channel once all written data is sent
 	deadline *deadline     // of Read
-	come     chan []byte   // received chunks, closed at the end
+	received chan []byte   // received chunks, closed at the end
 	free     chan []byte   // chunks to fill
 	turn     chan partial  // held by the reader
 	closed   chan struct{} // closed by Close
@@ -48,7 +48,7 @@ func newConn(channel net.Conn, over *connection, to net.Addr, done func()) net.C
 	ours, theirs := net.Pipe()
 	c := &conn{
 		Conn: ours, over: over, remote: to, deadline: &deadline{over: make(chan struct{})},
-		come: make(chan []byte, chunks), free: make(chan []byte, chunks+1), turn: make(chan partial, 1), closed: make(chan struct{}),
+		received: make(chan []byte, chunks), free: make(chan []byte, chunks+1), turn: make(chan partial, 1), closed: make(chan struct{}),
 	}
 	c.close = sync.OnceFunc(func() { close(c.closed) })
 	c.turn <- partial{}
@@ -89,7 +89,7 @@ func newConn(channel net.Conn, over *connection, to net.Addr, done func()) net.C
 
 // receive reads to the end. After Close it drops what it reads.
 func (c *conn) receive(channel net.Conn) {
-	defer close(c.come)
+	defer close(c.received)
 	for made := 0; ; {
 		var chunk []byte
 		select {
@@ -112,7 +112,7 @@ func (c *conn) receive(channel net.Conn) {
 			return
 		}
 		select {
-		case c.come <- chunk[:n]:
+		case c.received <- chunk[:n]:
 		case <-c.closed:
 		}
 	}
@@ -149,7 +149,7 @@ func (c *conn) read(p []byte) (int, error) {
 	defer func() { c.turn <- now }()
 	if now.chunk == nil && len(p) > 0 {
 		select {
-		case chunk, ok := <-c.come:
+		case chunk, ok := <-c.received:
 			if !ok {
 				return 0, io.EOF
 			}

@@ -14,9 +14,9 @@ import (
 )
 
 // A keepalive request goes to the host every interval. A host that sent nothing in an interval is
-// silent; the connection is lost after patience silent intervals in a row, at most 15 seconds after
-// the host last sent anything.
-const patience = 2
+// silent; the connection is lost after maxSilentIntervals silent ones in a row, at most 15 seconds
+// after the host last sent anything.
+const maxSilentIntervals = 2
 
 // maxBeforeLogin is how much a host may send before it accepts the login. Some thousand bytes are
 // normal. Some of what it sends right after the login is also counted, because it is read before
@@ -128,14 +128,14 @@ func (c *connection) untilOver() error {
 		}
 		if now := c.wire.received.Load(); now != received {
 			received, silent = now, 0
-		} else if silent++; silent == patience {
+		} else if silent++; silent == maxSilentIntervals {
 			return errSilent
 		}
 		select {
 		case <-answered:
 			asked = time.Now()
 			go func() {
-				_ = c.ask()
+				_ = c.sendKeepalive()
 				answered <- struct{}{}
 			}()
 		default:
@@ -146,8 +146,8 @@ func (c *connection) untilOver() error {
 	}
 }
 
-// ask sends a keepalive request. Hosts refuse it, which is an answer.
-func (c *connection) ask() error {
+// sendKeepalive sends a keepalive request. Hosts refuse it, which is an answer.
+func (c *connection) sendKeepalive() error {
 	_, _, err := c.SendRequest("keepalive@openssh.com", true, nil)
 	return err
 }
@@ -200,7 +200,7 @@ func (c *connection) hasEnded(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.of.limits.interval)
 	defer cancel()
-	_, err := within(ctx, func() (struct{}, error) { return struct{}{}, c.ask() }, func(struct{}) {})
+	_, err := within(ctx, func() (struct{}, error) { return struct{}{}, c.sendKeepalive() }, func(struct{}) {})
 	if err == nil || ctx.Err() != nil {
 		return nil
 	}

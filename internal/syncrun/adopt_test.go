@@ -29,7 +29,7 @@ func TestAdopt(t *testing.T) {
 				t.Errorf("%s: refused because of %q, %v, want %q", what, refusals, err, want)
 			}
 		}
-		if _, err := replication.Adopt(t.Context(), e.endpoint(), e.definition, false, pgclient.Identity{}); !replication.IsGone(err) {
+		if _, err := replication.Adopt(t.Context(), e.endpoint(), e.definition, false, pgclient.Identity{}); !replication.IsNotFound(err) {
 			t.Errorf("before it was created: %v", err)
 		}
 		e.create(t)

@@ -70,7 +70,7 @@ func TestCatalogRaces(t *testing.T) {
 	other.Name, other.SchemaName = "Second", "second"
 	endpoint := e.endpoint()
 	another := *e
-	another.servers = e.again(t, 1)
+	another.servers = e.newServers(t, 1)
 	endpoint2 := another.endpoint()
 	for range 15 {
 		if err := replication.Create(t.Context(), endpoint, e.definition, false, pgclient.Identity{}); err != nil {
@@ -170,7 +170,7 @@ func TestBookmarkApplies(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
-	e.byKeyAlone()
+	e.ignoreLateCommits()
 	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, k int); INSERT INTO t SELECT g, g FROM generate_series(1, 9) g`)
 	e.definition.Tables["public.t"] = definition.Selection{Method: definition.Incremental, ReplicationKey: "k"}
 	e.create(t)
@@ -340,7 +340,7 @@ func TestEmptyCatalog(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
 	e.atDestination(t, `CREATE SCHEMA _stitch AUTHORIZATION `+e.writer)
-	if _, err := replication.Find(t.Context(), e.endpoint(), "shop"); !replication.IsGone(err) {
+	if _, err := replication.Find(t.Context(), e.endpoint(), "shop"); !replication.IsNotFound(err) {
 		t.Errorf("before: %v", err)
 	}
 	e.create(t)

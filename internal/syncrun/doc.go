@@ -18,7 +18,7 @@
 //     definition that was changed while it began (run.go).
 //   - One table's failure does not stop the others. A cancelled run keeps what it committed
 //     and reports that it was interrupted (outcome.go). A run that could not begin is recorded
-//     too (unbegun.go).
+//     too (failed_start.go).
 //   - A fault of the engine ends one worker, not the process (worker.go).
 //   - What the last run did is read back as the catalog has it (recorded.go).
 //

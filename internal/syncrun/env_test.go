@@ -44,7 +44,7 @@ func newEnv(t *testing.T, source, destination *sandbox.Server) *env {
 		GRANT USAGE ON SCHEMA public TO `+e.reader+`;
 		ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO `+e.reader)
 	destination.Exec(t, e.destinationDatabase, `GRANT CREATE, CONNECT, TEMPORARY ON DATABASE `+e.destinationDatabase+` TO `+e.writer)
-	e.servers = e.again(t, 1)
+	e.servers = e.newServers(t, 1)
 	e.definition = definition.Definition{
 		Name: "Shop", SchemaName: "shop",
 		Source:      definition.Endpoint{Server: "source", Database: e.sourceDatabase},
@@ -54,9 +54,9 @@ func newEnv(t *testing.T, source, destination *sandbox.Server) *env {
 	return e
 }
 
-// again returns the servers as another process would have them, with that many connections
-// each.
-func (e *env) again(t *testing.T, connections int) *pgclient.Servers {
+// newServers returns the servers as another process would have them, with that many
+// connections each.
+func (e *env) newServers(t *testing.T, connections int) *pgclient.Servers {
 	servers := pgclient.NewServers(map[string]pgclient.Config{
 		"source":      {Host: e.source.Host, Port: e.sourcePort, Username: e.reader, Password: e.source.Password, MaxConnections: connections},
 		"destination": {Host: e.destination.Host, Port: e.destinationPort, Username: e.writer, Password: e.destination.Password, MaxConnections: connections},
@@ -65,9 +65,9 @@ func (e *env) again(t *testing.T, connections int) *pgclient.Servers {
 	return servers
 }
 
-// byKeyAlone turns off the search for late commits, so that how many rows are extracted does
-// not depend on other activity of the server.
-func (e *env) byKeyAlone() { e.definition.LateCommitWindow = new(time.Duration) }
+// ignoreLateCommits turns off the search for late commits, so that how many rows are extracted
+// does not depend on other activity of the server.
+func (e *env) ignoreLateCommits() { e.definition.LateCommitWindow = new(time.Duration) }
 
 func (e *env) endpoint() pgclient.Endpoint {
 	server, _ := e.servers.Server("destination")

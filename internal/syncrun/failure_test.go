@@ -85,8 +85,8 @@ func TestDestinationAway(t *testing.T) {
 	e.loadThrough(t, destination)
 	done := e.start(t.Context())
 	source.awaitHeld(t, 1)
-	destination.shut()
-	time.AfterFunc(3*time.Second, destination.reopen)
+	destination.block()
+	time.AfterFunc(3*time.Second, destination.unblock)
 	source.releaseAll(t)
 	if got := <-done; got.err != nil {
 		t.Error(pgclient.Explain(got.err))
@@ -131,7 +131,7 @@ func TestIsolation(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
-	e.servers = e.again(t, 4)
+	e.servers = e.newServers(t, 4)
 	for i := range 40 {
 		e.atSource(t, fmt.Sprintf(`CREATE TABLE t%d (id int PRIMARY KEY)`, i))
 		e.definition.Tables[fmt.Sprintf("public.t%d", i)] = definition.Selection{Method: definition.FullTable}
@@ -323,7 +323,7 @@ func TestLockedTable(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
-	e.servers = e.again(t, 2)
+	e.servers = e.newServers(t, 2)
 	e.atSource(t, `CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1); CREATE TABLE b AS TABLE a; ALTER TABLE b ADD PRIMARY KEY (id)`)
 	e.definition.Tables["public.a"] = definition.Selection{Method: definition.FullTable}
 	e.definition.Tables["public.b"] = definition.Selection{Method: definition.FullTable}

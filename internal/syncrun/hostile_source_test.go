@@ -118,7 +118,7 @@ func TestPlantedNames(t *testing.T) {
 		t.Run(fmt.Sprint(s.Major), func(t *testing.T) {
 			t.Parallel()
 			e := newEnv(t, s, s)
-			e.servers = e.again(t, 3)
+			e.servers = e.newServers(t, 3)
 			e.runs.rangeBytes, e.runs.chunkRows = 200<<10, 1000
 			plant := fmt.Sprintf(plantSQL, list)
 			if s.Major < 11 {
@@ -368,7 +368,7 @@ func TestUnitsHoldNoSQL(t *testing.T) {
 		{`'public.a', '` + snapshot + `', -1, -9`, ""}, // numbers are no text; there are no such pages
 		{`'public.a', '` + snapshot + `', 0, 0`, ""},
 	} {
-		unit := e.plantPart(t, leader, table, tt.planted)
+		unit := e.plantRange(t, leader, table, tt.planted)
 		err := (tablesync.RangeCopier{Job: leader.Job, Sessions: leader.sessions}).CopyInTime(t.Context(), unit)
 		if tt.want == "" && err != nil || tt.want != "" && (err == nil || err.Error() != tt.want) {
 			t.Errorf("%s: got %v\nwant %s", tt.planted, err, tt.want)

@@ -87,8 +87,8 @@ func TestKill(t *testing.T) {
 		}
 		pgtest.Await(t, s, e.destinationDatabase, `SELECT FROM pg_stat_activity WHERE usename = '`+e.writer+`' AND backend_start > '`+before+`' LIMIT 1`, 1)
 		began := time.Now()
-		patience := time.Duration(random.IntN(1500)) * time.Millisecond
-		for time.Since(began) < patience {
+		delay := time.Duration(random.IntN(1500)) * time.Millisecond
+		for time.Since(began) < delay {
 			e.atSource(t, fmt.Sprintf(`
 				UPDATE keyed SET n = nextval('next') WHERE id %% 97 = %d;
 				INSERT INTO keyless SELECT nextval('next'), 'new' FROM generate_series(1, 50);

@@ -110,7 +110,7 @@ func TestDeletedMeanwhile(t *testing.T) {
 				}
 			}
 			e.create(t)
-			destination, _ := e.again(t, 1).Server("destination")
+			destination, _ := e.newServers(t, 1).Server("destination")
 			deleted := false
 			e.onProgress(func(message string, _ map[string]any) {
 				if message == "table succeeded" && !deleted {

@@ -12,8 +12,8 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/sandbox"
 )
 
-// later moves what the catalog remembers back in time.
-func (e *env) later(t *testing.T, d time.Duration) {
+// backdate moves what the catalog remembers back in time.
+func (e *env) backdate(t *testing.T, d time.Duration) {
 	t.Helper()
 	e.atDestination(t, fmt.Sprintf(`
 		UPDATE _stitch.bookmark SET horizon = jsonb_set(horizon, '{passed}', (
@@ -32,13 +32,13 @@ func TestDailyRuns(t *testing.T) {
 	e.definition.Tables["public.t"] = definition.Selection{Method: definition.Incremental, ReplicationKey: "id"}
 	e.create(t)
 	e.run(t)
-	e.later(t, 24*time.Hour)
+	e.backdate(t, 24*time.Hour)
 	late := e.session(t)
 	pgtest.Do(t, late, `BEGIN; INSERT INTO t (v) VALUES ('late')`)
 	e.atSource(t, `INSERT INTO t (v) VALUES ('early')`)
 	e.run(t)
 	pgtest.Do(t, late, `COMMIT`)
-	e.later(t, 24*time.Hour)
+	e.backdate(t, 24*time.Hour)
 	for range 2 {
 		e.run(t)
 		e.wantSame(t, "t")
@@ -130,7 +130,7 @@ func TestWindowTurnedOn(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
-	e.byKeyAlone()
+	e.ignoreLateCommits()
 	e.atSource(t, `CREATE TABLE t (id serial PRIMARY KEY, v text); INSERT INTO t (v) SELECT 'v' FROM generate_series(1, 10)`)
 	e.definition.Tables["public.t"] = definition.Selection{Method: definition.Incremental, ReplicationKey: "id"}
 	e.create(t)

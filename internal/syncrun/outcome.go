@@ -40,7 +40,7 @@ func (w *worker) finish(ctx context.Context, run Run, why string) (Run, error) {
 		})
 	})
 	if err != nil {
-		return w.unrecorded(run, cancelled, err)
+		return w.finishUnrecorded(run, cancelled, err)
 	}
 	if failed := run.failed(); run.Status == catalog.Failed {
 		return run, &TablesError{Reports: failed}
@@ -48,11 +48,11 @@ func (w *worker) finish(ctx context.Context, run Run, why string) (Run, error) {
 	return run, nil
 }
 
-// unrecorded is the end of a run that the catalog does not record: the next run records that
-// this one was interrupted.
-func (w *worker) unrecorded(run Run, cancelled bool, err error) (Run, error) {
+// finishUnrecorded is the end of a run that the catalog does not record: the next run records
+// that this one was interrupted.
+func (w *worker) finishUnrecorded(run Run, cancelled bool, err error) (Run, error) {
 	run.Status, run.CompletedAt, run.Tables = catalog.Interrupted, time.Now(), nil
-	if code := pgclient.Code(err); replication.IsGone(err) || code == pgclient.UndefinedTable || code == pgclient.InvalidSchemaName { // the catalog is gone
+	if code := pgclient.Code(err); replication.IsNotFound(err) || code == pgclient.UndefinedTable || code == pgclient.InvalidSchemaName { // the catalog is gone
 		err = catalog.ErrEnded
 	}
 	if errors.Is(err, catalog.ErrEnded) {

@@ -25,9 +25,9 @@ type proxy struct {
 	cuts           atomic.Int32
 	trips          atomic.Int32 // messages of the engine; messages that are sent together count once
 
-	mu     sync.Mutex
-	isShut bool
-	open   []net.Conn // from the engine
+	mu        sync.Mutex
+	isBlocked bool
+	open      []net.Conn // from the engine
 }
 
 func newProxy(t *testing.T, servers ...*sandbox.Server) *proxy {
@@ -65,14 +65,14 @@ func (e *env) readHeld(t *testing.T, connections int, markers ...string) *proxy 
 	p := newProxy(t, e.source)
 	p.hold(t, markers...)
 	e.sourcePort = p.port()
-	e.servers = e.again(t, connections)
+	e.servers = e.newServers(t, connections)
 	return p
 }
 
 // atPorts makes the engine reach source and destination at these ports.
 func (e *env) atPorts(t *testing.T, source, destination int) {
 	e.sourcePort, e.destinationPort = source, destination
-	e.servers = e.again(t, pgclient.DefaultMaxConnections)
+	e.servers = e.newServers(t, pgclient.DefaultMaxConnections)
 }
 
 // cutCommit cuts the connection at the next COMMIT that follows a COPY.
@@ -81,35 +81,35 @@ func (p *proxy) cutCommit(deliver bool) {
 	p.armed.Store(true)
 }
 
-// shut cuts all connections and lets none through until reopen, as if the server
+// block cuts all connections and lets none through until unblock, as if the server
 // were away.
-func (p *proxy) shut() {
+func (p *proxy) block() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.isShut = true
+	p.isBlocked = true
 	for _, client := range p.open {
 		_ = client.Close()
 	}
 }
 
-func (p *proxy) reopen() {
+func (p *proxy) unblock() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.isShut = false
+	p.isBlocked = false
 }
 
-func (p *proxy) isOpenTo(client net.Conn) bool {
+func (p *proxy) admit(client net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.isShut {
+	if !p.isBlocked {
 		p.open = append(p.open, client)
 	}
-	return !p.isShut
+	return !p.isBlocked
 }
 
 func (p *proxy) serve(client net.Conn, address string) {
 	defer client.Close()
-	if !p.isOpenTo(client) {
+	if !p.admit(client) {
 		return
 	}
 	server, err := net.Dial("tcp", address)

@@ -53,9 +53,9 @@ func pairsOfMajors(t *testing.T) [][2]int {
 // A randomStory is what happens to some tables, run by run.
 type randomStory struct {
 	*env
-	random *rand.Rand
-	tables []*randomTable
-	told   []string // the SQL that the source ran, in order
+	random   *rand.Rand
+	tables   []*randomTable
+	executed []string // the SQL that the source ran, in order
 }
 
 func playStory(t *testing.T, source, destination int, seed uint64) {
@@ -68,8 +68,8 @@ func playStory(t *testing.T, source, destination int, seed uint64) {
 			t.Logf("to repeat it: STITCH_SEED=%d go test ./internal/syncrun -run '%s'", seed, t.Name())
 		}
 	})
-	s.tell(t, oddTypesSQL)
-	s.tell(t, fmt.Sprintf("CREATE SCHEMA %[1]s; GRANT USAGE ON SCHEMA %[1]s, %[2]s TO %[3]s; ALTER DEFAULT PRIVILEGES IN SCHEMA %[1]s GRANT SELECT ON TABLES TO %[3]s",
+	s.execute(t, oddTypesSQL)
+	s.execute(t, fmt.Sprintf("CREATE SCHEMA %[1]s; GRANT USAGE ON SCHEMA %[1]s, %[2]s TO %[3]s; ALTER DEFAULT PRIVILEGES IN SCHEMA %[1]s GRANT SELECT ON TABLES TO %[3]s",
 		pgclient.Ident(oddSchema), `"Odd ""types"".x"`, s.reader))
 	const tables = 4
 	drawn := tableNames(s.random, 2*tables)
@@ -79,8 +79,8 @@ func playStory(t *testing.T, source, destination int, seed uint64) {
 			table.target = drawn[tables+i].Name
 		}
 		s.tables = append(s.tables, table)
-		s.tell(t, table.createSQL())
-		s.tell(t, table.insertSQL(s.random))
+		s.execute(t, table.createSQL())
+		s.execute(t, table.insertSQL(s.random))
 	}
 	s.choose()
 	s.create(t)
@@ -88,7 +88,7 @@ func playStory(t *testing.T, source, destination int, seed uint64) {
 	for range 5 {
 		for _, table := range s.tables {
 			for range s.random.IntN(4) {
-				s.tell(t, table.change(s.random))
+				s.execute(t, table.change(s.random))
 			}
 		}
 		s.choose()
@@ -99,19 +99,19 @@ func playStory(t *testing.T, source, destination int, seed uint64) {
 	}
 }
 
-func (s *randomStory) tell(t *testing.T, sql string) {
+func (s *randomStory) execute(t *testing.T, sql string) {
 	t.Helper()
 	if len(sql) > 1000 {
-		s.told = append(s.told, sql[:1000]+" ...")
+		s.executed = append(s.executed, sql[:1000]+" ...")
 	} else {
-		s.told = append(s.told, sql+";")
+		s.executed = append(s.executed, sql+";")
 	}
 	s.atSource(t, sql)
 }
 
 // history returns the SQL that the source ran for a table.
 func (s *randomStory) history(table *randomTable) string {
-	of := slices.DeleteFunc(slices.Clone(s.told), func(sql string) bool {
+	of := slices.DeleteFunc(slices.Clone(s.executed), func(sql string) bool {
 		return sql != runs && !strings.Contains(sql, table.sql())
 	})
 	return strings.Join(of, "\n")
@@ -131,7 +131,7 @@ func (s *randomStory) choose() {
 // left to do.
 func (s *randomStory) runAndCompare(t *testing.T) {
 	t.Helper()
-	s.told = append(s.told, runs)
+	s.executed = append(s.executed, runs)
 	if _, err := s.tryRun(t.Context()); err != nil {
 		for _, table := range s.tables {
 			if strings.Contains(err.Error(), table.name.String()) {

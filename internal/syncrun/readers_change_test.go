@@ -19,15 +19,15 @@ import (
 // reader may read it and the former one may not; no reader can read a staging table.
 func TestReadersChangeDuringLoad(t *testing.T) {
 	t.Parallel()
-	for name, workers := range map[string]int{"at once": 1, "in parts": 2} {
+	for name, workers := range map[string]int{"at once": 1, "in ranges": 2} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := sandbox.Shared(t, 0)
 			stays, comes, goes := s.Role(t), s.Role(t), s.Role(t)
 			e := withReaders(t, s, stays, comes, goes)
 			e.definition.Readers = []string{goes, stays}
-			p := inParts(t, e, twoParts, 20000)
-			e.servers = e.again(t, workers)
+			p := inRanges(t, e, twoRangesSQL, 20000)
+			e.servers = e.newServers(t, workers)
 			done := e.start(t.Context())
 			p.awaitHeld(t, workers)
 			if workers > 1 {
@@ -37,7 +37,7 @@ func TestReadersChangeDuringLoad(t *testing.T) {
 				}
 				e.wantRead(t, stays, -1, hidden...)
 			}
-			e.servers = e.again(t, 1)
+			e.servers = e.newServers(t, 1)
 			e.definition.Readers = []string{comes, stays}
 			e.update(t)
 
@@ -77,8 +77,8 @@ func TestReadersHeld(t *testing.T) {
 	goes, comes := s.Role(t), s.Role(t)
 	e := withReaders(t, s, goes, comes)
 	e.definition.Readers = []string{goes}
-	p := inParts(t, e, twoParts, 20000)
-	e.servers = e.again(t, 1)
+	p := inRanges(t, e, twoRangesSQL, 20000)
+	e.servers = e.newServers(t, 1)
 	done := e.start(t.Context())
 	p.awaitHeld(t, 1)
 	change := e.sessionAtDestination(t)
@@ -115,7 +115,7 @@ func TestReadersChangeBeforeAlter(t *testing.T) {
 		p.awaitHeld(t, 1) // at the larger table, which comes first
 		change := e.sessionAtDestination(t)
 		pgtest.Do(t, change, `BEGIN; GRANT USAGE ON SCHEMA shop TO pg_monitor`) // holds up the update after its GRANT for the first reader
-		e.servers = e.again(t, 1)
+		e.servers = e.newServers(t, 1)
 		e.definition.Readers = readers
 		updated := make(chan error, 1)
 		go func() { updated <- replication.Update(t.Context(), e.endpoint(), e.definition) }()
@@ -155,7 +155,7 @@ func TestReadersChangeDuringRekey(t *testing.T) {
 		e.atSource(t, `ALTER TABLE t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (other)`)
 		done := e.start(t.Context())
 		pgtest.Await(t, s, e.destinationDatabase, waitingSQL, 1)
-		e.servers = e.again(t, 1)
+		e.servers = e.newServers(t, 1)
 		e.definition.Readers = []string{reader}
 		updated := make(chan error, 1)
 		go func() { updated <- replication.Update(t.Context(), e.endpoint(), e.definition) }()
@@ -165,7 +165,7 @@ func TestReadersChangeDuringRekey(t *testing.T) {
 			updated <- err
 		case <-time.After(time.Second):
 		}
-		pgtest.Do(t, holder, letGo)
+		pgtest.Do(t, holder, unlockAllSQL)
 		if got := <-done; got.err != nil {
 			t.Error(pgclient.Explain(got.err))
 		}
@@ -205,7 +205,7 @@ func TestReadersChangeOften(t *testing.T) {
 	stop := make(chan struct{})
 	ended := make(chan error, 2)
 	for i := range 2 {
-		d, servers := e.definition, e.again(t, 1)
+		d, servers := e.definition, e.newServers(t, 1)
 		server, _ := servers.Server("destination")
 		go func() {
 			for n := 0; ; n++ {

@@ -19,7 +19,7 @@ func IsBusy(err error) bool {
 }
 
 // LastRun returns the run that was recorded last. If there is none, its error is one that
-// IsGone recognizes.
+// IsNotFound recognizes.
 func LastRun(ctx context.Context, destination pgclient.Endpoint, schemaName string) (Run, error) {
 	var run Run
 	err := replication.InCatalog(ctx, destination, func(tx pgx.Tx) error {

@@ -18,7 +18,7 @@ func TestColumnRights(t *testing.T) {
 	sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 		e := newEnv(t, s, s)
 		e.runs.rangeBytes, e.runs.Verify = 50<<10, tablesync.VerifyChecksum
-		e.servers = e.again(t, 2)
+		e.servers = e.newServers(t, 2)
 		e.atSource(t, `
 			CREATE TABLE t (id int PRIMARY KEY, at timestamptz NOT NULL, card text, v text); INSERT INTO t SELECT i, now() - interval '1 day', 'secret', repeat('v', 100) FROM generate_series(1, 2000) AS i;
 			CREATE TABLE parted (id int, at timestamptz NOT NULL, card text, v text) PARTITION BY RANGE (id);

@@ -95,12 +95,12 @@ func (r Runner) run(ctx context.Context, destination pgclient.Endpoint, schemaNa
 	}
 	source, leader, useful, err := r.begin(ctx, destination, stored.ID, d)
 	if err != nil {
-		return recordUnbegun(ctx, destination, stored.ID, d, err)
+		return recordFailedStart(ctx, destination, stored.ID, d, err)
 	}
 	defer leader.sessions.Close(ctx)
 	workers := []*worker{leader}
 	for len(workers) < useful {
-		helper, err := leader.helper(ctx, source, destination)
+		helper, err := leader.newHelper(ctx, source, destination)
 		if helper == nil {
 			leader.Logger.InfoContext(ctx, "no further connection", "streams", len(workers), "reason", err)
 			break
@@ -158,11 +158,11 @@ func runWorkers(ctx context.Context, workers []*worker) (notes []string) {
 	var group sync.WaitGroup
 	for _, w := range workers {
 		group.Go(func() {
-			err := w.survive(ctx)
+			err := w.processUnitsRecovering(ctx)
 			if err == nil || ctx.Err() != nil {
 				return
 			}
-			w.queue.Leave(ctx)
+			w.queue.ReleaseUnits(ctx)
 			mu.Lock()
 			defer mu.Unlock()
 			notes = append(notes, pgclient.Explain(err))
@@ -172,8 +172,8 @@ func runWorkers(ctx context.Context, workers []*worker) (notes []string) {
 	return notes
 }
 
-// helper returns another worker of the run, or nil if no connection is left for it.
-func (w *worker) helper(ctx context.Context, source, destination pgclient.Endpoint) (*worker, error) {
+// newHelper returns another worker of the run, or nil if no connection is left for it.
+func (w *worker) newHelper(ctx context.Context, source, destination pgclient.Endpoint) (*worker, error) {
 	sourceConn, destinationConn, err := pgclient.TryAcquirePair(ctx, source, destination)
 	if sourceConn == nil {
 		return nil, err
@@ -195,11 +195,11 @@ func (w *worker) start(ctx context.Context, verify string) (useful int, err erro
 		return 0, fmt.Errorf("structure sync: %w", err)
 	}
 	err = w.sessions.Destination.In(ctx, func(tx pgx.Tx) error {
-		before, err := w.sameDefinition(ctx, tx)
+		before, err := w.checkDefinition(ctx, tx)
 		if err != nil {
 			return err
 		}
-		if err := w.accept(before); err != nil {
+		if err := w.checkSourceIdentity(before); err != nil {
 			return err
 		}
 		var loaded []string
@@ -216,7 +216,7 @@ func (w *worker) start(ctx context.Context, verify string) (useful int, err erro
 			w.notes = append(w.notes, note)
 		}
 		var units []catalog.Unit
-		units, useful = w.divide(relations, loaded, verify)
+		units, useful = w.planUnits(relations, loaded, verify)
 		w.Run.ID = uuid.NewString()
 		w.queue = &tablesync.Queue{Sessions: w.sessions, Run: w.Run.ID}
 		return pgclient.Send(ctx, tx, "begin the run", func(batch *pgx.Batch) {
@@ -250,10 +250,10 @@ func (w *worker) readRelations(ctx context.Context) (relations map[relation.Tabl
 	return relations, err
 }
 
-// sameDefinition refuses a definition that is no longer the stored one, now that the
+// checkDefinition refuses a definition that is no longer the stored one, now that the
 // replication is locked: the run that this one waited for may already have followed the new
 // definition. It returns the cluster that earlier runs read.
-func (w *worker) sameDefinition(ctx context.Context, tx pgx.Tx) (sourceSystem string, err error) {
+func (w *worker) checkDefinition(ctx context.Context, tx pgx.Tx) (sourceSystem string, err error) {
 	stored, err := catalog.ReplicationOf(ctx, tx, w.Definition.SchemaName)
 	if err != nil {
 		return "", err
@@ -269,9 +269,9 @@ func (w *worker) sameDefinition(ctx context.Context, tx pgx.Tx) (sourceSystem st
 	return stored.SourceSystem, nil
 }
 
-// accept refuses another cluster than the one that earlier runs read, unless the definition
-// names it.
-func (w *worker) accept(before string) error {
+// checkSourceIdentity refuses another cluster than the one that earlier runs read, unless the
+// definition names it.
+func (w *worker) checkSourceIdentity(before string) error {
 	if err := w.Definition.RefuseCluster(w.sessions.Source.Identity.System, before); err != nil {
 		return fmt.Errorf("%w. Nothing was changed", err)
 	}
@@ -281,9 +281,9 @@ func (w *worker) accept(before string) error {
 // tablesPerStream is the number of small tables from which another worker is useful.
 const tablesPerStream = 4
 
-// divide makes a unit of each table, the largest first. It expects few rows from tables that
-// were loaded and have a replication key, whatever their size.
-func (w *worker) divide(relations map[relation.TableName]relation.Relation, loaded []string, verify string) (units []catalog.Unit, useful int) {
+// planUnits makes a unit of each table, the largest first. It expects few rows from tables
+// that were loaded and have a replication key, whatever their size.
+func (w *worker) planUnits(relations map[relation.TableName]relation.Relation, loaded []string, verify string) (units []catalog.Unit, useful int) {
 	keys, bytes := w.Definition.Keys(), int64(0)
 	relation := func(key string) relation.Relation {
 		name, _ := relation.ParseTableName(key) // a key that cannot be parsed names no table that exists

@@ -224,7 +224,7 @@ func TestRun(t *testing.T) {
 			t.Parallel()
 			sandbox.Each(t, func(t *testing.T, s *sandbox.Server) {
 				e := newEnv(t, s, s)
-				e.byKeyAlone()
+				e.ignoreLateCommits()
 				e.definition.Tables["public.t"] = story.selection
 				for i, round := range story.rounds {
 					e.atSource(t, round.sql)
@@ -337,7 +337,7 @@ func TestRunTwice(t *testing.T) {
 	}()
 	pgtest.Await(t, s, e.sourceDatabase, `SELECT FROM pg_catalog.pg_stat_activity WHERE query LIKE '%public"."slow%' AND pid <> pg_backend_pid() AND state = 'active'`, 1)
 	other := *e
-	other.servers = e.again(t, 1)
+	other.servers = e.newServers(t, 1)
 	if _, err := other.tryRun(t.Context()); err == nil || !strings.Contains(err.Error(), "is being run by pid") {
 		t.Errorf("the second run: %v", err)
 	}
@@ -379,7 +379,7 @@ func TestRunSelection(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
-	e.byKeyAlone()
+	e.ignoreLateCommits()
 	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, a text, b text); INSERT INTO t SELECT g, 'a', 'b' FROM generate_series(1, 9) g;
 		CREATE TABLE u (id int PRIMARY KEY); INSERT INTO u VALUES (1)`)
 	for i, step := range []struct {

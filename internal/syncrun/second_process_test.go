@@ -56,7 +56,7 @@ func worked(t *testing.T, w *worker) chan error {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	go func() {
 		defer cancel()
-		err := w.work(ctx)
+		err := w.processUnits(ctx)
 		if err == nil && ctx.Err() != nil {
 			err = errors.New("the worker hung")
 		}
@@ -78,7 +78,7 @@ func (e *env) wantEnded(t *testing.T, got result) {
 	}
 	e.wantRows(t, `SELECT count(*) FROM _stitch.unit`, "0")
 	e.wantRows(t, `SELECT count(*) FROM _stitch.run WHERE status = 'running'`, "0")
-	e.wantNothingHidden(t)
+	e.wantNoStaging(t)
 	for key := range e.definition.Tables {
 		name, err := relation.ParseTableName(key)
 		if err != nil {
@@ -97,7 +97,7 @@ func TestTableElsewhere(t *testing.T) {
 	e.definition.Tables["public.a"] = definition.Selection{Method: definition.FullTable}
 	e.create(t)
 	leader := e.leadRun(t, 1)
-	if err := newWorker(t, e, leader.Run).work(t.Context()); err != nil {
+	if err := newWorker(t, e, leader.Run).processUnits(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	got := <-completed(t, leader)
@@ -157,12 +157,12 @@ func TestWaitsForRange(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
-	p := inParts(t, e, twoParts, 20000)
+	p := inRanges(t, e, twoRangesSQL, 20000)
 	leader := e.leadRun(t, 2)
 	done := completed(t, leader)
 	p.awaitHeld(t, 1)
 	other := worked(t, newWorker(t, e, leader.Run))
-	p.release(t, ownPart(t, e, p))
+	p.release(t, ownRange(t, e, p))
 	pgtest.Await(t, s, e.destinationDatabase, `SELECT FROM _stitch.unit WHERE part_of IS NOT NULL AND done`, 1)
 	for range 3 {
 		e.awaitRenewal(t, `part_of IS NOT NULL`)
@@ -201,7 +201,7 @@ func TestPeerProcess(t *testing.T) {
 	w.Streams = p.Streams
 	var err error
 	if p.Run != "" {
-		err = w.work(t.Context())
+		err = w.processUnits(t.Context())
 	} else {
 		w.sessions.Destination.Leads = w.Replication
 		if _, err = w.start(t.Context(), tablesync.VerifyNone); err == nil {
@@ -274,12 +274,12 @@ func TestKilledWithRange(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
-	p := inParts(t, e, twoParts, 20000)
+	p := inRanges(t, e, twoRangesSQL, 20000)
 	leader := e.leadRun(t, 2)
 	done := completed(t, leader)
 	p.awaitHeld(t, 1)
 	kill := e.startPeer(t, leader.Run.ID, 1)
-	own := ownPart(t, e, p)
+	own := ownRange(t, e, p)
 	kill()
 	p.release(t, own)
 	pgtest.Await(t, s, e.destinationDatabase, `SELECT FROM _stitch.unit WHERE part_of IS NOT NULL AND attempt = 2`, 1)
@@ -294,7 +294,7 @@ func (e *env) dividedElsewhere(t *testing.T) *proxy {
 	t.Helper()
 	e.atSource(t, `CREATE TABLE a (id int PRIMARY KEY, v text); INSERT INTO a SELECT g, md5(g::text) FROM generate_series(2, 60000) g; INSERT INTO a VALUES (1, 'held a')`)
 	e.definition.Tables["public.a"] = definition.Selection{Method: definition.FullTable}
-	p := inParts(t, e, twoParts, 20000)
+	p := inRanges(t, e, twoRangesSQL, 20000)
 	p.hold(t, "held a")
 	return p
 }
@@ -312,7 +312,7 @@ func TestKilledWithDividedTable(t *testing.T) {
 	kill := e.startPeer(t, leader.Run.ID, 2)
 	p.awaitHeld(t, 2)
 	p.release(t, "held a")
-	ownPart(t, e, p)
+	ownRange(t, e, p)
 	kill()
 	p.releaseAll(t)
 	e.wantEnded(t, <-done)
@@ -330,7 +330,7 @@ func TestLeaderKilled(t *testing.T) {
 		loaded  string // by the other
 	}{
 		"with a table":         {(*env).twoTables, 1, "", "public.b"},
-		"with a divided table": {func(e *env, t *testing.T) *proxy { return inParts(t, e, twoParts, 20000) }, 2, "", ""},
+		"with a divided table": {func(e *env, t *testing.T) *proxy { return inRanges(t, e, twoRangesSQL, 20000) }, 2, "", ""},
 		"with a range":         {(*env).dividedElsewhere, 1, "held a", "public.t"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -345,12 +345,12 @@ func TestLeaderKilled(t *testing.T) {
 			p.awaitHeld(t, 2)
 			if tt.first != "" {
 				p.release(t, tt.first)
-				ownPart(t, e, p)
+				ownRange(t, e, p)
 			}
 			kill()
 			p.releaseAll(t)
 			// The other has nothing left to do, or no longer a leader to do it for.
-			if err := <-other; !errors.Is(err, errNotLed) && (err != nil || tt.first == "") {
+			if err := <-other; !errors.Is(err, errNoLeader) && (err != nil || tt.first == "") {
 				t.Errorf("the other process: %v", err)
 			}
 			if tt.loaded != "" {
@@ -381,7 +381,7 @@ func TestNextRunFences(t *testing.T) {
 	kill()
 	e.atSource(t, `INSERT INTO b VALUES (0, 'later')`)
 	e.sourcePort = s.Port
-	e.servers = e.again(t, 1)
+	e.servers = e.newServers(t, 1)
 	run, err := e.tryRun(t.Context())
 	e.wantEnded(t, result{run, err})
 	p.releaseAll(t)

@@ -18,7 +18,7 @@ func TestLoginSetToARole(t *testing.T) {
 			*login = s.Role(t)
 			s.Exec(t, "postgres", `ALTER ROLE `+*login+` NOINHERIT; GRANT `+group+` TO `+*login+`; ALTER ROLE `+*login+` SET role = `+group)
 		}
-		e.servers = e.again(t, 1)
+		e.servers = e.newServers(t, 1)
 		e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a');
 			CREATE VIEW v AS SELECT id, set_config('role', 'none', false) AS role FROM t`)
 		e.definition.Tables["public.t"] = definition.Selection{Method: definition.Incremental, ReplicationKey: "id"}

@@ -64,7 +64,7 @@ func TestSettingsOfLoginsAndDatabases(t *testing.T) {
 					s.Exec(t, "postgres", settingsSQL("DATABASE "+database, s.Major))
 				}
 			}
-			e.servers = e.again(t, 1)
+			e.servers = e.newServers(t, 1)
 			e.atSource(t, `CREATE TABLE public.added (id int PRIMARY KEY, v text); INSERT INTO public.added VALUES (1, 'a'); GRANT SELECT ON public.added TO `+e.reader)
 			e.definition.Tables["public.added"] = definition.Selection{Method: definition.FullTable}
 			if problems, _, err := replication.CheckSource(t.Context(), e.sourceEndpoint(t), e.definition); err != nil || len(problems) > 0 {
@@ -112,7 +112,7 @@ func TestMoney(t *testing.T) {
 				e.definition.Tables["public."+name] = definition.Selection{Method: definition.FullTable}
 			}
 			e.runs.Verify, e.runs.rangeBytes = tablesync.VerifyChecksum, 100<<10
-			e.servers = e.again(t, 2)
+			e.servers = e.newServers(t, 2)
 			e.create(t)
 			for range 2 {
 				run, err := e.tryRun(t.Context())

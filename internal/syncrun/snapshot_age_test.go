@@ -178,7 +178,7 @@ func TestSnapshotAgeOfParts(t *testing.T) {
 	e.readHeld(t, 1, "held")
 	w, table := e.claimTable(t)
 	snapshot := exportSnapshot(t, e.session(t))
-	unit := e.plantPart(t, w, table, fmt.Sprintf(`'public.t', '%s', 0, 0`, snapshot))
+	unit := e.plantRange(t, w, table, fmt.Sprintf(`'public.t', '%s', 0, 0`, snapshot))
 	w.MaxSnapshot = time.Hour
 	w.Expiries.Store(snapshot, time.Now().Add(time.Second))
 	if err := (tablesync.RangeCopier{Job: w.Job, Sessions: w.sessions}).CopyInTime(t.Context(), unit); !errors.Is(err, tablesync.ErrSnapshotAge) {
@@ -211,7 +211,7 @@ func TestSnapshotWhilePieceWaits(t *testing.T) {
 	}()
 	waits := `SELECT FROM pg_locks WHERE NOT granted AND relation = 'shop.t'::regclass AND mode = `
 	pgtest.Await(t, s, e.destinationDatabase, waits+`'ShareLock'`, 1)
-	pgtest.Do(t, holder, letGo)
+	pgtest.Do(t, holder, unlockAllSQL)
 	if err := <-locked; err != nil {
 		t.Fatal(err)
 	}

@@ -74,7 +74,7 @@ func TestDeleteAfterReplacement(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
 	e.writer, e.reader = s.Username, s.Username
-	e.servers = e.again(t, 1)
+	e.servers = e.newServers(t, 1)
 	mallory := s.Role(t)
 	e.atSource(t, `CREATE TABLE t (id int)`)
 	e.definition.Tables["public.t"] = definition.Selection{Method: definition.FullTable}
@@ -98,7 +98,7 @@ func TestDeleteDuringReplacement(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
 	e.writer, e.reader = s.Username, s.Username
-	e.servers = e.again(t, 1)
+	e.servers = e.newServers(t, 1)
 	mallory := s.Role(t)
 	e.atSource(t, `CREATE TABLE t (id int)`)
 	e.definition.Tables["public.t"] = definition.Selection{Method: definition.FullTable}
@@ -163,7 +163,7 @@ func TestOtherLogin(t *testing.T) {
 		e.create(t)
 		owner := e.writer
 		e.writer = s.Role(t)
-		e.servers = e.again(t, 1)
+		e.servers = e.newServers(t, 1)
 		if _, err := replication.Find(t.Context(), e.endpoint(), "shop"); err == nil || !strings.Contains(err.Error(), `belongs to "`+owner) {
 			t.Fatalf("not a member: %v", err)
 		}
@@ -222,7 +222,7 @@ func TestDefinitionChangedMeanwhile(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
-	e.servers = e.again(t, 2)
+	e.servers = e.newServers(t, 2)
 	e.atSource(t, `CREATE TABLE t (id int PRIMARY KEY, secret text); INSERT INTO t VALUES (1, 's')`)
 	e.definition.Tables["public.t"] = definition.Selection{Method: definition.FullTable}
 	e.create(t)
@@ -235,7 +235,7 @@ func TestDefinitionChangedMeanwhile(t *testing.T) {
 	if err := replication.Update(t.Context(), e.endpoint(), e.definition); err != nil {
 		t.Fatal(err)
 	}
-	pgtest.Do(t, holder, letGo)
+	pgtest.Do(t, holder, unlockAllSQL)
 	if got := <-done; got.err == nil || !strings.Contains(got.err.Error(), "the definition was changed") {
 		t.Errorf("got %v", got.err)
 	}

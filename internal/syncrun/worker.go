@@ -12,7 +12,6 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/destination"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/session"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/tablesync"
 )
 
@@ -24,28 +23,28 @@ type worker struct {
 	notes    []string         // of the run, from its start
 }
 
-// errNotLed says that a run no longer has a leader.
-var errNotLed = errors.New("the process that led the run ended or lost its connection to the destination. The next run continues from what was committed")
+// errNoLeader says that a run no longer has a leader.
+var errNoLeader = errors.New("the process that led the run ended or lost its connection to the destination. The next run continues from what was committed")
 
-// work does units of the run until each is done, by whatever process.
-func (w *worker) work(ctx context.Context) error {
+// processUnits does units of the run until each is done, by whatever process.
+func (w *worker) processUnits(ctx context.Context) error {
 	for ctx.Err() == nil {
-		found, err := w.workOnNext(ctx)
+		found, err := w.processNextUnit(ctx)
 		switch {
 		case err != nil:
 			return err
-		case !found.Left:
+		case !found.Unfinished:
 			return nil
-		case !found.Led:
-			return errNotLed
+		case !found.HasLeader:
+			return errNoLeader
 		}
 	}
 	return nil
 }
 
-// survive is work that turns a panic into an error: a panic would end the provider, and with
-// it what the provider does for other resources.
-func (w *worker) survive(ctx context.Context) (err error) {
+// processUnitsRecovering is processUnits that turns a panic into an error: a panic would end
+// the provider, and with it what the provider does for other resources.
+func (w *worker) processUnitsRecovering(ctx context.Context) (err error) {
 	defer func() {
 		if what := recover(); what != nil {
 			w.sessions.Interrupt(ctx)
@@ -53,21 +52,21 @@ func (w *worker) survive(ctx context.Context) (err error) {
 				"Report the bug to the provider's maintainers with these lines: %v\n%s", what, debug.Stack())
 		}
 	}()
-	return w.work(ctx)
+	return w.processUnits(ctx)
 }
 
-// workOnNext does the next unit. If there is none, it waits briefly for the units of other
-// workers, which may be divided into ranges, and for those of lost workers.
-func (w *worker) workOnNext(ctx context.Context) (found catalog.Tending, err error) {
+// processNextUnit does the next unit. If there is none, it waits briefly for the units of
+// other workers, which may be divided into ranges, and for those of lost workers.
+func (w *worker) processNextUnit(ctx context.Context) (found catalog.RunState, err error) {
 	var unit catalog.Unit
-	found = catalog.Tending{Left: true, Led: true}
+	found = catalog.RunState{Unfinished: true, HasLeader: true}
 	err = w.sessions.WithRetry(ctx, func(ctx context.Context) error {
-		if err := w.sessions.ReconnectInDoubt(ctx); err != nil {
+		if err := w.sessions.ReconnectUnlessHealthy(ctx); err != nil {
 			return err
 		}
 		unit, err = w.queue.Claim(ctx, 0)
 		if errors.Is(err, catalog.ErrNotFound) {
-			found, err = w.queue.Tend(ctx, 0)
+			found, err = w.queue.MaintainLeases(ctx, 0)
 		}
 		return err
 	})
@@ -75,7 +74,7 @@ func (w *worker) workOnNext(ctx context.Context) (found catalog.Tending, err err
 	case err != nil:
 		return found, err
 	case unit.ID == 0:
-		_ = session.Sleep(ctx, tablesync.PollInterval) // the caller checks whether it is cancelled
+		_ = pgclient.Pause(ctx, tablesync.PollInterval) // the caller checks whether it is cancelled
 		return found, nil
 	}
 	w.sessions.Healthy = time.Time{}

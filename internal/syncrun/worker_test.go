@@ -30,7 +30,7 @@ func TestStreams(t *testing.T) {
 		// rows again.
 		s := sandbox.OwnServer(t, sandbox.Config{Major: shared.Major})
 		e := newEnv(t, s, s)
-		e.servers = e.again(t, 4)
+		e.servers = e.newServers(t, 4)
 		e.runs.rangeBytes = 100 << 10
 		e.atSource(t, `
 			CREATE TABLE keyed (id int PRIMARY KEY, v text); INSERT INTO keyed SELECT g, md5(g::text) FROM generate_series(1, 20000) g;
@@ -97,7 +97,7 @@ func TestDivide(t *testing.T) {
 		{0, 900, []string{"a", "other"}, 1},
 	} {
 		relations := map[relation.TableName]relation.Relation{table("a"): {Bytes: test.a}, table("b"): {Bytes: test.b}}
-		if units, useful := w.divide(relations, test.loaded, tablesync.VerifyNone); len(units) != 2 || useful != test.want {
+		if units, useful := w.planUnits(relations, test.loaded, tablesync.VerifyNone); len(units) != 2 || useful != test.want {
 			t.Errorf("%+v: %d units, %d workers of use", test, len(units), useful)
 		}
 	}
@@ -123,7 +123,7 @@ func TestUnitsElsewhere(t *testing.T) {
 	}
 
 	other := newWorker(t, e, leader.Run)
-	if err := other.work(t.Context()); err != nil {
+	if err := other.processUnits(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	e.wantRows(t, `SELECT source_table, status FROM _stitch.report ORDER BY 1`, "public.a|succeeded", "public.b|succeeded")
@@ -137,7 +137,7 @@ const shortLease = 2 * time.Second
 // newWorker returns a worker that shares nothing with others but the catalog.
 func newWorker(t *testing.T, e *env, run catalog.Run) *worker {
 	t.Helper()
-	return workerOf(t, e.again(t, 1), e.definition.Destination, e.definition.SchemaName, run)
+	return workerOf(t, e.newServers(t, 1), e.definition.Destination, e.definition.SchemaName, run)
 }
 
 // workerOf returns a worker made from what a process knows that has the name of a replication
@@ -186,8 +186,8 @@ func (e *env) claimTable(t *testing.T) (*worker, catalog.Unit) {
 	return leader, table
 }
 
-// plantPart records a range of a table in the catalog, and claims it.
-func (e *env) plantPart(t *testing.T, w *worker, table catalog.Unit, values string) catalog.Unit {
+// plantRange records a range of a table in the catalog, and claims it.
+func (e *env) plantRange(t *testing.T, w *worker, table catalog.Unit, values string) catalog.Unit {
 	t.Helper()
 	e.atDestination(t, fmt.Sprintf(`
 		INSERT INTO _stitch.unit (run, part_of, source_table, snapshot, first_page, end_page, table_attempt, as_text)

@@ -58,7 +58,7 @@ func testWriters(t *testing.T, source *sandbox.Server) {
 	var open []*writer // from before the first run until after most
 	for i := range 2 {
 		w := e.newWriter(t, seed, writers+i)
-		w.tell("BEGIN; SELECT now()")
+		w.execute("BEGIN; SELECT now()")
 		open = append(open, w)
 	}
 	for range 8 {
@@ -89,7 +89,7 @@ func testWriters(t *testing.T, source *sandbox.Server) {
 	}
 	e.run(t)
 	for _, w := range open {
-		w.tell("COMMIT")
+		w.execute("COMMIT")
 	}
 	for range 2 {
 		e.run(t)
@@ -118,7 +118,7 @@ func (e *env) newWriter(t *testing.T, seed uint64, number int) *writer {
 	return &writer{t: t, conn: conn, number: number, random: rand.New(rand.NewPCG(seed, uint64(number)))}
 }
 
-func (w *writer) tell(sql string) {
+func (w *writer) execute(sql string) {
 	if _, err := w.conn.PgConn().Exec(w.t.Context(), sql).ReadAll(); err != nil {
 		w.t.Errorf("%s: %v", sql, err)
 	}
@@ -127,31 +127,31 @@ func (w *writer) tell(sql string) {
 // transaction writes some rows and, mostly, commits.
 func (w *writer) transaction() {
 	w.count++
-	w.tell("BEGIN")
+	w.execute("BEGIN")
 	if w.random.IntN(2) == 0 {
-		w.tell("SELECT now()") // other writers continue before this one writes
+		w.execute("SELECT now()") // other writers continue before this one writes
 		w.pause()
 	}
 	for range 1 + w.random.IntN(3) {
 		w.write()
 	}
 	if w.random.IntN(2) == 0 {
-		w.tell("SAVEPOINT s")
+		w.execute("SAVEPOINT s")
 		w.write()
-		w.tell([]string{"ROLLBACK TO SAVEPOINT s", "RELEASE SAVEPOINT s"}[w.random.IntN(2)])
+		w.execute([]string{"ROLLBACK TO SAVEPOINT s", "RELEASE SAVEPOINT s"}[w.random.IntN(2)])
 		w.write()
 	}
 	w.pause()
 	switch w.random.IntN(8) {
 	case 0:
-		w.tell("ROLLBACK")
+		w.execute("ROLLBACK")
 	case 1, 2:
 		name := fmt.Sprintf("'writer %d, %d'", w.number, w.count)
-		w.tell("PREPARE TRANSACTION " + name)
+		w.execute("PREPARE TRANSACTION " + name)
 		w.pause()
-		w.tell([]string{"COMMIT", "COMMIT", "ROLLBACK"}[w.random.IntN(3)] + " PREPARED " + name)
+		w.execute([]string{"COMMIT", "COMMIT", "ROLLBACK"}[w.random.IntN(3)] + " PREPARED " + name)
 	default:
-		w.tell("COMMIT")
+		w.execute("COMMIT")
 	}
 }
 
@@ -161,17 +161,17 @@ func (w *writer) write() {
 	mine := fmt.Sprintf("WHERE id = %d", w.number+10*w.random.IntN(10))
 	switch w.random.IntN(6) {
 	case 0:
-		w.tell("INSERT INTO keyed_by_number (v) SELECT " + v + " FROM generate_series(1, 3)")
+		w.execute("INSERT INTO keyed_by_number (v) SELECT " + v + " FROM generate_series(1, 3)")
 	case 1:
-		w.tell("INSERT INTO keyed_by_time (v) VALUES (" + v + ")")
+		w.execute("INSERT INTO keyed_by_time (v) VALUES (" + v + ")")
 	case 2:
-		w.tell("INSERT INTO keyless_by_number (v) SELECT " + v + " FROM generate_series(1, 3)")
+		w.execute("INSERT INTO keyless_by_number (v) SELECT " + v + " FROM generate_series(1, 3)")
 	case 3:
-		w.tell("INSERT INTO keyless_by_time (v) SELECT " + v + " FROM generate_series(1, 3)")
+		w.execute("INSERT INTO keyless_by_time (v) SELECT " + v + " FROM generate_series(1, 3)")
 	case 4:
-		w.tell("UPDATE keyed_by_number SET n = nextval('numbers'), v = " + v + " " + mine)
+		w.execute("UPDATE keyed_by_number SET n = nextval('numbers'), v = " + v + " " + mine)
 	case 5:
-		w.tell("UPDATE keyed_by_time SET at = now(), v = " + v + " " + mine)
+		w.execute("UPDATE keyed_by_time SET at = now(), v = " + v + " " + mine)
 	}
 }
 

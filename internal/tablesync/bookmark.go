@@ -17,14 +17,14 @@ func (s *tableSync) loadedTableAfter(f facts, p plan, c chunk, began time.Time) 
 	if !c.last && (p.rows.After == nil || before != nil && before.Status == catalog.Copying) {
 		status = catalog.Copying
 	}
-	parts := f.source.Storage.Attached
-	if parts == nil {
-		parts = map[uint32]string{} // of a view
+	partitions := f.source.Storage.Attached
+	if partitions == nil {
+		partitions = map[uint32]string{} // of a view
 	}
 	return catalog.LoadedTable{
 		Replication: s.target.Replication, TableName: s.target.Name.Name, SourceTable: s.table, Status: status, TableVersion: p.version,
 		Columns: p.layout.Filled(), Attributes: p.layout.Attributes(),
-		Source: f.identity, SourceOID: table.OID, SourceColumns: lastColumn(table), SourceParts: parts,
+		Source: f.identity, SourceOID: table.OID, SourceColumns: lastColumn(table), SourcePartitions: partitions,
 		Position: positionAfter(f, p, began), Meaning: f.source.MeaningOf(selectedNames(s.selection, table), s.selection.ReplicationKey),
 	}
 }
@@ -48,8 +48,8 @@ func positionAfter(f facts, p plan, began time.Time) catalog.Position {
 	if f.history.Why != "" {
 		before = catalog.Position{Commits: source.CommitsUntil(before.Commits, f.history.Back)}
 	}
-	next.Rows = source.Remember(p.newest, before.Rows)
-	next.Commits = source.RemembersCommit(before.Commits, catalog.Commit{LSN: next.LSN, Sequence: began.UnixMicro() * 1000})
+	next.Rows = source.RowsToRemember(p.newest, before.Rows)
+	next.Commits = source.AppendCommit(before.Commits, catalog.Commit{LSN: next.LSN, Sequence: began.UnixMicro() * 1000})
 	return next
 }
 

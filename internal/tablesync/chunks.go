@@ -32,7 +32,7 @@ func (s *tableSync) load(ctx context.Context, unit catalog.Unit, r reading, p pl
 			return false, &copywire.SourceError{Err: err}
 		}
 		if empty {
-			nothing := func(destination.Loading) (moved, error) { return moved{}, nil }
+			nothing := func(destination.Loading) (copyResult, error) { return copyResult{}, nil }
 			return true, s.commit(ctx, unit, r, p, chunk{rows: rows, last: true}, nothing)
 		}
 	}
@@ -47,14 +47,14 @@ func (s *tableSync) load(ctx context.Context, unit catalog.Unit, r reading, p pl
 		}
 		rows.UpTo = end
 		c := chunk{rows: rows, last: end == nil}
-		err = s.commit(ctx, unit, r, p, c, func(ld destination.Loading) (moved, error) { return s.copyChunk(ctx, unit, r, p, c, ld) })
+		err = s.commit(ctx, unit, r, p, c, func(ld destination.Loading) (copyResult, error) { return s.copyChunk(ctx, unit, r, p, c, ld) })
 		if errors.Is(err, errTargetLocked) {
 			return false, nil
 		}
 		if err != nil || c.last {
 			return true, err
 		}
-		if rows.After == nil || r.facts.source.Unlocked || tooOldFor(r.snapshot.Held(), time.Since(began), s.job.MaxSnapshot) {
+		if rows.After == nil || r.facts.source.Unlocked || tooOldFor(r.snapshot.Age(), time.Since(began), s.job.MaxSnapshot) {
 			return false, nil
 		}
 		rows = rows.Next()
@@ -70,14 +70,14 @@ func (s *tableSync) chunkEnd(ctx context.Context, snap *source.Snapshot, p plan,
 	return snap.ChunkEnd(ctx, rows, s.learned.chunkRows)
 }
 
-// moved says what went through a relay, and what the load made of it.
-type moved struct {
+// copyResult says what went through a relay, and what the load made of it.
+type copyResult struct {
 	loadResult destination.LoadResult
 	bytes      int64
 }
 
 // copyChunk loads the rows of one chunk through this worker's connections.
-func (s *tableSync) copyChunk(ctx context.Context, unit catalog.Unit, r reading, p plan, c chunk, ld destination.Loading) (m moved, err error) {
+func (s *tableSync) copyChunk(ctx context.Context, unit catalog.Unit, r reading, p plan, c chunk, ld destination.Loading) (m copyResult, err error) {
 	copyRows := func(copyIn string) (int64, error) {
 		if c.last {
 			defer s.closeIfRead(ctx, unit, r.snapshot, p)

@@ -20,24 +20,24 @@ import (
 
 // commit runs load in a transaction of the destination that ends with the rows, the bookmark
 // after them and the report.
-func (s *tableSync) commit(ctx context.Context, unit catalog.Unit, r reading, p plan, c chunk, load func(destination.Loading) (moved, error)) error {
-	tx, began, err := s.takeTarget(ctx, r, p, c)
+func (s *tableSync) commit(ctx context.Context, unit catalog.Unit, r reading, p plan, c chunk, load func(destination.Loading) (copyResult, error)) error {
+	tx, began, err := s.targetTx(ctx, r, p, c)
 	if err != nil {
 		return err
 	}
 	defer session.Rollback(ctx, tx)
 	report := s.report // the report as it is, should this commit fail
-	m, err := load(destination.Loading{Tx: tx, Plan: p.merge(c.rows)})
+	m, err := load(destination.Loading{Tx: tx, Plan: p.mergePlan(c.rows)})
 	if err != nil {
 		return err
 	}
 	bookmark := s.bookmarkAfter(r.facts, p, c)
-	addMoved(&report, m, bookmark)
-	report.Snapshot = max(report.Snapshot, r.snapshot.Held())
+	addCopyResult(&report, m, bookmark)
+	report.Snapshot = max(report.Snapshot, r.snapshot.Age())
 	report.Status = catalog.Interrupted // until the last chunk
 	if c.last {
 		report.Status = catalog.Succeeded
-		dropped, err := s.compare(ctx, tx, unit, r, p, &report)
+		dropped, err := s.reconcile(ctx, tx, unit, r, p, &report)
 		if err != nil {
 			return err
 		}
@@ -48,7 +48,7 @@ func (s *tableSync) commit(ctx context.Context, unit catalog.Unit, r reading, p 
 			return cmp.Or[error](err, errPartitionsChanged)
 		}
 	}
-	if err := s.letReadersRead(ctx, tx, r.facts.target, p, &report); err != nil {
+	if err := s.grantToReaders(ctx, tx, r.facts.target, p, &report); err != nil {
 		return err
 	}
 	growth, err := s.growth(ctx, tx, p, m.loadResult)
@@ -63,7 +63,7 @@ func (s *tableSync) commit(ctx context.Context, unit catalog.Unit, r reading, p 
 		if c.last {
 			catalog.QueueFinishUnit(batch, unit, report.RowsExtracted, report.Bytes)
 		} else {
-			catalog.QueueHold(batch, unit)
+			catalog.QueueRenewLease(batch, unit)
 		}
 	})
 	if err != nil {
@@ -79,8 +79,8 @@ func (s *tableSync) commit(ctx context.Context, unit catalog.Unit, r reading, p 
 	return nil
 }
 
-// addMoved adds to a report what a commit moves.
-func addMoved(report *catalog.Report, m moved, bookmark catalog.Bookmark) {
+// addCopyResult adds to a report what a commit moves.
+func addCopyResult(report *catalog.Report, m copyResult, bookmark catalog.Bookmark) {
 	report.RowsExtracted += m.loadResult.Rows
 	report.RowsLoaded += m.loadResult.Changed
 	report.Bytes += m.bytes
@@ -93,9 +93,9 @@ func addMoved(report *catalog.Report, m moved, bookmark catalog.Bookmark) {
 	}
 }
 
-// compare makes the rows that were loaded last agree with the source where their values alone
-// do not ensure it, and verifies them. It returns how many rows it deleted for that.
-func (s *tableSync) compare(ctx context.Context, tx pgx.Tx, unit catalog.Unit, r reading, p plan, report *catalog.Report) (dropped int64, err error) {
+// reconcile makes the rows that were loaded last agree with the source where their values
+// alone do not ensure it, and verifies them. It returns how many rows it deleted for that.
+func (s *tableSync) reconcile(ctx context.Context, tx pgx.Tx, unit catalog.Unit, r reading, p plan, report *catalog.Report) (dropped int64, err error) {
 	if report.RowsLoaded > 0 && p.comparesKeys() {
 		if dropped, err = s.dropSuperseded(ctx, tx, r, p, report); err != nil {
 			return 0, err
@@ -108,32 +108,32 @@ func (s *tableSync) compare(ctx context.Context, tx pgx.Tx, unit catalog.Unit, r
 // errTargetLocked says that other sessions lock the destination table between two chunks.
 var errTargetLocked = errors.New("the table in the destination is locked")
 
-// takeTarget returns the transaction that locked the table before the snapshot, once, and
+// targetTx returns the transaction that locked the table before the snapshot, once, and
 // when it began, by the destination's clock. Later calls return another transaction, in which
-// the table must be the same. takeTarget fails with errTargetLocked if it would have to hold
+// the table must be the same. targetTx fails with errTargetLocked if it would have to hold
 // the snapshot while other sessions lock the table, and the snapshot can be given back
 // instead.
-func (s *tableSync) takeTarget(ctx context.Context, r reading, p plan, c chunk) (pgx.Tx, time.Time, error) {
-	if tx := r.lock.Take(); tx != nil {
+func (s *tableSync) targetTx(ctx context.Context, r reading, p plan, c chunk) (pgx.Tx, time.Time, error) {
+	if tx := r.lock.Detach(); tx != nil {
 		return tx, r.facts.target.Now, nil
 	}
-	patience := time.Duration(0)
+	maxWait := time.Duration(0)
 	if c.inRanges {
-		patience = session.LockPatience
+		maxWait = session.MaxLockWait
 	}
-	lock, err := s.sessions.Destination.LockAgain(ctx, s.target, r.facts.target, p.rows.After != nil, patience)
+	lock, err := s.sessions.Destination.Relock(ctx, s.target, r.facts.target, p.rows.After != nil, maxWait)
 	if !c.inRanges && pgclient.Code(err) == pgclient.LockNotAvailable {
 		err = errTargetLocked
 	}
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	return lock.Take(), lock.State.Now, nil
+	return lock.Detach(), lock.State.Now, nil
 }
 
-// letReadersRead ends the load of a table that is new to the replication. It notes a failure
+// grantToReaders ends the load of a table that is new to the replication. It notes a failure
 // in the report, and the rows are loaded all the same.
-func (s *tableSync) letReadersRead(ctx context.Context, tx pgx.Tx, before destination.TargetState, p plan, report *catalog.Report) error {
+func (s *tableSync) grantToReaders(ctx context.Context, tx pgx.Tx, before destination.TargetState, p plan, report *catalog.Report) error {
 	if p.layout.Exists && before.Bookmark != nil {
 		return nil
 	}

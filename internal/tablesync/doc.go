@@ -33,7 +33,7 @@
 //     they are written (same_key.go).
 //   - An amount of money is the same amount on both sides, or the table is refused (money.go).
 //   - A comparison after loading tells rows that are missing from rows that a method keeps
-//     (verify.go, partners.go).
+//     (verify.go, row_comparison.go).
 //   - The target is locked before the snapshot is taken. A snapshot ends in the time that the
 //     definition allows (facts.go, snapshot_age.go).
 //   - Units of work are values, which the definition must name (ranges.go).

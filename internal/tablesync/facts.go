@@ -28,7 +28,7 @@ func (r reading) close(ctx context.Context) {
 	if r.snapshot != nil {
 		r.snapshot.Close(ctx)
 	}
-	r.lock.Leave(ctx)
+	r.lock.Rollback(ctx)
 }
 
 // prepare decides what to do, and makes the destination table ready for it. It locks the
@@ -46,13 +46,13 @@ func (s *tableSync) prepare(ctx context.Context, unit catalog.Unit, limit limitF
 	}
 	request := source.SnapshotRequest{Table: name, Kind: relation.RelationKind(unit.Kind), Limit: limit}
 	for {
-		lock, err := s.sessions.Destination.Lock(ctx, s.target, session.LockPatience)
+		lock, err := s.sessions.Destination.Lock(ctx, s.target, session.MaxLockWait)
 		if err != nil {
 			return reading{}, plan{}, err
 		}
 		snapshot, facts, p, err := s.openSnapshot(ctx, lock, request)
 		if err != nil {
-			lock.Leave(ctx)
+			lock.Rollback(ctx)
 			return reading{}, p, err
 		}
 		sql := p.layout.AlterSQL()
@@ -60,7 +60,7 @@ func (s *tableSync) prepare(ctx context.Context, unit catalog.Unit, limit limitF
 			return reading{snapshot, lock, facts}, p, nil
 		}
 		s.endSnapshot(ctx, snapshot)
-		lock.Leave(ctx)
+		lock.Rollback(ctx)
 		if err := s.alter(ctx, p, sql); err != nil {
 			return reading{}, p, err
 		}
@@ -74,7 +74,7 @@ func (s *tableSync) alter(ctx context.Context, p plan, sql string) error {
 	err := s.sessions.Destination.Alter(ctx, s.target, sql)
 	if err != nil && destination.CannotAlter(err) && len(p.layout.Widen) > 0 {
 		for _, column := range p.layout.Widen {
-			s.learned.fixed = append(s.learned.fixed, column.Name)
+			s.learned.unalterable = append(s.learned.unalterable, column.Name)
 		}
 		return nil
 	}
@@ -132,7 +132,7 @@ func (s *tableSync) plan(ctx context.Context, snap *source.Snapshot, lock *desti
 		return f, p, err
 	}
 	if from := p.rows.From(); from != "" && f.source.Table.Kind == relation.PartitionedTable {
-		constant, err := snap.Constant(ctx, from, p.rows.Key.SQL)
+		constant, err := snap.Evaluate(ctx, from, p.rows.Key.SQL)
 		if err != nil {
 			return f, p, &copywire.SourceError{Err: err}
 		}
@@ -143,7 +143,7 @@ func (s *tableSync) plan(ctx context.Context, snap *source.Snapshot, lock *desti
 		for _, c := range p.unverified {
 			conditions = append(conditions, source.OtherThanDefault(c.Source, c.Extract))
 		}
-		holds, err := snap.HoldsBefore(ctx, p.rows.Before(len(p.layout.Key) == 0), conditions)
+		holds, err := snap.HasRowsBefore(ctx, p.rows.Before(len(p.layout.Key) == 0), conditions)
 		if err != nil {
 			return f, p, &copywire.SourceError{Err: err}
 		}
@@ -165,11 +165,11 @@ func (s *tableSync) withAttached(ctx context.Context, snap *source.Snapshot, p p
 	if !f.source.Storage.Readable {
 		return p.readingAll("partitions were added, and the login is not allowed to read which rows are in them"), nil
 	}
-	condition, err := snap.RowsOf(ctx, attached)
+	condition, err := snap.PartitionCondition(ctx, attached)
 	if err != nil {
 		return p, &copywire.SourceError{Err: err}
 	}
-	holds, err := snap.HoldsAttached(ctx, p.rows.WithAttached(condition))
+	holds, err := snap.HasAttachedRows(ctx, p.rows.WithAttached(condition))
 	if err != nil {
 		return p, &copywire.SourceError{Err: err}
 	}

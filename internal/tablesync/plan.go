@@ -28,25 +28,25 @@ type facts struct {
 
 // learned is what earlier attempts found out about a table.
 type learned struct {
-	asText    bool     // rows must cross as text: a server refused them in binary form
-	added     []string // columns that earlier attempts added to the target, with what old rows hold in them
-	fixed     []string // columns of the target whose type cannot be changed
-	chunkRows int      // about how many rows of a backlog one transaction commits
+	asText      bool     // rows must cross as text: a server refused them in binary form
+	added       []string // columns that earlier attempts added to the target, with what old rows hold in them
+	unalterable []string // columns of the target whose type cannot be changed
+	chunkRows   int      // about how many rows of a backlog one transaction commits
 }
 
 // A plan says what a run does with one table. It is a value: a later finding makes another
 // plan from it.
 type plan struct {
-	layout  destination.Layout
-	rows    source.KeyRange
-	keyName string // of the replication key in the destination
-	version int64  // of the table, after the load
-	reset   bool   // whether the version is a new one
-	full    bool   // whether the method is FULL_TABLE
-	late    time.Duration
-	why     string   // why all rows are read although there is a bookmark
-	undone  *int64   // the source has gone back: rows with a greater _sdc_sequence that it does not have are undone
-	changes []string // of the structure since the last load, for people
+	layout       destination.Layout
+	rows         source.KeyRange
+	keyName      string // of the replication key in the destination
+	version      int64  // of the table, after the load
+	reset        bool   // whether the version is a new one
+	full         bool   // whether the method is FULL_TABLE
+	late         time.Duration
+	reloadReason string   // why all rows are read although there is a bookmark
+	undone       *int64   // the source has gone back: rows with a greater _sdc_sequence that it does not have are undone
+	changes      []string // of the structure since the last load, for people
 
 	keyNotUnique bool // whether the source does not guarantee that the key identifies a row
 	rewritten    bool // whether the table is stored in another file than when the bookmark was set
@@ -56,9 +56,9 @@ type plan struct {
 	// run reads all rows.
 	unverified []destination.Column
 
-	greatest *string              // replication key of the rows to load; nil if none has one
-	newest   []catalog.Remembered // rows with the greatest keys
-	ordered  bool                 // whether an index orders the rows by the replication key
+	greatest *string                 // replication key of the rows to load; nil if none has one
+	newest   []catalog.RememberedRow // rows with the greatest keys
+	ordered  bool                    // whether an index orders the rows by the replication key
 }
 
 // decide decides how to load a table. late is how late a row may be committed.
@@ -73,7 +73,7 @@ func decide(s definition.Selection, target relation.TableName, f facts, late tim
 		before = f.target.Loaded.Columns
 	}
 	var err error
-	if p.layout, err = destination.MapColumns(target, columns, s.KeyColumns(table), f.target.Table, before, slices.Concat(f.target.InViews, f.learned.fixed)); err != nil {
+	if p.layout, err = destination.MapColumns(target, columns, s.KeyColumns(table), f.target.Table, before, slices.Concat(f.target.InViews, f.learned.unalterable)); err != nil {
 		return plan{}, err
 	}
 	p.layout.Equals, p.layout.Text, p.changes = f.target.Equals, f.learned.asText, p.layout.Changes
@@ -90,31 +90,31 @@ func decide(s definition.Selection, target relation.TableName, f facts, late tim
 	}
 	p.version = max(p.version, l.TableVersion+1)
 	p.changes = slices.Concat(p.changes, sourceChanges(p.layout, *l, f.source))
-	if p.why = bookmarkInvalidReason(*l, f.target.Bookmark, s, table, f.identity, p.rows.Key.SQL); p.why == "" && keyReplaced(p.layout, *l) {
-		p.why = "a column of the primary key was replaced by another column of the same name"
+	if p.reloadReason = bookmarkInvalidReason(*l, f.target.Bookmark, s, table, f.identity, p.rows.Key.SQL); p.reloadReason == "" && keyReplaced(p.layout, *l) {
+		p.reloadReason = "a column of the primary key was replaced by another column of the same name"
 	}
-	if p.why == "" {
-		p.why, p.undone = f.history.Why, f.history.UndoneSince(l.Position)
+	if p.reloadReason == "" {
+		p.reloadReason, p.undone = f.history.Why, f.history.UndoneSince(l.Position)
 	}
 	if f.target.Table == nil {
-		p.why = "the table was missing in the destination"
+		p.reloadReason = "the table was missing in the destination"
 		return p, nil
 	}
-	if p.layout.KeyChanged || p.why != "" {
+	if p.layout.KeyChanged || p.reloadReason != "" {
 		return p, nil
 	}
-	return p.goOn(*l, *f.target.Bookmark, s, f), nil
+	return p.fromBookmark(*l, *f.target.Bookmark, s, f), nil
 }
 
-// goOn is the plan for a table whose bookmark applies. It still reads all rows if those
-// before the bookmark hold what was never loaded.
-func (p plan) goOn(l catalog.LoadedTable, b catalog.Bookmark, s definition.Selection, f facts) plan {
+// fromBookmark is the plan for a table whose bookmark applies. It still reads all rows if
+// those before the bookmark hold what was never loaded.
+func (p plan) fromBookmark(l catalog.LoadedTable, b catalog.Bookmark, s definition.Selection, f facts) plan {
 	p.version, p.reset = l.TableVersion, false
-	if p.why, p.unverified = neverLoaded(p.layout, l, f.learned.added); p.why == "" {
+	if p.reloadReason, p.unverified = neverLoaded(p.layout, l, f.learned.added); p.reloadReason == "" {
 		meaning := f.source.MeaningOf(selectedNames(s, f.source.Table), s.ReplicationKey)
-		p.why = cmp.Or(f.target.Older(), source.ChangedMeaning(l.Meaning, meaning), rewrittenSince(b.Horizon, f.source.Info, p.late))
+		p.reloadReason = cmp.Or(f.target.ChangeReason(), source.ChangedMeaning(l.Meaning, meaning), rewrittenSince(b.Horizon, f.source.Info, p.late))
 	}
-	if p.why == "" {
+	if p.reloadReason == "" {
 		p.rows, p.rewritten = p.rows.AfterBookmark(b.Bookmark, len(p.layout.Key) == 0).WithLateCommits(b.Horizon, f.source.Info, p.late)
 	}
 	return p
@@ -122,7 +122,7 @@ func (p plan) goOn(l catalog.LoadedTable, b catalog.Bookmark, s definition.Selec
 
 // readingAll is the plan that reads all rows, for that reason.
 func (p plan) readingAll(why string) plan {
-	p.rows.After, p.why = nil, why
+	p.rows.After, p.reloadReason = nil, why
 	return p
 }
 
@@ -133,7 +133,7 @@ func (p plan) attached(f facts) (leaves []uint32) {
 		return nil
 	}
 	for _, leaf := range f.source.Storage.Leaves {
-		if before, known := f.target.Loaded.SourceParts[leaf]; !known || before != f.source.Storage.Attached[leaf] {
+		if before, known := f.target.Loaded.SourcePartitions[leaf]; !known || before != f.source.Storage.Attached[leaf] {
 			leaves = append(leaves, leaf)
 		}
 	}
@@ -158,7 +158,7 @@ func (p plan) goingBack() plan {
 }
 
 // endingAt is the plan with the greatest key of the rows, and the rows that have it.
-func (p plan) endingAt(greatest *string, newest []catalog.Remembered) plan {
+func (p plan) endingAt(greatest *string, newest []catalog.RememberedRow) plan {
 	p.greatest, p.newest = greatest, newest
 	return p
 }
@@ -192,9 +192,9 @@ func (p plan) comparesKeys() bool {
 	return p.layout.Exists && !p.deletes() && slices.ContainsFunc(p.layout.KeyOf(), func(c destination.Column) bool { return source.IsCoarse(c.Source) })
 }
 
-// merge says what the load does with the rows of a range once they were copied. Few of the
+// mergePlan says what the load does with the rows of a range once they were copied. Few of the
 // rows after a bookmark already exist, but most rows of a whole table do.
-func (p plan) merge(rows source.KeyRange) destination.MergePlan {
+func (p plan) mergePlan(rows source.KeyRange) destination.MergePlan {
 	m := destination.MergePlan{
 		Layout: p.layout, Version: p.version, Reset: p.reset, KeyNotUnique: p.keyNotUnique, Undone: p.undone,
 		Upserts: len(p.layout.Key) > 0 && rows.After != nil, Repeated: "true",
@@ -214,8 +214,8 @@ func (p plan) guarantees(s definition.Selection, f facts, standby bool) (notes [
 	if types := p.layout.TextOnlyTypes(); len(types) > 0 {
 		notes = append(notes, "rows are transferred as text, because these types have no binary form that means the same on both servers: "+strings.Join(types, ", "))
 	}
-	if p.why != "" && (p.reset || !p.full) {
-		notes = append(notes, "replicated whole: "+p.why)
+	if p.reloadReason != "" && (p.reset || !p.full) {
+		notes = append(notes, "replicated whole: "+p.reloadReason)
 	}
 	if p.rewritten {
 		notes = append(notes, "the table was emptied by TRUNCATE, or rewritten: rows with any key were scanned")
@@ -226,7 +226,7 @@ func (p plan) guarantees(s definition.Selection, f facts, standby bool) (notes [
 	switch {
 	case p.full || p.late == 0:
 	case f.source.Info.Snapshot == "":
-		notes = append(notes, "runs miss rows that are committed late with a key before the bookmark: "+f.source.Info.Hidden)
+		notes = append(notes, "runs miss rows that are committed late with a key before the bookmark: "+f.source.Info.HiddenReason)
 	case standby && !source.IsTime(p.rows.Key):
 		notes = append(notes, "the source is a standby, which does not know the transactions of its primary: runs miss a row with a key before the bookmark "+
 			"if its transaction was open while the table was read for the first time")

@@ -35,14 +35,14 @@ func sourceChanges(l destination.Layout, b catalog.LoadedTable, s source.Facts) 
 		return changes
 	}
 	for i, leaf := range s.Storage.Leaves {
-		if attached, known := b.SourceParts[leaf]; !known {
+		if attached, known := b.SourcePartitions[leaf]; !known {
 			changes = append(changes, fmt.Sprintf("partition %s was added", s.Storage.Names[i]))
 		} else if attached != s.Storage.Attached[leaf] {
 			changes = append(changes, fmt.Sprintf("partition %s was attached again", s.Storage.Names[i]))
 		}
 	}
 	gone := 0
-	for leaf := range b.SourceParts {
+	for leaf := range b.SourcePartitions {
 		if !slices.Contains(s.Storage.Leaves, leaf) {
 			gone++
 		}

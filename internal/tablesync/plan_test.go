@@ -33,10 +33,10 @@ func somePlanFacts() facts {
 			Major:   18,
 		},
 		target: destination.TargetState{
-			Table: &existing, Place: destination.Whereabouts{OID: 7, File: 70}, Major: 18, Now: time.UnixMilli(5000),
+			Table: &existing, Place: destination.Placement{OID: 7, File: 70}, Major: 18, Now: time.UnixMilli(5000),
 			Types: relation.TypeSet{":int4": {SQL: "integer", Plain: "integer", Receivable: true}},
 			Loaded: &catalog.LoadedTable{
-				Source: "cluster/1", SourceOID: 5, SourceColumns: 2, SourceParts: map[uint32]string{5: ""}, OID: 7, File: 70, TableVersion: 3,
+				Source: "cluster/1", SourceOID: 5, SourceColumns: 2, SourcePartitions: map[uint32]string{5: ""}, OID: 7, File: 70, TableVersion: 3,
 				Columns: []string{"id", "n"}, Attributes: []int{1, 2},
 			},
 			Bookmark: &catalog.Bookmark{
@@ -100,9 +100,9 @@ func TestDecide(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !strings.Contains(p.why, tt.why) || (p.why == "") != (tt.why == "") || p.version != tt.version || !strings.Contains(p.rows.CopySQL("*", "binary"), tt.where) ||
+			if !strings.Contains(p.reloadReason, tt.why) || (p.reloadReason == "") != (tt.why == "") || p.version != tt.version || !strings.Contains(p.rows.CopySQL("*", "binary"), tt.where) ||
 				p.deletes() != tt.deletes || p.rewritten != tt.rewritten || p.reset != (tt.version != 3) {
-				t.Errorf("why %q, version %d, where %s, deletes %t, rewritten %t, reset %t", p.why, p.version, p.rows.CopySQL("*", "binary"), p.deletes(), p.rewritten, p.reset)
+				t.Errorf("why %q, version %d, where %s, deletes %t, rewritten %t, reset %t", p.reloadReason, p.version, p.rows.CopySQL("*", "binary"), p.deletes(), p.rewritten, p.reset)
 			}
 			if !reflect.DeepEqual(f, before) {
 				t.Errorf("the facts were changed:\n%+v\n%+v", f, before)
@@ -134,7 +134,7 @@ func TestPlanIsAValue(t *testing.T) {
 			t.Errorf("%s: the plan is the same", name)
 		}
 	}
-	if p.rows.CopySQL("*", "binary") != where || !reflect.DeepEqual(p.rows, before) || p.back || p.ordered || p.greatest != nil || p.why != "" {
+	if p.rows.CopySQL("*", "binary") != where || !reflect.DeepEqual(p.rows, before) || p.back || p.ordered || p.greatest != nil || p.reloadReason != "" {
 		t.Errorf("the plan was changed: %+v", p)
 	}
 }

@@ -23,18 +23,18 @@ type Queue struct {
 	pending  string // the name of the latest claim, unless that got an answer
 }
 
-// Claim takes the next unit: a range of the table that partOf replicates, if partOf is not 0.
-// It first gives back what the claim before took, if its answer was lost.
-func (q *Queue) Claim(ctx context.Context, partOf int64) (unit catalog.Unit, err error) {
+// Claim takes the next unit: a range of the table of the unit parent, if parent is not 0. It
+// first gives back what the claim before took, if its answer was lost.
+func (q *Queue) Claim(ctx context.Context, parent int64) (unit catalog.Unit, err error) {
 	conn := q.Sessions.Destination.Conn
 	if q.pending != "" {
-		if err := catalog.Unclaim(ctx, conn.Conn, q.Run, q.pending); err != nil {
+		if err := catalog.ReleaseClaim(ctx, conn.Conn, q.Run, q.pending); err != nil {
 			return catalog.Unit{}, err
 		}
 	}
 	q.claims++
 	q.pending = fmt.Sprintf("backend %d claim %d", conn.PgConn().PID(), q.claims)
-	unit, err = catalog.Claim(ctx, conn.Conn, q.Run, partOf, q.Sessions.Destination.Session, q.pending)
+	unit, err = catalog.Claim(ctx, conn.Conn, q.Run, parent, q.Sessions.Destination.Session, q.pending)
 	if err == nil || errors.Is(err, catalog.ErrNotFound) {
 		q.pending = ""
 	} else {
@@ -43,14 +43,14 @@ func (q *Queue) Claim(ctx context.Context, partOf int64) (unit catalog.Unit, err
 	return unit, err
 }
 
-// Tend renews or ends the leases of the run. holds is the unit that this worker has.
-func (q *Queue) Tend(ctx context.Context, holds int64) (catalog.Tending, error) {
+// MaintainLeases renews or ends the leases of the run. holds is the unit that this worker has.
+func (q *Queue) MaintainLeases(ctx context.Context, holds int64) (catalog.RunState, error) {
 	d := q.Sessions.Destination
-	return catalog.Tend(ctx, d.Conn.Conn, q.Run, d.Session, holds, attempts)
+	return catalog.MaintainLeases(ctx, d.Conn.Conn, q.Run, d.Session, holds, attempts)
 }
 
 // Fail reports to the worker whose table a range belongs to why the range was not copied. If
-// Fail cannot report it, that worker learns it by itself, see catalog.Tend.
+// Fail cannot report it, that worker learns it by itself, see catalog.MaintainLeases.
 func (q *Queue) Fail(ctx context.Context, unit catalog.Unit, why error) error {
 	cancelled := ctx.Err() != nil
 	return q.Sessions.Record(ctx, func(ctx context.Context, tx pgx.Tx) error {
@@ -70,9 +70,9 @@ func endUnit(ctx context.Context, tx pgx.Tx, unit catalog.Unit, cancelled bool, 
 	return catalog.FailUnit(ctx, tx, unit, pgclient.Explain(why), pgclient.Code(why))
 }
 
-// Leave gives back the units of a worker that stops. If it cannot record that, it ends the
-// worker's session, and other workers learn from that.
-func (q *Queue) Leave(ctx context.Context) {
+// ReleaseUnits gives back the units of a worker that stops. If it cannot record that, it ends
+// the worker's session, and other workers learn from that.
+func (q *Queue) ReleaseUnits(ctx context.Context) {
 	d := q.Sessions.Destination
 	session := d.Session // may have ended
 	err := q.Sessions.Record(ctx, func(ctx context.Context, tx pgx.Tx) error { return session.ReleaseAll(ctx, tx) })

@@ -30,7 +30,7 @@ func (s *tableSync) ranges(f source.Facts, p plan) []source.PageRange {
 // loadRanges copies ranges into a staging table, each in a transaction of its own. It then
 // makes that table the target or merges it, in one transaction.
 func (s *tableSync) loadRanges(ctx context.Context, unit catalog.Unit, r reading, p plan, ranges []source.PageRange) error {
-	r.lock.Leave(ctx) // ranges are copied through the same session
+	r.lock.Rollback(ctx) // ranges are copied through the same session
 	staging := destination.StagingTable(s.target.Name.Schema, unit.ID, unit.Attempt)
 	defer s.dropStaging(ctx, unit, staging)
 	units, err := s.shareRanges(ctx, unit, r.snapshot, p, ranges)
@@ -41,14 +41,14 @@ func (s *tableSync) loadRanges(ctx context.Context, unit catalog.Unit, r reading
 		if err := p.layout.CreateStaging(ctx, tx, staging); err != nil {
 			return err
 		}
-		refused, err := destination.HideFromReaders(ctx, tx, staging, s.job.Definition.Readers)
+		refused, err := destination.RevokeFromReaders(ctx, tx, staging, s.job.Definition.Readers)
 		if refused != nil {
 			s.note("readers could see the table before it was completely loaded: " + refused.Error())
 		}
 		if err != nil {
 			return err
 		}
-		if err := catalog.DropParts(ctx, tx, unit.ID); err != nil { // of an earlier attempt
+		if err := catalog.DeleteRanges(ctx, tx, unit.ID); err != nil { // of an earlier attempt
 			return err
 		}
 		return pgclient.Send(ctx, tx, "divide the table", func(batch *pgx.Batch) { catalog.QueueRanges(batch, s.job.Run.ID, unit, units) })
@@ -61,9 +61,9 @@ func (s *tableSync) loadRanges(ctx context.Context, unit catalog.Unit, r reading
 		return err
 	}
 	s.closeIfRead(ctx, unit, r.snapshot, p)
-	return s.commit(ctx, unit, r, p, chunk{rows: p.rows, last: true, inRanges: true}, func(ld destination.Loading) (moved, error) {
-		result, err := ld.TakeStaging(ctx, staging, copied.Rows)
-		return moved{result, copied.Bytes}, err
+	return s.commit(ctx, unit, r, p, chunk{rows: p.rows, last: true, inRanges: true}, func(ld destination.Loading) (copyResult, error) {
+		result, err := ld.LoadStaging(ctx, staging, copied.Rows)
+		return copyResult{result, copied.Bytes}, err
 	})
 }
 
@@ -115,10 +115,10 @@ func (s *tableSync) copyRanges(ctx context.Context, unit catalog.Unit, table rel
 		case progress.Waiting == 0:
 			return copywire.Copied{Rows: progress.Rows, Bytes: progress.Bytes}, nil
 		}
-		if _, err := s.queue.Tend(ctx, unit.ID); err != nil {
+		if _, err := s.queue.MaintainLeases(ctx, unit.ID); err != nil {
 			return copywire.Copied{}, err
 		}
-		if err := session.Sleep(ctx, PollInterval); err != nil {
+		if err := pgclient.Pause(ctx, PollInterval); err != nil {
 			return copywire.Copied{}, err
 		}
 	}
@@ -138,9 +138,9 @@ func (s *tableSync) progress(ctx context.Context, unit catalog.Unit) (progress c
 // next run does.
 func (s *tableSync) dropStaging(ctx context.Context, unit catalog.Unit, staging relation.TableName) {
 	// Two transactions, because workers lock first the table and then their unit.
-	_ = s.sessions.Record(ctx, func(ctx context.Context, tx pgx.Tx) error { return catalog.DropParts(ctx, tx, unit.ID) })
+	_ = s.sessions.Record(ctx, func(ctx context.Context, tx pgx.Tx) error { return catalog.DeleteRanges(ctx, tx, unit.ID) })
 	_ = s.sessions.Record(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, session.LockTurnSQL+"; DROP TABLE IF EXISTS "+staging.SQL())
+		_, err := tx.Exec(ctx, session.LockTimeoutSQL+"; DROP TABLE IF EXISTS "+staging.SQL())
 		return err
 	})
 }
@@ -195,7 +195,7 @@ func (r RangeCopier) copyInSnapshot(ctx context.Context, unit catalog.Unit) erro
 // the staging table, which this login has created.
 func (r RangeCopier) copy(ctx context.Context, unit catalog.Unit, table relation.Table) error {
 	selected := r.Job.Definition.Tables[unit.Table].Selected(table)
-	staging := destination.StagingTable(r.Job.Definition.SchemaName, unit.PartOf, unit.Range.Attempt)
+	staging := destination.StagingTable(r.Job.Definition.SchemaName, unit.Parent, unit.Range.Attempt)
 	from, to := r.Sessions.Source.Conn, r.Sessions.Destination.Conn
 	return r.Sessions.Destination.In(ctx, func(tx pgx.Tx) error {
 		money, err := fractionsOf(ctx, selected, from.Conn, tx)

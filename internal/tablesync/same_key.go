@@ -30,7 +30,7 @@ const comparedKeys = 500
 // whose key, as it is written, the source does not have. It returns how many it deleted.
 func (s *tableSync) dropSuperseded(ctx context.Context, tx pgx.Tx, r reading, p plan, report *catalog.Report) (dropped int64, err error) {
 	var places []string
-	if _, err := s.pair(ctx, tx, r, p, false, func(place string) { places = append(places, place) }); err != nil {
+	if _, err := s.compareRows(ctx, tx, r, p, false, func(place string) { places = append(places, place) }); err != nil {
 		return 0, fmt.Errorf("compare the keys of %s with those of the source: %w", s.target.Name, err)
 	}
 	if len(places) == 0 {

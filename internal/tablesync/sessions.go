@@ -51,7 +51,7 @@ func (s *Sessions) isTransient(err error) bool {
 	if errors.Is(err, errPartitionsChanged) || errors.As(err, &unknown) || errors.As(err, &elsewhere) {
 		return true
 	}
-	var held *session.HeldError
+	var held *session.LockTimeoutError
 	if errors.As(err, &held) {
 		return false
 	}
@@ -71,7 +71,7 @@ func (s *Sessions) WithRetry(ctx context.Context, reconnect func(context.Context
 		if err == nil || attempt == attempts || !s.isTransient(err) {
 			return err
 		}
-		if err := session.Sleep(ctx, backoff(attempt)); err != nil {
+		if err := pgclient.Pause(ctx, backoff(attempt)); err != nil {
 			return err
 		}
 	}
@@ -82,8 +82,8 @@ const healthyFor = time.Second
 
 func (s *Sessions) areHealthy() bool { return time.Since(s.Healthy) < healthyFor }
 
-// ReconnectInDoubt is reconnect, unless both sides have just answered.
-func (s *Sessions) ReconnectInDoubt(ctx context.Context) error {
+// ReconnectUnlessHealthy is Reconnect, unless both sides have just answered.
+func (s *Sessions) ReconnectUnlessHealthy(ctx context.Context) error {
 	if s.areHealthy() {
 		return nil
 	}

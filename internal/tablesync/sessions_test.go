@@ -12,7 +12,7 @@ import (
 // A run that has waited for a lock for as long as promised does not wait again.
 func TestHeldLockDoesNotPass(t *testing.T) {
 	held := &pgconn.PgError{Code: pgclient.LockNotAvailable}
-	if err := (&copywire.SourceError{Err: &session.HeldError{Err: held}}); (&Sessions{}).isTransient(err) {
+	if err := (&copywire.SourceError{Err: &session.LockTimeoutError{Err: held}}); (&Sessions{}).isTransient(err) {
 		t.Error("the wait begins again")
 	}
 	if !(&Sessions{}).isTransient(&copywire.SourceError{Err: held}) {

@@ -19,8 +19,8 @@ import (
 // ErrSnapshotAge says that a snapshot was held for longer than the definition allows.
 var ErrSnapshotAge = errors.New("the snapshot was held for too long")
 
-// leastRows is the smallest number of rows of a backlog that are committed at once.
-const leastRows = 1000
+// minChunkRows is the smallest number of rows of a backlog that are committed at once.
+const minChunkRows = 1000
 
 // A snapshotAgeError says what could not be read in time, and what to do.
 type snapshotAgeError struct {
@@ -51,7 +51,7 @@ func (s *tableSync) endSnapshot(ctx context.Context, snap *source.Snapshot) {
 }
 
 func (s *tableSync) noteSnapshot(snap *source.Snapshot) {
-	s.report.Snapshot = max(s.report.Snapshot, snap.Held())
+	s.report.Snapshot = max(s.report.Snapshot, snap.Age())
 }
 
 // openTransactionsInTime is source.ReadOpenAfterKey with an age limit: it may scan the whole
@@ -82,12 +82,12 @@ func (s *tableSync) explainAge(ordered bool) error {
 	}
 }
 
-// chunkLess makes chunks smaller, and reports whether that can help.
-func (s *tableSync) chunkLess() bool {
-	if s.learned.chunkRows <= leastRows {
+// shrinkChunks makes chunks smaller, and reports whether that can help.
+func (s *tableSync) shrinkChunks() bool {
+	if s.learned.chunkRows <= minChunkRows {
 		return false
 	}
-	s.learned.chunkRows = max(s.learned.chunkRows/8, leastRows)
+	s.learned.chunkRows = max(s.learned.chunkRows/8, minChunkRows)
 	return true
 }
 

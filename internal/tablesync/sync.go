@@ -14,7 +14,6 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/destination"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/pgclient"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
-	"github.com/terraform-stitch/terraform-provider-stitch/internal/session"
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/source"
 )
 
@@ -135,7 +134,7 @@ func (s *tableSync) planAndLoad(ctx context.Context, unit catalog.Unit, limit li
 func (s *tableSync) mayRetry(err error) bool {
 	var age *snapshotAgeError
 	if errors.As(err, &age) {
-		return age.ordered && s.chunkLess()
+		return age.ordered && s.shrinkChunks()
 	}
 	var source *copywire.SourceError
 	if !s.learned.asText && !errors.As(err, &source) && isBinaryRefused(err) {
@@ -162,7 +161,7 @@ func isBinaryRefused(err error) bool {
 
 // nextAttempt begins another attempt.
 func (s *tableSync) nextAttempt(ctx context.Context, unit catalog.Unit, attempt int) (next catalog.Unit, err error) {
-	if err := session.Sleep(ctx, backoff(attempt)); err != nil {
+	if err := pgclient.Pause(ctx, backoff(attempt)); err != nil {
 		return unit, err
 	}
 	if err := s.sessions.WithRetry(ctx, s.sessions.Reconnect); err != nil {

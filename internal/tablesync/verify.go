@@ -20,8 +20,8 @@ const (
 	VerifyChecksum = "checksum" // and a sum over the text of all of them
 )
 
-// A tally is what is compared.
-type tally struct {
+// A digest is what is compared.
+type digest struct {
 	rows     int64
 	checksum string // "" if it was not asked for
 }
@@ -35,18 +35,18 @@ func (s *tableSync) verify(ctx context.Context, tx pgx.Tx, how string, r reading
 		return "", nil
 	}
 	exact, rounded := byDigits(p.layout.Columns, r.facts)
-	inSource, err := tallyOf(ctx, r.snapshot.Tx, r.facts.source.Table.Name, how, exact, rounded, destination.Column.Sent)
+	inSource, err := digestOf(ctx, r.snapshot.Tx, r.facts.source.Table.Name, how, exact, rounded, destination.Column.Sent)
 	if err != nil {
 		return "", &copywire.SourceError{Err: fmt.Errorf("verify %s: %w", s.table, err)}
 	}
-	inTarget, err := tallyOf(ctx, tx, s.target.Name, how, exact, rounded, destination.Column.Stored)
+	inTarget, err := digestOf(ctx, tx, s.target.Name, how, exact, rounded, destination.Column.Stored)
 	if err != nil {
 		return "", fmt.Errorf("verify %s: %w", s.target.Name, err)
 	}
 	if inSource == inTarget {
 		return fmt.Sprintf("the same by %s: %d rows", how, inTarget.rows), nil
 	}
-	rows, err := s.pair(ctx, tx, r, p, how == VerifyChecksum, nil)
+	rows, err := s.compareRows(ctx, tx, r, p, how == VerifyChecksum, nil)
 	if err != nil {
 		return "", fmt.Errorf("verify %s: find the rows that differ: %w", s.table, err)
 	}
@@ -70,7 +70,7 @@ func MissesRows(verification string) bool { return strings.Contains(verification
 
 // text says how many rows of which side have no partner. full says that every one of them is
 // an error.
-func (p pairing) text(full bool) string {
+func (p rowComparison) text(full bool) string {
 	var facts []string
 	say := func(n int64, format string) {
 		if n > 0 {
@@ -92,7 +92,7 @@ func (p pairing) text(full bool) string {
 	return strings.Join(facts, "; ")
 }
 
-func (t tally) String() string {
+func (t digest) String() string {
 	text := fmt.Sprintf("%d rows", t.rows)
 	if t.checksum != "" {
 		text += " with the checksum " + t.checksum
@@ -100,9 +100,9 @@ func (t tally) String() string {
 	return text
 }
 
-// tallyOf counts the rows of a table, and sums up hashes of their text. exact are columns
+// digestOf counts the rows of a table, and sums up hashes of their text. exact are columns
 // with all digits of floats, and rounded those with fewer.
-func tallyOf(ctx context.Context, tx pgx.Tx, table relation.TableName, how string, exact, rounded []destination.Column, expression func(destination.Column) string) (t tally, err error) {
+func digestOf(ctx context.Context, tx pgx.Tx, table relation.TableName, how string, exact, rounded []destination.Column, expression func(destination.Column) string) (t digest, err error) {
 	if how == VerifyCount {
 		err := tx.QueryRow(ctx, fmt.Sprintf("SELECT pg_catalog.count(*) FROM %s", table.SQL()), session.Unprepared).Scan(&t.rows)
 		return t, err
@@ -115,13 +115,13 @@ func tallyOf(ctx context.Context, tx pgx.Tx, table relation.TableName, how strin
 			continue
 		}
 		if err := writeDigits(ctx, tx, part.digits); err != nil {
-			return tally{}, err
+			return digest{}, err
 		}
 		var sum string
 		err := tx.QueryRow(ctx, fmt.Sprintf("SELECT pg_catalog.count(*), coalesce(pg_catalog.sum(('x' || pg_catalog.substr(%s, 1, 15))::bit(60)::bigint), 0)::pg_catalog.text FROM %s",
-			hash(each(part.columns, expression)), table.SQL()), session.Unprepared).Scan(&t.rows, &sum)
+			hash(expressionsOf(part.columns, expression)), table.SQL()), session.Unprepared).Scan(&t.rows, &sum)
 		if err != nil {
-			return tally{}, err
+			return digest{}, err
 		}
 		t.checksum = strings.TrimPrefix(t.checksum+"."+sum, ".")
 	}

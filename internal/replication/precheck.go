@@ -14,8 +14,9 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/relation"
 )
 
-// An Outlook says what is known of a destination before a definition is stored in it.
-type Outlook struct {
+// A DestinationPrecheck says what is known of a destination before a definition is stored in
+// it.
+type DestinationPrecheck struct {
 	Stored        bool     // a definition for the schema
 	Name          string   // of the replication that has the stored definition
 	Refusals      []string // why Adopt would not take over the stored definition
@@ -25,13 +26,13 @@ type Outlook struct {
 	SourceSystem  string   // identifier of the cluster that runs have read; "" while it is not known
 }
 
-// Foresee reads the outlook of a definition at its destination, for a source of that
+// PrecheckDestination reads what a definition meets at its destination, for a source of that
 // identity.
-func Foresee(ctx context.Context, destination pgclient.Endpoint, d definition.Definition, source pgclient.Identity) (o Outlook, err error) {
+func PrecheckDestination(ctx context.Context, destination pgclient.Endpoint, d definition.Definition, source pgclient.Identity) (o DestinationPrecheck, err error) {
 	err = destination.Server.OnConn(ctx, destination.Database, func(conn *pgx.Conn) error {
 		return pgclient.InTx(ctx, conn, func(tx pgx.Tx) error {
 			switch err := catalog.Open(ctx, tx); {
-			case errors.Is(err, catalog.ErrNone):
+			case errors.Is(err, catalog.ErrNoCatalog):
 			case err != nil:
 				return err
 			default:
@@ -53,7 +54,7 @@ func Foresee(ctx context.Context, destination pgclient.Endpoint, d definition.De
 	return o, err
 }
 
-func (o *Outlook) readStored(ctx context.Context, tx pgx.Tx, d definition.Definition) error {
+func (o *DestinationPrecheck) readStored(ctx context.Context, tx pgx.Tx, d definition.Definition) error {
 	stored, err := catalog.ReplicationOf(ctx, tx, d.SchemaName)
 	if errors.Is(err, catalog.ErrNotFound) {
 		return nil
@@ -110,14 +111,14 @@ type unreadable struct {
 	Columns       []string // that may be read
 }
 
-// A SourceOutlook says what the login of a source may read there, and which cluster it is.
-type SourceOutlook struct {
+// A SourcePrecheck says what the login of a source may read there, and which cluster it is.
+type SourcePrecheck struct {
 	Unreadable map[string][]string // by missing privilege: the tables, as the definition writes them
 	System     string              // identifier of the cluster; "" where it may not be read
 }
 
-// ForeseeSource reads which of the tables to replicate the login of a source may read.
-func ForeseeSource(ctx context.Context, source pgclient.Endpoint, d definition.Definition) (o SourceOutlook, err error) {
+// PrecheckSource reads which of the tables to replicate the login of a source may read.
+func PrecheckSource(ctx context.Context, source pgclient.Endpoint, d definition.Definition) (o SourcePrecheck, err error) {
 	var schemas, names []string
 	for _, name := range d.SourceTables() {
 		schemas, names = append(schemas, name.Schema), append(names, name.Name)
@@ -141,12 +142,12 @@ func ForeseeSource(ctx context.Context, source pgclient.Endpoint, d definition.D
 		return o, err
 	}
 	tables, err := relation.Read(ctx, source.Server, source.Database, d.SourceTables())
-	o.Unreadable = lacking(d, found, tables)
+	o.Unreadable = missingPrivileges(d, found, tables)
 	return o, err
 }
 
-// lacking names the privileges that the login lacks to read what is selected.
-func lacking(d definition.Definition, found []unreadable, tables map[relation.TableName]relation.Table) map[string][]string {
+// missingPrivileges names the privileges that the login lacks to read what is selected.
+func missingPrivileges(d definition.Definition, found []unreadable, tables map[relation.TableName]relation.Table) map[string][]string {
 	lacked := map[string][]string{}
 	for _, key := range d.Keys() {
 		name, err := relation.ParseTableName(key)

@@ -36,11 +36,11 @@ func missingDatabase(attribute string, e definition.Endpoint, follows string) di
 // have read, or "" if there is none.
 func (r *replicationResource) checkDestination(ctx context.Context, plan replicationModel, d, before definition.Definition) (system string, diags diag.Diagnostics) {
 	isNew := before.SchemaName == ""
-	var found replication.Outlook
+	var found replication.DestinationPrecheck
 	destination, err := plan.endpoint(ctx, r.serverToRead)
 	if err == nil {
 		source, _ := r.identifySource(ctx, d.Source, true) // empty while it cannot be read
-		found, err = replication.Foresee(ctx, destination, d, source)
+		found, err = replication.PrecheckDestination(ctx, destination, d, source)
 	}
 	switch {
 	case err != nil && !isNew: // Read has reported it
@@ -69,7 +69,7 @@ func (r *replicationResource) checkDestination(ctx context.Context, plan replica
 // copyInWay refuses to move a replication to a place where one is already stored, as a copy of its
 // destination would have one. Otherwise the apply would delete the moved replication before it
 // found the other one.
-func copyInWay(d definition.Definition, found replication.Outlook) (diags diag.Diagnostics) {
+func copyInWay(d definition.Definition, found replication.DestinationPrecheck) (diags diag.Diagnostics) {
 	if found.Stored && len(found.Refusals) > 0 {
 		diags.AddAttributeError(path.Root("destination").AtName("server"), fmt.Sprintf("%q already holds a replication into %s", d.Destination.Server, d.SchemaName), fmt.Sprintf(
 			"This replication would be deleted from its current place, and cannot be created where %q leads: there, the schema belongs to the replication %q, as it would in a copy of the destination. "+
@@ -80,7 +80,7 @@ func copyInWay(d definition.Definition, found replication.Outlook) (diags diag.D
 }
 
 // schemaInWay says what prevents a new replication into its schema.
-func schemaInWay(d definition.Definition, found replication.Outlook, adopt bool) (diags diag.Diagnostics) {
+func schemaInWay(d definition.Definition, found replication.DestinationPrecheck, adopt bool) (diags diag.Diagnostics) {
 	at := path.Root("schema_name")
 	switch {
 	case found.Stored && len(found.Refusals) > 0:
@@ -101,7 +101,7 @@ func (r *replicationResource) foreseeRun(ctx context.Context, d, before definiti
 	if err != nil {
 		return nil
 	}
-	found, err := replication.ForeseeSource(ctx, pgclient.Endpoint{Server: server, Database: d.Source.Database}, d)
+	found, err := replication.PrecheckSource(ctx, pgclient.Endpoint{Server: server, Database: d.Source.Database}, d)
 	if err != nil {
 		return nil // checkSource has reported it
 	}

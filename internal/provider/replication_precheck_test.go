@@ -9,7 +9,7 @@ import (
 )
 
 // The plan reports what an apply would meet at the source and the destination.
-func TestAccReplication_outlook(t *testing.T) {
+func TestAccReplication_precheck(t *testing.T) {
 	t.Parallel()
 	p := newPipe(t, sandbox.Shared(t, 0))
 	config := func(arguments string) string { return requiredProviders + p.runConfig(arguments, "1") }

@@ -13,10 +13,10 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/tablesync"
 )
 
-// recordUnbegun records a run that failed before it began, for instance because the source
+// recordFailedStart records a run that failed before it began, for instance because the source
 // cannot be reached: all of its tables failed for that reason. It returns that run and the
 // reason. If the run was cancelled or cannot be recorded, there is no run.
-func recordUnbegun(ctx context.Context, destination pgclient.Endpoint, id int64, d definition.Definition, reason error) (Run, error) {
+func recordFailedStart(ctx context.Context, destination pgclient.Endpoint, id int64, d definition.Definition, reason error) (Run, error) {
 	if ctx.Err() != nil {
 		return Run{}, reason
 	}
@@ -25,7 +25,7 @@ func recordUnbegun(ctx context.Context, destination pgclient.Endpoint, id int64,
 	defer cancel()
 	err := replication.InCatalog(ctx, destination, func(tx pgx.Tx) error {
 		return pgclient.Send(ctx, tx, "record the run", func(batch *pgx.Batch) {
-			catalog.QueueUnbegun(batch, id, &run.Run)
+			catalog.QueueFailedStart(batch, id, &run.Run)
 			for _, report := range run.Tables {
 				catalog.QueueReport(batch, run.ID, report)
 			}

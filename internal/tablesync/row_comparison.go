@@ -13,19 +13,19 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/session"
 )
 
-// A pairing pairs each row of the source with its row in the destination, in the snapshot
-// that was extracted and in the transaction that loads. Both sides send the hashes of their
-// keys in order, as bytes, whatever their encodings and collations are. That takes a sort on
-// each side, and no memory here.
-type pairing struct {
+// A rowComparison pairs each row of the source with its row in the destination, in the
+// snapshot that was extracted and in the transaction that loads. Both sides send the hashes of
+// their keys in order, as bytes, whatever their encodings and collations are. That takes a
+// sort on each side, and no memory here.
+type rowComparison struct {
 	missing int64 // rows of the source that must be in the destination, and are not
 	late    int64 // rows of the source that are not in the destination, and that the method does not promise
 	kept    int64 // rows of the destination that are not at the source
 	changed int64 // pairs that hold other values, if values were compared
 }
 
-// A half is one side of a pair.
-type half struct {
+// A hashedRow is a row of one side, as the other side can compare it.
+type hashedRow struct {
 	key, values [16]byte
 	promised    bool   // of the source
 	place       string // of the destination: its ctid
@@ -38,22 +38,22 @@ func fingerprint(values []string) string {
 	return "CAST(" + hash(values) + " AS pg_catalog.uuid)"
 }
 
-// argumentsAtMost is less than the number of arguments that a function can have.
-const argumentsAtMost = 90
+// maxArguments is less than the number of arguments that a function can have.
+const maxArguments = 90
 
 func hash(values []string) string {
 	var chunks []string
 	for len(values) > 0 {
-		n := min(len(values), argumentsAtMost)
+		n := min(len(values), maxArguments)
 		chunks = append(chunks, fmt.Sprintf("pg_catalog.format('%s', %s)", strings.Repeat("%L,", n), strings.Join(values[:n], ", ")))
 		values = values[n:]
 	}
 	return "pg_catalog.md5(pg_catalog.convert_to(" + strings.Join(chunks, " || ") + ", 'UTF8'))"
 }
 
-// digitsSince is the first major version that writes floats with the fewest digits that tell
-// them apart. All major versions write fifteen digits alike.
-const digitsSince = 12
+// shortestDigitsSince is the first major version that writes floats with the fewest digits
+// that tell them apart. All major versions write fifteen digits alike.
+const shortestDigitsSince = 12
 
 // Numbers of digits of floats, as values of extra_float_digits.
 const (
@@ -65,7 +65,7 @@ const (
 // with fewer digits because one side writes floats in another way. Text that was made at the
 // source keeps the digits that it had when it was extracted.
 func byDigits(columns []destination.Column, f facts) (exact, rounded []destination.Column) {
-	if (f.source.Major < digitsSince) == (f.target.Major < digitsSince) {
+	if (f.source.Major < shortestDigitsSince) == (f.target.Major < shortestDigitsSince) {
 		return columns, nil
 	}
 	for _, column := range columns {
@@ -78,10 +78,10 @@ func byDigits(columns []destination.Column, f facts) (exact, rounded []destinati
 	return exact, rounded
 }
 
-// pair compares the two sides row by row. It pairs rows by their key or, without a key, by
-// all their values. It calls lonely, if set, for each row of the destination without a
+// compareRows compares the two sides row by row. It pairs rows by their key or, without a key,
+// by all their values. It calls onUnmatched, if set, for each row of the destination without a
 // partner.
-func (s *tableSync) pair(ctx context.Context, tx pgx.Tx, r reading, plan plan, values bool, lonely func(place string)) (p pairing, err error) {
+func (s *tableSync) compareRows(ctx context.Context, tx pgx.Tx, r reading, plan plan, values bool, onUnmatched func(place string)) (p rowComparison, err error) {
 	l := plan.layout
 	exact, rounded := byDigits(l.Columns, r.facts)
 	others, digits := exact, allDigits
@@ -95,9 +95,9 @@ func (s *tableSync) pair(ctx context.Context, tx pgx.Tx, r reading, plan plan, v
 	query := func(expression func(destination.Column) string) string {
 		v := "'00000000-0000-0000-0000-000000000000'::pg_catalog.uuid"
 		if values {
-			v = fingerprint(each(others, expression))
+			v = fingerprint(expressionsOf(others, expression))
 		}
-		return fingerprint(each(identity, expression)) + " AS k, " + v + " AS v"
+		return fingerprint(expressionsOf(identity, expression)) + " AS k, " + v + " AS v"
 	}
 	for _, side := range []pgx.Tx{r.snapshot.Tx, tx} {
 		if err := writeDigits(ctx, side, digits); err != nil {
@@ -116,7 +116,7 @@ func (s *tableSync) pair(ctx context.Context, tx pgx.Tx, r reading, plan plan, v
 		return p, err
 	}
 	defer destination.Close()
-	if p, err = merge(halves(source), halves(destination), lonely); source.Err() != nil {
+	if p, err = mergeJoin(hashedRows(source), hashedRows(destination), onUnmatched); source.Err() != nil {
 		return p, &copywire.SourceError{Err: source.Err()}
 	}
 	return p, err
@@ -128,7 +128,7 @@ func writeDigits(ctx context.Context, tx pgx.Tx, digits int) error {
 	return err
 }
 
-func each(columns []destination.Column, expression func(destination.Column) string) []string {
+func expressionsOf(columns []destination.Column, expression func(destination.Column) string) []string {
 	expressions := make([]string, len(columns))
 	for i, c := range columns {
 		expressions[i] = expression(c)
@@ -136,20 +136,20 @@ func each(columns []destination.Column, expression func(destination.Column) stri
 	return expressions
 }
 
-// halves returns a function that returns one half at a time, and nil at the end.
-func halves(rows pgx.Rows) func() (*half, error) {
-	return func() (*half, error) {
+// hashedRows returns a function that returns one row at a time, and nil at the end.
+func hashedRows(rows pgx.Rows) func() (*hashedRow, error) {
+	return func() (*hashedRow, error) {
 		if !rows.Next() {
 			return nil, rows.Err()
 		}
-		var h half
+		var h hashedRow
 		err := rows.Scan(&h.key, &h.values, &h.promised, &h.place)
 		return &h, err
 	}
 }
 
-// merge pairs halves that arrive in the order of their keys.
-func merge(nextSource, nextDestination func() (*half, error), lonely func(place string)) (p pairing, err error) {
+// mergeJoin pairs rows that arrive in the order of their keys.
+func mergeJoin(nextSource, nextDestination func() (*hashedRow, error), onUnmatched func(place string)) (p rowComparison, err error) {
 	s, err := nextSource()
 	if err != nil {
 		return p, err
@@ -172,8 +172,8 @@ func merge(nextSource, nextDestination func() (*half, error), lonely func(place 
 			p.late++
 		case order > 0:
 			p.kept++
-			if lonely != nil {
-				lonely(d.place)
+			if onUnmatched != nil {
+				onUnmatched(d.place)
 			}
 		case s.values != d.values:
 			p.changed++

@@ -18,14 +18,14 @@ import (
 const waitingSQL = `SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`
 
 const (
-	twoParts = `CREATE TABLE t (id int PRIMARY KEY, v text);` // for 20000 rows
-	letGo    = `SELECT pg_advisory_unlock_all()`
+	twoRangesSQL = `CREATE TABLE t (id int PRIMARY KEY, v text);` // for 20000 rows
+	unlockAllSQL = `SELECT pg_advisory_unlock_all()`
 )
 
-// inParts creates t, as create says, and prepares two workers for it, which read it in
+// inRanges creates t, as create says, and prepares two workers for it, which read it in
 // ranges. The proxy that it returns holds the rows 1 and 20000, which are in different
 // ranges, at the markers "held 1" and "held 2".
-func inParts(t *testing.T, e *env, create string, rows int) *proxy {
+func inRanges(t *testing.T, e *env, create string, rows int) *proxy {
 	t.Helper()
 	sandbox.SharedFrom(t, 14) // or skip: older major versions cannot read a range of pages alone
 	e.atSource(t, create+fmt.Sprintf(`
@@ -36,9 +36,9 @@ func inParts(t *testing.T, e *env, create string, rows int) *proxy {
 	return e.readHeld(t, 2, "held 1", "held 2")
 }
 
-// ownPart waits until both workers are in the middle of a range, and returns the marker in
+// ownRange waits until both workers are in the middle of a range, and returns the marker in
 // the range that the table's own worker copies.
-func ownPart(t *testing.T, e *env, p *proxy) string {
+func ownRange(t *testing.T, e *env, p *proxy) string {
 	t.Helper()
 	p.awaitHeld(t, 2)
 	return "held " + pgtest.Await(t, e.destination, e.destinationDatabase, `
@@ -47,16 +47,16 @@ func ownPart(t *testing.T, e *env, p *proxy) string {
 		JOIN (SELECT *, rank() OVER (ORDER BY id) AS n FROM _stitch.unit WHERE part_of IS NOT NULL) AS p ON p.part_of = u.id AND split_part(p.claimed_by, ' ', 2) = split_part(u.claimed_by, ' ', 2)`, 1)[0]
 }
 
-// alone waits until the table's own worker has copied its range, and returns the session, in
-// the destination, of the worker that still copies.
-func alone(t *testing.T, e *env, p *proxy) string {
+// otherCopier waits until the table's own worker has copied its range, and returns the
+// session, in the destination, of the worker that still copies.
+func otherCopier(t *testing.T, e *env, p *proxy) string {
 	t.Helper()
-	p.release(t, ownPart(t, e, p))
+	p.release(t, ownRange(t, e, p))
 	return pgtest.Await(t, e.destination, e.destinationDatabase, `SELECT split_part(claimed_by, ' ', 2) FROM _stitch.unit WHERE part_of IS NOT NULL AND NOT done`, 1)[0]
 }
 
-// wantNothingHidden fails if a staging table of ranges is left.
-func (e *env) wantNothingHidden(t *testing.T) {
+// wantNoStaging fails if a staging table of ranges is left.
+func (e *env) wantNoStaging(t *testing.T) {
 	t.Helper()
 	e.wantRows(t, `SELECT relname FROM pg_class WHERE relname LIKE '\_sdc%' AND relkind = 'r'`)
 }
@@ -68,10 +68,10 @@ func TestLostHelper(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
-	p := inParts(t, e, twoParts, 20000)
+	p := inRanges(t, e, twoRangesSQL, 20000)
 	e.runs.lease = shortLease
 	done := e.start(t.Context())
-	helper := alone(t, e, p)
+	helper := otherCopier(t, e, p)
 	led := e.destination.Query(t, e.destinationDatabase, leaderSQL)
 	s.Exec(t, "postgres", `ALTER ROLE `+e.writer+` CONNECTION LIMIT 1`) // as if other sessions had taken the connections
 	s.Query(t, "postgres", `SELECT pg_terminate_backend($1::text::int)`, helper)
@@ -88,7 +88,7 @@ func TestLostHelper(t *testing.T) {
 	e.wantSame(t, "t")
 	s.Exec(t, "postgres", `ALTER ROLE `+e.writer+` CONNECTION LIMIT -1`)
 	e.run(t)
-	e.wantNothingHidden(t)
+	e.wantNoStaging(t)
 }
 
 // leaderSQL finds the session that leads a run.
@@ -100,9 +100,9 @@ func TestSourceSessionsEnd(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
-	p := inParts(t, e, twoParts, 20000)
+	p := inRanges(t, e, twoRangesSQL, 20000)
 	done := e.start(t.Context())
-	alone(t, e, p)
+	otherCopier(t, e, p)
 	if ended := s.Query(t, "postgres", `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1`, e.reader); len(ended) != 2 {
 		t.Errorf("%d sessions were ended", len(ended))
 	}
@@ -111,7 +111,7 @@ func TestSourceSessionsEnd(t *testing.T) {
 	if got := <-done; got.err != nil {
 		t.Error(pgclient.Explain(got.err))
 	}
-	e.wantNothingHidden(t)
+	e.wantNoStaging(t)
 	e.wantSame(t, "t")
 }
 
@@ -121,46 +121,46 @@ func TestOwnerFails(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
-	p := inParts(t, e, twoParts, 20000)
+	p := inRanges(t, e, twoRangesSQL, 20000)
 	done := e.start(t.Context())
-	p.cutHeld(t, ownPart(t, e, p))
+	p.cutHeld(t, ownRange(t, e, p))
 	pgtest.Await(t, s, e.destinationDatabase, `SELECT FROM pg_class WHERE relname LIKE '\_sdc\_loading\_%' AND relkind = 'r'`, 2)
 	p.releaseAll(t)
 	if got := <-done; got.err != nil {
 		t.Error(pgclient.Explain(got.err))
 	}
-	e.wantNothingHidden(t)
+	e.wantNoStaging(t)
 	e.wantSame(t, "t")
 }
 
 // What other roles do with a table that is being loaded, for which they need no privilege but
 // USAGE on its schema, fails neither this run nor a later one. The run reports what prevents
 // it from dropping the table.
-func TestHiddenInUse(t *testing.T) {
+func TestStagingInUse(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
-	for name, tt := range map[string]struct{ held, kept, letGo string }{
+	for name, tt := range map[string]struct{ held, kept, release string }{
 		"a view":      {`SET ROLE %[1]s; SET search_path = public; CREATE VIEW v AS TABLE %[2]s`, "view public.v depends on table", `RESET ROLE; DROP VIEW v`},
 		"a statement": {`SET ROLE %[1]s; BEGIN; PREPARE p AS TABLE %[2]s`, "AccessShareLock", `COMMIT`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			e := newEnv(t, s, s)
-			p := inParts(t, e, twoParts, 20000)
+			p := inRanges(t, e, twoRangesSQL, 20000)
 			p.releaseAll(t)
 			e.run(t)
 			p = e.readHeld(t, 2, "held 2") // into a staging table
 			done := e.start(t.Context())
 			p.awaitHeld(t, 1)
 			reader, other := s.Role(t), e.sessionAtDestination(t)
-			hidden := s.Query(t, e.destinationDatabase, `SELECT oid::regclass FROM pg_class WHERE relname LIKE '\_sdc\_loading\_%' AND relkind = 'r'`)[0]
+			staging := s.Query(t, e.destinationDatabase, `SELECT oid::regclass FROM pg_class WHERE relname LIKE '\_sdc\_loading\_%' AND relkind = 'r'`)[0]
 			e.atDestination(t, `GRANT USAGE ON SCHEMA shop TO `+reader+`; GRANT CREATE ON SCHEMA public TO `+reader)
-			pgtest.Do(t, other, fmt.Sprintf(tt.held, reader, hidden))
+			pgtest.Do(t, other, fmt.Sprintf(tt.held, reader, staging))
 			p.releaseAll(t)
 			wantKept := func(run Run) {
 				t.Helper()
-				if notes := strings.Join(run.Notes, "\n"); len(run.Notes) != 1 || !strings.Contains(notes, hidden) || !strings.Contains(notes, tt.kept) {
-					t.Errorf("notes %q, want that %s is kept, and %q", run.Notes, hidden, tt.kept)
+				if notes := strings.Join(run.Notes, "\n"); len(run.Notes) != 1 || !strings.Contains(notes, staging) || !strings.Contains(notes, tt.kept) {
+					t.Errorf("notes %q, want that %s is kept, and %q", run.Notes, staging, tt.kept)
 				}
 			}
 			got := <-done
@@ -170,29 +170,29 @@ func TestHiddenInUse(t *testing.T) {
 			wantKept(got.run)
 			wantKept(e.run(t))
 			e.wantSame(t, "t")
-			pgtest.Do(t, other, tt.letGo)
+			pgtest.Do(t, other, tt.release)
 			if run := e.run(t); len(run.Notes) > 0 {
 				t.Errorf("notes %q", run.Notes)
 			}
-			e.wantNothingHidden(t)
+			e.wantNoStaging(t)
 		})
 	}
 }
 
 // A table that was loaded in ranges gets its name once its readers are done, and no other
 // session waits behind that.
-func TestHiddenIsNamed(t *testing.T) {
+func TestStagingIsRenamed(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
-	p := inParts(t, e, twoParts, 20000)
+	p := inRanges(t, e, twoRangesSQL, 20000)
 	done := e.start(t.Context())
 	p.awaitHeld(t, 2)
-	hidden := s.Query(t, e.destinationDatabase, `SELECT oid::regclass FROM pg_class WHERE relname LIKE '\_sdc\_loading\_%' AND relkind = 'r'`)[0]
+	staging := s.Query(t, e.destinationDatabase, `SELECT oid::regclass FROM pg_class WHERE relname LIKE '\_sdc\_loading\_%' AND relkind = 'r'`)[0]
 	other := e.sessionAtDestination(t)
-	pgtest.Do(t, other, `BEGIN; PREPARE p AS TABLE `+hidden)
+	pgtest.Do(t, other, `BEGIN; PREPARE p AS TABLE `+staging)
 	p.releaseAll(t)
-	waits := `SELECT FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock' AND relation = '` + hidden + `'::regclass`
+	waits := `SELECT FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock' AND relation = '` + staging + `'::regclass`
 	for range 2 { // turns
 		pgtest.Await(t, s, e.destinationDatabase, waits, 1)
 		pgtest.Await(t, s, e.destinationDatabase, waits, 0)
@@ -202,7 +202,7 @@ func TestHiddenIsNamed(t *testing.T) {
 		t.Error(pgclient.Explain(got.err))
 	}
 	e.wantSame(t, "t")
-	e.wantNothingHidden(t)
+	e.wantNoStaging(t)
 }
 
 // A partition that is attached while ranges are read arrives whole.
@@ -210,7 +210,7 @@ func TestAttachedWhileRead(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
-	p := inParts(t, e, `
+	p := inRanges(t, e, `
 		CREATE TABLE t (id int, v text) PARTITION BY RANGE (id);
 		CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (100000);
 		CREATE TABLE t_2 (id int, v text); INSERT INTO t_2 SELECT g, md5(g::text) FROM generate_series(100001, 140000) g;`, 40000)
@@ -230,11 +230,11 @@ func TestDeleteAfterKill(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
-	p := inParts(t, e, twoParts, 20000)
+	p := inRanges(t, e, twoRangesSQL, 20000)
 	ctx, kill := context.WithCancel(t.Context())
 	defer kill()
 	done := e.start(ctx)
-	ownPart(t, e, p)
+	ownRange(t, e, p)
 	// As after kill -9: the worker can record nothing in the catalog.
 	s.Exec(t, "postgres", `ALTER ROLE `+e.writer+` CONNECTION LIMIT 0`)
 	s.Query(t, "postgres", `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1`, e.writer)
@@ -254,7 +254,7 @@ func TestSnapshotHeld(t *testing.T) {
 	t.Parallel()
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
-	inParts(t, e, twoParts, 20000).releaseAll(t)
+	inRanges(t, e, twoRangesSQL, 20000).releaseAll(t)
 	e.run(t)
 	e.atDestination(t, `CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END';
 		CREATE TRIGGER wait BEFORE INSERT ON shop.t FOR EACH STATEMENT EXECUTE PROCEDURE wait()`)
@@ -265,7 +265,7 @@ func TestSnapshotHeld(t *testing.T) {
 	if open := s.Query(t, e.sourceDatabase, `SELECT state, now() - xact_start FROM pg_stat_activity WHERE usename = $1 AND xact_start IS NOT NULL`, e.reader); len(open) > 0 {
 		t.Errorf("while rows are merged, the source has %q", open)
 	}
-	pgtest.Do(t, holder, letGo)
+	pgtest.Do(t, holder, unlockAllSQL)
 	if got := <-done; got.err != nil {
 		t.Error(pgclient.Explain(got.err))
 	}
