@@ -7,7 +7,7 @@ import (
 	"github.com/terraform-stitch/terraform-provider-stitch/internal/catalog"
 )
 
-func TestWhereaboutsOlder(t *testing.T) {
+func TestChangeReason(t *testing.T) {
 	n := func(n int64) *int64 { return &n }
 	left := catalog.LoadedTable{OID: 1, File: 2, Rows: n(10), Sequence: n(7)}
 	for name, tt := range map[string]struct {

@@ -103,7 +103,7 @@ func (r *replicationResource) check(ctx context.Context, plan replicationModel, 
 	diags := r.checkSource(ctx, d, before)
 	system, more := r.checkDestination(ctx, plan, d, before)
 	diags.Append(more...)
-	diags.Append(r.foreseeRun(ctx, d, before, system)...)
+	diags.Append(r.precheckRun(ctx, d, before, system)...)
 	diags.Append(r.warnOfSnapshots(ctx, plan, d)...)
 	return diags
 }

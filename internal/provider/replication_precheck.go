@@ -94,9 +94,9 @@ func schemaInWay(d definition.Definition, found replication.DestinationPrecheck,
 	return diags
 }
 
-// foreseeRun reports what would make a run fail: tables that the login may not read, and a cluster
+// precheckRun reports what would make a run fail: tables that the login may not read, and a cluster
 // other than the one that earlier runs read.
-func (r *replicationResource) foreseeRun(ctx context.Context, d, before definition.Definition, system string) (diags diag.Diagnostics) {
+func (r *replicationResource) precheckRun(ctx context.Context, d, before definition.Definition, system string) (diags diag.Diagnostics) {
 	server, err := r.serverToRead(d.Source.Server)
 	if err != nil {
 		return nil
