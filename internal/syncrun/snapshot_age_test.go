@@ -99,7 +99,7 @@ func TestSnapshotAgeFails(t *testing.T) {
 		if err == nil || got.Status != catalog.Failed || !strings.Contains(got.Error, "max_snapshot_minutes") || !strings.Contains(got.Error, tt.want) {
 			t.Errorf("%s: %v, %+v", name, err, got)
 		}
-		if got.Snapshot < time.Second || got.Snapshot > 4*time.Second {
+		if got.Snapshot < time.Second || got.Snapshot > 8*time.Second {
 			t.Errorf("%s: the snapshot was held for %s", name, got.Snapshot)
 		}
 		e.wantSame(t, "u")
@@ -159,7 +159,7 @@ func TestSnapshotAgeBeforeRows(t *testing.T) {
 			if got.Status != catalog.Failed || !strings.Contains(got.Error, "max_snapshot_minutes") {
 				t.Errorf("%v, %+v", result.err, got)
 			}
-			if got.Snapshot < time.Second || got.Snapshot > 4*time.Second {
+			if got.Snapshot < time.Second || got.Snapshot > 8*time.Second {
 				t.Errorf("the snapshot was held for %s", got.Snapshot)
 			}
 		})
