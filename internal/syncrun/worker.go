@@ -73,8 +73,10 @@ func (w *worker) processNextUnit(ctx context.Context) (found catalog.RunState, e
 	switch {
 	case err != nil:
 		return found, err
-	case unit.ID == 0:
+	case unit.ID == 0 && found.Unfinished:
 		_ = pgclient.Pause(ctx, tablesync.PollInterval) // the caller checks whether it is cancelled
+		return found, nil
+	case unit.ID == 0:
 		return found, nil
 	}
 	w.sessions.Healthy = time.Time{}
