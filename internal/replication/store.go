@@ -73,16 +73,6 @@ func refuseOther(ctx context.Context, tx pgx.Tx, schemaName string) error {
 	return &ExistsError{SchemaName: schemaName, Name: other.Name}
 }
 
-// Find returns a stored definition. It returns catalog.ErrNotFound, or
-// catalog.ErrNoCatalog, if there is none.
-func Find(ctx context.Context, destination pgclient.Endpoint, schemaName string) (definition.Definition, error) {
-	stored, err := Stored(ctx, destination, schemaName)
-	if err != nil {
-		return definition.Definition{}, err
-	}
-	return Decode(stored)
-}
-
 // Stored returns what the catalog holds of a replication. It returns catalog.ErrNotFound, or
 // catalog.ErrNoCatalog, if it holds nothing.
 func Stored(ctx context.Context, destination pgclient.Endpoint, schemaName string) (stored catalog.Replication, err error) {

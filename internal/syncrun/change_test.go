@@ -88,7 +88,7 @@ func TestCatalogRaces(t *testing.T) {
 			}
 		})
 		group.Wait()
-		if _, err := replication.Find(t.Context(), endpoint, "second"); err != nil {
+		if _, err := replication.Stored(t.Context(), endpoint, "second"); err != nil {
 			t.Fatalf("the second replication: %v", err)
 		}
 		if err := replication.Create(t.Context(), endpoint, e.definition, false, pgclient.Identity{}); err != nil {
@@ -340,7 +340,7 @@ func TestEmptyCatalog(t *testing.T) {
 	s := sandbox.Shared(t, 0)
 	e := newEnv(t, s, s)
 	e.atDestination(t, `CREATE SCHEMA _stitch AUTHORIZATION `+e.writer)
-	if _, err := replication.Find(t.Context(), e.endpoint(), "shop"); !replication.IsNotFound(err) {
+	if _, err := replication.Stored(t.Context(), e.endpoint(), "shop"); !replication.IsNotFound(err) {
 		t.Errorf("before: %v", err)
 	}
 	e.create(t)

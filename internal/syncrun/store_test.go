@@ -164,7 +164,7 @@ func TestOtherLogin(t *testing.T) {
 		owner := e.writer
 		e.writer = s.Role(t)
 		e.servers = e.newServers(t, 1)
-		if _, err := replication.Find(t.Context(), e.endpoint(), "shop"); err == nil || !strings.Contains(err.Error(), `belongs to "`+owner) {
+		if _, err := replication.Stored(t.Context(), e.endpoint(), "shop"); err == nil || !strings.Contains(err.Error(), `belongs to "`+owner) {
 			t.Fatalf("not a member: %v", err)
 		}
 		e.atDestination(t, `GRANT `+owner+` TO `+e.writer)
@@ -182,7 +182,7 @@ func TestNewerCatalog(t *testing.T) {
 	e.create(t)
 	e.atDestination(t, `UPDATE _stitch.version SET version = 99`)
 	for name, err := range map[string]error{
-		"find":   func() error { _, err := replication.Find(t.Context(), e.endpoint(), "shop"); return err }(),
+		"find":   func() error { _, err := replication.Stored(t.Context(), e.endpoint(), "shop"); return err }(),
 		"update": replication.Update(t.Context(), e.endpoint(), e.definition),
 	} {
 		if err == nil || !strings.Contains(err.Error(), "a newer release") {
